@@ -1,0 +1,34 @@
+"""The agents, one file per algorithm, and where to find each by name.
+
+Nothing is imported before it is asked for, so that listing the agents is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from rlkit.errors import UsageError, closest
+
+# name -> (module, class, what it is in a few words)
+AGENTS: dict[str, tuple[str, str, str]] = {
+    "value-iteration": (
+        "rlkit.agents.value_iteration",
+        "ValueIteration",
+        "plans with the model of a finite MDP",
+    ),
+    "q-learning": ("rlkit.agents.q_learning", "QLearning", "learns a table of action values"),
+    "reinforce": ("rlkit.agents.reinforce", "Reinforce", "Monte-Carlo policy gradient"),
+    "ppo": ("rlkit.agents.ppo", "PPO", "proximal policy optimisation, clipped"),
+    "random": ("rlkit.agents.random", "Random", "acts at random"),
+}
+
+
+def find_agent(name: str) -> Any:
+    """Return the agent class with this name."""
+    if name not in AGENTS:
+        raise UsageError(
+            f"unknown agent {name!r}; there are {', '.join(AGENTS)}.{closest(name, AGENTS)}"
+        )
+    module, attribute, _ = AGENTS[name]
+    return getattr(importlib.import_module(module), attribute)

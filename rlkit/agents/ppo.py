@@ -1,0 +1,293 @@
+"""PPO-clip: proximal policy optimisation (Schulman et al. 2017, arXiv 1707.06347).
+
+For each rollout of T steps in N environments, for each seed:
+
+1. Act with the current policy; store observation, action, reward, ends and true successors.
+2. Evaluate V(s_t), V(s_{t+1}) and log pi(a_t|s_t) for the whole rollout.
+3. Advantages by GAE(lambda) (Schulman et al. 2016, eq. 16): a termination stops the bootstrap,
+   the end of an episode for any reason stops the trace. Value targets R_t = A_t + V(s_t).
+4. For each epoch, for each minibatch of the shuffled decisions, one step of Adam on
+
+       -E[ min(ratio A, clip(ratio, 1 - eps, 1 + eps) A) ] + c_v E[(V - R)^2 / 2] - c_e E[H],
+
+   with A standardised within the minibatch and the gradient's norm clipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rlkit.agent import Task, Transition
+from rlkit.agents.policy import Features, NetworkActor, init_policy, init_value, make_head
+from rlkit.agents.ppo_update import METRICS, Batch, Objective, ppo_update
+from rlkit.errors import Diverged
+from rlkit.networks import Adam, Parameters, clip_gradient_norm, mlp
+from rlkit.normalise import RewardScaler
+from rlkit.returns import gae
+from rlkit.seeding import NoiseBlocks, generator_states, restore_generators
+from rlkit.validation import require_choice, require_range, require_whole
+
+Array = NDArray[Any]
+Schedule = Literal["constant", "linear"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOConfig:
+    """Options of PPO-clip."""
+
+    rollout_length: int = 128  # steps of each environment between updates, >= 1
+    num_epochs: int = 4  # passes over each rollout, >= 1
+    minibatch_size: int = 256  # decisions a gradient step, >= 1
+    discount: float = 0.99  # gamma, in [0, 1]
+    gae_lambda: float = 0.95  # in [0, 1]
+    learning_rate: float = 3e-4  # of Adam, > 0
+    learning_rate_schedule: Schedule = "constant"  # linear: falls to 0 at the end of the run
+    clip_epsilon: float = 0.2  # the ratio is clipped to [1 - eps, 1 + eps], in (0, 1)
+    clip_schedule: Schedule = "constant"  # linear: falls to 0 at the end of the run
+    value_coef: float = 0.5  # c_v, weight of the value loss (V - R)^2 / 2, >= 0
+    value_clip: float | None = None  # half-width around the old value, > 0; None = off
+    entropy_coef: float = 0.0  # c_e, >= 0
+    max_gradient_norm: float = 0.5  # of policy and critic together, > 0
+    target_kl: float | None = None  # stop a rollout's epochs beyond 1.5 times this, > 0; None = off
+    standardise_advantages: bool = True  # within each minibatch
+    normalise_observations: bool = False  # by running mean and variance, Box observations only
+    scale_rewards: bool = False  # by the running deviation of the discounted return
+    hidden_sizes: tuple[int, ...] = (64, 64)  # of the policy and of the critic
+    activation: Literal["tanh", "relu"] = "tanh"
+    init: Literal["orthogonal", "xavier"] = "orthogonal"
+
+    def __post_init__(self) -> None:
+        require_whole(self, "rollout_length", "num_epochs", "minibatch_size", at_least=1)
+        require_whole(self, "hidden_sizes", at_least=1)
+        require_range(self, "discount", "gae_lambda", low=0, high=1)
+        require_range(self, "learning_rate", "max_gradient_norm", low=0, open_low=True)
+        require_range(self, "clip_epsilon", low=0, high=1, open_low=True, open_high=True)
+        require_range(self, "value_coef", "entropy_coef", low=0)
+        require_range(self, "value_clip", "target_kl", low=0, open_low=True)
+        require_choice(self, "learning_rate_schedule", "clip_schedule", among=Schedule)
+        require_choice(self, "activation", among=Literal["tanh", "relu"])
+        require_choice(self, "init", among=Literal["orthogonal", "xavier"])
+
+
+class PPO:
+    """The agent; see the module's docstring for the numbered steps."""
+
+    Config = PPOConfig
+    metrics = (*METRICS, "explained_variance", "learning_rate")
+    default_num_envs = 8
+
+    @staticmethod
+    def depends_on_total_steps(config: PPOConfig) -> bool:
+        """Whether a longer run differs from the start, because a schedule spans the run."""
+        return "linear" in (config.learning_rate_schedule, config.clip_schedule)
+
+    def __init__(self, task: Task, config: PPOConfig) -> None:
+        self._task, self._config = task, config
+        num_seeds, num_envs, length = task.num_seeds, task.num_envs, config.rollout_length
+        self._features = Features(
+            task.observation_space, num_seeds, normalise=config.normalise_observations
+        )
+        self._head = make_head(task.action_space)
+        networks = []
+        for stream in task.streams:
+            rng, sizes = stream.generator("init"), (config.hidden_sizes, config.init)
+            policy = init_policy(rng, self._features.size, self._head, *sizes)
+            networks.append(policy | init_value(rng, self._features.size, *sizes))
+        self._parameters = Parameters(networks)
+        self._adam = Adam(self._parameters.matrix, eps=1e-5)
+        self._noise = NoiseBlocks(
+            [stream.generator("action") for stream in task.streams],
+            lambda rng, steps: self._head.noise(rng, steps, num_envs),
+            block_length=length,
+        )
+        self._shufflers = [stream.generator("minibatch") for stream in task.streams]
+        self._scaler = (
+            RewardScaler(num_seeds, num_envs, config.discount) if config.scale_rewards else None
+        )
+        self._num_rollouts = max(1, task.num_env_steps // (length * num_envs))
+        self._rollout_index = 0
+        self._step = 0
+        grid, size = (length, num_seeds, num_envs), self._features.size
+        discrete = isinstance(task.action_space, spaces.Discrete)
+        self._rollout = {
+            "features": torch.zeros(*grid, size),
+            "next_features": torch.zeros(*grid, size),
+            "actions": torch.zeros(*grid, dtype=torch.int64)
+            if discrete
+            else torch.zeros(*grid, *(task.action_space.shape or ())),
+            "rewards": torch.zeros(grid),
+            "terminated": torch.zeros(grid, dtype=torch.bool),
+            "is_last": torch.zeros(grid, dtype=torch.bool),
+        }
+
+    @torch.no_grad()
+    def act(self, obs: Array) -> Array:
+        self._features.update(obs)
+        features = self._features(obs)
+        outputs = mlp(features, self._parameters["policy"], activation=self._config.activation)
+        noise = torch.from_numpy(self._noise.next())
+        actions = self._head.sample(outputs, self._parameters["extra"], noise)
+        self._rollout["features"][self._step] = features
+        self._rollout["actions"][self._step] = actions
+        result: Array = actions.numpy()
+        return result
+
+    def learn(self, transition: Transition) -> Mapping[str, Array]:
+        is_last = transition.terminated | transition.truncated
+        reward = transition.reward
+        if self._scaler is not None:
+            reward = self._scaler.scale(reward, is_last)
+        rollout, t = self._rollout, self._step
+        rollout["next_features"][t] = self._features(transition.next_obs)
+        rollout["rewards"][t] = torch.from_numpy(reward)
+        rollout["terminated"][t] = torch.from_numpy(transition.terminated)
+        rollout["is_last"][t] = torch.from_numpy(is_last)
+        self._step += 1
+        if self._step < self._config.rollout_length:
+            return {}
+        self._step = 0
+        return self._update()
+
+    def _update(self) -> dict[str, Array]:
+        config, parameters = self._config, self._parameters
+        remaining = max(0.0, 1.0 - self._rollout_index / self._num_rollouts)
+        self._rollout_index += 1
+        learning_rate = config.learning_rate
+        if config.learning_rate_schedule == "linear":
+            learning_rate *= remaining
+        clip_epsilon = config.clip_epsilon
+        if config.clip_schedule == "linear":
+            clip_epsilon *= remaining
+
+        # [T, S, N, ...] -> [S, T * N, ...]: each seed's decisions in one row.
+        rows = {name: _seed_major(x) for name, x in self._rollout.items()}
+
+        def evaluate(inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
+            features, actions = inputs
+            outputs = mlp(features, parameters["policy"], activation=config.activation)
+            log_prob, entropy = self._head.log_prob_and_entropy(
+                outputs, parameters["extra"], actions
+            )
+            values = mlp(features, parameters["value"], activation=config.activation)
+            return log_prob, entropy, values.squeeze(-1)
+
+        def descend(losses: Tensor, seeds: NDArray[np.int64] | None) -> Tensor:
+            gradient = parameters.gradient(losses)
+            norms = clip_gradient_norm(gradient, config.max_gradient_norm)
+            self._adam.step(parameters.matrix, gradient, learning_rate, seeds=seeds)
+            return norms
+
+        # 2. What the policy and the critic say of the rollout before they change.
+        inputs = (rows["features"], rows["actions"])
+        with torch.no_grad():
+            log_prob, _, values = evaluate(inputs)
+            next_values = mlp(
+                rows["next_features"], parameters["value"], activation=config.activation
+            ).squeeze(-1)
+            # 3. Advantages and value targets, time-major.
+            grid = self._rollout["rewards"].shape
+            advantages = _seed_major(
+                gae(
+                    self._rollout["rewards"],
+                    _time_major(values, grid),
+                    _time_major(next_values, grid),
+                    self._rollout["terminated"],
+                    self._rollout["is_last"],
+                    discount=config.discount,
+                    gae_lambda=config.gae_lambda,
+                )
+            )
+            targets = advantages + values
+
+        # 4. Epochs of minibatches.
+        objective = Objective(
+            clip_epsilon=clip_epsilon,
+            value_coef=config.value_coef,
+            entropy_coef=config.entropy_coef,
+            value_clip=config.value_clip,
+            standardise_advantages=config.standardise_advantages,
+            target_kl=config.target_kl,
+        )
+        batch = Batch(inputs, log_prob, values, advantages, targets)
+        epochs = [self._minibatches(values.shape[1]) for _ in range(config.num_epochs)]
+        metrics = ppo_update(batch, objective, epochs, evaluate=evaluate, descend=descend)
+
+        finite = parameters.finite()
+        if not finite.all():
+            seed = self._task.streams[int(np.argmin(finite))].index
+            raise Diverged(
+                seed,
+                f"PPO diverged at update {self._rollout_index}: parameters are no longer finite; "
+                "try a smaller learning_rate or scale_rewards",
+            )
+        unexplained = (targets - values).var(dim=1) / targets.var(dim=1).clamp(min=1e-8)
+        metrics["explained_variance"] = (1.0 - unexplained).numpy()
+        metrics["learning_rate"] = np.full(len(finite), learning_rate)
+        return metrics
+
+    def _minibatches(self, num_decisions: int) -> list[Tensor | None]:
+        size = self._config.minibatch_size
+        if size >= num_decisions:
+            return [None]
+        order = np.stack([rng.permutation(num_decisions) for rng in self._shufflers])
+        return list(torch.from_numpy(order).split(size, dim=1))
+
+    def actor(self, *, greedy: bool = True) -> NetworkActor:
+        return NetworkActor(
+            self._features,
+            self._parameters,
+            self._head,
+            activation=self._config.activation,
+            streams=self._task.streams,
+            greedy=greedy,
+        )
+
+    def state_dict(self) -> dict[str, Array]:
+        num_seeds = self._task.num_seeds
+        state = {
+            "parameters": self._parameters.matrix.numpy().copy(),
+            "noise": self._noise.state(),
+            "shufflers": generator_states(self._shufflers),
+            "rollout_index": np.full(num_seeds, self._rollout_index),
+            "step": np.full(num_seeds, self._step),
+            **self._adam.state_dict(),
+            **self._features.state_dict(),
+        }
+        if self._scaler is not None:
+            state["reward_scaler"] = self._scaler.state()
+        for name, x in self._rollout.items():
+            state[f"rollout_{name}"] = x[: self._step].transpose(0, 1).numpy().copy()
+        return state
+
+    def load_state_dict(self, state: dict[str, Array]) -> None:
+        self._parameters.matrix.copy_(torch.from_numpy(state["parameters"]))
+        self._noise.load(state["noise"])
+        restore_generators(self._shufflers, state["shufflers"])
+        self._rollout_index = int(state["rollout_index"][0])
+        self._step = int(state["step"][0])
+        self._adam.load_state_dict(state)
+        self._features.load_state_dict(state)
+        if self._scaler is not None:
+            self._scaler.load(state["reward_scaler"])
+        for name, x in self._rollout.items():
+            x[: self._step] = torch.from_numpy(state[f"rollout_{name}"]).transpose(0, 1)
+
+
+def _seed_major(x: Tensor) -> Tensor:
+    """[T, S, N, ...] -> [S, T * N, ...]"""
+    length, num_seeds, num_envs = x.shape[:3]
+    return x.transpose(0, 1).reshape(num_seeds, length * num_envs, *x.shape[3:])
+
+
+def _time_major(x: Tensor, grid: torch.Size) -> Tensor:
+    """[S, T * N] -> [T, S, N]"""
+    length, num_seeds, num_envs = grid
+    return x.view(num_seeds, length, num_envs).transpose(0, 1)

@@ -1,0 +1,162 @@
+"""The core of PPO-clip: epochs of minibatches over one batch of decisions.
+
+It knows no environment, no tokenizer and no network. A batch consists of units that are kept whole:
+for Gymnasium a unit is one transition and the arrays are [S, U]; for a language model a unit is a
+sequence and the arrays are [S, U, T], with a mask that is True where the policy made a decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rlkit.losses import clipped_value_loss, kl_k3, ppo_clip_loss, value_loss
+from rlkit.returns import standardise
+
+METRICS = (
+    "policy_loss",
+    "value_loss",
+    "entropy",
+    "approx_kl",
+    "clip_fraction",
+    "gradient_norm",
+)
+
+
+class Batch(NamedTuple):
+    """What a rollout leaves to learn from; every tensor starts with [S, U]."""
+
+    inputs: tuple[Tensor, ...]  # what `evaluate` needs, opaque here
+    behaviour_log_prob: Tensor  # of each action, under the policy that chose it
+    behaviour_values: Tensor  # the value estimates of that moment
+    advantages: Tensor
+    value_targets: Tensor
+    mask: Tensor | None = None  # True = a decision of the policy; None = all are
+
+    def select(self, index: Tensor) -> Batch:
+        """The units [S, B] given by `index` [S, B], each seed its own."""
+        rows = torch.arange(len(index)).unsqueeze(1)
+        return Batch(
+            tuple(x[rows, index] for x in self.inputs),
+            *(None if x is None else x[rows, index] for x in self[1:]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """The constants of the PPO objective for one update."""
+
+    clip_epsilon: float  # half-width of the interval around a ratio of 1
+    value_coef: float
+    entropy_coef: float
+    value_clip: float | None = None  # half-width around the old value; None = no clipping
+    standardise_advantages: bool = True  # within each minibatch
+    target_kl: float | None = None  # a seed stops for this batch beyond 1.5 times this
+
+
+# (inputs) -> log-probability of the actions taken, entropy, value; each like behaviour_log_prob
+Evaluate = Callable[[tuple[Tensor, ...]], tuple[Tensor, Tensor, Tensor]]
+# (losses [S], the seeds to be updated or None for all) -> gradient norms [S]
+Descend = Callable[[Tensor, "NDArray[np.int64] | None"], Tensor]
+
+
+def ppo_update(
+    batch: Batch,
+    objective: Objective,
+    epochs: Iterable[Sequence[Tensor | None]],
+    *,
+    evaluate: Evaluate,
+    descend: Descend,
+) -> dict[str, NDArray[Any]]:
+    """Minimise, minibatch by minibatch, the clipped objective of PPO (Schulman et al. 2017, eq. 9).
+
+        L = E[ -min(ratio A, clip(ratio, 1 - eps, 1 + eps) A) ] + c_v E[L_value] - c_e E[H]
+
+    Args:
+        batch: the decisions of one rollout.
+        objective: the constants.
+        epochs: for each epoch its minibatches, each an index [S, B] of units, or None for all.
+        evaluate: the current policy's and critic's view of a minibatch, differentiable.
+        descend: takes a step down the gradient of the losses, one for each seed.
+
+    Returns:
+        The metrics named in `METRICS`, each [S], as means over the last epoch that a seed took
+        part in, and `num_gradient_steps` [S].
+    """
+    num_seeds = len(batch.behaviour_log_prob)
+    running = np.ones(num_seeds, dtype=bool)
+    num_steps = np.zeros(num_seeds, dtype=np.int64)
+    metrics = np.zeros((len(METRICS), num_seeds))
+    epochs = list(epochs)
+    for k, minibatches in enumerate(epochs):
+        # Metrics cost a quarter of an update, so they are of the last epoch, unless a seed may
+        # stop before it.
+        measured = k == len(epochs) - 1 or objective.target_kl is not None
+        rows, took_part = [], running.copy()
+        for index in minibatches:
+            part = batch if index is None else batch.select(index)
+            losses, details = _losses(part, objective, evaluate(part.inputs), measured)
+            if objective.target_kl is not None:
+                running &= details[METRICS.index("approx_kl")].numpy() <= 1.5 * objective.target_kl
+                if not running.any():
+                    break
+            norms = descend(losses, None if running.all() else np.flatnonzero(running))
+            num_steps += running
+            if measured:
+                rows.append(torch.stack([*details, norms.detach()]).numpy())
+        if rows:
+            metrics[:, took_part] = np.mean(rows, axis=0)[:, took_part]
+        if not running.any():
+            break
+    return {**dict(zip(METRICS, metrics, strict=True)), "num_gradient_steps": num_steps}
+
+
+def _losses(
+    batch: Batch, objective: Objective, evaluated: tuple[Tensor, Tensor, Tensor], measured: bool
+) -> tuple[Tensor, list[Tensor]]:
+    log_prob, entropy, values = evaluated
+    mask = batch.mask
+    advantages = batch.advantages
+    axes = tuple(range(1, advantages.ndim))
+    if objective.standardise_advantages:
+        advantages = standardise(advantages, mask=mask, dim=axes)
+
+    def mean(x: Tensor) -> Tensor:
+        if mask is None:
+            return x.mean(dim=axes)
+        return torch.where(mask, x, 0.0).sum(dim=axes) / mask.sum(dim=axes).clamp(min=1)
+
+    policy_losses = mean(
+        ppo_clip_loss(
+            log_prob, batch.behaviour_log_prob, advantages, clip_epsilon=objective.clip_epsilon
+        )
+    )
+    if objective.value_clip is None:
+        value_losses = mean(value_loss(values, batch.value_targets))
+    else:
+        value_losses = mean(
+            clipped_value_loss(
+                values,
+                batch.behaviour_values,
+                batch.value_targets,
+                clip_range=objective.value_clip,
+            )
+        )
+    losses = policy_losses + objective.value_coef * value_losses
+    if objective.entropy_coef:
+        losses = losses - objective.entropy_coef * mean(entropy)
+    if not measured:
+        return losses, []
+    with torch.no_grad():
+        ratio = torch.exp(log_prob - batch.behaviour_log_prob)
+        clipped = ((ratio - 1.0).abs() > objective.clip_epsilon).float()
+        # k3 wants log(behaviour / current) under samples of the behaviour policy.
+        approx_kl = mean(kl_k3(batch.behaviour_log_prob, log_prob))
+        details = [policy_losses, value_losses, mean(entropy), approx_kl, mean(clipped)]
+        return losses, [x.detach() for x in details]

@@ -1,0 +1,181 @@
+"""Q-learning (Watkins 1989; Sutton and Barto 2018, section 6.5) on a table.
+
+For each seed, at each step:
+
+1. With probability epsilon act at random, else take argmax_a Q(s, a), ties broken at random.
+2. Observe r and s'. The target is r + gamma max_a' Q(s', a'), and r alone where s' is terminal;
+   an episode that was only cut bootstraps like any other step.
+3. Q(s, a) <- Q(s, a) + alpha [target - Q(s, a)], with a constant alpha, or alpha = n(s, a)^-omega
+   for the n-th visit of the pair, which converges for omega in (1/2, 1] (Even-Dar, Mansour 2003).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from rlkit.agent import Task, Transition
+from rlkit.errors import UsageError
+from rlkit.seeding import NoiseBlocks, SeedStreams
+from rlkit.validation import require_range, require_whole
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class QLearningConfig:
+    """Options of tabular Q-learning."""
+
+    discount: float = 0.99  # gamma, in [0, 1]
+    step_size: float | None = None  # alpha, constant, in (0, 1]; None = visits^-step_size_power
+    step_size_power: float = 0.6  # omega of alpha = visits^-omega, in [0, 1]
+    initial_value: float = 0.0  # of every Q(s, a)
+    epsilon_start: float = 1.0  # probability of a random action at first, in [0, 1]
+    epsilon_end: float = 0.05  # and from epsilon_steps on, in [0, 1]
+    epsilon_steps: int = 100_000  # environment steps of the linear fall, >= 1
+
+    def __post_init__(self) -> None:
+        require_range(self, "discount", "epsilon_start", "epsilon_end", low=0, high=1)
+        require_range(self, "step_size", low=0, high=1, open_low=True)
+        require_range(self, "step_size_power", low=0, high=1)
+        require_range(self, "initial_value", low=-np.inf)
+        require_whole(self, "epsilon_steps", at_least=1)
+
+
+class QLearning:
+    """The agent; see the module's docstring for the numbered steps."""
+
+    Config = QLearningConfig
+    metrics = ("epsilon", "td_error")
+    default_num_envs = 1
+
+    @staticmethod
+    def depends_on_total_steps(config: QLearningConfig) -> bool:
+        """Whether a longer run differs from the start; here schedules have lengths of their own."""
+        return False
+
+    def __init__(self, task: Task, config: QLearningConfig) -> None:
+        num_states, num_actions = require_tabular("q-learning", task)
+        self._task, self._config = task, config
+        num_seeds = task.num_seeds
+        table = (num_seeds, num_states, num_actions)
+        self._q = np.full(table, config.initial_value)
+        self._visits = np.zeros(table, dtype=np.int64)
+        self._num_env_steps = 0
+        self._noise = NoiseBlocks(
+            [stream.generator("action") for stream in task.streams],
+            lambda rng, length: rng.random((length, 2, task.num_envs)),
+            block_length=256,
+        )
+        self._rows = np.arange(num_seeds)
+
+    @property
+    def epsilon(self) -> float:
+        """The probability of a random action, by the environment steps of one seed so far."""
+        config = self._config
+        progress = min(1.0, self._num_env_steps / config.epsilon_steps)
+        return config.epsilon_start + progress * (config.epsilon_end - config.epsilon_start)
+
+    def act(self, obs: Array) -> Array:
+        explore, choose = np.moveaxis(self._noise.next(), 1, 0)
+        greedy = greedy_actions(self._q[self._rows[:, None], obs], choose)
+        random = (choose * self._q.shape[-1]).astype(np.int64)
+        return np.where(explore < self.epsilon, random, greedy)
+
+    def learn(self, transition: Transition) -> Mapping[str, Array]:
+        config, rows = self._config, self._rows
+        epsilon, errors = self.epsilon, np.zeros(len(rows))
+        for n in range(transition.obs.shape[1]):  # one after another: they may share a pair
+            s, a = transition.obs[:, n], transition.action[:, n]
+            best_next = self._q[rows, transition.next_obs[:, n]].max(axis=-1)
+            future = np.where(transition.terminated[:, n], 0.0, config.discount * best_next)
+            self._visits[rows, s, a] += 1
+            alpha = config.step_size
+            if alpha is None:
+                alpha = self._visits[rows, s, a] ** -config.step_size_power
+            error = transition.reward[:, n] + future - self._q[rows, s, a]
+            self._q[rows, s, a] += alpha * error
+            errors += np.abs(error)
+        self._num_env_steps += transition.obs.shape[1]
+        return {
+            "epsilon": np.full(len(rows), epsilon),
+            "td_error": errors / transition.obs.shape[1],
+        }
+
+    def actor(self, *, greedy: bool = True) -> TableActor:
+        return TableActor(self._q.copy(), 0.0 if greedy else self.epsilon, self._task.streams)
+
+    def state_dict(self) -> dict[str, Array]:
+        return {
+            "q": self._q.copy(),
+            "visits": self._visits.copy(),
+            "num_env_steps": np.full(len(self._rows), self._num_env_steps),
+            "noise": self._noise.state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Array]) -> None:
+        self._q[...], self._visits[...] = state["q"], state["visits"]
+        self._num_env_steps = int(state["num_env_steps"][0])
+        self._noise.load(state["noise"])
+
+
+class TableActor:
+    """A table of action values at one moment, acted on greedily but for epsilon.
+
+    Greedily, the first of equally good actions is taken, so that the policy is a function.
+    """
+
+    def __init__(self, q: Array, epsilon: float, streams: Sequence[SeedStreams]) -> None:
+        self._q, self._epsilon = q, epsilon
+        self._rows = np.arange(len(q))[:, None]
+        self._generators = [stream.generator("evaluation", 0, 0) for stream in streams]
+
+    def act(self, obs: Array) -> Array:
+        actions: Array = self._q[self._rows, obs].argmax(axis=-1)
+        if self._epsilon > 0.0:
+            noise = np.stack([rng.random((2, obs.shape[1])) for rng in self._generators])
+            random = (noise[:, 1] * self._q.shape[-1]).astype(np.int64)
+            actions = np.where(noise[:, 0] < self._epsilon, random, actions)
+        return actions
+
+    def probabilities(self, obs: Array) -> Array:
+        """The probability of each action, [S, M, A]."""
+        num_actions = self._q.shape[-1]
+        greedy = np.eye(num_actions)[self._q[self._rows, obs].argmax(axis=-1)]
+        probabilities: Array = (1.0 - self._epsilon) * greedy + self._epsilon / num_actions
+        return probabilities
+
+
+def greedy_actions(q: Array, uniform: Array) -> Array:
+    """The best action of each row, drawn evenly among equals.
+
+    Args:
+        q: action values [..., A].
+        uniform: numbers in [0, 1), [...].
+
+    Returns:
+        actions [...]
+    """
+    best = q == q.max(axis=-1, keepdims=True)
+    rank = best.cumsum(axis=-1)
+    chosen = (uniform * rank[..., -1]).astype(np.int64) + 1
+    actions: Array = (rank == chosen[..., None]).argmax(axis=-1)
+    return actions
+
+
+def require_tabular(agent: str, task: Task) -> tuple[int, int]:
+    """Return the numbers of states and actions, or say why a table cannot be used."""
+    for kind, space in (("observations", task.observation_space), ("actions", task.action_space)):
+        if not isinstance(space, spaces.Discrete):
+            raise UsageError(
+                f"{agent} keeps a table and needs discrete observations and actions, but the "
+                f"{kind} are {space}. Use ppo or reinforce there."
+            )
+    assert isinstance(task.observation_space, spaces.Discrete)
+    assert isinstance(task.action_space, spaces.Discrete)
+    return int(task.observation_space.n), int(task.action_space.n)

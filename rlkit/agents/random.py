@@ -1,0 +1,101 @@
+"""The agent that acts at random and learns nothing: the floor of every comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from rlkit.agent import Task, Transition
+from rlkit.seeding import NoiseBlocks, SeedStreams
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomConfig:
+    """The random agent has no options."""
+
+
+class Random:
+    """Uniform over a discrete action space, or over a box; normal where a box has no bounds."""
+
+    Config = RandomConfig
+    metrics: tuple[str, ...] = ()
+    default_num_envs = 1
+
+    @staticmethod
+    def depends_on_total_steps(config: RandomConfig) -> bool:
+        """Whether a longer run differs from the start."""
+        return False
+
+    def __init__(self, task: Task, config: RandomConfig) -> None:
+        self._task = task
+        self._noise = _noise(task.action_space, task.streams, "action", task.num_envs)
+
+    def act(self, obs: Array) -> Array:
+        return _actions(self._task.action_space, self._noise.next())
+
+    def learn(self, transition: Transition) -> Mapping[str, Array]:
+        return {}
+
+    def actor(self, *, greedy: bool = True) -> RandomActor:
+        return RandomActor(self._task.action_space, self._task.streams)
+
+    def state_dict(self) -> dict[str, Array]:
+        return {"noise": self._noise.state()}
+
+    def load_state_dict(self, state: dict[str, Array]) -> None:
+        self._noise.load(state["noise"])
+
+
+class RandomActor:
+    """The random policy with a stream of its own; it has no greedy form."""
+
+    def __init__(self, space: spaces.Space[Any], streams: Sequence[SeedStreams]) -> None:
+        self._space, self._streams = space, streams
+        self._noise: NoiseBlocks | None = None
+
+    def act(self, obs: Array) -> Array:
+        if self._noise is None:
+            self._noise = _noise(self._space, self._streams, "evaluation", obs.shape[1], 0, 0)
+        return _actions(self._space, self._noise.next())
+
+    def probabilities(self, obs: Array) -> Array:
+        """The probability of each action, [S, M, A]."""
+        assert isinstance(self._space, spaces.Discrete)
+        return np.full((*obs.shape[:2], int(self._space.n)), 1.0 / int(self._space.n))
+
+
+def _noise(
+    space: spaces.Space[Any],
+    streams: Sequence[SeedStreams],
+    purpose: str,
+    num_envs: int,
+    *key: int,
+) -> NoiseBlocks:
+    bounded = isinstance(space, spaces.Discrete) or (
+        isinstance(space, spaces.Box) and space.is_bounded()
+    )
+    shape = (num_envs, *(space.shape or ()))
+
+    def draw(rng: np.random.Generator, length: int) -> Array:
+        if bounded:
+            return rng.random((length, *shape))
+        return rng.standard_normal((length, *shape))
+
+    return NoiseBlocks([stream.generator(purpose, *key) for stream in streams], draw, 256)
+
+
+def _actions(space: spaces.Space[Any], noise: Array) -> Array:
+    if isinstance(space, spaces.Discrete):
+        return (noise * int(space.n)).astype(np.int64)
+    assert isinstance(space, spaces.Box)
+    if space.is_bounded():
+        actions: Array = space.low + noise * (space.high - space.low)
+        return actions
+    return noise

@@ -1,0 +1,81 @@
+"""Value iteration (Bellman 1957) as an agent: it plans once, then acts on what it found.
+
+1. Sweep V <- max_a [ r + gamma P V ] until V is as close to V* as was asked.
+2. Act greedily with respect to V. Nothing is learned from what happens.
+
+It needs the model of the environment: a known finite MDP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlkit.agent import Task, Transition
+from rlkit.agents.q_learning import require_tabular
+from rlkit.errors import UsageError
+from rlkit.tabular.planning import value_iteration
+from rlkit.validation import require_range
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValueIterationConfig:
+    """Options of value iteration."""
+
+    discount: float = 0.99  # gamma, in [0, 1]
+    tolerance: float = 1e-9  # how far V may be from V* in any state, > 0
+
+    def __post_init__(self) -> None:
+        require_range(self, "discount", low=0, high=1)
+        require_range(self, "tolerance", low=0, open_low=True)
+
+
+class ValueIteration:
+    """The planner; it has no `learn` worth the name and enters the loop as an actor."""
+
+    Config = ValueIterationConfig
+    metrics: tuple[str, ...] = ()
+    default_num_envs = 1
+
+    @staticmethod
+    def depends_on_total_steps(config: ValueIterationConfig) -> bool:
+        """Whether a longer run differs from the start."""
+        return False
+
+    def __init__(self, task: Task, config: ValueIterationConfig) -> None:
+        require_tabular("value-iteration", task)
+        if task.mdp is None:
+            raise UsageError(
+                "value-iteration plans with the model of the environment, and this one exposes no "
+                "transition table `P`. Use q-learning, which needs none."
+            )
+        plan = value_iteration(task.mdp, discount=config.discount, tolerance=config.tolerance)
+        self._policy = plan.policy
+        self._num_seeds, self._num_actions = task.num_seeds, task.mdp.probability.shape[1]
+
+    def act(self, obs: Array) -> Array:
+        actions: Array = self._policy[obs]
+        return actions
+
+    def probabilities(self, obs: Array) -> Array:
+        """The probability of each action, [S, M, A]."""
+        one_hot: Array = np.eye(self._num_actions)[self._policy[obs]]
+        return one_hot
+
+    def learn(self, transition: Transition) -> Mapping[str, Array]:
+        return {}
+
+    def actor(self, *, greedy: bool = True) -> ValueIteration:
+        return self
+
+    def state_dict(self) -> dict[str, Array]:
+        return {"policy": np.tile(self._policy, (self._num_seeds, 1))}
+
+    def load_state_dict(self, state: dict[str, Array]) -> None:
+        """Nothing changes while acting: the plan was made again on construction."""

@@ -1,0 +1,344 @@
+"""Figures over seeds: learning curves with their band, and final performance side by side.
+
+Every function returns a `matplotlib.figure.Figure` drawn on its own Agg canvas. pyplot and its
+global state are never touched, so drawing a figure leaves nothing behind.
+Text that comes from the caller (agent names, labels, titles) is shown as it is: `$` and `_` do not
+start a formula.
+"""
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter, MaxNLocator
+from numpy.typing import ArrayLike, NDArray
+
+from rlkit.analysis.statistics import CurveBand, curve_band, iqm_interval, mean_interval
+
+# Okabe and Ito's palette, told apart with any kind of colour blindness; its yellow is too pale.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_DASHES: tuple[tuple[int, tuple[float, ...]], ...] = (
+    (0, ()),
+    (0, (5, 1.5)),
+    (0, (1.2, 1.2)),
+    (0, (5, 1.5, 1.2, 1.5)),
+)
+_MARKERS = "os^Dv"
+_SUFFIXES = (".png", ".pdf", ".svg")
+_WIDTH = 4.6  # inches; text of 9 points stays readable when shrunk to a column of 3.3
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Learning curves of one agent; `align_curves` puts seeds on a common x first."""
+
+    name: str
+    num_env_steps: ArrayLike  # [E], ascending
+    returns: ArrayLike  # [S, E], nan where a seed has no value
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A horizontal line to compare with: the optimum, a solved threshold, a random policy."""
+
+    label: str
+    value: float
+
+
+def learning_curve_figure(
+    curves: Sequence[Curve],
+    *,
+    title: str,
+    y_label: str = "episode return",
+    references: Sequence[Reference] = (),
+) -> Figure:
+    """Mean over seeds against environment steps, with its 95 % band and every seed as a thin line.
+
+    The band is `curve_band`, an interval at each x by itself. Where some seeds have no value at the
+    end (they failed or stopped early), the legend says so: "n = 9 of 10".
+
+    Raises:
+        ValueError: no curves, or a curve whose x and returns do not fit together.
+    """
+    if not curves:
+        raise ValueError(f"drawing learning curves {title!r}: no curves; pass at least one Curve")
+    figure, axes = _new_figure(_WIDTH, 3.3)
+    for k, curve in enumerate(curves):
+        x, returns = _checked(curve)
+        _draw_curve(axes, curve.name, x, returns, k, few=len(curves) <= 4)
+    _draw_references(axes, references)
+    _limit_y(axes, curves, references)
+    figure.suptitle(_plain(title), fontsize=10, wrap=True)
+    axes.set_xlabel("environment steps per seed")
+    axes.set_ylabel(_plain(y_label))
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    _legend_below(figure, axes)
+    return figure
+
+
+def comparison_figure(
+    scores: Mapping[str, ArrayLike],
+    *,
+    title: str,
+    x_label: str = "final episode return",
+    references: Sequence[Reference] = (),
+) -> Figure:
+    """Final performance, one row per agent: a dot per seed, mean with 95 % interval, IQM.
+
+    Args:
+        scores: agent name -> `[S]`; nan marks a failed seed, which is left out and counted in the
+            agent's label ("n = 9 of 10").
+    """
+    if not scores:
+        raise ValueError(f"drawing the comparison {title!r}: no agents; pass name -> scores [S]")
+    figure, axes = _new_figure(_WIDTH, 1.25 + 0.5 * len(scores) + 0.16 * len(references))
+    labels = []
+    for row, (name, values) in enumerate(scores.items()):
+        x = np.asarray(values, dtype=np.float64)
+        if x.ndim != 1:
+            raise ValueError(
+                f"drawing the comparison {title!r}, agent {name!r}: expected one score per seed, "
+                f"shape [S], got {x.shape}; average the episodes of each seed first"
+            )
+        finite = x[np.isfinite(x)]
+        labels.append(f"{_plain(name)}\n{_seed_count(len(finite), len(x))}")
+        if len(finite):
+            _draw_scores(axes, finite, row)
+    _draw_references(axes, references, horizontal=False)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    figure.suptitle(_plain(title), fontsize=10, wrap=True)
+    axes.set_xlabel(_plain(x_label))
+    axes.grid(axis="y", visible=False)
+    _legend_below(figure, axes, _score_handles())
+    return figure
+
+
+def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Write a figure as png, pdf or svg, by the suffix of `path`.
+
+    The file appears complete or not at all (temporary name, then rename), and the same figure
+    gives the same bytes: no date, no software version, no random identifiers.
+    """
+    target = Path(path)
+    suffix = target.suffix.lower()
+    if suffix not in _SUFFIXES:
+        raise ValueError(
+            f"saving the figure {str(target)!r}: unknown suffix {target.suffix!r}; "
+            f"use one of {', '.join(_SUFFIXES)}"
+        )
+    from matplotlib import rc_context
+
+    metadata: dict[str, None] = {
+        ".png": {"Software": None},
+        ".pdf": {"Creator": None, "Producer": None, "CreationDate": None},
+        ".svg": {"Date": None, "Creator": None},
+    }[suffix]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(suffix=suffix, prefix=".", dir=target.parent)
+    os.close(handle)
+    try:
+        with rc_context({"svg.hashsalt": "rlkit", "svg.fonttype": "path", "pdf.fonttype": 42}):
+            figure.savefig(temporary, dpi=200, metadata=metadata)
+        # mkstemp makes files private; give this one the permissions of any new file.
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)
+        os.replace(temporary, target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _new_figure(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="0.92", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=9)
+    return figure, axes
+
+
+def _checked(curve: Curve) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    x = np.asarray(curve.num_env_steps, dtype=np.float64)
+    returns = np.asarray(curve.returns, dtype=np.float64)
+    if x.ndim != 1 or returns.ndim != 2 or returns.shape[1] != x.size or returns.size == 0:
+        raise ValueError(
+            f"drawing the learning curve of {curve.name!r}: expected num_env_steps [E] and returns "
+            f"[S, E] with S, E >= 1, got {x.shape} and {returns.shape}; align_curves puts seeds "
+            "on one x axis"
+        )
+    return x, returns
+
+
+def _draw_curve(
+    axes: Axes, name: str, x: NDArray[np.float64], returns: NDArray[np.float64], k: int, few: bool
+) -> None:
+    colour, dashes = PALETTE[k % len(PALETTE)], _DASHES[k % len(_DASHES)]
+    band: CurveBand = curve_band(np.where(np.isfinite(returns), returns, np.nan))
+    marker = "o" if x.size == 1 else ""
+    for seed in returns:
+        axes.plot(
+            x,
+            seed,
+            color=colour,
+            linewidth=0.5,
+            alpha=0.35 if few else 0.2,
+            marker=marker,
+            markersize=2.5,
+            zorder=2,
+            label="_seed",
+        )
+    if x.size == 1:
+        reach = np.abs(np.stack([band.mean - band.low, band.high - band.mean]))
+        axes.errorbar(x, band.mean, reach, color=colour, capsize=3, linewidth=1.2, zorder=3)
+    else:
+        axes.fill_between(x, band.low, band.high, color=colour, alpha=0.2, linewidth=0, zorder=1)
+    num_left = int(np.isfinite(returns[:, -1]).sum())
+    label = f"{_plain(name)} ({_seed_count(num_left, len(returns))})"
+    axes.plot(
+        x,
+        band.mean,
+        color=colour,
+        linestyle=dashes,
+        linewidth=1.8,
+        marker=marker,
+        label=label,
+        zorder=4,
+    )
+
+
+def _limit_y(axes: Axes, curves: Sequence[Curve], references: Sequence[Reference]) -> None:
+    """Let the seeds set the scale: with 2 seeds the band is 13 standard errors each way, and would
+    press the curves flat. A band that goes further visibly leaves the axes."""
+    values = np.concatenate([np.asarray(c.returns, dtype=np.float64).ravel() for c in curves])
+    values = np.append(values, [reference.value for reference in references])
+    values = values[np.isfinite(values)]
+    if values.size and values.min() < values.max():
+        room = 0.35 * (values.max() - values.min())
+        low, high = axes.get_ylim()
+        axes.set_ylim(max(low, values.min() - room), min(high, values.max() + room))
+
+
+def _draw_scores(axes: Axes, x: NDArray[np.float64], row: int) -> None:
+    colour = PALETTE[row % len(PALETTE)]
+    interval, middle = mean_interval(x), iqm_interval(x)
+    # Seeds of equal score would hide each other: spread them over the height, always the same way.
+    spread = (np.arange(len(x)) * 0.618 % 1 - 0.5) * 0.24
+    axes.plot(
+        x,
+        row + 0.2 + spread,
+        _MARKERS[row % len(_MARKERS)],
+        color=colour,
+        alpha=0.5,
+        markersize=4,
+        markeredgewidth=0,
+        linestyle="none",
+        zorder=2,
+        label="_seed",
+    )
+    y = row - 0.14
+    if np.isfinite(interval.low):
+        axes.plot(
+            [interval.low, interval.high],
+            [y, y],
+            color=colour,
+            linewidth=4,
+            alpha=0.35,
+            zorder=3,
+            solid_capstyle="butt",
+            label="_interval",
+        )
+    axes.add_line(_mean_mark("_mean", colour, interval.estimate, y))
+    axes.add_line(_iqm_mark("_iqm", colour, middle.estimate, y))
+
+
+def _mean_mark(label: str, colour: str, *at: float) -> Line2D:
+    """A bar across the interval; without a place it is a legend entry."""
+    mark = Line2D(at[:1], at[1:], marker="|", color=colour, linestyle="none", label=label, zorder=4)
+    mark.set(markersize=12, markeredgewidth=2.2)
+    return mark
+
+
+def _iqm_mark(label: str, colour: str, *at: float) -> Line2D:
+    mark = Line2D(at[:1], at[1:], marker="D", color="white", linestyle="none", label=label)
+    mark.set(markeredgecolor=colour, markersize=5, zorder=5)
+    return mark
+
+
+def _draw_references(
+    axes: Axes, references: Sequence[Reference], *, horizontal: bool = True
+) -> None:
+    """Dashed lines, greyer from the first to the last, with their value in the legend."""
+    dashes = ((0, (6, 3)), (0, (2, 2)), (0, (6, 2, 1, 2)))
+    for k, reference in enumerate(references):
+        draw = axes.axhline if horizontal else axes.axvline
+        draw(
+            reference.value,
+            color=("0.15", "0.45", "0.6")[k % 3],
+            linestyle=dashes[k % 3],
+            linewidth=1.1,
+            zorder=1.5,
+            label=f"{_plain(reference.label)}: {_number(reference.value)}",
+        )
+
+
+def _score_handles() -> list[Line2D]:
+    """What the marks of `_draw_scores` mean, in grey since each agent has its own colour."""
+    grey = "0.4"
+    return [
+        Line2D([], [], marker="o", markersize=4, label="one seed", color=grey, linestyle="none"),
+        Line2D([], [], linewidth=4, alpha=0.45, label="95 % interval of the mean", color=grey),
+        _mean_mark("mean", grey),
+        _iqm_mark("interquartile mean", grey),
+    ]
+
+
+def _legend_below(figure: Figure, axes: Axes, extra: Sequence[Line2D] = ()) -> None:
+    """Outside the axes, where it can cover no curve."""
+    drawn, drawn_labels = axes.get_legend_handles_labels()
+    handles = [*extra, *drawn]
+    labels = [*(str(handle.get_label()) for handle in extra), *drawn_labels]
+    if not handles:
+        return
+    columns = 1 if max(map(len, labels), default=0) > 38 else 2
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=columns,
+        fontsize=8.5,
+        frameon=False,
+        handlelength=2.6,
+        columnspacing=1.5,
+    )
+
+
+def _seed_count(num_left: int, num_seeds: int) -> str:
+    return f"n = {num_left}" + (f" of {num_seeds}" if num_left < num_seeds else "")
+
+
+def _number(value: float) -> str:
+    return (
+        f"{value:.4g}"
+        if abs(value) < 1e4
+        else f"{value:,.0f}"
+        if abs(value) < 1e7
+        else f"{value:.3e}"
+    )
+
+
+def _plain(text: str) -> str:
+    """Text as it is: matplotlib reads $...$ as a formula unless the $ is escaped."""
+    # A label that starts with "_" would be left out of the legend.
+    return (" " if text.startswith("_") else "") + text.replace("$", r"\$")

@@ -1,0 +1,309 @@
+"""The BatchEnv contract and its adapter for Gymnasium environments.
+
+A BatchEnv is a grid of environments [S, N]: N copies for each of S seeds. Agents count actions and
+discrete observations from 0; a `Discrete(n, start=k)` space is shifted here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from rlkit.errors import EnvironmentFault, SeedError, UsageError
+from rlkit.seeding import SeedStreams
+
+Array = NDArray[Any]
+
+
+class BatchStep(NamedTuple):
+    """What one step of a BatchEnv returns; every array starts with [S, N]."""
+
+    reward: Array  # float64
+    terminated: Array  # bool: the task is over, nothing follows
+    truncated: Array  # bool: the episode was cut, by a time limit for instance
+    next_obs: Array  # the true successor of this transition
+    obs: Array  # what to act on next: next_obs, or the first observation of the next episode
+
+
+class BatchEnv(Protocol):
+    """A grid [S, N] of environments that reset themselves in the step that ends an episode.
+
+    With `autoreset=False` (used for evaluation) an environment whose episode has ended stays as it
+    is: reward 0, both flags False, and `ended` True.
+    """
+
+    observation_space: spaces.Space[Any]
+    action_space: spaces.Space[Any]
+    num_seeds: int
+    num_envs: int
+
+    @property
+    def ended(self) -> Array:
+        """Where the only episode is over, bool [S, N]; all False when resetting by itself."""
+
+    def reset(self) -> Array:
+        """Start episode 0 everywhere and return the observations [S, N, ...]."""
+
+    def step(self, actions: Array) -> tuple[Array, Array, Array, Array, Array]:
+        """Act everywhere; return the fields of a BatchStep, in its order."""
+
+    def state_dict(self) -> dict[str, Array]:
+        """Return everything that changes; each entry has a leading seed axis."""
+
+    def load_state_dict(self, state: dict[str, Array]) -> None:
+        """Continue from a state that `state_dict` returned."""
+
+    def close(self) -> None:
+        """Release what the environments hold."""
+
+
+class GymBatchEnv:
+    """Any Gymnasium environment as a BatchEnv, each copy stepped in a plain loop.
+
+    Episode k of copy n of a seed is reset with an integer of its own from the seed's tree of
+    streams. The state of a copy is thus the number of its episode and the actions since its reset:
+    loading replays them, which works for every environment that is determined by its seed and the
+    actions, and nothing is ever unpickled.
+
+    Args:
+        make_env: returns a new environment; called S * N times.
+        streams: the streams of each seed.
+        num_envs: N.
+        purpose: the branch of the streams for resets, "env" or "evaluation".
+        autoreset: False to play one episode each.
+    """
+
+    def __init__(
+        self,
+        make_env: Callable[[], gym.Env[Any, Any]],
+        streams: Sequence[SeedStreams],
+        num_envs: int,
+        *,
+        purpose: str = "env",
+        autoreset: bool = True,
+    ) -> None:
+        self._streams = tuple(streams)
+        self._purpose = purpose
+        self._autoreset = autoreset
+        self.num_seeds, self.num_envs = len(self._streams), num_envs
+        self._grid = [(s, n) for s in range(self.num_seeds) for n in range(num_envs)]
+        self._envs: list[gym.Env[Any, Any]] = []
+        try:
+            for _ in self._grid:
+                self._envs.append(make_env())
+        except BaseException:
+            self.close()
+            raise
+        self.name = _name(self._envs[0])
+        self.observation_space = self._envs[0].observation_space
+        self.action_space = self._envs[0].action_space
+        require_supported(self.name, self.observation_space, self.action_space)
+        for env in self._envs[1:]:
+            if (env.observation_space, env.action_space) != (
+                self.observation_space,
+                self.action_space,
+            ):
+                self.close()
+                raise UsageError(
+                    f"building {self.name}: its copies have different spaces, "
+                    f"{self.observation_space}, {self.action_space} and "
+                    f"{env.observation_space}, {env.action_space}; all must be equal"
+                )
+        self._obs_shape = self.observation_space.shape or ()
+        self._obs_dtype = self.observation_space.dtype or np.dtype(np.float32)
+        self._obs_start = int(getattr(self.observation_space, "start", 0))
+        self.exact_resume = True
+
+    @property
+    def ended(self) -> Array:
+        return self._ended
+
+    def reset(self) -> Array:
+        shape = (self.num_seeds, self.num_envs)
+        self._episode = np.zeros(shape, dtype=np.int64)
+        self._ended = np.zeros(shape, dtype=bool)
+        self._actions: list[list[Any]] = [[] for _ in self._grid]
+        self._obs = np.empty((*shape, *self._obs_shape), dtype=self._obs_dtype)
+        for i, (s, n) in enumerate(self._grid):
+            self._obs[s, n] = self._reset_one(i, s, n)
+        self._require_finite("observation at reset", self._obs)
+        return self._obs.copy()
+
+    def _reset_one(self, i: int, s: int, n: int) -> Array:
+        self._actions[i] = []
+        seed = self._streams[s].episode_seed(self._purpose, n, int(self._episode[s, n]))
+        try:
+            result = self._envs[i].reset(seed=seed)
+        except Exception as error:
+            hint = (
+                "; reset must accept the keyword `seed`"
+                if isinstance(error, TypeError) and "seed" in str(error)
+                else ""
+            )
+            raise self._crash(s, n, f"reset(seed={seed}) raised {error!r}{hint}") from error
+        if not (isinstance(result, tuple) and len(result) == 2):
+            raise self._fault(
+                s, n, f"reset returned {_describe(result)}, expected the pair (observation, info)"
+            )
+        return self._checked_obs(s, n, result[0])
+
+    def step(self, actions: Array) -> BatchStep:
+        shape = (self.num_seeds, self.num_envs)
+        reward = np.zeros(shape)
+        terminated, truncated = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
+        next_obs, obs = self._obs.copy(), self._obs
+        for i, (s, n) in enumerate(self._grid):
+            if self._ended[s, n]:
+                continue
+            action = self._to_env(actions[s, n])
+            self._actions[i].append(actions[s, n])
+            next_obs[s, n], reward[s, n], terminated[s, n], truncated[s, n] = self._step_one(
+                i, s, n, action
+            )
+        self._require_finite("reward", reward)
+        self._require_finite("observation", next_obs)
+        obs[...] = next_obs
+        for s, n in np.argwhere(terminated | truncated):
+            if self._autoreset:
+                self._episode[s, n] += 1
+                obs[s, n] = self._reset_one(s * self.num_envs + n, s, n)
+            else:
+                self._ended[s, n] = True
+        self._require_finite("observation at reset", obs)
+        return BatchStep(reward, terminated, truncated, next_obs, obs.copy())
+
+    def _step_one(self, i: int, s: int, n: int, action: Any) -> tuple[Array, float, bool, bool]:
+        try:
+            result = self._envs[i].step(action)
+        except Exception as error:
+            raise self._crash(s, n, f"step({action!r}) raised {error!r}") from error
+        if not (isinstance(result, tuple) and len(result) == 5):
+            raise self._fault(
+                s,
+                n,
+                f"step returned {_describe(result)}, expected "
+                "(observation, reward, terminated, truncated, info); an environment of the old "
+                "Gym interface returns four values: use gymnasium's `terminated` and `truncated`",
+            )
+        obs, reward, terminated, truncated, _ = result
+        if isinstance(reward, str) or reward is None or np.ndim(reward) != 0:
+            raise self._fault(s, n, f"the reward is {_describe(reward)}, expected a number")
+        for name, flag in (("terminated", terminated), ("truncated", truncated)):
+            if not isinstance(flag, (bool, np.bool_, int)):
+                raise self._fault(s, n, f"`{name}` is {_describe(flag)}, expected a bool")
+        return self._checked_obs(s, n, obs), float(reward), bool(terminated), bool(truncated)
+
+    def _to_env(self, action: Any) -> Any:
+        space = self.action_space
+        if isinstance(space, spaces.Discrete):
+            return int(action) + int(space.start)
+        assert isinstance(space, spaces.Box)
+        clipped: Array = np.clip(action, space.low, space.high).astype(space.dtype)
+        return clipped
+
+    def _checked_obs(self, s: int, n: int, obs: Any) -> Array:
+        try:
+            array = np.asarray(obs)
+        except ValueError as error:
+            raise self._fault(s, n, f"the observation is not an array: {error}") from error
+        if array.shape != self._obs_shape or array.dtype.kind not in "biuf":
+            raise self._fault(
+                s,
+                n,
+                f"the observation has shape {array.shape} and type {array.dtype}, expected "
+                f"shape {self._obs_shape} and {self._obs_dtype} as in {self.observation_space}",
+            )
+        if isinstance(self.observation_space, spaces.Discrete):
+            index = array - self._obs_start
+            if not 0 <= index < self.observation_space.n:
+                raise self._fault(s, n, f"the observation {obs} is not in {self.observation_space}")
+            return np.asarray(index)
+        return array.astype(self._obs_dtype)
+
+    def _require_finite(self, what: str, values: Array) -> None:
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            s, n, *rest = (int(k) for k in np.argwhere(~np.isfinite(values))[0])
+            value = values[(s, n, *rest)]
+            entry = f", entry {rest}" if rest else ""
+            raise self._fault(s, n, f"the {what} is {value}{entry}; it must be finite")
+
+    def _place(self, s: int, n: int) -> str:
+        actions = self._actions[s * self.num_envs + n]
+        last = f", action {np.asarray(actions[-1]).tolist()}" if actions else ""
+        return (
+            f"environment {self.name}, copy {n}, episode {int(self._episode[s, n])}, "
+            f"step {len(actions)}{last}"
+        )
+
+    def _fault(self, s: int, n: int, problem: str) -> EnvironmentFault:
+        return EnvironmentFault(self._streams[s].index, f"{self._place(s, n)}: {problem}")
+
+    def _crash(self, s: int, n: int, problem: str) -> SeedError:
+        return SeedError(self._streams[s].index, f"{self._place(s, n)}: {problem}")
+
+    def state_dict(self) -> dict[str, Array]:
+        shape = (self.num_seeds, self.num_envs)
+        lengths = np.array([len(actions) for actions in self._actions], dtype=np.int64)
+        example = np.asarray(self._actions[int(lengths.argmax())][0] if lengths.max() else 0)
+        log = np.zeros((len(self._grid), lengths.max(), *example.shape), dtype=example.dtype)
+        for i, actions in enumerate(self._actions):
+            if actions:
+                log[i, : len(actions)] = actions
+        return {
+            "episode": self._episode.copy(),
+            "ended": self._ended.copy(),
+            "num_actions": lengths.reshape(shape),
+            "actions": log.reshape(*shape, *log.shape[1:]),
+            "obs": self._obs.copy(),
+        }
+
+    def load_state_dict(self, state: dict[str, Array]) -> None:
+        self.reset()
+        self._episode, self._ended = state["episode"].copy(), state["ended"].copy()
+        for i, (s, n) in enumerate(self._grid):
+            obs = self._reset_one(i, s, n)
+            for action in state["actions"][s, n, : int(state["num_actions"][s, n])]:
+                self._actions[i].append(action)
+                obs = self._step_one(i, s, n, self._to_env(action))[0]
+            self._obs[s, n] = obs
+        # An environment that is not determined by its seed and the actions cannot be resumed
+        # exactly; the run goes on from what it shows now, and is marked.
+        self.exact_resume = bool(np.array_equal(self._obs, state["obs"]))
+
+    def close(self) -> None:
+        envs, self._envs = self._envs, []
+        for env in envs:
+            env.close()
+
+
+def require_supported(
+    name: str, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
+) -> None:
+    """Refuse spaces that no agent here can see or act in, naming them."""
+    if not isinstance(observation_space, (spaces.Box, spaces.Discrete)):
+        raise UsageError(
+            f"{name} has the observation space {observation_space}; rlkit supports Box and "
+            "Discrete. Wrap it with gymnasium.wrappers.FlattenObservation or one of your own."
+        )
+    if not isinstance(action_space, (spaces.Box, spaces.Discrete)):
+        raise UsageError(
+            f"{name} has the action space {action_space}; rlkit supports Discrete and Box. "
+            "Wrap it with a gymnasium.ActionWrapper that maps one of these onto it."
+        )
+
+
+def _name(env: gym.Env[Any, Any]) -> str:
+    return env.spec.id if env.spec is not None else type(env.unwrapped).__name__
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape} and type {value.dtype}"
+    if isinstance(value, tuple):
+        return f"a tuple of {len(value)}"
+    return f"{value!r} of type {type(value).__name__}"

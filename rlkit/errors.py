@@ -1,0 +1,46 @@
+"""The errors that rlkit raises on purpose: each message says what, where, expected, got and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class RlkitError(Exception):
+    """Something failed; the message is meant for a person. The command line exits with 1."""
+
+    exit_code = 1
+
+
+class UsageError(RlkitError, ValueError):
+    """What was asked for cannot be done as asked. The command line exits with 2."""
+
+    exit_code = 2
+
+
+class SeedError(RlkitError):
+    """One seed cannot go on; the others can. `seed` is its index in the experiment."""
+
+    def __init__(self, seed: int, message: str) -> None:
+        super().__init__(seed, message)
+        self.seed = seed
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"seed {self.seed}: {self.message}"
+
+
+class EnvironmentFault(SeedError):
+    """An environment returned something that it must not return, such as a reward of NaN."""
+
+    exit_code = 2
+
+
+class Diverged(SeedError):
+    """The parameters of one seed became infinite or NaN."""
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """Return " Did you mean 'x'?" for the known name nearest to `name`, or an empty string."""
+    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" Did you mean {matches[0]!r}?" if matches else ""

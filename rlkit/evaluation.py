@@ -1,0 +1,99 @@
+"""How good the current policy is: exactly where the model is known, by whole episodes elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlkit.agent import Actor
+from rlkit.batch_env import BatchEnv
+from rlkit.environments import DEFAULT_EVALUATION_LIMIT, Environment
+from rlkit.loop import play
+from rlkit.seeding import SeedStreams
+from rlkit.tabular.exact import return_under_limit
+from rlkit.tabular.mdp import TabularMDP
+
+Array = NDArray[Any]
+
+
+class Evaluation(NamedTuple):
+    """Undiscounted returns of a policy, for each seed."""
+
+    mean: Array  # [S]
+    std: Array  # [S], over episodes; NaN where the mean is exact
+
+
+def evaluation_limit(mdp: TabularMDP) -> int:
+    """The model's own time limit, or where evaluation stops if it has none."""
+    return DEFAULT_EVALUATION_LIMIT if mdp.time_limit is None else mdp.time_limit
+
+
+def exact_returns(actor: Actor, mdp: TabularMDP, num_seeds: int) -> Array | None:
+    """The expected return of each seed's policy under the time limit, or None if it cannot tell.
+
+    It needs an actor that gives the `probabilities` of its actions.
+    """
+    probabilities = getattr(actor, "probabilities", None)
+    if probabilities is None:
+        return None
+    states = np.tile(np.arange(mdp.n_states), (num_seeds, 1))
+    returns: Array = return_under_limit(mdp, probabilities(states), evaluation_limit(mdp))
+    return returns
+
+
+class Evaluator:
+    """Evaluates the seeds of a run, always on the same episodes, with environments of its own.
+
+    Args:
+        environment: what to evaluate on.
+        streams: the streams of each seed.
+        num_episodes: of each seed, where the return is not known exactly.
+        kind: how the environments are stepped.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        streams: Sequence[SeedStreams],
+        num_episodes: int,
+        *,
+        kind: str,
+    ) -> None:
+        self._environment, self._streams = environment, streams
+        self._num_episodes, self._kind = num_episodes, kind
+        self._grid: BatchEnv | None = None
+        self._max_steps = step_limit(environment)
+
+    def __call__(self, actor: Actor) -> Evaluation:
+        """Return the mean and deviation of each seed's episode return."""
+        num_seeds = len(self._streams)
+        if self._environment.mdp is not None:
+            exact = exact_returns(actor, self._environment.mdp, num_seeds)
+            if exact is not None:
+                return Evaluation(exact, np.full(num_seeds, np.nan))
+        if self._grid is None:
+            self._grid = self._environment.grid(
+                self._streams,
+                self._num_episodes,
+                kind=self._kind,
+                purpose="evaluation",
+                autoreset=False,
+            )
+        returns = play(actor, self._grid, max_steps=self._max_steps).returns
+        return Evaluation(returns.mean(axis=1), returns.std(axis=1))
+
+    def close(self) -> None:
+        """Close the environments."""
+        if self._grid is not None:
+            self._grid.close()
+
+
+def step_limit(environment: Environment) -> int:
+    """Where evaluation cuts an episode: the environment's own limit, or a default without one."""
+    probe = environment.make()
+    limit = probe.spec.max_episode_steps if probe.spec is not None else None
+    probe.close()
+    return DEFAULT_EVALUATION_LIMIT if limit is None else limit

@@ -1,0 +1,132 @@
+"""The tree of random streams: experiment seed -> seed index -> purpose -> further keys.
+
+Every random number of a run comes from a stream that is named by its place in this tree, so that a
+seed draws the same numbers whatever else is computed beside it, and whenever it is interrupted.
+Nothing here touches a global generator, and no stream is made by adding numbers to a seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+# The branches below one seed. The numbers are part of every stored result: append, never renumber.
+_PURPOSES = {"init": 0, "env": 1, "action": 2, "minibatch": 3, "evaluation": 4}
+
+_WORD = (1 << 64) - 1
+
+
+@dataclass(frozen=True)
+class SeedStreams:
+    """All random streams of one seed of an experiment.
+
+    Args:
+        experiment_seed: the `--seed` of the experiment, a non-negative integer.
+        index: which seed of the experiment this is, from 0.
+    """
+
+    experiment_seed: int
+    index: int
+
+    def _sequence(self, purpose: str, *key: int) -> np.random.SeedSequence:
+        return np.random.SeedSequence(
+            self.experiment_seed, spawn_key=(self.index, _PURPOSES[purpose], *key)
+        )
+
+    def generator(self, purpose: str, *key: int) -> np.random.Generator:
+        """Return the generator at `purpose` (init, env, action, minibatch, evaluation) and `key`."""
+        return np.random.Generator(np.random.PCG64(self._sequence(purpose, *key)))
+
+    def episode_seed(self, purpose: str, env_index: int, episode: int) -> int:
+        """Return the integer in [0, 2^63) that resets this episode of this environment.
+
+        Each episode has its own, so that the state of an environment in the middle of an episode
+        is known from this integer and the actions since.
+        """
+        word = self._sequence(purpose, env_index, episode).generate_state(1, np.uint64)[0]
+        return int(word) >> 1
+
+
+def episode_seeder(
+    streams: Sequence[SeedStreams], purpose: str
+) -> Callable[[int, int, int], int]:
+    """Return the function (position s in `streams`, env n, episode) -> episode seed."""
+    return lambda s, n, episode: streams[s].episode_seed(purpose, n, episode)
+
+
+def generator_states(generators: Sequence[np.random.Generator]) -> NDArray[np.uint64]:
+    """Return the states of PCG64 generators as integers [S, 6], ready to be stored."""
+    rows = []
+    for generator in generators:
+        state = generator.bit_generator.state
+        number, increment = state["state"]["state"], state["state"]["inc"]
+        rows.append(
+            (number >> 64, number & _WORD, increment >> 64, increment & _WORD)
+            + (state["has_uint32"], state["uinteger"])
+        )
+    return np.array(rows, dtype=np.uint64).reshape(len(rows), 6)
+
+
+def restore_generators(
+    generators: Sequence[np.random.Generator], states: NDArray[np.uint64]
+) -> None:
+    """Put PCG64 generators into the states that `generator_states` returned."""
+    for generator, row in zip(generators, states, strict=True):
+        a, b, c, d, has_uint32, uinteger = (int(word) for word in row)
+        generator.bit_generator.state = {
+            "bit_generator": "PCG64",
+            "state": {"state": a << 64 | b, "inc": c << 64 | d},
+            "has_uint32": has_uint32,
+            "uinteger": uinteger,
+        }
+
+
+class NoiseBlocks:
+    """Random numbers [S, ...] for each step, drawn a block of steps at a time for each seed.
+
+    Drawing step by step would cost one call a seed and step. The state is that of the generators
+    at the start of the current block and the position in it: the block is drawn again on loading.
+
+    Args:
+        generators: one a seed.
+        draw: (generator, block length) -> array [block length, ...] of that seed.
+        block_length: steps a block; part of the stream's definition where `draw` mixes kinds.
+    """
+
+    def __init__(
+        self,
+        generators: Sequence[np.random.Generator],
+        draw: Callable[[np.random.Generator, int], NDArray[np.floating]],
+        block_length: int,
+    ) -> None:
+        self._generators = list(generators)
+        self._draw = draw
+        self._block_length = block_length
+        self._next_block()
+
+    def _next_block(self) -> None:
+        self._states = generator_states(self._generators)
+        columns = [self._draw(generator, self._block_length) for generator in self._generators]
+        self._block = np.stack(columns, axis=1)
+        self._position = 0
+
+    def next(self) -> NDArray[np.floating]:
+        """Return the numbers of the next step, [S, ...]."""
+        if self._position == self._block_length:
+            self._next_block()
+        self._position += 1
+        return self._block[self._position - 1]
+
+    def state(self) -> NDArray[np.uint64]:
+        """Return the state [S, 7]: six words of the generator, then the position in the block."""
+        positions = np.full((len(self._generators), 1), self._position, dtype=np.uint64)
+        return np.concatenate([self._states, positions], axis=1)
+
+    def load(self, state: NDArray[np.uint64]) -> None:
+        """Return to a state that `state` gave; all seeds must be at the same position."""
+        restore_generators(self._generators, state[:, :6])
+        self._next_block()
+        self._position = int(state[0, 6])

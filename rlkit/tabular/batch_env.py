@@ -1,0 +1,121 @@
+"""Any known finite MDP as a grid [S, N] of environments, stepped all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from rlkit.agent import State
+from rlkit.batch_env import BatchStep
+from rlkit.seeding import NoiseBlocks, SeedStreams
+from rlkit.tabular.mdp import TabularMDP
+
+Array = NDArray[Any]
+
+
+class TabularBatchEnv:
+    """Samples successors and first states from the tables of a model.
+
+    Two uniform numbers a step and environment decide, one for the successor and one for the first
+    state of the next episode; they come from the seed's stream for its environments.
+
+    Args:
+        mdp: the model, with its time limit.
+        streams: the streams of each seed.
+        num_envs: N.
+        purpose: the branch of the streams, "env" or "evaluation".
+        autoreset: False to play one episode each.
+    """
+
+    def __init__(
+        self,
+        mdp: TabularMDP,
+        streams: Sequence[SeedStreams],
+        num_envs: int,
+        *,
+        purpose: str = "env",
+        autoreset: bool = True,
+    ) -> None:
+        self._mdp, self._streams, self._purpose = mdp, tuple(streams), purpose
+        self._autoreset = autoreset
+        self.num_seeds, self.num_envs = len(self._streams), num_envs
+        self.observation_space = spaces.Discrete(mdp.n_states)
+        self.action_space = spaces.Discrete(mdp.n_actions)
+        # The last successor that is possible gets the rest, so that rounding never picks another.
+        self._cumulative = _cumulative(mdp.probability)
+        self._start = _cumulative(mdp.initial_distribution)
+
+    @property
+    def ended(self) -> Array:
+        return self._ended
+
+    def reset(self) -> Array:
+        shape = (self.num_seeds, self.num_envs)
+        self._noise = NoiseBlocks(
+            [stream.generator(self._purpose) for stream in self._streams],
+            lambda rng, length: rng.random((length, 2, self.num_envs)),
+            block_length=256,
+        )
+        self._ended = np.zeros(shape, dtype=bool)
+        self._elapsed = np.zeros(shape, dtype=np.int64)
+        self._state = np.searchsorted(self._start, self._noise.next()[:, 1], side="right")
+        return self._state.copy()
+
+    def step(self, actions: Array) -> BatchStep:
+        mdp, state = self._mdp, self._state
+        noise = self._noise.next()
+        branch = (self._cumulative[state, actions] <= noise[:, 0, :, None]).sum(axis=-1)
+        reward = mdp.reward[state, actions, branch]
+        terminated = mdp.terminated[state, actions, branch]
+        next_obs = mdp.next_state[state, actions, branch]
+        self._elapsed += 1
+        if mdp.time_limit is None:
+            truncated = np.zeros_like(terminated)
+        else:
+            truncated = self._elapsed >= mdp.time_limit
+        if not self._autoreset:
+            idle = self._ended.copy()
+            reward = np.where(idle, 0.0, reward)
+            terminated, truncated = terminated & ~idle, truncated & ~idle
+            next_obs = np.where(idle, state, next_obs)
+            self._ended |= terminated | truncated
+            self._state = next_obs
+            return BatchStep(reward, terminated, truncated, next_obs, next_obs.copy())
+        is_last = terminated | truncated
+        self._state = next_obs
+        if is_last.any():
+            first = np.searchsorted(self._start, noise[:, 1], side="right")
+            self._state = np.where(is_last, first, next_obs)
+            self._elapsed[is_last] = 0
+        return BatchStep(reward, terminated, truncated, next_obs, self._state.copy())
+
+    def state_dict(self) -> State:
+        return {
+            "state": self._state.copy(),
+            "elapsed": self._elapsed.copy(),
+            "ended": self._ended.copy(),
+            "noise": self._noise.state(),
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        self.reset()
+        self._state = np.array(state["state"])
+        self._elapsed = np.array(state["elapsed"])
+        self._ended = np.array(state["ended"])
+        self._noise.load(np.asarray(state["noise"]))
+
+    def close(self) -> None:
+        pass
+
+
+def _cumulative(probability: Array) -> Array:
+    """Cumulative probabilities along the last axis, 1 from the last possible outcome on."""
+    total = np.cumsum(probability, axis=-1)
+    outcomes = np.arange(probability.shape[-1])
+    last = np.where(probability > 0.0, outcomes, -1).max(axis=-1, keepdims=True)
+    cumulative: Array = np.where(outcomes >= last, 1.0, total)
+    return cumulative

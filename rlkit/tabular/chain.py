@@ -1,0 +1,140 @@
+"""The Markov chain that a policy makes of an MDP, and what it earns in the long run.
+
+A policy fixes the actions, which leaves a chain with a matrix P (the chance to go on to s') and an
+expected reward r. Its value solves v = r + discount * P v.
+
+At discount 1 the total reward must be finite for this to mean anything. It is where the chain is
+sure to end, or to become *quiet*: to enter a set of states it never leaves and where no reward is
+left. An episode that goes on for ever in silence has the return it has collected so far.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+from scipy.sparse.linalg import splu
+
+from rlkit.tabular.mdp import BoolArray, FloatArray, TabularMDP
+
+
+class NoFiniteReturn(ValueError):
+    """The undiscounted return asked for does not exist, or no policy has one."""
+
+
+def check_discount(discount: float) -> float:
+    if not 0.0 <= discount <= 1.0:
+        raise ValueError(f"discount must be in [0, 1], got {discount!r}")
+    return float(discount)
+
+
+def policy_probabilities(mdp: TabularMDP, policies: ArrayLike) -> FloatArray:
+    """Policies as probabilities `[..., n_states, n_actions]`, whichever way they were given.
+
+    Args:
+        policies: integers `[..., n_states]`, the action in each state; or probabilities
+            `[..., n_states, n_actions]`, rows summing to one within 1e-5 (networks work in single
+            precision), which are rescaled to sum to one.
+    """
+    given: NDArray[np.generic] = np.asarray(policies)
+    shape = (mdp.n_states, mdp.n_actions)
+    if given.dtype.kind in "iu" and given.shape[-1:] == shape[:1]:
+        actions = np.asarray(given, dtype=np.int64)
+        if ((actions < 0) | (actions >= mdp.n_actions)).any():
+            raise ValueError(
+                f"reading a policy: actions must be in [0, {mdp.n_actions}), got "
+                f"{actions.min()} to {actions.max()}"
+            )
+        return np.asarray(np.eye(mdp.n_actions)[actions])
+    if given.dtype.kind != "f" or given.shape[-2:] != shape:
+        raise ValueError(
+            f"reading a policy: expected integer actions of shape [..., {shape[0]}] or "
+            f"probabilities of shape [..., {shape[0]}, {shape[1]}], got {given.dtype} of shape "
+            f"{given.shape}"
+        )
+    probability = np.array(given, dtype=np.float64, order="C")
+    total = probability.sum(axis=-1, keepdims=True)
+    wrong = ~((np.abs(total - 1) <= 1e-5)[..., 0] & (probability >= 0).all(axis=-1))
+    if wrong.any():
+        at = tuple(np.argwhere(wrong)[0])
+        raise ValueError(
+            "reading a policy: action probabilities must be >= 0 and sum to 1, got "
+            f"{probability[at]} at state {at[-1]}"
+        )
+    return np.asarray(probability / total)
+
+
+def policy_chain(mdp: TabularMDP, probabilities: FloatArray) -> tuple[sparse.csr_array, FloatArray]:
+    """The chains of a batch of policies, side by side in one block-diagonal matrix.
+
+    Args:
+        probabilities: `[B, n_states, n_actions]`.
+
+    Returns:
+        P, sparse `[B * n_states, B * n_states]`, and r `[B * n_states]`. A row of either is summed
+        on its own and in a fixed order, so the bytes of one policy do not depend on the others.
+    """
+    n_batch = probabilities.shape[0]
+    member, state, action = taken = np.nonzero(probabilities)
+    choice = sparse.csr_array(
+        (
+            probabilities[taken],
+            (member * mdp.n_states + state, state * mdp.n_actions + action),
+        ),
+        shape=(n_batch * mdp.n_states, mdp.n_states * mdp.n_actions),
+    )
+    steps = choice @ mdp.continuation
+    block = np.repeat(np.arange(n_batch) * mdp.n_states, mdp.n_states)
+    columns = steps.indices + np.repeat(block, np.diff(steps.indptr))
+    side = n_batch * mdp.n_states
+    chain = sparse.csr_array((steps.data, columns, steps.indptr), shape=(side, side))
+    return chain, choice @ mdp.expected_reward.ravel()
+
+
+def discounted_value(mdp: TabularMDP, probabilities: FloatArray, discount: float) -> FloatArray:
+    """Solve v = r + discount * P v for a discount below one; `[n_states]`."""
+    chain, reward = policy_chain(mdp, probabilities[None])
+    return _solve(discount * chain, reward)
+
+
+def total_reward(mdp: TabularMDP, probabilities: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The undiscounted value of a policy and the steps it takes, from every state.
+
+    Returns:
+        The expected total reward `[n_states]` and the expected number of steps until the episode
+        ends or is quiet `[n_states]`. Both are NaN in the states from which the policy may go on
+        for ever and keep earning rewards, where there is no such number.
+    """
+    chain, reward = policy_chain(mdp, probabilities[None])
+    quiet = np.asarray(~(mdp.may_reward & (probabilities > 0)).any(axis=-1))
+    while (leaving := quiet & reaches(chain, ~quiet)).any():
+        quiet &= ~leaving
+    settled = np.asarray(quiet | (mdp.may_end & (probabilities > 0)).any(axis=-1))
+    endless = _backward_closure(chain, ~_backward_closure(chain, settled))
+
+    live = np.flatnonzero(~endless & ~quiet)
+    values = np.where(endless, np.nan, 0.0)
+    steps = values.copy()
+    if live.size:
+        inside = chain[live][:, live]
+        values[live] = _solve(inside, reward[live])
+        steps[live] = _solve(inside, np.ones(live.size))
+    return values, steps
+
+
+def reaches(matrix: sparse.csr_array, states: BoolArray) -> BoolArray:
+    """Whether a row of a non-negative matrix puts weight on any of these states."""
+    return np.asarray((matrix @ states.astype(np.float64)) > 0)
+
+
+def _backward_closure(chain: sparse.csr_array, states: BoolArray) -> BoolArray:
+    """The states from which the chain can come to one of `states`, themselves included."""
+    while (fresh := ~states & reaches(chain, states)).any():
+        states = states | fresh
+    return states
+
+
+def _solve(matrix: sparse.csr_array, constant: FloatArray) -> FloatArray:
+    """x = constant + matrix x."""
+    identity = sparse.eye_array(matrix.shape[0], format="csc")
+    return np.asarray(splu((identity - matrix).tocsc()).solve(constant))

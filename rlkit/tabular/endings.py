@@ -1,0 +1,72 @@
+"""Which actions lead to an end of the episode: the graph of an MDP, with chances left out.
+
+An agent *rests* where it can go on for ever without any further reward. For the undiscounted
+return, resting is an end like any other.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rlkit.tabular.chain import reaches
+from rlkit.tabular.mdp import BoolArray, IntArray, TabularMDP
+
+
+def head_for_the_end(mdp: TabularMDP) -> tuple[IntArray, BoolArray]:
+    """A policy sure to end the episode or to rest, and the states `[n_states]` where it is sure.
+
+    No policy is sure in more states. States are given up in rounds, and an action counts only if
+    it cannot lead to a state given up before.
+    """
+    rests = resting_actions(mdp, np.ones((mdp.n_states, mdp.n_actions), dtype=np.bool_))
+    sure = np.ones(mdp.n_states, dtype=np.bool_)
+    while True:
+        policy = rests.argmax(axis=1)
+        safe = ~_may_lead_to(mdp, ~sure)
+        arrives = lead_to_end(mdp, policy, np.asarray(rests.any(axis=1)), allowed=safe)
+        if (arrives == sure).all():
+            return policy, sure
+        sure = arrives
+
+
+def lead_to_end(
+    mdp: TabularMDP, policy: IntArray, arrived: BoolArray, *, allowed: BoolArray
+) -> BoolArray:
+    """Extend `arrived` backwards through allowed actions, and write those into `policy`.
+
+    A state is added, one layer a round, when one of its allowed actions may end the episode or
+    lead to a state that has arrived. `policy` gets the lowest such action and is changed in place.
+
+    Args:
+        policy: actions `[n_states]`, kept where a state has arrived already or never does.
+        arrived: `[n_states]`.
+        allowed: `[n_states, n_actions]`.
+
+    Returns:
+        The states that arrive, `[n_states]`.
+    """
+    while True:
+        leads = allowed & (mdp.may_end | _may_lead_to(mdp, arrived))
+        fresh = ~arrived & leads.any(axis=1)
+        if not fresh.any():
+            return arrived
+        policy[fresh] = leads[fresh].argmax(axis=1)
+        arrived = arrived | fresh
+
+
+def resting_actions(mdp: TabularMDP, allowed: BoolArray) -> BoolArray:
+    """The allowed actions `[n_states, n_actions]` with which the agent can rest.
+
+    They give no reward, and lead only to states that have such an action too, or end the episode.
+    """
+    rests = allowed & ~mdp.may_reward
+    while True:
+        stays = rests & ~_may_lead_to(mdp, np.asarray(~rests.any(axis=1)))
+        if (stays == rests).all():
+            return stays
+        rests = stays
+
+
+def _may_lead_to(mdp: TabularMDP, states: BoolArray) -> BoolArray:
+    """Whether action a in state s can lead to one of these states, `[n_states, n_actions]`."""
+    return reaches(mdp.continuation, states).reshape(mdp.n_states, mdp.n_actions)

@@ -1,0 +1,167 @@
+"""Exact answers about policies: values, returns under a time limit, long-run behaviour.
+
+What an agent scores is the undiscounted return of an episode that is cut off at the time limit;
+what most agents maximise is the discounted value without one. Both are computed here, and the best
+that anyone could score, which under a limit takes a policy that looks at the clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from rlkit.tabular.chain import (
+    NoFiniteReturn,
+    check_discount,
+    discounted_value,
+    policy_chain,
+    policy_probabilities,
+    total_reward,
+)
+from rlkit.tabular.mdp import FloatArray, IntArray, TabularMDP, check_limit
+
+
+def policy_value(mdp: TabularMDP, policy: ArrayLike, *, discount: float) -> FloatArray:
+    """The value of a policy without a time limit: the v with v = T_pi v.
+
+    Args:
+        policy: actions `[n_states]` or probabilities `[n_states, n_actions]`.
+        discount: in [0, 1].
+
+    Returns:
+        `[n_states]`. At discount 1 NaN in the states, never visited from the initial ones, from
+        which the policy may earn rewards for ever.
+
+    Raises:
+        NoFiniteReturn: at discount 1, if such a state can be visited.
+    """
+    check_discount(discount)
+    probabilities = policy_probabilities(mdp, policy)
+    if probabilities.ndim != 2:
+        raise ValueError(f"policy_value: expected one policy, got shape {np.shape(policy)}")
+    if discount < 1.0:
+        return discounted_value(mdp, probabilities, discount)
+    values, _ = total_reward(mdp, probabilities)
+    lost = np.flatnonzero((mdp.initial_distribution > 0) & np.isnan(values))
+    if lost.size:
+        raise NoFiniteReturn(
+            f"policy_value at discount 1: from state {lost[0]}, where episodes may start, this "
+            "policy may go on for ever and keep earning rewards, so its return is not finite; "
+            "choose a discount below 1, or use return_under_limit"
+        )
+    return values
+
+
+def return_under_limit(
+    mdp: TabularMDP, policies: ArrayLike, limit: int | None = None
+) -> FloatArray:
+    """Expected undiscounted return of an episode of at most `limit` steps.
+
+        v_0 = 0,  v_{n+1} = r_pi + P_pi v_n,  return = sum_s initial_distribution(s) v_limit(s)
+
+    Args:
+        policies: actions `[n_states]` or `[B, n_states]`, or probabilities
+            `[n_states, n_actions]` or `[B, n_states, n_actions]`.
+        limit: steps; by default the MDP's own time limit.
+
+    Returns:
+        `[B]`, with B = 1 for a single policy. Every entry has the bytes it would have alone.
+    """
+    steps = _limit(mdp, limit)
+    probabilities = policy_probabilities(mdp, policies)
+    batch = probabilities.reshape(-1, mdp.n_states, mdp.n_actions)
+    chain, reward = policy_chain(mdp, batch)
+    values = np.zeros_like(reward)
+    for _ in range(steps):
+        previous, values = values, reward + chain @ values
+        # At a fixed point every further step is the identity, for each policy on its own too.
+        if np.array_equal(values, previous):
+            break
+    by_policy = values.reshape(-1, mdp.n_states)
+    return np.asarray((by_policy * mdp.initial_distribution).sum(axis=1))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TimedPlan:
+    """The best policy that may look at the clock."""
+
+    expected_return: float  # from the initial distribution
+    policy: IntArray  # [limit, n_states]: the action when t steps have been taken
+    values: FloatArray  # [limit + 1, n_states]: best expected return from there on; last row 0
+
+
+def optimal_return_under_limit(mdp: TabularMDP, limit: int | None = None) -> TimedPlan:
+    """The largest expected undiscounted return of an episode of at most `limit` steps.
+
+        v_limit = 0,  v_t(s) = max_a E[R + v_{t+1}(S') | s, a]
+
+    Backward induction (Puterman 1994, section 4.5). Ties go to the lowest action.
+
+    Args:
+        limit: steps; by default the MDP's own time limit.
+    """
+    steps = _limit(mdp, limit)
+    values = np.zeros((steps + 1, mdp.n_states))
+    policy = np.zeros((steps, mdp.n_states), dtype=np.int64)
+    for t in reversed(range(steps)):
+        future = (mdp.continuation @ values[t + 1]).reshape(mdp.n_states, mdp.n_actions)
+        q = mdp.expected_reward + future
+        values[t] = q.max(axis=1)
+        # 1e-12 of the largest value is above the rounding of a few thousand sums.
+        slack = 1e-12 * max(1.0, float(np.abs(values[t]).max()))
+        policy[t] = (q >= values[t][:, None] - slack).argmax(axis=1)
+    start = float((mdp.initial_distribution * values[0]).sum())
+    return TimedPlan(expected_return=start, policy=policy, values=values)
+
+
+def stationary_distribution(mdp: TabularMDP, policy: ArrayLike) -> FloatArray:
+    """The long-run share of time in each state when every ended episode starts anew.
+
+        d = d P,  sum_s d(s) = 1:  the left eigenvector of eigenvalue 1
+
+    with P(s, s') = P_pi(s, s') + P(end | s) * initial_distribution(s'). The time limit is ignored.
+    Dense: meant for up to a few thousand states.
+
+    Args:
+        policy: actions `[n_states]` or probabilities `[n_states, n_actions]`.
+
+    Returns:
+        `[n_states]`.
+
+    Raises:
+        NoFiniteReturn: if the agent may settle in one of several sets of states for good, so that
+            there is no one such distribution.
+    """
+    probabilities = policy_probabilities(mdp, policy)
+    chain, _ = policy_chain(mdp, probabilities[None])
+    going_on = chain.toarray()
+    ends = ((mdp.probability * mdp.terminated).sum(axis=-1) * probabilities).sum(axis=1)
+    matrix = going_on + np.outer(ends, mdp.initial_distribution)
+
+    visited = mdp.initial_distribution > 0
+    while (fresh := (visited @ (matrix > 0)) & ~visited).any():
+        visited = visited | fresh
+    states = np.flatnonzero(visited)
+    eigenvalues, vectors = np.linalg.eig(matrix[np.ix_(states, states)].T)
+    ones = np.flatnonzero(np.abs(eigenvalues - 1) < 1e-9)
+    if ones.size != 1:
+        raise NoFiniteReturn(
+            f"stationary distribution: expected one set of states that the agent settles in, got "
+            f"{ones.size}; the long-run distribution depends on chance, so there is not one"
+        )
+    vector = np.abs(vectors[:, ones[0]].real)
+    distribution = np.zeros(mdp.n_states)
+    distribution[states] = vector / vector.sum()
+    return distribution
+
+
+def _limit(mdp: TabularMDP, limit: int | None) -> int:
+    chosen = mdp.time_limit if limit is None else limit
+    if chosen is None:
+        raise ValueError(
+            "return under a time limit: this MDP has no time limit and none was given; pass "
+            "limit=, or use policy_value with discount=1 for the return without one"
+        )
+    return check_limit(chosen)

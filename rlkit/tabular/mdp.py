@@ -1,0 +1,277 @@
+"""A finite Markov decision process whose every probability is known.
+
+The model is a list of successors for each state and action, padded to a common length K, so that
+the same arrays serve a planner (sums over successors) and a simulator (draw one successor):
+
+    probability[s, a, k]   chance of successor k when action a is taken in state s
+    next_state[s, a, k]    the state it leads to
+    reward[s, a, k]        the reward on the way
+    terminated[s, a, k]    whether the episode ends there: nothing after it counts
+
+States and actions are indices from 0. Where an environment's `Discrete` space starts elsewhere,
+index = observation - observation_space.start, and the same for actions.
+
+Two successors of one state and action may be the same state (a slip into a wall and a step
+against it): both entries are kept, and every sum below adds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+# (probability, next_state, reward, terminated)
+Successor = tuple[float, int, float, bool]
+
+# Sums of probabilities that miss one by less are rounding; a table in single precision misses by
+# about 1e-7 and is rescaled when it is read; anything further off is a mistake in the table.
+ROUNDING = 1e-9
+SINGLE_PRECISION = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TabularMDP:
+    """The arrays of a finite MDP, checked on construction and read-only afterwards.
+
+    Args:
+        probability: `[n_states, n_actions, K]`, each row sums to one; 0 marks padding.
+        next_state: `[n_states, n_actions, K]`, integers in `[0, n_states)`.
+        reward: `[n_states, n_actions, K]`, finite.
+        terminated: `[n_states, n_actions, K]`, True where the episode ends.
+        initial_distribution: `[n_states]`, the law of the first state, sums to one.
+        time_limit: steps after which an episode is cut off, or None for no limit.
+
+    Raises:
+        ValueError: if the arrays do not describe an MDP; the message names the state and action.
+    """
+
+    probability: FloatArray
+    next_state: IntArray
+    reward: FloatArray
+    terminated: BoolArray
+    initial_distribution: FloatArray
+    time_limit: int | None = None
+
+    def __post_init__(self) -> None:
+        if np.asarray(self.next_state).dtype.kind not in "iu":
+            raise ValueError(
+                "building a TabularMDP: next_state must hold integers, got dtype "
+                f"{np.asarray(self.next_state).dtype}"
+            )
+        for name, dtype in _DTYPES.items():
+            # A copy of our own, so that nobody can change a model that was already checked.
+            array: NDArray[Any] = np.array(getattr(self, name), dtype=dtype, order="C")
+            array.setflags(write=False)
+            object.__setattr__(self, name, array)
+        _check_arrays(self)
+        if self.time_limit is not None:
+            object.__setattr__(self, "time_limit", check_limit(self.time_limit))
+
+    @property
+    def n_states(self) -> int:
+        return int(self.probability.shape[0])
+
+    @property
+    def n_actions(self) -> int:
+        return int(self.probability.shape[1])
+
+    @cached_property
+    def expected_reward(self) -> FloatArray:
+        """E[R | s, a], `[n_states, n_actions]`."""
+        return np.asarray((self.probability * self.reward).sum(axis=-1))
+
+    @cached_property
+    def continuation(self) -> Any:
+        """P(S' = s', not terminated | s, a): sparse `[n_states * n_actions, n_states]`.
+
+        Row `s * n_actions + a`. What is missing to one is the chance that the episode ends.
+        Every stored entry is positive; equal successors are summed.
+        """
+        state, action, _ = goes_on = np.nonzero((self.probability > 0) & ~self.terminated)
+        rows = state * self.n_actions + action
+        shape = (self.n_states * self.n_actions, self.n_states)
+        return sparse.csr_array(
+            (self.probability[goes_on], (rows, self.next_state[goes_on])), shape=shape
+        )
+
+    @cached_property
+    def may_end(self) -> BoolArray:
+        """Whether action a in state s can end the episode, `[n_states, n_actions]`."""
+        return np.asarray(((self.probability > 0) & self.terminated).any(axis=-1))
+
+    @cached_property
+    def may_reward(self) -> BoolArray:
+        """Whether action a in state s can give a reward other than 0, `[n_states, n_actions]`."""
+        return np.asarray(((self.probability > 0) & (self.reward != 0)).any(axis=-1))
+
+    @classmethod
+    def from_successors(
+        cls,
+        table: Sequence[Sequence[Sequence[Successor]]],
+        *,
+        initial_distribution: ArrayLike,
+        time_limit: int | None = None,
+    ) -> TabularMDP:
+        """Build the model from `table[s][a] = [(probability, next_state, reward, terminated), ..]`.
+
+        The order of the successors is kept. Padding repeats the last one with probability 0, so a
+        sampler that falls off the end of a row by rounding still lands on a real successor.
+        """
+        counts = {(s, a): len(row) for s, rows in enumerate(table) for a, row in enumerate(rows)}
+        widths = {len(rows) for rows in table}
+        if len(widths) != 1 or 0 in widths or 0 in counts.values():
+            raise ValueError(
+                "building a TabularMDP: every state needs the same number of actions and every "
+                f"action at least one successor, got {sorted(widths)} actions a state and no "
+                f"successor for (state, action) {[sa for sa, n in counts.items() if n == 0][:5]}"
+            )
+        longest = max(counts.values())
+        padded = [
+            [[*row] + [(0.0, *row[-1][1:])] * (longest - len(row)) for row in rows]
+            for rows in table
+        ]
+
+        def field(index: int, dtype: Any) -> NDArray[Any]:
+            values = [[[entry[index] for entry in row] for row in rows] for rows in padded]
+            return np.array(values, dtype=dtype)
+
+        return cls(
+            probability=_rescaled(field(0, np.float64)),
+            next_state=field(1, np.int64),
+            reward=field(2, np.float64),
+            terminated=field(3, np.bool_),
+            initial_distribution=_rescaled(np.asarray(initial_distribution, dtype=np.float64)),
+            time_limit=time_limit,
+        )
+
+    @classmethod
+    def from_arrays(
+        cls,
+        transition: ArrayLike,
+        reward: ArrayLike,
+        *,
+        terminal_states: Sequence[int] = (),
+        initial_distribution: ArrayLike | None = None,
+        time_limit: int | None = None,
+    ) -> TabularMDP:
+        """Build a textbook MDP from a transition array and rewards.
+
+        Args:
+            transition: `[n_states, n_actions, n_states]`, P(s' | s, a): state first, as in
+                quantecon. Books that write one matrix an action have the first two axes swapped.
+            reward: r(s) `[n_states]`, r(s, a) `[n_states, n_actions]` or r(s, a, s')
+                `[n_states, n_actions, n_states]`.
+            terminal_states: entering one of these ends the episode.
+            initial_distribution: `[n_states]`; by default uniform over the states that are not
+                terminal.
+            time_limit: steps after which an episode is cut off, or None.
+        """
+        dense = np.asarray(transition, dtype=np.float64)
+        if dense.ndim != 3 or dense.shape[0] != dense.shape[2]:
+            raise ValueError(
+                "building a TabularMDP: transition must be [n_states, n_actions, n_states], got "
+                f"shape {dense.shape}; one matrix an action, [n_actions, n_states, n_states], "
+                "becomes that with numpy.swapaxes(transition, 0, 1)"
+            )
+        n_states, n_actions, _ = shape = dense.shape
+        rewards = np.asarray(reward, dtype=np.float64)
+        if rewards.shape not in ((n_states,), (n_states, n_actions), shape):
+            raise ValueError(
+                f"building a TabularMDP: reward must have shape {(n_states,)}, "
+                f"{(n_states, n_actions)} or {shape}, got {rewards.shape}"
+            )
+        rewards = np.broadcast_to(rewards.reshape(rewards.shape + (1,) * (3 - rewards.ndim)), shape)
+        terminal = np.zeros(n_states, dtype=np.bool_)
+        terminal[list(terminal_states)] = True
+        if initial_distribution is None:
+            weight = np.where(terminal, 0.0, 1.0)
+            initial_distribution = weight / max(1.0, weight.sum())
+
+        counts = np.count_nonzero(dense, axis=-1)[..., None]
+        slots = np.arange(max(1, int(counts.max())))
+        # The stable sort brings the successors that can happen to the front, in order of state.
+        order = np.argsort(dense == 0, axis=-1, kind="stable")
+        next_state = np.take_along_axis(order, np.minimum(slots, np.maximum(counts, 1) - 1), -1)
+        probability = np.take_along_axis(dense, next_state, axis=-1)
+        return cls(
+            probability=_rescaled(np.where(slots < counts, probability, 0.0)),
+            next_state=next_state,
+            reward=np.take_along_axis(rewards, next_state, axis=-1),
+            terminated=terminal[next_state],
+            initial_distribution=_rescaled(np.asarray(initial_distribution, dtype=np.float64)),
+            time_limit=time_limit,
+        )
+
+
+_DTYPES = {
+    "probability": np.float64,
+    "next_state": np.int64,
+    "reward": np.float64,
+    "terminated": np.bool_,
+    "initial_distribution": np.float64,
+}
+
+
+def check_limit(limit: int) -> int:
+    """Return a number of steps as an int, or say why it is not one."""
+    if isinstance(limit, bool) or not isinstance(limit, int | np.integer) or limit < 1:
+        raise ValueError(f"time limit: expected a whole number of steps >= 1, got {limit!r}")
+    return int(limit)
+
+
+def _rescaled(probability: FloatArray) -> FloatArray:
+    """Undo the rounding of a table kept in single precision; leave everything else alone."""
+    total = probability.sum(axis=-1, keepdims=True)
+    miss = np.abs(total - 1.0)
+    scale = np.where((miss > ROUNDING) & (miss < SINGLE_PRECISION), total, 1.0)
+    return np.asarray(probability / scale)
+
+
+def _check_arrays(mdp: TabularMDP) -> None:
+    shape = mdp.probability.shape
+    if len(shape) != 3 or 0 in shape:
+        raise ValueError(
+            f"building a TabularMDP: probability must be [n_states, n_actions, K], got {shape}"
+        )
+    for name in ("next_state", "reward", "terminated"):
+        if getattr(mdp, name).shape != shape:
+            raise ValueError(
+                f"building a TabularMDP: {name} must have the shape of probability, {shape}, "
+                f"got {getattr(mdp, name).shape}"
+            )
+    if mdp.initial_distribution.shape != shape[:1]:
+        raise ValueError(
+            f"building a TabularMDP: initial_distribution must have shape {shape[:1]}, "
+            f"got {mdp.initial_distribution.shape}"
+        )
+    _refuse(~(mdp.probability >= 0), mdp.probability, "probabilities must be >= 0")
+    total = mdp.probability.sum(axis=-1)
+    _refuse(~(np.abs(total - 1) <= ROUNDING), total, "the probabilities of a row must sum to 1")
+    outside = (mdp.next_state < 0) | (mdp.next_state >= shape[0])
+    _refuse(outside, mdp.next_state, f"next_state must be in [0, {shape[0]})")
+    _refuse(~np.isfinite(mdp.reward), mdp.reward, "rewards must be finite")
+    start = mdp.initial_distribution
+    if not ((start >= 0).all() and abs(start.sum() - 1) <= ROUNDING):
+        raise ValueError(
+            "building a TabularMDP: initial_distribution must be >= 0 and sum to 1, got the sum "
+            f"{start.sum():.12g} and the minimum {start.min():.12g}"
+        )
+
+
+def _refuse(wrong: BoolArray, values: NDArray[Any], expected: str) -> None:
+    if wrong.any():
+        at = np.argwhere(wrong)[0]
+        raise ValueError(
+            f"building a TabularMDP: {expected}, got {values[tuple(at)]:.12g} at state {at[0]}, "
+            f"action {at[1]} ({np.count_nonzero(wrong)} such in all)"
+        )

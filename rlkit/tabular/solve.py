@@ -1,0 +1,155 @@
+"""Solve a known environment: one call from an environment to the numbers worth comparing with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.envs.toy_text.cliffwalking import CliffWalkingEnv
+from gymnasium.envs.toy_text.frozen_lake import FrozenLakeEnv
+from numpy.typing import ArrayLike
+
+from rlkit.tabular.chain import NoFiniteReturn
+from rlkit.tabular.exact import optimal_return_under_limit, policy_value, return_under_limit
+from rlkit.tabular.from_env import mdp_from_env
+from rlkit.tabular.mdp import FloatArray, IntArray, TabularMDP
+from rlkit.tabular.planning import Plan, policy_iteration, value_iteration
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Solution:
+    """The exact answers for one MDP and one discount.
+
+    `start_value` is discounted and knows no time limit. The two returns are what an episode
+    scores: undiscounted, and cut off at the MDP's own time limit. Without a limit they are the
+    undiscounted returns of episodes that may last for ever, and None where no finite one exists.
+    """
+
+    discount: float
+    start_value: float  # V* averaged over the initial distribution
+    greedy_return_under_limit: float | None  # expected return of `policy`
+    optimal_return_under_limit: float | None  # best possible; under a limit, by watching the clock
+    time_limit: int | None  # steps
+    sweeps: int  # of value iteration
+    seconds: float  # wall-clock time of solving, without building the model
+    values: FloatArray  # V*, [n_states]
+    policy: IntArray  # greedy for this discount, [n_states]
+
+
+def solve(
+    model: TabularMDP | Callable[[], gym.Env[Any, Any]],
+    *,
+    discount: float = 0.99,
+    tolerance: float = 1e-9,
+) -> Solution:
+    """Solve an MDP, or an environment whose transition table is known.
+
+    Args:
+        model: a TabularMDP, or a function that makes an environment.
+        discount: in [0, 1].
+        tolerance: twice the error allowed in V*, in units of reward (see `value_iteration`).
+
+    Raises:
+        UnknownModel: if the environment has no trustworthy transition table.
+        NoFiniteReturn: at discount 1, where no policy has a finite optimal return.
+        NotConverged: if value iteration would take more than a million sweeps.
+    """
+    mdp = model if isinstance(model, TabularMDP) else mdp_from_env(model)
+    began = time.perf_counter()
+    plan = value_iteration(mdp, discount=discount, tolerance=tolerance)
+    policy = _sharp_policy(mdp, plan, discount)
+    if mdp.time_limit is None:
+        greedy_return, optimal_return = _endless_returns(mdp, policy)
+    else:
+        greedy_return = float(return_under_limit(mdp, policy)[0])
+        optimal_return = optimal_return_under_limit(mdp).expected_return
+    return Solution(
+        discount=discount,
+        start_value=_from_start(mdp, plan.values),
+        greedy_return_under_limit=greedy_return,
+        optimal_return_under_limit=optimal_return,
+        time_limit=mdp.time_limit,
+        sweeps=plan.sweeps,
+        seconds=time.perf_counter() - began,
+        values=plan.values,
+        policy=policy,
+    )
+
+
+def policy_map(source: gym.Env[Any, Any] | Sequence[str], policy: ArrayLike) -> str | None:
+    """Draw a policy on the map of a grid world, one arrow a cell.
+
+    Args:
+        source: a FrozenLake or CliffWalking environment, wrapped or not, or the lines of a
+            FrozenLake map such as `["SFFF", "FHFH", "FFFH", "HFFG"]`.
+        policy: the action in each state, `[n_states]`, states counted row by row.
+
+    Returns:
+        The lines of the map, holes `H`, cliff `C` and goal `G` as letters; None for any other
+        environment.
+    """
+    if isinstance(source, gym.Env):
+        world = source.unwrapped
+        if isinstance(world, CliffWalkingEnv):
+            rows, columns = world.shape
+            letters = [["F"] * columns for _ in range(rows - 1)]
+            letters.append(["S", *"C" * (columns - 2), "G"])
+            return _draw(letters, "↑→↓←", policy)
+        if not isinstance(world, FrozenLakeEnv):
+            return None
+        source = ["".join(row) for row in np.asarray(world.desc).astype("U1")]
+    return _draw([list(row) for row in source], "←↓→↑", policy)
+
+
+def _draw(letters: list[list[str]], arrows: str, policy: ArrayLike) -> str:
+    actions = np.asarray(policy)
+    n_cells = sum(len(row) for row in letters)
+    if actions.shape != (n_cells,) or actions.dtype.kind not in "iu":
+        raise ValueError(
+            f"drawing a policy: expected {n_cells} integer actions, one a cell, got "
+            f"{actions.dtype} of shape {actions.shape}"
+        )
+    moves = iter(actions)
+    drawn = [[(arrows[next(moves)], letter) for letter in row] for row in letters]
+    return "\n".join(
+        " ".join(letter if letter in "HGC" else arrow for arrow, letter in row) for row in drawn
+    )
+
+
+def _sharp_policy(mdp: TabularMDP, plan: Plan, discount: float) -> IntArray:
+    """The greedy policy once the sweeps have gone on to the precision of float64.
+
+    Far from the rewards, or under a small discount, the values of two actions can differ by less
+    than any tolerance one would ask of the values, and the choice still matters to the return.
+    """
+    if discount == 1.0:
+        return plan.policy
+    finest = float(np.finfo(np.float64).tiny)
+    return value_iteration(
+        mdp, discount=discount, tolerance=finest, initial_values=plan.values
+    ).policy
+
+
+def _endless_returns(mdp: TabularMDP, policy: IntArray) -> tuple[float | None, float | None]:
+    """Undiscounted returns of a policy and of the best one, without a time limit."""
+
+    def or_none(values: Callable[[], FloatArray]) -> float | None:
+        try:
+            return _from_start(mdp, values())
+        except NoFiniteReturn:
+            return None
+
+    return (
+        or_none(lambda: policy_value(mdp, policy, discount=1.0)),
+        or_none(lambda: policy_iteration(mdp, discount=1.0).values),
+    )
+
+
+def _from_start(mdp: TabularMDP, values: FloatArray) -> float:
+    """Average over the initial distribution; states where no episode starts may hold NaN."""
+    starts = mdp.initial_distribution > 0
+    return float((mdp.initial_distribution[starts] * values[starts]).sum())

@@ -1,0 +1,361 @@
+"""Exact values and returns of policies."""
+
+import itertools
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.envs.toy_text.frozen_lake import generate_random_map
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from quantecon import MarkovChain
+
+from rlkit.tabular.chain import NoFiniteReturn
+from rlkit.tabular.exact import (
+    optimal_return_under_limit,
+    policy_value,
+    return_under_limit,
+    stationary_distribution,
+)
+from rlkit.tabular.from_env import mdp_from_env
+from rlkit.tabular.mdp import TabularMDP
+
+
+def from_env(id_: str, **options: Any) -> TabularMDP:
+    return mdp_from_env(lambda: gym.make(id_, **options))
+
+
+def random_mdp(seed: int, n_states: int = 4, n_actions: int = 2) -> TabularMDP:
+    rng = np.random.default_rng(seed)
+    shape = (n_states, n_actions, 3)
+    return TabularMDP(
+        probability=rng.dirichlet(np.ones(3), size=shape[:2]),
+        next_state=rng.integers(n_states, size=shape),
+        reward=rng.normal(size=shape),
+        terminated=rng.random(shape) < 0.2,
+        initial_distribution=rng.dirichlet(np.ones(n_states)),
+    )
+
+
+def random_policies(mdp: TabularMDP, n: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.dirichlet(np.full(mdp.n_actions, 0.5), size=(n, mdp.n_states))
+
+
+def value_by_recursion(mdp: TabularMDP, act: Any, s: int, t: int, limit: int) -> float:
+    """Expected return from state s at step t, one successor at a time; act(s, t) -> {a: chance}."""
+    if t == limit:
+        return 0.0
+    total = 0.0
+    for a, chance in act(s, t).items():
+        for k in range(mdp.probability.shape[2]):
+            future = 0.0
+            if not mdp.terminated[s, a, k]:
+                future = value_by_recursion(mdp, act, int(mdp.next_state[s, a, k]), t + 1, limit)
+            total += chance * mdp.probability[s, a, k] * (mdp.reward[s, a, k] + future)
+    return total
+
+
+# --- policy_value -------------------------------------------------------------------------------
+
+
+def test_the_random_policy_on_sutton_and_bartos_grid_has_the_printed_first_row() -> None:
+    transition, reward = np.zeros((25, 4, 25)), np.zeros((25, 4))
+    for s, (a, move) in itertools.product(range(25), enumerate([(-1, 0), (1, 0), (0, -1), (0, 1)])):
+        row, column = s // 5 + move[0], s % 5 + move[1]
+        stays = not (0 <= row < 5 and 0 <= column < 5)
+        to, gain = (s, -1) if stays else (row * 5 + column, 0)
+        to, gain = {1: (21, 10), 3: (13, 5)}.get(s, (to, gain))
+        transition[s, a, to], reward[s, a] = 1, gain
+    mdp = TabularMDP.from_arrays(transition, reward)
+    values = policy_value(mdp, np.full((25, 4), 0.25), discount=0.9)
+    printed = [3.3090, 8.7893, 4.4276, 5.3224, 1.4922]
+    np.testing.assert_allclose(values[:5], printed, atol=5e-5)  # four decimals are printed
+
+
+def test_the_random_walk_ends_on_the_right_in_proportion_to_the_distance() -> None:
+    transition, reward = np.zeros((7, 2, 7)), np.zeros((7, 2, 7))
+    for s, a in itertools.product(range(7), range(2)):
+        transition[s, a, np.clip(s + 2 * a - 1, 0, 6)] = 1
+    reward[5, 1, 6] = 1
+    mdp = TabularMDP.from_arrays(transition, reward, terminal_states=[0, 6])
+    values = policy_value(mdp, np.full((7, 2), 0.5), discount=1.0)
+    np.testing.assert_allclose(values[1:6], np.arange(1, 6) / 6, atol=1e-14)  # a 5x5 solve
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([0.0, 0.5, 0.99, 1.0]))
+def test_the_value_of_a_policy_is_the_fixed_point_of_its_operator(
+    seed: int, discount: float
+) -> None:
+    mdp = random_mdp(seed)
+    policy = random_policies(mdp, 1, seed)[0]
+    try:
+        values = policy_value(mdp, policy, discount=discount)
+    except NoFiniteReturn:
+        assert discount == 1.0
+        return
+    known = ~np.isnan(values)
+    for s in np.flatnonzero(known):
+        right = sum(
+            policy[s, a]
+            * mdp.probability[s, a, k]
+            * (
+                mdp.reward[s, a, k]
+                + (0 if mdp.terminated[s, a, k] else discount * values[mdp.next_state[s, a, k]])
+            )
+            for a in range(2)
+            for k in range(3)
+        )
+        # The rounding of a solve of values up to ~1e3.
+        assert values[s] == pytest.approx(right, rel=1e-9, abs=1e-9)
+
+
+def test_a_policy_that_never_ends_and_never_earns_is_worth_nothing() -> None:
+    mdp = from_env("FrozenLake-v1", is_slippery=False)
+    always_left = np.zeros(16, dtype=int)
+    assert policy_value(mdp, always_left, discount=1.0)[0] == 0
+
+
+def test_a_policy_that_pays_for_ever_has_no_undiscounted_value() -> None:
+    mdp = from_env("CliffWalking-v1")
+    always_up = np.zeros(48, dtype=int)
+    with pytest.raises(NoFiniteReturn, match="from state 36, where episodes may start"):
+        policy_value(mdp, always_up, discount=1.0)
+    # Below discount 1 it is -1 / (1 - discount).
+    assert policy_value(mdp, always_up, discount=0.9)[36] == pytest.approx(-10, abs=1e-12)
+
+
+def test_states_that_are_never_visited_may_lack_a_value() -> None:
+    table = [[[(1.0, 0, 3.0, True)]], [[(1.0, 1, 1.0, False)]]]
+    mdp = TabularMDP.from_successors(table, initial_distribution=[1.0, 0.0])
+    values = policy_value(mdp, [0, 0], discount=1.0)
+    assert values[0] == 3
+    assert np.isnan(values[1])
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        (np.zeros(15, dtype=int), "expected integer actions of shape"),
+        (np.full(16, 4), r"actions must be in \[0, 4\)"),
+        (np.full(16, -1), r"actions must be in \[0, 4\)"),
+        (np.full((16, 4), 0.3), "sum to 1"),
+        (np.tile([1.5, -0.5, 0, 0], (16, 1)), ">= 0"),
+        (np.full((16, 4), np.nan), "sum to 1"),
+        (np.zeros(16), "expected integer actions"),
+        (np.zeros((2, 16), dtype=int), "expected one policy"),
+    ],
+)
+def test_policies_that_are_none_are_refused(policy: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        policy_value(from_env("FrozenLake-v1"), policy, discount=0.9)
+
+
+def test_single_precision_policies_are_accepted() -> None:
+    mdp = from_env("FrozenLake-v1")
+    policies = random_policies(mdp, 3)
+    np.testing.assert_allclose(
+        return_under_limit(mdp, policies.astype(np.float32)),
+        return_under_limit(mdp, policies),
+        rtol=1e-4,  # 100 steps of single-precision probabilities, 1e-7 each
+    )
+
+
+# --- under a time limit -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("id_", "optimal"), [("FrozenLake-v1", 0.7441902878), ("FrozenLake8x8-v1", 0.9132201502)]
+)
+def test_the_best_clock_watching_policy_has_its_known_return(id_: str, optimal: float) -> None:
+    plan = optimal_return_under_limit(from_env(id_))
+    assert plan.expected_return == pytest.approx(optimal, abs=5.1e-11)  # ten digits are known
+
+
+def test_the_random_policy_on_frozen_lake_has_its_known_return() -> None:
+    mdp = from_env("FrozenLake-v1")
+    uniform = return_under_limit(mdp, np.full((16, 4), 0.25))
+    assert uniform.shape == (1,)
+    assert uniform[0] == pytest.approx(0.0139397960, abs=5.1e-11)
+
+
+def test_the_same_policy_scores_differently_under_the_two_limits_of_the_8x8_map() -> None:
+    short, long = from_env("FrozenLake-v1", map_name="8x8"), from_env("FrozenLake8x8-v1")
+    assert (short.time_limit, long.time_limit) == (100, 200)
+    policy = random_policies(short, 1)
+    assert return_under_limit(short, policy)[0] < return_under_limit(long, policy)[0]
+    assert return_under_limit(short, policy)[0] == return_under_limit(long, policy, limit=100)[0]
+
+
+def test_putermans_inventory_is_ordered_as_in_the_book() -> None:
+    """Puterman 3.2: up to 3 units in stock, an order of a costs 4 + 2a, holding costs 1 a unit."""
+    demand, revenue = [0.25, 0.5, 0.25], [0, 6, 8, 8]
+    transition, reward = np.zeros((4, 4, 4)), np.zeros((4, 4))
+    for s, a in itertools.product(range(4), range(4)):
+        stock = s + a
+        if stock > 3:  # does not fit
+            transition[s, a, s], reward[s, a] = 1, -1e6
+            continue
+        reward[s, a] = revenue[stock] - (4 + 2 * a if a else 0) - stock
+        for sold, chance in enumerate(demand):
+            transition[s, a, max(stock - sold, 0)] += chance
+    plan = optimal_return_under_limit(TabularMDP.from_arrays(transition, reward), 3)
+    # Sixteenths are exact in float64.
+    assert plan.values[0].tolist() == [67 / 16, 129 / 16, 194 / 16, 227 / 16]
+    assert plan.policy[0].tolist() == [3, 0, 0, 0]
+    assert plan.policy.shape == (3, 4)
+    assert plan.values.shape == (4, 4)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("limit", [1, 2, 5])
+def test_the_return_under_a_limit_is_the_sum_over_all_paths(seed: int, limit: int) -> None:
+    mdp = random_mdp(seed)
+    policies = random_policies(mdp, 2, seed)
+    for policy, result in zip(policies, return_under_limit(mdp, policies, limit), strict=True):
+        brute = sum(
+            start
+            * value_by_recursion(mdp, lambda s, t, p=policy: dict(enumerate(p[s])), s, 0, limit)
+            for s, start in enumerate(mdp.initial_distribution)
+        )
+        assert result == pytest.approx(brute, abs=1e-12)  # a few thousand roundings
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_clock_watching_policy_of_all_there_are_beats_backward_induction(seed: int) -> None:
+    mdp, limit = random_mdp(seed, n_states=2), 3
+    returns = {}
+    for table in itertools.product(range(2), repeat=2 * limit):
+        plan = np.reshape(table, (limit, 2))
+        returns[table] = sum(
+            start * value_by_recursion(mdp, lambda s, t, p=plan: {int(p[t, s]): 1.0}, s, 0, limit)
+            for s, start in enumerate(mdp.initial_distribution)
+        )
+    best = optimal_return_under_limit(mdp, limit)
+    assert best.expected_return == pytest.approx(max(returns.values()), abs=1e-13)
+    chosen = returns[tuple(int(a) for a in best.policy.ravel())]
+    assert chosen == pytest.approx(max(returns.values()), abs=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("id_", "options"),
+    [
+        ("FrozenLake-v1", {"desc": generate_random_map(5, seed=4), "max_episode_steps": 15}),
+        ("CliffWalkingSlippery-v1", {"max_episode_steps": 20}),
+        ("Taxi-v4", {"is_rainy": True, "max_episode_steps": 20}),
+    ],
+)
+def test_real_episodes_score_what_was_computed(id_: str, options: dict[str, Any]) -> None:
+    mdp = from_env(id_, **options)
+    # Half the way from random to the best, so that rewards, ends and cut-offs all happen.
+    plan = optimal_return_under_limit(mdp)
+    policy = 0.5 * np.eye(mdp.n_actions)[plan.policy[0]] + 0.5 / mdp.n_actions
+    expected = return_under_limit(mdp, policy)[0]
+    env, rng = gym.make(id_, **options), np.random.default_rng(0)
+    returns = []
+    for episode in range(1500):
+        state, _ = env.reset(seed=0 if episode == 0 else None)
+        total, over = 0.0, False
+        while not over:
+            action = int(np.searchsorted(policy[state].cumsum(), rng.random()))
+            state, reward, terminated, truncated, _ = env.step(min(action, mdp.n_actions - 1))
+            total, over = total + float(reward), terminated or truncated
+        returns.append(total)
+    env.close()
+    # Five standard errors; the draw is seeded, so it cannot fail by chance later.
+    standard_error = np.std(returns) / np.sqrt(len(returns))
+    assert standard_error > 0
+    assert abs(np.mean(returns) - expected) < 5 * standard_error
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 9), st.integers(1, 60))
+def test_a_policys_return_has_the_same_bytes_alone_and_in_any_batch(
+    seed: int, n_policies: int, limit: int
+) -> None:
+    mdp = random_mdp(seed, n_states=9, n_actions=5)
+    policies = random_policies(mdp, n_policies, seed)
+    policies[seed % n_policies] = np.eye(5)[0]
+    together = return_under_limit(mdp, policies, limit)
+    alone = [return_under_limit(mdp, policy, limit)[0] for policy in policies]
+    np.testing.assert_array_equal(together, alone)
+    np.testing.assert_array_equal(together[::-1], return_under_limit(mdp, policies[::-1], limit))
+    columns = np.asfortranarray(policies)
+    np.testing.assert_array_equal(together, return_under_limit(mdp, columns, limit))
+
+
+def test_bytes_do_not_depend_on_the_batch_on_real_environments() -> None:
+    for id_ in ("FrozenLake8x8-v1", "Taxi-v4"):
+        mdp = from_env(id_)
+        policies = random_policies(mdp, 30)
+        together = return_under_limit(mdp, policies)
+        for member in (0, 7, 29):
+            np.testing.assert_array_equal(
+                together[member], return_under_limit(mdp, policies[member])[0]
+            )
+        np.testing.assert_array_equal(together[3:20], return_under_limit(mdp, policies[3:20]))
+
+
+def test_actions_and_their_one_hot_probabilities_give_the_same_bytes() -> None:
+    mdp = from_env("FrozenLake8x8-v1")
+    actions = np.random.default_rng(0).integers(4, size=(6, 64))
+    by_action = return_under_limit(mdp, actions)
+    assert by_action.shape == (6,)
+    np.testing.assert_array_equal(by_action, return_under_limit(mdp, np.eye(4)[actions]))
+
+
+def test_stopping_early_at_a_fixed_point_changes_nothing() -> None:
+    mdp = from_env("CliffWalking-v1")
+    to_goal = np.full(48, 1)
+    to_goal[36], to_goal[11::12] = 0, 2
+    assert return_under_limit(mdp, to_goal, limit=10**7)[0] == -13
+    assert optimal_return_under_limit(mdp, 13).expected_return == -13
+    # With 12 steps the goal is out of reach and each step costs 1.
+    assert optimal_return_under_limit(mdp, 12).expected_return == -12
+
+
+def test_without_a_limit_the_limit_must_be_given() -> None:
+    mdp = from_env("CliffWalking-v1")
+    for function in (
+        optimal_return_under_limit,
+        lambda m: return_under_limit(m, np.zeros(48, int)),
+    ):
+        with pytest.raises(ValueError, match="no time limit and none was given"):
+            function(mdp)
+    with pytest.raises(ValueError, match="whole number of steps >= 1, got 0"):
+        optimal_return_under_limit(mdp, 0)
+
+
+# --- the long run -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_stationary_distribution_agrees_with_quantecon(seed: int) -> None:
+    mdp = random_mdp(seed)
+    policy = random_policies(mdp, 1, seed)[0]
+    matrix = np.zeros((4, 4))
+    for s, a, k in itertools.product(range(4), range(2), range(3)):
+        chance = policy[s, a] * mdp.probability[s, a, k]
+        if mdp.terminated[s, a, k]:
+            matrix[s] += chance * mdp.initial_distribution
+        else:
+            matrix[s, mdp.next_state[s, a, k]] += chance
+    (peer,) = MarkovChain(matrix).stationary_distributions
+    result = stationary_distribution(mdp, policy)
+    np.testing.assert_allclose(result, peer, atol=1e-12)  # an eigenvector of a 4x4 matrix
+
+
+def test_a_periodic_chain_and_unvisited_states_are_no_obstacle() -> None:
+    table = [[[(1.0, 1, 0.0, False)]], [[(1.0, 0, 0.0, False)]], [[(1.0, 2, 0.0, False)]]]
+    mdp = TabularMDP.from_successors(table, initial_distribution=[1.0, 0, 0])
+    result = stationary_distribution(mdp, [0, 0, 0])
+    np.testing.assert_allclose(result, [0.5, 0.5, 0], atol=1e-14)
+
+
+def test_two_places_to_settle_in_have_no_one_stationary_distribution() -> None:
+    stay = [[[(1.0, s, 0.0, False)]] for s in range(2)]
+    mdp = TabularMDP.from_successors(stay, initial_distribution=[0.5, 0.5])
+    with pytest.raises(NoFiniteReturn, match="got 2"):
+        stationary_distribution(mdp, [0, 0])
