@@ -6,6 +6,7 @@ discrete observations from 0; a `Discrete(n, start=k)` space is shifted here and
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -14,6 +15,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from rlkit.agent import State
 from rlkit.errors import EnvironmentFault, SeedError, UsageError
 from rlkit.seeding import SeedStreams
 
@@ -37,10 +39,16 @@ class BatchEnv(Protocol):
     is: reward 0, both flags False, and `ended` True.
     """
 
-    observation_space: spaces.Space[Any]
-    action_space: spaces.Space[Any]
     num_seeds: int
     num_envs: int
+
+    @property
+    def observation_space(self) -> spaces.Space[Any]:
+        """Of one environment."""
+
+    @property
+    def action_space(self) -> spaces.Space[Any]:
+        """Of one environment."""
 
     @property
     def ended(self) -> Array:
@@ -52,10 +60,10 @@ class BatchEnv(Protocol):
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, Array]:
         """Act everywhere; return the fields of a BatchStep, in its order."""
 
-    def state_dict(self) -> dict[str, Array]:
+    def state_dict(self) -> State:
         """Return everything that changes; each entry has a leading seed axis."""
 
-    def load_state_dict(self, state: dict[str, Array]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Continue from a state that `state_dict` returned."""
 
     def close(self) -> None:
@@ -96,13 +104,13 @@ class GymBatchEnv:
         try:
             for _ in self._grid:
                 self._envs.append(make_env())
+            self.name = _name(self._envs[0])
+            self.observation_space = self._envs[0].observation_space
+            self.action_space = self._envs[0].action_space
+            require_supported(self.name, self.observation_space, self.action_space)
         except BaseException:
             self.close()
             raise
-        self.name = _name(self._envs[0])
-        self.observation_space = self._envs[0].observation_space
-        self.action_space = self._envs[0].action_space
-        require_supported(self.name, self.observation_space, self.action_space)
         for env in self._envs[1:]:
             if (env.observation_space, env.action_space) != (
                 self.observation_space,
@@ -115,7 +123,8 @@ class GymBatchEnv:
                     f"{env.observation_space}, {env.action_space}; all must be equal"
                 )
         self._obs_shape = self.observation_space.shape or ()
-        self._obs_dtype = self.observation_space.dtype or np.dtype(np.float32)
+        discrete = isinstance(self.observation_space, spaces.Discrete)
+        self._obs_dtype = np.dtype(np.int64 if discrete else self.observation_space.dtype)
         self._obs_start = int(getattr(self.observation_space, "start", 0))
         self.exact_resume = True
 
@@ -190,8 +199,9 @@ class GymBatchEnv:
                 "(observation, reward, terminated, truncated, info); an environment of the old "
                 "Gym interface returns four values: use gymnasium's `terminated` and `truncated`",
             )
-        obs, reward, terminated, truncated, _ = result
-        if isinstance(reward, str) or reward is None or np.ndim(reward) != 0:
+        obs, terminated, truncated = result[0], result[2], result[3]
+        reward: Any = result[1]
+        if np.ndim(reward) != 0 or np.asarray(reward).dtype.kind not in "biuf":
             raise self._fault(s, n, f"the reward is {_describe(reward)}, expected a number")
         for name, flag in (("terminated", terminated), ("truncated", truncated)):
             if not isinstance(flag, (bool, np.bool_, int)):
@@ -219,11 +229,21 @@ class GymBatchEnv:
                 f"shape {self._obs_shape} and {self._obs_dtype} as in {self.observation_space}",
             )
         if isinstance(self.observation_space, spaces.Discrete):
-            index = array - self._obs_start
-            if not 0 <= index < self.observation_space.n:
+            index = array.item() - self._obs_start
+            if not (0 <= index < self.observation_space.n and index == int(index)):
                 raise self._fault(s, n, f"the observation {obs} is not in {self.observation_space}")
-            return np.asarray(index)
-        return array.astype(self._obs_dtype)
+            return np.asarray(int(index))
+        with np.errstate(invalid="ignore", over="ignore"):
+            converted = array.astype(self._obs_dtype)
+        if self._obs_dtype.kind in "iu" and not np.array_equal(converted, array):
+            raise self._fault(
+                s,
+                n,
+                f"the observation has a value that {self._obs_dtype} cannot hold, with entries "
+                f"from {array.min()} to {array.max()}, expected entries as in "
+                f"{self.observation_space}",
+            )
+        return converted
 
     def _require_finite(self, what: str, values: Array) -> None:
         if values.dtype.kind == "f" and not np.isfinite(values).all():
@@ -246,39 +266,50 @@ class GymBatchEnv:
     def _crash(self, s: int, n: int, problem: str) -> SeedError:
         return SeedError(self._streams[s].index, f"{self._place(s, n)}: {problem}")
 
-    def state_dict(self) -> dict[str, Array]:
-        shape = (self.num_seeds, self.num_envs)
+    def state_dict(self) -> State:
         lengths = np.array([len(actions) for actions in self._actions], dtype=np.int64)
-        example = np.asarray(self._actions[int(lengths.argmax())][0] if lengths.max() else 0)
-        log = np.zeros((len(self._grid), lengths.max(), *example.shape), dtype=example.dtype)
-        for i, actions in enumerate(self._actions):
-            if actions:
-                log[i, : len(actions)] = actions
+        lengths = lengths.reshape(self.num_seeds, self.num_envs)
         return {
             "episode": self._episode.copy(),
             "ended": self._ended.copy(),
-            "num_actions": lengths.reshape(shape),
-            "actions": log.reshape(*shape, *log.shape[1:]),
+            "num_actions": lengths,
+            "actions": [self._action_log(s, lengths[s]) for s in range(self.num_seeds)],
             "obs": self._obs.copy(),
         }
 
-    def load_state_dict(self, state: dict[str, Array]) -> None:
+    def _action_log(self, s: int, lengths: Array) -> Array:
+        """The actions of one seed's running episodes, [N, L, ...], padded to its longest."""
+        space = self.action_space
+        dtype = np.int64 if isinstance(space, spaces.Discrete) else np.float64
+        log = np.zeros((self.num_envs, int(lengths.max()), *(space.shape or ())), dtype=dtype)
+        for n in range(self.num_envs):
+            actions = self._actions[s * self.num_envs + n]
+            if actions:
+                log[n, : len(actions)] = actions
+        return log
+
+    def load_state_dict(self, state: State) -> None:
         self.reset()
-        self._episode, self._ended = state["episode"].copy(), state["ended"].copy()
+        self._episode = np.array(state["episode"])
+        self._ended = np.array(state["ended"])
         for i, (s, n) in enumerate(self._grid):
             obs = self._reset_one(i, s, n)
-            for action in state["actions"][s, n, : int(state["num_actions"][s, n])]:
+            for action in state["actions"][s][n, : int(state["num_actions"][s][n])]:
                 self._actions[i].append(action)
                 obs = self._step_one(i, s, n, self._to_env(action))[0]
             self._obs[s, n] = obs
         # An environment that is not determined by its seed and the actions cannot be resumed
         # exactly; the run goes on from what it shows now, and is marked.
-        self.exact_resume = bool(np.array_equal(self._obs, state["obs"]))
+        self.exact_resume = bool(np.array_equal(self._obs, np.asarray(state["obs"])))
 
     def close(self) -> None:
         envs, self._envs = self._envs, []
         for env in envs:
-            env.close()
+            try:
+                env.close()
+            except Exception as error:
+                # What was computed is not in doubt, and an earlier error must not be hidden.
+                warnings.warn(f"closing environment {_name(env)} raised {error!r}", stacklevel=2)
 
 
 def require_supported(

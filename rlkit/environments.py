@@ -100,12 +100,16 @@ class Environment:
         # An id that somebody registered anew is no longer the environment that the twin equals.
         if point is None or spec is None or "gymnasium.envs." not in str(spec.entry_point):
             return None
+        if spec.additional_wrappers:
+            return None
         factory = point.load()
+        # It may also have been registered anew with another time limit or other arguments.
+        args = {"max_episode_steps": spec.max_episode_steps, **spec.kwargs, **self.args}
         try:
-            inspect.signature(factory).bind(None, 1, 1, autoreset=True, **self.args)
+            inspect.signature(factory).bind(None, 1, 1, autoreset=True, **args)
         except TypeError:
             return None
-        return factory  # type: ignore[no-any-return]
+        return functools.partial(factory, **args)
 
     def grid(
         self,
@@ -121,7 +125,7 @@ class Environment:
             twin = self._twin()
             assert twin is not None
             seeder = episode_seeder(streams, purpose)
-            return twin(seeder, len(streams), num_envs, autoreset=autoreset, **self.args)
+            return twin(seeder, len(streams), num_envs, autoreset=autoreset)
         if kind == "tabular":
             assert self.mdp is not None
             return TabularBatchEnv(
@@ -170,9 +174,7 @@ def _refuse_unknown(env: str) -> None:
     )
 
 
-def _from_callable(
-    env: Callable[..., gym.Env[Any, Any]], args: Mapping[str, Any]
-) -> Environment:
+def _from_callable(env: Callable[..., gym.Env[Any, Any]], args: Mapping[str, Any]) -> Environment:
     if not callable(env):
         raise UsageError(
             f"expected an environment's id, class or a function that makes one, got {env!r}"

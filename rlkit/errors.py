@@ -1,4 +1,4 @@
-"""The errors that rlkit raises on purpose: each message says what, where, expected, got and what to do."""
+"""Errors that rlkit raises on purpose; each says what, where, expected, got and what to do."""
 
 from __future__ import annotations
 
@@ -40,7 +40,32 @@ class Diverged(SeedError):
     """The parameters of one seed became infinite or NaN."""
 
 
+# What other libraries call some of our options.
+_SYNONYMS = {
+    "gamma": "discount",
+    "lr": "learning_rate",
+    "alpha": "step_size",
+    "n_steps": "rollout_length",
+    "n_epochs": "num_epochs",
+    "batch_size": "minibatch_size",
+    "clip_range": "clip_epsilon",
+    "clip_coef": "clip_epsilon",
+    "ent_coef": "entropy_coef",
+    "vf_coef": "value_coef",
+    "max_grad_norm": "max_gradient_norm",
+    "n_envs": "envs",
+    "num_envs": "envs",
+    "total_timesteps": "steps",
+}
+
+
 def closest(name: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the known name nearest to `name`, or an empty string."""
-    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f" Did you mean {matches[0]!r}?" if matches else ""
+    candidates = {word: word for word in known}
+    for word, ours in _SYNONYMS.items():
+        for spelt in (ours, f"--{ours.replace('_', '-')}"):
+            if spelt in candidates:
+                prefix = "--" if spelt.startswith("--") else ""
+                candidates.setdefault(f"{prefix}{word}", spelt)
+    matches = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.5)
+    return f" Did you mean {candidates[matches[0]]!r}?" if matches else ""

@@ -9,6 +9,7 @@ single matrix, is written as a multiplication and a sum.
 from __future__ import annotations
 
 import ctypes
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -76,7 +77,7 @@ def orthogonal(rng: np.random.Generator, num_in: int, num_out: int, gain: float)
 
 
 def xavier_uniform(rng: np.random.Generator, num_in: int, num_out: int, gain: float) -> Array:
-    """Random matrix [in, out] of U(-a, a) with a = gain sqrt(6 / (in + out)) (Glorot, Bengio 2010)."""
+    """Matrix [in, out] of U(-a, a), a = gain sqrt(6 / (in + out)) (Glorot, Bengio 2010)."""
     bound = gain * math.sqrt(6.0 / (num_in + num_out))
     return rng.uniform(-bound, bound, (num_in, num_out))
 
@@ -105,7 +106,7 @@ def init_mlp(
         weight [in, out] and bias [out] of each layer in turn.
     """
     arrays: list[Array] = []
-    for i, (num_in, num_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for i, (num_in, num_out) in enumerate(itertools.pairwise(sizes)):
         gain = output_gain if i == len(sizes) - 2 else hidden_gain
         arrays += [INITS[init](rng, num_in, num_out, gain), np.zeros(num_out)]
     return arrays
@@ -173,7 +174,7 @@ def clip_gradient_norm(gradient: Tensor, max_norm: float) -> Tensor:
     Returns:
         the norms before, [S]
     """
-    norm = torch.linalg.vector_norm(gradient, dim=1)
+    norm: Tensor = torch.linalg.vector_norm(gradient, dim=1)
     gradient.mul_((max_norm / (norm + 1e-6)).clamp(max=1.0).unsqueeze(1))
     return norm
 

@@ -12,6 +12,41 @@ from typing import Any
 DEFAULTS: dict[str, Any] = {"steps": 100_000, "evaluate_every": 5_000}
 
 PRESETS: dict[tuple[str, str], dict[str, Any]] = {
+    # --- tables ---
+    ("q-learning", "FrozenLake-v1"): {
+        "steps": 400_000,
+        "evaluate_every": 20_000,
+        "epsilon_steps": 300_000,
+    },
+    ("q-learning", "FrozenLake8x8-v1"): {
+        "steps": 1_000_000,
+        "evaluate_every": 50_000,
+        "discount": 0.999,
+        "epsilon_steps": 800_000,
+    },
+    ("q-learning", "CliffWalking-v1"): {
+        "steps": 50_000,
+        "evaluate_every": 2_500,
+        "discount": 1.0,
+        "step_size": 0.5,
+        "epsilon_start": 0.1,
+        "epsilon_end": 0.1,
+    },
+    # --- policy gradients ---
+    # Without hidden layers, on one-hot observations, the policy is a table of logits.
+    ("reinforce", "FrozenLake-v1"): {
+        "steps": 400_000,
+        "evaluate_every": 20_000,
+        "num_envs": 4,
+        "episodes_per_update": 64,
+        "learning_rate": 0.05,
+        "baseline_learning_rate": 0.05,
+        "baseline_steps": 4,
+        "entropy_coef": 0.01,
+        "hidden_sizes": (),
+    },
+    ("ppo", "FrozenLake-v1"): {"steps": 200_000, "evaluate_every": 10_000, "entropy_coef": 0.01},
+    ("reinforce", "CartPole-v1"): {"steps": 200_000, "evaluate_every": 10_000},
     ("ppo", "CartPole-v1"): {
         "steps": 100_000,
         "num_envs": 8,
@@ -23,6 +58,39 @@ PRESETS: dict[tuple[str, str], dict[str, Any]] = {
         "learning_rate": 1e-3,
         "learning_rate_schedule": "linear",
         "clip_schedule": "linear",
+        "value_coef": 1.0,
+    },
+    ("ppo", "Acrobot-v1"): {
+        "steps": 500_000,
+        "evaluate_every": 25_000,
+        "num_envs": 16,
+        "rollout_length": 256,
+        "minibatch_size": 64,
+        "gae_lambda": 0.94,
+        "value_coef": 1.0,
+        "normalise_observations": True,
+        "scale_rewards": True,
+    },
+    ("ppo", "MountainCar-v0"): {
+        "steps": 1_000_000,
+        "evaluate_every": 50_000,
+        "num_envs": 16,
+        "rollout_length": 16,
+        "minibatch_size": 64,
+        "gae_lambda": 0.98,
+        "value_coef": 1.0,
+        "normalise_observations": True,
+        "scale_rewards": True,
+    },
+    ("ppo", "Pendulum-v1"): {
+        "steps": 300_000,
+        "evaluate_every": 15_000,
+        "num_envs": 4,
+        "rollout_length": 1024,
+        "minibatch_size": 64,
+        "num_epochs": 10,
+        "discount": 0.9,
+        "learning_rate": 1e-3,
         "value_coef": 1.0,
     },
 }

@@ -37,7 +37,7 @@ class SeedStreams:
         )
 
     def generator(self, purpose: str, *key: int) -> np.random.Generator:
-        """Return the generator at `purpose` (init, env, action, minibatch, evaluation) and `key`."""
+        """Return the generator of a purpose (init, env, action, minibatch, evaluation) and key."""
         return np.random.Generator(np.random.PCG64(self._sequence(purpose, *key)))
 
     def episode_seed(self, purpose: str, env_index: int, episode: int) -> int:
@@ -50,9 +50,7 @@ class SeedStreams:
         return int(word) >> 1
 
 
-def episode_seeder(
-    streams: Sequence[SeedStreams], purpose: str
-) -> Callable[[int, int, int], int]:
+def episode_seeder(streams: Sequence[SeedStreams], purpose: str) -> Callable[[int, int, int], int]:
     """Return the function (position s in `streams`, env n, episode) -> episode seed."""
     return lambda s, n, episode: streams[s].episode_seed(purpose, n, episode)
 
@@ -64,8 +62,10 @@ def generator_states(generators: Sequence[np.random.Generator]) -> NDArray[np.ui
         state = generator.bit_generator.state
         number, increment = state["state"]["state"], state["state"]["inc"]
         rows.append(
-            (number >> 64, number & _WORD, increment >> 64, increment & _WORD)
-            + (state["has_uint32"], state["uinteger"])
+            (
+                *(number >> 64, number & _WORD, increment >> 64, increment & _WORD),
+                *(state["has_uint32"], state["uinteger"]),
+            )
         )
     return np.array(rows, dtype=np.uint64).reshape(len(rows), 6)
 
@@ -118,7 +118,8 @@ class NoiseBlocks:
         if self._position == self._block_length:
             self._next_block()
         self._position += 1
-        return self._block[self._position - 1]
+        row: NDArray[np.floating] = self._block[self._position - 1]
+        return row
 
     def state(self) -> NDArray[np.uint64]:
         """Return the state [S, 7]: six words of the generator, then the position in the block."""

@@ -12,16 +12,21 @@ def _option(name: str) -> str:
     return f"option {name} (--{name.replace('_', '-')})"
 
 
+def _annotation(config: Any, name: str) -> str:
+    return str(type(config).__annotations__[name])
+
+
 def require_whole(config: Any, *names: str, at_least: int) -> None:
     """Require integers, or tuples of integers, that are not below `at_least`."""
     for name in names:
         value = getattr(config, name)
-        values = value if isinstance(value, tuple) else (value,)
-        for one in values:
-            if isinstance(one, bool) or not isinstance(one, int) or one < at_least:
-                raise UsageError(
-                    f"{_option(name)}: expected a whole number >= {at_least}, got {value!r}"
-                )
+        several = "tuple" in _annotation(config, name)
+        values = value if isinstance(value, tuple) and several else (value,)
+        if (several and not isinstance(value, tuple)) or any(
+            isinstance(one, bool) or not isinstance(one, int) or one < at_least for one in values
+        ):
+            what = "a tuple of whole numbers" if several else "a whole number"
+            raise UsageError(f"{_option(name)}: expected {what} >= {at_least}, got {value!r}")
 
 
 def require_range(
@@ -35,7 +40,7 @@ def require_range(
     """Require finite numbers in a range; None, where the field allows it, passes."""
     for name in names:
         value = getattr(config, name)
-        if value is None:
+        if value is None and "None" in _annotation(config, name):
             continue
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         inside = (

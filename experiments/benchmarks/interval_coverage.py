@@ -186,7 +186,10 @@ def worst(rows: list[dict[str, object]], family: str, n: int, method: str) -> fl
 
 
 def markdown_table(
-    coverage: list[dict[str, object]], alarms: list[dict[str, object]], repetitions: int
+    coverage: list[dict[str, object]],
+    alarms: list[dict[str, object]],
+    repetitions: int,
+    comparisons: int,
 ) -> str:
     def line(cells: list[str]) -> str:
         return "| " + " | ".join(cells) + " |"
@@ -209,7 +212,7 @@ def markdown_table(
     rules = list(dict.fromkeys(str(r["rule"]) for r in alarms))
     lines += [
         "",
-        "Two identical agents: share of comparisons that name a winner.",
+        f"Two identical agents: share of {comparisons} comparisons that name a winner.",
         "",
         line(["returns", "seeds", *rules]),
         line(["---"] * 2 + ["---:"] * len(rules)),
@@ -278,27 +281,30 @@ def write_csv(path: Path, rows: list[dict[str, object]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--repetitions", type=int, default=4000, help="samples per cell")
+    parser.add_argument("--comparisons", type=int, default=2000, help="pairs of agents per cell")
     parser.add_argument("--out", type=Path, default=Path("results/interval_coverage"))
     options = parser.parse_args()
-    if options.repetitions < 1:
-        parser.error(f"--repetitions must be at least 1, got {options.repetitions}")
+    for name in ("repetitions", "comparisons"):
+        if getattr(options, name) < 1:
+            parser.error(f"--{name} must be at least 1, got {getattr(options, name)}")
     started = time.perf_counter()
     coverage = measure_coverage(options.repetitions)
-    alarms = measure_false_positives(options.repetitions)
+    alarms = measure_false_positives(options.comparisons)
     options.out.mkdir(parents=True, exist_ok=True)
     write_csv(options.out / "coverage.csv", coverage)
     write_csv(options.out / "false_positives.csv", alarms)
     at_ten = {f: {m: worst(coverage, f, 10, m) for m in MEAN_METHODS} for f in FAMILIES}
     summary = {
         "repetitions": options.repetitions,
-        "largest_standard_error": round(0.5 / options.repetitions**0.5, 4),
+        "comparisons": options.comparisons,
+        "standard_error_at_95_percent": round((0.05 * 0.95 / options.repetitions) ** 0.5, 4),
         "worst_coverage_with_10_seeds": at_ten,
         "most_false_positives_of_compare_pairs": max(
             float(str(r["false_positives"])) for r in alarms if r["rule"] == "compare_pairs"
         ),
     }
     (options.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    table = markdown_table(coverage, alarms, options.repetitions)
+    table = markdown_table(coverage, alarms, options.repetitions, options.comparisons)
     (options.out / "table.md").write_text(table, encoding="utf-8")
     save_figure(coverage_figure(coverage), options.out / "coverage.png")
     print(table)

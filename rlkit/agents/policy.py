@@ -200,8 +200,8 @@ class NetworkActor:
                 block_length=64,
             )
         noise = torch.from_numpy(self._noise.next())
-        actions = self._head.sample(outputs, self._extra, noise).numpy()
-        return actions
+        sampled: Array = self._head.sample(outputs, self._extra, noise).numpy()
+        return sampled
 
     def probabilities(self, obs: Array) -> Array:
         """The probability of each discrete action, [S, M, A]."""
@@ -210,5 +210,6 @@ class NetworkActor:
             modes = self._head.mode(outputs).numpy()
             one_hot: Array = np.eye(outputs.shape[-1])[modes]
             return one_hot
-        probabilities: Array = torch.softmax(outputs, dim=-1).double().numpy()
-        return probabilities / probabilities.sum(-1, keepdims=True)
+        weights: Array = torch.softmax(outputs, dim=-1).double().numpy()
+        probabilities: Array = weights / weights.sum(-1, keepdims=True)
+        return probabilities

@@ -228,7 +228,7 @@ class PPO:
                 f"PPO diverged at update {self._rollout_index}: parameters are no longer finite; "
                 "try a smaller learning_rate or scale_rewards",
             )
-        unexplained = (targets - values).var(dim=1) / targets.var(dim=1).clamp(min=1e-8)
+        unexplained = _variance(targets - values) / _variance(targets).clamp(min=1e-8)
         metrics["explained_variance"] = (1.0 - unexplained).numpy()
         metrics["learning_rate"] = np.full(len(finite), learning_rate)
         return metrics
@@ -238,7 +238,7 @@ class PPO:
         if size >= num_decisions:
             return [None]
         order = np.stack([rng.permutation(num_decisions) for rng in self._shufflers])
-        return list(torch.from_numpy(order).split(size, dim=1))
+        return list(torch.split(torch.from_numpy(order), size, dim=1))
 
     def actor(self, *, greedy: bool = True) -> NetworkActor:
         return NetworkActor(
@@ -279,6 +279,11 @@ class PPO:
             self._scaler.load(state["reward_scaler"])
         for name, x in self._rollout.items():
             x[: self._step] = torch.from_numpy(state[f"rollout_{name}"]).transpose(0, 1)
+
+
+def _variance(x: Tensor) -> Tensor:
+    """[S, B] -> [S]; torch.var would make a seed's bytes depend on the others."""
+    return (x - x.mean(dim=1, keepdim=True)).square().mean(dim=1)
 
 
 def _seed_major(x: Tensor) -> Tensor:

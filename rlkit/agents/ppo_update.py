@@ -16,7 +16,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rlkit.losses import clipped_value_loss, kl_k3, ppo_clip_loss, value_loss
+from rlkit.losses import (
+    clipped_value_loss,
+    fill_masked,
+    kl_k3,
+    masked_mean,
+    ppo_clip_loss,
+    value_loss,
+)
 from rlkit.returns import standardise
 
 METRICS = (
@@ -44,7 +51,11 @@ class Batch(NamedTuple):
         rows = torch.arange(len(index)).unsqueeze(1)
         return Batch(
             tuple(x[rows, index] for x in self.inputs),
-            *(None if x is None else x[rows, index] for x in self[1:]),
+            self.behaviour_log_prob[rows, index],
+            self.behaviour_values[rows, index],
+            self.advantages[rows, index],
+            self.value_targets[rows, index],
+            None if self.mask is None else self.mask[rows, index],
         )
 
 
@@ -122,15 +133,18 @@ def _losses(
 ) -> tuple[Tensor, list[Tensor]]:
     log_prob, entropy, values = evaluated
     mask = batch.mask
+    if mask is not None:
+        # Whatever stands in a slot without a decision must not reach a gradient, not even as NaN.
+        log_prob, entropy, values = fill_masked(mask, log_prob, entropy, values)
+        old_log_prob, old_values, advantages, targets = fill_masked(mask, *batch[1:5])
+        batch = Batch(batch.inputs, old_log_prob, old_values, advantages, targets, mask)
     advantages = batch.advantages
     axes = tuple(range(1, advantages.ndim))
     if objective.standardise_advantages:
         advantages = standardise(advantages, mask=mask, dim=axes)
 
     def mean(x: Tensor) -> Tensor:
-        if mask is None:
-            return x.mean(dim=axes)
-        return torch.where(mask, x, 0.0).sum(dim=axes) / mask.sum(dim=axes).clamp(min=1)
+        return masked_mean(x, mask, dim=axes)
 
     policy_losses = mean(
         ppo_clip_loss(

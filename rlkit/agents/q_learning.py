@@ -95,9 +95,9 @@ class QLearning:
             best_next = self._q[rows, transition.next_obs[:, n]].max(axis=-1)
             future = np.where(transition.terminated[:, n], 0.0, config.discount * best_next)
             self._visits[rows, s, a] += 1
-            alpha = config.step_size
-            if alpha is None:
-                alpha = self._visits[rows, s, a] ** -config.step_size_power
+            visits = self._visits[rows, s, a]
+            constant = config.step_size
+            alpha = visits**-config.step_size_power if constant is None else constant
             error = transition.reward[:, n] + future - self._q[rows, s, a]
             self._q[rows, s, a] += alpha * error
             errors += np.abs(error)

@@ -149,7 +149,7 @@ class Reinforce:
             if len(ends) < self._quota:
                 begins.append(now + 1)
         ready = [
-            s
+            int(s)
             for s in np.flatnonzero(is_last.any(axis=1))
             if all(len(ends) == self._quota for ends in self._ends[s])
         ]

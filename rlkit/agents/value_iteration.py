@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rlkit.agent import Task, Transition
 from rlkit.agents.q_learning import require_tabular
 from rlkit.errors import UsageError
-from rlkit.tabular.planning import value_iteration
+from rlkit.tabular.solve import solve
 from rlkit.validation import require_range
 
 Array = NDArray[Any]
@@ -55,9 +55,12 @@ class ValueIteration:
                 "value-iteration plans with the model of the environment, and this one exposes no "
                 "transition table `P`. Use q-learning, which needs none."
             )
-        plan = value_iteration(task.mdp, discount=config.discount, tolerance=config.tolerance)
+        try:
+            plan = solve(task.mdp, discount=config.discount, tolerance=config.tolerance)
+        except ValueError as error:
+            raise UsageError(f"value-iteration: {error}") from error
         self._policy = plan.policy
-        self._num_seeds, self._num_actions = task.num_seeds, task.mdp.probability.shape[1]
+        self._num_seeds, self._num_actions = task.num_seeds, task.mdp.n_actions
 
     def act(self, obs: Array) -> Array:
         actions: Array = self._policy[obs]

@@ -76,8 +76,9 @@ def mean_interval(scores: ArrayLike, *, confidence: float = 0.95) -> Interval:
 
     where q_lo, q_hi are the (1 -+ confidence) / 2 quantiles of t* over 4000 resamples (2000 and
     their mirror images, so that the interval of -x is minus the interval of x). The floor s / 10
-    keeps resamples finite in which all scores are equal. No limit is let further than one average
-    gap (max - min) / (n - 1) beyond the worst and best seed, unless Student's t goes further.
+    keeps resamples finite in which all scores are equal. Two bounds keep the limits sensible: none
+    lies more than one average gap, (max - min) / (n - 1), beyond the worst or best seed; and none
+    is nearer to m than Student's t interval, as far as that stays between the worst and best seed.
 
     With 2 to 4 seeds there is too little to resample: Student's t interval, and the note says so.
     With one seed the limits are nan. If all scores are equal the interval has zero width, and the
@@ -166,8 +167,9 @@ def compare_pairs(scores: Mapping[str, ArrayLike], *, alpha: float = 0.05) -> li
         "no evidence"    they could have told, and did not; this is not evidence of equality
 
     `low` and `high` are the limits of the difference of one pair alone with confidence 1 - alpha:
-    the studentised bootstrap of `mean_interval` over both agents, or Welch's t with fewer than
-    5 seeds. They are not corrected for many pairs; the verdict follows the p-value.
+    as in `mean_interval`, with both agents resampled and Welch's t instead of Student's (which
+    decides alone with fewer than 5 seeds). They are not corrected for many pairs; the verdict
+    follows the p-value.
 
     Args:
         scores: agent name -> `[S]`, one finite number per seed; sizes may differ.
@@ -303,8 +305,8 @@ def _mean_intervals(x: Floats, confidence: float) -> tuple[Floats, Floats, Float
         deviation, resampled_error = _bootstrap(x - mean, stream=0)
         lower, upper = _studentised_limits(mean, error, deviation, resampled_error, confidence)
         gap = (x[-1] - x[0]) / (n - 1)
-        low = np.maximum(lower, np.minimum(low, x[0] - gap))
-        high = np.minimum(upper, np.maximum(high, x[-1] + gap))
+        low = np.minimum(np.maximum(lower, x[0] - gap), np.maximum(low, x[0]))
+        high = np.maximum(np.minimum(upper, x[-1] + gap), np.minimum(high, x[-1]))
     constant = x[0] == x[-1]
     mean, low, high = (np.where(constant, x[0], limit) for limit in (mean, low, high))
     return mean * scale, low * scale, high * scale
@@ -336,8 +338,9 @@ def _difference_interval(a: Floats, b: Floats, confidence: float) -> tuple[float
             confidence,
         )
         gap = (a[-1] - a[0]) / (len(a) - 1) + (b[-1] - b[0]) / (len(b) - 1)
-        low = max(float(lower[0]), min(low, float(a[0] - b[-1] - gap)))
-        high = min(float(upper[0]), max(high, float(a[-1] - b[0] + gap)))
+        worst, best = float(a[0] - b[-1]), float(a[-1] - b[0])
+        low = min(max(float(lower[0]), worst - gap), max(low, worst))
+        high = max(min(float(upper[0]), best + gap), min(high, best))
     return difference * scale, low * scale, high * scale
 
 
@@ -381,11 +384,14 @@ def _resample_weights(n: int, stream: int) -> Floats:
 
 
 def _permutation_p_value(a: Floats, b: Floats) -> float:
-    from scipy.stats import permutation_test  # costs 0.8 s to import
-
     scale = _scale(np.concatenate([a, b]))
     if a[0] == a[-1] == b[0] == b[-1]:
         return 1.0
+
+    if min(len(a), len(b)) == 1:  # scipy wants two; then the rank of the lone score decides
+        alone, pooled = (a if len(a) == 1 else b)[0], np.concatenate([a, b])
+        return min(1.0, 2 * float(min(np.mean(pooled <= alone), np.mean(pooled >= alone))))
+    from scipy.stats import permutation_test  # costs 0.8 s to import
 
     def difference_of_means(u: Floats, v: Floats, axis: int = -1) -> Floats:
         return np.asarray(u.mean(axis=axis) - v.mean(axis=axis))

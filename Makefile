@@ -1,0 +1,31 @@
+# `make demo` and `make test` set up everything by themselves: Python 3.11 and make are enough.
+
+PYTHON ?= python3.11
+BIN := .venv/bin
+DEMO ?=
+
+.PHONY: demo test check clean
+
+demo: .venv/core
+	$(BIN)/python -m experiments.demo $(DEMO)
+
+test: .venv/dev
+	$(BIN)/python -m pytest
+
+check: .venv/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m "not slow"
+
+clean:
+	rm -rf .venv runs results/demo
+
+.venv/core: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+.venv/dev: .venv/core
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@

@@ -1,0 +1,1 @@
+"""Scripts that each answer one question and write one folder of results/."""

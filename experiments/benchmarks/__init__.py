@@ -1,0 +1,1 @@
+"""Measurements of speed and coverage; each prints a table and can be run again."""

@@ -1,0 +1,109 @@
+"""What the experiments share: training with a bar, and the files that each of them leaves."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import rlkit
+from rlkit.cli import print_pairs, print_runs, progress
+from rlkit.runs.compare import Comparison
+from rlkit.runs.run import Run, optimum
+
+
+def arguments(question: str, *, seeds: int, out: str) -> argparse.ArgumentParser:
+    """The options that every experiment has."""
+    parser = argparse.ArgumentParser(
+        description=question, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, default=seeds, help="seeds of each agent")
+    parser.add_argument("--workers", type=int, default=2, help="processes to split them over")
+    parser.add_argument("--out", type=Path, default=Path(out), help="where the results go")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the runs are kept")
+    return parser
+
+
+def train_all(
+    settings: Mapping[str, Mapping[str, Any]],
+    environment: str,
+    *,
+    seeds: int,
+    workers: int,
+    out: Path,
+    results: Path,
+) -> Comparison:
+    """Train several agents on one environment, each with settings of its own."""
+    runs = {}
+    with progress(quiet=False) as reports:
+        for agent, options in settings.items():
+            runs[agent] = rlkit.train(
+                agent,
+                environment,
+                seeds=seeds,
+                workers=workers,
+                out=out,
+                reports=reports,
+                **options,
+            )
+    results.mkdir(parents=True, exist_ok=True)
+    return Comparison(runs, next(iter(runs.values())).environment, results)
+
+
+def publish(comparison: Comparison) -> list[Path]:
+    """Write summary, figures, table and curves of a comparison; print the table and the paths."""
+    paths = comparison.write()
+    for name, run in comparison.runs.items():
+        paths.append(_write_curve(run, comparison.folder / f"{name}.csv"))
+    table = comparison.folder / "table.md"
+    table.write_text(markdown_table(comparison))
+    paths.append(table)
+    print_runs(dict(comparison.runs), comparison.optimum)
+    print_pairs(comparison.pairs())
+    for path in paths:
+        print(f"  {path}")
+    return paths
+
+
+def _write_curve(run: Run, path: Path) -> Path:
+    """One row an evaluation, one column a seed."""
+    header = ",".join(["num_env_steps", *(f"seed_{seed:03d}" for seed in run.seeds)])
+    table = np.column_stack([run.steps, run.curve.T])
+    np.savetxt(path, table, fmt="%.10g", delimiter=",", header=header, comments="")
+    return path
+
+
+def markdown_table(comparison: Comparison) -> str:
+    """The agents of a comparison as a table for a page."""
+    best = optimum(comparison.environment)
+    head = ["agent", "seeds", "env steps a seed", "final return (95 %)", "IQM"]
+    if best is not None:
+        head.append("of the optimum")
+    lines = [_row(head), _row(["---"] * len(head))]
+    summary = comparison.summary()["agents"]
+    for name, entry in summary.items():
+        low, high = entry["interval"]
+        cells = [
+            name,
+            str(len(entry["final"])),
+            f"{entry['env_steps']:,}",
+            f"{entry['mean']:.4g} ({low:.4g} to {high:.4g})",
+            f"{entry['iqm']:.4g}",
+        ]
+        if best is not None:
+            cells.append(f"{100 * entry['mean'] / best:.1f} %" if best > 0 else "")
+        lines.append(_row(cells))
+    return "\n".join(lines) + "\n"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def forget(folder: Path) -> None:
+    """Remove a folder, so that an experiment that is timed starts from nothing."""
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,435 @@
+"""A run that was trained: its curves, its scores, its policies."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from rlkit.agent import Actor, State, Task
+from rlkit.environments import Environment, EnvLike, find_environment
+from rlkit.errors import RlkitError, UsageError
+from rlkit.evaluation import evaluation_limit, exact_returns, step_limit
+from rlkit.loop import play
+from rlkit.runs import store
+from rlkit.runs.specification import RunSpec, make_spec
+from rlkit.runs.training import join_states
+from rlkit.seeding import SeedStreams
+from rlkit.tabular.exact import optimal_return_under_limit, return_under_limit
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from rlkit.analysis.plots import Curve, Reference
+    from rlkit.analysis.statistics import Interval
+
+Array = NDArray[Any]
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Return the content of a run's run.json."""
+    path = folder / "run.json"
+    try:
+        record = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise UsageError(f"{folder} is not the folder of a run: it has no run.json") from error
+    except (ValueError, OSError) as error:
+        raise RlkitError(f"reading {path} failed: {error}") from error
+    if not isinstance(record, dict) or record.get("format") != 1:
+        raise RlkitError(f"{path} is not the record of a run in a format that is known here")
+    return record
+
+
+def load(path: str | Path, env: EnvLike | None = None) -> Run:
+    """Open the folder of a run.
+
+    Args:
+        path: the folder.
+        env: the environment, where it is a class or function that its name does not lead to.
+    """
+    folder = Path(path)
+    record = read_record(folder)
+    return Run(folder, env=env, num_seeds=record["num_seeds"])
+
+
+class Run:
+    """The folder of a run, read when it is asked for something.
+
+    Args:
+        folder: where it is.
+        num_seeds: how many of its seeds to show, from the first.
+        spec: what it was trained from, if at hand.
+        environment: the resolved environment, if at hand.
+        env: what names the environment, if run.json does not.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        num_seeds: int,
+        spec: RunSpec | None = None,
+        environment: Environment | None = None,
+        env: EnvLike | None = None,
+    ) -> None:
+        self.folder = folder
+        self.seeds = list(range(num_seeds))
+        self.record = read_record(folder)
+        self._spec, self._environment, self._env = spec, environment, env
+
+    def __repr__(self) -> str:
+        return (
+            f"Run({str(self.folder)!r}: {self.agent} on {self.environment_name}, "
+            f"{len(self.seeds)} seeds, {self.status})"
+        )
+
+    @property
+    def agent(self) -> str:
+        """The agent's name."""
+        return str(self.record["agent"])
+
+    @property
+    def environment_name(self) -> str:
+        """The environment's short name."""
+        return str(self.record["environment"]).rsplit(":", 1)[-1]
+
+    @property
+    def status(self) -> str:
+        """running, finished, interrupted or failed."""
+        return str(self.record["status"])
+
+    @property
+    def failures(self) -> dict[int, str]:
+        """Why seeds could not be finished, by seed."""
+        return {int(seed): str(f["message"]) for seed, f in self.record["failures"].items()}
+
+    @property
+    def num_env_steps(self) -> int:
+        """Environment steps of each seed."""
+        return int(self.record["num_env_steps"])
+
+    @property
+    def env_steps_per_second(self) -> float:
+        """Environment steps of all seeds together over the time spent on them."""
+        seconds = sum(part["seconds"] for part in self.record["timing"])
+        steps = sum(part["env_steps"] for part in self.record["timing"])
+        return float(steps / seconds) if seconds > 0 else 0.0
+
+    @cached_property
+    def columns(self) -> list[dict[str, Array]]:
+        """Each seed's csv, column by column."""
+        return [
+            store.read_curve(path) if path.exists() else {}
+            for path in (store.curve_path(self.folder, seed) for seed in self.seeds)
+        ]
+
+    @property
+    def measured(self) -> str:
+        """The column that is the performance: eval_return, or train_return without evaluation."""
+        return "eval_return" if self.record["evaluation_episodes"] else "train_return"
+
+    @property
+    def steps(self) -> Array:
+        """Environment steps of one seed at each point of the curve, [E]."""
+        return self._aligned[0]
+
+    @property
+    def curve(self) -> Array:
+        """Episode return of each seed at each point, [S, E]; NaN where a seed has not come."""
+        return self._aligned[1]
+
+    @cached_property
+    def _aligned(self) -> tuple[Array, Array]:
+        from rlkit.analysis.statistics import align_curves
+
+        empty = np.zeros(0)
+        steps, curve = align_curves(
+            [columns.get("num_env_steps", empty) for columns in self.columns],
+            [columns.get(self.measured, empty) for columns in self.columns],
+        )
+        return steps, curve
+
+    @property
+    def scores(self) -> Array:
+        """The final episode return of each seed, [S]; NaN for one that did not reach the end."""
+        scores = np.full(len(self.seeds), np.nan)
+        for s, columns in enumerate(self.columns):
+            reached = columns.get("num_env_steps", np.zeros(0))
+            if len(reached) and reached[-1] >= self.num_env_steps:
+                values = columns[self.measured]
+                known = values[np.isfinite(values)]
+                scores[s] = known[-1] if len(known) else np.nan
+        return scores
+
+    def interval(self) -> Interval:
+        """Mean of the final scores over seeds, with its 95 % interval."""
+        from rlkit.analysis.statistics import mean_interval
+
+        return mean_interval(self.scores[np.isfinite(self.scores)])
+
+    def as_curve(self) -> Curve:
+        """What a plot draws."""
+        from rlkit.analysis.plots import Curve
+
+        return Curve(self.agent, self.steps, self.curve)
+
+    def plot(self, path: str | Path | None = None) -> Figure:
+        """Draw the learning curve of all seeds, and save it if a path is given."""
+        return plot_runs([self], path)
+
+    @property
+    def environment(self) -> Environment:
+        """The environment it was trained on."""
+        if self._environment is None:
+            reference = self.record["environment"]
+            if self._env is None:
+                self._refuse_own_code(reference)
+            self._environment = find_environment(self._env or reference, self.record["env_args"])
+        return self._environment
+
+    def _refuse_own_code(self, reference: str) -> None:
+        """Code that lies in the folder of a run is not run just because the run names it."""
+        head, _, tail = reference.rpartition(":")
+        inside = head.endswith(".py") and Path(head).resolve().is_relative_to(self.folder.resolve())
+        if inside or head == "__main__" or "<" in reference or not _names_environment(head, tail):
+            raise UsageError(
+                f"the run {self.folder} was trained on {reference!r}, which its name does not "
+                "lead to: give the environment, as in rlkit.load(path, env=MyEnv)"
+            )
+
+    @property
+    def spec(self) -> RunSpec:
+        """What the run was trained from."""
+        if self._spec is None:
+            record = self.record
+            if record["agent_source"]:
+                raise UsageError(
+                    f"the run {self.folder} was trained by the class {record['agent']}, which is "
+                    "not an agent of rlkit: get its policies from the run that train returned"
+                )
+            spec = make_spec(record["agent"], record["environment"], native=True)
+            config = type(spec.config)(**_tuples(record["config"]))
+            self._spec = dataclasses.replace(
+                spec,
+                config=config,
+                environment=self._env or record["environment"],
+                env_args=record["env_args"],
+                num_env_steps=record["num_env_steps"],
+                num_envs=record["num_envs"],
+                experiment_seed=record["experiment_seed"],
+                evaluate_every=record["evaluate_every"],
+                evaluation_episodes=record["evaluation_episodes"],
+                native=record["stepped_as"] != "gymnasium",
+            )
+        return self._spec
+
+    def batch_actor(self, seeds: Sequence[int], *, greedy: bool = True) -> Actor:
+        """The final policies of some seeds as one actor over a grid [S, M]."""
+        states = [self._final_state(seed) for seed in seeds]
+        streams = tuple(SeedStreams(self.spec.experiment_seed, seed) for seed in seeds)
+        probe = self.environment.make()
+        probe.close()
+        task = Task(
+            probe.observation_space,
+            probe.action_space,
+            streams,
+            self.spec.num_envs,
+            self.spec.num_env_steps,
+            self.environment.mdp,
+        )
+        agent = self.spec.build_agent(task)
+        state: State = join_states(states)
+        agent.load_state_dict(
+            {
+                name.removeprefix("agent/"): value
+                for name, value in state.items()
+                if name.startswith("agent/")
+            }
+        )
+        actor: Actor = agent.actor(greedy=greedy)
+        return actor
+
+    def _final_state(self, seed: int) -> Mapping[str, Array]:
+        if seed not in self.seeds:
+            raise UsageError(
+                f"the run {self.folder} has the seeds 0 to {len(self.seeds) - 1}, not {seed!r}"
+            )
+        _, state, problems = store.newest_checkpoint(self.folder, seed)
+        if not state:
+            listed = "; ".join(problems) or "there is none"
+            raise RlkitError(f"seed {seed} of the run {self.folder} has no checkpoint: {listed}")
+        return state
+
+    def actor(self, seed: int = 0, *, greedy: bool = True) -> SingleActor:
+        """The final policy of one seed, for environments of one's own."""
+        probe = self.environment.make()
+        probe.close()
+        return SingleActor(
+            self.batch_actor([seed], greedy=greedy), probe.observation_space, probe.action_space
+        )
+
+    def evaluate(self, episodes: int = 1000, *, greedy: bool = True) -> dict[str, Any]:
+        """Play episodes with the final policies; exact returns beside them where known.
+
+        Returns:
+            environment, agent, seeds (a list of seed, mean_return, std_return, episodes,
+            exact_return), and mean, iqm and interval over seeds; of the exact returns if known.
+        """
+        from rlkit.analysis.statistics import iqm_interval, mean_interval
+
+        seeds = [s for s in self.seeds if store.list_checkpoints(self.folder, s)]
+        if not seeds:
+            raise UsageError(f"the run {self.folder} has no checkpoint to evaluate yet")
+        actor = self.batch_actor(seeds, greedy=greedy)
+        environment, mdp = self.environment, self.environment.mdp
+        exact = None if mdp is None else exact_returns(actor, mdp, len(seeds))
+        kind = environment.kind if self.spec.native else "gymnasium"
+        streams = [SeedStreams(self.spec.experiment_seed, seed) for seed in seeds]
+        grid = environment.grid(streams, episodes, kind=kind, purpose="evaluation", autoreset=False)
+        try:
+            played = play(actor, grid, max_steps=step_limit(environment))
+        finally:
+            grid.close()
+        rows = [
+            {
+                "seed": seed,
+                "mean_return": float(played.returns[s].mean()),
+                "std_return": float(played.returns[s].std()),
+                "episodes": episodes,
+                "exact_return": None if exact is None else float(exact[s]),
+            }
+            for s, seed in enumerate(seeds)
+        ]
+        scores = played.returns.mean(axis=1) if exact is None else exact
+        interval = mean_interval(scores)
+        return {
+            "environment": self.record["environment"],
+            "agent": self.agent,
+            "seeds": rows,
+            "mean": interval.estimate,
+            "iqm": iqm_interval(scores).estimate,
+            "interval": [interval.low, interval.high],
+            "episodes_cut": int(played.cut.sum()),
+        }
+
+
+class SingleActor:
+    """The policy of one seed, in the terms of the environment itself.
+
+    Actions are what `env.step` takes: counted from the start of a discrete space, inside a box.
+    """
+
+    def __init__(
+        self, actor: Actor, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
+    ) -> None:
+        self._actor = actor
+        self._observation_space, self._action_space = observation_space, action_space
+
+    def act(self, obs: Any) -> Any:
+        """Return the action for one observation."""
+        return self.predict(obs)[0]
+
+    def predict(
+        self,
+        observation: Any,
+        state: None = None,
+        episode_start: Any = None,
+        deterministic: bool = True,
+    ) -> tuple[Any, None]:
+        """Return the action for one observation, or actions for a batch, and None for a state.
+
+        The signature is Stable-Baselines3's, so that its `evaluate_policy` and others' tools work.
+        `deterministic` must be True for a greedy actor; ask for `run.actor(seed, greedy=False)` to
+        get one that explores.
+        """
+        array = np.asarray(observation)
+        shape = self._observation_space.shape or ()
+        single = array.shape == shape
+        if not single and array.shape[1:] != shape:
+            raise UsageError(
+                f"the policy wants observations of shape {shape}, or a batch of them, "
+                f"got {array.shape}"
+            )
+        batch = array.reshape(1, -1, *shape)
+        if isinstance(self._observation_space, spaces.Discrete):
+            batch = batch - int(self._observation_space.start)
+        actions = self._actor.act(batch)[0]
+        space = self._action_space
+        if isinstance(space, spaces.Discrete):
+            actions = actions + int(space.start)
+            return (int(actions[0]) if single else actions), None
+        assert isinstance(space, spaces.Box)
+        actions = np.clip(actions, space.low, space.high).astype(space.dtype)
+        return (actions[0] if single else actions), None
+
+
+def plot_runs(runs: Sequence[Run], path: str | Path | None = None) -> Figure:
+    """Draw the learning curves of runs on one environment, with the lines to compare them to."""
+    from rlkit.analysis.plots import learning_curve_figure, save_figure
+
+    names = [run.agent for run in runs]
+    curves = []
+    for run in runs:
+        curve = run.as_curve()
+        if names.count(run.agent) > 1:  # tell two settings of one agent apart
+            curve = dataclasses.replace(curve, name=run.folder.name)
+        curves.append(curve)
+    title = ", ".join(dict.fromkeys(run.environment_name for run in runs))
+    same = len({run.environment_name for run in runs}) == 1
+    figure = learning_curve_figure(
+        curves, title=title, references=references(runs[0].environment) if same else ()
+    )
+    if path is not None:
+        save_figure(figure, path)
+    return figure
+
+
+def references(environment: Environment) -> list[Reference]:
+    """The lines to compare with: the optimum and random play where known, and "solved"."""
+    from rlkit.analysis.plots import Reference
+
+    lines = []
+    mdp = environment.mdp
+    if mdp is not None:
+        lines.append(Reference("optimum", optimum(environment) or 0.0))
+    if environment.reward_threshold is not None:
+        lines.append(Reference("solved", environment.reward_threshold))
+    if mdp is not None:
+        uniform = np.full((1, mdp.n_states, mdp.n_actions), 1.0 / mdp.n_actions)
+        value = return_under_limit(mdp, uniform, evaluation_limit(mdp))[0]
+        lines.append(Reference("random", float(value)))
+    return lines
+
+
+def optimum(environment: Environment) -> float | None:
+    """The best achievable expected episode return under the time limit, where it is known."""
+    mdp = environment.mdp
+    if mdp is None:
+        return None
+    return float(optimal_return_under_limit(mdp, evaluation_limit(mdp)).expected_return)
+
+
+def _names_environment(module: str, name: str) -> bool:
+    """Whether what a stored name leads to is an environment, not any function of any module."""
+    if not module or module.endswith(".py"):
+        return True
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except ImportError:
+        return True  # the search for it explains what is missing
+    return name in gym.registry or (isinstance(found, type) and issubclass(found, gym.Env))
+
+
+def _tuples(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: tuple(value) if isinstance(value, list) else value for name, value in config.items()
+    }

@@ -1,0 +1,118 @@
+"""Turns the stream of transitions and metrics into the rows of each seed's curve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlkit.agent import State, Transition
+from rlkit.errors import UsageError, closest
+
+Array = NDArray[Any]
+
+COUNTS = ("num_env_steps", "num_episodes", "num_gradient_steps")
+EVALUATION = ("eval_return", "eval_std")
+
+
+class Tracker:
+    """Counts and averages over what happened since the last row, for each seed.
+
+    Args:
+        num_seeds: S.
+        num_envs: N.
+        metrics: the names that the agent's `learn` may return.
+    """
+
+    def __init__(self, num_seeds: int, num_envs: int, metrics: Sequence[str]) -> None:
+        self._metrics = tuple(metrics)
+        self.columns = (*COUNTS, "train_return", "train_length", *EVALUATION, *metrics)
+        self.num_env_steps = 0
+        self._num_episodes = np.zeros(num_seeds, dtype=np.int64)
+        self._num_gradient_steps = np.zeros(num_seeds, dtype=np.int64)
+        self._episode_return = np.zeros((num_seeds, num_envs))
+        self._episode_length = np.zeros((num_seeds, num_envs), dtype=np.int64)
+        self._start_row(num_seeds)
+
+    def _start_row(self, num_seeds: int) -> None:
+        # Of the episodes that ended since the last row: number, sum of returns, sum of lengths.
+        self._episodes = np.zeros((num_seeds, 3))
+        self._sums = np.zeros((num_seeds, len(self._metrics)))
+        self._numbers = np.zeros((num_seeds, len(self._metrics)), dtype=np.int64)
+
+    def observe(self, transition: Transition, metrics: Mapping[str, Array]) -> None:
+        """Take in one step of the loop."""
+        self.num_env_steps += transition.reward.shape[1]
+        self._episode_return += transition.reward
+        self._episode_length += 1
+        is_last = transition.terminated | transition.truncated
+        if is_last.any():
+            ended = is_last.sum(axis=1)
+            self._num_episodes += ended
+            self._episodes[:, 0] += ended
+            self._episodes[:, 1] += np.where(is_last, self._episode_return, 0.0).sum(axis=1)
+            self._episodes[:, 2] += np.where(is_last, self._episode_length, 0).sum(axis=1)
+            self._episode_return[is_last] = 0.0
+            self._episode_length[is_last] = 0
+        if metrics:
+            self._observe_metrics(metrics)
+
+    def _observe_metrics(self, metrics: Mapping[str, Array]) -> None:
+        for name, values in metrics.items():
+            if name == "num_gradient_steps":
+                self._num_gradient_steps += values
+                continue
+            if name not in self._metrics:
+                raise UsageError(
+                    f"the agent's learn returned the metric {name!r}, which is not in its class "
+                    f"attribute `metrics` = {self._metrics}.{closest(name, self._metrics)}"
+                )
+            column = self._metrics.index(name)
+            measured = ~np.isnan(values)  # NaN: this seed made no update just now
+            self._sums[:, column] += np.where(measured, values, 0.0)
+            self._numbers[:, column] += measured
+
+    def rows(self, evaluation: Mapping[str, Array], *, reset: bool) -> list[dict[str, Any]]:
+        """One row a seed; with `reset` the averages start again."""
+        rows = []
+        for s, (number, returns, lengths) in enumerate(self._episodes):
+            row: dict[str, Any] = {
+                "num_env_steps": self.num_env_steps,
+                "num_episodes": self._num_episodes[s],
+                "num_gradient_steps": self._num_gradient_steps[s],
+                "train_return": returns / number if number else None,
+                "train_length": lengths / number if number else None,
+            }
+            row |= {name: values[s] for name, values in evaluation.items()}
+            for column, name in enumerate(self._metrics):
+                count = self._numbers[s, column]
+                row[name] = self._sums[s, column] / count if count else None
+            rows.append(row)
+        if reset:
+            self._start_row(len(rows))
+        return rows
+
+    def state_dict(self) -> State:
+        num_seeds = len(self._episodes)
+        return {
+            "num_env_steps": np.full(num_seeds, self.num_env_steps),
+            "num_episodes": self._num_episodes.copy(),
+            "num_gradient_steps": self._num_gradient_steps.copy(),
+            "episode_return": self._episode_return.copy(),
+            "episode_length": self._episode_length.copy(),
+            "episodes": self._episodes.copy(),
+            "sums": self._sums.copy(),
+            "numbers": self._numbers.copy(),
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        self.num_env_steps = int(state["num_env_steps"][0])
+        self._num_episodes = np.array(state["num_episodes"])
+        self._num_gradient_steps = np.array(state["num_gradient_steps"])
+        self._episode_return = np.array(state["episode_return"])
+        self._episode_length = np.array(state["episode_length"])
+        self._episodes = np.array(state["episodes"])
+        self._sums = np.array(state["sums"])
+        self._numbers = np.array(state["numbers"])

@@ -1,0 +1,173 @@
+"""Splits the seeds of a run over processes, and stops them all when one is asked to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rlkit.errors import RlkitError, UsageError
+from rlkit.runs.specification import RunSpec
+from rlkit.runs.training import Failure, Reports, Stopped, train_seeds
+
+_PATIENCE = 10.0  # seconds that a worker has to save and end before it is killed
+
+
+class StopSignals:
+    """Remembers SIGINT or SIGTERM, so that the loop saves and stops; a second one stops at once."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+
+    def __call__(self) -> bool:
+        return self.received is not None
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            raise KeyboardInterrupt
+        self.received = number
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[StopSignals]:
+        """Listen until the end of the block; only the main thread can."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self._receive) for number in numbers}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def train_in_workers(
+    spec: RunSpec, folder: Path, seeds: Sequence[int], num_workers: int, reports: Reports
+) -> list[Failure]:
+    """Train seeds in several processes, each with a share of them; as `train_seeds` otherwise."""
+    try:
+        pickle.dumps(spec)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise UsageError(
+            f"cannot hand the agent or environment to another process: {error}. Define it at the "
+            "top level of a module, or use --workers 1"
+        ) from error
+    # A fresh interpreter each: a fork would copy the threads and locks of torch half way.
+    context = multiprocessing.get_context("spawn")
+    failures: list[Failure] = []
+    errors: list[RlkitError] = []
+    shares = [list(seeds)[k::num_workers] for k in range(num_workers)]
+    alone: set[int] = set()  # seeds whose worker died, tried once more by themselves
+    workers: dict[Connection, tuple[Any, list[int]]] = {}
+    told = False
+    try:
+        while workers or (shares and not told):
+            while shares and len(workers) < num_workers and not told:
+                share = shares.pop(0)
+                ours, theirs = context.Pipe(duplex=False)
+                arguments = (spec, folder, share, theirs)
+                process = context.Process(target=_work, args=arguments, daemon=True)
+                _start(process)
+                theirs.close()
+                workers[ours] = (process, share)
+            for connection in wait(list(workers), timeout=0.2):
+                assert isinstance(connection, Connection)
+                process, share = workers[connection]
+                try:
+                    kind, content = connection.recv()
+                except (EOFError, OSError):
+                    del workers[connection]
+                    process.join()
+                    if process.exitcode and (told or reports.stop()):
+                        errors.append(Stopped(f"the worker with the seeds {share} was stopped"))
+                    elif process.exitcode and alone.isdisjoint(share):
+                        reports.note(f"{_death(process)}; its seeds {share} are tried once more")
+                        alone.update(share)
+                        shares += [[seed] for seed in share]
+                    elif process.exitcode:
+                        message = f"{_death(process)}, and did so again when it was tried once more"
+                        failures += [Failure(seed, message, 1) for seed in share]
+                    continue
+                if kind == "progress":
+                    reports.progress(*content)
+                elif kind == "note":
+                    reports.note(content)
+                elif kind == "failures":
+                    failures += content
+                else:
+                    errors.append(content)
+            if reports.stop() and not told:
+                told = True
+                for process, _ in workers.values():
+                    process.terminate()
+    finally:
+        for process, _ in workers.values():
+            process.terminate()
+        for process, _ in workers.values():
+            process.join(_PATIENCE)
+            process.kill()
+            process.join()
+    # What is wrong with one worker is the answer, rather than that the others were stopped.
+    if errors:
+        raise min(errors, key=lambda error: isinstance(error, Stopped))
+    return failures
+
+
+def _start(process: Any) -> None:
+    """Start a worker that never sees Ctrl+C, which goes to all processes of a terminal.
+
+    Only this process takes it, and tells the workers by SIGTERM, once.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _death(process: Any) -> str:
+    return f"the process that trained it ended with exit code {process.exitcode}"
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)  # nobody is left to work for, and the run may be taken up by another process
+
+
+def _work(spec: RunSpec, folder: Path, seeds: Sequence[int], connection: Connection) -> None:
+    from rlkit.networks import prepare_torch
+
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    prepare_torch()
+
+    def send(kind: str) -> Callable[..., None]:
+        def report(*content: Any) -> None:
+            with contextlib.suppress(BrokenPipeError):
+                connection.send((kind, content if len(content) > 1 else content[0]))
+
+        return report
+
+    with StopSignals().watched() as stop:
+        reports = Reports(progress=send("progress"), note=send("note"), stop=stop)
+        try:
+            failures = train_seeds(spec, spec.resolve(), folder, seeds, reports)
+            send("failures")(failures)
+        except RlkitError as error:
+            send("error")(error)
+        except KeyboardInterrupt:  # asked to stop a second time
+            os._exit(128 + signal.SIGTERM)
+        except Exception:
+            trace = traceback.format_exc()
+            send("error")(RlkitError(f"training the seeds {list(seeds)} failed:\n{trace}"))

@@ -1,0 +1,251 @@
+"""Figures say what they show: texts, values and missing seeds are read back from the objects."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+
+from rlkit.analysis.plots import (
+    Curve,
+    Reference,
+    comparison_figure,
+    learning_curve_figure,
+    save_figure,
+)
+from rlkit.analysis.statistics import curve_band, iqm_interval, mean_interval
+
+STEPS = np.linspace(0, 200_000, 21)
+RETURNS = np.random.default_rng(0).normal(100, 10, (10, 21)) + np.linspace(0, 300, 21)
+
+
+def texts(figure: Figure) -> list[str]:
+    """Every text as it will be seen (matplotlib turns an escaped dollar into a plain one)."""
+    import matplotlib.text
+
+    figure.draw_without_rendering()
+    found = figure.findobj(matplotlib.text.Text)
+    return [t.get_text().replace(r"\$", "$") for t in found if t.get_text()]
+
+
+def lines(figure: Figure, label: str) -> list[matplotlib.lines.Line2D]:
+    return [line for line in figure.axes[0].lines if line.get_label() == label]
+
+
+def test_learning_curve_shows_mean_band_and_every_seed():
+    figure = learning_curve_figure([Curve("PPO", STEPS, RETURNS)], title="CartPole-v1")
+    axes = figure.axes[0]
+    (mean,) = lines(figure, "PPO (n = 10)")
+    np.testing.assert_allclose(mean.get_ydata(), RETURNS.mean(axis=0))
+    seeds = lines(figure, "_seed")
+    np.testing.assert_array_equal([line.get_ydata() for line in seeds], RETURNS)
+    band = curve_band(RETURNS)
+    edges = axes.collections[0].get_paths()[0].vertices
+    assert edges[:, 1].min() == pytest.approx(band.low.min())
+    assert edges[:, 1].max() == pytest.approx(band.high.max())
+    shown = texts(figure)
+    for text in ("CartPole-v1", "environment steps per seed", "episode return", "PPO (n = 10)"):
+        assert text in shown
+    assert "200k" in shown
+
+
+def test_reference_lines_are_dashed_and_carry_their_value():
+    references = [Reference("optimum", 500.0), Reference("random policy", 22.25)]
+    figure = learning_curve_figure([Curve("PPO", STEPS, RETURNS)], title="t", references=references)
+    for label, value in (("optimum: 500", 500.0), ("random policy: 22.25", 22.25)):
+        (line,) = lines(figure, label)
+        assert set(line.get_ydata()) == {value}
+        assert line.is_dashed()
+        assert label in texts(figure)
+    low, high = figure.axes[0].get_ylim()
+    assert low < 22.25
+    assert high > 500
+
+
+def test_agents_differ_in_colour_and_in_line_style():
+    curves = [Curve(f"agent {i}", STEPS, RETURNS + 10 * i) for i in range(8)]
+    figure = learning_curve_figure(curves, title="t")
+    means = [lines(figure, f"agent {i} (n = 10)")[0] for i in range(8)]
+    looks = {(line.get_color(), str(line._dash_pattern)) for line in means}
+    assert len(looks) == 8
+    assert len({str(line._dash_pattern) for line in means[:4]}) == 4
+
+
+def test_seeds_that_failed_are_counted_in_the_legend():
+    returns = RETURNS.copy()
+    returns[4, 12:] = np.nan
+    figure = learning_curve_figure([Curve("DQN", STEPS, returns)], title="t")
+    assert "DQN (n = 9 of 10)" in texts(figure)
+    figure = comparison_figure({"DQN": returns[:, -1]}, title="t")
+    assert "DQN\nn = 9 of 10" in texts(figure)
+
+
+def test_a_band_of_two_seeds_does_not_press_the_curves_flat():
+    returns = np.array([[0.0, 100.0], [10.0, 120.0]])
+    figure = learning_curve_figure([Curve("a", [0, 1], returns)], title="t")
+    low, high = figure.axes[0].get_ylim()
+    assert low >= -0.35 * 120 - 1e-9
+    assert high <= 1.35 * 120 + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("steps", "returns"),
+    [
+        (STEPS, RETURNS[:1]),
+        (STEPS[:1], RETURNS[:, :1]),
+        ([5e9], [[1.0]]),
+        (STEPS, np.full((3, 21), np.nan)),
+        (STEPS, np.full((3, 21), 500.0)),
+        (STEPS * 1e12, RETURNS * 1e200),
+        (STEPS / 1e4, RETURNS / 1e200),
+    ],
+    ids=["one seed", "one point", "one number", "all failed", "all equal", "huge", "tiny"],
+)
+def test_awkward_curves_are_drawn_without_a_warning(tmp_path, steps, returns):
+    figure = learning_curve_figure(
+        [Curve("a", steps, returns)], title="t", references=[Reference("zero", 0.0)]
+    )
+    save_figure(figure, tmp_path / "curve.png")
+    assert imread(tmp_path / "curve.png").std() > 0.01
+
+
+@pytest.mark.parametrize(
+    "scores", [[1.0], [np.nan, np.nan], [2.0, 2.0], [1e-9, 3e-9], [1e200, 2e200, 2e200]]
+)
+def test_awkward_scores_are_drawn_without_a_warning(tmp_path, scores):
+    save_figure(comparison_figure({"a": scores, "b": [1.0, 2.0]}, title="t"), tmp_path / "c.png")
+    assert imread(tmp_path / "c.png").std() > 0.01
+
+
+def test_comparison_shows_seeds_mean_interval_and_iqm_of_every_agent():
+    scores = {"PPO": RETURNS[:, -1], "DQN": RETURNS[:7, 0]}
+    figure = comparison_figure(scores, title="final", references=[Reference("solved", 475.0)])
+    for row, x in enumerate(scores.values()):
+        interval = mean_interval(x)
+        np.testing.assert_array_equal(lines(figure, "_seed")[row].get_xdata(), x)
+        np.testing.assert_allclose(
+            lines(figure, "_interval")[row].get_xdata(), [interval.low, interval.high]
+        )
+        assert lines(figure, "_mean")[row].get_xdata()[0] == interval.estimate
+        assert lines(figure, "_iqm")[row].get_xdata()[0] == iqm_interval(x).estimate
+    shown = texts(figure)
+    for text in (
+        "final", "PPO\nn = 10", "DQN\nn = 7", "final episode return", "one seed", "mean",
+        "95 % interval of the mean", "interquartile mean", "solved: 475",
+    ):  # fmt: skip
+        assert text in shown
+
+
+@pytest.mark.parametrize("name", ["$x_1$", "_hidden", r"a\$b", "<script>alert(1)</script>", "50%"])
+def test_names_are_shown_as_they_are(tmp_path, name):
+    curve = learning_curve_figure([Curve(name, STEPS, RETURNS)], title=name)
+    bars = comparison_figure({name: RETURNS[:, 0]}, title=name, references=[Reference(name, 1.0)])
+    assert any(text.strip() == f"{name} (n = 10)" for text in texts(curve))
+    assert any(text.strip() == f"{name}\nn = 10" for text in texts(bars))
+    for figure in (curve, bars):
+        assert not any(is_formula(text) for text in raw_texts(figure))
+        save_figure(figure, tmp_path / "f.svg")
+        assert b"<script" not in (tmp_path / "f.svg").read_bytes()
+
+
+def raw_texts(figure: Figure) -> list[str]:
+    import matplotlib.text
+
+    return [t.get_text() for t in figure.findobj(matplotlib.text.Text)]
+
+
+def is_formula(text: str) -> bool:
+    return matplotlib.cbook.is_math_text(text)
+
+
+@pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
+def test_same_figure_gives_the_same_bytes_in_another_process_and_another_year(tmp_path, suffix):
+    code = (
+        "import sys, numpy as np; from rlkit.analysis.plots import *\n"
+        "x = np.arange(5.); y = np.outer([1, 2, 3], x)\n"
+        "f = learning_curve_figure([Curve('a', x, y)], title='t')\n"
+        "save_figure(f, sys.argv[1])"
+    )
+    paths = [tmp_path / f"{i}.{suffix}" for i in range(2)]
+    for path, epoch, hash_seed in zip(paths, ("0", "1700000000"), ("0", "1"), strict=True):
+        environment = os.environ | {"SOURCE_DATE_EPOCH": epoch, "PYTHONHASHSEED": hash_seed}
+        command = [sys.executable, "-W", "error", "-c", code, str(path)]
+        subprocess.run(command, check=True, env=environment)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert matplotlib.__version__.encode() not in paths[0].read_bytes()
+
+
+def test_saving_makes_the_folder_and_leaves_no_temporary_file(tmp_path):
+    figure = comparison_figure({"a": [1.0, 2.0]}, title="t")
+    save_figure(figure, tmp_path / "new" / "c.PNG")
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["c.PNG"]
+
+
+def test_a_failed_save_keeps_the_old_file_and_leaves_no_temporary_one(tmp_path, monkeypatch):
+    path = tmp_path / "c.png"
+    path.write_bytes(b"old")
+    figure = comparison_figure({"a": [1.0, 2.0]}, title="t")
+
+    def full_disk(*_args: object, **_kwargs: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(figure, "savefig", full_disk)
+    with pytest.raises(OSError, match="disk full"):
+        save_figure(figure, path)
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("c.png", b"old")]
+
+
+@pytest.mark.parametrize("name", ["figure", "figure.bmp"])
+def test_an_unknown_suffix_is_refused_with_the_known_ones(tmp_path, name):
+    with pytest.raises(ValueError, match=r"unknown suffix .*\.png, \.pdf, \.svg"):
+        save_figure(comparison_figure({"a": [1.0]}, title="t"), tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_curves_that_do_not_fit_are_refused_by_name():
+    with pytest.raises(ValueError, match=r"'DQN'.*\(21,\) and \(10, 20\)"):
+        learning_curve_figure([Curve("DQN", STEPS, RETURNS[:, 1:])], title="t")
+    with pytest.raises(ValueError, match="no curves"):
+        learning_curve_figure([], title="t")
+    with pytest.raises(ValueError, match="no agents"):
+        comparison_figure({}, title="t")
+    with pytest.raises(ValueError, match="'DQN'"):
+        comparison_figure({"DQN": RETURNS}, title="t")
+
+
+def test_drawing_touches_neither_pyplot_nor_global_settings(tmp_path):
+    before = dict(matplotlib.rcParams)
+    save_figure(learning_curve_figure([Curve("a", STEPS, RETURNS)], title="t"), tmp_path / "a.svg")
+    assert dict(matplotlib.rcParams) == before
+    code = (
+        "import sys; from rlkit.analysis.plots import *\n"
+        "comparison_figure({'a': [1.0, 2.0]}, title='t')\n"
+        "sys.exit('matplotlib.pyplot' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_text_stays_readable_in_a_paper_column(tmp_path):
+    """At 3.3 inches wide no text may fall below 5.5 points."""
+    figures = [
+        learning_curve_figure([Curve("a", STEPS, RETURNS)], title="t"),
+        comparison_figure({"a": RETURNS[:, 0]}, title="t"),
+    ]
+    for figure in figures:
+        import matplotlib.text
+
+        shrink = 3.3 / figure.get_figwidth()
+        sizes = [t.get_fontsize() for t in figure.findobj(matplotlib.text.Text) if t.get_text()]
+        assert min(sizes) * shrink >= 5.5
+
+
+def test_saved_png_is_complete(tmp_path: Path):
+    save_figure(learning_curve_figure([Curve("a", STEPS, RETURNS)], title="t"), tmp_path / "a.png")
+    height, width, _ = imread(tmp_path / "a.png").shape
+    assert width == round(4.6 * 200)
+    assert height == round(3.3 * 200)

@@ -1,0 +1,248 @@
+"""What a run goes on from: each part of the state counts, and nothing that is there is touched."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rlkit.errors import UsageError
+from rlkit.runs import store, train, training
+from rlkit.runs.run import Run
+from rlkit.runs.specification import RunSpec
+from rlkit.runs.tracker import Tracker
+from rlkit.runs.training import Reports, Stopped, train_seeds
+
+# For each: what is changed, after how many iterations it is stopped, so that at that moment there
+# was an update, and rollouts, batches, episodes and rows are under way; and the entries that a
+# resumed run does not need: `ended` is False wherever environments reset themselves, observations of
+# a Gymnasium environment are played again and only compared, and a table has no gradients.
+MIDWAY: dict[str, tuple[dict[str, Any], int, set[str]]] = {
+    "ppo": ({"env_args": {"max_episode_steps": 15}}, 65, {"env/ended"}),
+    "ppo-normalised": ({"evaluate_every": 300}, 209, {"env/ended"}),
+    "reinforce": ({"env_args": {"max_episode_steps": 15}}, 84, {"env/ended"}),
+    "q-learning": (
+        {
+            "environment": "CliffWalking-v1",
+            "env_args": {"max_episode_steps": 25},
+            "evaluate_every": 140,
+        },
+        110,
+        {"env/ended", "tracker/num_gradient_steps"},
+    ),
+    "ppo-probe": ({}, 129, {"env/ended", "env/obs"}),
+}
+
+
+def stop_midway(spec: RunSpec, folder: Path, iterations: int) -> dict[str, Any]:
+    """Stop a run soon after so many iterations; return the entries of its checkpoint."""
+    seen, observe = [0], Tracker.observe
+
+    def counted(self: Tracker, *args: Any) -> None:
+        seen[0] += 1
+        observe(self, *args)
+
+    store.prepare_folder(folder)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(Tracker, "observe", counted)
+        reports = Reports(stop=lambda: seen[0] >= iterations)
+        train_seeds(spec, spec.resolve(), folder, [0], reports)
+    return store.newest_checkpoint(folder, 0)[1]
+
+
+@pytest.mark.parametrize("name", MIDWAY)
+def test_no_entry_of_the_state_can_be_left_out_or_altered_unnoticed(
+    name: str,
+    out: Path,
+    spec_of: Callable[..., RunSpec],
+    results: Any,
+    reference: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    changes, iterations, redundant = MIDWAY[name]
+    spec = spec_of(name, **changes)
+    expected = reference(name, seeds=1, **changes)[0]
+    state = stop_midway(spec, out / "stopped", iterations)
+    restore, environment = training._restore, spec.resolve()
+
+    def noticed(entry: str, altered: Callable[[Any, Any], Any]) -> bool:
+        def restore_mutant(part: Any, prefix: str, joined: Any, folder: Path) -> None:
+            if entry.startswith(prefix):
+                if prefix == "env/":
+                    part.reset()
+                fresh = part.state_dict()[entry.removeprefix(prefix)]
+                joined = {**joined, entry: altered(joined[entry], fresh)}
+            restore(part, prefix, joined, folder)
+
+        folder = out / entry.replace("/", "-")
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(out / "stopped", folder)
+        monkeypatch.setattr(training, "_restore", restore_mutant)
+        try:
+            train_seeds(spec, environment, folder, [0], Reports())
+        except Exception:
+            return True
+        return bool(results(folder)[0] != expected)
+
+    def left_out(value: Any, fresh: Any) -> Any:
+        return fresh
+
+    def plus_one(value: Any, fresh: Any) -> Any:
+        return np.asarray(value) + np.asarray(1, dtype=np.asarray(value).dtype)
+
+    parts = [entry for entry in state if "/" in entry]
+    assert not noticed("none", left_out)
+    assert {entry for entry in parts if not noticed(entry, left_out)} == redundant
+    # One action more than there are means all of them.
+    redundant |= {"env/num_actions"} if name == "ppo-probe" else set()
+    assert {entry for entry in parts if not noticed(entry, plus_one)} <= redundant
+
+
+@pytest.mark.parametrize("entry", ["obs", "curve_bytes"])
+def test_the_observation_and_the_length_of_the_csv_count(
+    entry: str, out: Path, spec_of: Callable[..., RunSpec], results: Any, reference: Any
+) -> None:
+    spec = spec_of("ppo")
+    state = stop_midway(spec, out, 65)
+    (_, path), *_ = store.list_checkpoints(out, 0)
+    steps = int(state["tracker/num_env_steps"])
+    path.unlink()
+    store.save_checkpoint(out, 0, steps, {**state, entry: state[entry] - state[entry].dtype.type(1)})
+    train_seeds(spec, spec.resolve(), out, [0], Reports())
+    assert results(out)[0] != reference("ppo", seeds=10)[0]
+
+
+@pytest.mark.parametrize("name", ["ppo", "reinforce", "q-learning"])
+def test_a_run_that_is_extended_keeps_its_bytes_and_equals_the_longer_run(
+    name: str, small: Callable[..., Run], results: Any, reference: Any
+) -> None:
+    first = small(name, seeds=2, steps=300)
+    before = results(first.folder)
+    run = small(name, seeds=2)
+    assert run.folder == first.folder
+    assert run.num_env_steps == 600
+    direct = reference(name, seeds=10)
+    every = {"ppo": 200, "reinforce": 200, "q-learning": 100}[name]
+    for seed in range(2):
+        csv = results(run.folder)[seed][0]
+        assert csv.startswith(before[seed][0])
+        header, *rows = csv.decode().splitlines()
+        kept = [row for row in rows if int(row.split(",")[0]) % every == 0]
+        assert "\n".join([header, *kept, ""]).encode() == direct[seed][0]
+
+
+def test_a_schedule_that_spans_the_run_makes_a_longer_run_another(small: Callable[..., Run]) -> None:
+    short = small("ppo", seeds=1, steps=200, learning_rate_schedule="linear")
+    long = small("ppo", seeds=1, steps=400, learning_rate_schedule="linear")
+    assert short.folder != long.folder
+
+
+def test_fewer_steps_than_there_are_says_so_and_loses_nothing(
+    small: Callable[..., Run], results: Any
+) -> None:
+    before = results(small("q-learning", seeds=2).folder)
+    notes: list[str] = []
+    run = small("q-learning", seeds=2, steps=200, reports=Reports(note=notes.append))
+    assert any("already has 600" in note and "nothing is cut off" in note for note in notes)
+    assert results(run.folder) == before
+    assert run.num_env_steps == 600
+    assert run.status == "finished"
+
+
+@pytest.mark.usefixtures("figures")
+def test_a_finished_run_is_not_written_to_and_says_that_it_is_finished(
+    small: Callable[..., Run],
+) -> None:
+    def files(folder: Path) -> dict[str, tuple[int, bytes]]:
+        return {
+            str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes())
+            for path in folder.rglob("*")
+            if path.is_file() and path.name != ".lock"
+        }
+
+    folder = small("q-learning", seeds=2).folder
+    before = files(folder)
+    assert {"run.json", "learning_curve.png", "seed-000.csv"} <= before.keys()
+    notes: list[str] = []
+    for changes in ({}, {"seeds": 1}, {"steps": 100}, {"workers": 2}):
+        run = small("q-learning", **{"seeds": 2, **changes}, reports=Reports(note=notes.append))
+        assert "finished already" in notes[-1]
+        assert run.status == "finished"
+    assert files(folder) == before
+
+
+def test_a_call_for_fewer_seeds_does_not_make_an_interrupted_run_finished(
+    small: Callable[..., Run],
+) -> None:
+    looks = iter([False] * 20 + [True] * 100)
+    with pytest.raises(train.Interrupted, match="everything is saved"):
+        small("q-learning", seeds=3, reports=Reports(stop=lambda: next(looks)))
+    run = small("q-learning", seeds=1)
+    assert np.isfinite(run.scores).all()
+    assert run.status == "interrupted"
+    assert small("q-learning", seeds=3).status == "finished"
+
+
+def test_a_run_that_was_moved_goes_on_where_it_is(
+    small: Callable[..., Run], out: Path, tmp_path: Path, results: Any, reference: Any
+) -> None:
+    small("reinforce", seeds=2, steps=200)
+    out.rename(tmp_path / "elsewhere")
+    run = small("reinforce", seeds=2, out=tmp_path / "elsewhere")
+    assert run.folder.parent == tmp_path / "elsewhere"
+    assert not out.exists()
+    expected = reference("reinforce", seeds=10)
+    assert results(run.folder) == {seed: expected[seed] for seed in range(2)}
+
+
+def test_other_versions_are_refused_with_a_list_and_allowed_on_request(
+    small: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, results: Any
+) -> None:
+    before = results(small("q-learning", seeds=2, steps=300).folder)
+    now = {**train.versions(), "torch": "0.1"}
+    monkeypatch.setattr(train, "versions", lambda: now)
+    with pytest.raises(UsageError, match=r"other versions \(torch \S+ -> 0\.1\)"):
+        small("q-learning", seeds=2)
+    run = small("q-learning", seeds=2, steps=300)  # nothing is left to be done with them
+    assert run.record["reproducible"] is True
+    assert results(run.folder) == before
+    run = small("q-learning", seeds=2, allow_drift=True)
+    assert run.record["reproducible"] is False
+    assert any("0.1" in note for note in run.record["notes"])
+    assert run.status == "finished"
+
+
+def test_a_state_of_other_shapes_or_of_another_agent_is_refused(
+    out: Path, spec_of: Callable[..., RunSpec]
+) -> None:
+    def resume(spec: RunSpec) -> None:
+        train_seeds(spec, spec.resolve(), out, [0], Reports())
+
+    store.prepare_folder(out)
+    resume(spec_of("ppo", steps=200))
+    csv = store.curve_path(out, 0).read_bytes()
+    for other in (
+        spec_of("reinforce"),
+        spec_of("ppo", hidden_sizes=(8, 4)),
+        spec_of("ppo", rollout_length=7),
+        spec_of("ppo", envs=2),
+        spec_of("ppo-normalised"),
+    ):
+        with pytest.raises(Exception, match="state of the agent"):
+            resume(other)
+    assert store.curve_path(out, 0).read_bytes() == csv
+    resume(spec_of("ppo"))
+
+
+def test_the_shape_of_a_table_is_not_broadcast(out: Path, spec_of: Callable[..., RunSpec]) -> None:
+    spec = spec_of("q-learning")
+    state = stop_midway(spec, out, 65)
+    (steps, path), *_ = store.list_checkpoints(out, 0)
+    path.unlink()
+    store.save_checkpoint(out, 0, steps, {**state, "agent/q": state["agent/q"][:1]})
+    with pytest.raises(Exception, match=r"'q' of shape \(1, 4\), expected \(16, 4\)"):
+        train_seeds(spec, spec.resolve(), out, [0], Reports())

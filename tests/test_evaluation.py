@@ -1,0 +1,287 @@
+"""How good a policy is: exactly, or by whole episodes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from rlkit.agent import Task
+from rlkit.agents.ppo import PPO, PPOConfig
+from rlkit.agents.q_learning import QLearning, QLearningConfig
+from rlkit.agents.random import Random, RandomConfig
+from rlkit.agents.reinforce import Reinforce, ReinforceConfig
+from rlkit.environments import DEFAULT_EVALUATION_LIMIT, Environment, find_environment
+from rlkit.evaluation import Evaluator, evaluation_limit, exact_returns, step_limit
+from rlkit.loop import interact, play
+from rlkit.seeding import SeedStreams
+from rlkit.tabular.batch_env import TabularBatchEnv
+from rlkit.tabular.mdp import TabularMDP
+from tests.faulty_envs import Counter, Recorder
+
+STREAMS = tuple(SeedStreams(0, index) for index in range(3))
+
+# 0.0139397960: the hundredth power of the random policy's matrix on FrozenLake-v1, 100 steps.
+RANDOM_ON_FROZEN_LAKE = 0.0139397960
+
+
+def frozen_lake() -> Environment:
+    return find_environment("FrozenLake-v1")
+
+
+def trained(name: str, mdp: TabularMDP, num_steps: int = 300) -> Any:
+    env = TabularBatchEnv(mdp, STREAMS, 4)
+    task = Task(env.observation_space, env.action_space, STREAMS, 4, 4 * num_steps, mdp)
+    agent: Any = {
+        "ppo": lambda: PPO(task, PPOConfig(rollout_length=25, learning_rate=3e-3)),
+        "reinforce": lambda: Reinforce(task, ReinforceConfig()),
+        "q-learning": lambda: QLearning(task, QLearningConfig(epsilon_end=0.3, epsilon_steps=500)),
+        "random": lambda: Random(task, RandomConfig()),
+    }[name]()
+    for _ in interact(agent, env, num_steps):
+        pass
+    return agent
+
+
+def by_recursion(mdp: TabularMDP, probabilities: Any, limit: int) -> float:
+    """The expected return of one policy, written out as v_{n+1}(s) = E[R + v_n(S')]."""
+    values = np.zeros(mdp.n_states)
+    for _ in range(limit):
+        future = np.where(mdp.terminated, 0.0, values[mdp.next_state])
+        q = (mdp.probability * (mdp.reward + future)).sum(axis=-1)
+        values = (probabilities * q).sum(axis=-1)
+    return float(values @ mdp.initial_distribution)
+
+
+@pytest.mark.parametrize("greedy", [True, False])
+@pytest.mark.parametrize("name", ["ppo", "reinforce", "q-learning", "random"])
+def test_exact_returns_are_those_of_the_actors_probabilities(name: str, greedy: bool) -> None:
+    mdp = frozen_lake().mdp
+    assert mdp is not None
+    actor = trained(name, mdp).actor(greedy=greedy)
+    probabilities = actor.probabilities(np.tile(np.arange(16), (3, 1)))
+    assert probabilities.shape == (3, 16, 4)
+    np.testing.assert_allclose(probabilities.sum(axis=-1), 1.0, rtol=1e-12)
+    returns = exact_returns(actor, mdp, 3)
+    expected = [by_recursion(mdp, p, 100) for p in probabilities]
+    np.testing.assert_allclose(returns, expected, rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("greedy", [True, False])
+@pytest.mark.parametrize("name", ["ppo", "q-learning"])
+def test_exact_returns_agree_with_played_episodes(name: str, greedy: bool) -> None:
+    mdp = frozen_lake().mdp
+    assert mdp is not None
+    agent = trained(name, mdp, 2000)
+    exact = exact_returns(agent.actor(greedy=greedy), mdp, 3)
+    assert exact is not None
+    grid = TabularBatchEnv(mdp, STREAMS, 4000, purpose="evaluation", autoreset=False)
+    returns = play(agent.actor(greedy=greedy), grid, max_steps=100).returns
+    # Returns are 0 or 1: 5 standard errors of 4000 episodes, at least those of 1 success.
+    error = np.sqrt(np.maximum(exact * (1 - exact), 1 / 4000) / 4000)
+    assert (np.abs(returns.mean(axis=1) - exact) < 5 * error).all()
+    assert exact.max() > 0.02  # the comparison is not one of zeros
+
+
+def test_the_random_agent_earns_the_known_return_of_frozen_lake() -> None:
+    mdp = frozen_lake().mdp
+    assert mdp is not None
+    returns = exact_returns(trained("random", mdp, 1).actor(), mdp, 3)
+    assert returns is not None
+    np.testing.assert_allclose(returns, RANDOM_ON_FROZEN_LAKE, atol=5e-11)  # its last digit
+
+
+def test_the_exact_probabilities_of_an_exploring_table_include_its_epsilon() -> None:
+    mdp = frozen_lake().mdp
+    assert mdp is not None
+    probabilities = trained("q-learning", mdp).actor(greedy=False).probabilities(np.zeros((3, 1), int))
+    # 1200 environment steps: epsilon is at its end of 0.3, a quarter of it for each action.
+    np.testing.assert_allclose(np.sort(probabilities[:, 0]), [[0.075] * 3 + [0.775]] * 3)
+
+
+def test_an_evaluator_is_exact_where_the_model_is_known_and_says_so() -> None:
+    environment = frozen_lake()
+    assert environment.mdp is not None
+    agent = trained("ppo", environment.mdp)
+    evaluator = Evaluator(environment, STREAMS, 10, kind="tabular")
+    evaluation = evaluator(agent.actor())
+    expected = exact_returns(agent.actor(), environment.mdp, 3)
+    assert expected is not None
+    assert evaluation.mean.tobytes() == expected.tobytes()
+    assert np.isnan(evaluation.std).all()
+    evaluator.close()
+
+
+class NoProbabilities:
+    def act(self, obs: Any) -> Any:
+        return np.zeros(obs.shape[:2], dtype=np.int64)
+
+
+def test_an_actor_without_probabilities_is_evaluated_by_episodes() -> None:
+    environment = frozen_lake()
+    assert environment.mdp is not None
+    assert exact_returns(NoProbabilities(), environment.mdp, 3) is None
+    evaluator = Evaluator(environment, STREAMS, 50, kind="tabular")
+    evaluation = evaluator(NoProbabilities())
+    assert np.isfinite(evaluation.std).all()
+    evaluator.close()
+
+
+def test_episode_returns_are_averaged_over_the_episodes_of_each_seed() -> None:
+    made = Recorder(lambda: TimedCounter(len(made.made)))
+    environment = Environment("here:Counter", {}, made)
+    evaluator = Evaluator(environment, STREAMS, 2, kind="gymnasium")
+    # Environments are built after one probe for the limit and one for the model.
+    evaluation = evaluator(NoProbabilities())
+    lengths = np.array([single.length for single in made.made[-6:]]).reshape(3, 2)
+    returns = lengths * (lengths + 1) / 2
+    np.testing.assert_allclose(evaluation.mean, returns.mean(axis=1))
+    np.testing.assert_allclose(evaluation.std, returns.std(axis=1))
+    evaluator.close()
+    evaluator.close()
+    assert [single.num_closed for single in made.made] == [1] * len(made.made)
+
+
+class TimedCounter(Counter):
+    def __init__(self, number: int) -> None:
+        super().__init__(1 + number % 7)
+
+
+def test_every_evaluation_plays_the_same_episodes() -> None:
+    environment = find_environment("CartPole-v1")
+    env = environment.grid(STREAMS, 2, kind="native")
+    task = Task(env.observation_space, env.action_space, STREAMS, 2, 1000)
+    actor = PPO(task, PPOConfig()).actor()
+    evaluator = Evaluator(environment, STREAMS, 5, kind="native")
+    first, second = evaluator(actor), evaluator(actor)
+    evaluator.close()
+    own = Evaluator(environment, STREAMS, 5, kind="gymnasium")
+    third = own(actor)
+    own.close()
+    for other in (second, third):
+        assert other.mean.tobytes() == first.mean.tobytes()
+        assert other.std.tobytes() == first.std.tobytes()
+
+
+# --- limits ---------------------------------------------------------------------------------------
+
+
+def test_the_limit_is_the_environments_own_where_it_has_one() -> None:
+    assert step_limit(find_environment("CartPole-v1")) == 500
+    assert step_limit(find_environment("FrozenLake-v1")) == 100
+    assert step_limit(find_environment("FrozenLake-v1", {"max_episode_steps": 37})) == 37
+    assert step_limit(find_environment("FrozenLake8x8-v1")) == 200
+
+
+def test_without_a_limit_the_default_is_used() -> None:
+    environment = find_environment(Counter)
+    assert step_limit(environment) == DEFAULT_EVALUATION_LIMIT
+    table = [[[(1.0, 0, 1.0, False)]]]
+    endless = TabularMDP.from_successors(table, initial_distribution=[1.0])
+    assert evaluation_limit(endless) == DEFAULT_EVALUATION_LIMIT
+    limited = TabularMDP.from_successors(table, initial_distribution=[1.0], time_limit=9)
+    assert evaluation_limit(limited) == 9
+
+
+def test_an_endless_environment_is_evaluated_up_to_the_default_limit() -> None:
+    environment = find_environment(lambda: Counter(10**9))
+    evaluator = Evaluator(environment, STREAMS[:1], 1, kind="gymnasium")
+    n = DEFAULT_EVALUATION_LIMIT
+    assert evaluator(NoProbabilities()).mean[0] == n * (n + 1) / 2
+    evaluator.close()
+
+
+# --- evaluation changes nothing in training -------------------------------------------------------
+
+
+def snapshot(agent: Any) -> dict[str, list[bytes]]:
+    return {
+        name: [np.asarray(part).tobytes() for part in value]
+        for name, value in agent.state_dict().items()
+    }
+
+
+@pytest.mark.parametrize("greedy", [True, False])
+@pytest.mark.parametrize("name", ["ppo", "reinforce", "random"])
+def test_evaluating_changes_nothing_in_training(name: str, greedy: bool) -> None:
+    environment = find_environment("CartPole-v1")
+
+    def run(*, evaluate: bool) -> tuple[list[bytes], dict[str, list[bytes]]]:
+        env = environment.grid(STREAMS, 2, kind="native")
+        task = Task(env.observation_space, env.action_space, STREAMS, 2, 1000)
+        agent: Any
+        if name == "ppo":
+            config = PPOConfig(
+                rollout_length=16,
+                normalise_observations=True,
+                scale_rewards=True,
+                hidden_sizes=(8,),
+                minibatch_size=10,
+            )
+            agent = PPO(task, config)
+        elif name == "reinforce":
+            agent = Reinforce(task, ReinforceConfig(episodes_per_update=2, hidden_sizes=(8,)))
+        else:
+            agent = Random(task, RandomConfig())
+        evaluator = Evaluator(environment, STREAMS, 3, kind="native")
+        record = []
+        for t, (transition, _) in enumerate(interact(agent, env, 90)):
+            record += [np.asarray(part).tobytes() for part in transition]
+            if evaluate and t % 10 == 5:
+                before = snapshot(agent)
+                evaluator(agent.actor(greedy=greedy))
+                assert snapshot(agent) == before
+        evaluator.close()
+        return record, snapshot(agent)
+
+    assert run(evaluate=True) == run(evaluate=False)
+
+
+def test_an_actor_does_not_follow_what_the_agent_learns_later() -> None:
+    environment = find_environment("CartPole-v1")
+    env = environment.grid(STREAMS, 2, kind="native")
+    task = Task(env.observation_space, env.action_space, STREAMS, 2, 1000)
+    agent = PPO(task, PPOConfig(rollout_length=8, normalise_observations=True, learning_rate=0.1))
+    stream = interact(agent, env, 40)
+    for _ in range(10):
+        next(stream)
+    obs = np.random.default_rng(0).standard_normal((3, 5, 4)).astype(np.float32)
+    actor = agent.actor(greedy=False)
+    before = actor.probabilities(obs).tobytes()
+    for _ in stream:
+        pass
+    assert actor.probabilities(obs).tobytes() == before
+    assert agent.actor(greedy=False).probabilities(obs).tobytes() != before
+
+
+def test_gymnasiums_and_the_tables_frozen_lake_are_evaluated_alike() -> None:
+    environment = frozen_lake()
+    assert environment.mdp is not None
+    for kind in ("tabular", "gymnasium"):
+        grid = environment.grid(
+            STREAMS[:1], 400, kind=kind, purpose="evaluation", autoreset=False
+        )
+        returns = play(trained_policy(), grid, max_steps=100).returns
+        # The best stationary policy for 100 steps succeeds with 0.740; 5 errors of 400 episodes.
+        assert abs(returns.mean() - 0.7402) < 5 * np.sqrt(0.74 * 0.26 / 400)
+        grid.close()
+
+
+class FixedPolicy:
+    def __init__(self, actions: Any) -> None:
+        self.actions = np.asarray(actions)
+
+    def act(self, obs: Any) -> Any:
+        return self.actions[obs]
+
+
+def trained_policy() -> FixedPolicy:
+    # The greedy policy of value iteration at discount 1 with the lowest index among equals, as
+    # tutorials print it: left, up, up, up; left, -, left, -; up, down, left, -; -, right, down, -.
+    return FixedPolicy([0, 3, 3, 3, 0, 0, 0, 0, 3, 1, 0, 0, 0, 2, 1, 0])
+
+
+def test_evaluation_works_on_environments_that_gymnasium_does_not_know() -> None:
+    assert isinstance(find_environment(Counter).make(), gym.Env)

@@ -1,0 +1,428 @@
+"""Networks, optimisers and clipping with a seed axis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from rlkit import networks
+from rlkit.networks import (
+    Adam,
+    GradientDescent,
+    Parameters,
+    clip_gradient_norm,
+    init_mlp,
+    linear,
+    make_optimiser,
+    mlp,
+    orthogonal,
+    xavier_uniform,
+)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Any:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def draw(seed: int, *shape: int) -> Tensor:
+    rng = np.random.default_rng(seed)
+    return torch.from_numpy(rng.standard_normal(shape).astype(np.float32))
+
+
+# --- layers ---------------------------------------------------------------------------------------
+
+SHAPES = [(1, 1, 1, 1), (3, 5, 4, 2), (2, 7, 1, 3), (2, 7, 3, 1), (4, 1, 6, 5), (5, 9, 1, 1)]
+
+
+@pytest.mark.parametrize(("seeds", "batch", "num_in", "num_out"), SHAPES)
+def test_linear_is_the_written_out_formula(
+    seeds: int, batch: int, num_in: int, num_out: int
+) -> None:
+    x, w = draw(0, seeds, batch, num_in), draw(1, seeds, num_in, num_out)
+    b = draw(2, seeds, num_out)
+    expected = np.zeros((seeds, batch, num_out))
+    for s, i, j in np.ndindex(seeds, batch, num_out):
+        expected[s, i, j] = b[s, j].item() + sum(
+            x[s, i, k].item() * w[s, k, j].item() for k in range(num_in)
+        )
+    # float32 with at most 6 products of order 1
+    np.testing.assert_allclose(linear(x, w, b).numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("seeds", "batch", "num_in", "num_out"), SHAPES)
+def test_linear_has_the_gradient_of_finite_differences(
+    seeds: int, batch: int, num_in: int, num_out: int
+) -> None:
+    tensors = [
+        draw(0, seeds, batch, num_in).double().requires_grad_(),
+        draw(1, seeds, num_in, num_out).double().requires_grad_(),
+        draw(2, seeds, num_out).double().requires_grad_(),
+    ]
+    assert torch.autograd.gradcheck(linear, tensors)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize("sizes", [(3, 2), (3, 4, 2), (1, 5, 1), (3, 4, 4, 2)])
+def test_mlp_is_torchs_sequential_for_each_seed(activation: str, sizes: tuple[int, ...]) -> None:
+    layers = [
+        draw(10 * i + part, 3, *((a, b) if part == 0 else (b,)))
+        for i, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False))
+        for part in (0, 1)
+    ]
+    x = draw(5, 3, 6, sizes[0])
+    act = torch.nn.Tanh if activation == "tanh" else torch.nn.ReLU
+    for s in range(3):
+        modules: list[torch.nn.Module] = []
+        for weight, bias in zip(layers[::2], layers[1::2], strict=True):
+            module = torch.nn.Linear(weight.shape[1], weight.shape[2])
+            module.weight.data, module.bias.data = weight[s].T.clone(), bias[s].clone()
+            modules += [module, act()]
+        expected = torch.nn.Sequential(*modules[:-1])(x[s])
+        actual = mlp(x, layers, activation=activation)[s]
+        # float32: another order of at most 6 sums a layer
+        np.testing.assert_allclose(actual.numpy(), expected.detach().numpy(), rtol=1e-5, atol=1e-5)
+
+
+def test_mlp_leaves_its_input_as_it_was() -> None:
+    x = draw(0, 2, 3, 4)
+    before = x.clone()
+    mlp(x, [draw(1, 2, 4, 5), draw(2, 2, 5), draw(3, 2, 5, 2), draw(4, 2, 2)], activation="relu")
+    assert torch.equal(x, before)
+
+
+# --- initialisation -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("num_in", "num_out"), [(4, 4), (6, 3), (3, 6), (1, 5), (5, 1), (1, 1)])
+def test_orthogonal_has_orthonormal_rows_or_columns_times_the_gain(
+    num_in: int, num_out: int
+) -> None:
+    w = orthogonal(np.random.default_rng(0), num_in, num_out, 1.7)
+    gram = w.T @ w if num_in >= num_out else w @ w.T
+    np.testing.assert_allclose(gram, 1.7**2 * np.eye(min(num_in, num_out)), atol=1e-12)
+    assert w.shape == (num_in, num_out)
+
+
+def test_orthogonal_has_no_preferred_sign_or_direction() -> None:
+    rng = np.random.default_rng(0)
+    draws = np.stack([orthogonal(rng, 3, 3, 1.0) for _ in range(4000)])
+    # Of a Haar matrix each entry has mean 0 and variance 1/3: a mean of 4000 has a standard
+    # deviation of 0.0091, and its square (variance 4/45) one of 0.0047; 5 of each.
+    assert np.abs(draws.mean(axis=0)).max() < 0.046
+    assert np.abs((draws**2).mean(axis=0) - 1 / 3).max() < 0.024
+
+
+def test_orthogonal_without_the_fixed_signs_has_a_preferred_sign() -> None:
+    rng = np.random.default_rng(0)
+    naive = [np.linalg.qr(rng.standard_normal((3, 3)))[0] for _ in range(4000)]
+    assert np.abs(np.mean(naive, axis=0)).max() > 0.1
+
+
+def test_xavier_is_uniform_up_to_its_bound() -> None:
+    w = xavier_uniform(np.random.default_rng(0), 300, 200, 2.0)
+    bound = 2.0 * np.sqrt(6.0 / 500)
+    assert np.abs(w).max() <= bound
+    # The maximum of 60000 is within a few 60000ths of the bound; the variance has a relative
+    # standard deviation of sqrt(4/5 / 60000) = 0.0037; 5 of them.
+    assert np.abs(w).max() > 0.999 * bound
+    np.testing.assert_allclose(w.var(), bound**2 / 3, rtol=0.019)
+
+
+def test_init_mlp_gives_the_last_layer_its_own_gain_and_zero_biases() -> None:
+    arrays = init_mlp(
+        np.random.default_rng(0), (4, 8, 8, 2), init="orthogonal", hidden_gain=2.0, output_gain=0.01
+    )
+    assert [a.shape for a in arrays] == [(4, 8), (8,), (8, 8), (8,), (8, 2), (2,)]
+    gains = [np.linalg.norm(w, 2) for w in arrays[::2]]
+    np.testing.assert_allclose(gains, [2.0, 2.0, 0.01], rtol=1e-12)
+    assert not any(bias.any() for bias in arrays[1::2])
+
+
+# --- Parameters -----------------------------------------------------------------------------------
+
+
+def network(seed: int, sizes: tuple[int, ...]) -> dict[str, list[Any]]:
+    rng = np.random.default_rng(seed)
+    policy = init_mlp(rng, sizes, init="orthogonal", hidden_gain=1.4, output_gain=1.0)
+    value = init_mlp(rng, (*sizes[:-1], 1), init="xavier", hidden_gain=1.0, output_gain=1.0)
+    return {"policy": policy, "extra": [np.zeros(sizes[-1])], "value": value}
+
+
+def test_parameters_hold_each_seeds_arrays_in_order() -> None:
+    seeds = [network(seed, (3, 4, 2)) for seed in range(5)]
+    parameters = Parameters(seeds)
+    for name in ("policy", "extra", "value"):
+        for i, view in enumerate(parameters[name]):
+            expected = np.stack([seed[name][i] for seed in seeds]).astype(np.float32)
+            assert view.detach().numpy().tobytes() == expected.tobytes()
+    flat = np.concatenate([a.ravel() for arrays in seeds[3].values() for a in arrays])
+    assert parameters.matrix[3].numpy().tobytes() == flat.astype(np.float32).tobytes()
+
+
+def test_a_row_shares_the_memory_of_all_and_touches_only_its_own() -> None:
+    parameters = Parameters([network(seed, (3, 4, 2)) for seed in range(3)])
+    before = parameters.matrix.clone()
+    row = parameters.row(1)
+    row.matrix += 1.0
+    assert torch.equal(parameters.matrix[1], before[1] + 1.0)
+    assert torch.equal(parameters.matrix[[0, 2]], before[[0, 2]])
+    assert torch.equal(row["policy"][0][0], parameters["policy"][0][1])
+    parameters.matrix[1] = before[1]
+    assert torch.equal(row.matrix[0], before[1])
+    assert torch.equal(row["value"][0][0], parameters["value"][0][1])
+
+
+def test_detached_copies_do_not_follow_later_updates() -> None:
+    parameters = Parameters([network(0, (3, 4, 2))])
+    copies = parameters.detached()
+    before = [v.clone() for views in copies.values() for v in views]
+    parameters.matrix += 1.0
+    after = [v for views in copies.values() for v in views]
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_finite_names_the_seeds_with_infinite_or_nan_parameters() -> None:
+    parameters = Parameters([network(seed, (2, 2)) for seed in range(4)])
+    parameters.matrix[1, 3], parameters.matrix[2, 0] = float("nan"), float("inf")
+    assert parameters.finite().tolist() == [True, False, False, True]
+
+
+def all_losses(parameters: Parameters, x: Tensor) -> Tensor:
+    outputs = mlp(x, parameters["policy"], activation="tanh") + parameters["extra"][0].unsqueeze(1)
+    values = mlp(x, parameters["value"], activation="tanh").squeeze(-1)
+    return (outputs.log_softmax(-1)[..., 0] * values).mean(dim=1)
+
+
+def test_the_gradient_of_a_seed_is_that_of_its_own_loss_in_the_order_of_the_matrix() -> None:
+    parameters = Parameters([network(seed, (3, 4, 2)) for seed in range(3)])
+    parameters.matrix.copy_(draw(0, *parameters.matrix.shape) * 0.5)
+    x = draw(1, 3, 6, 3)
+    gradient = parameters.gradient(all_losses(parameters, x))
+    rng = np.random.default_rng(0)
+    for s, p in zip(
+        rng.integers(3, size=12), rng.integers(gradient.shape[1], size=12), strict=True
+    ):
+        kept, step, values = parameters.matrix[s, p].item(), 1e-2, []
+        for sign in (1, -1):
+            parameters.matrix[s, p] = kept + sign * step
+            values.append(all_losses(parameters, x).detach().numpy().astype(float))
+        parameters.matrix[s, p] = kept
+        slope = (values[0] - values[1]) / (2 * step)
+        # float32 losses of order 1 over a step of 1e-2, and the third derivative
+        np.testing.assert_allclose(gradient[s, p].item(), slope[s], rtol=1e-2, atol=1e-4)
+        assert (np.delete(slope, s) == 0).all()
+
+
+# --- clipping -------------------------------------------------------------------------------------
+
+
+def test_clipping_brings_the_joint_norm_of_each_seed_to_the_bound_and_keeps_directions() -> None:
+    gradient = draw(0, 5, 40) * torch.tensor([[100.0], [0.01], [1.0], [0.0], [0.1]])
+    before = gradient.clone()
+    norms = clip_gradient_norm(gradient, 0.5)
+    after = torch.linalg.vector_norm(gradient.double(), dim=1)
+    np.testing.assert_allclose(norms, np.linalg.norm(before.double().numpy(), axis=1), rtol=1e-6)
+    assert (after <= 0.5 + 1e-6).all()
+    for s in range(5):
+        if norms[s] <= 0.5:
+            assert torch.equal(gradient[s], before[s])
+        else:
+            # 1e-6 in the denominator of the factor, and float32
+            np.testing.assert_allclose(after[s], 0.5, rtol=1e-5)
+            np.testing.assert_allclose(
+                gradient[s] / after[s], before[s] / norms[s], rtol=1e-5, atol=1e-7
+            )
+
+
+def test_clipping_agrees_with_torch() -> None:
+    gradient = draw(1, 1, 30) * 7
+    parameter = torch.nn.Parameter(torch.zeros(30))
+    parameter.grad = gradient[0].clone()
+    norm = torch.nn.utils.clip_grad_norm_([parameter], 0.5)
+    mine = clip_gradient_norm(gradient, 0.5)
+    np.testing.assert_allclose(mine[0], norm, rtol=1e-6)
+    np.testing.assert_allclose(gradient[0], parameter.grad, rtol=1e-6)
+
+
+# --- optimisers -----------------------------------------------------------------------------------
+
+
+def test_the_first_step_of_adam_has_the_size_of_the_learning_rate() -> None:
+    # With bias correction m/(1-b1) = g and sqrt(v/(1-b2)) = |g|: the step is rate * g/(|g| + eps).
+    g = torch.tensor([[3.0, -0.02, 1e-5, 0.0]])
+    for eps in (1e-8, 1e-5):
+        theta = torch.zeros(1, 4)
+        Adam(theta, eps=eps).step(theta, g, 0.01)
+        np.testing.assert_allclose(theta, -0.01 * g / (g.abs() + eps), rtol=1e-5)
+
+
+@pytest.mark.parametrize("eps", [1e-8, 1e-5, 1e-2])
+def test_adam_is_torchs_adam(eps: float) -> None:
+    theta = draw(0, 3, 20)
+    parameter = torch.nn.Parameter(theta.clone())
+    optimiser, theirs = Adam(theta, eps=eps), torch.optim.Adam([parameter], lr=1.0, eps=eps)
+    for k in range(50):
+        gradient = draw(k + 1, 3, 20) * 10.0 ** (k % 5 - 3)
+        rate = 0.1 / (k + 1)
+        optimiser.step(theta, gradient.clone(), rate)
+        theirs.param_groups[0]["lr"] = rate
+        parameter.grad = gradient.clone()
+        theirs.step()
+    # Sum of 50 steps of up to 0.1, in float32 with another order of operations
+    np.testing.assert_allclose(theta, parameter.detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_adam_without_bias_correction_would_fail_the_comparison() -> None:
+    theta, g = torch.zeros(1, 4), draw(0, 1, 4)
+    Adam(theta).step(theta, g, 0.01)
+    m, v = 0.1 * g, 0.001 * g**2
+    assert (theta + 0.01 * m / (v.sqrt() + 1e-8)).abs().max() > 1e-3
+
+
+def test_gradient_descent_is_its_formula() -> None:
+    theta, gradient = draw(0, 3, 5), draw(1, 3, 5)
+    expected = theta.numpy() - np.float32(0.1) * gradient.numpy()
+    GradientDescent().step(theta, gradient, 0.1)
+    np.testing.assert_allclose(theta, expected, rtol=1e-6, atol=1e-7)
+
+
+def test_optimisers_are_made_by_name() -> None:
+    assert isinstance(make_optimiser("adam", torch.zeros(1, 1)), Adam)
+    assert isinstance(make_optimiser("sgd", torch.zeros(1, 1)), GradientDescent)
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+@pytest.mark.parametrize("listed", [[0], [1, 3], [0, 1, 2, 3, 4]])
+def test_updating_some_seeds_equals_a_full_update_there_and_leaves_the_others(
+    name: str, listed: list[int]
+) -> None:
+    def prepared() -> tuple[Tensor, Any]:
+        theta = draw(0, 5, 33)
+        optimiser = make_optimiser(name, theta)
+        for k in range(3):
+            optimiser.step(theta, draw(k + 1, 5, 33), 0.1)
+        return theta, optimiser
+
+    theta, optimiser = prepared()
+    before = {"theta": theta.numpy().copy(), **optimiser.state_dict()}
+    seeds = np.array(listed)
+    optimiser.step(theta, draw(9, 5, 33), 0.1, seeds=seeds)
+    some = {"theta": theta.numpy().copy(), **optimiser.state_dict()}
+    theta, optimiser = prepared()
+    optimiser.step(theta, draw(9, 5, 33), 0.1)
+    full = {"theta": theta.numpy().copy(), **optimiser.state_dict()}
+    others = np.setdiff1d(np.arange(5), seeds)
+    for key in before:
+        assert some[key][seeds].tobytes() == full[key][seeds].tobytes(), key
+        assert some[key][others].tobytes() == before[key][others].tobytes(), key
+
+
+def test_adam_continues_from_its_state_and_needs_every_entry_of_it() -> None:
+    gradients = [draw(k, 2, 9) for k in range(6)]
+
+    def run(change: Callable[[dict[str, Any]], None] | None) -> bytes:
+        theta = draw(50, 2, 9)
+        first = Adam(theta)
+        for gradient in gradients[:3]:
+            first.step(theta, gradient, 0.1)
+        optimiser = first
+        if change is not None:
+            state = first.state_dict()
+            change(state)
+            optimiser = Adam(theta)
+            optimiser.load_state_dict(state)
+        for gradient in gradients[3:]:
+            optimiser.step(theta, gradient, 0.1)
+        return theta.numpy().tobytes()
+
+    assert run(lambda state: None) == run(None)
+    for name in ("adam_m", "adam_v", "adam_num_steps"):
+        assert run(lambda state, name=name: state[name].fill(0)) != run(None), name
+
+
+# --- the seeds never touch ------------------------------------------------------------------------
+
+
+def train_bytes(
+    indices: list[int], sizes: tuple[int, ...], batch: int, activation: str
+) -> list[tuple[bytes, ...]]:
+    """Losses, gradients and parameters of each seed over three clipped steps of Adam."""
+    parameters = Parameters([network(index, sizes) for index in indices])
+    parameters.matrix += torch.stack([draw(index, parameters.matrix.shape[1]) for index in indices])
+    adam = Adam(parameters.matrix)
+    x = torch.stack([draw(1000 + index, batch, sizes[0]) for index in indices])
+    record = []
+    for _ in range(3):
+        losses = all_losses(parameters, x)
+        gradient = parameters.gradient(losses)
+        record.append(losses.detach().numpy().copy())
+        # A gradient that underflowed is 0 of either sign; no optimiser here can tell them apart,
+        # as the parameters below show. Adding 0 takes the sign away.
+        record.append(gradient.numpy() + np.float32(0.0))
+        clip_gradient_norm(gradient, 0.5)
+        adam.step(parameters.matrix, gradient, 0.01)
+        record.append(parameters.matrix.numpy().copy())
+    return [tuple(part[s].tobytes() for part in record) for s in range(len(indices))]
+
+
+def first_difference(
+    num_seeds: int, sizes: tuple[int, ...], batch: int, activation: str
+) -> str | None:
+    together = train_bytes(list(range(num_seeds)), sizes, batch, activation)
+    for s in {0, num_seeds // 2, num_seeds - 1}:
+        if train_bytes([s], sizes, batch, activation)[0] != together[s]:
+            return f"seed {s} of {num_seeds}, widths {sizes}, batch {batch}, {activation}"
+    return None
+
+
+WIDTHS = st.sampled_from([1, 2, 3, 4, 5, 7, 8, 13, 16, 17, 31, 33, 64])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(2, 37),
+    st.lists(WIDTHS, min_size=2, max_size=4),
+    st.sampled_from([1, 2, 3, 7, 8, 15, 32, 65, 256]),
+    st.sampled_from(["tanh", "relu"]),
+)
+def test_a_seed_gets_the_same_bytes_alone_and_in_a_batch(
+    num_seeds: int, sizes: list[int], batch: int, activation: str
+) -> None:
+    assert first_difference(num_seeds, tuple(sizes), batch, activation) is None
+
+
+@pytest.mark.parametrize("num_seeds", [2, 5, 10, 37])
+@pytest.mark.parametrize("sizes", [(4, 64, 64, 2), (1, 16, 1), (3, 1, 1, 5), (48, 5)])
+@pytest.mark.parametrize("batch", [1, 8, 33])
+def test_a_seed_gets_the_same_bytes_in_the_shapes_of_the_agents(
+    num_seeds: int, sizes: tuple[int, ...], batch: int
+) -> None:
+    assert first_difference(num_seeds, sizes, batch, "tanh") is None
+
+
+def test_a_plain_batched_product_would_not_give_the_same_bytes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def plain(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return torch.baddbmm(bias.unsqueeze(1), x, weight)
+
+    monkeypatch.setattr(networks, "linear", plain)
+    shapes = [
+        (num_seeds, sizes, batch, "tanh")
+        for num_seeds in (2, 5, 10)
+        for sizes in ((4, 64, 1), (1, 64, 2), (17, 33, 1), (1, 13, 1), (64, 1))
+        for batch in (1, 7, 33, 256)
+    ]
+    if all(first_difference(*shape) is None for shape in shapes):
+        pytest.skip("the matrix products of this machine treat a width of 1 like any other")
