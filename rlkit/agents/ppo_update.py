@@ -97,8 +97,8 @@ def ppo_update(
         descend: takes a step down the gradient of the losses, one for each seed.
 
     Returns:
-        The metrics named in `METRICS`, each [S], as means over the last epoch that a seed took
-        part in, and `num_gradient_steps` [S].
+        The metrics named in `METRICS`, each [S], as means over the gradient steps of the last epoch
+        in which a seed took any, and `num_gradient_steps` [S].
     """
     num_seeds = len(batch.behaviour_log_prob)
     running = np.ones(num_seeds, dtype=bool)
@@ -109,7 +109,7 @@ def ppo_update(
         # Metrics cost a quarter of an update, so they are of the last epoch, unless a seed may
         # stop before it.
         measured = k == len(epochs) - 1 or objective.target_kl is not None
-        rows, took_part = [], running.copy()
+        totals, counts = np.zeros_like(metrics), np.zeros(num_seeds, dtype=np.int64)
         for index in minibatches:
             part = batch if index is None else batch.select(index)
             losses, details = _losses(part, objective, evaluate(part.inputs), measured)
@@ -120,9 +120,11 @@ def ppo_update(
             norms = descend(losses, None if running.all() else np.flatnonzero(running))
             num_steps += running
             if measured:
-                rows.append(torch.stack([*details, norms.detach()]).numpy())
-        if rows:
-            metrics[:, took_part] = np.mean(rows, axis=0)[:, took_part]
+                rows = torch.stack([*details, norms.detach()]).numpy()
+                totals[:, running] += rows[:, running]
+                counts += running
+        took_part = counts > 0
+        metrics[:, took_part] = totals[:, took_part] / counts[took_part]
         if not running.any():
             break
     return {**dict(zip(METRICS, metrics, strict=True)), "num_gradient_steps": num_steps}

@@ -97,7 +97,7 @@ class QLearning:
             self._visits[rows, s, a] += 1
             visits = self._visits[rows, s, a]
             constant = config.step_size
-            alpha = visits**-config.step_size_power if constant is None else constant
+            alpha = visits ** -float(config.step_size_power) if constant is None else constant
             error = transition.reward[:, n] + future - self._q[rows, s, a]
             self._q[rows, s, a] += alpha * error
             errors += np.abs(error)

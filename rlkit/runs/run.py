@@ -16,6 +16,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from rlkit.agent import Actor, State, Task
+from rlkit.agents.random import RandomActor
 from rlkit.environments import Environment, EnvLike, find_environment
 from rlkit.errors import RlkitError, UsageError
 from rlkit.evaluation import evaluation_limit, exact_returns, step_limit
@@ -376,6 +377,9 @@ def plot_runs(runs: Sequence[Run], path: str | Path | None = None) -> Figure:
     """Draw the learning curves of runs on one environment, with the lines to compare them to."""
     from rlkit.analysis.plots import learning_curve_figure, save_figure
 
+    for run in runs:
+        if not run.curve.size:
+            raise UsageError(f"the run {run.folder} has no rows to draw yet")
     names = [run.agent for run in runs]
     curves = []
     for run in runs:
@@ -403,11 +407,29 @@ def references(environment: Environment) -> list[Reference]:
         lines.append(Reference("optimum", optimum(environment) or 0.0))
     if environment.reward_threshold is not None:
         lines.append(Reference("solved", environment.reward_threshold))
+    random = random_return(environment)
+    if random is not None:
+        lines.append(Reference("random", random))
+    return lines
+
+
+def random_return(environment: Environment, *, episodes: int = 200) -> float | None:
+    """The return of random play: exact where the model is known, else of some episodes.
+
+    None where episodes would have to be played one environment at a time.
+    """
+    mdp = environment.mdp
     if mdp is not None:
         uniform = np.full((1, mdp.n_states, mdp.n_actions), 1.0 / mdp.n_actions)
-        value = return_under_limit(mdp, uniform, evaluation_limit(mdp))[0]
-        lines.append(Reference("random", float(value)))
-    return lines
+        return float(return_under_limit(mdp, uniform, evaluation_limit(mdp))[0])
+    if environment.kind != "native":
+        return None
+    streams = (SeedStreams(0, 0),)
+    grid = environment.grid(
+        streams, episodes, kind="native", purpose="evaluation", autoreset=False
+    )
+    actor = RandomActor(grid.action_space, streams)
+    return float(play(actor, grid, max_steps=step_limit(environment)).returns.mean())
 
 
 def optimum(environment: Environment) -> float | None:

@@ -139,7 +139,7 @@ def _train_locked(
         reports.note(f"the run is finished already: {folder}")
         run = Run(folder, spec=spec, environment=environment, num_seeds=num_seeds)
         if not (folder / FIGURE).exists():  # it was killed while drawing
-            run.plot(folder / FIGURE)
+            _draw(run)
         return run
     started, before = time.monotonic(), _steps_done(folder, range(num_seeds))
     record["status"] = "running"
@@ -190,8 +190,19 @@ def _train_locked(
             ) from None
         end("", failures)
     run = Run(folder, spec=spec, environment=environment, num_seeds=num_seeds)
-    run.plot(folder / FIGURE)
+    _draw(run)
     return run
+
+
+def _draw(run: Run) -> None:
+    if run.curve.size == 0:  # every seed failed at once
+        return
+    try:
+        run.plot(run.folder / FIGURE)
+    except OSError as error:
+        raise RlkitError(
+            f"drawing {run.folder / FIGURE} failed: {error.strerror}; the run itself is saved"
+        ) from error
 
 
 def _begin(

@@ -166,8 +166,9 @@ def test_a_time_limit_does_not_change_what_is_learned() -> None:
 
 
 def test_an_agent_that_takes_cuts_for_ends_would_learn_another_value() -> None:
-    # Its own value is 1 + 0.98 + ... + 0.98^7 = 7.46.
-    assert (np.abs(learned_value(TreatsCutsAsEnds) - 7.46) < 0.1).all()
+    # The last state ends the episode every other time: V = 1 + g + g^2 + g^3 (1 + g V / 2) = 7.2,
+    # and the constant step size leaves it going up and down by a few tenths.
+    assert (np.abs(learned_value(TreatsCutsAsEnds) - 7.2) < 1.0).all()
 
 
 # --- exploration ----------------------------------------------------------------------------------
@@ -285,8 +286,10 @@ def test_the_table_converges_to_the_optimal_values() -> None:
         if t in (40, 400, 4000):
             error = np.abs(learner.state_dict()["q"] - optimal_q(mdp, 0.9))
             errors.append(error.max(axis=(1, 2)).mean())
-    # The noise of a step size n^-0.75 is of the order n^-0.375: about 0.06 after the 2000 visits
-    # that each pair has had by then; tenfold steps should shrink it by more than 1.5.
-    assert errors[2] < 0.15
+    # A step size alpha leaves noise of sqrt(alpha / 2) deviations of a target, which are about 1.3
+    # here: with alpha = n^-0.75 about 0.05 after the 2000 visits that each pair has had by then,
+    # twice that for the largest of 8 and half as much again through the bootstrap. Tenfold steps
+    # shrink it by 10^0.375 = 2.4.
+    assert errors[2] < 0.25
     assert errors[0] / errors[1] > 1.5
     assert errors[1] / errors[2] > 1.5

@@ -53,7 +53,7 @@ def die_while_writing(number: int, part: float) -> None:
     calls = [0]
 
     def opened(file: Any, mode: str = "r", **kwargs: Any) -> Any:
-        handle = builtins.open(file, mode, **kwargs)
+        handle = builtins.open(file, mode, **kwargs)  # noqa: SIM115
         if not (str(file).endswith(".tmp") and ".step-" in str(file)):
             return handle
         calls[0] += 1

@@ -19,8 +19,8 @@ from rlkit.runs.training import Reports, Stopped, train_seeds
 
 # For each: what is changed, after how many iterations it is stopped, so that at that moment there
 # was an update, and rollouts, batches, episodes and rows are under way; and the entries that a
-# resumed run does not need: `ended` is False wherever environments reset themselves, observations of
-# a Gymnasium environment are played again and only compared, and a table has no gradients.
+# resumed run does not need: `ended` is False wherever environments reset themselves, what a
+# Gymnasium environment shows is played again and only compared, and a table has no gradients.
 MIDWAY: dict[str, tuple[dict[str, Any], int, set[str]]] = {
     "ppo": ({"env_args": {"max_episode_steps": 15}}, 65, {"env/ended"}),
     "ppo-normalised": ({"evaluate_every": 300}, 209, {"env/ended"}),
@@ -47,10 +47,11 @@ def stop_midway(spec: RunSpec, folder: Path, iterations: int) -> dict[str, Any]:
         observe(self, *args)
 
     store.prepare_folder(folder)
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
+    reports = Reports(stop=lambda: seen[0] >= iterations)
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Tracker, "observe", counted)
-        reports = Reports(stop=lambda: seen[0] >= iterations)
-        train_seeds(spec, spec.resolve(), folder, [0], reports)
+        with pytest.raises(Stopped):
+            train_seeds(spec, spec.resolve(), folder, [0], reports)
     return store.newest_checkpoint(folder, 0)[1]
 
 
@@ -97,9 +98,9 @@ def test_no_entry_of_the_state_can_be_left_out_or_altered_unnoticed(
     parts = [entry for entry in state if "/" in entry]
     assert not noticed("none", left_out)
     assert {entry for entry in parts if not noticed(entry, left_out)} == redundant
-    # One action more than there are means all of them.
-    redundant |= {"env/num_actions"} if name == "ppo-probe" else set()
-    assert {entry for entry in parts if not noticed(entry, plus_one)} <= redundant
+    # One action more than there are means all of them; nothing is learned from `following_obs`.
+    without_effect = redundant | {"env/num_actions", "agent/history_following_obs"}
+    assert {entry for entry in parts if not noticed(entry, plus_one)} <= without_effect
 
 
 @pytest.mark.parametrize("entry", ["obs", "curve_bytes"])
@@ -111,7 +112,8 @@ def test_the_observation_and_the_length_of_the_csv_count(
     (_, path), *_ = store.list_checkpoints(out, 0)
     steps = int(state["tracker/num_env_steps"])
     path.unlink()
-    store.save_checkpoint(out, 0, steps, {**state, entry: state[entry] - state[entry].dtype.type(1)})
+    altered = {entry: state[entry] - state[entry].dtype.type(1)}
+    store.save_checkpoint(out, 0, steps, {**state, **altered})
     train_seeds(spec, spec.resolve(), out, [0], Reports())
     assert results(out)[0] != reference("ppo", seeds=10)[0]
 
@@ -135,7 +137,9 @@ def test_a_run_that_is_extended_keeps_its_bytes_and_equals_the_longer_run(
         assert "\n".join([header, *kept, ""]).encode() == direct[seed][0]
 
 
-def test_a_schedule_that_spans_the_run_makes_a_longer_run_another(small: Callable[..., Run]) -> None:
+def test_a_schedule_that_spans_the_run_makes_a_longer_run_another(
+    small: Callable[..., Run],
+) -> None:
     short = small("ppo", seeds=1, steps=200, learning_rate_schedule="linear")
     long = small("ppo", seeds=1, steps=400, learning_rate_schedule="linear")
     assert short.folder != long.folder

@@ -81,9 +81,7 @@ def test_seeds_that_stopped_at_different_places_of_their_episodes_are_joined(
     short = spec_of("q-learning-gymnasium", steps=100)
     for seed in range(3):
         train_seeds(short, short.resolve(), out, [seed], Reports())
-    lengths = [
-        store.newest_checkpoint(out, seed)[1]["env/num_actions"].max() for seed in range(3)
-    ]
+    lengths = [store.newest_checkpoint(out, seed)[1]["env/num_actions"].max() for seed in range(3)]
     assert len(set(lengths)) > 1
     spec = spec_of("q-learning-gymnasium")
     train_seeds(spec, spec.resolve(), out, range(3), Reports())

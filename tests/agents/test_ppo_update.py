@@ -1,0 +1,330 @@
+"""The core of PPO on batches of any shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from rlkit.agents.ppo_update import METRICS, Batch, Objective, ppo_update
+
+S, U, T, A = 3, 6, 5, 4
+
+
+def draw(seed: int, *shape: int) -> Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape)).float()
+
+
+class Table:
+    """A policy and a critic with one number for each input, state and action: all is written out."""
+
+    def __init__(self, num_seeds: int = S, num_states: int = 7, rate: float = 0.1) -> None:
+        self.logits = draw(1, num_seeds, num_states, A).requires_grad_()
+        self.values = draw(2, num_seeds, num_states).requires_grad_()
+        self.rate = rate
+        self.gradients: list[tuple[Tensor, Tensor]] = []
+        self.losses: list[Tensor] = []
+        self.updated: list[Any] = []
+
+    def evaluate(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
+        states, actions = inputs
+        seed = torch.arange(len(states)).view(-1, *[1] * (states.ndim - 1))
+        log_probs = self.logits.log_softmax(-1)[seed, states]
+        log_prob = log_probs.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
+        entropy = -(log_probs.exp() * log_probs).sum(-1)
+        return log_prob, entropy, self.values[seed, states]
+
+    def descend(self, losses: Tensor, seeds: Any) -> Tensor:
+        gradients = torch.autograd.grad(losses.sum(), (self.logits, self.values))
+        self.losses.append(losses.detach().clone())
+        self.gradients.append(gradients)  # type: ignore[arg-type]
+        self.updated.append(None if seeds is None else list(seeds))
+        rows = slice(None) if seeds is None else seeds
+        with torch.no_grad():
+            for parameter, gradient in zip((self.logits, self.values), gradients, strict=True):
+                parameter[rows] -= self.rate * gradient[rows]
+        return torch.stack([g.reshape(len(losses), -1).norm(dim=1) for g in gradients]).norm(dim=0)
+
+
+def batch(shape: tuple[int, ...] = (S, U, T), mask: Tensor | None = None) -> Batch:
+    rng = np.random.default_rng(5)
+    states = torch.from_numpy(rng.integers(7, size=shape))
+    actions = torch.from_numpy(rng.integers(A, size=shape))
+    table = Table(shape[0])
+    with torch.no_grad():
+        log_prob, _, values = table.evaluate((states, actions))
+    return Batch(
+        (states, actions),
+        log_prob + 0.2 * draw(6, *shape),  # a policy somewhat off: some ratios are clipped
+        values,
+        draw(7, *shape),
+        values + draw(8, *shape),
+        mask,
+    )
+
+
+OBJECTIVE = Objective(clip_epsilon=0.1, value_coef=0.7, entropy_coef=0.03, value_clip=0.2)
+
+
+def update(
+    table: Table, part: Batch, objective: Objective = OBJECTIVE, epochs: Any = ([None], [None])
+) -> dict[str, Any]:
+    return ppo_update(part, objective, epochs, evaluate=table.evaluate, descend=table.descend)
+
+
+def token_mask() -> Tensor:
+    mask = torch.from_numpy(np.random.default_rng(9).random((S, U, T)) < 0.6)
+    mask[:, 0] = False  # a unit without any decision
+    return mask
+
+
+def by_loops(part: Batch, objective: Objective, table: Table, s: int) -> float:
+    """The loss of one seed, one decision at a time."""
+    log_prob, entropy, values = (x.detach() for x in table.evaluate(part.inputs))
+    where = [
+        index
+        for index in np.ndindex(*part.advantages.shape[1:])
+        if part.mask is None or part.mask[(s, *index)]
+    ]
+    advantages = np.array([part.advantages[(s, *i)].item() for i in where])
+    if objective.standardise_advantages:
+        advantages = (advantages - advantages.mean()) / advantages.std(ddof=1)
+    total = 0.0
+    for i, advantage in zip(where, advantages, strict=True):
+        at = (s, *i)
+        ratio = np.exp(log_prob[at].item() - part.behaviour_log_prob[at].item())
+        eps = objective.clip_epsilon
+        policy = -min(ratio * advantage, np.clip(ratio, 1 - eps, 1 + eps) * advantage)
+        old, new = part.behaviour_values[at].item(), values[at].item()
+        target = part.value_targets[at].item()
+        value = (new - target) ** 2 / 2
+        if objective.value_clip is not None:
+            near = old + np.clip(new - old, -objective.value_clip, objective.value_clip)
+            value = max(value, (near - target) ** 2 / 2)
+        total += policy + objective.value_coef * value
+        total -= objective.entropy_coef * entropy[at].item()
+    return total / len(where)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("standardised", [False, True])
+@pytest.mark.parametrize("value_clip", [None, 0.2])
+def test_the_loss_is_the_mean_over_the_decisions_of_a_seed(
+    masked: bool, standardised: bool, value_clip: float | None
+) -> None:
+    objective = Objective(
+        clip_epsilon=0.1,
+        value_coef=0.7,
+        entropy_coef=0.03,
+        value_clip=value_clip,
+        standardise_advantages=standardised,
+    )
+    part = batch(mask=token_mask() if masked else None)
+    table = Table()
+    table.values.data += 0.3 * draw(11, S, 7)  # away from the old values: some are clipped
+    expected = [by_loops(part, objective, table, s) for s in range(S)]
+    update(table, part, objective, [[None]])
+    # float32 sums of at most 30 terms of order 1
+    np.testing.assert_allclose(table.losses[0], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_rows_of_decisions_and_the_same_decisions_one_by_one_give_equal_updates() -> None:
+    rows, flat = batch(), batch()
+    flat = Batch(
+        tuple(x.reshape(S, U * T) for x in flat.inputs),
+        *(x.reshape(S, U * T) for x in flat[1:5]),  # type: ignore[union-attr]
+    )
+    # The same decisions once more among others that do not count.
+    wide = torch.zeros(S, U, 2 * T, dtype=torch.bool)
+    wide[..., ::2] = True
+
+    def spread(x: Tensor) -> Tensor:
+        other = x.flip(-1)
+        return torch.stack([x, other], dim=-1).reshape(*x.shape[:-1], 2 * x.shape[-1])
+
+    masked = Batch(
+        tuple(spread(x) for x in rows.inputs),
+        *(spread(x) for x in rows[1:5]),  # type: ignore[arg-type]
+        mask=wide,
+    )
+    tables = [Table(), Table(), Table()]
+    metrics = [
+        update(table, part) for table, part in zip(tables, (rows, flat, masked), strict=True)
+    ]
+    for table, other in zip(tables[1:], metrics[1:], strict=True):
+        # The same sums of 30 float32 terms in another order, over two steps
+        for k in range(2):
+            np.testing.assert_allclose(table.losses[k], tables[0].losses[k], rtol=1e-5, atol=1e-6)
+            for a, b in zip(table.gradients[k], tables[0].gradients[k], strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+        for name in METRICS:
+            np.testing.assert_allclose(other[name], metrics[0][name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("poison", [float("nan"), float("inf"), -float("inf"), 1e30])
+@pytest.mark.parametrize("field", range(7))
+def test_what_stands_in_a_slot_without_a_decision_reaches_nothing(
+    field: int, poison: float
+) -> None:
+    mask = token_mask()
+    clean = batch(mask=mask)
+
+    def run(poisoned: bool) -> tuple[list[bytes], dict[str, Any]]:
+        table = Table()
+        part = clean
+        evaluate: Callable[..., Any] = table.evaluate
+        if poisoned and field < 4:
+            fields = [x.clone() for x in clean[1:5]]  # type: ignore[union-attr]
+            fields[field][~mask] = poison
+            part = Batch(clean.inputs, *fields, mask=mask)
+        elif poisoned:
+
+            def evaluate(inputs: Any) -> Any:
+                results = list(table.evaluate(inputs))
+                results[field - 4] = torch.where(mask, results[field - 4], poison)
+                return tuple(results)
+
+        metrics = ppo_update(
+            part, OBJECTIVE, [[None], [None]], evaluate=evaluate, descend=table.descend
+        )
+        record = [x.numpy().tobytes() for pair in table.gradients for x in pair]
+        return record, {name: value.tobytes() for name, value in metrics.items()}
+
+    assert run(True) == run(False)
+
+
+def test_a_seed_without_any_decision_has_no_loss_and_no_gradient() -> None:
+    mask = token_mask()
+    mask[1] = False
+    table = Table()
+    update(table, batch(mask=mask), epochs=[[None]])
+    assert table.losses[0][1] == 0.0
+    assert all((gradient[1] == 0).all() for gradient in table.gradients[0])
+    assert all((gradient[[0, 2]] != 0).any() for gradient in table.gradients[0])
+
+
+def test_select_takes_each_seeds_own_units_whole() -> None:
+    part = batch(mask=token_mask())
+    index = torch.tensor([[5, 0], [1, 1], [2, 4]])
+    chosen = part.select(index)
+    for field, whole in zip((*chosen.inputs, *chosen[1:]), (*part.inputs, *part[1:]), strict=True):
+        assert isinstance(field, Tensor)
+        assert isinstance(whole, Tensor)
+        for s in range(S):
+            assert torch.equal(field[s], whole[s, index[s]])
+
+
+def test_metrics_are_means_over_the_minibatches_of_the_last_epoch() -> None:
+    part, table = batch(), Table()
+    order = torch.arange(U).repeat(S, 1)
+    minibatches = list(order.split(4, dim=1))
+    metrics = update(table, part, epochs=[minibatches, minibatches])
+    assert (metrics["num_gradient_steps"] == 4).all()
+    assert len(table.losses) == 4
+
+    again, rows = Table(), []
+    update(again, part, epochs=[minibatches])
+    for index in minibatches:
+        chosen = part.select(index)
+        log_prob, entropy, _ = again.evaluate(chosen.inputs)
+        log_ratio = (log_prob - chosen.behaviour_log_prob).detach().double()
+        rows.append(
+            {
+                "entropy": entropy.detach().double().mean(dim=(1, 2)),
+                "approx_kl": (log_ratio.exp() - 1 - log_ratio).mean(dim=(1, 2)),
+                "clip_fraction": ((log_ratio.exp() - 1).abs() > 0.1).double().mean(dim=(1, 2)),
+            }
+        )
+        ppo_update(part, OBJECTIVE, [[index]], evaluate=again.evaluate, descend=again.descend)
+    for name in rows[0]:
+        expected = np.mean([row[name].numpy() for row in rows], axis=0)
+        np.testing.assert_allclose(metrics[name], expected, rtol=1e-4, atol=1e-6)
+    assert (metrics["clip_fraction"] > 0).all()
+    assert (metrics["clip_fraction"] < 1).all()
+
+
+# --- stopping early -------------------------------------------------------------------------------
+
+
+def stopping(target_kl: float | None) -> Objective:
+    return Objective(clip_epsilon=0.2, value_coef=0.5, entropy_coef=0.0, target_kl=target_kl)
+
+
+def on_policy(seeds: list[int], scale: list[float]) -> tuple[Batch, Table]:
+    """Rollouts of the current policy; the advantages decide how far a step moves a seed."""
+    whole, table = batch((4, 8)), Table(4)
+    with torch.no_grad():
+        log_prob, _, values = table.evaluate(whole.inputs)
+    size = torch.tensor(scale).unsqueeze(1)
+    part = Batch(whole.inputs, log_prob, values, whole.advantages * size, values)
+    rows = torch.tensor(seeds)
+    chosen = Batch(tuple(x[rows] for x in part.inputs), *(x[rows] for x in part[1:5]))  # type: ignore[index]
+    small = Table(4)
+    small.logits = table.logits.detach()[rows].clone().requires_grad_()
+    small.values = table.values.detach()[rows].clone().requires_grad_()
+    small.rate = 1.0
+    return chosen, small
+
+
+SCALE = [0.01, 5.0, 0.01, 1.0]
+
+
+def run_until(seeds: list[int], target_kl: float | None, num_epochs: int = 6) -> Any:
+    part, table = on_policy(seeds, SCALE)
+    objective = Objective(
+        clip_epsilon=0.2,
+        value_coef=0.5,
+        entropy_coef=0.0,
+        standardise_advantages=False,
+        target_kl=target_kl,
+    )
+    order = torch.arange(8).repeat(len(seeds), 1)
+    epochs = [list(order.split(3, dim=1))] * num_epochs
+    metrics = update(table, part, objective, epochs)
+    return metrics, table
+
+
+def test_target_kl_stops_a_seed_and_only_that_seed() -> None:
+    metrics, table = run_until([0, 1, 2, 3], 0.02)
+    steps = metrics["num_gradient_steps"]
+    assert steps[0] == steps[2] == 18
+    assert 1 <= steps[1] < 18
+    free, free_table = run_until([0, 1, 2, 3], None)
+    assert (free["num_gradient_steps"] == 18).all()
+    for s in (0, 2):
+        assert torch.equal(table.logits[s], free_table.logits[s])
+    assert not torch.equal(table.logits[1], free_table.logits[1])
+
+
+def test_a_stopped_seed_keeps_the_parameters_that_went_too_far() -> None:
+    metrics, table = run_until([0, 1, 2, 3], 0.02)
+    stopped = int(metrics["num_gradient_steps"][1])
+    # Taking exactly that many steps without the rule gives the same parameters.
+    part, other = on_policy([0, 1, 2, 3], SCALE)
+    order = torch.arange(8).repeat(4, 1)
+    minibatches = (list(order.split(3, dim=1)) * 6)[:stopped]
+    objective = Objective(
+        clip_epsilon=0.2, value_coef=0.5, entropy_coef=0.0, standardise_advantages=False
+    )
+    update(other, part, objective, [minibatches])
+    assert torch.equal(other.logits[1], table.logits[1])
+
+
+@pytest.mark.parametrize("target_kl", [0.001, 0.005, 0.02, 0.1])
+def test_a_seed_that_stops_has_the_same_metrics_and_parameters_alone(target_kl: float) -> None:
+    together, table = run_until([0, 1, 2, 3], target_kl)
+    for s in range(4):
+        alone, own = run_until([s], target_kl)
+        for name, value in alone.items():
+            assert value[0].tobytes() == together[name][s].tobytes(), (name, s)
+        assert torch.equal(own.logits[0], table.logits[s])
+        assert torch.equal(own.values[0], table.values[s])
+
+
+def test_nothing_is_computed_once_every_seed_has_stopped() -> None:
+    metrics, table = run_until([1], 1e-6, num_epochs=1000)
+    assert len(table.losses) == metrics["num_gradient_steps"][0] < 10

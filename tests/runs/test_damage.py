@@ -1,0 +1,168 @@
+"""Damaged files are told, the sound ones are used, and nothing is deleted to hide a loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rlkit.errors import RlkitError, UsageError
+from rlkit.runs import store
+from rlkit.runs.run import Run, load
+from rlkit.runs.training import Reports
+
+
+def flip_a_bit(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def overwrite(path: Path) -> None:
+    path.write_bytes(b"something else")
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, truncate, overwrite])
+@pytest.mark.parametrize("steps", [400, 600])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(
+    damage: Callable[[Path], None],
+    steps: int,
+    small: Callable[..., Run],
+    results: Any,
+    reference: Any,
+) -> None:
+    run = small("ppo", seeds=2, steps=steps)
+    damaged = store.list_checkpoints(run.folder, 1)[0][1]
+    damage(damaged)
+    notes: list[str] = []
+    run = small("ppo", seeds=2, reports=Reports(note=notes.append))
+    before = f"at {steps - 200:,} environment steps"
+    for told in (notes, run.record["notes"]):
+        assert any(str(damaged) in note and "damaged" in note and before in note for note in told)
+    assert run.status == "finished"
+    expected = reference("ppo", seeds=10)
+    assert results(run.folder) == {seed: expected[seed] for seed in range(2)}
+
+
+def test_a_seed_without_a_sound_checkpoint_is_refused_and_nothing_is_deleted(
+    small: Callable[..., Run], results: Any, reference: Any, tmp_path: Path
+) -> None:
+    run = small("ppo", seeds=2, steps=400)
+    paths = [path for _, path in store.list_checkpoints(run.folder, 1)]
+    assert len(paths) == 2
+    for path in paths:
+        flip_a_bit(path)
+    files = {path: path.read_bytes() for path in run.folder.glob("**/seed-*") if path.is_file()}
+    with pytest.raises(RlkitError, match="Nothing was deleted") as caught:
+        small("ppo", seeds=2)
+    assert caught.value.exit_code == 1
+    assert all(str(path) in str(caught.value) for path in paths)
+    assert {path: path.read_bytes() for path in files} == files
+    assert load(run.folder).status == "failed"
+    for path in paths:  # what the message proposes
+        path.rename(tmp_path / path.name)
+    run = small("ppo", seeds=2)
+    expected = reference("ppo", seeds=10)
+    assert results(run.folder) == {seed: expected[seed] for seed in range(2)}
+
+
+def test_the_policy_of_a_seed_without_a_sound_checkpoint_names_the_files(
+    small: Callable[..., Run],
+) -> None:
+    run = small("q-learning", seeds=2, steps=100)
+    (_, path), *_ = store.list_checkpoints(run.folder, 1)
+    overwrite(path)
+    with pytest.raises(RlkitError, match=str(path)):
+        run.actor(1)
+    run.actor(0)
+
+
+def test_a_half_written_row_is_dropped_and_written_again(
+    small: Callable[..., Run], results: Any, reference: Any
+) -> None:
+    run = small("q-learning", seeds=1, steps=300)
+    with open(store.curve_path(run.folder, 0), "ab") as file:
+        file.write(b"350,12,0,0.12")
+    assert load(run.folder).steps.tolist() == [0, 100, 200, 300]
+    run = small("q-learning", seeds=1)
+    assert results(run.folder) == {0: reference("q-learning", seeds=10)[0]}
+
+
+def test_a_csv_that_lost_rows_stops_the_run_before_it_is_made_worse(
+    small: Callable[..., Run],
+) -> None:
+    run = small("q-learning", seeds=2, steps=300)
+    path = store.curve_path(run.folder, 1)
+    data = path.read_bytes()
+    path.write_bytes(data[:-7])
+    with pytest.raises(RlkitError, match=f"{path} has .* rows were lost"):
+        small("q-learning", seeds=2)
+    assert path.read_bytes() == data[:-7]
+    path.write_bytes(data)
+    assert small("q-learning", seeds=2).status == "finished"
+
+
+def test_a_damaged_row_is_named_when_the_curve_is_read(small: Callable[..., Run]) -> None:
+    run = small("q-learning", seeds=2, steps=300)
+    path = store.curve_path(run.folder, 1)
+    path.write_bytes(path.read_bytes().replace(b"\n200,", b"\n2\x0000,"))
+    with pytest.raises(RlkitError, match=f"{path}, line 4: "):
+        _ = load(run.folder).curve
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "reading .* failed"),
+        (b'{"format": 1', "reading .* failed"),
+        (b"\xff\xfe", "reading .* failed"),
+        (b"[]", "not the record of a run"),
+        (b'{"format": 2}', "not the record of a run in a format that is known"),
+        (b"{}", "not the record of a run"),
+    ],
+)
+def test_a_record_of_another_form_is_refused_and_kept(
+    content: bytes, message: str, small: Callable[..., Run]
+) -> None:
+    folder = small("q-learning", seeds=1, steps=100).folder
+    (folder / "run.json").write_bytes(content)
+    with pytest.raises(RlkitError, match=message):
+        load(folder)
+    with pytest.raises(RlkitError, match=message):
+        small("q-learning", seeds=1)
+    assert (folder / "run.json").read_bytes() == content
+
+
+def test_a_folder_without_a_record_is_not_a_run(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"it has no run\.json"):
+        load(tmp_path)
+
+
+def test_a_run_with_counters_beyond_32_bits_goes_on_exactly(
+    small: Callable[..., Run], results: Any
+) -> None:
+    far = 2**31 - 10
+    near = small("q-learning", seeds=1, steps=300, envs=1, evaluate_every=10, epsilon_steps=1)
+    steps, state, _ = store.newest_checkpoint(near.folder, 0)
+    for entry in ("tracker/num_env_steps", "tracker/num_episodes", "agent/num_env_steps"):
+        state[entry] = state[entry] + (far - steps)
+    state["agent/visits"] = state["agent/visits"] + 2**31
+    store.save_checkpoint(near.folder, 0, far, state)
+    run = small("q-learning", seeds=1, steps=far + 40, envs=1, evaluate_every=10, epsilon_steps=1)
+    rows = run.columns[0]["num_env_steps"]
+    first = 10 * (far // 10 + 1)
+    expected = [*range(first, far + 40, 10), far + 40]
+    assert rows[rows > 300].tolist() == expected
+    assert np.all(np.diff(rows) > 0)
+    assert run.columns[0]["num_episodes"][-1] > 2**31 - 400
+    assert f"\n{expected[-1]}," in store.curve_path(run.folder, 0).read_text()
+    _, state, _ = store.newest_checkpoint(run.folder, 0)
+    assert int(state["tracker/num_env_steps"]) == far + 40
+    assert run.status == "finished"

@@ -1,0 +1,154 @@
+"""One seed that cannot go on is named, with where and why; the others reach the end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rlkit.errors import RlkitError, UsageError
+from rlkit.runs.run import Run, load
+from rlkit.runs.specification import RunSpec
+from rlkit.seeding import SeedStreams
+
+
+def bad_seed(seed: int, *, copy: int = 1, episode: int = 2) -> int:
+    """With what an episode of a seed is reset."""
+    return SeedStreams(0, seed).episode_seed("env", copy, episode)
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "problem"),
+    [
+        ("raise", 1, r"step\([012]\) raised ValueError\('the walk fell over'\)"),
+        ("unpicklable", 1, r"step\([012]\) raised Unpicklable\('the walk fell over'\)"),
+        ("nan", 2, "the reward is nan; it must be finite"),
+        pytest.param(
+            *("exit", 1, r"step\([012]\) raised SystemExit\(3\)"),
+            marks=pytest.mark.xfail(
+                strict=True, raises=SystemExit, reason="the adapter lets SystemExit through"
+            ),
+        ),
+    ],
+)
+def test_one_failing_seed_is_named_and_the_others_are_as_without_it(
+    fault: str, code: int, problem: str, small: Callable[..., Run], results: Any
+) -> None:
+    arguments = {"fault": fault, "at": 5}
+    run = small("ppo-probe", seeds=4, env_args={**arguments, "bad_seed": bad_seed(2)})
+    sound = small("ppo-probe", seeds=4, env_args={**arguments, "bad_seed": -1})
+    assert run.status == load(run.folder).status == "failed"
+    assert list(run.failures) == [2]
+    # Copy 1, episode 2, its fifth step, and whatever action that was.
+    place = r"environment Probe, copy 1, episode 2, step 5, action [012]: "
+    with pytest.raises(AssertionError, match=f"^{place}.*{problem}"):
+        raise AssertionError(run.failures[2])
+    assert np.isnan(run.scores).tolist() == [False, False, True, False]
+    expected = results(sound.folder)
+    found = {seed: path for seed, path in results_without(results, run, 2).items()}
+    assert found == {seed: expected[seed] for seed in (0, 1, 3)}
+    record = json.loads((run.folder / "run.json").read_text())
+    assert record["failures"]["2"]["exit_code"] == code
+    assert record["failures"]["2"]["message"] == run.failures[2]
+
+
+def results_without(results: Any, run: Run, seed: int) -> Any:
+    """The results of all seeds but one, which left no checkpoint."""
+    (run.folder / f"seed-{seed:03d}.csv").rename(run.folder / "other.csv")
+    return results(run.folder)
+
+
+def test_a_seed_that_fails_late_keeps_its_rows_and_its_checkpoint(
+    small: Callable[..., Run], results: Any
+) -> None:
+    # Episodes are 13 steps long: episode 20 of copy 0 begins after row 400 of 2 environments.
+    late = bad_seed(1, copy=0, episode=20)
+    run = small("ppo-probe", seeds=3, env_args={"fault": "raise", "bad_seed": late})
+    sound = small("ppo-probe", seeds=3)
+    found, expected = results(run.folder), results(sound.folder)
+    assert (found[0], found[2]) == (expected[0], expected[2])
+    assert expected[1][0].startswith(found[1][0])
+    assert run.columns[1]["num_env_steps"].tolist() == [0, 200, 400]
+    assert run.steps.tolist() == [0, 200, 400, 600]
+    assert np.isnan(run.curve[1]).tolist() == [False, False, False, True]
+    assert np.isnan(run.scores).tolist() == [False, True, False]
+    assert np.isfinite(run.interval().estimate)
+
+
+def test_a_failure_is_not_forgotten_by_a_call_for_other_seeds(small: Callable[..., Run]) -> None:
+    arguments = {"fault": "raise", "bad_seed": bad_seed(2)}
+    small("ppo-probe", seeds=3, steps=200, env_args=arguments)
+    run = small("ppo-probe", seeds=2, steps=200, env_args=arguments)
+    assert run.status == "failed"
+    assert list(run.failures) == [2]
+
+
+def test_a_run_whose_every_seed_fails_lists_them_all(small: Callable[..., Run]) -> None:
+    run = small("ppo-probe", seeds=2, env_args={"fault": "raise", "bad_seed": bad_seed(0)})
+    assert list(run.failures) == [0]
+    run = small("ppo-probe", seeds=1, env_args={"fault": "raise", "bad_seed": bad_seed(0)})
+    assert np.isnan(run.scores).all()
+    assert run.status == "failed"
+
+
+@pytest.mark.usefixtures("figures")
+def test_the_figure_of_a_run_with_a_failed_seed_is_drawn(small: Callable[..., Run]) -> None:
+    run = small("ppo-probe", seeds=3, env_args={"fault": "raise", "bad_seed": bad_seed(1)})
+    assert (run.folder / "learning_curve.png").exists()
+
+
+@pytest.mark.usefixtures("figures")
+def test_a_run_whose_only_seed_failed_still_says_why(small: Callable[..., Run]) -> None:
+    run = small("ppo-probe", seeds=1, env_args={"fault": "raise", "bad_seed": bad_seed(0)})
+    assert "the walk fell over" in run.failures[0]
+
+
+def test_parameters_that_diverge_fail_their_seeds_alone(small: Callable[..., Run]) -> None:
+    run = small("ppo", seeds=2, learning_rate=1e30)
+    assert sorted(run.failures) == [0, 1]
+    assert all("diverged" in message for message in run.failures.values())
+    assert run.status == "failed"
+
+
+def test_an_error_of_the_agent_ends_the_run_as_failed_with_the_original_error(
+    small: Callable[..., Run], out: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rlkit.agents.q_learning import QLearning
+
+    def learn(self: Any, transition: Any) -> Any:
+        raise ZeroDivisionError("in learn")
+
+    monkeypatch.setattr(QLearning, "learn", learn)
+    with pytest.raises(ZeroDivisionError, match="in learn"):
+        small("q-learning", seeds=2)
+    (folder,) = out.iterdir()
+    assert load(folder).status == "failed"
+
+
+def test_an_agent_that_cannot_use_the_environment_is_refused_before_anything_is_written(
+    small: Callable[..., Run], out: Any
+) -> None:
+    with pytest.raises(UsageError, match="discrete"):
+        small("q-learning", environment="CartPole-v1", seeds=1)
+    assert not out.exists()
+
+
+def test_an_environment_that_cannot_be_built_is_refused_before_anything_is_written(
+    small: Callable[..., Run], out: Any
+) -> None:
+    with pytest.raises(RlkitError, match=r"building the environment .*colour='red'"):
+        small("q-learning", env_args={"colour": "red"}, seeds=1)
+    assert not out.exists()
+
+
+def test_no_variable_of_the_environment_is_stored(
+    small: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, spec_of: Callable[..., RunSpec]
+) -> None:
+    monkeypatch.setenv("API_TOKEN", "geheim-4711")
+    monkeypatch.setenv("HOME", "/geheim-4712")
+    folder = small("q-learning", seeds=1, steps=100).folder
+    for path in folder.rglob("*"):
+        assert not path.is_file() or b"geheim" not in path.read_bytes()

@@ -1,0 +1,68 @@
+"""One process at a time works on a run."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlkit.errors import UsageError
+from rlkit.runs import store
+from rlkit.runs.run import Run
+
+SLOW_PROBE = {"env_args": {"pause": 0.003}, "seeds": 1, "evaluation_episodes": 0}
+
+
+def test_a_second_process_is_refused_with_the_pid_host_and_time_of_the_first(
+    forks: Any,
+    out: Path,
+    small: Callable[..., Run],
+    wait_for: Any,
+    results: Any,
+) -> None:
+    child = forks.train("ppo-probe", out=out, **SLOW_PROBE)
+    wait_for(lambda: list(out.glob("*/seed-000.csv")))
+    with pytest.raises(UsageError) as caught:
+        small("ppo-probe", **SLOW_PROBE)
+    today = time.strftime("%Y-%m-%d")
+    for part in (f"process {child.pid} on {socket.gethostname()} since {today}", str(out)):
+        assert part in str(caught.value)
+    child.kill()
+    child.wait()
+    run = small("ppo-probe", **SLOW_PROBE)  # the lock died with the process
+    assert run.status == "finished"
+
+
+def test_the_lock_is_free_again_after_an_error(tmp_path: Path) -> None:
+    store.prepare_folder(tmp_path)
+    with pytest.raises(ZeroDivisionError), store.locked(tmp_path):
+        _ = 1 / 0
+    with store.locked(tmp_path):
+        assert f"process {os.getpid()}" in (tmp_path / ".lock").read_text()
+        in_use = pytest.raises(UsageError, match=f"in use by process {os.getpid()}")
+        with in_use, store.locked(tmp_path):
+            pass
+    assert (tmp_path / ".lock").read_text() == ""
+
+
+def test_twenty_starts_at_once_leave_one_sound_run(
+    forks: Any, out: Path, results: Any, reference: Any
+) -> None:
+    children = [forks.train("q-learning", seeds=2, out=out) for _ in range(20)]
+    codes = [child.wait() for child in children]
+    for code, child in zip(codes, children, strict=True):
+        assert code == 0 or (code == 2 and "is in use by" in child.output), child.output
+    assert 0 in codes
+    (folder,) = out.iterdir()
+    assert results(folder) == reference("q-learning", seeds=2)
+
+
+def test_twenty_runs_of_different_options_get_twenty_folders(forks: Any, out: Path) -> None:
+    children = [forks.train("random", seeds=1, seed=seed, steps=100, out=out) for seed in range(20)]
+    assert [child.wait() for child in children] == [0] * 20
+    assert len(list(out.iterdir())) == 20

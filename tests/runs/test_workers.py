@@ -1,0 +1,209 @@
+"""Several processes give the bytes of one, stop together, and leave nobody behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rlkit.errors import RlkitError, UsageError
+from rlkit.runs import store
+from rlkit.runs.run import Run
+from rlkit.runs.training import Reports
+from rlkit.seeding import SeedStreams
+
+# Long enough to be signalled in the middle: 250 steps of 5 ms in each of two workers.
+SLOW_PROBE = {
+    "seeds": 2,
+    "workers": 2,
+    "steps": 500,
+    "evaluate_every": 50,
+    "evaluation_episodes": 0,
+    "env_args": {"pause": 0.0025},
+}
+
+
+@pytest.fixture
+def started(forks: Any, out: Path, wait_for: Any) -> Callable[[], Any]:
+    """A run with two workers that both have saved something."""
+
+    def started() -> Any:
+        child = forks.train("ppo-probe", out=out, **SLOW_PROBE)
+
+        def both_saved() -> bool:
+            assert child.poll() is None, child.output
+            return len({path.parent for path in out.glob("*/checkpoints/*/step-*.npz")}) == 2
+
+        wait_for(both_saved)
+        return child
+
+    return started
+
+
+def test_two_workers_give_the_bytes_of_one_process(
+    small: Callable[..., Run], results: Any, reference: Any
+) -> None:
+    told: list[tuple[int, ...]] = []
+    reports = Reports(progress=lambda seeds, steps: told.append((*seeds, steps)))
+    run = small("ppo-normalised", seeds=10, workers=2, reports=reports)
+    assert results(run.folder) == reference("ppo-normalised", seeds=10)
+    assert {told[-1], told[-2]} == {(0, 2, 4, 6, 8, 600), (1, 3, 5, 7, 9, 600)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ppo", "reinforce", "q-learning", "random"])
+def test_any_number_of_workers_gives_the_bytes_of_one_process(
+    name: str, small: Callable[..., Run], results: Any, reference: Any
+) -> None:
+    small(name, seeds=2)
+    run = small(name, seeds=10, workers=3)  # eight seeds are left
+    assert results(run.folder) == reference(name, seeds=10)
+
+
+def test_ctrl_c_reaches_all_processes_and_all_save(
+    started: Any, small: Callable[..., Run], results: Any, reference: Any
+) -> None:
+    child = started()
+    os.killpg(child.pid, signal.SIGINT)  # as a terminal does
+    assert child.wait(30) == 130, child.output
+    assert "Traceback" not in child.output
+    assert "everything is saved" in child.output
+    assert child.group_is_gone(10)
+    undisturbed = {**SLOW_PROBE, "workers": 1}
+    run = small("ppo-probe", **undisturbed)
+    assert run.status == "finished"
+    assert results(run.folder) == reference("ppo-probe", **undisturbed)
+
+
+@pytest.mark.slow
+def test_sigterm_to_the_first_process_lets_the_workers_save(
+    started: Any, out: Path, small: Callable[..., Run], results: Any, reference: Any
+) -> None:
+    child = started()
+    child.kill(signal.SIGTERM)
+    assert child.wait(30) == 143, child.output
+    assert child.group_is_gone(10)
+    (folder,) = out.iterdir()
+    assert json.loads((folder / "run.json").read_text())["status"] == "interrupted"
+    # Saved at a moment of their own, not only at a row.
+    steps = [store.newest_checkpoint(folder, seed)[0] for seed in range(2)]
+    assert any(step % 50 for step in steps)
+    undisturbed = {**SLOW_PROBE, "workers": 1}
+    assert results(small("ppo-probe", **undisturbed).folder) == reference(
+        "ppo-probe", **undisturbed
+    )
+
+
+@pytest.mark.slow
+def test_a_signal_while_the_workers_start_is_an_interruption(
+    forks: Any, out: Path, wait_for: Any, small: Callable[..., Run]
+) -> None:
+    child = forks.train("ppo-probe", out=out, **SLOW_PROBE)
+    wait_for(lambda: bool(list(out.glob("*/run.json"))))
+    child.kill(signal.SIGTERM)
+    assert child.wait(30) == 143, child.output
+    assert child.group_is_gone(10)
+
+
+@pytest.mark.slow
+def test_a_second_signal_ends_all_at_once(started: Any, out: Path) -> None:
+    child = started()
+    child.kill(signal.SIGINT)
+    child.kill(signal.SIGTERM)
+    assert child.wait(15) in (130, 143), child.output
+    assert child.group_is_gone(10)
+    (folder,) = out.iterdir()
+    for seed in range(2):
+        steps, _, problems = store.newest_checkpoint(folder, seed)
+        assert steps > 0
+        assert not problems
+
+
+@pytest.mark.slow
+def test_workers_end_when_the_first_process_is_killed(
+    started: Any, small: Callable[..., Run], results: Any, reference: Any
+) -> None:
+    child = started()
+    child.kill(signal.SIGKILL)
+    child.wait()
+    assert child.group_is_gone(30)
+    undisturbed = {**SLOW_PROBE, "workers": 1}
+    assert results(small("ppo-probe", **undisturbed).folder) == reference(
+        "ppo-probe", **undisturbed
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["unpicklable", "die"])
+def test_a_seed_that_fails_in_a_worker_does_not_keep_the_others_from_the_end(
+    fault: str, small: Callable[..., Run], results: Any
+) -> None:
+    bad = SeedStreams(0, 2).episode_seed("env", 0, 1)
+    run = small("ppo-probe", seeds=4, workers=2, env_args={"fault": fault, "bad_seed": bad})
+    assert run.status == "failed"
+    assert list(run.failures) == [2]
+    expected = {"unpicklable": "Unpicklable", "die": "ended with exit code 3"}[fault]
+    assert expected in run.failures[2]
+    assert np.isnan(run.scores).tolist() == [False, False, True, False]
+    sound = small("ppo-probe", seeds=4)
+    (run.folder / "seed-002.csv").unlink()
+    left = results(run.folder)
+    assert left == {seed: results(sound.folder)[seed] for seed in (0, 1, 3)}
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_replaced_and_the_results_are_the_same(
+    started: Any, out: Path, wait_for: Any, results: Any, reference: Any
+) -> None:
+    child = started()
+    workers = [
+        int(pid)
+        for pid in os.listdir("/proc")
+        if pid.isdigit() and is_worker_of(int(pid), child.pid)
+    ]
+    assert len(workers) == 2
+    os.kill(workers[0], signal.SIGKILL)
+    assert child.wait() == 0, child.output
+    (folder,) = out.iterdir()
+    record = json.loads((folder / "run.json").read_text())
+    assert any("exit code -9" in note and "tried once more" in note for note in record["notes"])
+    assert results(folder) == reference("ppo-probe", **{**SLOW_PROBE, "workers": 1})
+
+
+def is_worker_of(pid: int, parent: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        command = Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return False
+    return int(stat[1]) == parent and "spawn_main" in command
+
+
+def test_what_cannot_be_sent_to_another_process_is_refused(small: Callable[..., Run]) -> None:
+    import gymnasium as gym
+
+    with pytest.raises(UsageError, match="--workers 1"):
+        small("ppo", environment=lambda: gym.make("CartPole-v1"), seeds=2, workers=2)
+
+
+@pytest.mark.slow
+def test_an_error_in_a_worker_is_told_with_its_trace(
+    small: Callable[..., Run], tmp_path: Path
+) -> None:
+    module = tmp_path / "broken.py"
+    module.write_text(
+        "import multiprocessing\n"
+        "import gymnasium as gym\n"
+        "def make():\n"
+        "    if multiprocessing.parent_process() is not None:\n"
+        "        raise ZeroDivisionError('only in workers')\n"
+        "    return gym.make('CartPole-v1')\n"
+    )
+    with pytest.raises(RlkitError, match="only in workers"):
+        small("ppo", environment=f"{module}:make", seeds=2, workers=2)
