@@ -46,6 +46,7 @@ class BatchedAcrobot(BatchedEnv):
     are those of `BatchedEnv`.
     """
 
+    original = "gymnasium.envs.classic_control.acrobot:AcrobotEnv"
     _state_size = 4
 
     def __init__(

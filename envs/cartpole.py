@@ -46,6 +46,7 @@ class BatchedCartPole(BatchedEnv):
     The other arguments are those of `BatchedEnv`.
     """
 
+    original = "gymnasium.envs.classic_control.cartpole:CartPoleEnv"
     _state_size = 4
 
     def __init__(

@@ -39,6 +39,7 @@ class BatchedMountainCar(BatchedEnv):
     The other arguments are those of `BatchedEnv`.
     """
 
+    original = "gymnasium.envs.classic_control.mountain_car:MountainCarEnv"
     _state_size = 2
 
     def __init__(

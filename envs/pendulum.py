@@ -36,6 +36,7 @@ class BatchedPendulum(BatchedEnv):
     The other arguments are those of `BatchedEnv`.
     """
 
+    original = "gymnasium.envs.classic_control.pendulum:PendulumEnv"
     _state_size = 2
 
     def __init__(

@@ -97,6 +97,7 @@ class GymBatchEnv:
     ) -> None:
         self._streams = tuple(streams)
         self._purpose = purpose
+        self.first_copy = 0  # the index of the first copy of a seed in its stream of resets
         self._autoreset = autoreset
         self.num_seeds, self.num_envs = len(self._streams), num_envs
         self._grid = [(s, n) for s in range(self.num_seeds) for n in range(num_envs)]
@@ -145,7 +146,8 @@ class GymBatchEnv:
 
     def _reset_one(self, i: int, s: int, n: int) -> Array:
         self._actions[i] = []
-        seed = self._streams[s].episode_seed(self._purpose, n, int(self._episode[s, n]))
+        copy, episode = self.first_copy + n, int(self._episode[s, n])
+        seed = self._streams[s].episode_seed(self._purpose, copy, episode)
         try:
             result = self._envs[i].reset(seed=seed)
         except Exception as error:

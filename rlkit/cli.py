@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _parse(options: type[Any], args: list[str], command: str, default: Any = None) -> Any:
+def _parse(options: type[Any], args: list[str], command: str, help_of: str = "") -> Any:
     """Read options into a dataclass; tyro prints the help and refuses what it does not know."""
     import tyro
 
@@ -89,13 +89,12 @@ def _parse(options: type[Any], args: list[str], command: str, default: Any = Non
         if flag.startswith("--") and flag not in known:
             raise UsageError(
                 f"{command} has no option {flag}.{closest(flag, known)} "
-                f"`rlkit {command} --help` lists what there is."
+                f"`rlkit {help_of or command} --help` lists what there is."
             )
     return tyro.cli(
         options,
         args=args,
         prog=f"rlkit {command}",
-        default=tyro.MISSING_NONPROP if default is None else default,
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.AvoidSubcommands),
     )
 
@@ -185,7 +184,8 @@ def _train(args: list[str]) -> int:
         "it was interrupted."
         + ("" if named else " With an AGENT before --help, its options are listed as well.")
     )
-    parsed = _parse(form, _joined_env_args(args), "train")
+    help_of = "train AGENT" if named is None else f"train {named}"
+    parsed = _parse(form, _joined_env_args(args), "train", help_of)
     options: TrainOptions = parsed.training
     from rlkit.runs.train import train
 
@@ -423,7 +423,7 @@ class SolveOptions:
     """Options of `rlkit solve`."""
 
     discount: float = 0.99  # gamma, in [0, 1]
-    tolerance: float = 1e-9  # how far the values may be from the optimal ones, > 0
+    tolerance: float = 1e-9  # twice the error allowed in the optimal values, > 0
     env_arg: tuple[str, ...] = ()  # name=value of the environment, value in JSON; may be repeated
     json: bool = False  # print one JSON object and nothing else
 

@@ -97,12 +97,12 @@ class Environment:
     def _twin(self) -> Callable[..., BatchEnv] | None:
         point = _native_entry_points().get(self.reference)
         spec = gym.registry.get(self.reference)
-        # An id that somebody registered anew is no longer the environment that the twin equals.
-        if point is None or spec is None or "gymnasium.envs." not in str(spec.entry_point):
-            return None
-        if spec.additional_wrappers:
+        if point is None or spec is None or spec.additional_wrappers:
             return None
         factory = point.load()
+        # An id that somebody registered anew is no longer the environment that the twin equals.
+        if spec.entry_point != getattr(factory, "original", spec.entry_point):
+            return None
         # It may also have been registered anew with another time limit or other arguments.
         args = {"max_episode_steps": spec.max_episode_steps, **spec.kwargs, **self.args}
         try:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
 from rlkit.agent import Actor
-from rlkit.batch_env import BatchEnv
+from rlkit.batch_env import BatchEnv, GymBatchEnv
 from rlkit.environments import DEFAULT_EVALUATION_LIMIT, Environment
-from rlkit.loop import play
+from rlkit.loop import Episodes, play
 from rlkit.seeding import SeedStreams
 from rlkit.tabular.exact import return_under_limit
 from rlkit.tabular.mdp import TabularMDP
@@ -91,9 +92,45 @@ class Evaluator:
             self._grid.close()
 
 
+def play_many(
+    actor: Actor,
+    environment: Environment,
+    streams: Sequence[SeedStreams],
+    num_episodes: int,
+    *,
+    kind: str,
+    at_once: int = 50,
+) -> Episodes:
+    """Play any number of episodes for each seed, with few environments where each is an object.
+
+    Returns:
+        the episodes, [S, num_episodes]; the first ones are those that evaluation in training uses.
+    """
+    limit = step_limit(environment)
+    size = min(num_episodes, at_once) if kind == "gymnasium" else num_episodes
+    grid = environment.grid(streams, size, kind=kind, purpose="evaluation", autoreset=False)
+    parts = []
+    try:
+        for first in range(0, num_episodes, size):
+            if isinstance(grid, GymBatchEnv):
+                grid.first_copy = first
+            parts.append(play(actor, grid, max_steps=limit))
+    finally:
+        grid.close()
+    columns = zip(*parts, strict=True)
+    joined = [np.concatenate(column, axis=1)[:, :num_episodes] for column in columns]
+    return Episodes(*joined)
+
+
 def step_limit(environment: Environment) -> int:
     """Where evaluation cuts an episode: the environment's own limit, or a default without one."""
     probe = environment.make()
-    limit = probe.spec.max_episode_steps if probe.spec is not None else None
+    limits = [probe.spec.max_episode_steps if probe.spec is not None else None]
+    layer = probe
+    while isinstance(layer, gym.Wrapper):
+        if isinstance(layer, gym.wrappers.TimeLimit):
+            limits.append(layer._max_episode_steps)
+        layer = layer.env
+    limit = min((one for one in limits if one is not None), default=None)
     probe.close()
     return DEFAULT_EVALUATION_LIMIT if limit is None else limit

@@ -8,10 +8,11 @@ single matrix, is written as a multiplication and a sum.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -265,14 +266,15 @@ def make_optimiser(name: str, matrix: Tensor, *, eps: float = 1e-8) -> Optimiser
     return Adam(matrix, eps=eps) if name == "adam" else GradientDescent()
 
 
-def prepare_torch() -> None:
+@contextlib.contextmanager
+def prepared_torch() -> Iterator[None]:
     """Set torch up for many small products: one thread, and memory that is kept for reuse.
 
-    One thread, because more would change sums for large batches. By default glibc gives every
-    block above 128 KiB back to the system when it is freed and gets it again, page by page, at the
-    next allocation, which costs up to a third of a training step.
+    One thread, because more would change sums for large batches; the number before comes back at
+    the end. By default glibc gives every block above 128 KiB back to the system when it is freed
+    and gets it again, page by page, at the next allocation, which costs up to a third of a training
+    step.
     """
-    torch.set_num_threads(1)
     try:
         libc = ctypes.CDLL("libc.so.6")
         m_trim_threshold, m_mmap_threshold = -1, -3
@@ -280,3 +282,9 @@ def prepare_torch() -> None:
         libc.mallopt(m_trim_threshold, 1 << 30)
     except (OSError, AttributeError):  # another C library: slower, otherwise the same
         pass
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

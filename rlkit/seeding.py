@@ -14,7 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 # The branches below one seed. The numbers are part of every stored result: append, never renumber.
-_PURPOSES = {"init": 0, "env": 1, "action": 2, "minibatch": 3, "evaluation": 4}
+_PURPOSES = {
+    "init": 0,
+    "env": 1,
+    "action": 2,
+    "minibatch": 3,
+    "evaluation": 4,  # of environments
+    "exploration": 5,  # of actors outside training
+}
 
 _WORD = (1 << 64) - 1
 
@@ -37,7 +44,7 @@ class SeedStreams:
         )
 
     def generator(self, purpose: str, *key: int) -> np.random.Generator:
-        """Return the generator of a purpose (init, env, action, minibatch, evaluation) and key."""
+        """Return the generator of a purpose and key."""
         return np.random.Generator(np.random.PCG64(self._sequence(purpose, *key)))
 
     def episode_seed(self, purpose: str, env_index: int, episode: int) -> int:

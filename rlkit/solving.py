@@ -26,7 +26,7 @@ def solve(
     Args:
         environment: as for `rlkit.train`.
         discount: gamma, in [0, 1].
-        tolerance: how far the values may be from V*, > 0.
+        tolerance: twice the error allowed in V*, in any state, > 0.
         env_args: keyword arguments of the environment.
 
     Raises:

@@ -25,7 +25,7 @@ from tests.faulty_envs import Counter, Recorder
 
 STREAMS = (SeedStreams(0, 0), SeedStreams(0, 1))
 
-SOURCE = '''
+SOURCE = """
 import gymnasium as gym
 import numpy as np
 
@@ -49,7 +49,7 @@ def make_mine(size=2.0):
 
 
 not_an_env = dict
-'''
+"""
 
 
 @pytest.fixture

@@ -96,7 +96,9 @@ def test_the_random_agent_earns_the_known_return_of_frozen_lake() -> None:
 def test_the_exact_probabilities_of_an_exploring_table_include_its_epsilon() -> None:
     mdp = frozen_lake().mdp
     assert mdp is not None
-    probabilities = trained("q-learning", mdp).actor(greedy=False).probabilities(np.zeros((3, 1), int))
+    probabilities = (
+        trained("q-learning", mdp).actor(greedy=False).probabilities(np.zeros((3, 1), int))
+    )
     # 1200 environment steps: epsilon is at its end of 0.3, a quarter of it for each action.
     np.testing.assert_allclose(np.sort(probabilities[:, 0]), [[0.075] * 3 + [0.775]] * 3)
 
@@ -260,9 +262,7 @@ def test_gymnasiums_and_the_tables_frozen_lake_are_evaluated_alike() -> None:
     environment = frozen_lake()
     assert environment.mdp is not None
     for kind in ("tabular", "gymnasium"):
-        grid = environment.grid(
-            STREAMS[:1], 400, kind=kind, purpose="evaluation", autoreset=False
-        )
+        grid = environment.grid(STREAMS[:1], 400, kind=kind, purpose="evaluation", autoreset=False)
         returns = play(trained_policy(), grid, max_steps=100).returns
         # The best stationary policy for 100 steps succeeds with 0.740; 5 errors of 400 episodes.
         assert abs(returns.mean() - 0.7402) < 5 * np.sqrt(0.74 * 0.26 / 400)

@@ -81,8 +81,10 @@ def _violations(module: str, source: str) -> list[str]:
             floor = _floor(imported)
             if floor is not None and floor > own:
                 problems.append(f"{module} (floor {own}) imports {imported} (floor {floor})")
-            if module in PURE_MATHS and _floor(imported) == 1 and not imported.startswith(
-                PURE_MATHS
+            if (
+                module in PURE_MATHS
+                and _floor(imported) == 1
+                and not imported.startswith(PURE_MATHS)
             ):
                 problems.append(f"{module} is pure maths and imports {imported}")
     return problems

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -77,7 +78,7 @@ def test_linear_has_the_gradient_of_finite_differences(
 def test_mlp_is_torchs_sequential_for_each_seed(activation: str, sizes: tuple[int, ...]) -> None:
     layers = [
         draw(10 * i + part, 3, *((a, b) if part == 0 else (b,)))
-        for i, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False))
+        for i, (a, b) in enumerate(itertools.pairwise(sizes))
         for part in (0, 1)
     ]
     x = draw(5, 3, 6, sizes[0])

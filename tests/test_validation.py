@@ -142,8 +142,14 @@ def test_large_whole_numbers_stay_exact(value: int) -> None:
 
 @pytest.mark.parametrize(
     ("value", "open_low", "open_high", "inside"),
-    [(0, False, False, True), (0, True, False, False), (1, False, False, True)]
-    + [(1, False, True, False), (0.5, True, True, True), (-1e-9, False, False, False)],
+    [
+        (0, False, False, True),
+        (0, True, False, False),
+        (1, False, False, True),
+        (1, False, True, False),
+        (0.5, True, True, True),
+        (-1e-9, False, False, False),
+    ],
 )
 def test_ranges_are_open_or_closed_as_asked(
     value: float, open_low: bool, open_high: bool, inside: bool

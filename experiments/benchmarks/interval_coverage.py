@@ -281,7 +281,7 @@ def write_csv(path: Path, rows: list[dict[str, object]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--repetitions", type=int, default=4000, help="samples per cell")
-    parser.add_argument("--comparisons", type=int, default=2000, help="pairs of agents per cell")
+    parser.add_argument("--comparisons", type=int, default=4000, help="pairs of agents per cell")
     parser.add_argument("--out", type=Path, default=Path("results/interval_coverage"))
     options = parser.parse_args()
     for name in ("repetitions", "comparisons"):
@@ -303,7 +303,8 @@ def main() -> None:
             float(str(r["false_positives"])) for r in alarms if r["rule"] == "compare_pairs"
         ),
     }
-    (options.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
+    (options.out / "summary.json").write_text(text, encoding="utf-8")
     table = markdown_table(coverage, alarms, options.repetitions, options.comparisons)
     (options.out / "table.md").write_text(table, encoding="utf-8")
     save_figure(coverage_figure(coverage), options.out / "coverage.png")

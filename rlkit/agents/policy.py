@@ -195,7 +195,7 @@ class NetworkActor:
         if self._noise is None:
             num_envs = obs.shape[1]
             self._noise = NoiseBlocks(
-                [stream.generator("evaluation", 0, 0) for stream in self._streams],
+                [stream.generator("exploration") for stream in self._streams],
                 lambda rng, length: self._head.noise(rng, length, num_envs),
                 block_length=64,
             )

@@ -112,7 +112,8 @@ class PPO:
         self._scaler = (
             RewardScaler(num_seeds, num_envs, config.discount) if config.scale_rewards else None
         )
-        self._num_rollouts = max(1, task.num_env_steps // (length * num_envs))
+        num_steps = -(-task.num_env_steps // num_envs)  # whole steps of all environments
+        self._num_rollouts = max(1, num_steps // length)
         self._rollout_index = 0
         self._step = 0
         grid, size = (length, num_seeds, num_envs), self._features.size

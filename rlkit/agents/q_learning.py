@@ -133,7 +133,7 @@ class TableActor:
     def __init__(self, q: Array, epsilon: float, streams: Sequence[SeedStreams]) -> None:
         self._q, self._epsilon = q, epsilon
         self._rows = np.arange(len(q))[:, None]
-        self._generators = [stream.generator("evaluation", 0, 0) for stream in streams]
+        self._generators = [stream.generator("exploration") for stream in streams]
 
     def act(self, obs: Array) -> Array:
         actions: Array = self._q[self._rows, obs].argmax(axis=-1)

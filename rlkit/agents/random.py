@@ -62,7 +62,7 @@ class RandomActor:
 
     def act(self, obs: Array) -> Array:
         if self._noise is None:
-            self._noise = _noise(self._space, self._streams, "evaluation", obs.shape[1], 0, 0)
+            self._noise = _noise(self._space, self._streams, "exploration", obs.shape[1])
         return _actions(self._space, self._noise.next())
 
     def probabilities(self, obs: Array) -> Array:
@@ -76,7 +76,6 @@ def _noise(
     streams: Sequence[SeedStreams],
     purpose: str,
     num_envs: int,
-    *key: int,
 ) -> NoiseBlocks:
     bounded = isinstance(space, spaces.Discrete) or (
         isinstance(space, spaces.Box) and space.is_bounded()
@@ -88,7 +87,7 @@ def _noise(
             return rng.random((length, *shape))
         return rng.standard_normal((length, *shape))
 
-    return NoiseBlocks([stream.generator(purpose, *key) for stream in streams], draw, 256)
+    return NoiseBlocks([stream.generator(purpose) for stream in streams], draw, 256)
 
 
 def _actions(space: spaces.Space[Any], noise: Array) -> Array:

@@ -29,7 +29,7 @@ class ValueIterationConfig:
     """Options of value iteration."""
 
     discount: float = 0.99  # gamma, in [0, 1]
-    tolerance: float = 1e-9  # how far V may be from V* in any state, > 0
+    tolerance: float = 1e-9  # twice the error allowed in V*, in any state, > 0
 
     def __post_init__(self) -> None:
         require_range(self, "discount", low=0, high=1)

@@ -19,8 +19,8 @@ from rlkit.agent import Actor, State, Task
 from rlkit.agents.random import RandomActor
 from rlkit.environments import Environment, EnvLike, find_environment
 from rlkit.errors import RlkitError, UsageError
-from rlkit.evaluation import evaluation_limit, exact_returns, step_limit
-from rlkit.loop import play
+from rlkit.evaluation import evaluation_limit, exact_returns, play_many
+from rlkit.networks import prepared_torch
 from rlkit.runs import store
 from rlkit.runs.specification import RunSpec, make_spec
 from rlkit.runs.training import join_states
@@ -295,11 +295,8 @@ class Run:
         exact = None if mdp is None else exact_returns(actor, mdp, len(seeds))
         kind = environment.kind if self.spec.native else "gymnasium"
         streams = [SeedStreams(self.spec.experiment_seed, seed) for seed in seeds]
-        grid = environment.grid(streams, episodes, kind=kind, purpose="evaluation", autoreset=False)
-        try:
-            played = play(actor, grid, max_steps=step_limit(environment))
-        finally:
-            grid.close()
+        with prepared_torch():
+            played = play_many(actor, environment, streams, episodes, kind=kind)
         rows = [
             {
                 "seed": seed,
@@ -425,11 +422,10 @@ def random_return(environment: Environment, *, episodes: int = 200) -> float | N
     if environment.kind != "native":
         return None
     streams = (SeedStreams(0, 0),)
-    grid = environment.grid(
-        streams, episodes, kind="native", purpose="evaluation", autoreset=False
-    )
-    actor = RandomActor(grid.action_space, streams)
-    return float(play(actor, grid, max_steps=step_limit(environment)).returns.mean())
+    probe = environment.make()
+    probe.close()
+    actor = RandomActor(probe.action_space, streams)
+    return float(play_many(actor, environment, streams, episodes, kind="native").returns.mean())
 
 
 def optimum(environment: Environment) -> float | None:

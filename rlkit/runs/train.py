@@ -12,7 +12,7 @@ from typing import Any
 
 from rlkit.environments import Environment, EnvLike
 from rlkit.errors import RlkitError, UsageError
-from rlkit.networks import prepare_torch
+from rlkit.networks import prepared_torch
 from rlkit.runs import store
 from rlkit.runs.run import Run, read_record
 from rlkit.runs.specification import RunSpec, make_spec, require_count, versions
@@ -112,13 +112,12 @@ def train_spec(
     reports: Reports | None = None,
 ) -> Run:
     """As `train`, for a specification that was made before."""
-    prepare_torch()
     out = Path(os.path.abspath(out))  # an environment may change the working directory
     environment = spec.resolve()
     folder = out / spec.folder_name(environment)
     _require_fit(spec, environment)
     store.prepare_folder(folder)
-    with store.locked(folder):
+    with store.locked(folder), prepared_torch():
         return _train_locked(
             spec, environment, folder, num_seeds, workers, allow_drift, reports or Reports()
         )

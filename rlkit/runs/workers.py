@@ -147,10 +147,9 @@ def _end_with_parent() -> None:
 
 
 def _work(spec: RunSpec, folder: Path, seeds: Sequence[int], connection: Connection) -> None:
-    from rlkit.networks import prepare_torch
+    from rlkit.networks import prepared_torch
 
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    prepare_torch()
 
     def send(kind: str) -> Callable[..., None]:
         def report(*content: Any) -> None:
@@ -159,7 +158,7 @@ def _work(spec: RunSpec, folder: Path, seeds: Sequence[int], connection: Connect
 
         return report
 
-    with StopSignals().watched() as stop:
+    with prepared_torch(), StopSignals().watched() as stop:
         reports = Reports(progress=send("progress"), note=send("note"), stop=stop)
         try:
             failures = train_seeds(spec, spec.resolve(), folder, seeds, reports)

@@ -30,15 +30,19 @@ NUM_ENVS = 2
 class Ending(Drifting):
     """Terminates now and then; with a time limit around it, episodes end in both ways."""
 
+    def __init__(self, above: float, **options: Any) -> None:
+        super().__init__(10**9, **options)
+        self.above = above
+
     def step(self, action: Any) -> Any:
         obs, reward, _, truncated, info = super().step(action)
-        return obs, reward, bool(self.x > 0.97), truncated, info
+        return obs, reward, bool(self.x > self.above), truncated, info
 
 
 BOX = spaces.Box(-1.0, 1.0, (2,), np.float32)
 ENVS: dict[str, Callable[[], Any]] = {
-    "box-discrete": lambda: TimeLimit(Ending(10**9), 5),
-    "box-box": lambda: TimeLimit(Ending(10**9, action_space=BOX), 5),
+    "box-discrete": lambda: TimeLimit(Ending(0.97), 5),
+    "box-box": lambda: TimeLimit(Ending(0.3, action_space=BOX), 5),
     "discrete": lambda: TimeLimit(Shifted(4, -1), 5),  # both spaces start at -1
 }
 
@@ -220,7 +224,7 @@ def test_a_seed_gets_the_same_bytes_alone_and_in_a_batch_of_5(case: Case) -> Non
 # --- resuming -------------------------------------------------------------------------------------
 
 CUTS = (0, 1, 14, 16, 27)
-CUT = 14
+CUT = 22  # also after a termination and a truncation
 
 
 @each_case
@@ -298,7 +302,7 @@ FOUR = (0, 1, 2, 3)
 
 @functools.cache
 def interrupted(case: Case) -> Any:
-    """A state, and what followed. CUT is inside a rollout and a batch of episodes after an update."""
+    """A state inside a rollout and a batch of episodes, after an update; and what followed."""
     agent, env = build(case, FOUR)
     _, obs = advance(agent, env, CUT)
     state, env_state = agent.state_dict(), env.state_dict()
@@ -404,7 +408,7 @@ def test_a_table_for_a_box_is_refused_naming_what_to_use(name: str, which: str) 
 def test_a_number_of_episodes_that_the_environments_cannot_share_is_refused() -> None:
     kind = find_agent("reinforce")
     task = Task(BOX, spaces.Discrete(3), (SeedStreams(0, 0),), 3, 100)
-    with pytest.raises(UsageError, match="episodes_per_update.*multiple of the 3.*got 8"):
+    with pytest.raises(UsageError, match=r"episodes_per_update.*multiple of the 3.*got 8"):
         kind(task, kind.Config())
 
 

@@ -20,7 +20,7 @@ def draw(seed: int, *shape: int) -> Tensor:
 
 
 class Table:
-    """A policy and a critic with one number for each input, state and action: all is written out."""
+    """A policy and a critic with one number for each state and action: all is written out."""
 
     def __init__(self, num_seeds: int = S, num_states: int = 7, rate: float = 0.1) -> None:
         self.logits = draw(1, num_seeds, num_states, A).requires_grad_()

@@ -34,7 +34,12 @@ def agent(
 
 
 def transition(
-    obs: Any, action: Any, reward: Any, next_obs: Any, terminated: Any = False, truncated: Any = False
+    obs: Any,
+    action: Any,
+    reward: Any,
+    next_obs: Any,
+    terminated: Any = False,
+    truncated: Any = False,
 ) -> Transition:
     """A transition of 2 seeds; lists are the environments of each."""
 
@@ -115,9 +120,7 @@ def test_the_decaying_step_size_is_a_power_of_the_visits_of_the_pair(power: floa
 
 def test_environments_that_share_a_pair_are_applied_one_after_another() -> None:
     learner = agent(num_envs=3, step_size=0.5, discount=0.9)
-    learner.learn(
-        transition([0, 0, 1], [1, 1, 0], [1.0, 2.0, 0.0], [2, 2, 0], [True, True, False])
-    )
+    learner.learn(transition([0, 0, 1], [1, 1, 0], [1.0, 2.0, 0.0], [2, 2, 0], [True, True, False]))
     q = learner.state_dict()["q"]
     # 0 -> 0.5 -> 1.25; the third then sees max Q(0) = 1.25. All at once would give 1 or 0.5.
     assert (q[:, 0, 1] == 1.25).all()

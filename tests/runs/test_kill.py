@@ -39,7 +39,7 @@ def kill_at_random(forks: Any, name: str, kills: int, out: Path) -> list[Path]:
     return folders
 
 
-@pytest.mark.parametrize("name", ["ppo-normalised", "reinforce", "q-learning"])
+@pytest.mark.parametrize("name", ["ppo-normalised", "q-learning"])
 def test_a_run_killed_three_times_at_random_ends_as_if_undisturbed(
     name: str, forks: Any, out: Path, results: Any, reference: Any
 ) -> None:

@@ -31,8 +31,13 @@ def test_an_environment_that_disturbs_the_process_changes_no_result(
 ) -> None:
     monkeypatch.chdir(tmp_path)  # also brings the working directory back
     states = np.random.get_state(), random.getstate(), torch.get_rng_state()  # noqa: NPY002
-    undisturbed = small("ppo-probe", seeds=2)
-    settings = {"seeds": 2, "env_args": {"side_effect": side_effect}, "out": "relative"}
+    undisturbed = small("ppo-probe", seeds=2, steps=200)
+    settings = {
+        "seeds": 2,
+        "steps": 200,
+        "env_args": {"side_effect": side_effect},
+        "out": "relative",
+    }
     disturbed = small("ppo-probe", **settings)
     assert disturbed.folder.parent == tmp_path / "relative"
     assert results(disturbed.folder) == results(undisturbed.folder)

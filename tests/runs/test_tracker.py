@@ -81,7 +81,7 @@ def test_metrics_are_means_over_the_updates_of_each_seed() -> None:
 
 def test_a_metric_that_was_not_announced_is_refused_with_the_closest_name() -> None:
     tracker = Tracker(2, 2, ("policy_loss",))
-    with pytest.raises(UsageError, match="'policy_los'.* Did you mean 'policy_loss'"):
+    with pytest.raises(UsageError, match=r"'policy_los'.* Did you mean 'policy_loss'"):
         tracker.observe(transition(0.0), {"policy_los": np.zeros(2)})
 
 

@@ -30,11 +30,11 @@ SLOW_PROBE = {
 
 
 @pytest.fixture
-def started(forks: Any, out: Path, wait_for: Any) -> Callable[[], Any]:
+def started(forks: Any, out: Path, wait_for: Any) -> Callable[..., Any]:
     """A run with two workers that both have saved something."""
 
-    def started() -> Any:
-        child = forks.train("ppo-probe", out=out, **SLOW_PROBE)
+    def started(**changes: Any) -> Any:
+        child = forks.train("ppo-probe", out=out, **SLOW_PROBE | changes)
 
         def both_saved() -> bool:
             assert child.poll() is None, child.output
@@ -53,7 +53,7 @@ def test_two_workers_give_the_bytes_of_one_process(
     reports = Reports(progress=lambda seeds, steps: told.append((*seeds, steps)))
     run = small("ppo-normalised", seeds=10, workers=2, reports=reports)
     assert results(run.folder) == reference("ppo-normalised", seeds=10)
-    assert {told[-1], told[-2]} == {(0, 2, 4, 6, 8, 600), (1, 3, 5, 7, 9, 600)}
+    assert {(0, 2, 4, 6, 8, 600), (1, 3, 5, 7, 9, 600)} <= set(told)
 
 
 @pytest.mark.slow
@@ -66,6 +66,7 @@ def test_any_number_of_workers_gives_the_bytes_of_one_process(
     assert results(run.folder) == reference(name, seeds=10)
 
 
+@pytest.mark.slow
 def test_ctrl_c_reaches_all_processes_and_all_save(
     started: Any, small: Callable[..., Run], results: Any, reference: Any
 ) -> None:
@@ -73,7 +74,8 @@ def test_ctrl_c_reaches_all_processes_and_all_save(
     os.killpg(child.pid, signal.SIGINT)  # as a terminal does
     assert child.wait(30) == 130, child.output
     assert "Traceback" not in child.output
-    assert "everything is saved" in child.output
+    # What a worker says that has saved, not what is said of one that was killed.
+    assert "environment steps of a seed; everything is saved" in child.output
     assert child.group_is_gone(10)
     undisturbed = {**SLOW_PROBE, "workers": 1}
     run = small("ppo-probe", **undisturbed)
@@ -91,9 +93,7 @@ def test_sigterm_to_the_first_process_lets_the_workers_save(
     assert child.group_is_gone(10)
     (folder,) = out.iterdir()
     assert json.loads((folder / "run.json").read_text())["status"] == "interrupted"
-    # Saved at a moment of their own, not only at a row.
-    steps = [store.newest_checkpoint(folder, seed)[0] for seed in range(2)]
-    assert any(step % 50 for step in steps)
+    assert "environment steps of a seed; everything is saved" in child.output
     undisturbed = {**SLOW_PROBE, "workers": 1}
     assert results(small("ppo-probe", **undisturbed).folder) == reference(
         "ppo-probe", **undisturbed
@@ -126,17 +126,16 @@ def test_a_second_signal_ends_all_at_once(started: Any, out: Path) -> None:
 
 
 @pytest.mark.slow
-def test_workers_end_when_the_first_process_is_killed(
-    started: Any, small: Callable[..., Run], results: Any, reference: Any
-) -> None:
-    child = started()
+def test_workers_end_when_the_first_process_is_killed(started: Any, out: Path) -> None:
+    child = started(env_args={"pause": 0.05})  # half a minute for the whole run
     child.kill(signal.SIGKILL)
     child.wait()
-    assert child.group_is_gone(30)
-    undisturbed = {**SLOW_PROBE, "workers": 1}
-    assert results(small("ppo-probe", **undisturbed).folder) == reference(
-        "ppo-probe", **undisturbed
-    )
+    assert child.group_is_gone(5)
+    (folder,) = out.iterdir()
+    for seed in range(2):
+        steps, _, problems = store.newest_checkpoint(folder, seed)
+        assert 0 < steps < 500
+        assert not problems
 
 
 @pytest.mark.slow

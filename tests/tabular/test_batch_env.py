@@ -34,7 +34,9 @@ def random_mdp(time_limit: int | None = None) -> TabularMDP:
 
 def chain(time_limit: int | None = None, length: int = 3) -> TabularMDP:
     """States in a row; the only action goes on, and the last step ends the episode."""
-    table = [[[(1.0, min(s + 1, length - 1), float(s + 1), s == length - 1)]] for s in range(length)]
+    table = [
+        [[(1.0, min(s + 1, length - 1), float(s + 1), s == length - 1)]] for s in range(length)
+    ]
     start = np.eye(length)[0]
     return TabularMDP.from_successors(table, initial_distribution=start, time_limit=time_limit)
 
@@ -73,9 +75,7 @@ def test_first_states_have_the_initial_distribution_at_reset_and_after_an_end() 
     mdp = random_mdp(time_limit=1)
     env = TabularBatchEnv(mdp, streams(*range(20)), 50)
     first = env.reset().ravel()
-    later = np.concatenate(
-        [env.step(np.zeros((20, 50), dtype=int)).obs.ravel() for _ in range(4)]
-    )
+    later = np.concatenate([env.step(np.zeros((20, 50), dtype=int)).obs.ravel() for _ in range(4)])
     possible = mdp.initial_distribution > 0
     for states in (first, later):
         counts = np.bincount(states, minlength=4)

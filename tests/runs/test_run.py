@@ -1,0 +1,244 @@
+"""A run that was trained, opened again: its curves, scores and policies."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from rlkit.errors import RlkitError, UsageError
+from rlkit.runs.run import Run, load, read_record
+from rlkit.runs.store import write_json
+
+PROBES = Path(__file__).parent / "probe_envs.py"
+
+
+def test_curves_have_a_row_a_seed_and_a_column_a_step(small: Callable[..., Run]) -> None:
+    run = small("q-learning", seeds=3)
+    assert run.steps.tolist() == [0, 100, 200, 300, 400, 500, 600]
+    assert run.curve.shape == (3, 7)
+    assert run.scores.shape == (3,)
+    np.testing.assert_array_equal(run.scores, run.curve[:, -1])
+    assert run.interval().estimate == pytest.approx(run.scores.mean(), rel=1e-12)
+    assert run.env_steps_per_second > 0
+    assert "3 seeds, finished" in repr(run)
+
+
+def test_without_evaluation_the_returns_of_training_are_the_curve(
+    small: Callable[..., Run],
+) -> None:
+    run = small("ppo", seeds=2, evaluation_episodes=0)
+    assert run.measured == "train_return"
+    assert np.isnan(run.curve[:, 0]).all()
+    assert (run.curve[:, 1:] > 0).all()
+    assert np.isfinite(run.scores).all()
+
+
+@pytest.mark.parametrize("name", ["ppo", "ppo-normalised", "reinforce", "q-learning", "random"])
+def test_a_run_that_is_opened_again_is_the_run_that_was_trained(
+    name: str, small: Callable[..., Run]
+) -> None:
+    run = small(name, seeds=2)
+    again = load(run.folder)
+    np.testing.assert_array_equal(again.steps, run.steps)
+    np.testing.assert_array_equal(again.curve, run.curve)
+    assert again.spec.config == run.spec.config
+    assert again.spec.identity(again.environment) == run.spec.identity(run.environment)
+    env = run.environment.make()
+    obs, _ = env.reset(seed=0)
+    for seed in range(2):
+        np.testing.assert_array_equal(again.actor(seed).act(obs), run.actor(seed).act(obs))
+
+
+@pytest.mark.parametrize("name", ["ppo", "ppo-normalised", "q-learning"])
+def test_a_policy_acts_on_one_observation_as_on_a_batch(
+    name: str, small: Callable[..., Run]
+) -> None:
+    run = small(name, seeds=1)
+    actor = run.actor(0)
+    env = run.environment.make()
+    env.observation_space.seed(0)
+    batch = np.array([env.observation_space.sample() for _ in range(5)])
+    batch = np.nan_to_num(batch, posinf=1.0, neginf=-1.0)
+    actions, state = actor.predict(batch)
+    assert state is None
+    assert len(actions) == 5
+    for obs, action in zip(batch, actions, strict=True):
+        single = actor.act(obs)
+        assert env.action_space.contains(single)
+        assert type(single) is (int if name != "ppo-normalised" else np.ndarray)
+        np.testing.assert_allclose(single, action, rtol=1e-6)
+    with pytest.raises(UsageError, match="observations of shape"):
+        actor.act(np.zeros((2, 3, 4)))
+
+
+def test_actions_are_counted_from_the_start_of_their_space(small: Callable[..., Run]) -> None:
+    run = small("ppo-probe", seeds=1, env_args={"start": -1}, learning_rate=0.1)
+    obs = np.random.default_rng(0).normal(size=(200, 2)).astype(np.float32) * 5
+    actions = {run.actor(0, greedy=False).act(o) for o in obs}
+    assert actions == {-1, 0, 1}
+
+
+def test_actions_are_clipped_into_their_box(small: Callable[..., Run]) -> None:
+    run = small("ppo-probe", environment=f"{PROBES}:Bounded", seeds=1, learning_rate=1e-6)
+    actor = run.actor(0, greedy=False)
+    space = run.environment.make().action_space
+    actions = [actor.act(obs) for obs in (2, 3, 4, 5) * 20]
+    assert all(space.contains(action) for action in actions)
+    # A standard deviation near 1 leaves the box often, to either side.
+    assert np.min(actions) == np.float32(-0.5)
+    assert np.max(actions) == np.float32(0.25)
+    batch, _ = run.actor(0, greedy=False).predict(np.array([2, 5]))
+    assert batch.shape == (2, 2)
+    assert (batch >= space.low).all()
+    assert (batch <= space.high).all()
+
+
+@pytest.mark.xfail(strict=True, reason="a sampling actor keeps the size of its first batch")
+@pytest.mark.parametrize("name", ["ppo", "random"])
+def test_a_policy_that_explores_takes_batches_of_any_size(
+    name: str, small: Callable[..., Run]
+) -> None:
+    run = small(name, seeds=1)
+    actor, space = run.actor(0, greedy=False), run.environment.make().observation_space
+    for size in (1, 3, 2):
+        actions, _ = actor.predict(np.array([space.sample() for _ in range(size)]))
+        assert len(actions) == size
+
+
+@pytest.mark.filterwarnings("ignore")  # of the other library
+def test_the_evaluation_of_stable_baselines3_takes_a_policy(small: Callable[..., Run]) -> None:
+    from stable_baselines3.common.evaluation import evaluate_policy
+
+    run = small("ppo", seeds=1)
+    returns, lengths = evaluate_policy(
+        run.actor(0), gym.make("CartPole-v1"), n_eval_episodes=3, return_episode_rewards=True
+    )
+    assert len(returns) == 3
+    assert returns == [float(length) for length in lengths]
+
+
+def test_evaluation_with_a_known_model_is_exact_and_samples_agree(
+    small: Callable[..., Run],
+) -> None:
+    run = small("q-learning", seeds=3, steps=20_000, evaluate_every=20_000, epsilon_steps=10_000)
+    result = run.evaluate(episodes=2000)
+    exact = [row["exact_return"] for row in result["seeds"]]
+    np.testing.assert_array_equal(exact, run.scores)
+    assert result["mean"] == pytest.approx(np.mean(exact), rel=1e-12)
+    for row in result["seeds"]:
+        # Five standard errors of a share among 2000 episodes.
+        assert abs(row["mean_return"] - row["exact_return"]) < 5 * 0.5 / np.sqrt(2000)
+    assert np.mean(exact) > 0.05  # more than random play, 0.014
+
+
+def test_evaluation_without_a_model_samples_and_changes_nothing(
+    small: Callable[..., Run], results: Any
+) -> None:
+    run = small("ppo", seeds=2)
+    before = results(run.folder)
+    first, again = run.evaluate(episodes=5), load(run.folder).evaluate(episodes=5)
+    assert first == again
+    assert [row["exact_return"] for row in first["seeds"]] == [None, None]
+    assert first["mean"] == pytest.approx(
+        np.mean([row["mean_return"] for row in first["seeds"]]), rel=1e-12
+    )
+    assert run.evaluate(episodes=5, greedy=False) != first
+    assert results(run.folder) == before
+
+
+def test_a_seed_that_there_is_not_is_refused(small: Callable[..., Run]) -> None:
+    run = small("random", seeds=2)
+    for seed in (2, -1):
+        with pytest.raises(UsageError, match="has the seeds 0 to 1, not"):
+            run.actor(seed)
+
+
+def test_fewer_seeds_can_be_asked_for_than_there_are(small: Callable[..., Run]) -> None:
+    small("random", seeds=3)
+    assert small("random", seeds=2).curve.shape[0] == 2
+
+
+class Own(gym.Wrapper[Any, Any, Any, Any]):
+    """An environment of one's own, defined in a test."""
+
+    def __init__(self, limit: int = 7) -> None:
+        super().__init__(gym.make("CartPole-v1", max_episode_steps=limit))
+
+
+def test_a_class_is_given_again_where_its_name_does_not_lead_to_it(
+    small: Callable[..., Run],
+) -> None:
+    class Local(Own):
+        pass
+
+    run = small("ppo", environment=Local, env_args={"limit": 5}, seeds=1)
+    np.testing.assert_array_equal(run.evaluate(episodes=3)["mean"], 5.0)
+    with pytest.raises(UsageError, match=r"env=MyEnv"):
+        load(run.folder).evaluate(episodes=3)
+    assert load(run.folder, env=Local).evaluate(episodes=3)["mean"] == 5.0
+
+
+def test_code_in_the_folder_of_a_run_is_not_run(small: Callable[..., Run], tmp_path: Path) -> None:
+    run = small("random", seeds=1)
+    marker = tmp_path / "marker"
+    (run.folder / "env.py").write_text(f"open({str(marker)!r}, 'w')\nclass E: pass\n")
+    for reference in (f"{run.folder}/env.py:E", f"{run.folder}/checkpoints/../env.py:E"):
+        write_json(run.folder / "run.json", {**read_record(run.folder), "environment": reference})
+        with pytest.raises(UsageError, match="give the environment"):
+            load(run.folder).actor(0)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("reference", ["os:system", "subprocess:run", "subprocess:Popen"])
+def test_a_record_cannot_name_any_function_as_its_environment(
+    reference: str, small: Callable[..., Run], tmp_path: Path
+) -> None:
+    run = small("random", seeds=1)
+    marker = tmp_path / "marker"
+    name = "command" if reference == "os:system" else "args"
+    arguments = {name: f"touch {marker}"} if name == "command" else {name: ["touch", str(marker)]}
+    record = {**read_record(run.folder), "environment": reference, "env_args": arguments}
+    write_json(run.folder / "run.json", record)
+    with pytest.raises(RlkitError, match="give the environment"):
+        load(run.folder).evaluate(episodes=1)
+    assert not marker.exists()
+
+
+def test_a_class_as_agent_trains_and_gives_its_policies_to_the_same_process(
+    small: Callable[..., Run],
+) -> None:
+    from rlkit.agents.random import Random, RandomConfig
+
+    class Mine(Random):
+        def __init__(self, task: Any, config: Any = None) -> None:
+            super().__init__(task, config or RandomConfig())
+
+    run = small("random", agent=Mine, seeds=2)
+    assert run.agent == "Mine"
+    assert run.actor(1).act(0) in range(4)
+    with pytest.raises(UsageError, match="not an agent of rlkit"):
+        load(run.folder).actor(1)
+
+
+@pytest.mark.usefixtures("figures")
+def test_a_plot_can_be_drawn_of_a_run_that_is_not_finished(
+    small: Callable[..., Run], tmp_path: Path
+) -> None:
+    from rlkit.runs.train import Interrupted
+    from rlkit.runs.training import Reports
+
+    looks = itertools.count()
+    with pytest.raises(Interrupted):
+        small("q-learning", seeds=2, reports=Reports(stop=lambda: next(looks) > 12))
+    (folder,) = (tmp_path / "runs").iterdir()
+    run = load(folder)
+    assert run.status == "interrupted"
+    assert np.isnan(run.scores).all()
+    run.plot(tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").stat().st_size > 1000

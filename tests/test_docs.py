@@ -1,0 +1,341 @@
+"""What the README and the pages of docs/ claim: code that runs, links and commands that exist.
+
+Conventions in the pages:
+
+* every ```python block is run, in the order of its page and in one namespace, unless the line
+  before it is `<!-- not run -->`; where that line is `<!-- slow -->`, in the slow test only;
+* every line of a ```sh block that starts with `rlkit` is parsed by the command line itself;
+* a link whose text is a name in code, to a Python file, means that name in that file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import re
+import runpy
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rlkit import cli
+from rlkit.agents import AGENTS, find_agent
+
+ROOT = Path(__file__).parents[1]
+PAGES = [path for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))) if path.exists()]
+NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\[((?:`[^`]*`|[^\]`])*)\]\(([^)\s]+)\)")
+_NAME = re.compile(r"`[A-Za-z_][\w.]*`")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: its language, its text, the line of its first line, its marker."""
+
+    language: str
+    text: str
+    line: int
+    marker: str
+
+
+def blocks_of(page: str) -> list[Block]:
+    blocks = []
+    for match in _FENCE.finditer(page):
+        before = page[: match.start()].rstrip("\n").rpartition("\n")[2].strip()
+        marker = before.strip("<!- >") if before.startswith("<!--") else ""
+        line = page.count("\n", 0, match.start()) + 2
+        blocks.append(Block(match[1], match[2], line, marker))
+    return blocks
+
+
+def links_of(page: str) -> list[tuple[str, str]]:
+    """The (text, target) of the links outside of fenced blocks."""
+    return [(match[1], match[2]) for match in _LINK.finditer(_FENCE.sub("", page))]
+
+
+def relative_links(path: Path) -> list[tuple[str, Path, str]]:
+    """The (text, file, anchor) of the links that stay in the repository."""
+    links = []
+    for text, target in links_of(path.read_text()):
+        if not re.match(r"[a-z]+:", target):
+            file, _, anchor = target.partition("#")
+            links.append((text, (path.parent / file).resolve() if file else path, anchor))
+    return links
+
+
+def anchors_of(page: str) -> set[str]:
+    """The names under which GitHub lets one link to the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", _FENCE.sub("", page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
+# --- code -----------------------------------------------------------------------------------------
+
+
+def run_blocks(page: Path, folder: Path, *, slow: bool) -> None:
+    blocks = [block for block in blocks_of(page.read_text()) if block.language == "python"]
+    chosen = [b for b in blocks if b.marker != "not run" and (slow or b.marker != "slow")]
+    if not chosen:
+        pytest.skip("no code to run")
+    text = ""
+    for block in chosen:
+        # At its own line, so that a traceback leads to the page.
+        text += "\n" * (block.line - 1 - text.count("\n")) + block.text
+    file = folder / f"{page.stem.replace('-', '_')}_page.py"
+    file.write_text(text)
+    runpy.run_path(str(file), run_name="__main__")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    threads = torch.get_num_threads()
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_code_of_a_page_runs(name: str, folder: Path) -> None:
+    run_blocks(ROOT / name, folder, slow=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [name for name, p in zip(NAMES, PAGES, strict=True) if "<!-- slow -->" in p.read_text()],
+)
+def test_the_slow_code_of_a_page_runs(name: str, folder: Path) -> None:
+    run_blocks(ROOT / name, folder, slow=True)
+
+
+# --- links ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_relative_link_leads_to_a_file_and_a_heading(name: str) -> None:
+    wrong = []
+    for _, file, anchor in relative_links(ROOT / name):
+        if not file.exists() or not file.is_relative_to(ROOT):
+            wrong.append(f"{file}: no such file here")
+        elif anchor and anchor not in anchors_of(file.read_text()):
+            wrong.append(f"{file.name}#{anchor}: no such heading")
+    assert not wrong
+
+
+def resolve(file: Path, name: str) -> Any:
+    """What a dotted name means in a Python file; of a test, whether it is defined there."""
+    if file.is_relative_to(ROOT / "tests"):
+        return re.search(rf"^def {re.escape(name)}\(", file.read_text(), re.MULTILINE)
+    module = ".".join(file.relative_to(ROOT).with_suffix("").parts)
+    found: Any = importlib.import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def missing_names(path: Path) -> list[str]:
+    missing = []
+    for text, file, _ in relative_links(path):
+        if file.suffix == ".py" and _NAME.fullmatch(text) and not text.endswith(".py`"):
+            try:
+                found = resolve(file, text.strip("`"))
+            except AttributeError:
+                found = None
+            if found is None:
+                missing.append(f"{text} in {file.relative_to(ROOT)}")
+    return missing
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "README.md"])
+def test_every_linked_name_is_in_its_file(name: str) -> None:
+    assert missing_names(ROOT / name) == []
+
+
+def test_a_name_that_is_not_in_its_file_is_noticed(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    returns, tests = ROOT / "rlkit" / "returns.py", ROOT / "tests" / "test_returns.py"
+    page.write_text(f"[`gae`]({returns}) [`gea`]({returns}) [`test_gae`]({tests})")
+    assert missing_names(page) == [
+        "`gea` in rlkit/returns.py",
+        "`test_gae` in tests/test_returns.py",
+    ]
+
+
+def formula_rows() -> list[list[str]]:
+    page = (ROOT / "docs" / "formulas.md").read_text()
+    rows = [line.strip("|").split(" | ") for line in page.splitlines() if line.startswith("| ")]
+    return [row for row in rows if row[0].strip() not in ("formula", "---")]
+
+
+def test_every_formula_names_a_function_and_a_test() -> None:
+    rows = formula_rows()
+    assert len(rows) > 25
+    for row in rows:
+        assert len(row) == 4, row
+        functions, tests = links_of(row[1]), links_of(row[3])
+        assert functions, row[0]
+        assert tests, row[0]
+        assert all(target.startswith(("../rlkit/", "../envs/")) for _, target in functions), row[0]
+        assert all(target.startswith("../tests/") for _, target in tests), row[0]
+
+
+def test_no_formula_of_the_maths_modules_is_left_out() -> None:
+    """Every public function of the pure maths is in the table, or helps others to be formulas."""
+    helpers = {"fill_masked", "masked_mean", "categorical_mode"}
+    page = (ROOT / "docs" / "formulas.md").read_text()
+    for module in ("rlkit.returns", "rlkit.losses", "rlkit.distributions"):
+        for function in importlib.import_module(module).__all__:
+            assert function in helpers or f"[`{function}`]" in page, function
+
+
+# --- commands -------------------------------------------------------------------------------------
+
+
+class Parsed(Exception):
+    """The command line understood what was asked and would begin now."""
+
+
+def commands(path: Path) -> list[str]:
+    """The lines of the page's sh blocks, continued lines joined, without pipes and redirections."""
+    lines = []
+    for block in blocks_of(path.read_text()):
+        if block.language in ("sh", "bash", "console"):
+            text = block.text.replace("\\\n", " ")
+            lines += [line.strip().removeprefix("$ ") for line in text.splitlines()]
+    return [re.split(r"\s(?:\||&&|>|2>)\s?", line)[0] for line in lines if line]
+
+
+@pytest.fixture
+def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rlkit.environments import find_environment
+
+    def begins(*args: Any, **kwargs: Any) -> Any:
+        names = [arg for arg in args if isinstance(arg, str)]
+        if names and ":" not in names[-1]:  # ids must exist; files and modules are the reader's
+            find_environment(names[-1], kwargs.get("env_args"))
+        raise Parsed
+
+    for target in (
+        *("rlkit.runs.train.train", "rlkit.runs.compare.compare", "rlkit.solving.solve"),
+        "rlkit.runs.run.load",
+    ):
+        monkeypatch.setattr(target, begins)
+
+
+def understood(command: str) -> bool:
+    from rlkit.cli import main
+
+    try:
+        code = main(shlex.split(command, comments=True)[1:])
+    except Parsed:
+        return True
+    except SystemExit as error:
+        code = error.code
+    return code == 0  # `rlkit list` and `--help` do all they have to
+
+
+@pytest.mark.usefixtures("nothing_runs")
+@pytest.mark.parametrize("name", NAMES)
+def test_every_rlkit_command_of_a_page_is_understood(name: str) -> None:
+    lines = [line for line in commands(ROOT / name) if line.split()[0] == "rlkit"]
+    assert [line for line in lines if not understood(line)] == []
+
+
+@pytest.mark.usefixtures("nothing_runs")
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("rlkit train ppo CartPole-v1 --seeds 3  # a comment", True),
+        ("rlkit train ppo CartPole-v1 --sedes 3", False),
+        ("rlkit train ppo CartPole-v1 --clip-epsilon 2", False),
+        ("rlkit train q-learning CartPole-v1 --clip-epsilon 0.1", False),
+        ("rlkit train pppo CartPole-v1", False),
+        ("rlkit compare ppo random --env CartPole-v1", True),
+        ("rlkit compare ppo random", False),
+        ("rlkit train q-learning FrozenLake-v1 --env-arg is_slippery=False", False),
+        ("rlkit solve FrozenLake-v7", False),
+        ("rlkit watch runs/some --gif a.gif", True),
+        ("rlkit list", True),
+    ],
+)
+def test_commands_with_a_slip_are_noticed(command: str, expected: bool) -> None:
+    assert understood(command) is expected
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_other_commands_name_what_exists(name: str) -> None:
+    targets = re.findall(r"^([\w/.]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for line in commands(ROOT / name):
+        words = line.split("#")[0].split()
+        if words[:1] == ["make"]:
+            assert set(w for w in words[1:] if "=" not in w) <= set(targets), line
+        if words[:2] == ["python", "-m"] and words[2].startswith("experiments"):
+            assert (ROOT / Path(*words[2].split("."))).with_suffix(".py").exists(), line
+
+
+# --- the pages of the agents ----------------------------------------------------------------------
+
+
+def agent_page(agent: str) -> str:
+    return (ROOT / "docs" / "agents" / f"{agent}.md").read_text()
+
+
+def table_rows(page: str, heading: str) -> list[list[str]]:
+    """The cells of the table under a heading, without its first two lines."""
+    section = page.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[2:]]
+
+
+def same(text: str, value: Any) -> bool:
+    if isinstance(value, bool):
+        return text == ("on" if value else "off")
+    if isinstance(value, tuple):
+        return text.split() == [str(one) for one in value]
+    if isinstance(value, (int, float)):
+        return float(text.replace(",", "")) == value
+    return text == str(value)
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_the_options_of_an_agents_page_exist_and_have_these_defaults(agent: str) -> None:
+    agent_class = find_agent(agent)
+    config = agent_class.Config()
+    known = {f"--{field.name}".replace("_", "-") for field in dataclasses.fields(config)}
+    documented = set()
+    for cells in table_rows(agent_page(agent), "Options"):
+        flags = [f for f in re.findall(r"`(--[\w-]+)`", cells[0]) if not f.startswith("--no-")]
+        values = cells[1].split(", ")
+        documented |= set(flags)
+        for flag, text in zip(flags, values * (len(flags) // len(values)), strict=True):
+            if flag == "--envs":
+                assert same(text, agent_class.default_num_envs), flag
+            else:
+                assert same(text, getattr(config, flag[2:].replace("-", "_"))), flag
+    assert documented <= known | {"--envs"}
+    mentioned = {f.replace("--no-", "--") for f in re.findall(r"--[a-z][\w-]+", agent_page(agent))}
+    shared = {f.replace("--no-", "--") for f in cli._flags(cli.TrainOptions)}
+    assert mentioned <= known | shared | {"--env"}  # the last is of compare
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_an_agents_page_explains_every_metric_and_has_its_parts(agent: str) -> None:
+    page = agent_page(agent)
+    explained = {name for row in table_rows(page, "Metrics") for name in row[:1]}
+    assert {f"`{name}`" for name in find_agent(agent).metrics} <= explained
+    assert f"<!-- results: {agent} -->" in page
+    assert "$$" in page
+    assert "```sh" in page
+
+
+@pytest.mark.parametrize("agent", ["q-learning", "reinforce", "ppo"])
+def test_an_agents_page_leaves_out_no_option(agent: str) -> None:
+    for field in dataclasses.fields(find_agent(agent).Config):
+        assert f"--{field.name}".replace("_", "-") in agent_page(agent), field.name
