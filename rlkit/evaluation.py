@@ -67,6 +67,7 @@ class Evaluator:
         self._num_episodes, self._kind = num_episodes, kind
         self._grid: BatchEnv | None = None
         self._max_steps = step_limit(environment)
+        self.was_cut = False  # whether an episode went on beyond what is played
 
     def __call__(self, actor: Actor) -> Evaluation:
         """Return the mean and deviation of each seed's episode return."""
@@ -83,8 +84,9 @@ class Evaluator:
                 purpose="evaluation",
                 autoreset=False,
             )
-        returns = play(actor, self._grid, max_steps=self._max_steps).returns
-        return Evaluation(returns.mean(axis=1), returns.std(axis=1))
+        played = play(actor, self._grid, max_steps=self._max_steps)
+        self.was_cut |= bool(played.cut.any())
+        return Evaluation(played.returns.mean(axis=1), played.returns.std(axis=1))
 
     def close(self) -> None:
         """Close the environments."""

@@ -424,9 +424,13 @@ def test_nan_reaches_neither_weights_nor_statistics() -> None:
     task = Task(env.observation_space, env.action_space, streams(0), 2, 1000)
     agent = PPO(task, PPOConfig(rollout_length=2, normalise_observations=True))
     before: dict[str, Any] = {}
-    with pytest.raises(EnvironmentFault):
+
+    def learn() -> None:
         for _ in interact(agent, env, 100):
-            before = agent.state_dict()
+            before.update(agent.state_dict())
+
+    with pytest.raises(EnvironmentFault):
+        learn()
     after = agent.state_dict()
     # The action of the failing step was chosen; what can be learned from is as it was.
     for name in ("parameters", "adam_m", "adam_v"):
@@ -594,7 +598,7 @@ ENVIRONMENTS: dict[str, Callable[[], Any]] = {
     **{
         env_id: lambda env_id=env_id: gym.make(env_id, disable_env_checker=True)
         for env_id in gym.registry
-        if env_id.split("-v")[0] in BUILT_IN
+        if env_id.split("-v")[0] in BUILT_IN and env_id != "CartPole-v0"  # out of date
     },
 }
 

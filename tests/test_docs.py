@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import itertools
 import re
 import runpy
 import shlex
@@ -339,3 +340,22 @@ def test_an_agents_page_explains_every_metric_and_has_its_parts(agent: str) -> N
 def test_an_agents_page_leaves_out_no_option(agent: str) -> None:
     for field in dataclasses.fields(find_agent(agent).Config):
         assert f"--{field.name}".replace("_", "-") in agent_page(agent), field.name
+
+
+def _tables() -> list[tuple[Path, str, str]]:
+    """(page, results file, the table that follows its marker)"""
+    found = []
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        pieces = re.split(r"<!-- table: (\S+) -->\n", page.read_text())
+        for name, text in zip(pieces[1::2], pieces[2::2], strict=True):
+            rows = itertools.takewhile(lambda line: line.startswith("|"), text.strip().split("\n"))
+            found.append((page, name, "\n".join(rows)))
+    return found
+
+
+@pytest.mark.parametrize(("page", "name", "table"), _tables(), ids=lambda x: str(x)[-40:])
+def test_the_tables_of_a_page_are_what_the_experiments_wrote(
+    page: Path, name: str, table: str
+) -> None:
+    assert table
+    assert table == (ROOT / name).read_text().strip()

@@ -221,13 +221,13 @@ class PPO:
         epochs = [self._minibatches(values.shape[1]) for _ in range(config.num_epochs)]
         metrics = ppo_update(batch, objective, epochs, evaluate=evaluate, descend=descend)
 
-        finite = parameters.finite()
+        finite = parameters.finite() & np.isfinite(metrics["gradient_norm"])
         if not finite.all():
             seed = self._task.streams[int(np.argmin(finite))].index
             raise Diverged(
                 seed,
-                f"PPO diverged at update {self._rollout_index}: parameters are no longer finite; "
-                "try a smaller learning_rate or scale_rewards",
+                f"PPO diverged at update {self._rollout_index}: parameters or gradients are no "
+                "longer finite; try a smaller learning_rate or scale_rewards",
             )
         unexplained = _variance(targets - values) / _variance(targets).clamp(min=1e-8)
         metrics["explained_variance"] = (1.0 - unexplained).numpy()

@@ -185,7 +185,7 @@ class Reinforce:
         policy, baseline = self._policies[s], self._baselines[s]
         learning_rate = config.learning_rate
         if config.learning_rate_schedule == "linear":
-            done = self._time * self._task.num_envs / self._task.num_env_steps
+            done = (self._time - 1) * self._task.num_envs / self._task.num_env_steps
             learning_rate *= max(0.0, 1.0 - done)
 
         # 1. The batch: one row a decision, episodes one after another; `grid` puts each at its

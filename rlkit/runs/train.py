@@ -146,8 +146,9 @@ def _train_locked(
     notes: list[str] = record["notes"]
 
     def note(text: str) -> None:
-        if text not in notes:
-            notes.append(text)
+        if text in notes:
+            return
+        notes.append(text)
         if "not reproducible" in text:
             record["reproducible"] = False
         reports.note(text)

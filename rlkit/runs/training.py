@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlkit.agent import State, Task
-from rlkit.environments import Environment
+from rlkit.environments import DEFAULT_EVALUATION_LIMIT, Environment
 from rlkit.errors import RlkitError, SeedError
 from rlkit.evaluation import Evaluator
 from rlkit.loop import interact
@@ -177,6 +177,11 @@ def _train_group(
             evaluation: dict[str, Array] = {}
             if spec.evaluation_episodes:
                 evaluation = dict(zip(EVALUATION, evaluator(agent.actor()), strict=True))
+            if evaluator.was_cut:
+                reports.note(
+                    f"{environment.reference} has no time limit: evaluation cuts its episodes "
+                    f"after {DEFAULT_EVALUATION_LIMIT:,} steps"
+                )
             for curve, row in zip(curves, tracker.rows(evaluation, reset=reset), strict=True):
                 curve.append(row)
 

@@ -10,6 +10,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import FrameType
@@ -128,6 +129,7 @@ def _start(process: Any) -> None:
 
     Only this process takes it, and tells the workers by SIGTERM, once.
     """
+    resource_tracker.ensure_running()  # its own start unblocks SIGINT again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         process.start()

@@ -84,6 +84,18 @@ def test_first_states_have_the_initial_distribution_at_reset_and_after_an_end() 
         assert stats.chisquare(counts[possible], expected).pvalue > 1e-3
 
 
+def test_the_next_first_state_does_not_depend_on_how_the_episode_ended() -> None:
+    ends = [[(0.5, 0, 0.0, True), (0.5, 0, 1.0, True)]]
+    mdp = TabularMDP.from_successors([ends, ends], initial_distribution=[0.5, 0.5])
+    env = TabularBatchEnv(mdp, streams(*range(20)), 50)
+    env.reset()
+    counts = np.zeros((2, 2))
+    for _ in range(10):
+        step = env.step(np.zeros((20, 50), dtype=int))
+        np.add.at(counts, (step.reward.astype(int), step.obs), 1)
+    assert stats.chi2_contingency(counts).pvalue > 1e-3  # fixed seeds
+
+
 def test_the_time_limit_truncates_and_the_count_starts_anew() -> None:
     env = TabularBatchEnv(chain(2), streams(0), 1)
     env.reset()
