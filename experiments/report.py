@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 import rlkit
-from rlkit.cli import print_pairs, print_runs, progress
+from rlkit.cli.report import print_pairs, print_runs, progress
 from rlkit.runs.compare import Comparison
-from rlkit.runs.run import Run, optimum
+from rlkit.runs.figures import optimum
+from rlkit.runs.run import Run
 
 
 def arguments(question: str, *, seeds: int, out: str) -> argparse.ArgumentParser:

@@ -12,7 +12,8 @@ import numpy as np
 from rlkit.environments import Environment, EnvLike
 from rlkit.errors import UsageError
 from rlkit.runs import store
-from rlkit.runs.run import Run, optimum, plot_runs, references
+from rlkit.runs.figures import optimum, plot_runs, references
+from rlkit.runs.run import Run
 from rlkit.runs.specification import make_spec, require_count
 from rlkit.runs.train import train_spec
 from rlkit.runs.training import Reports

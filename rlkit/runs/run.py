@@ -12,25 +12,23 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium import spaces
 from numpy.typing import NDArray
 
 from rlkit.agent import Actor, State, Task
-from rlkit.agents.random import RandomActor
 from rlkit.environments import Environment, EnvLike, find_environment
 from rlkit.errors import RlkitError, UsageError
-from rlkit.evaluation import evaluation_limit, exact_returns, play_many
+from rlkit.evaluation import exact_returns, play_many
 from rlkit.networks import prepared_torch
 from rlkit.runs import store
+from rlkit.runs.actor import SingleActor
 from rlkit.runs.specification import RunSpec, make_spec
 from rlkit.runs.training import join_states
 from rlkit.seeding import SeedStreams
-from rlkit.tabular.exact import optimal_return_under_limit, return_under_limit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from rlkit.analysis.plots import Curve, Reference
+    from rlkit.analysis.plots import Curve
     from rlkit.analysis.statistics import Interval
 
 Array = NDArray[Any]
@@ -185,6 +183,8 @@ class Run:
 
     def plot(self, path: str | Path | None = None) -> Figure:
         """Draw the learning curve of all seeds, and save it if a path is given."""
+        from rlkit.runs.figures import plot_runs
+
         return plot_runs([self], path)
 
     @property
@@ -320,120 +320,10 @@ class Run:
         }
 
 
-class SingleActor:
-    """The policy of one seed, in the terms of the environment itself.
-
-    Actions are what `env.step` takes: counted from the start of a discrete space, inside a box.
-    """
-
-    def __init__(
-        self, actor: Actor, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
-    ) -> None:
-        self._actor = actor
-        self._observation_space, self._action_space = observation_space, action_space
-
-    def act(self, obs: Any) -> Any:
-        """Return the action for one observation."""
-        return self.predict(obs)[0]
-
-    def predict(
-        self,
-        observation: Any,
-        state: None = None,
-        episode_start: Any = None,
-        deterministic: bool = True,
-    ) -> tuple[Any, None]:
-        """Return the action for one observation, or actions for a batch, and None for a state.
-
-        The signature is Stable-Baselines3's, so that its `evaluate_policy` and others' tools work.
-        `deterministic` must be True for a greedy actor; ask for `run.actor(seed, greedy=False)` to
-        get one that explores.
-        """
-        array = np.asarray(observation)
-        shape = self._observation_space.shape or ()
-        single = array.shape == shape
-        if not single and array.shape[1:] != shape:
-            raise UsageError(
-                f"the policy wants observations of shape {shape}, or a batch of them, "
-                f"got {array.shape}"
-            )
-        batch = array.reshape(1, -1, *shape)
-        if isinstance(self._observation_space, spaces.Discrete):
-            batch = batch - int(self._observation_space.start)
-        actions = self._actor.act(batch)[0]
-        space = self._action_space
-        if isinstance(space, spaces.Discrete):
-            actions = actions + int(space.start)
-            return (int(actions[0]) if single else actions), None
-        assert isinstance(space, spaces.Box)
-        actions = np.clip(actions, space.low, space.high).astype(space.dtype)
-        return (actions[0] if single else actions), None
-
-
-def plot_runs(runs: Sequence[Run], path: str | Path | None = None) -> Figure:
-    """Draw the learning curves of runs on one environment, with the lines to compare them to."""
-    from rlkit.analysis.plots import learning_curve_figure, save_figure
-
-    for run in runs:
-        if not run.curve.size:
-            raise UsageError(f"the run {run.folder} has no rows to draw yet")
-    names = [run.agent for run in runs]
-    curves = []
-    for run in runs:
-        curve = run.as_curve()
-        if names.count(run.agent) > 1:  # tell two settings of one agent apart
-            curve = dataclasses.replace(curve, name=run.folder.name)
-        curves.append(curve)
-    title = ", ".join(dict.fromkeys(run.environment_name for run in runs))
-    same = len({run.environment_name for run in runs}) == 1
-    figure = learning_curve_figure(
-        curves, title=title, references=references(runs[0].environment) if same else ()
-    )
-    if path is not None:
-        save_figure(figure, path)
-    return figure
-
-
-def references(environment: Environment) -> list[Reference]:
-    """The lines to compare with: the optimum and random play where known, and "solved"."""
-    from rlkit.analysis.plots import Reference
-
-    lines = []
-    mdp = environment.mdp
-    if mdp is not None:
-        lines.append(Reference("optimum", optimum(environment) or 0.0))
-    if environment.reward_threshold is not None:
-        lines.append(Reference("solved", environment.reward_threshold))
-    random = random_return(environment)
-    if random is not None:
-        lines.append(Reference("random", random))
-    return lines
-
-
-def random_return(environment: Environment, *, episodes: int = 200) -> float | None:
-    """The return of random play: exact where the model is known, else of some episodes.
-
-    None where episodes would have to be played one environment at a time.
-    """
-    mdp = environment.mdp
-    if mdp is not None:
-        uniform = np.full((1, mdp.n_states, mdp.n_actions), 1.0 / mdp.n_actions)
-        return float(return_under_limit(mdp, uniform, evaluation_limit(mdp))[0])
-    if environment.kind != "native":
-        return None
-    streams = (SeedStreams(0, 0),)
-    probe = environment.make()
-    probe.close()
-    actor = RandomActor(probe.action_space, streams)
-    return float(play_many(actor, environment, streams, episodes, kind="native").returns.mean())
-
-
-def optimum(environment: Environment) -> float | None:
-    """The best achievable expected episode return under the time limit, where it is known."""
-    mdp = environment.mdp
-    if mdp is None:
-        return None
-    return float(optimal_return_under_limit(mdp, evaluation_limit(mdp)).expected_return)
+def _tuples(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: tuple(value) if isinstance(value, list) else value for name, value in config.items()
+    }
 
 
 def _names_environment(module: str, name: str) -> bool:
@@ -445,9 +335,3 @@ def _names_environment(module: str, name: str) -> bool:
     except ImportError:
         return True  # the search for it explains what is missing
     return name in gym.registry or (isinstance(found, type) and issubclass(found, gym.Env))
-
-
-def _tuples(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: tuple(value) if isinstance(value, list) else value for name, value in config.items()
-    }

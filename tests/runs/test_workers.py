@@ -67,20 +67,17 @@ def test_any_number_of_workers_gives_the_bytes_of_one_process(
 
 
 @pytest.mark.slow
-def test_ctrl_c_reaches_all_processes_and_all_save(
-    started: Any, small: Callable[..., Run], results: Any, reference: Any
-) -> None:
-    child = started()
+def test_ctrl_c_reaches_all_processes_and_all_save(started: Any, out: Path) -> None:
+    # So slow that a worker looks for signals less often than the first process tells of them.
+    child = started(env_args={"pause": 0.05})
     os.killpg(child.pid, signal.SIGINT)  # as a terminal does
     assert child.wait(30) == 130, child.output
     assert "Traceback" not in child.output
     # What a worker says that has saved, not what is said of one that was killed.
     assert "environment steps of a seed; everything is saved" in child.output
     assert child.group_is_gone(10)
-    undisturbed = {**SLOW_PROBE, "workers": 1}
-    run = small("ppo-probe", **undisturbed)
-    assert run.status == "finished"
-    assert results(run.folder) == reference("ppo-probe", **undisturbed)
+    (folder,) = out.iterdir()
+    assert [store.newest_checkpoint(folder, seed)[2] for seed in range(2)] == [[], []]
 
 
 @pytest.mark.slow

@@ -1,0 +1,76 @@
+"""The `rlkit` command: what each part of the package does, from a terminal.
+
+Nothing that needs torch is imported before a command asks for it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from rlkit.errors import RlkitError, UsageError, closest
+
+# command -> (module of this package, what it does)
+COMMANDS = {
+    "train": ("training", "train an agent on an environment, for many seeds"),
+    "compare": ("training", "train several agents on one environment and compare them"),
+    "solve": (
+        "solving",
+        "compute the exact optimum of an environment with a known transition table",
+    ),
+    "evaluate": ("runs", "play episodes with the final policies of a run"),
+    "plot": ("runs", "draw the learning curves of runs"),
+    "watch": ("runs", "record an episode of a trained policy as a gif"),
+    "list": ("listing", "list agents, presets and native environments"),
+}
+
+USAGE = """\
+usage: rlkit COMMAND ...
+
+Reinforcement learning from the Bellman equation to PPO; every curve is many seeds.
+
+commands:
+{commands}
+
+examples:
+  rlkit solve FrozenLake-v1
+  rlkit train ppo CartPole-v1 --seeds 10
+  rlkit compare q-learning ppo random --env FrozenLake-v1
+
+`rlkit COMMAND --help` lists the options of a command, `rlkit train AGENT --help` those of an agent.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 or 143 stopped by a signal after saving.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    if not args or args[0] in ("-h", "--help", "help"):
+        commands = "\n".join(f"  {name:<10}{text}" for name, (_, text) in COMMANDS.items())
+        print(USAGE.format(commands=commands), end="")
+        return 0 if args else 2
+    if args[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"rlkit {version('rlkit')}")
+        return 0
+    try:
+        if args[0] not in COMMANDS:
+            raise UsageError(
+                f"unknown command {args[0]!r}; there are {', '.join(COMMANDS)}."
+                f"{closest(args[0], COMMANDS)}"
+            )
+        module, _ = COMMANDS[args[0]]
+        command = getattr(importlib.import_module(f"rlkit.cli.{module}"), f"{args[0]}_command")
+        return int(command(args[1:]))
+    except RlkitError as error:
+        print(f"rlkit: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("rlkit: stopped at once; the last checkpoints are intact", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output went away
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1

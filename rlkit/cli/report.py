@@ -1,0 +1,125 @@
+"""What the commands print: progress, tables, verdicts, JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rlkit.runs.run import Run
+
+
+class progress:
+    """A progress bar on the terminal's error stream, and notes as plain lines there."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+        console = Console(stderr=True)
+        self._bar = Progress(
+            "{task.description}",
+            BarColumn(),
+            MofNCompleteColumn(),
+            "steps",
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=quiet or not console.is_terminal,
+        )
+        self._steps: dict[int, int] = {}
+        self._label: tuple[str, int] | None = None
+
+    def __enter__(self) -> Any:
+        from rlkit.runs.training import Reports
+
+        self._bar.start()
+        return Reports(progress=self._advance, note=self._note, begin=self._begin)
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def _begin(self, label: str, num_seeds: int, num_env_steps: int) -> None:
+        self._steps = {}
+        for task in list(self._bar.tasks):
+            self._bar.remove_task(task.id)
+        self._task = self._bar.add_task(f"{label}", total=num_seeds * num_env_steps)
+
+    def _advance(self, seeds: Sequence[int], num_env_steps: int) -> None:
+        self._steps.update(dict.fromkeys(seeds, num_env_steps))
+        self._bar.update(self._task, completed=sum(self._steps.values()))
+
+    def _note(self, text: str) -> None:
+        print(f"rlkit: {text}", file=sys.stderr)
+
+
+def print_runs(runs: dict[str, Run], optimum: float | None = None) -> None:
+    """The table of results: one line an agent."""
+    import numpy as np
+    from rich.console import Console
+    from rich.table import Table
+
+    from rlkit.runs.figures import optimum as known_optimum
+
+    first = next(iter(runs.values()))
+    best = known_optimum(first.environment) if optimum is None else optimum
+    title = f"{first.environment_name}, stepped as {first.record['stepped_as']}"
+    table = Table(title=title, title_justify="left")
+    for name in ("agent", "seeds", "env steps", "final return", "95 % interval"):
+        table.add_column(name, justify="left" if name == "agent" else "right", no_wrap=True)
+    if best is not None:
+        table.add_column("of optimum", justify="right", no_wrap=True)
+    table.add_column("env steps/s", justify="right", no_wrap=True)
+    for name, run in runs.items():
+        finished = int(np.isfinite(run.scores).sum())
+        cells = [name, f"{finished}" + ("" if finished == len(run.seeds) else " done")]
+        cells.append(f"{run.num_env_steps:,}")
+        if finished:
+            interval = run.interval()
+            low_high = f"{interval.low:.4g} to {interval.high:.4g}" if finished > 1 else "-"
+            cells += [f"{interval.estimate:.4g}", low_high]
+            if best is not None:
+                share = f"{100 * interval.estimate / best:.1f} %" if best > 0 else "-"
+                cells.append(share)
+        else:
+            cells += ["-"] * (2 if best is None else 3)
+        rate = run.env_steps_per_second
+        table.add_row(*cells, f"{rate:,.0f}" if rate else "-")
+    if best is not None:
+        table.caption = f"optimum {best:.6g}, exact, under the time limit"
+        table.caption_justify = "left"
+    Console(width=None if sys.stdout.isatty() else 110).print(table)
+
+
+def print_pairs(pairs: Sequence[Any]) -> None:
+    for pair in pairs:
+        relation = {
+            "better": f"{pair.a} is better than {pair.b}",
+            "worse": f"{pair.a} is worse than {pair.b}",
+            "tie": f"{pair.a} and {pair.b} tie: every score is the same",
+            "too few seeds": f"{pair.a} and {pair.b}: too few seeds to tell",
+        }.get(pair.verdict, f"{pair.a} and {pair.b}: {pair.verdict} of a difference")
+        print(f"{relation} (difference {pair.difference:+.4g}, p = {pair.p_value:.2g})")
+
+
+def report_failures(runs: Sequence[Run]) -> int:
+    codes = [0]
+    for run in runs:
+        for seed, failure in run.record["failures"].items():
+            print(f"rlkit: {run.agent}, seed {seed}: {failure['message']}", file=sys.stderr)
+            codes.append(int(failure["exit_code"]))
+        if run.failures:
+            done = len(run.seeds) - len(run.failures)
+            print(
+                f"rlkit: {done} of {len(run.seeds)} seeds of {run.agent} were finished",
+                file=sys.stderr,
+            )
+    return max(codes)
+
+
+def print_json(content: Any) -> None:
+    from rlkit.runs.store import finite
+
+    print(json.dumps(finite(content), indent=2, allow_nan=False))

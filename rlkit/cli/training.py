@@ -1,0 +1,159 @@
+"""`rlkit train` and `rlkit compare`."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rlkit.cli.forms import joined_env_args, parse, positional, read_env_args
+from rlkit.cli.report import print_json, print_pairs, print_runs, progress, report_failures
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """What train and compare have in common."""
+
+    seeds: int = 10  # how many seeds; more than before adds seeds to the same run
+    steps: int | None = None  # environment steps of each seed; None = the preset's
+    seed: int = 0  # the experiment's seed, from which all others are drawn
+    out: Path = Path("runs")  # the folder in which each run gets its own
+    workers: int = 1  # processes over which the seeds are split; results are the same for any
+    env_arg: tuple[str, ...] = ()  # name=value of the environment, value in JSON; may be repeated
+    evaluate_every: int | None = None  # steps between rows of the curve; None = the preset's
+    evaluation_episodes: int = 20  # an evaluation, where the return is not known exactly; 0 = none
+    native: bool = True  # use a batched twin of the environment, or its model, where there is one
+    json: bool = False  # print one JSON object and nothing else
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(TrainingOptions):
+    """Options of `rlkit train`."""
+
+    envs: int | None = None  # environments of each seed; None = the preset's
+    allow_drift: bool = False  # go on although versions changed; marks the run not reproducible
+
+
+def train_command(args: list[str]) -> int:
+    from rlkit.agents import AGENTS, find_agent
+
+    words = [word for word in args if not word.startswith("-")]
+    asks_help = "--help" in args or "-h" in args
+    named = next((word for word in args if word in AGENTS), None)
+    agent_class: Any = None
+    if named is not None:
+        agent_class = find_agent(named)
+    elif words and not (asks_help and not words):
+        find_agent(words[0])  # says that there is no such agent
+    fields: list[Any] = [
+        ("agent", positional(str, "AGENT", f"one of {', '.join(AGENTS)}")),
+        (
+            "environment",
+            positional(str, "ENV", "a Gymnasium id, module:Id, or path/to/file.py:Class"),
+        ),
+        ("training", TrainOptions, dataclasses.field(default_factory=TrainOptions)),
+    ]
+    if named is not None:
+        from rlkit.runs.specification import default_config
+
+        after = args[args.index(named) + 1 :]
+        env_name = next((word for word in after if not word.startswith("-")), "")
+        config = default_config(agent_class, named, env_name, {})
+        fields.append((named.replace("-", "_"), type(config), dataclasses.field(default=config)))
+    form = dataclasses.make_dataclass("Train", fields, frozen=True)
+    form.__doc__ = (
+        "Train an agent on an environment, for many seeds. The same command again goes on where "
+        "it was interrupted."
+        + ("" if named else " With an AGENT before --help, its options are listed as well.")
+    )
+    help_of = "train AGENT" if named is None else f"train {named}"
+    parsed = parse(form, joined_env_args(args), "train", help_of)
+    options: TrainOptions = parsed.training
+    from rlkit.runs.train import train
+
+    with progress(quiet=options.json) as reports:
+        run = train(
+            parsed.agent,
+            parsed.environment,
+            seeds=options.seeds,
+            steps=options.steps,
+            seed=options.seed,
+            envs=options.envs,
+            out=options.out,
+            workers=options.workers,
+            env_args=read_env_args(options.env_arg),
+            evaluate_every=options.evaluate_every,
+            evaluation_episodes=options.evaluation_episodes,
+            native=options.native,
+            allow_drift=options.allow_drift,
+            config=None if named is None else getattr(parsed, named.replace("-", "_")),
+            reports=reports,
+        )
+    if options.json:
+        print_json(
+            {
+                "run": str(run.folder),
+                "status": run.status,
+                "seeds": len(run.seeds),
+                "num_env_steps": run.num_env_steps,
+                "env_steps_per_second": run.env_steps_per_second,
+                "final": run.scores.tolist(),
+            }
+        )
+    else:
+        print_runs({run.agent: run})
+        print(f"\n{run.folder}/learning_curve.png")
+    return report_failures([run])
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions(TrainingOptions):
+    """Options of `rlkit compare`."""
+
+    env: str  # a Gymnasium id, module:Id, or path/to/file.py:Class
+
+
+def compare_command(args: list[str]) -> int:
+    from rlkit.agents import AGENTS
+
+    form = dataclasses.make_dataclass(
+        "Compare",
+        [
+            ("agents", positional(tuple[str, ...], "AGENT", f"some of {', '.join(AGENTS)}")),
+            ("training", CompareOptions),
+        ],
+        frozen=True,
+    )
+    form.__doc__ = (
+        "Train what is missing of several agents on one environment, then compare them: "
+        "summary.json, a table and two figures in the folder given by --out."
+    )
+    parsed = parse(form, joined_env_args(args), "compare")
+    options: CompareOptions = parsed.training
+    from rlkit.runs.compare import compare
+
+    with progress(quiet=options.json) as reports:
+        comparison = compare(
+            parsed.agents,
+            options.env,
+            seeds=options.seeds,
+            steps=options.steps,
+            seed=options.seed,
+            out=options.out,
+            workers=options.workers,
+            env_args=read_env_args(options.env_arg),
+            evaluate_every=options.evaluate_every,
+            evaluation_episodes=options.evaluation_episodes,
+            native=options.native,
+            reports=reports,
+        )
+    if options.json:
+        print_json(comparison.summary())
+    else:
+        print_runs(dict(comparison.runs), comparison.optimum)
+        print_pairs(comparison.pairs())
+        print()
+        for name in ("summary.json", "learning_curves.png", "final_performance.png"):
+            print(options.out / name)
+    return report_failures(list(comparison.runs.values()))
