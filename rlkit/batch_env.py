@@ -150,7 +150,7 @@ class GymBatchEnv:
         seed = self._streams[s].episode_seed(self._purpose, copy, episode)
         try:
             result = self._envs[i].reset(seed=seed)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             hint = (
                 "; reset must accept the keyword `seed`"
                 if isinstance(error, TypeError) and "seed" in str(error)
@@ -191,7 +191,7 @@ class GymBatchEnv:
     def _step_one(self, i: int, s: int, n: int, action: Any) -> tuple[Array, float, bool, bool]:
         try:
             result = self._envs[i].step(action)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise self._crash(s, n, f"step({action!r}) raised {error!r}") from error
         if not (isinstance(result, tuple) and len(result) == 5):
             raise self._fault(

@@ -179,7 +179,7 @@ class NetworkActor:
         self._policy, self._extra = copies["policy"], copies["extra"]
         self._features, self._head, self._activation = features.copy(), head, activation
         self._greedy, self._streams = greedy, streams
-        self._noise: NoiseBlocks | None = None
+        self._noise: dict[int, NoiseBlocks] = {}  # by the number of environments acted in
 
     @torch.no_grad()
     def outputs(self, obs: Array) -> Tensor:
@@ -192,14 +192,14 @@ class NetworkActor:
         if self._greedy:
             actions: Array = self._head.mode(outputs).numpy()
             return actions
-        if self._noise is None:
-            num_envs = obs.shape[1]
-            self._noise = NoiseBlocks(
-                [stream.generator("exploration") for stream in self._streams],
+        num_envs = obs.shape[1]
+        if num_envs not in self._noise:
+            self._noise[num_envs] = NoiseBlocks(
+                [stream.generator("exploration", num_envs) for stream in self._streams],
                 lambda rng, length: self._head.noise(rng, length, num_envs),
                 block_length=64,
             )
-        noise = torch.from_numpy(self._noise.next())
+        noise = torch.from_numpy(self._noise[num_envs].next())
         sampled: Array = self._head.sample(outputs, self._extra, noise).numpy()
         return sampled
 

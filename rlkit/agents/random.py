@@ -58,12 +58,15 @@ class RandomActor:
 
     def __init__(self, space: spaces.Space[Any], streams: Sequence[SeedStreams]) -> None:
         self._space, self._streams = space, streams
-        self._noise: NoiseBlocks | None = None
+        self._noise: dict[int, NoiseBlocks] = {}  # by the number of environments acted in
 
     def act(self, obs: Array) -> Array:
-        if self._noise is None:
-            self._noise = _noise(self._space, self._streams, "exploration", obs.shape[1])
-        return _actions(self._space, self._noise.next())
+        num_envs = obs.shape[1]
+        if num_envs not in self._noise:
+            self._noise[num_envs] = _noise(
+                self._space, self._streams, "exploration", num_envs, num_envs
+            )
+        return _actions(self._space, self._noise[num_envs].next())
 
     def probabilities(self, obs: Array) -> Array:
         """The probability of each action, [S, M, A]."""
@@ -76,6 +79,7 @@ def _noise(
     streams: Sequence[SeedStreams],
     purpose: str,
     num_envs: int,
+    *key: int,
 ) -> NoiseBlocks:
     bounded = isinstance(space, spaces.Discrete) or (
         isinstance(space, spaces.Box) and space.is_bounded()
@@ -87,7 +91,7 @@ def _noise(
             return rng.random((length, *shape))
         return rng.standard_normal((length, *shape))
 
-    return NoiseBlocks([stream.generator(purpose) for stream in streams], draw, 256)
+    return NoiseBlocks([stream.generator(purpose, *key) for stream in streams], draw, 256)
 
 
 def _actions(space: spaces.Space[Any], noise: Array) -> Array:

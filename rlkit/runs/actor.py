@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,9 +20,17 @@ class SingleActor:
     """
 
     def __init__(
-        self, actor: Actor, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
+        self,
+        make_actor: Callable[[bool], Actor],
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        *,
+        greedy: bool,
     ) -> None:
-        self._actor = actor
+        # By whether it is greedy; the exploring one is made when first asked for.
+        self._actor = functools.cache(make_actor)
+        self._greedy = greedy
+        self._actor(greedy)  # so that what is wrong is said at once
         self._observation_space, self._action_space = observation_space, action_space
 
     def act(self, obs: Any) -> Any:
@@ -32,13 +42,13 @@ class SingleActor:
         observation: Any,
         state: None = None,
         episode_start: Any = None,
-        deterministic: bool = True,
+        deterministic: bool | None = None,
     ) -> tuple[Any, None]:
         """Return the action for one observation, or actions for a batch, and None for a state.
 
         The signature is Stable-Baselines3's, so that its `evaluate_policy` and others' tools work.
-        `deterministic` must be True for a greedy actor; ask for `run.actor(seed, greedy=False)` to
-        get one that explores.
+        `deterministic` chooses between the greedy policy and the one that explores; left out, it
+        is as the actor was asked for.
         """
         array = np.asarray(observation)
         shape = self._observation_space.shape or ()
@@ -51,7 +61,8 @@ class SingleActor:
         batch = array.reshape(1, -1, *shape)
         if isinstance(self._observation_space, spaces.Discrete):
             batch = batch - int(self._observation_space.start)
-        actions = self._actor.act(batch)[0]
+        greedy = self._greedy if deterministic is None else deterministic
+        actions = self._actor(greedy).act(batch)[0]
         space = self._action_space
         if isinstance(space, spaces.Discrete):
             actions = actions + int(space.start)

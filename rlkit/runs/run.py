@@ -275,7 +275,10 @@ class Run:
         probe = self.environment.make()
         probe.close()
         return SingleActor(
-            self.batch_actor([seed], greedy=greedy), probe.observation_space, probe.action_space
+            lambda greedy: self.batch_actor([seed], greedy=greedy),
+            probe.observation_space,
+            probe.action_space,
+            greedy=greedy,
         )
 
     def evaluate(self, episodes: int = 1000, *, greedy: bool = True) -> dict[str, Any]:

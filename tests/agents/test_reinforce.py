@@ -357,7 +357,7 @@ def test_a_linear_learning_rate_falls_with_the_environment_steps() -> None:
         if metrics:
             rate = metrics["learning_rate"]
             seen.append(rate[~np.isnan(rate)][0])
-            np.testing.assert_allclose(seen[-1], 0.01 * (1 - 2 * t / 200), rtol=1e-12)
+            np.testing.assert_allclose(seen[-1], 0.01 * (1 - 2 * (t - 1) / 200), rtol=1e-12)
     assert seen == sorted(seen, reverse=True)
     assert len(seen) > 10
 

@@ -26,12 +26,7 @@ def bad_seed(seed: int, *, copy: int = 1, episode: int = 2) -> int:
         ("raise", 1, r"step\([012]\) raised ValueError\('the walk fell over'\)"),
         ("unpicklable", 1, r"step\([012]\) raised Unpicklable\('the walk fell over'\)"),
         ("nan", 2, "the reward is nan; it must be finite"),
-        pytest.param(
-            *("exit", 1, r"step\([012]\) raised SystemExit\(3\)"),
-            marks=pytest.mark.xfail(
-                strict=True, raises=SystemExit, reason="the adapter lets SystemExit through"
-            ),
-        ),
+        ("exit", 1, r"step\([012]\) raised SystemExit\(3\)"),
     ],
 )
 def test_one_failing_seed_is_named_and_the_others_are_as_without_it(

@@ -99,7 +99,6 @@ def test_actions_are_clipped_into_their_box(small: Callable[..., Run]) -> None:
     assert (batch <= space.high).all()
 
 
-@pytest.mark.xfail(strict=True, reason="a sampling actor keeps the size of its first batch")
 @pytest.mark.parametrize("name", ["ppo", "random"])
 def test_a_policy_that_explores_takes_batches_of_any_size(
     name: str, small: Callable[..., Run]
