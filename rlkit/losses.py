@@ -340,9 +340,12 @@ def masked_mean(
             f"masked_mean: expected at least one element along dim {dim}, got {tuple(x.shape)}"
         )
 
+    order, leading = [*kept, *dims], [x.shape[d] for d in kept]
+
     def rows(tensor: Tensor) -> Tensor:
-        leading = [tensor.shape[d] for d in kept]
-        return tensor.permute(*kept, *dims).reshape(*leading, size).contiguous()
+        if order != sorted(order):
+            tensor = tensor.permute(order)
+        return tensor.reshape(*leading, size).contiguous()
 
     if mask is None:
         mean = rows(x).sum(-1) / size

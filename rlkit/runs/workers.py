@@ -81,6 +81,8 @@ def train_in_workers(
                 _start(process)
                 theirs.close()
                 workers[ours] = (process, share)
+            import rlkit.analysis.plots  # noqa: F401  needed at the end; now there is time for it
+
             for connection in wait(list(workers), timeout=0.2):
                 assert isinstance(connection, Connection)
                 process, share = workers[connection]
