@@ -327,6 +327,8 @@ def masked_mean(
     Raises:
         ValueError: the shapes differ, the mask is not boolean, or there is nothing to reduce.
     """
+    if mask is None and not keepdim and x.ndim == 2 and dim in (1, (1,)) and x.numel():
+        return x.contiguous().sum(-1) / x.shape[1]  # the common case, thousands of times a run
     if mask is not None:
         _check_mask("masked_mean", mask, x)
     dims = [dim] if isinstance(dim, int) else sorted(dim)

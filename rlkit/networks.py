@@ -152,8 +152,8 @@ class Parameters:
     def gradient(self, losses: Tensor) -> Tensor:
         """Gradient [S, P] of each seed's loss [S] with respect to its own parameters."""
         views = [view for views in self._views.values() for view in views]
-        parts = torch.autograd.grad(losses.sum(), views)
-        return torch.cat([part.reshape(len(self.matrix), -1) for part in parts], dim=1)
+        parts = torch.autograd.grad(losses, views, torch.ones_like(losses))
+        return torch.cat([part.flatten(1) for part in parts], dim=1)
 
     def detached(self) -> dict[str, list[Tensor]]:
         """A copy of all arrays that later updates do not change."""
@@ -215,12 +215,12 @@ class Adam:
         self._num_steps += 1
         beta1, beta2 = self._betas
         corrections = 1.0 - np.array([[beta1], [beta2]]) ** self._num_steps
-        rate = torch.from_numpy((-learning_rate / corrections[0]).astype(np.float32))
-        root = torch.from_numpy((1.0 / np.sqrt(corrections[1])).astype(np.float32))
+        factors = np.stack([-learning_rate / corrections[0], 1.0 / np.sqrt(corrections[1])])
+        rate, root = torch.from_numpy(factors.astype(np.float32)).unsqueeze(2).unbind()
         self._m.lerp_(gradient, 1.0 - beta1)
         self._v.mul_(beta2).addcmul_(gradient, gradient, value=1.0 - beta2)
-        denominator = self._v.sqrt().mul_(root.unsqueeze(1)).add_(self._eps)
-        matrix.addcdiv_(self._m * rate.unsqueeze(1), denominator)
+        denominator = self._v.sqrt().mul_(root).add_(self._eps)
+        matrix.addcdiv_(self._m * rate, denominator)
 
     def state_dict(self) -> dict[str, Array]:
         return {
