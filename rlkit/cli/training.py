@@ -38,6 +38,10 @@ class TrainOptions(TrainingOptions):
 def train_command(args: list[str]) -> int:
     from rlkit.agents import AGENTS, find_agent
 
+    if "--workers" in args:
+        from rlkit.runs.workers import warm_up
+
+        warm_up()
     words = [word for word in args if not word.startswith("-")]
     asks_help = "--help" in args or "-h" in args
     named = next((word for word in args if word in AGENTS), None)

@@ -172,13 +172,18 @@ def test_a_killed_worker_is_replaced_and_the_results_are_the_same(
     assert results(folder) == reference("ppo-probe", **{**SLOW_PROBE, "workers": 1})
 
 
-def is_worker_of(pid: int, parent: int) -> bool:
+def is_worker_of(pid: int, driver: int) -> bool:
+    """Whether a process was forked from the one that the driver keeps for that."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        server = parent_of(pid)
         command = Path(f"/proc/{pid}/cmdline").read_text()
+        return parent_of(server) == driver and "forkserver" in command
     except OSError:
         return False
-    return int(stat[1]) == parent and "spawn_main" in command
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def test_what_cannot_be_sent_to_another_process_is_refused(small: Callable[..., Run]) -> None:
