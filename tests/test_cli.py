@@ -126,6 +126,24 @@ def test_training_twice_says_that_it_is_finished(
     assert {p: before[p] for p in kept} == {p: after[p] for p in kept}
 
 
+def test_more_steps_are_another_run_where_a_schedule_spans_it_and_this_is_said(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    common = ["--seeds", "1", "--out", str(tmp_path), "--evaluation-episodes", "1", "--json"]
+    common += ["--num-epochs", "1"]
+    first = json.loads(output(capsys, "train", "ppo", "CartPole-v1", "--steps", "300", *common)[0])
+    out, err = output(capsys, "train", "ppo", "CartPole-v1", "--steps", "600", *common)
+    assert json.loads(out)["run"] != first["run"]
+    assert "600 steps are another configuration than the 300" in err
+    same = [*common, "--learning-rate-schedule", "constant", "--clip-schedule", "constant"]
+    short = json.loads(output(capsys, "train", "ppo", "CartPole-v1", "--steps", "300", *same)[0])
+    rows = (Path(short["run"]) / "seed-000.csv").read_bytes()
+    out, err = output(capsys, "train", "ppo", "CartPole-v1", "--steps", "600", *same)
+    assert json.loads(out)["run"] == short["run"]
+    assert err == ""
+    assert (Path(short["run"]) / "seed-000.csv").read_bytes().startswith(rows)
+
+
 def test_an_environment_in_a_file_can_be_trained_evaluated_and_plotted(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
 import time
@@ -115,12 +116,36 @@ def train_spec(
     out = Path(os.path.abspath(out))  # an environment may change the working directory
     environment = spec.resolve()
     folder = out / spec.folder_name(environment)
+    reports = reports or Reports()
     _require_fit(spec, environment)
+    for sibling, steps in _shorter_or_longer(spec, environment, folder):
+        reports.note(
+            f"a schedule of {spec.agent_name} spans the run, so {spec.num_env_steps:,} steps are "
+            f"another configuration than the {steps:,} of {sibling.name}: this is a run of its own"
+        )
     store.prepare_folder(folder)
     with store.locked(folder), prepared_torch():
-        return _train_locked(
-            spec, environment, folder, num_seeds, workers, allow_drift, reports or Reports()
-        )
+        return _train_locked(spec, environment, folder, num_seeds, workers, allow_drift, reports)
+
+
+def _shorter_or_longer(
+    spec: RunSpec, environment: Environment, folder: Path
+) -> list[tuple[Path, int]]:
+    """Runs beside a new one that differ from it in nothing but their steps, with those steps."""
+    if folder.exists() or not spec.spans_run:
+        return []
+    identity = json.loads(json.dumps(spec.identity(environment)))
+    found = []
+    for path in folder.parent.glob(f"{folder.name[:-10]}*/run.json"):
+        with contextlib.suppress(RlkitError):
+            record = read_record(path.parent)
+            if all(
+                record.get(name) == value
+                for name, value in identity.items()
+                if name != "num_env_steps"
+            ):
+                found.append((path.parent, int(record["num_env_steps"])))
+    return sorted(found)
 
 
 def _train_locked(
