@@ -30,7 +30,7 @@ def main() -> None:
         "FrozenLake-v1": {
             "value-iteration": {"steps": steps(20_000), "evaluate_every": 1_000},
             "q-learning": {"steps": steps(120_000), "epsilon_steps": steps(100_000)},
-            "reinforce": {"steps": steps(100_000)},
+            "reinforce": {"steps": steps(300_000)},
             "ppo": {"steps": steps(200_000)},
             "random": {"steps": steps(20_000), "evaluate_every": 1_000},
         },

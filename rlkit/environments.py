@@ -99,7 +99,13 @@ class Environment:
         spec = gym.registry.get(self.reference)
         if point is None or spec is None or spec.additional_wrappers:
             return None
-        factory = point.load()
+        try:
+            factory = point.load()
+        except ModuleNotFoundError as error:
+            raise UsageError(
+                f"the batched twin of {self.reference}, {point.value}, cannot be imported: "
+                f"{error}. If a file of yours has the name of that package, rename it"
+            ) from error
         # An id that somebody registered anew is no longer the environment that the twin equals.
         if spec.entry_point != getattr(factory, "original", spec.entry_point):
             return None

@@ -171,6 +171,84 @@ def test_an_environment_in_a_file_can_be_trained_evaluated_and_plotted(
     assert changed["run"] != run["run"]  # another environment is another configuration
 
 
+def test_the_order_of_words_and_options_does_not_matter(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    # The preset belongs to the pair of agent and environment, wherever they stand.
+    words = ["--seeds", "1", "--steps", "64", "--out", str(tmp_path), "--json"]
+    words += ["--evaluation-episodes", "0"]
+    orders = [
+        ["ppo", "MountainCar-v0", *words],
+        ["ppo", *words[:4], "MountainCar-v0", *words[4:]],
+        [*words, "ppo", "--learning-rate=0.0003", "MountainCar-v0"],
+    ]
+    runs = {json.loads(output(capsys, "train", *order)[0])["run"] for order in orders}
+    assert len(runs) == 1
+    record = json.loads((Path(runs.pop()) / "run.json").read_text())
+    assert record["config"]["normalise_observations"] is True
+
+
+def test_arguments_of_the_environment_can_be_given_in_both_spellings(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    result = answer(
+        capsys,
+        *("solve", "FrozenLake-v1", "--env-arg=is_slippery=false"),
+        *("--env-arg", "max_episode_steps=6", '--env-arg=map_name="4x4"'),
+    )
+    assert result["optimal_return_under_limit"] == 1.0
+    assert result["time_limit"] == 6
+
+
+def test_evaluating_says_when_a_seed_is_not_at_the_end(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    run = answer(
+        capsys,
+        *("train", "ppo", "CartPole-v1", "--seeds", "2", "--steps", "600", "--num-epochs", "1"),
+        *("--evaluate-every", "300", "--evaluation-episodes", "1", "--out", str(tmp_path)),
+    )
+    sound = answer(capsys, "evaluate", run["run"], "--episodes", "2")
+    newest = sorted(Path(run["run"], "checkpoints", "seed-001").iterdir())[-1]
+    newest.write_bytes(newest.read_bytes()[:-1])
+    with pytest.warns(UserWarning, match="seed-001.* is damaged.* that of 304"):
+        result = answer(capsys, "evaluate", run["run"], "--episodes", "2")
+    # The seeds are at different steps now; the sound one plays as before.
+    assert result["seeds"][0] == sound["seeds"][0]
+    assert len(result["seeds"]) == 2
+
+
+def test_comparing_agents_that_all_fail_still_answers(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "corridor.py"
+    file.write_text(GRID.replace("self.steps += 1", "raise RuntimeError('broken')"))
+    out, err = output(
+        capsys,
+        *("compare", "random", "q-learning", "--env", f"{file}:Corridor", "--seeds", "2"),
+        *("--steps", "50", "--json", "--out", str(tmp_path / "out")),
+        code=1,
+    )
+    summary = json.loads(out)
+    assert summary["agents"]["random"]["mean"] is None
+    assert summary["pairs"] == []
+    assert "RuntimeError('broken')" in err
+
+
+def test_a_script_without_a_main_guard_is_told_so(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import rlkit\n"
+        "run = rlkit.train('random', 'CartPole-v1', seeds=2, steps=50, workers=2, out='runs')\n"
+        "print(run.failures)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert "__main__" in done.stdout
+    assert 'under `if __name__ == "__main__":`' in done.stderr
+
+
 def test_watch_films_an_episode(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     from PIL import Image
 

@@ -44,6 +44,27 @@ def known_flags(form: type[Any]) -> list[str]:
     return flags
 
 
+def positional_words(args: Sequence[str], *forms: type[Any]) -> list[str]:
+    """The words of a command line that are neither options nor values of options."""
+    kinds: dict[str, Any] = {"--help": bool, "-h": bool}
+    for form in forms:
+        for name, kind in typing.get_type_hints(form).items():
+            kinds[f"--{name}".replace("_", "-")] = kind
+            kinds[f"--no-{name}".replace("_", "-")] = bool
+    words, skip, many = [], 0, False
+    for arg in args:
+        if arg.startswith("-") and not arg.lstrip("-")[:1].isdigit():
+            flag, equals, _ = arg.partition("=")
+            kind = kinds.get(flag.replace("_", "-"))
+            many = typing.get_origin(kind) is tuple and not equals
+            skip = 0 if equals or kind is bool else 1
+        elif skip or many:
+            skip = 0
+        else:
+            words.append(arg)
+    return words
+
+
 def positional(kind: Any, metavar: str, text: str) -> Any:
     import tyro
 
@@ -54,7 +75,11 @@ def joined_env_args(args: list[str]) -> list[str]:
     """Bring repeated `--env-arg a=1 --env-arg b=2` into the one list that the parser reads."""
     rest, values, i = [], [], 0
     while i < len(args):
-        if args[i] in ("--env-arg", "--env_arg"):
+        flag, equals, value = args[i].partition("=")
+        if flag in ("--env-arg", "--env_arg") and equals:
+            values.append(value)
+            i += 1
+        elif flag in ("--env-arg", "--env_arg"):
             i += 1
             while i < len(args) and not args[i].startswith("--"):
                 values.append(args[i])

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlkit.cli.forms import joined_env_args, parse, positional, read_env_args
+from rlkit.cli.forms import (
+    joined_env_args,
+    parse,
+    positional,
+    positional_words,
+    read_env_args,
+)
 from rlkit.cli.report import print_json, print_pairs, print_runs, progress, report_failures
 
 
@@ -42,13 +48,13 @@ def train_command(args: list[str]) -> int:
         from rlkit.runs.workers import warm_up
 
         warm_up()
-    words = [word for word in args if not word.startswith("-")]
-    asks_help = "--help" in args or "-h" in args
-    named = next((word for word in args if word in AGENTS), None)
+    args = joined_env_args(args)
+    words = positional_words(args, TrainOptions)
+    named = words[0] if words and words[0] in AGENTS else None
     agent_class: Any = None
     if named is not None:
         agent_class = find_agent(named)
-    elif words and not (asks_help and not words):
+    elif words:
         find_agent(words[0])  # says that there is no such agent
     fields: list[Any] = [
         ("agent", positional(str, "AGENT", f"one of {', '.join(AGENTS)}")),
@@ -61,8 +67,8 @@ def train_command(args: list[str]) -> int:
     if named is not None:
         from rlkit.runs.specification import default_config
 
-        after = args[args.index(named) + 1 :]
-        env_name = next((word for word in after if not word.startswith("-")), "")
+        words = positional_words(args, TrainOptions, agent_class.Config)
+        env_name = words[1] if len(words) > 1 else ""
         config = default_config(agent_class, named, env_name, {})
         fields.append((named.replace("-", "_"), type(config), dataclasses.field(default=config)))
     form = dataclasses.make_dataclass("Train", fields, frozen=True)
@@ -72,7 +78,7 @@ def train_command(args: list[str]) -> int:
         + ("" if named else " With an AGENT before --help, its options are listed as well.")
     )
     help_of = "train AGENT" if named is None else f"train {named}"
-    parsed = parse(form, joined_env_args(args), "train", help_of)
+    parsed = parse(form, args, "train", help_of)
     options: TrainOptions = parsed.training
     from rlkit.runs.train import train
 

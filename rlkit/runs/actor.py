@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 
 from rlkit.agent import Actor
 from rlkit.errors import UsageError
+
+
+class ActorBySeed:
+    """Actors of one seed each, as one actor over a grid [S, M]."""
+
+    def __init__(self, actors: Sequence[Actor]) -> None:
+        self._actors = actors
+        if all(hasattr(actor, "probabilities") for actor in actors):
+            self.probabilities = self._probabilities
+
+    def act(self, obs: NDArray[Any]) -> NDArray[Any]:
+        parts = [actor.act(obs[s : s + 1]) for s, actor in enumerate(self._actors)]
+        return np.concatenate(parts)
+
+    def _probabilities(self, obs: NDArray[Any]) -> NDArray[Any]:
+        actors: Any = self._actors
+        parts = [actor.probabilities(obs[s : s + 1]) for s, actor in enumerate(actors)]
+        return np.concatenate(parts)
 
 
 class SingleActor:

@@ -13,7 +13,7 @@ from rlkit.environments import Environment, EnvLike
 from rlkit.errors import UsageError
 from rlkit.runs import store
 from rlkit.runs.figures import optimum, plot_runs, references
-from rlkit.runs.run import Run
+from rlkit.runs.run import Run, interval_of
 from rlkit.runs.specification import make_spec, require_count
 from rlkit.runs.train import train_spec
 from rlkit.runs.training import Reports
@@ -44,13 +44,14 @@ class Comparison:
         """The mean over seeds with its 95 % interval, by agent."""
         from rlkit.analysis.statistics import mean_interval
 
-        return {name: mean_interval(scores) for name, scores in self.scores.items()}
+        return {name: interval_of(mean_interval, s) for name, s in self.scores.items()}
 
     def pairs(self) -> list[PairComparison]:
         """Every pair of agents: difference of means, corrected p-value, verdict."""
         from rlkit.analysis.statistics import compare_pairs
 
-        return compare_pairs(self.scores) if len(self.runs) > 1 else []
+        scores = {name: s for name, s in self.scores.items() if len(s)}
+        return compare_pairs(scores) if len(scores) > 1 else []
 
     def summary(self) -> dict[str, Any]:
         """Estimates, intervals and pairwise differences as plain data."""
@@ -58,7 +59,7 @@ class Comparison:
 
         agents = {}
         for name, interval in self.intervals().items():
-            iqm = iqm_interval(self.scores[name])
+            iqm = interval_of(iqm_interval, self.scores[name])
             agents[name] = {
                 "run": self.runs[name].folder.name,
                 "final": self.runs[name].scores.tolist(),
@@ -96,9 +97,12 @@ class Comparison:
             for name in ("summary.json", "learning_curves.png", "final_performance.png")
         ]
         store.write_json(paths[0], self.summary())
-        plot_runs(list(self.runs.values()), paths[1])
+        drawn = {name: run for name, run in self.runs.items() if np.isfinite(run.scores).any()}
+        if not drawn:
+            return paths[:1]
+        plot_runs(list(drawn.values()), paths[1])
         figure = comparison_figure(
-            {name: run.scores for name, run in self.runs.items()},
+            {name: run.scores for name, run in drawn.items()},
             title=self.environment.name,
             references=references(self.environment),
         )

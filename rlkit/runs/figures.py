@@ -43,7 +43,10 @@ def plot_runs(runs: Sequence[Run], path: str | Path | None = None) -> Figure:
         curves, title=title, references=references(runs[0].environment) if same else ()
     )
     if path is not None:
-        save_figure(figure, path)
+        try:
+            save_figure(figure, path)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
     return figure
 
 

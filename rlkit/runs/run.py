@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from rlkit.errors import RlkitError, UsageError
 from rlkit.evaluation import exact_returns, play_many
 from rlkit.networks import prepared_torch
 from rlkit.runs import store
-from rlkit.runs.actor import SingleActor
+from rlkit.runs.actor import ActorBySeed, SingleActor
 from rlkit.runs.specification import RunSpec, make_spec
 from rlkit.runs.training import join_states
 from rlkit.seeding import SeedStreams
@@ -173,7 +174,7 @@ class Run:
         """Mean of the final scores over seeds, with its 95 % interval."""
         from rlkit.analysis.statistics import mean_interval
 
-        return mean_interval(self.scores[np.isfinite(self.scores)])
+        return interval_of(mean_interval, self.scores)
 
     def as_curve(self) -> Curve:
         """What a plot draws."""
@@ -235,7 +236,10 @@ class Run:
 
     def batch_actor(self, seeds: Sequence[int], *, greedy: bool = True) -> Actor:
         """The final policies of some seeds as one actor over a grid [S, M]."""
-        states = [self._final_state(seed) for seed in seeds]
+        loaded = [self._final_state(seed) for seed in seeds]
+        if len({steps for steps, _ in loaded}) > 1:  # their states are not of one form
+            return ActorBySeed([self.batch_actor([seed], greedy=greedy) for seed in seeds])
+        states = [state for _, state in loaded]
         streams = tuple(SeedStreams(self.spec.experiment_seed, seed) for seed in seeds)
         probe = self.environment.make()
         probe.close()
@@ -259,16 +263,22 @@ class Run:
         actor: Actor = agent.actor(greedy=greedy)
         return actor
 
-    def _final_state(self, seed: int) -> Mapping[str, Array]:
+    def _final_state(self, seed: int) -> tuple[int, Mapping[str, Array]]:
         if seed not in self.seeds:
             raise UsageError(
                 f"the run {self.folder} has the seeds 0 to {len(self.seeds) - 1}, not {seed!r}"
             )
-        _, state, problems = store.newest_checkpoint(self.folder, seed)
+        steps, state, problems = store.newest_checkpoint(self.folder, seed)
         if not state:
             listed = "; ".join(problems) or "there is none"
             raise RlkitError(f"seed {seed} of the run {self.folder} has no checkpoint: {listed}")
-        return state
+        if problems:
+            warnings.warn(
+                f"{'; '.join(problems)}; the policy of seed {seed} is that of {steps:,} "
+                "environment steps",
+                stacklevel=2,
+            )
+        return steps, state
 
     def actor(self, seed: int = 0, *, greedy: bool = True) -> SingleActor:
         """The final policy of one seed, for environments of one's own."""
@@ -321,6 +331,16 @@ class Run:
             "interval": [interval.low, interval.high],
             "episodes_cut": int(played.cut.sum()),
         }
+
+
+def interval_of(estimate: Callable[[Array], Interval], scores: Array) -> Interval:
+    """An interval of the scores that are known, which says so where there are none."""
+    from rlkit.analysis.statistics import Interval
+
+    known = scores[np.isfinite(scores)]
+    if not len(known):
+        return Interval(np.nan, np.nan, np.nan, 0.95, "no seed was finished")
+    return estimate(known)
 
 
 def _tuples(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import multiprocessing
 import os
 import sys
 import time
@@ -113,6 +114,11 @@ def train_spec(
     reports: Reports | None = None,
 ) -> Run:
     """As `train`, for a specification that was made before."""
+    if workers > 1 and getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise UsageError(
+            "a script that trains with more than one worker is imported by each of them: put what "
+            'it does under `if __name__ == "__main__":`'
+        )
     out = Path(os.path.abspath(out))  # an environment may change the working directory
     environment = spec.resolve()
     folder = out / spec.folder_name(environment)

@@ -37,7 +37,13 @@ def watch(
     # Gymnasium draws with pygame, which otherwise looks for a screen.
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     actor = run.actor(seed)
-    env = run.environment.make(render_mode="rgb_array")
+    try:
+        env = run.environment.make(render_mode="rgb_array")
+    except UsageError as error:
+        raise UsageError(
+            'to be filmed, an environment must accept render_mode="rgb_array" and return pictures '
+            f"from render(): {error}"
+        ) from error
     try:
         streams = SeedStreams(run.spec.experiment_seed, seed)
         obs, _ = env.reset(seed=streams.episode_seed("evaluation", episode, 0))

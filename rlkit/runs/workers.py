@@ -156,7 +156,13 @@ def _start(process: Any) -> None:
 
 
 def _death(process: Any) -> str:
-    return f"the process that trained it ended with exit code {process.exitcode}"
+    hint = (
+        " (a script that trains with more than one worker must do so under "
+        '`if __name__ == "__main__":`)'
+        if process.exitcode == 1
+        else ""
+    )
+    return f"the process that trained it ended with exit code {process.exitcode}{hint}"
 
 
 def _end_with_parent() -> None:
