@@ -33,6 +33,13 @@ class TrainingOptions:
     json: bool = False  # print one JSON object and nothing else
 
 
+def _arguments(options: TrainingOptions) -> dict[str, Any]:
+    """The arguments that `rlkit.train` and `rlkit.compare` take alike."""
+    names = ("seeds", "steps", "seed", "out", "workers", "evaluate_every", "evaluation_episodes")
+    arguments = {name: getattr(options, name) for name in (*names, "native")}
+    return {**arguments, "env_args": read_env_args(options.env_arg)}
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions(TrainingOptions):
     """Options of `rlkit train`."""
@@ -86,16 +93,8 @@ def train_command(args: list[str]) -> int:
         run = train(
             parsed.agent,
             parsed.environment,
-            seeds=options.seeds,
-            steps=options.steps,
-            seed=options.seed,
+            **_arguments(options),
             envs=options.envs,
-            out=options.out,
-            workers=options.workers,
-            env_args=read_env_args(options.env_arg),
-            evaluate_every=options.evaluate_every,
-            evaluation_episodes=options.evaluation_episodes,
-            native=options.native,
             allow_drift=options.allow_drift,
             config=None if named is None else getattr(parsed, named.replace("-", "_")),
             reports=reports,
@@ -147,15 +146,7 @@ def compare_command(args: list[str]) -> int:
         comparison = compare(
             parsed.agents,
             options.env,
-            seeds=options.seeds,
-            steps=options.steps,
-            seed=options.seed,
-            out=options.out,
-            workers=options.workers,
-            env_args=read_env_args(options.env_arg),
-            evaluate_every=options.evaluate_every,
-            evaluation_episodes=options.evaluation_episodes,
-            native=options.native,
+            **_arguments(options),
             reports=reports,
         )
     if options.json:
