@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ import numpy as np
 import rlkit
 from rlkit.cli.report import print_pairs, print_runs, progress
 from rlkit.runs.compare import Comparison
-from rlkit.runs.figures import optimum
 from rlkit.runs.run import Run
 
 
@@ -80,7 +78,7 @@ def _write_curve(run: Run, path: Path) -> Path:
 
 def markdown_table(comparison: Comparison) -> str:
     """The agents of a comparison as a table for a page."""
-    best = optimum(comparison.environment)
+    best = comparison.optimum
     head = ["agent", "seeds", "env steps a seed", "final return (95 %)", "IQM"]
     if best is not None:
         head.append("of the optimum")
@@ -103,8 +101,3 @@ def markdown_table(comparison: Comparison) -> str:
 
 def _row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
-
-
-def forget(folder: Path) -> None:
-    """Remove a folder, so that an experiment that is timed starts from nothing."""
-    shutil.rmtree(folder, ignore_errors=True)

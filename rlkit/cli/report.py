@@ -30,7 +30,6 @@ class progress:
             disable=quiet or not console.is_terminal,
         )
         self._steps: dict[int, int] = {}
-        self._label: tuple[str, int] | None = None
 
     def __enter__(self) -> Any:
         from rlkit.runs.training import Reports

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from rlkit.agents import AGENTS, find_agent
+from rlkit.agents import find_agent
 from rlkit.environments import Environment, EnvLike, find_environment
 from rlkit.errors import UsageError, closest
 from rlkit.presets import preset
@@ -190,11 +190,6 @@ def versions() -> dict[str, str]:
     """The versions that the bytes of a result may depend on."""
     packages = ("rlkit", "gymnasium", "numpy", "torch")
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}
-
-
-def is_known_agent(name: str) -> bool:
-    """Whether `name` is the name of an agent of this package."""
-    return name in AGENTS
 
 
 def _source(thing: Any) -> str:

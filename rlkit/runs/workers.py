@@ -78,7 +78,8 @@ def train_in_workers(
                 ours, theirs = context.Pipe(duplex=False)
                 arguments = (spec, folder, share, theirs)
                 process = context.Process(target=_work, args=arguments, daemon=True)
-                _start(process)
+                with _deaf_to_ctrl_c():
+                    process.start()
                 theirs.close()
                 workers[ours] = (process, share)
             import rlkit.analysis.plots  # noqa: F401  needed at the end; now there is time for it
@@ -134,23 +135,20 @@ def warm_up() -> None:
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["rlkit.runs.workers", "rlkit.agents.ppo"])
-    resource_tracker.ensure_running()  # its own start unblocks SIGINT
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
+    with _deaf_to_ctrl_c():
         forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _start(process: Any) -> None:
-    """Start a worker that never sees Ctrl+C, which goes to all processes of a terminal.
+@contextlib.contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """What is started here never sees Ctrl+C, which goes to all processes of a terminal.
 
     Only this process takes it, and tells the workers by SIGTERM, once.
     """
-    resource_tracker.ensure_running()  # its own start unblocks SIGINT again
+    resource_tracker.ensure_running()  # its own start would unblock SIGINT again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        process.start()
+        yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
