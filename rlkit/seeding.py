@@ -21,6 +21,8 @@ _PURPOSES = {
     "minibatch": 3,
     "evaluation": 4,  # of environments
     "exploration": 5,  # of actors outside training
+    "data": 6,  # demonstrations and preferences drawn from a task
+    "dropout": 7,
 }
 
 _WORD = (1 << 64) - 1

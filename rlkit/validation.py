@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any, get_args
 
@@ -13,7 +14,7 @@ def _option(name: str) -> str:
 
 
 def _annotation(config: Any, name: str) -> str:
-    return str(type(config).__annotations__[name])
+    return next(str(field.type) for field in dataclasses.fields(config) if field.name == name)
 
 
 def require_whole(config: Any, *names: str, at_least: int) -> None:

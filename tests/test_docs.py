@@ -230,6 +230,16 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         monkeypatch.setattr(target, begins)
 
+    def stage_begins(*args: Any, **kwargs: Any) -> Any:
+        raise Parsed
+
+    for target in (
+        *(f"rlkit.runs.rlhf_stages.{stage}" for stage in ("sft", "reward", "dpo")),
+        *("rlkit.runs.rlhf_stages.policy_gradient", "rlkit.runs.rlhf_demo.run_demo"),
+        "rlkit.runs.stage_run.StageRun.__init__",  # of the commands that look at runs
+    ):
+        monkeypatch.setattr(target, stage_begins)
+
 
 def understood(command: str) -> bool:
     from rlkit.cli import main
@@ -265,6 +275,10 @@ def test_every_rlkit_command_of_a_page_is_understood(name: str) -> None:
         ("rlkit solve FrozenLake-v7", False),
         ("rlkit watch runs/some --gif a.gif", True),
         ("rlkit list", True),
+        ("rlkit rlhf ppo runs/some --kl-coef 0.3", True),
+        ("rlkit rlhf ppo runs/some --kl-coeff 0.3", False),
+        ("rlkit rlhf rloo runs/some --group-size 3", False),
+        ("rlkit rlhf pop runs/some", False),
     ],
 )
 def test_commands_with_a_slip_are_noticed(command: str, expected: bool) -> None:

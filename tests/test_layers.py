@@ -27,6 +27,7 @@ FLOORS = {
     "rlkit.environments": 2,
     "rlkit.evaluation": 2,
     "rlkit.agents": 3,
+    "rlkit.rlhf": 3,
     "rlkit.analysis": 4,
     "rlkit.runs": 4,
     "rlkit.solving": 5,

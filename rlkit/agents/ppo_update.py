@@ -3,19 +3,24 @@
 It knows no environment, no tokenizer and no network. A batch consists of units that are kept whole:
 for Gymnasium a unit is one transition and the arrays are [S, U]; for a language model a unit is a
 sequence and the arrays are [S, U, T], with a mask that is True where the policy made a decision.
+
+A minibatch is what one step of the optimiser learns from. It can go through the network in parts
+(`microbatch_size`), whose gradients add up to that of the minibatch: every mean is then a sum with
+weights that belong to the whole minibatch, never a mean of means.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rlkit.errors import RlkitError, UsageError
 from rlkit.losses import (
     clipped_value_loss,
     fill_masked,
@@ -25,6 +30,7 @@ from rlkit.losses import (
     value_loss,
 )
 from rlkit.returns import standardise
+from rlkit.validation import require_choice, require_range
 
 METRICS = (
     "policy_loss",
@@ -34,6 +40,8 @@ METRICS = (
     "clip_fraction",
     "gradient_norm",
 )
+
+Aggregation = Literal["token-mean", "seq-mean-token-sum", "seq-mean-token-mean", "constant-norm"]
 
 
 class Batch(NamedTuple):
@@ -61,7 +69,19 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """The constants of the PPO objective for one update."""
+    """The constants of the PPO objective for one update.
+
+    With w the weight of a decision, the losses are Σ w x over the decisions of a minibatch, for
+    each term of the objective alike:
+
+        token-mean              w = 1 / decisions of the minibatch
+        seq-mean-token-sum      w = 1 / units
+        seq-mean-token-mean     w = 1 / (units * decisions of the unit)
+        constant-norm           w = 1 / (units * norm_length)
+
+    where units are those of the minibatch that hold a decision (the names are verl's). Where a
+    unit is one transition the first three are the same. Metrics other than losses are token-means.
+    """
 
     clip_epsilon: float  # half-width of the interval around a ratio of 1
     value_coef: float
@@ -69,12 +89,36 @@ class Objective:
     value_clip: float | None = None  # half-width around the old value; None = no clipping
     standardise_advantages: bool = True  # within each minibatch
     target_kl: float | None = None  # a seed stops for this batch beyond 1.5 times this
+    aggregation: Aggregation = "token-mean"
+    norm_length: float | None = None  # decisions, > 0; for "constant-norm", and only for it
+
+    def __post_init__(self) -> None:
+        require_choice(self, "aggregation", among=Aggregation)
+        require_range(self, "norm_length", low=0, open_low=True)
+        if (self.aggregation == "constant-norm") != (self.norm_length is not None):
+            raise UsageError(
+                "option norm_length: expected a number with aggregation 'constant-norm' and None "
+                f"otherwise, got {self.norm_length} with {self.aggregation!r}"
+            )
 
 
-# (inputs) -> log-probability of the actions taken, entropy, value; each like behaviour_log_prob
-Evaluate = Callable[[tuple[Tensor, ...]], tuple[Tensor, Tensor, Tensor]]
-# (losses [S], the seeds to be updated or None for all) -> gradient norms [S]
+# (inputs) -> log-probability of the actions taken, entropy, value, and if there is one a penalty
+# that is added to the loss of each decision; each like behaviour_log_prob
+Evaluate = Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]]
+# (losses [S]): keeps the gradient of a part of a minibatch until `descend`
+Accumulate = Callable[[Tensor], object]
+# (losses [S], the seeds to be updated or None for all) -> gradient norms [S]; what was accumulated
+# belongs to the gradient, and is forgotten afterwards. No seeds: it is forgotten without a step.
 Descend = Callable[[Tensor, "NDArray[np.int64] | None"], Tensor]
+
+
+class _Part(NamedTuple):
+    """Units that go through the network together: a minibatch or a part of one."""
+
+    batch: Batch
+    # Weights of the decisions in the losses and in the other metrics; None = a mean over this part.
+    loss_weights: Tensor | None = None
+    metric_weights: Tensor | None = None
 
 
 def ppo_update(
@@ -84,6 +128,9 @@ def ppo_update(
     *,
     evaluate: Evaluate,
     descend: Descend,
+    accumulate: Accumulate | None = None,
+    microbatch_size: int | None = None,
+    check_ratio: bool = False,
 ) -> dict[str, NDArray[Any]]:
     """Minimise, minibatch by minibatch, the clipped objective of PPO (Schulman et al. 2017, eq. 9).
 
@@ -95,40 +142,97 @@ def ppo_update(
         epochs: for each epoch its minibatches, each an index [S, B] of units, or None for all.
         evaluate: the current policy's and critic's view of a minibatch, differentiable.
         descend: takes a step down the gradient of the losses, one for each seed.
+        accumulate: takes the losses of each part of a minibatch but the last, which `descend` gets.
+            They are shares of one sum, so gradients are to be added as they are.
+        microbatch_size: units that go through the network together; None = a whole minibatch.
+        check_ratio: make sure that before the first step the policy gives each action the
+            log-probability that was recorded when it was sampled.
 
     Returns:
         The metrics named in `METRICS`, each [S], as means over the gradient steps of the last epoch
-        in which a seed took any, and `num_gradient_steps` [S].
+        in which a seed took any, and `num_gradient_steps` [S]. Also `penalty` if `evaluate` returns
+        one, and `first_ratio_error` with `check_ratio`.
+
+    Raises:
+        RlkitError: `check_ratio` found a ratio that differs from 1 by 0.001 or more.
+        ValueError: microbatch_size is below 1, or given without `accumulate`.
     """
+    if microbatch_size is not None and (microbatch_size < 1 or accumulate is None):
+        raise ValueError(
+            "ppo_update: expected microbatch_size of at least 1, together with accumulate, got "
+            f"microbatch_size {microbatch_size}, accumulate {accumulate}"
+        )
     num_seeds = len(batch.behaviour_log_prob)
     running = np.ones(num_seeds, dtype=bool)
     num_steps = np.zeros(num_seeds, dtype=np.int64)
-    metrics = np.zeros((len(METRICS), num_seeds))
+    names: tuple[str, ...] = METRICS
+    metrics = np.zeros((len(METRICS) + 1, num_seeds))
+    ratio_error = batch.behaviour_log_prob.new_zeros(num_seeds) if check_ratio else None
     epochs = list(epochs)
-    whole = _prepared(batch, objective)  # for minibatches that are the whole batch
+    whole = _parts(batch, objective, microbatch_size)  # for minibatches that are the whole batch
     for k, minibatches in enumerate(epochs):
         # Metrics cost a quarter of an update, so they are of the last epoch, unless a seed may
         # stop before it.
         measured = k == len(epochs) - 1 or objective.target_kl is not None
         totals, counts = np.zeros_like(metrics), np.zeros(num_seeds, dtype=np.int64)
-        for index in minibatches:
-            part = whole if index is None else _prepared(batch.select(index), objective)
-            losses, details = _losses(part, objective, evaluate(part.inputs), measured)
+        for i, index in enumerate(minibatches):
+            parts = (
+                whole if index is None else _parts(batch.select(index), objective, microbatch_size)
+            )
+            details: list[Tensor] = []
+            for part in parts:
+                evaluated = _evaluated(part.batch, evaluate)
+                if ratio_error is not None and k == i == 0:
+                    ratio_error = torch.maximum(ratio_error, _ratio_error(part.batch, evaluated))
+                losses, more = _losses(part, objective, evaluated, measured)
+                details = [a + b for a, b in zip(details, more, strict=True)] if details else more
+                if accumulate is not None and part is not parts[-1]:
+                    accumulate(losses)
+            if ratio_error is not None and k == i == 0:
+                _require_ratio_of_one(ratio_error)
             if objective.target_kl is not None:
-                running &= details[METRICS.index("approx_kl")].numpy() <= 1.5 * objective.target_kl
+                approx_kl = details[METRICS.index("approx_kl")].cpu().numpy()
+                running &= approx_kl <= 1.5 * objective.target_kl
                 if not running.any():
+                    if len(parts) > 1:
+                        descend(losses, np.flatnonzero(running))
                     break
             norms = descend(losses, None if running.all() else np.flatnonzero(running))
             num_steps += running
             if measured:
-                rows = torch.stack([*details, norms.detach()]).numpy()
-                totals[:, running] += rows[:, running]
+                rows = torch.stack([*details[:5], norms.detach(), *details[5:]]).cpu().numpy()
+                names = (*METRICS, "penalty")[: len(rows)]
+                totals[: len(rows), running] += rows[:, running]
                 counts += running
         took_part = counts > 0
         metrics[:, took_part] = totals[:, took_part] / counts[took_part]
         if not running.any():
             break
-    return {**dict(zip(METRICS, metrics, strict=True)), "num_gradient_steps": num_steps}
+    result = {**dict(zip(names, metrics, strict=False)), "num_gradient_steps": num_steps}
+    if ratio_error is not None:
+        result["first_ratio_error"] = ratio_error.cpu().numpy()
+    return result
+
+
+def _parts(batch: Batch, objective: Objective, microbatch_size: int | None) -> list[_Part]:
+    """A minibatch, prepared as a whole and then split."""
+    batch = _prepared(batch, objective)
+    num_units = batch.advantages.shape[1]
+    size = num_units if microbatch_size is None else microbatch_size
+    if objective.aggregation == "token-mean" and size >= num_units:
+        return [_Part(batch)]
+    weights = _weights(batch, objective.aggregation, objective.norm_length)
+    by_decision = _weights(batch, "token-mean", None)
+    fields = (*batch[1:5], weights, by_decision)
+    parts = []
+    for start in range(0, num_units, size):
+        units = slice(start, start + size)
+        old_log_prob, old_values, advantages, targets, *both = (x[:, units] for x in fields)
+        inputs = tuple(x[:, units] for x in batch.inputs)
+        mask = None if batch.mask is None else batch.mask[:, units]
+        part = Batch(inputs, old_log_prob, old_values, advantages, targets, mask)
+        parts.append(_Part(part, *both))
+    return parts
 
 
 def _prepared(batch: Batch, objective: Objective) -> Batch:
@@ -143,17 +247,39 @@ def _prepared(batch: Batch, objective: Objective) -> Batch:
     return batch._replace(advantages=standardise(batch.advantages, mask=batch.mask, dim=axes))
 
 
+def _weights(batch: Batch, aggregation: Aggregation, norm_length: float | None) -> Tensor:
+    """The weight of each decision in the loss of its minibatch, 0 elsewhere; see `Objective`."""
+    x = batch.advantages
+    mask = torch.ones_like(x, dtype=torch.bool) if batch.mask is None else batch.mask
+    decisions = mask.flatten(2).sum(2) if mask.ndim > 2 else mask.long()  # of each unit, [S, B]
+    if aggregation == "token-mean":
+        divisor = decisions.sum(1, keepdim=True).expand(decisions.shape).to(x.dtype)
+    else:
+        divisor = (decisions > 0).sum(1, keepdim=True).expand(decisions.shape).to(x.dtype)
+        if aggregation == "seq-mean-token-mean":
+            divisor = divisor * decisions
+        elif norm_length is not None:
+            divisor = divisor * norm_length
+    weights = (1.0 / divisor).view(*decisions.shape, *[1] * (x.ndim - 2)).expand(x.shape)
+    return weights.masked_fill(~mask, 0.0)
+
+
+def _evaluated(batch: Batch, evaluate: Evaluate) -> tuple[Tensor, ...]:
+    evaluated = evaluate(batch.inputs)
+    return evaluated if batch.mask is None else fill_masked(batch.mask, *evaluated)
+
+
 def _losses(
-    batch: Batch, objective: Objective, evaluated: tuple[Tensor, Tensor, Tensor], measured: bool
+    part: _Part, objective: Objective, evaluated: tuple[Tensor, ...], measured: bool
 ) -> tuple[Tensor, list[Tensor]]:
-    log_prob, entropy, values = evaluated
-    mask = batch.mask
-    if mask is not None:
-        log_prob, entropy, values = fill_masked(mask, log_prob, entropy, values)
+    log_prob, entropy, values, *penalties = evaluated
+    batch, mask = part.batch, part.batch.mask
     axes = tuple(range(1, log_prob.ndim))
 
-    def mean(x: Tensor) -> Tensor:
-        return masked_mean(x, mask, dim=axes)
+    def mean(x: Tensor, weights: Tensor | None) -> Tensor:
+        if weights is None:
+            return masked_mean(x, mask, dim=axes)
+        return (x * weights).flatten(1).sum(1)  # x is finite, 0 or not, where the weight is 0
 
     policy_losses = mean(
         ppo_clip_loss(
@@ -161,10 +287,11 @@ def _losses(
             batch.behaviour_log_prob,
             batch.advantages,
             clip_epsilon=objective.clip_epsilon,
-        )
+        ),
+        part.loss_weights,
     )
     if objective.value_clip is None:
-        value_losses = mean(value_loss(values, batch.value_targets))
+        value_losses = mean(value_loss(values, batch.value_targets), part.loss_weights)
     else:
         value_losses = mean(
             clipped_value_loss(
@@ -172,17 +299,44 @@ def _losses(
                 batch.behaviour_values,
                 batch.value_targets,
                 clip_range=objective.value_clip,
-            )
+            ),
+            part.loss_weights,
         )
     losses = policy_losses + objective.value_coef * value_losses
     if objective.entropy_coef:
-        losses = losses - objective.entropy_coef * mean(entropy)
+        losses = losses - objective.entropy_coef * mean(entropy, part.loss_weights)
+    penalty_losses = [mean(penalty, part.loss_weights) for penalty in penalties]
+    for penalty in penalty_losses:
+        losses = losses + penalty
     if not measured:
         return losses, []
     with torch.no_grad():
         ratio = torch.exp(log_prob - batch.behaviour_log_prob)
         clipped = ((ratio - 1.0).abs() > objective.clip_epsilon).float()
         # k3 wants log(behaviour / current) under samples of the behaviour policy.
-        approx_kl = mean(kl_k3(batch.behaviour_log_prob, log_prob))
-        details = [policy_losses, value_losses, mean(entropy), approx_kl, mean(clipped)]
+        approx_kl = kl_k3(batch.behaviour_log_prob, log_prob)
+        others = [mean(x, part.metric_weights) for x in (entropy, approx_kl, clipped)]
+        details = [policy_losses, value_losses, *others, *penalty_losses]
         return losses, [x.detach() for x in details]
+
+
+def _ratio_error(batch: Batch, evaluated: tuple[Tensor, ...]) -> Tensor:
+    """max |ratio - 1| over the decisions of each seed, [S]; NaN if one is."""
+    log_ratio = evaluated[0].detach() - batch.behaviour_log_prob
+    return torch.expm1(log_ratio).abs().flatten(1).amax(1)
+
+
+def _require_ratio_of_one(errors: Tensor) -> None:
+    wrong = ~(errors < 1e-3)
+    if not bool(wrong.any()):
+        return
+    s = int(wrong.int().argmax())
+    raise RlkitError(
+        f"ratio check, row {s} of the seeds: before the first gradient step the probability ratio "
+        f"of an action is off 1 by {float(errors[s]):.3g}, expected less than 0.001: the policy "
+        "that is updated is not the one that acted. Likely causes: dropout is active in one of the "
+        "two passes; another temperature or top-k when sampling; padding moves the positions of "
+        "the tokens; half precision rounds differently with a cache; the responses were tokenised "
+        "again instead of keeping the ids that were sampled; the recorded log-probabilities are of "
+        "another batch or an older policy"
+    )

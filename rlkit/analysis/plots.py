@@ -69,7 +69,7 @@ def learning_curve_figure(
     """
     if not curves:
         raise ValueError(f"drawing learning curves {title!r}: no curves; pass at least one Curve")
-    figure, axes = _new_figure(_WIDTH, 3.3)
+    figure, axes = new_figure(_WIDTH, 3.3)
     for k, curve in enumerate(curves):
         x, returns = _checked(curve)
         _draw_curve(axes, curve.name, x, returns, k, few=len(curves) <= 4)
@@ -99,7 +99,7 @@ def comparison_figure(
     """
     if not scores:
         raise ValueError(f"drawing the comparison {title!r}: no agents; pass name -> scores [S]")
-    figure, axes = _new_figure(_WIDTH, 1.25 + 0.5 * len(scores) + 0.16 * len(references))
+    figure, axes = new_figure(_WIDTH, 1.25 + 0.5 * len(scores) + 0.16 * len(references))
     labels = []
     for row, (name, values) in enumerate(scores.items()):
         x = np.asarray(values, dtype=np.float64)
@@ -158,7 +158,8 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
         raise
 
 
-def _new_figure(width: float, height: float) -> tuple[Figure, Axes]:
+def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """An empty figure in the style of all, `width` by `height` inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()

@@ -23,6 +23,7 @@ COMMANDS = {
     "evaluate": ("runs", "play episodes with the final policies of a run"),
     "plot": ("runs", "draw the learning curves of runs"),
     "watch": ("runs", "record an episode of a trained policy as a gif"),
+    "rlhf": ("rlhf", "demonstrations, preferences, reward model, PPO: `rlkit rlhf --help`"),
     "list": ("listing", "list agents, presets and native environments"),
 }
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rlkit.runs.run import Run
+    from rlkit.runs.stage_run import StageRun
 
 
 class progress:
     """A progress bar on the terminal's error stream, and notes as plain lines there."""
 
-    def __init__(self, *, quiet: bool) -> None:
+    def __init__(self, *, quiet: bool, unit: str = "steps") -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
@@ -23,7 +24,7 @@ class progress:
             "{task.description}",
             BarColumn(),
             MofNCompleteColumn(),
-            "steps",
+            unit,
             TimeRemainingColumn(),
             console=console,
             transient=True,
@@ -115,6 +116,33 @@ def report_failures(runs: Sequence[Run]) -> int:
                 f"rlkit: {done} of {len(run.seeds)} seeds of {run.agent} were finished",
                 file=sys.stderr,
             )
+    return max(codes)
+
+
+def report_stage(run: StageRun, *, quiet: bool = False) -> int:
+    """The last row of each seed of a stage, its folder, and what failed."""
+    import numpy as np
+    from rich.console import Console
+    from rich.table import Table
+
+    if not quiet:
+        curves = [run.curve(seed) for seed in run.seeds]
+        names = list(dict.fromkeys(name for curve in curves for name in curve))
+        table = Table(title=f"{run.stage} on {run.label}", title_justify="left")
+        table.add_column("metric, last row", no_wrap=True)
+        for seed in run.seeds:
+            table.add_column(f"seed {seed}", justify="right", no_wrap=True)
+        for name in names:
+            # Some metrics are measured now and then: the last that was.
+            known = [curve.get(name, np.array([])) for curve in curves]
+            known = [values[~np.isnan(values)] for values in known]
+            table.add_row(name, *(f"{values[-1]:.5g}" if len(values) else "-" for values in known))
+        Console(width=None if sys.stdout.isatty() else 110).print(table)
+        print(f"\n{run.folder}")
+    codes = [0]
+    for seed, failure in run.record["failures"].items():
+        print(f"rlkit: {run.stage}, seed {seed}: {failure['message']}", file=sys.stderr)
+        codes.append(int(failure["exit_code"]))
     return max(codes)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -22,6 +21,7 @@ from rlkit.evaluation import exact_returns, play_many
 from rlkit.networks import prepared_torch
 from rlkit.runs import store
 from rlkit.runs.actor import ActorBySeed, SingleActor
+from rlkit.runs.record import RunFolder
 from rlkit.runs.specification import RunSpec, make_spec
 from rlkit.runs.training import join_states
 from rlkit.seeding import SeedStreams
@@ -35,20 +35,6 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 
 
-def read_record(folder: Path) -> dict[str, Any]:
-    """Return the content of a run's run.json."""
-    path = folder / "run.json"
-    try:
-        record = json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise UsageError(f"{folder} is not the folder of a run: it has no run.json") from error
-    except (ValueError, OSError) as error:
-        raise RlkitError(f"reading {path} failed: {error}") from error
-    if not isinstance(record, dict) or record.get("format") != 1:
-        raise RlkitError(f"{path} is not the record of a run in a format that is known here")
-    return record
-
-
 def load(path: str | Path, env: EnvLike | None = None) -> Run:
     """Open the folder of a run.
 
@@ -56,17 +42,15 @@ def load(path: str | Path, env: EnvLike | None = None) -> Run:
         path: the folder.
         env: the environment, where it is a class or function that its name does not lead to.
     """
-    folder = Path(path)
-    record = read_record(folder)
-    return Run(folder, env=env, num_seeds=record["num_seeds"])
+    return Run(Path(path), env=env)
 
 
-class Run:
-    """The folder of a run, read when it is asked for something.
+class Run(RunFolder):
+    """The folder of an agent's run, read when it is asked for something.
 
     Args:
         folder: where it is.
-        num_seeds: how many of its seeds to show, from the first.
+        num_seeds: how many of its seeds to show, from the first; None = all.
         spec: what it was trained from, if at hand.
         environment: the resolved environment, if at hand.
         env: what names the environment, if run.json does not.
@@ -76,14 +60,12 @@ class Run:
         self,
         folder: Path,
         *,
-        num_seeds: int,
+        num_seeds: int | None = None,
         spec: RunSpec | None = None,
         environment: Environment | None = None,
         env: EnvLike | None = None,
     ) -> None:
-        self.folder = folder
-        self.seeds = list(range(num_seeds))
-        self.record = read_record(folder)
+        super().__init__(folder, num_seeds=num_seeds)
         self._spec, self._environment, self._env = spec, environment, env
 
     def __repr__(self) -> str:
@@ -103,16 +85,6 @@ class Run:
         return str(self.record["environment"]).rsplit(":", 1)[-1]
 
     @property
-    def status(self) -> str:
-        """running, finished, interrupted or failed."""
-        return str(self.record["status"])
-
-    @property
-    def failures(self) -> dict[int, str]:
-        """Why seeds could not be finished, by seed."""
-        return {int(seed): str(f["message"]) for seed, f in self.record["failures"].items()}
-
-    @property
     def num_env_steps(self) -> int:
         """Environment steps of each seed."""
         return int(self.record["num_env_steps"])
@@ -123,14 +95,6 @@ class Run:
         seconds = sum(part["seconds"] for part in self.record["timing"])
         steps = sum(part["env_steps"] for part in self.record["timing"])
         return float(steps / seconds) if seconds > 0 else 0.0
-
-    @cached_property
-    def columns(self) -> list[dict[str, Array]]:
-        """Each seed's csv, column by column."""
-        return [
-            store.read_curve(path) if path.exists() else {}
-            for path in (store.curve_path(self.folder, seed) for seed in self.seeds)
-        ]
 
     @property
     def measured(self) -> str:

@@ -84,10 +84,7 @@ class RunSpec:
 
     def folder_name(self, environment: Environment) -> str:
         """Agent, environment and ten digits of the sha256 of the identity."""
-        text = json.dumps(self.identity(environment), sort_keys=True, default=repr)
-        digest = hashlib.sha256(text.encode()).hexdigest()[:10]
-        stem = re.sub(r"[^A-Za-z0-9._-]+", "_", f"{self.agent_name}-{environment.name}")[:80]
-        return f"{stem}-{digest}"
+        return content_name(f"{self.agent_name}-{environment.name}", self.identity(environment))
 
 
 def make_spec(
@@ -184,6 +181,14 @@ def require_count(name: str, value: Any, *, at_least: int) -> None:
             f"option {name} (--{name.replace('_', '-')}): expected a whole number >= {at_least}, "
             f"got {value!r}"
         )
+
+
+def content_name(what: str, identity: Mapping[str, Any]) -> str:
+    """The name of a run's folder: what it is, and ten digits of the sha256 of its identity."""
+    text = json.dumps(identity, sort_keys=True, default=repr)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:10]
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", what)[:80]
+    return f"{stem}-{digest}"
 
 
 def versions() -> dict[str, str]:

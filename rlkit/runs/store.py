@@ -125,10 +125,15 @@ def locked(folder: Path) -> Iterator[None]:
 # that could be executed is stored, and a changed file no longer has the digest that it is named by.
 
 
-def save_checkpoint(
-    folder: Path, seed: int, num_env_steps: int, state: Mapping[str, Array]
-) -> None:
-    """Write a seed's checkpoint, then remove all but the newest ones."""
+def save_checkpoint(folder: Path, seed: int, num_steps: int, state: Mapping[str, Array]) -> None:
+    """Write a seed's checkpoint, then remove all but the newest ones.
+
+    Args:
+        folder: of the run.
+        seed: its index.
+        num_steps: how far it is, in environment steps or updates.
+        state: plain numeric arrays.
+    """
     seed_folder = _seed_folder(folder, seed)
     try:
         seed_folder.mkdir(exist_ok=True)
@@ -143,13 +148,13 @@ def save_checkpoint(
     np.savez(buffer, allow_pickle=False, **arrays)
     data = buffer.getvalue()
     digest = hashlib.sha256(data).hexdigest()
-    write_atomically(seed_folder / f"step-{num_env_steps:012d}-{digest}.npz", data)
+    write_atomically(seed_folder / f"step-{num_steps:012d}-{digest}.npz", data)
     for _, path in list_checkpoints(folder, seed)[CHECKPOINTS_KEPT:]:
         path.unlink(missing_ok=True)
 
 
 def list_checkpoints(folder: Path, seed: int) -> list[tuple[int, Path]]:
-    """The (environment steps, path) of a seed's checkpoints, newest first."""
+    """The (steps, path) of a seed's checkpoints, newest first."""
     found = []
     for path in _seed_folder(folder, seed).glob("step-*.npz"):
         match = _CHECKPOINT_NAME.fullmatch(path.name)
@@ -218,18 +223,18 @@ def newest_checkpoint(
     Args:
         folder: of the run.
         seed: its index.
-        at_most: ignore checkpoints beyond this number of environment steps.
+        at_most: ignore checkpoints beyond this number of steps.
 
     Returns:
-        its environment steps (0 and an empty state if there is none), its arrays, and a message
+        its steps (0 and an empty state if there is none), its arrays, and a message
         for each damaged file that was passed over.
     """
     problems: list[str] = []
-    for num_env_steps, path in list_checkpoints(folder, seed):
-        if at_most is not None and num_env_steps > at_most:
+    for num_steps, path in list_checkpoints(folder, seed):
+        if at_most is not None and num_steps > at_most:
             continue
         try:
-            return num_env_steps, read_checkpoint(path), problems
+            return num_steps, read_checkpoint(path), problems
         except ValueError as error:
             problems.append(str(error))
     return 0, {}, problems
@@ -242,7 +247,7 @@ def _seed_folder(folder: Path, seed: int) -> Path:
 # --- curves ---------------------------------------------------------------------------------------
 
 
-STEPS = "num_env_steps"  # the first column, which grows from row to row
+COUNTERS = ("num_env_steps", "num_updates")  # the first column, which grows from row to row
 # `float` would also take spaces, underscores and a carriage return.
 _ROW = re.compile(r"[-+.,0-9einf]*")
 
@@ -303,6 +308,11 @@ class CurveFile:
             ) from error
         self._num_bytes += len(line)
 
+    @property
+    def num_bytes(self) -> int:
+        """The length of the file, with rows that may not have come to the disk yet."""
+        return self._num_bytes
+
     def sync(self) -> int:
         """Force all rows to the disk and return the length of the file in bytes."""
         try:
@@ -351,8 +361,8 @@ def read_curve(path: Path) -> dict[str, Array]:
             if len(cells) != len(columns):
                 raise ValueError(f"{len(columns)} cells expected, {len(cells)} found")
             rows.append([float(cell) if cell else math.nan for cell in cells])
-            if len(rows) > 1 and columns[0] == STEPS and rows[-1][0] <= rows[-2][0]:
-                raise ValueError(f"{STEPS} is {cells[0]}, which is not beyond the row before")
+            if len(rows) > 1 and columns[0] in COUNTERS and rows[-1][0] <= rows[-2][0]:
+                raise ValueError(f"{columns[0]} is {cells[0]}, which is not beyond the row before")
         except ValueError as error:
             raise RlkitError(f"{path}, line {number}: {error}") from error
     table = np.array(rows).reshape(len(rows), len(columns))

@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import multiprocessing
 import os
-import sys
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rlkit.environments import Environment, EnvLike
-from rlkit.errors import RlkitError, UsageError
+from rlkit.errors import RlkitError
 from rlkit.networks import prepared_torch
 from rlkit.runs import store
-from rlkit.runs.run import Run, read_record
+from rlkit.runs.execution import Interrupted as Interrupted  # what `train` raises is found here
+from rlkit.runs.execution import Plan, carry_out, note_siblings
+from rlkit.runs.run import Run
 from rlkit.runs.specification import RunSpec, make_spec, require_count, versions
-from rlkit.runs.training import Failure, Reports, Stopped, train_seeds
-from rlkit.runs.workers import StopSignals, train_in_workers
+from rlkit.runs.training import Reports, Training
+from rlkit.runs.workers import refuse_to_be_imported
 
-FORMAT = 1
 FIGURE = "learning_curve.png"
-
-
-class Interrupted(RlkitError):
-    """Training was stopped by a signal, after saving."""
-
-    def __init__(self, number: int, message: str) -> None:
-        super().__init__(message)
-        self.exit_code = 128 + number
 
 
 def train(
@@ -114,115 +102,32 @@ def train_spec(
     reports: Reports | None = None,
 ) -> Run:
     """As `train`, for a specification that was made before."""
-    if workers > 1 and getattr(multiprocessing.current_process(), "_inheriting", False):
-        raise UsageError(
-            "a script that trains with more than one worker is imported by each of them: put what "
-            'it does under `if __name__ == "__main__":`'
-        )
+    refuse_to_be_imported(workers)
     out = Path(os.path.abspath(out))  # an environment may change the working directory
     environment = spec.resolve()
     folder = out / spec.folder_name(environment)
     reports = reports or Reports()
+    plan = Plan(
+        kind="agent",
+        name=spec.agent_name,
+        task=environment.name,
+        identity=spec.identity(environment),
+        counter="num_env_steps",
+        target=spec.num_env_steps,
+        versions=versions(),
+        work=Training(spec, environment),
+    )
     _require_fit(spec, environment)
-    for sibling, steps in _shorter_or_longer(spec, environment, folder):
-        reports.note(
-            f"a schedule of {spec.agent_name} spans the run, so {spec.num_env_steps:,} steps are "
-            f"another configuration than the {steps:,} of {sibling.name}: this is a run of its own"
-        )
+    note_siblings(plan, folder, reports)
     store.prepare_folder(folder)
     with store.locked(folder), prepared_torch():
-        return _train_locked(spec, environment, folder, num_seeds, workers, allow_drift, reports)
-
-
-def _shorter_or_longer(
-    spec: RunSpec, environment: Environment, folder: Path
-) -> list[tuple[Path, int]]:
-    """Runs beside a new one that differ from it in nothing but their steps, with those steps."""
-    if folder.exists() or not spec.spans_run:
-        return []
-    identity = json.loads(json.dumps(spec.identity(environment)))
-    found = []
-    for path in folder.parent.glob(f"{folder.name[:-10]}*/run.json"):
-        with contextlib.suppress(RlkitError):
-            record = read_record(path.parent)
-            if all(
-                record.get(name) == value
-                for name, value in identity.items()
-                if name != "num_env_steps"
-            ):
-                found.append((path.parent, int(record["num_env_steps"])))
-    return sorted(found)
-
-
-def _train_locked(
-    spec: RunSpec,
-    environment: Environment,
-    folder: Path,
-    num_seeds: int,
-    workers: int,
-    allow_drift: bool,
-    reports: Reports,
-) -> Run:
-    seeds = [seed for seed in range(num_seeds) if not _is_done(spec, folder, seed)]
-    record = _begin(spec, environment, folder, num_seeds, seeds, allow_drift, reports)
-    if not seeds and record["status"] == "finished":
-        reports.note(f"the run is finished already: {folder}")
+        worked = carry_out(
+            plan, folder, num_seeds, workers=workers, allow_drift=allow_drift, reports=reports
+        )
         run = Run(folder, spec=spec, environment=environment, num_seeds=num_seeds)
-        if not (folder / FIGURE).exists():  # it was killed while drawing
+        if worked or not (folder / FIGURE).exists():  # it was killed while drawing
             _draw(run)
         return run
-    started, before = time.monotonic(), _steps_done(folder, range(num_seeds))
-    record["status"] = "running"
-    store.write_json(folder / "run.json", record)
-    notes: list[str] = record["notes"]
-
-    def note(text: str) -> None:
-        if text in notes:
-            return
-        notes.append(text)
-        if "not reproducible" in text:
-            record["reproducible"] = False
-        reports.note(text)
-
-    def end(status: str, failures: Sequence[Failure]) -> None:
-        for seed in seeds:
-            record["failures"].pop(str(seed), None)
-        for failure in failures:
-            content = {"message": failure.message, "exit_code": failure.exit_code}
-            record["failures"][str(failure.seed)] = content
-        record["status"] = status or _status(record, folder)
-        done = _steps_done(folder, range(num_seeds)) - before
-        record["timing"].append(
-            {"seconds": round(time.monotonic() - started, 3), "env_steps": done}
-        )
-        store.write_json(folder / "run.json", record)
-
-    reports.begin(f"{spec.agent_name} on {environment.name}", num_seeds, spec.num_env_steps)
-    for s in range(num_seeds):
-        reports.progress([s], _steps_done(folder, [s]))
-    with StopSignals().watched() as stop:
-        own = Reports(reports.progress, note, lambda: stop() or reports.stop())
-        num_workers = min(workers, len(seeds))
-        failures: list[Failure] = []
-        try:
-            if num_workers > 1:
-                failures = train_in_workers(spec, folder, seeds, num_workers, own)
-            elif seeds:
-                failures = train_seeds(spec, environment, folder, seeds, own)
-        except BaseException as error:
-            asked_to = isinstance(error, (Stopped, KeyboardInterrupt))
-            with contextlib.suppress(RlkitError):  # what went wrong first is the answer
-                end("interrupted" if asked_to else "failed", [])
-            if not isinstance(error, Stopped):
-                raise
-            raise Interrupted(
-                stop.received or 2,
-                f"{error}; everything is saved in {folder}: the same command goes on from there",
-            ) from None
-        end("", failures)
-    run = Run(folder, spec=spec, environment=environment, num_seeds=num_seeds)
-    _draw(run)
-    return run
 
 
 def _draw(run: Run) -> None:
@@ -234,84 +139,6 @@ def _draw(run: Run) -> None:
         raise RlkitError(
             f"drawing {run.folder / FIGURE} failed: {error.strerror}; the run itself is saved"
         ) from error
-
-
-def _begin(
-    spec: RunSpec,
-    environment: Environment,
-    folder: Path,
-    num_seeds: int,
-    unfinished: Sequence[int],
-    allow_drift: bool,
-    reports: Reports,
-) -> dict[str, Any]:
-    """The run's record, new or read back and brought up to what is asked now."""
-    path = folder / "run.json"
-    if not path.exists():
-        return {
-            "format": FORMAT,
-            "status": "new",
-            **spec.identity(environment),
-            "num_env_steps": spec.num_env_steps,
-            "num_seeds": num_seeds,
-            "versions": versions(),
-            "torch_threads": 1,
-            "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-            "reproducible": True,
-            "failures": {},
-            "notes": [],
-            "timing": [],
-        }
-    record = read_record(folder)
-    drift = {
-        name: (record["versions"].get(name), now)
-        for name, now in versions().items()
-        if record["versions"].get(name) != now
-    }
-    if spec.num_env_steps < record["num_env_steps"]:
-        reports.note(
-            f"the run already has {record['num_env_steps']:,} environment steps of each seed, "
-            f"{spec.num_env_steps:,} were asked for; nothing is cut off"
-        )
-    if drift and unfinished:
-        listed = ", ".join(f"{name} {old} -> {new}" for name, (old, new) in drift.items())
-        if not allow_drift:
-            raise UsageError(
-                f"the run {folder} was begun with other versions ({listed}), so going on may not "
-                "give the same results; install those, start anew with another --out, or go on "
-                "with --allow-drift, which marks the run as not reproducible"
-            )
-        record["reproducible"] = False
-        record["notes"].append(f"went on with other versions: {listed}")
-    record["num_env_steps"] = max(record["num_env_steps"], spec.num_env_steps)
-    record["num_seeds"] = max(record["num_seeds"], num_seeds)
-    return record
-
-
-def _status(record: Mapping[str, Any], folder: Path) -> str:
-    """How the run as a whole stands: a call may have asked for fewer seeds or steps than it has."""
-    if record["failures"]:
-        return "failed"
-    steps = [_steps_done(folder, [seed]) for seed in range(record["num_seeds"])]
-    return "finished" if min(steps) >= record["num_env_steps"] else "interrupted"
-
-
-def _is_done(spec: RunSpec, folder: Path, seed: int) -> bool:
-    """Whether a seed's newest checkpoint, which must be sound, is at the end."""
-    checkpoints = store.list_checkpoints(folder, seed)
-    if not checkpoints or checkpoints[0][0] < spec.num_env_steps:
-        return False
-    try:
-        store.read_checkpoint(checkpoints[0][1])
-    except ValueError:
-        return False
-    return True
-
-
-def _steps_done(folder: Path, seeds: Iterable[int]) -> int:
-    return sum(
-        checkpoints[0][0] for seed in seeds if (checkpoints := store.list_checkpoints(folder, seed))
-    )
 
 
 def _require_fit(spec: RunSpec, environment: Environment) -> None:

@@ -49,8 +49,9 @@ class Reports:
     """Where training tells what is happening.
 
     Args:
-        begin: (what, number of seeds, environment steps of each) before the first step.
-        progress: (seeds, environment steps of each) now and then.
+        begin: (what, number of seeds, steps of each) before the first step; steps are those of
+            the environment, or updates in a run that has none.
+        progress: (seeds, steps of each) now and then.
         note: a sentence for the user.
         stop: whether to save and stop now.
     """
@@ -59,6 +60,26 @@ class Reports:
     note: Callable[[str], None] = lambda text: None
     stop: Callable[[], bool] = lambda: False
     begin: Callable[[str, int, int], None] = lambda label, seeds, steps: None
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is done for seeds of a run, in this process or in others.
+
+    Args:
+        spec: of the run.
+        environment: found already; another process finds it anew.
+    """
+
+    spec: RunSpec
+    environment: Environment | None = None
+
+    def __call__(self, folder: Path, seeds: Sequence[int], reports: Reports) -> list[Failure]:
+        environment = self.environment or self.spec.resolve()
+        return train_seeds(self.spec, environment, folder, seeds, reports)
+
+    def __reduce__(self) -> tuple[type[Training], tuple[RunSpec]]:
+        return Training, (self.spec,)
 
 
 def train_seeds(
@@ -84,18 +105,7 @@ def train_seeds(
     while waiting:
         positions: dict[int, dict[int, dict[str, Array]]] = {}
         for seed in sorted(waiting):
-            steps, state, problems = store.newest_checkpoint(folder, seed)
-            if problems and not state:
-                raise RlkitError(
-                    f"seed {seed} cannot go on: {'; '.join(problems)}. Nothing was deleted: "
-                    "restore one of these files, or move them away to train the seed again from "
-                    "the start"
-                )
-            for problem in problems:
-                reports.note(
-                    f"{problem}; seed {seed} goes on from the checkpoint before it, at "
-                    f"{steps:,} environment steps"
-                )
+            steps, state = take_up(folder, seed, "environment steps", reports)
             positions.setdefault(steps, {})[seed] = state
         for steps, states in sorted(positions.items()):
             group = list(states)
@@ -111,6 +121,26 @@ def train_seeds(
                 waiting.discard(error.seed)
                 break
     return failures
+
+
+def take_up(folder: Path, seed: int, unit: str, reports: Reports) -> tuple[int, dict[str, Array]]:
+    """Return from where a seed goes on: its steps or updates so far, and its state.
+
+    Raises:
+        RlkitError: it has checkpoints, but none that is sound.
+    """
+    done, state, problems = store.newest_checkpoint(folder, seed)
+    if problems and not state:
+        raise RlkitError(
+            f"seed {seed} cannot go on: {'; '.join(problems)}. Nothing was deleted: "
+            "restore one of these files, or move them away to train the seed again from "
+            "the start"
+        )
+    for problem in problems:
+        reports.note(
+            f"{problem}; seed {seed} goes on from the checkpoint before it, at {done:,} {unit}"
+        )
+    return done, state
 
 
 def _target(spec: RunSpec) -> int:

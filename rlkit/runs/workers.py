@@ -17,8 +17,10 @@ from types import FrameType
 from typing import Any
 
 from rlkit.errors import RlkitError, UsageError
-from rlkit.runs.specification import RunSpec
-from rlkit.runs.training import Failure, Reports, Stopped, train_seeds
+from rlkit.runs.training import Failure, Reports, Stopped
+
+# Brings seeds of a run to their end in its folder; returns those that could not go on.
+Work = Callable[[Path, Sequence[int], Reports], list[Failure]]
 
 _PATIENCE = 10.0  # seconds that a worker has to save and end before it is killed
 
@@ -52,16 +54,29 @@ class StopSignals:
                 signal.signal(number, handler)
 
 
-def train_in_workers(
-    spec: RunSpec, folder: Path, seeds: Sequence[int], num_workers: int, reports: Reports
+def refuse_to_be_imported(num_workers: int) -> None:
+    """Let a script that a worker process imports not start workers of its own.
+
+    Raises:
+        UsageError: this is such a process, and more than one worker is asked for.
+    """
+    if num_workers > 1 and getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise UsageError(
+            "a script that trains with more than one worker is imported by each of them: put what "
+            'it does under `if __name__ == "__main__":`'
+        )
+
+
+def work_in_processes(
+    work: Work, folder: Path, seeds: Sequence[int], num_workers: int, reports: Reports
 ) -> list[Failure]:
-    """Train seeds in several processes, each with a share of them; as `train_seeds` otherwise."""
+    """Do work in several processes, each with a share of the seeds; as `work` itself otherwise."""
     try:
-        pickle.dumps(spec)
+        pickle.dumps(work)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise UsageError(
-            f"cannot hand the agent or environment to another process: {error}. Define it at the "
-            "top level of a module, or use --workers 1"
+            f"cannot hand what is to be trained to another process: {error}. Define it at the top "
+            "level of a module, or use --workers 1"
         ) from error
     warm_up()
     context = multiprocessing.get_context("forkserver")
@@ -76,7 +91,7 @@ def train_in_workers(
             while shares and len(workers) < num_workers and not told:
                 share = shares.pop(0)
                 ours, theirs = context.Pipe(duplex=False)
-                arguments = (spec, folder, share, theirs)
+                arguments = (work, folder, share, theirs)
                 process = context.Process(target=_work, args=arguments, daemon=True)
                 with _deaf_to_ctrl_c():
                     process.start()
@@ -170,7 +185,7 @@ def _end_with_parent() -> None:
         os._exit(1)  # nobody is left to work for, and the run may be taken up by another process
 
 
-def _work(spec: RunSpec, folder: Path, seeds: Sequence[int], connection: Connection) -> None:
+def _work(work: Work, folder: Path, seeds: Sequence[int], connection: Connection) -> None:
     from rlkit.networks import prepared_torch
 
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -185,7 +200,7 @@ def _work(spec: RunSpec, folder: Path, seeds: Sequence[int], connection: Connect
     with prepared_torch(), StopSignals().watched() as stop:
         reports = Reports(progress=send("progress"), note=send("note"), stop=stop)
         try:
-            failures = train_seeds(spec, spec.resolve(), folder, seeds, reports)
+            failures = work(folder, seeds, reports)
             send("failures")(failures)
         except RlkitError as error:
             send("error")(error)

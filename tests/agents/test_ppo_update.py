@@ -10,7 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from rlkit.agents import ppo_update as module
 from rlkit.agents.ppo_update import METRICS, Batch, Objective, ppo_update
+from rlkit.errors import RlkitError, UsageError
 
 S, U, T, A = 3, 6, 5, 4
 
@@ -328,3 +330,383 @@ def test_a_seed_that_stops_has_the_same_metrics_and_parameters_alone(target_kl: 
 def test_nothing_is_computed_once_every_seed_has_stopped() -> None:
     metrics, table = run_until([1], 1e-6, num_epochs=1000)
     assert len(table.losses) == metrics["num_gradient_steps"][0] < 10
+
+
+# --- the two clips --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("log_ratio", "advantage", "moves"),
+    [(0.5, 1.0, False), (0.5, -1.0, True), (-0.5, 1.0, True), (-0.5, -1.0, False)],
+)
+def test_the_policy_has_no_gradient_in_exactly_two_corners(
+    log_ratio: float, advantage: float, moves: bool
+) -> None:
+    whole, table = batch((1, 1, 1)), Table(1)
+    with torch.no_grad():
+        log_prob, _, values = table.evaluate(whole.inputs)
+    part = Batch(
+        whole.inputs, log_prob - log_ratio, values, torch.full_like(values, advantage), values
+    )
+    objective = Objective(
+        clip_epsilon=0.2, value_coef=0.0, entropy_coef=0.0, standardise_advantages=False
+    )
+    update(table, part, objective, [[None]])
+    assert bool(table.gradients[0][0].any()) == moves
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "slope"),
+    [(0.0, 0.5, 0), (2.0, 1.5, 0), (0.0, 0.1, 1), (2.0, 2.5, 1), (0.0, -0.5, 1)],
+)
+def test_a_value_that_moved_far_enough_towards_its_target_has_no_gradient(
+    old: float, new: float, slope: int
+) -> None:
+    # The target is 1 and the range 0.2: half the larger of (v - 1)² and (v_clip - 1)².
+    whole, table = batch((1, 1)), Table(1)
+    table.values.data.fill_(new)
+    one = torch.ones(1, 1)
+    part = Batch(whole.inputs, whole.behaviour_log_prob, old * one, 0 * one, one)
+    objective = Objective(clip_epsilon=0.2, value_coef=1.0, entropy_coef=0.0, value_clip=0.2)
+    update(table, part, objective, [[None]])
+    near = old + np.clip(new - old, -0.2, 0.2)
+    loss = max((new - 1) ** 2, (near - 1) ** 2) / 2
+    assert table.losses[0].item() == pytest.approx(loss, rel=1e-6)
+    assert table.gradients[0][1].sum().item() == pytest.approx(slope * (new - 1), abs=1e-6)
+
+
+# --- how a minibatch becomes one number, at once or in parts --------------------------------------
+
+AGGREGATIONS: dict[str, dict[str, Any]] = {
+    "token-mean": {},
+    "seq-mean-token-sum": {},
+    "seq-mean-token-mean": {},
+    "constant-norm": {"norm_length": 3.0},
+}
+
+
+def aggregated(name: str, **options: Any) -> Objective:
+    constants = {"clip_epsilon": 0.1, "value_coef": 0.7, "entropy_coef": 0.03, "value_clip": 0.2}
+    return Objective(aggregation=name, **(constants | AGGREGATIONS[name] | options))  # type: ignore[arg-type]
+
+
+def weights_by_loops(mask: Tensor, name: str) -> np.ndarray[Any, Any]:
+    """The formulas of the names, one unit after another."""
+    weights = np.zeros(mask.shape)
+    for s in range(len(mask)):
+        lengths = [int(unit.sum()) for unit in mask[s]]
+        num_units = sum(length > 0 for length in lengths)
+        for u, length in enumerate(lengths):
+            if length == 0:
+                continue
+            weight = {
+                "token-mean": 1 / sum(lengths),
+                "seq-mean-token-sum": 1 / num_units,
+                "seq-mean-token-mean": 1 / num_units / length,
+                "constant-norm": 1 / num_units / 3.0,
+            }[name]
+            weights[s, u][mask[s, u].numpy()] = weight
+    return weights
+
+
+@pytest.mark.parametrize("name", AGGREGATIONS)
+def test_the_loss_is_aggregated_as_its_name_says(name: str) -> None:
+    mask, table = token_mask(), Table()
+    part = batch(mask=mask)
+    objective = aggregated(name, value_clip=None, standardise_advantages=False)
+    update(table, part, objective, [[None]])
+    log_prob, entropy, values = (x.detach().double().numpy() for x in Table().evaluate(part.inputs))
+    old, _, advantages, targets = (x.double().numpy() for x in part[1:5])  # type: ignore[union-attr]
+    ratio = np.exp(log_prob - old)
+    x = -np.minimum(ratio * advantages, np.clip(ratio, 0.9, 1.1) * advantages)
+    x = x + 0.7 * (values - targets) ** 2 / 2 - 0.03 * entropy
+    expected = (weights_by_loops(mask, name) * x).sum((1, 2))
+    np.testing.assert_allclose(table.losses[0], expected, rtol=1e-5, atol=1e-5)  # float32 sums
+
+
+@pytest.mark.parametrize("name", ["token-mean", "seq-mean-token-sum", "seq-mean-token-mean"])
+def test_where_a_unit_is_one_decision_three_aggregations_are_the_same(name: str) -> None:
+    tables = [Table(), Table()]
+    mask = torch.from_numpy(np.random.default_rng(2).random((S, U)) < 0.7)
+    for part in (batch((S, U)), batch((S, U), mask)):
+        for table, objective in zip(tables, (OBJECTIVE, aggregated(name)), strict=True):
+            update(table, part, objective)
+    for a, b in zip(tables[0].losses, tables[1].losses, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)  # two orders of float32 sums
+
+
+class Accumulating(Table):
+    """Adds the gradients of parts up until it descends, as the optimisers of torch do."""
+
+    kept: tuple[Tensor, Tensor] | None = None
+    num_parts = 0
+
+    def accumulate(self, losses: Tensor) -> None:
+        gradients = torch.autograd.grad(losses.sum(), (self.logits, self.values))
+        kept = self.kept or tuple(torch.zeros_like(g) for g in gradients)
+        self.kept = tuple(a + b for a, b in zip(kept, gradients, strict=True))  # type: ignore[assignment]
+        self.num_parts += 1
+
+    def descend(self, losses: Tensor, seeds: Any) -> Tensor:
+        self.accumulate(losses)
+        assert self.kept is not None
+        (logits, values), self.kept = self.kept, None
+        # A loss that has these gradients.
+        linear = (self.logits * logits).flatten(1).sum(1) + (self.values * values).sum(1)
+        return super().descend(linear, seeds)
+
+
+def in_parts(size: int | None, part: Batch, objective: Objective, epochs: Any) -> Any:
+    table = Accumulating()
+    metrics = ppo_update(
+        part,
+        objective,
+        epochs,
+        evaluate=table.evaluate,
+        descend=table.descend,
+        accumulate=table.accumulate,
+        microbatch_size=size,
+    )
+    return table, metrics
+
+
+def ragged(num_units: int = 64) -> Batch:
+    lengths = torch.from_numpy(np.random.default_rng(12).integers(0, T + 1, size=(S, num_units)))
+    lengths[:, :16] = lengths[:, :16].clamp(max=1)  # the first quarter is short
+    return batch((S, num_units, T), torch.arange(T) < lengths.unsqueeze(-1))
+
+
+@pytest.mark.parametrize("name", AGGREGATIONS)
+@pytest.mark.parametrize("size", [16, 24, 1])
+def test_a_minibatch_in_parts_has_the_gradient_of_the_whole(name: str, size: int) -> None:
+    part, objective = ragged(), aggregated(name)
+    epochs = [[None], [None]]
+    whole, expected = in_parts(None, part, objective, epochs)
+    split, metrics = in_parts(size, part, objective, epochs)
+    assert (whole.num_parts, split.num_parts) == (2, 2 * -(-64 // size))
+    assert (metrics["num_gradient_steps"] == 2).all()
+    for k in range(2):
+        for a, b in zip(split.gradients[k], whole.gradients[k], strict=True):
+            assert (a - b).abs().max() < 1e-6
+            assert b.abs().max() > 1e-3
+    for metric, values in expected.items():
+        np.testing.assert_allclose(metrics[metric], values, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", AGGREGATIONS)
+def test_a_mean_of_means_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    right, _ = in_parts(None, ragged(), aggregated(name), [[None]])
+    of_minibatch = module._parts
+
+    def parts_by_themselves(part: Batch, objective: Objective, size: int | None) -> Any:
+        parts = of_minibatch(part, objective, size)
+        weights = [module._weights(p.batch, objective.aggregation, 3.0) for p in parts]
+        return [
+            p._replace(loss_weights=w / len(parts)) for p, w in zip(parts, weights, strict=True)
+        ]
+
+    monkeypatch.setattr(module, "_parts", parts_by_themselves)
+    wrong, _ = in_parts(16, ragged(), aggregated(name), [[None]])
+    assert (wrong.gradients[0][0] - right.gradients[0][0]).abs().max() > 1e-3
+
+
+def test_parts_do_not_change_what_is_standardised() -> None:
+    part = batch()
+    _, together = in_parts(None, part, OBJECTIVE, [[None]])
+    _, apart = in_parts(2, part, OBJECTIVE, [[None]])
+    np.testing.assert_allclose(apart["policy_loss"], together["policy_loss"], rtol=1e-5, atol=1e-6)
+
+
+def test_a_microbatch_as_large_as_the_minibatch_changes_no_byte() -> None:
+    part = batch(mask=token_mask())
+    plain = Table()
+    update(plain, part)
+    table, _ = in_parts(U, part, OBJECTIVE, [[None], [None]])
+    assert table.num_parts == 2
+    assert torch.equal(table.logits, plain.logits)
+    assert torch.equal(table.values, plain.values)
+
+
+def test_seeds_stop_in_parts_as_they_do_at_once() -> None:
+    objective = Objective(
+        clip_epsilon=0.2,
+        value_coef=0.5,
+        entropy_coef=0.0,
+        standardise_advantages=False,
+        target_kl=0.02,
+    )
+
+    def run(size: int | None, rows: list[int]) -> Any:
+        chosen, small = on_policy(rows, SCALE)
+        table = Accumulating(len(rows))
+        table.logits, table.values, table.rate = small.logits, small.values, 1.0
+        metrics = ppo_update(
+            chosen,
+            objective,
+            [[None]] * 6,
+            evaluate=table.evaluate,
+            descend=table.descend,
+            accumulate=table.accumulate,
+            microbatch_size=size,
+        )
+        return metrics, table
+
+    metrics, _ = run(None, [0, 1, 2, 3])
+    again, _ = run(3, [0, 1, 2, 3])
+    assert (again["num_gradient_steps"] == metrics["num_gradient_steps"]).all()
+    assert 1 <= metrics["num_gradient_steps"][1] < 6
+    # Where no seed is left, nothing stays behind for the next rollout and nothing moves.
+    metrics, table = run(3, [1])
+    assert table.kept is None
+    assert table.updated[-1] == []
+    assert len(table.updated) == metrics["num_gradient_steps"][0] + 1
+
+
+# --- a penalty that the core knows nothing of -----------------------------------------------------
+
+
+@pytest.mark.parametrize("name", AGGREGATIONS)
+@pytest.mark.parametrize("size", [None, 4])
+def test_a_penalty_is_added_to_the_loss_of_each_decision(name: str, size: int | None) -> None:
+    mask = token_mask()
+    part, penalty = batch(mask=mask), draw(21, S, U, T)
+
+    def run(with_penalty: bool) -> Any:
+        table = Accumulating()
+
+        def evaluate(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            states, actions, number = inputs
+            found = table.evaluate((states, actions))
+            term = found[0] * penalty.flatten()[number.clamp(min=0)]
+            term = torch.where(number >= 0, term, float("nan"))
+            return (*found, term) if with_penalty else found
+
+        numbers = torch.arange(penalty.numel()).view(S, U, T).masked_fill(~mask, -1)
+        metrics = ppo_update(
+            part._replace(inputs=(*part.inputs, numbers)),
+            aggregated(name),
+            [[None]],
+            evaluate=evaluate,
+            descend=table.descend,
+            accumulate=table.accumulate,
+            microbatch_size=size,
+        )
+        return table, metrics
+
+    (plain, without), (table, metrics) = run(False), run(True)
+    assert "penalty" not in without
+    source = Table()
+    log_prob = source.evaluate(part.inputs)[0]
+    weights = torch.from_numpy(weights_by_loops(mask, name)).float()
+    expected = (weights * penalty * log_prob).sum((1, 2))
+    np.testing.assert_allclose(metrics["penalty"], expected.detach(), rtol=1e-4, atol=1e-6)
+    (gradient,) = torch.autograd.grad(expected.sum(), source.logits)
+    difference = table.gradients[0][0] - plain.gradients[0][0]
+    np.testing.assert_allclose(difference, gradient, rtol=1e-4, atol=1e-6)
+    for metric in ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction"):
+        assert metrics[metric].tobytes() == without[metric].tobytes()
+
+
+# --- the policy that acted is the one that learns -------------------------------------------------
+
+
+def recorded(mask: Tensor | None = None) -> Batch:
+    """A batch whose log-probabilities are those of the table before its first step."""
+    part = batch(mask=mask)
+    with torch.no_grad():
+        return part._replace(behaviour_log_prob=Table().evaluate(part.inputs)[0])
+
+
+def checked(part: Batch, epochs: Any = ([None], [None]), **options: Any) -> Any:
+    table = Accumulating()
+    metrics = ppo_update(
+        part,
+        OBJECTIVE,
+        epochs,
+        evaluate=table.evaluate,
+        descend=table.descend,
+        accumulate=table.accumulate,
+        check_ratio=True,
+        **options,
+    )
+    return metrics, table
+
+
+@pytest.mark.parametrize("size", [None, 2])
+def test_the_first_ratio_of_a_sound_update_is_one(size: int | None) -> None:
+    mask = token_mask()
+    part = recorded(mask)
+    part = part._replace(behaviour_log_prob=part.behaviour_log_prob.masked_fill(~mask, np.nan))
+    metrics, table = checked(part, microbatch_size=size)
+    assert (metrics["first_ratio_error"] < 1e-5).all()
+    assert (metrics["approx_kl"] > 1e-5).all()  # later ratios may differ, and do
+    assert len(table.gradients) == 2
+
+
+@pytest.mark.parametrize("size", [None, 2])
+@pytest.mark.parametrize("wrong", [0.002, -0.002, 3.0, float("nan"), float("-inf")])
+def test_one_ratio_that_is_not_one_stops_the_update_before_its_first_step(
+    wrong: float, size: int | None
+) -> None:
+    part = recorded()
+    part.behaviour_log_prob[2, 1, 3] += wrong
+    with pytest.raises(RlkitError, match=r"row 2 of the seeds: .*dropout") as caught:
+        checked(part, microbatch_size=size)
+    message = str(caught.value)
+    for cause in ("dropout", "temperature", "padding", "half precision", "tokenised again"):
+        assert cause in message
+    table = Accumulating()
+    with pytest.raises(RlkitError):
+        ppo_update(
+            part,
+            OBJECTIVE,
+            [[None]],
+            evaluate=table.evaluate,
+            descend=table.descend,
+            check_ratio=True,
+        )
+    assert not table.gradients
+
+
+def test_only_the_first_minibatch_is_checked() -> None:
+    order = torch.arange(U).repeat(S, 1)
+    metrics, table = checked(recorded(), [list(order.split(2, dim=1))] * 2)
+    assert len(table.gradients) == 6
+    assert (metrics["first_ratio_error"] < 1e-5).all()
+
+
+def test_without_the_check_no_ratio_is_looked_at() -> None:
+    metrics = update(Table(), batch())
+    assert "first_ratio_error" not in metrics
+
+
+# --- refusals -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"aggregation": "mean"}, "'token-mean'"),
+        ({"aggregation": "constant-norm"}, "norm_length"),
+        ({"norm_length": 3.0}, "norm_length"),
+        ({"aggregation": "constant-norm", "norm_length": 0.0}, "norm_length"),
+    ],
+)
+def test_a_wrong_aggregation_is_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Objective(clip_epsilon=0.2, value_coef=0.5, entropy_coef=0.0, **options)
+
+
+@pytest.mark.parametrize("options", [{"microbatch_size": 0}, {"accumulate": None}])
+def test_a_wrong_microbatch_is_named(options: dict[str, Any]) -> None:
+    table = Accumulating()
+    arguments: dict[str, Any] = {"microbatch_size": 4, "accumulate": table.accumulate} | options
+    with pytest.raises(ValueError, match="microbatch_size of at least 1, together with accumulate"):
+        ppo_update(
+            batch(),
+            OBJECTIVE,
+            [[None]],
+            evaluate=table.evaluate,
+            descend=table.descend,
+            **arguments,
+        )

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from rlkit.errors import RlkitError, UsageError
-from rlkit.runs.run import Run, load, read_record
+from rlkit.runs.record import read_record
+from rlkit.runs.run import Run, load
 from rlkit.runs.store import write_json
 
 PROBES = Path(__file__).parent / "probe_envs.py"

@@ -1,0 +1,87 @@
+"""PPO by rlkit on the same folder of a Hugging Face model."""
+
+from __future__ import annotations
+
+from experiments.benchmarks.trl.job import (
+    ADAM_EPSILON,
+    BATCH_SIZE,
+    CLIP_EPSILON,
+    DISCOUNT,
+    GAE_LAMBDA,
+    KL_COEF,
+    LEARNING_RATE,
+    NUM_EPOCHS,
+    NUM_MINIBATCHES,
+    Gold,
+    clock,
+    make_task,
+    read_job,
+    write_result,
+)
+
+started = clock()
+
+from importlib.metadata import version  # noqa: E402
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+import transformers  # noqa: E402
+
+from rlkit.networks import prepared_torch  # noqa: E402
+from rlkit.rlhf.configs import PPOConfig  # noqa: E402
+from rlkit.rlhf.hf import HuggingFaceModel  # noqa: E402
+from rlkit.rlhf.hf_reference import reference_copy  # noqa: E402
+from rlkit.rlhf.policy import KLPenalisedPolicy  # noqa: E402
+from rlkit.rlhf.sequences import Sequences  # noqa: E402
+from rlkit.seeding import SeedStreams  # noqa: E402
+
+import_seconds = clock() - started
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    job, folder = read_job()
+    task = make_task(job.task)
+    gold = Gold(task, job)
+
+    def score(sequences: Sequences) -> np.ndarray:
+        return gold(sequences.prompts.numpy(), sequences.responses.numpy())
+
+    config = PPOConfig(
+        num_updates=job.num_updates,
+        batch_size=BATCH_SIZE,
+        num_epochs=NUM_EPOCHS,
+        minibatch_size=BATCH_SIZE // NUM_MINIBATCHES,
+        learning_rate=LEARNING_RATE,
+        final_learning_rate=1 / job.num_updates,
+        clip_epsilon=CLIP_EPSILON,
+        kl_coef=KL_COEF,
+        kl_estimator="k1",
+        discount=DISCOUNT,
+        gae_lambda=GAE_LAMBDA,
+    )
+    policy = HuggingFaceModel(job.model, num_actions=task.num_actions)
+    agent = KLPenalisedPolicy(
+        policy, reference_copy(policy), score, task, config, SeedStreams(job.seed, 0)
+    )
+    optimisers = (agent._optimiser, agent._critic_optimiser)
+    assert all(o.defaults["eps"] == ADAM_EPSILON for o in optimisers)
+    times, metrics = [clock()], {}
+    with prepared_torch():  # as every run does it
+        for _ in range(job.num_updates):
+            metrics = agent.update()
+            times.append(clock())
+    policy.model.save_pretrained(folder / "policy")
+    transformers.AutoTokenizer.from_pretrained(job.model).save_pretrained(folder / "policy")
+    write_result(
+        folder,
+        import_seconds=import_seconds,
+        times=times,
+        logged_kl=metrics["kl"],
+        gold=gold,
+        versions={name: version(name) for name in ("torch", "transformers", "rlkit")},
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,256 @@
+"""How far does all of RLHF get in six minutes on two cores, with texts that one can read?
+
+    python -m experiments.rlhf_grammar
+
+Short English texts are written to a request such as "write 13 words about harbour , be gloomy".
+Fine-tuning on demonstrations that hardly heed the request; a reward model from preferences; PPO
+against it, with a KL penalty; and best of n for comparison. The gold reward, which only the labels
+of the preferences knew, says what it was worth.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from experiments.rlhf_report import arguments, markdown, publish, side_by_side, verdict
+from rlkit.analysis.overoptimisation import Path as Curve
+from rlkit.analysis.overoptimisation import overoptimisation_figure
+from rlkit.analysis.rlhf_figures import TrainingCurve, training_figure
+from rlkit.rlhf.configs import PPOConfig, RewardConfig, SFTConfig
+from rlkit.runs.rlhf_judge import best_of_n_run, evaluate_run, sample_run
+from rlkit.runs.rlhf_stages import policy_gradient, reward, sft
+from rlkit.runs.stage_run import load_stage_run
+
+SFT = SFTConfig(num_demonstrations=8192, num_epochs=6)
+REWARD = RewardConfig(num_pairs=10_000, num_epochs=4)
+KL_COEFS = (0.2, 0.1)  # the first is the one that is shown and judged
+UPDATES = 100
+NUM_SAMPLES = 4096
+BEST_OF = (1, 2, 4, 8, 16, 32, 64)
+PROMPTS = (
+    "write 5 words about garden , be cheerful",
+    "write 9 words about market , be formal",
+    "write 13 words about harbour , be gloomy",
+    "write 17 words about school , be formal",
+    "write 21 words about garden , be gloomy",
+    "write 13 words about market , be cheerful",
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A policy to train on a reward model, and to evaluate."""
+
+    tuned: Path
+    judge: Path
+    kl_coef: float
+    seed: int
+    out: Path
+
+
+def policy_config(kl_coef: float) -> PPOConfig:
+    """PPO on this task: longer responses than the enumerable task's, so smaller steps."""
+    return PPOConfig(kl_coef=kl_coef, num_updates=UPDATES, batch_size=256, learning_rate=5e-4)
+
+
+def train(job: Job) -> dict[str, Any]:
+    """PPO with one beta on one seed; its evaluation against the fine-tuned policy."""
+    run = policy_gradient(
+        "ppo",
+        job.tuned,
+        reward=job.judge,
+        config=policy_config(job.kl_coef),
+        parent_seed=job.seed,
+        seed=job.seed,
+        out=job.out,
+    )
+    found = evaluate_run(run, num_samples=NUM_SAMPLES)
+    return {"kl_coef": job.kl_coef, "seed": job.seed, **found}
+
+
+def evaluate_tuned(job: tuple[Path, Path, int]) -> dict[str, Any]:
+    """The fine-tuned policy by the same measures, against other samples of its own."""
+    tuned, judge, seed = job
+    found = evaluate_run(tuned, num_samples=NUM_SAMPLES, run_seed=seed, reward=judge)
+    return {"kl_coef": None, "seed": seed, **found}
+
+
+def best_of_n(job: tuple[Path, Path, int]) -> dict[str, Any]:
+    """The fine-tuned policy, with the reward model choosing among n of its samples."""
+    tuned, judge, seed = job
+    return best_of_n_run(tuned, n=BEST_OF, num_prompts=256, reward=judge, run_seed=seed)
+
+
+def judge_reward_model(job: tuple[Path, int]) -> dict[str, Any]:
+    """One seed of the reward model on fresh preferences."""
+    return evaluate_run(job[0], num_samples=NUM_SAMPLES, run_seed=job[1])
+
+
+def main() -> None:
+    parser = arguments(str(__doc__).splitlines()[0], "rlhf_grammar")
+    parser.set_defaults(seeds=1)
+    args = parser.parse_args()
+    started = time.monotonic()
+    how = {"seeds": args.seeds, "out": args.runs, "workers": args.workers}
+    tuned = sft("grammar", config=SFT, **how)
+    judge = reward(tuned, config=REWARD, **how)
+    seeds = range(args.seeds)
+    jobs = [Job(tuned.folder, judge.folder, b, seed, args.runs) for b in KL_COEFS for seed in seeds]
+    policies = side_by_side(train, jobs, args.workers)
+    each = [(tuned.folder, judge.folder, seed) for seed in seeds]
+    before = side_by_side(evaluate_tuned, each, args.workers)
+    best = side_by_side(best_of_n, each, args.workers)
+    models = side_by_side(judge_reward_model, [(judge.folder, s) for s in seeds], args.workers)
+    table = policy_table(before + policies) + "\n" + best_table(best) + "\n" + model_table(models)
+    print(table)
+    samples = samples_page(tuned.folder, policies[0])
+    print(samples)
+    wall = time.monotonic() - started
+    user = sum(
+        resource.getrusage(who).ru_utime for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    print(f"{wall:.0f} s in all, {user:.0f} s of processor time")
+    summary = {
+        "policies": before + policies,
+        "best_of_n": best,
+        "reward_models": models,
+        "seconds": {"wall": wall, "processor": user},
+        "criteria": criteria(policies, len(seeds)),
+    }
+    figures = {"gold.png": gold_figure(policies, best), "training.png": curves_figure(policies)}
+    publish(args.out, summary, {"table.md": table, "samples.md": samples}, figures)
+
+
+def gain(entry: dict[str, Any], name: str) -> float:
+    """How far a policy's mean score is above the reference's, in the reference's deviations."""
+    ours, theirs = (entry["scores"][name][who] for who in ("policy", "reference"))
+    return float((ours["mean"] - theirs["mean"]) / theirs["standard_deviation"])
+
+
+def policy_table(policies: list[dict[str, Any]]) -> str:
+    """What RLHF changed, a row each policy; the fine-tuned one in the first."""
+    head = ["policy", "seed", "KL ± s.e., nats", "gold gain, deviations", "proxy gain", "gold wins"]
+    head += ["perplexity of demonstrations", "BLEU", "ROUGE-L", "distinct-2", "distinct responses"]
+    head += ["mean cosine", "length", "ended"]
+    rows = []
+    for entry in policies:
+        beta, wins = entry["kl_coef"], entry["scores"]["gold"]
+        diversity, overlap = entry["diversity"], entry["overlap"]
+        rows.append(
+            [
+                "fine-tuned" if beta is None else f"PPO, beta = {beta:g}",
+                str(entry["seed"]),
+                f"{entry['kl']:.2f} ± {entry['kl_standard_error']:.2f}",
+                f"{gain(entry, 'gold'):.2f}",
+                f"{gain(entry, 'reward'):.2f}",
+                f"{100 * wins['win_rate']:.1f} % ± {100 * wins['win_rate_standard_error']:.1f}",
+                f"{entry['perplexity']['of_demonstrations']:.2f}",
+                f"{overlap['bleu']:.1f}",
+                f"{overlap['rouge_l']:.3f}",
+                f"{diversity['distinct_2']:.3f}",
+                f"{diversity['distinct_responses']:.3f}",
+                f"{diversity['mean_cosine']:.3f}",
+                f"{entry['length']:.1f}",
+                f"{100 * entry['ended']:.1f} %",
+            ]
+        )
+    return markdown(head, rows)
+
+
+def best_table(best: list[dict[str, Any]]) -> str:
+    """Best of n by the reward model, mean over seeds."""
+    head = ["best of n", "bound of KL, nats", "gold", "proxy"]
+    rows = []
+    for k, first in enumerate(best[0]["rows"]):
+        scores = {
+            name: np.mean([seed["rows"][k]["scores"][name]["mean"] for seed in best])
+            for name in ("gold", "reward")
+        }
+        cells = [str(first["n"]), f"{first['kl_bound']:.2f}"]
+        rows.append([*cells, f"{scores['gold']:.2f}", f"{scores['reward']:.2f}"])
+    return markdown(head, rows)
+
+
+def samples_page(tuned: Path, entry: dict[str, Any]) -> str:
+    """Responses before and after, to the same prompts."""
+    lines = [
+        "# Before and after",
+        "",
+        f"The fine-tuned policy, and PPO with beta = {entry['kl_coef']:g}; two responses each, the "
+        "first that were drawn, with their gold reward in deviations under the fine-tuned policy.",
+    ]
+    after = load_stage_run(entry["run"])
+    seed = entry["seed"]
+    before = sample_run(tuned, num=2, prompts=PROMPTS, run_seed=seed)
+    later = sample_run(after, num=2, prompts=PROMPTS)
+    for k, prompt in enumerate(PROMPTS):
+        lines += ["", f"## {prompt}", ""]
+        for name, rows in (("before", before), ("after", later)):
+            for each in rows[2 * k : 2 * k + 2]:
+                lines.append(f"- {name} ({each['scores']['gold']:+.2f}): {each['response']}")
+    return "\n".join(lines) + "\n"
+
+
+def model_table(models: list[dict[str, Any]]) -> str:
+    """The reward model on fresh preferences, beside the gold reward itself on the same ones."""
+    head = ["seed", "accuracy ± s.e.", "of gold itself", "order of gold", "correlation with gold"]
+    rows = []
+    for model in models:
+        own, gold = model["accuracy"]["all"], model["gold"]
+        cells = [
+            str(model["run_seed"]),
+            f"{own['accuracy']:.3f} ± {own['standard_error']:.3f}",
+            f"{gold['accuracy']['accuracy']:.3f}",
+            f"{gold['agreement']['accuracy']:.3f}",
+            f"{gold['correlation']:.3f}",
+        ]
+        rows.append(cells)
+    return markdown(head, rows)
+
+
+def gold_figure(policies: list[dict[str, Any]], best: list[dict[str, Any]]) -> Figure:
+    """Gold and proxy against the distance, of PPO and of best of n; seed 0."""
+    first = [entry for entry in policies if entry["seed"] == 0 and entry["kl_coef"] is not None]
+    labels = [f"{entry['kl_coef']:g}" for entry in first]
+    gained = {name: [gain(entry, name) for entry in first] for name in ("reward", "gold")}
+    kl = [entry["kl"] for entry in first]
+    ppo = Curve("PPO, by its beta", kl, gained["reward"], gained["gold"], labels)
+    rows = best[0]["rows"]
+    proxy, gold = ([row["scores"][name]["mean"] for row in rows] for name in ("reward", "gold"))
+    bound = [row["kl_bound"] for row in rows]
+    chosen = Curve(f"best of n = 1 to {BEST_OF[-1]}, at the bound of its KL", bound, proxy, gold)
+    return overoptimisation_figure([chosen], [ppo], title="Grammar: what the reward was worth")
+
+
+def curves_figure(policies: list[dict[str, Any]]) -> Figure:
+    """The trained score and the KL divergence, update by update."""
+    curves = []
+    for entry in policies:
+        if entry["kl_coef"] is None:
+            continue
+        columns = load_stage_run(entry["run"]).curve(0)
+        name = f"beta = {entry['kl_coef']:g}"
+        curves.append(TrainingCurve(name, columns["num_updates"], columns["score"], columns["kl"]))
+    return training_figure(curves, title="PPO on the reward model of the grammar task")
+
+
+def criteria(policies: list[dict[str, Any]], num_seeds: int) -> list[dict[str, Any]]:
+    """What the first beta has to reach, in the mean over seeds."""
+    shown = [entry for entry in policies if entry["kl_coef"] == KL_COEFS[0]][:num_seeds]
+    gold = float(np.mean([gain(entry, "gold") for entry in shown]))
+    kl = float(np.mean([entry["kl"] for entry in shown]))
+    return [
+        verdict("gain of gold, deviations of the fine-tuned policy", gold, ">= 1", gold >= 1),
+        verdict("KL divergence, nats", kl, "<= 10", kl <= 10),
+    ]
+
+
+if __name__ == "__main__":
+    main()

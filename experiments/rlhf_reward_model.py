@@ -1,0 +1,123 @@
+"""How good does a reward model get, against the best that is possible from noisy preferences?
+
+    python -m experiments.rlhf_reward_model
+
+Two responses of the fine-tuned policy are compared; the first is preferred with probability
+sigmoid(gold_1 - gold_2). All accuracies are exact sums over all pairs of responses, so they are
+those on infinitely many fresh preferences: on labels with noise, where nothing beats the Bayes
+accuracy, and on labels without noise (agreement with the order of gold, ties left out).
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.rlhf_report import arguments, markdown, publish, side_by_side, verdict
+from rlkit.analysis.rlhf_figures import reward_model_figure
+from rlkit.rlhf import exact
+from rlkit.rlhf.answer_key import AnswerKey
+from rlkit.runs.rlhf_sources import load_policy, load_reward_model
+from rlkit.runs.rlhf_stages import reward, sft
+from rlkit.runs.stage_run import load_stage_run
+
+PAIRS = (100, 300, 1_000, 3_000, 10_000, 30_000)
+MEASURES = ("accuracy", "bayes_accuracy", "gold_order", "correlation")
+
+
+def measure(job: tuple[Path, Path, int]) -> dict[str, float]:
+    """The exact measures of one seed of a reward model."""
+    folder, tuned, seed = job
+    task, reference = load_policy(load_stage_run(tuned), seed)
+    key = AnswerKey(task, reference)
+    table = key.tabulate(load_reward_model(load_stage_run(folder), seed).score)
+    law = key.reference_log_prob
+    return {
+        "accuracy": exact.pair_accuracy(law, table, key.gold),
+        "bayes_accuracy": key.bayes_accuracy(),
+        "gold_order": exact.pair_accuracy(law, table, key.gold, scale=math.inf),
+        "correlation": exact.correlation(law, table, key.gold),
+    }
+
+
+def main() -> None:
+    parser = arguments(str(__doc__).splitlines()[0], "rlhf_reward_model")
+    parser.add_argument("--pairs", type=int, nargs="+", default=PAIRS, help="preferences")
+    args = parser.parse_args()
+    how = {"seeds": args.seeds, "out": args.runs, "workers": args.workers}
+    tuned = sft("enumerable", **how)
+    args.pairs = sorted(args.pairs)
+    models = [reward(tuned, num_pairs=pairs, **how) for pairs in args.pairs]
+    jobs = [(run.folder, tuned.folder, seed) for run in models for seed in range(args.seeds)]
+    found = side_by_side(measure, jobs, args.workers)
+    tables = {
+        name: np.array([values[name] for values in found]).reshape(len(models), args.seeds)
+        for name in MEASURES
+    }
+    head = ["preferences", "accuracy, mean", "each seed", "Bayes ceiling", "order of gold, mean"]
+    head += ["each seed", "correlation with gold, mean", "each seed"]
+    rows = [
+        row(pairs, {name: table[k] for name, table in tables.items()})
+        for k, pairs in enumerate(args.pairs)
+    ]
+    table = markdown(head, rows)
+    print(table)
+    summary: dict[str, Any] = {"num_pairs": list(args.pairs), "seeds": args.seeds}
+    summary |= {name: values.tolist() for name, values in tables.items()}
+    summary["criteria"] = criteria(args.pairs, tables)
+    figure = reward_model_figure(
+        args.pairs,
+        {
+            "accuracy on noisy labels": tables["accuracy"],
+            "agreement with the order of gold": tables["gold_order"],
+            "correlation with gold": tables["correlation"],
+        },
+        {"accuracy on noisy labels": float(tables["bayes_accuracy"].mean())},
+    )
+    publish(args.out, summary, {"table.md": table}, {"reward_model.png": figure})
+
+
+def criteria(pairs: list[int], tables: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the project asks of its reward models, on the mean over seeds."""
+    accuracy = dict(zip(pairs, tables["accuracy"].mean(1).tolist(), strict=True))
+    order = dict(zip(pairs, tables["gold_order"].mean(1).tolist(), strict=True))
+    found = []
+    if 100 in accuracy:
+        good = 0.57 <= accuracy[100] <= 0.64
+        found.append(verdict("accuracy from 100", accuracy[100], "0.57 to 0.64", good))
+    if 1_000 in accuracy:
+        good = accuracy[1_000] >= 0.63
+        found.append(verdict("accuracy from 1,000", accuracy[1_000], ">= 0.63", good))
+    if 10_000 in accuracy:
+        good = accuracy[10_000] >= 0.685
+        found.append(verdict("accuracy from 10,000", accuracy[10_000], ">= 0.685", good))
+        good = order[10_000] >= 0.86
+        found.append(verdict("order of gold from 10,000", order[10_000], ">= 0.86", good))
+    steps = np.diff(list(accuracy.values()))
+    if len(steps):
+        worst = float(steps.min())
+        found.append(verdict("smallest step with more pairs", worst, ">= -0.01", worst >= -0.01))
+    # Both are exact sums, so there is no standard error to allow for.
+    above = float((tables["accuracy"] - tables["bayes_accuracy"]).max())
+    found.append(verdict("accuracy above the Bayes ceiling", above, "<= 0", above <= 0))
+    return found
+
+
+def row(pairs: int, values: dict[str, Any]) -> list[str]:
+    """One number of preferences as cells."""
+
+    def each(name: str) -> str:
+        return ", ".join(f"{value:.3f}" for value in values[name])
+
+    cells = [f"{pairs:,}", f"{values['accuracy'].mean():.3f}", each("accuracy")]
+    cells += [f"{values['bayes_accuracy'].mean():.3f}"]
+    for name in ("gold_order", "correlation"):
+        cells += [f"{values[name].mean():.3f}", each(name)]
+    return cells
+
+
+if __name__ == "__main__":
+    main()

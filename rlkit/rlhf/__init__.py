@@ -1,0 +1,48 @@
+"""RLHF on one ordinary machine, with an answer key.
+
+    sft = rlhf.sft("enumerable")                         # demonstrations -> a language model
+    reward = rlhf.reward(sft, num_pairs=3000)            # preferences -> a reward model
+    policy = rlhf.ppo(sft, reward=reward, kl_coef=0.3)   # reward -> KL-penalised policy
+    rlhf.KLPenalisedPolicy(model, reference, score, ...) # the open loop: collect, update, fit
+
+The stages are runs in folders; the parts below them know no files.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+# Where each public name lives; it is imported when first used.
+_HOME = {
+    **dict.fromkeys(
+        ("sft", "reward", "dpo", "ppo", "rloo", "grpo", "policy_gradient"),
+        "rlkit.runs.rlhf_stages",
+    ),
+    **dict.fromkeys(("sample_run", "evaluate_run", "best_of_n_run"), "rlkit.runs.rlhf_judge"),
+    **dict.fromkeys(("ModelSource", "load_policy", "load_reward_model"), "rlkit.runs.rlhf_sources"),
+    **dict.fromkeys(
+        ("SFTConfig", "RewardConfig", "DPOConfig", "PPOConfig", "RLOOConfig", "GRPOConfig"),
+        "rlkit.rlhf.configs",
+    ),
+    **dict.fromkeys(("GPT", "GPTConfig"), "rlkit.rlhf.transformer"),
+    "KLPenalisedPolicy": "rlkit.rlhf.policy",
+    "RewardModel": "rlkit.rlhf.reward_model",
+    "AnswerKey": "rlkit.rlhf.answer_key",
+    "TextScore": "rlkit.rlhf.scores",
+    "generate": "rlkit.rlhf.sampling",
+    "evaluate_policy": "rlkit.rlhf.evaluate",
+    "best_of_n": "rlkit.rlhf.best_of",
+}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'rlkit.rlhf' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(_HOME)

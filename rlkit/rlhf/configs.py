@@ -1,0 +1,216 @@
+"""Options of the stages of RLHF, one frozen dataclass each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from rlkit.agents.ppo_update import Aggregation
+from rlkit.errors import UsageError
+from rlkit.rlhf.kl import KLPenalty
+from rlkit.validation import require_choice, require_range, require_whole
+
+Schedule = Literal["constant", "linear"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SFTConfig:
+    """Options of supervised fine-tuning."""
+
+    num_demonstrations: int = 8192  # drawn from a built-in task; a file is used whole, >= 1
+    num_epochs: int = 6  # passes over the demonstrations, >= 1
+    batch_size: int = 64  # demonstrations a gradient step, >= 1
+    learning_rate: float = 3e-3  # of AdamW, falls linearly to 0, > 0
+    weight_decay: float = 0.01  # of AdamW, >= 0
+    max_gradient_norm: float = 1.0  # > 0
+
+    def __post_init__(self) -> None:
+        require_whole(self, "num_demonstrations", "num_epochs", "batch_size", at_least=1)
+        require_range(self, "learning_rate", "max_gradient_norm", low=0, open_low=True)
+        require_range(self, "weight_decay", low=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardConfig:
+    """Options of a reward model."""
+
+    loss: Literal["pairwise", "pointwise"] = (
+        "pairwise"  # Bradley-Terry, or labels of single answers
+    )
+    num_pairs: int = 3000  # drawn from a built-in task; a file is used whole, >= 2
+    num_epochs: int = 6  # passes over the pairs; the best by held-out loss is kept, >= 1
+    min_updates: int = 150  # few pairs are passed over more often, up to this many steps, >= 1
+    batch_size: int = 64  # pairs a gradient step, >= 1
+    learning_rate: float = 1e-3  # of AdamW, falls linearly to 0, > 0
+    weight_decay: float = 0.01  # of AdamW, >= 0
+    max_gradient_norm: float = 1.0  # > 0
+    held_out: float = 0.1  # fraction of the pairs that is not trained on, in (0, 1)
+    label_smoothing: float = 0.0  # probability that a label is taken to be wrong, in [0, 0.5)
+
+    def __post_init__(self) -> None:
+        require_choice(self, "loss", among=Literal["pairwise", "pointwise"])
+        require_whole(self, "num_pairs", at_least=2)
+        require_whole(self, "num_epochs", "min_updates", "batch_size", at_least=1)
+        require_range(self, "learning_rate", "max_gradient_norm", low=0, open_low=True)
+        require_range(self, "weight_decay", low=0)
+        require_range(self, "held_out", low=0, high=1, open_low=True, open_high=True)
+        require_range(self, "label_smoothing", low=0, high=0.5, open_high=True)
+        require_smoothing_used(self.label_smoothing, self.loss, by="pairwise")
+
+    def passes(self, num_training: int) -> RewardConfig:
+        """The same with as many epochs over that many pairs as make `min_updates` steps."""
+        steps = -(-num_training // self.batch_size)
+        return replace(self, num_epochs=max(self.num_epochs, -(-self.min_updates // steps)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DPOConfig:
+    """Options of direct preference optimisation."""
+
+    loss: Literal["dpo", "ipo"] = "dpo"
+    beta: float = 0.1  # weight of the KL divergence from the reference, > 0
+    num_pairs: int = 3000  # drawn from a built-in task; a file is used whole, >= 1
+    num_epochs: int = 3  # passes over the pairs, >= 1
+    batch_size: int = 64  # pairs a gradient step, >= 1
+    learning_rate: float = 5e-4  # of AdamW, falls linearly to 0, > 0
+    weight_decay: float = 0.0  # of AdamW, >= 0
+    max_gradient_norm: float = 1.0  # > 0
+    label_smoothing: float = 0.0  # probability that a label is taken to be wrong, in [0, 0.5)
+
+    def __post_init__(self) -> None:
+        require_choice(self, "loss", among=Literal["dpo", "ipo"])
+        require_range(self, "beta", "learning_rate", "max_gradient_norm", low=0, open_low=True)
+        require_whole(self, "num_pairs", "num_epochs", "batch_size", at_least=1)
+        require_range(self, "weight_decay", low=0)
+        require_range(self, "label_smoothing", low=0, high=0.5, open_high=True)
+        require_smoothing_used(self.label_smoothing, self.loss, by="dpo")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyConfig:
+    """Options that PPO, RLOO and GRPO share."""
+
+    num_updates: int = 80  # rollouts with their epochs, >= 1
+    batch_size: int = 256  # sequences of a rollout, >= 1
+    num_epochs: int = 4  # passes over each rollout, >= 1
+    minibatch_size: int = 64  # sequences a gradient step, >= 1
+    microbatch_size: int | None = None  # sequences computed at once; None = what is fastest
+    learning_rate: float = 7e-4  # of Adam, > 0
+    final_learning_rate: float = 0.05  # fraction reached, linearly, at the last update, in [0, 1]
+    clip_epsilon: float = 0.2  # the ratio is clipped to [1 - eps, 1 + eps], in (0, 1)
+    entropy_coef: float = 0.0  # >= 0
+    max_gradient_norm: float = 1.0  # of the policy, > 0
+    temperature: float = 1.0  # of sampling, and of every log-probability, > 0
+    kl_coef: float = 0.3  # beta, weight of the KL divergence from the reference, >= 0
+    kl_placement: Literal["reward", "loss"] = "reward"  # where the divergence is charged
+    kl_estimator: Literal["k1", "k2", "full"] = "k1"  # reward: k1; loss: k2 or full
+    kl_target: float | None = None  # nats a sequence; adapts kl_coef to reach it; None = fixed
+    kl_horizon: int = 10_000  # sequences over which kl_coef adapts, >= 1
+    missing_eos_penalty: float = 0.0  # taken off the score of a response cut at the limit, >= 0
+    aggregation: Aggregation = "token-mean"  # how the losses of a minibatch's tokens become one
+    check_ratio: bool = True  # stop if the first ratio is not 1, with the likely causes
+
+    def __post_init__(self) -> None:
+        require_whole(
+            self,
+            *("num_updates", "batch_size", "num_epochs", "minibatch_size", "kl_horizon"),
+            at_least=1,
+        )
+        if self.microbatch_size is not None:
+            require_whole(self, "microbatch_size", at_least=1)
+        require_range(
+            self, "learning_rate", "max_gradient_norm", "temperature", low=0, open_low=True
+        )
+        require_range(self, "final_learning_rate", low=0, high=1)
+        require_range(self, "clip_epsilon", low=0, high=1, open_low=True, open_high=True)
+        require_range(self, "entropy_coef", "kl_coef", "missing_eos_penalty", low=0)
+        require_range(self, "kl_target", low=0, open_low=True)
+        require_choice(self, "aggregation", among=Aggregation)
+        self.kl_penalty()
+        if self.kl_target is not None and not 0.2 * self.batch_size < self.kl_horizon:
+            raise UsageError(
+                f"option kl_horizon (--kl-horizon): expected more than a fifth of batch_size = "
+                f"{self.batch_size}, or kl_coef could fall to 0 in one update, got "
+                f"{self.kl_horizon}"
+            )
+
+    def kl_penalty(self) -> KLPenalty:
+        """The penalty that these options describe; refuses combinations with a wrong gradient."""
+        return KLPenalty(
+            coef=self.kl_coef,
+            placement=self.kl_placement,
+            estimator=self.kl_estimator,
+            target=self.kl_target,
+            horizon=self.kl_horizon,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOConfig(PolicyConfig):
+    """Options of PPO with a KL penalty."""
+
+    discount: float = 1.0  # gamma, in [0, 1]
+    gae_lambda: float = 0.95  # in [0, 1]
+    value_coef: float = 0.5  # weight of the value loss (V - R)^2 / 2, >= 0
+    value_clip: float | None = None  # half-width around the old value, > 0; None = off
+    max_value_gradient_norm: float = 1.0  # of the critic, > 0
+    bootstrap_truncated: bool = False  # V of the last state where a response is cut, instead of 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_range(self, "discount", "gae_lambda", low=0, high=1)
+        require_range(self, "value_coef", low=0)
+        require_range(self, "value_clip", "max_value_gradient_norm", low=0, open_low=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RLOOConfig(PolicyConfig):
+    """Options of REINFORCE with a leave-one-out baseline, on PPO's clipped loss."""
+
+    group_size: int = 4  # responses to each prompt, >= 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_group(self.group_size, self.batch_size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GRPOConfig(PolicyConfig):
+    """Options of GRPO: rewards standardised within each prompt's group."""
+
+    group_size: int = 8  # responses to each prompt, >= 2
+    kl_placement: Literal["reward", "loss"] = "loss"  # where the divergence is charged
+    kl_estimator: Literal["k1", "k2", "full"] = "k2"  # reward: k1; loss: k2 or full
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_group(self.group_size, self.batch_size)
+
+
+def require_smoothing_used(label_smoothing: float, loss: str, *, by: str) -> None:
+    """Refuse label smoothing where the loss would not use it."""
+    if label_smoothing and loss != by:
+        raise UsageError(
+            f"option label_smoothing (--label-smoothing): only the loss {by!r} uses it, and the "
+            f"loss is {loss!r}; leave it out, got {label_smoothing}"
+        )
+
+
+def require_group(group_size: int, batch_size: int) -> None:
+    """Require groups of at least two that fill the batch."""
+    if isinstance(group_size, bool) or not isinstance(group_size, int) or group_size < 2:
+        raise UsageError(
+            f"option group_size (--group-size): expected a whole number >= 2, got {group_size!r}"
+        )
+    if batch_size % group_size:
+        raise UsageError(
+            f"option group_size (--group-size): expected a divisor of batch_size = {batch_size}, "
+            f"got {group_size}"
+        )
+
+
+METHODS: dict[str, type[PolicyConfig]] = {
+    "ppo": PPOConfig,
+    "rloo": RLOOConfig,
+    "grpo": GRPOConfig,
+}

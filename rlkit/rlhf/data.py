@@ -1,0 +1,273 @@
+"""A user's own texts: JSON-lines files of prompts, demonstrations, preferences and labels.
+
+One JSON object a line, one kind of object a file:
+
+    {"prompt": "..."}                                            prompts
+    {"prompt": "...", "response": "..."}                         demonstrations
+    {"prompt": "...", "chosen": "...", "rejected": "..."}        preferences, "margin" optional
+    {"prompt": "...", "response": "...", "label": 1}             labelled: true, false or [0, 1]
+
+Everything that is wrong with a file is found here, before anything is trained on it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from rlkit.errors import UsageError, closest
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Something to respond to."""
+
+    line: int  # in its file, from 1
+    prompt: str
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """A prompt and a response worth imitating."""
+
+    line: int
+    prompt: str
+    response: str
+
+
+@dataclass(frozen=True)
+class Preference:
+    """A prompt and two responses, of which somebody chose one."""
+
+    line: int
+    prompt: str
+    chosen: str
+    rejected: str
+    margin: float = 0.0  # by how much the chosen one should score higher, >= 0
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A prompt and a response with the probability that it is good."""
+
+    line: int
+    prompt: str
+    response: str
+    label: float  # in [0, 1]
+
+
+Record = Prompt | Demonstration | Preference | Labelled
+Source = str | Path | Sequence[Mapping[str, object]]
+R = TypeVar("R", bound=Record)
+
+# The fields of a line of each kind: those that it must have, and those that it may have.
+_FIELDS: dict[type[Any], tuple[tuple[str, ...], tuple[str, ...]]] = {
+    Prompt: (("prompt",), ()),
+    Demonstration: (("prompt", "response"), ()),
+    Preference: (("prompt", "chosen", "rejected"), ("margin",)),
+    Labelled: (("prompt", "response", "label"), ()),
+}
+_KNOWN = ("prompt", "response", "chosen", "rejected", "margin", "label")
+_NAMES: dict[type[Any], str] = {
+    Prompt: "a prompt",
+    Demonstration: "a demonstration",
+    Preference: "a preference",
+    Labelled: "a labelled response",
+}
+
+
+@dataclass(frozen=True)
+class Texts(Generic[R]):
+    """The records of one source, all of one kind, in their order."""
+
+    source: str  # the file's name; for records given in Python the name of the argument
+    records: tuple[R, ...]
+    digest: str  # sha256 of the content, in hexadecimal
+
+    def place(self, record: Record) -> str:
+        """Where a record stands, such as "demos.jsonl:12"."""
+        return f"{self.source}:{record.line}"
+
+
+def read_texts(source: Source, *kinds: type[R], name: str = "records") -> Texts[R]:
+    """Read a JSON-lines file, or check records that are given in Python.
+
+    Args:
+        source: the file, or dictionaries with the same fields as its lines.
+        kinds: the kinds of record that will do, such as `Preference, Labelled`.
+        name: what messages call records that do not come from a file.
+
+    Raises:
+        UsageError: the file cannot be read or is empty, a line is not what it should be (named by
+            its number), or the file holds two kinds of record or a kind that is not asked for.
+    """
+    if isinstance(source, str | Path):
+        where, content = str(source), _read(Path(source))
+        rows: Iterable[object] = _parsed(where, content)
+    else:
+        where, rows = name, source
+        # Sorted, so that the order in which a dictionary was filled does not count.
+        content = json.dumps(list(source), sort_keys=True, default=repr).encode()
+    records: list[R] = []
+    for line, row in enumerate(rows, start=1):
+        place = f"{where}:{line}"
+        record = _record(row, line, place, kinds)
+        if records and type(record) is not type(records[0]):
+            raise UsageError(
+                f"{place}: expected {_expected((type(records[0]),))}, as in line 1, got "
+                f"{_NAMES[type(record)]}; one file holds one kind of line"
+            )
+        if not isinstance(record, kinds):
+            raise UsageError(f"{place}: expected {_expected(kinds)}, got {_NAMES[type(record)]}")
+        records.append(record)
+    if not records:
+        raise UsageError(f"{where}: expected at least one line of {_expected(kinds)}, got none")
+    return Texts(where, tuple(records), hashlib.sha256(content).hexdigest())
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise UsageError(f"there is no file {path}") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _parsed(where: str, content: bytes) -> Iterable[object]:
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UsageError(
+            f"{where}:{line}: expected UTF-8, got the byte 0x{content[error.start]:02x}; "
+            "save the file as UTF-8"
+        ) from None
+    if not text:
+        return
+    # Not splitlines(), which would also cut at the separators that JSON allows inside strings.
+    for number, row in enumerate(text.removesuffix("\n").split("\n"), start=1):
+        if not row.strip():
+            raise UsageError(f"{where}:{number}: the line is empty; remove it")
+        try:
+            yield json.loads(row, object_pairs_hook=_object)
+        except (ValueError, RecursionError) as error:
+            raise UsageError(
+                f"{where}:{number}: expected one JSON object on one line, got "
+                f"{_shortened(row)}: {error}"
+            ) from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the field {twice!r} is there twice")
+    return fields
+
+
+def _record(row: object, line: int, place: str, kinds: tuple[type[R], ...]) -> Record:
+    if not isinstance(row, Mapping):
+        raise UsageError(
+            f"{place}: expected an object such as {{{_example(kinds[0])}}}, got {_shortened(row)}"
+        )
+    kind = _kind(row, place, kinds)
+    texts = [name for name in _FIELDS[kind][0] if name != "label"]
+    for name in texts:
+        _check_text(row[name], name, place)
+    if kind is Preference and row["chosen"] == row["rejected"]:
+        raise UsageError(
+            f"{place}: chosen and rejected are the same text, {_shortened(row['chosen'])}; "
+            "such a pair says nothing, remove it"
+        )
+    values = {name: row[name] for name in texts}
+    if kind is Labelled:
+        values["label"] = _number(row["label"], "label", place, high=1.0, booleans=True)
+    if "margin" in row:
+        values["margin"] = _number(row["margin"], "margin", place, high=math.inf)
+    record: Record = kind(line, **values)
+    return record
+
+
+def _kind(row: Mapping[str, object], place: str, kinds: tuple[type[R], ...]) -> type[Any]:
+    for kind, (required, optional) in _FIELDS.items():
+        if set(required) <= set(row) <= {*required, *optional}:
+            return kind
+    # The kind that was probably meant is the nearest one once misspelt names are mended; between
+    # equally near ones, one that was asked for, and that which has what is there.
+    mended = {_mended(str(name)) for name in row}
+    kind = min(
+        _FIELDS,
+        key=lambda kind: (
+            len((mended - {"margin"}) ^ set(_FIELDS[kind][0])),
+            kind not in kinds,
+            -len(_FIELDS[kind][0]),
+        ),
+    )
+    required, optional = _FIELDS[kind]
+    for name in row:
+        if name not in (*required, *optional):
+            raise UsageError(
+                f"{place}: unknown field {name!r} in {_NAMES[kind]}, which has "
+                f"{_listed((*required, *optional))}.{closest(str(name), (*required, *optional))}"
+            )
+    missing = next(name for name in required if name not in row)
+    raise UsageError(f"{place}: missing field {missing!r}; {_NAMES[kind]} is {_example(kind)}")
+
+
+def _mended(name: str) -> str:
+    return next(iter(difflib.get_close_matches(name.lower(), _KNOWN, n=1, cutoff=0.5)), name)
+
+
+def _check_text(value: object, name: str, place: str) -> None:
+    if not isinstance(value, str):
+        raise UsageError(f"{place}: field {name!r}: expected a text, got {_shortened(value)}")
+    if not value:
+        raise UsageError(f"{place}: field {name!r} is empty; give it a text or remove the line")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"{place}: field {name!r} has half of a surrogate pair and is no valid Unicode: "
+            f"{_shortened(value)}"
+        ) from None
+
+
+def _number(value: object, name: str, place: str, *, high: float, booleans: bool = False) -> float:
+    if isinstance(value, bool) and not booleans:
+        number = math.nan
+    elif isinstance(value, int | float):
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+    else:
+        number = math.nan
+    if not (0 <= number <= high and math.isfinite(number)):
+        what = "a finite number >= 0" if high == math.inf else "true, false or a number in [0, 1]"
+        raise UsageError(f"{place}: field {name!r}: expected {what}, got {_shortened(value)}")
+    return number
+
+
+def _shortened(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(repr(name) for name in names)
+
+
+def _example(kind: type[Any]) -> str:
+    return ", ".join(f'"{name}": ...' for name in _FIELDS[kind][0])
+
+
+def _expected(kinds: tuple[type[R], ...]) -> str:
+    return " or ".join(f"{_NAMES[kind]} {{{_example(kind)}}}" for kind in kinds)

@@ -1,0 +1,155 @@
+"""Low-rank adapters on a Hugging Face model, by peft: made, loaded, switched off and merged.
+
+Our own transformer has its own, in `lora`; here peft does the work, so that adapters can be
+exchanged with everyone else's, and this file only keeps it to three promises: random numbers come
+from a generator that is passed in, only adapters are trained, and every switch goes back by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from rlkit.errors import UsageError
+from rlkit.rlhf.hf_folder import extra, loaded, quiet
+from rlkit.validation import require_range, require_whole
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoRA:
+    """New adapters: W + (alpha / rank) B A, with B = 0 at the start (Hu et al. 2022)."""
+
+    rank: int = 8  # rows of A, >= 1
+    alpha: float = 16.0  # alpha / rank scales what is added, > 0
+    dropout: float = 0.0  # share of an adapter's inputs dropped in training mode, in [0, 1)
+    targets: tuple[str, ...] | None = None  # names of layers; None = peft's choice for the model
+
+    def __post_init__(self) -> None:
+        require_whole(self, "rank", at_least=1)
+        require_range(self, "alpha", low=0, open_low=True)
+        require_range(self, "dropout", low=0, high=1, open_high=True)
+
+
+def new_adapters(model: Any, lora: LoRA, rng: np.random.Generator) -> Any:
+    """Put new adapters into a model of transformers; all other parameters are frozen.
+
+    Args:
+        model: changed in place.
+        lora: size and place of the adapters.
+        rng: draws A from U(-1/sqrt(in), 1/sqrt(in)), as peft does.
+
+    Returns:
+        peft's model around it.
+
+    Raises:
+        UsageError: no layer has a name among the targets, or the output layer is one of them.
+    """
+    peft = extra("peft")
+    conv1d = extra("transformers.pytorch_utils").Conv1D
+    config = peft.LoraConfig(
+        task_type="CAUSAL_LM",
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=None if lora.targets is None else list(lora.targets),
+        # GPT-2's Conv1D stores its weight [in, out]; left to itself peft corrects this, and warns.
+        fan_in_fan_out=any(isinstance(module, conv1d) for module in model.modules()),
+    )
+    with quiet():
+        try:
+            adapted = peft.get_peft_model(model, config)
+        except ValueError as error:
+            linear = (nn.Linear, conv1d)
+            layers = {n.split(".")[-1] for n, m in model.named_modules() if isinstance(m, linear)}
+            raise UsageError(
+                f"LoRA targets: {str(error).splitlines()[0]} The model's layers are "
+                f"{', '.join(sorted(layers))}."
+            ) from error
+    _require_plain_head(adapted)
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_A" in name:
+                bound = 1 / math.sqrt(parameter.shape[1])
+                drawn = rng.uniform(-bound, bound, tuple(parameter.shape))
+                parameter.copy_(torch.from_numpy(drawn))
+    return adapted
+
+
+def trained_adapters(model: Any, path: Path) -> Any:
+    """Put adapters that peft has saved into a model of transformers, to be trained further.
+
+    Raises:
+        UsageError: the folder holds no LoRA adapters, or not ones of this model.
+    """
+    file = path / "adapter_config.json"
+    if not file.is_file() or not (path / "adapter_model.safetensors").is_file():
+        raise UsageError(
+            f"{path} has no adapters; expected a folder with adapter_config.json and "
+            "adapter_model.safetensors, as peft's `save_pretrained` writes it"
+        )
+    kind = loaded("adapters", path, lambda: json.loads(file.read_text())).get("peft_type")
+    if kind != "LORA":
+        raise UsageError(f"{path} holds adapters of the type {kind}; expected LORA")
+    peft = extra("peft")
+    adapted = loaded(
+        "adapters",
+        path,
+        lambda: peft.PeftModel.from_pretrained(
+            model, str(path), is_trainable=True, local_files_only=True
+        ),
+    )
+    stored = loaded("adapters", path, lambda: peft.utils.load_peft_weights(str(path), "cpu"))
+    own = peft.get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    odd = sorted(set(stored) ^ set(own))
+    if odd:
+        raise UsageError(f"{path}: the adapters are of another model; they differ in {odd[0]}")
+    _require_plain_head(adapted)
+    return adapted
+
+
+@contextlib.contextmanager
+def switched_off(adapted: Any) -> Iterator[None]:
+    """The bare base model inside the block; afterwards everything is as it was before."""
+    # peft marks adapters as trainable when it switches them on again, even frozen ones.
+    trained = [(p, p.requires_grad) for p in adapted.parameters()]
+    try:
+        with quiet(), adapted.disable_adapter():
+            yield
+    finally:
+        for parameter, flag in trained:
+            parameter.requires_grad_(flag)
+
+
+@contextlib.contextmanager
+def merged_into_base(adapted: Any) -> Iterator[None]:
+    """Adapters added to the base's weights inside the block; afterwards these are restored."""
+    # Subtracting what was added would leave rounding errors behind.
+    layers = [m for m in adapted.modules() if hasattr(m, "merged_adapters")]
+    weights = [layer.get_base_layer().weight for layer in layers]
+    before = [weight.detach().clone() for weight in weights]
+    try:
+        adapted.merge_adapter()
+        yield
+    finally:
+        for layer in layers:
+            layer.merged_adapters.clear()
+        with torch.no_grad():
+            for weight, value in zip(weights, before, strict=True):
+                weight.copy_(value)
+
+
+def _require_plain_head(adapted: Any) -> None:
+    if not isinstance(adapted.get_base_model().get_output_embeddings(), nn.Linear):
+        raise UsageError(
+            "adapters on the output layer are not supported: it is used without its module, in "
+            "float32; take it out of the targets"
+        )

@@ -1,0 +1,246 @@
+"""A folder that holds a Hugging Face model: what is in it, and which of its tokens mean what.
+
+Everything is read from the disk; nothing is downloaded, and nothing in the folder is executed:
+weights are read as safetensors only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import json
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rlkit.errors import UsageError
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+NEW_PAD = "[PAD]"
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The ids of a model's tokens that matter to generation."""
+
+    size: int  # ids that can be read: rows of the embedding
+    num_actions: int  # ids 0..num_actions-1 have logits
+    eos: int  # ends a response
+    pad: int  # fills up sequences; can be no action, even where it is below num_actions
+    digest: str  # of all tokens with their ids: the same digest, the same tokens
+
+    def limited(self, num_actions: int) -> Vocabulary:
+        """The same ids, of which only those below `num_actions` are generated."""
+        if not self.eos < num_actions <= self.num_actions:
+            raise UsageError(
+                f"num_actions: expected {self.eos + 1} (so that the end of a response, id "
+                f"{self.eos}, is among them) to {self.num_actions}, got {num_actions}"
+            )
+        return replace(self, num_actions=num_actions)
+
+
+class HuggingFaceCodec:
+    """Text to ids and back, by the tokenizer of a model's folder.
+
+    Ids that were sampled are what is trained on; do not make them again from their text, because
+    encode(decode(ids)) may be other ids.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """
+        Args:
+            path: the folder of the model.
+
+        Raises:
+            UsageError: it lacks a tokenizer, or the tokenizer pads with its end-of-sequence token.
+        """
+        self._path = model_folder(path)
+        self._tokenizer, self.vocabulary = read_tokenizer(self._path, read_config(self._path))
+        self.vocab_size, self.num_actions = self.vocabulary.size, self.vocabulary.num_actions
+        self.eos, self.pad = self.vocabulary.eos, self.vocabulary.pad
+
+    def encode(self, text: str, *, prompt: bool = False) -> list[int]:
+        """The ids of a text.
+
+        Args:
+            text: what to encode; no end-of-sequence token is added.
+            prompt: put in front what this tokenizer starts every sequence with (Llama's BOS).
+        """
+        start: list[int] = []
+        if prompt:
+            with quiet():
+                empty = [int(i) for i in self._tokenizer("").input_ids]
+            # Some tokenizers also put an end after it, which would be one in the middle here.
+            start = empty[: empty.index(self.eos)] if self.eos in empty[1:] else empty
+        with quiet():
+            ids = self._tokenizer(text, add_special_tokens=False).input_ids
+        return [*start, *(int(i) for i in ids)]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids; special tokens, such as the end of the sequence, are left out.
+
+        Raises:
+            UsageError: an id is outside the vocabulary.
+        """
+        listed = [int(i) for i in ids]
+        wrong = [i for i in listed if not 0 <= i < self.vocab_size]
+        if wrong:
+            raise UsageError(
+                f"cannot decode the id {wrong[0]}: {self._path} has the ids "
+                f"0..{self.vocab_size - 1}"
+            )
+        with quiet():
+            text: str = self._tokenizer.decode(
+                [i for i in listed if i != self.pad],
+                skip_special_tokens=True,
+                clean_up_tokenization_spaces=False,
+            )
+        return text
+
+
+def extra(name: str) -> Any:
+    """Import a package of the extra `hf`, which a plain installation does not have."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UsageError(
+            f"Hugging Face models need the package {name!r}, which cannot be imported ({error}); "
+            'install it by: pip install "rlkit[hf]"'
+        ) from error
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Let transformers neither print nor warn, and leave torch's generator as it was."""
+    logging = extra("transformers").utils.logging
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.simplefilter("ignore")
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        try:
+            yield
+        finally:
+            logging.set_verbosity(verbosity)
+            if bars:
+                logging.enable_progress_bar()
+
+
+def loaded(what: str, path: Path, load: Callable[[], Any]) -> Any:
+    """Return load(), with any failure told as one of the files in the folder."""
+    try:
+        with quiet():
+            return load()
+    except UsageError:
+        raise
+    except Exception as error:  # damaged files fail in as many ways as there are readers
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise UsageError(f"{path}: cannot load the {what}: {lines[0]}") from error
+
+
+def model_folder(path: str | Path) -> Path:
+    """The folder of a causal language model, with all files that are needed."""
+    folder = Path(path)
+    if not folder.is_dir():
+        raise UsageError(
+            f"{folder}: there is no such folder; expected the path of a folder that holds a "
+            "Hugging Face model (names on the Hub are not downloaded)"
+        )
+    what = "a folder as `save_pretrained` writes it"
+    if not (folder / "config.json").is_file():
+        raise UsageError(f"{folder} has no config.json; expected {what}")
+    if not any(folder.glob("*.safetensors")):
+        old = any(folder.glob("pytorch_model*.bin"))
+        raise UsageError(
+            f"{folder} has no weights in safetensors format (*.safetensors); expected {what}"
+            + (". Its pytorch_model.bin is not read: save the model anew" if old else "")
+        )
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        raise UsageError(
+            f"{folder} has no tokenizer (none of {', '.join(TOKENIZER_FILES)}); save it beside the "
+            "model: tokenizer.save_pretrained(folder)"
+        )
+    return folder
+
+
+def read_config(path: Path) -> Any:
+    """The configuration of a causal language model.
+
+    Raises:
+        UsageError: config.json cannot be read, or the model is of another kind.
+    """
+    auto = extra("transformers").AutoConfig
+    options = {"local_files_only": True, "trust_remote_code": False}
+    config = loaded("configuration", path, lambda: auto.from_pretrained(path, **options))
+    module = extra("transformers.models.auto.modeling_auto")
+    known = {
+        name
+        for names in module.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
+        for name in ((names,) if isinstance(names, str) else names)
+    }
+    kinds = list(config.architectures or [])
+    if config.is_encoder_decoder or not known.intersection(kinds):
+        found = ", ".join(kinds) or "none"
+        raise UsageError(
+            f"{path} is not a causal language model: its architectures are {found}; expected one "
+            "such as GPT2LMHeadModel or LlamaForCausalLM"
+        )
+    return config
+
+
+def read_tokenizer(path: Path, config: Any) -> tuple[Any, Vocabulary]:
+    """The tokenizer of a folder, and which ids can be generated, end a response and are padding.
+
+    Padding is the tokenizer's own token for it, or else a special token whose name says "pad". If
+    there is none, `[PAD]` becomes the first id that the tokenizer has not; where the model has no
+    row for it either, `Vocabulary.size` is one more than in its configuration.
+
+    Raises:
+        UsageError: no tokenizer can be read, it has no end-of-sequence token, pads with that token,
+            or knows tokens that the model does not.
+    """
+    auto = extra("transformers").AutoTokenizer
+    options = {"local_files_only": True, "trust_remote_code": False}
+    tokenizer = loaded("tokenizer", path, lambda: auto.from_pretrained(path, **options))
+    tokens: dict[str, int] = tokenizer.get_vocab()
+    rows = int(config.get_text_config().vocab_size)
+    used = max(tokens.values()) + 1
+    eos = tokenizer.eos_token_id
+    if eos is None:
+        raise UsageError(
+            f"{path}: the tokenizer has no end-of-sequence token, so no response could end; set "
+            '"eos_token" in tokenizer_config.json'
+        )
+    if used > rows:
+        raise UsageError(
+            f"{path}: the tokenizer has ids up to {used - 1}, but the model only those up to "
+            f"{rows - 1}; the two do not belong together"
+        )
+    pad = tokenizer.pad_token_id
+    if pad == eos:
+        raise UsageError(
+            f"{path}: the tokenizer pads with its end-of-sequence token {tokenizer.eos_token!r}, "
+            'and then an end cannot be told from padding. Take "pad_token" out of '
+            "tokenizer_config.json and special_tokens_map.json (a padding token that is never "
+            "generated is then added while loading), or set it to a token that no text contains"
+        )
+    if pad is None:
+        named = [i for i, t in tokenizer.added_tokens_decoder.items() if _says_pad(t)]
+        pad = min((i for i in named if i != eos), default=used)
+        token = NEW_PAD if pad == used else tokenizer.convert_ids_to_tokens(pad)
+        with quiet():
+            tokenizer.add_special_tokens({"pad_token": token})
+    digest = hashlib.sha256(json.dumps(sorted(tokens.items())).encode()).hexdigest()
+    # Rows without a token (embeddings are often rounded up to a multiple of 64) are no actions.
+    num_actions = used - 1 if pad == used - 1 else used
+    size = max(rows, int(pad) + 1)
+    return tokenizer, Vocabulary(size, num_actions, int(eos), int(pad), digest)
+
+
+def _says_pad(token: Any) -> bool:
+    return bool(token.special) and "pad" in str(token.content).lower()

@@ -1,0 +1,191 @@
+"""Low-rank adapters (LoRA; Hu et al. 2021, arXiv 2106.09685).
+
+    y = W x + b + (alpha / rank) B A x        A [rank, in], B [out, rank]
+
+W and b are frozen; only A and B learn. B is zero at first, so an adapted model starts as the base
+itself, and with its adapters off it is the base again, to the last bit: one set of weights serves
+as policy and as reference.
+
+    rng = np.random.default_rng(0)
+    add_adapters(model, rank=8, alpha=16.0, rng=rng)
+    optimiser = torch.optim.Adam(adapter_parameters(model))
+    with adapters_off(model), torch.no_grad():
+        reference = model(tokens)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rlkit.errors import UsageError, closest
+
+TARGETS = ("qkv", "project", "expand", "contract")  # all linear layers of a GPT's blocks
+
+
+class LoRALinear(nn.Module):
+    """A linear layer with an adapter; `base` holds the layer as it was.
+
+    Args:
+        base: the layer, [out, in]; its parameters are not changed, ever.
+        rank: inner width of the adapter.
+        alpha: the adapter's output is multiplied by alpha / rank.
+        rng: draws A from U(-1 / sqrt(in), 1 / sqrt(in)), as loralib does.
+    """
+
+    merged: Tensor | None
+
+    def __init__(self, base: nn.Linear, rank: int, alpha: float, rng: np.random.Generator) -> None:
+        super().__init__()
+        num_out, num_in = base.weight.shape
+        bound = 1 / math.sqrt(num_in)
+        self.base = base
+        self.down = nn.Parameter(
+            torch.from_numpy(rng.uniform(-bound, bound, (rank, num_in))).to(base.weight)
+        )
+        self.up = nn.Parameter(base.weight.new_zeros(num_out, rank))
+        self.scale = alpha / rank
+        self.enabled = True
+        # W + (alpha / rank) B A while merged; it moves with the module, and is not saved.
+        self.register_buffer("merged", None, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., in] -> [..., out]"""
+        if not self.enabled:
+            weight: Tensor = self.base.weight
+        else:
+            weight = self.adapted_weight() if self.merged is None else self.merged
+        return F.linear(x, weight, self.base.bias)
+
+    def adapted_weight(self) -> Tensor:
+        """W + (alpha / rank) B A, [out, in].
+
+        For matrices as small as ours this costs far less than sending each token through A and B:
+        training takes about as long as without adapters, against 1.4 to 1.5 times as long.
+        """
+        return torch.addmm(self.base.weight, self.up, self.down, alpha=self.scale)
+
+
+def add_adapters(
+    model: nn.Module,
+    rank: int,
+    alpha: float,
+    rng: np.random.Generator,
+    targets: Sequence[str] = TARGETS,
+) -> None:
+    """Freeze the model, and give an adapter to each linear layer that `targets` names.
+
+    Args:
+        model: changed in place. Heads that stand outside it are not frozen.
+        rank: inner width of each adapter, >= 1.
+        alpha: adapters are multiplied by alpha / rank, > 0.
+        rng: draws the initial A of each, in the order of the model's layers.
+        targets: last parts of the layers' names, such as "qkv".
+
+    Raises:
+        ValueError: rank or alpha is out of range, a target names no linear layer, or the model has
+            adapters already.
+    """
+    if rank < 1 or not alpha > 0:
+        raise UsageError(f"adapters: expected rank >= 1 and alpha > 0, got {rank} and {alpha}")
+    if any(isinstance(module, LoRALinear) for module in model.modules()):
+        raise UsageError("the model has adapters already; a second set would not be told apart")
+    linear = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Linear)}
+    known = sorted({name.rpartition(".")[2] for name in linear})
+    for target in targets:
+        if target not in known:
+            raise UsageError(
+                f"adapters: no linear layer is named {target!r}; the model has {', '.join(known)}."
+                + closest(target, known)
+            )
+    model.requires_grad_(False)
+    for name, layer in linear.items():
+        parent, _, last = name.rpartition(".")
+        if last in targets:
+            setattr(model.get_submodule(parent), last, LoRALinear(layer, rank, alpha, rng))
+
+
+@contextlib.contextmanager
+def adapters_off(model: nn.Module) -> Iterator[None]:
+    """The base model within the block; afterwards all is as before, whatever happened in it."""
+    layers = _adapters(model)
+    before = [layer.enabled for layer in layers]
+    try:
+        for layer in layers:
+            layer.enabled = False
+        yield
+    finally:
+        for layer, enabled in zip(layers, before, strict=True):
+            layer.enabled = enabled
+
+
+@torch.no_grad()
+def merge(model: nn.Module) -> None:
+    """Compute each layer's W + (alpha / rank) B A once and for all: no cost, and no learning.
+
+    The base weights are kept beside it, so `adapters_off` still works and `unmerge` is exact. Load
+    no weights into a merged model: unmerge it first.
+    """
+    for layer in _adapters(model):
+        layer.merged = layer.adapted_weight()
+        # Training a merged model would change nothing: let it fail for want of a gradient.
+        layer.down.requires_grad_(False)
+        layer.up.requires_grad_(False)
+
+
+def unmerge(model: nn.Module) -> None:
+    """Undo `merge`; the adapters can learn again."""
+    for layer in _adapters(model):
+        layer.merged = None
+        layer.down.requires_grad_(True)
+        layer.up.requires_grad_(True)
+
+
+def adapter_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """A and B of each adapter in the order of the layers: all that an optimiser should see."""
+    return [parameter for layer in _adapters(model) for parameter in (layer.down, layer.up)]
+
+
+def adapter_state_dict(model: nn.Module) -> dict[str, Tensor]:
+    """What is to be saved of an adapted model: A and B of each adapter by the names of its parts.
+
+    The tensors are those of the model, not copies, as in `Module.state_dict`.
+    """
+    own = set(map(id, adapter_parameters(model)))
+    return {name: p.detach() for name, p in model.named_parameters() if id(p) in own}
+
+
+def load_adapter_state_dict(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Return to adapters that `adapter_state_dict` gave; the base is left alone.
+
+    Raises:
+        ValueError: the model has other adapters, or is merged.
+    """
+    own = adapter_state_dict(model)
+    if any(layer.merged is not None for layer in _adapters(model)):
+        raise UsageError("adapters cannot be loaded into a merged model: unmerge it first")
+    for name in sorted(own.keys() | state.keys()):
+        expected, got = (tuple(d[name].shape) if name in d else None for d in (own, state))
+        if expected != got:
+            raise UsageError(
+                f"adapter {name}: expected shape {expected}, got {got}; load into a model with "
+                "adapters of the same rank on the same layers"
+            )
+    for name, tensor in own.items():
+        tensor.copy_(state[name])
+
+
+def _adapters(model: nn.Module) -> list[LoRALinear]:
+    layers = [module for module in model.modules() if isinstance(module, LoRALinear)]
+    if not layers:
+        raise UsageError(
+            "the model has no adapters, so there is nothing to switch, merge or train: call "
+            "add_adapters first"
+        )
+    return layers

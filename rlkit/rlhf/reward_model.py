@@ -1,0 +1,191 @@
+"""The reward model: a trunk with a scalar head, trained with binary cross-entropy.
+
+Pairwise (Bradley-Terry): the logit is score(chosen) - score(rejected), the label is 1.
+Pointwise: the logit is the score itself, the label says whether the response was accepted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rlkit.losses import binary_cross_entropy_loss
+from rlkit.rlhf.configs import RewardConfig
+from rlkit.rlhf.kl import gain_and_bias
+from rlkit.rlhf.objectives import bradley_terry_loss, pairwise_accuracy
+from rlkit.rlhf.preferences import Labels, Preferences
+from rlkit.rlhf.sequences import Sequences
+from rlkit.rlhf.supervised import Supervised, evaluating
+from rlkit.rlhf.transformer import LanguageModel, ScalarHead
+from rlkit.seeding import SeedStreams
+
+
+class RewardModel(torch.nn.Module):
+    """Scores a response by the hidden state of its last token, EOS included.
+
+    Args:
+        trunk: the language model below the head; trained in place.
+        rng: draws the head's weights.
+    """
+
+    gain: Tensor
+    bias: Tensor
+
+    def __init__(self, trunk: LanguageModel, rng: np.random.Generator) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.head = ScalarHead(trunk.width, init="reward", rng=rng)
+        # score = gain * raw + bias, set so that scores are N(0, 1) under reference samples.
+        self.register_buffer("gain", torch.ones(()))
+        self.register_buffer("bias", torch.zeros(()))
+
+    def forward(self, sequences: Sequences) -> Tensor:
+        """Raw scores [B], differentiable."""
+        hidden = self.trunk(sequences.tokens, real=sequences.real())
+        # Where the last token stands follows from the number of tokens, never from a search for
+        # the padding's id.
+        last = sequences.prompt_length + sequences.lengths - 1
+        states = hidden[torch.arange(len(last)), last]
+        scores: Tensor = self.head(states)
+        return scores
+
+    def score(self, sequences: Sequences, *, batch_size: int = 512) -> NDArray[np.float64]:
+        """Normalised scores [B], without gradient or dropout."""
+        parts = []
+        with evaluating(self):
+            for start in range(0, len(sequences.tokens), batch_size):
+                rows = sequences.select(slice(start, start + batch_size))
+                parts.append(self.gain * self(rows) + self.bias)
+        return torch.cat(parts).double().numpy()
+
+    def normalise(self, sequences: Sequences) -> None:
+        """Set gain and bias so that the scores of these responses have mean 0 and deviation 1."""
+        self.gain.fill_(1.0)
+        self.bias.zero_()
+        gain, bias = gain_and_bias(torch.from_numpy(self.score(sequences)))
+        self.gain.fill_(gain)
+        self.bias.fill_(bias)
+
+
+def fit_reward_model(
+    model: RewardModel,
+    data: Preferences | Labels,
+    reference_samples: Sequences,
+    config: RewardConfig,
+    streams: SeedStreams,
+) -> Supervised:
+    """The stage that trains `model`, in place, and keeps its best epoch by held-out loss.
+
+    Args:
+        model: a trunk, normally from the fine-tuned policy, with a new head.
+        data: preferences, or labels for the pointwise form; a part is held out.
+        reference_samples: responses of the reference policy, by which the scores are normalised
+            after the last update.
+        config: options.
+        streams: of this seed.
+    """
+    order = streams.generator("minibatch", 1).permutation(len(data))
+    num_held_out = max(1, round(config.held_out * len(data)))
+    held_out, training = data.select(order[:num_held_out]), data.select(order[num_held_out:])
+
+    def losses(batch: Preferences | Labels) -> tuple[Tensor, float]:
+        if isinstance(batch, Labels):
+            scores = model(batch.sequences)
+            right = (scores.detach() > 0) == (batch.label > 0.5)
+            return binary_cross_entropy_loss(scores, batch.label), float(right.float().mean())
+        pairs = [torch.cat(two) for two in zip(batch.chosen, batch.rejected, strict=True)]
+        chosen, rejected = model(Sequences(*pairs)).chunk(2)
+        loss = bradley_terry_loss(
+            chosen, rejected, margin=batch.margin, label_smoothing=config.label_smoothing
+        )
+        return loss, float(pairwise_accuracy(chosen.detach(), rejected.detach()))
+
+    def loss(index: Tensor) -> tuple[Tensor, Mapping[str, float]]:
+        found, accuracy = losses(training.select(index))
+        return found, {"accuracy": accuracy}
+
+    def held_out_loss() -> float:
+        if isinstance(held_out, Labels):
+            return float(losses(held_out)[0].mean())
+        chosen, rejected = model(held_out.chosen), model(held_out.rejected)
+        return loss_at_best_scale(chosen - rejected)
+
+    return Supervised(
+        model,
+        len(training),
+        loss,
+        config.passes(len(training)),
+        streams,
+        metrics=("accuracy",),
+        held_out_loss=held_out_loss,
+        finish=lambda: model.normalise(reference_samples),
+    )
+
+
+def loss_at_best_scale(differences: Tensor) -> float:
+    """The Bradley-Terry loss of score differences [N], at the scale that suits them best.
+
+        min over s of mean(-log sigma(s (r_w - r_l)))
+
+    The scale of a score is fixed afterwards anyway. Without this, a model that grows too sure of
+    itself would seem to get worse while it still learns to tell responses apart.
+    """
+    scales = torch.logspace(-2.0, 1.0, 61, dtype=torch.float64)
+    logits = scales.unsqueeze(1) * differences.double()
+    losses = binary_cross_entropy_loss(logits, torch.ones_like(logits))
+    return float(losses.mean(1).min())
+
+
+class Accuracy(NamedTuple):
+    """How often a score agrees with the preferences, with the standard error of that."""
+
+    accuracy: float
+    standard_error: float
+    num_pairs: int
+
+
+def accuracy_of(
+    chosen: NDArray[np.float64],
+    rejected: NDArray[np.float64],
+    where: NDArray[np.bool_] | None = None,
+) -> Accuracy:
+    """The share of pairs whose chosen response scores higher; equal scores count one half."""
+    keep = slice(None) if where is None else where
+    difference = chosen[keep] - rejected[keep]
+    n = len(difference)
+    if n == 0:
+        return Accuracy(float("nan"), float("nan"), 0)
+    won = (difference > 0) + 0.5 * (difference == 0)
+    return Accuracy(float(won.mean()), float(won.std() / np.sqrt(n)), n)
+
+
+def accuracy_by_group(
+    model: RewardModel, preferences: Preferences, margin: NDArray[np.float64] | None = None
+) -> dict[str, Accuracy]:
+    """Accuracy on all pairs, by which response is longer, and by how large the margin is.
+
+    Args:
+        model: the reward model.
+        preferences: pairs that it was not trained on.
+        margin: [N], how much better the chosen response is by a reward that is known; the groups
+            are its terciles. The model's own difference of scores is used if left out.
+    """
+    chosen, rejected = model.score(preferences.chosen), model.score(preferences.rejected)
+    longer = (preferences.chosen.lengths - preferences.rejected.lengths).numpy()
+    size = np.abs(chosen - rejected if margin is None else margin)
+    low, high = np.quantile(size, [1 / 3, 2 / 3])
+    groups = {
+        "all": None,
+        "chosen is longer": longer > 0,
+        "equally long": longer == 0,
+        "chosen is shorter": longer < 0,
+        "small margin": size <= low,
+        "middle margin": (size > low) & (size <= high),
+        "large margin": size > high,
+    }
+    return {name: accuracy_of(chosen, rejected, where) for name, where in groups.items()}

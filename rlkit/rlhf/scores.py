@@ -1,0 +1,281 @@
+"""Any Python function of texts as the reward.
+
+    def score(prompts: list[str], responses: list[str]) -> "array [n]": ...
+
+It is called with whole batches, sees plain texts (EOS and PAD left out), and what it returns is
+checked each time: one finite number per response. Texts are made from the sampled ids for this
+alone and never encoded again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import numbers
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlkit.errors import RlkitError, UsageError, closest
+from rlkit.rlhf.tokenizer import TextCodec, check_codec
+
+if TYPE_CHECKING:
+    from rlkit.rlhf.sequences import Sequences
+
+ScoreFunction = Callable[[list[str], list[str]], Any]
+
+# Rewards are float32 from here on; beyond this they would become infinite.
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+class LoadedScore(NamedTuple):
+    """A score function and what identifies it."""
+
+    reference: str  # what names it in stored files
+    function: ScoreFunction
+    digest: str  # sha256 of its file, else of its source; empty where neither is known
+
+
+class TextScore:
+    """A function of texts as a score of batches of ids.
+
+    Args:
+        function: the function, or where it is: "path/to/file.py:function" or "module:function".
+            Or what `load_score` made of either.
+        codec: turns ids into texts.
+
+    Raises:
+        UsageError: there is no such function.
+    """
+
+    def __init__(self, function: ScoreFunction | str | LoadedScore, codec: TextCodec) -> None:
+        check_codec(codec)
+        loaded = function if isinstance(function, LoadedScore) else load_score(function)
+        self.reference, self.function, self.digest = loaded
+        self.codec = codec
+
+    def __call__(self, sequences: Sequences) -> NDArray[np.float64]:
+        """Score each response of a batch, [B].
+
+        Raises:
+            UsageError: the function failed or returned something else than B finite numbers.
+        """
+        prompts = self._texts(sequences.prompts, sequences.prompt_mask)
+        responses = self._texts(sequences.responses, sequences.response_mask)
+        return self.of_texts(prompts, responses)
+
+    def of_texts(self, prompts: Sequence[str], responses: Sequence[str]) -> NDArray[np.float64]:
+        """Score texts, [n]. UsageError: as for a batch."""
+        if len(prompts) != len(responses):
+            raise ValueError(f"got {len(prompts)} prompts and {len(responses)} responses")
+        try:
+            # Lists of its own, so that whatever it does to them does not reach our messages.
+            returned = self.function(list(prompts), list(responses))
+        except RlkitError:
+            raise
+        except Exception as error:
+            code = getattr(self.function, "__code__", None)
+            raise UsageError(
+                f"the score function {self.reference} failed on {len(prompts)} responses, the "
+                f"first of them {_pair(prompts, responses, 0)}: {error!r}"
+                + _place(error, getattr(code, "co_filename", None))
+            ) from error
+        return self._checked(returned, prompts, responses)
+
+    def _texts(self, tokens: Any, mask: Any) -> list[str]:
+        rows = zip(tokens.tolist(), mask.tolist(), strict=True)
+        return [
+            self.codec.decode([i for i, real in zip(ids, reals, strict=True) if real])
+            for ids, reals in rows
+        ]
+
+    def _checked(
+        self, returned: Any, prompts: Sequence[str], responses: Sequence[str]
+    ) -> NDArray[np.float64]:
+        n = len(prompts)
+        expected = f"the score function {self.reference}: expected {n} numbers, one per response"
+        if hasattr(returned, "detach"):  # a tensor of torch, perhaps with a gradient or on a GPU
+            returned = returned.detach().cpu()
+            returned = returned.double() if returned.is_floating_point() else returned
+        try:
+            array = np.asarray(returned)
+        except ValueError as error:
+            raise UsageError(f"{expected}, got {returned!r:.80}: {error}") from error
+        if array.shape != (n,):
+            raise UsageError(f"{expected}, got {_described(returned, array)}.{_advice(array, n)}")
+        if array.dtype.kind in "biuf":
+            scores: NDArray[np.float64] = array.astype(np.float64)
+        else:
+            # One by one, because numpy would read "1.5" as a number and None as NaN.
+            each = enumerate(np.asarray(returned, dtype=object))
+            scores = np.array(
+                [
+                    _number(value, f"{expected}, got", _pair(prompts, responses, i))
+                    for i, value in each
+                ]
+            )
+        wrong = np.flatnonzero(~(np.abs(scores) <= _LARGEST))
+        if len(wrong):
+            i = int(wrong[0])
+            raise UsageError(
+                f"the score function {self.reference}: expected finite numbers, got {scores[i]:g} "
+                f"for {_pair(prompts, responses, i)} ({len(wrong)} of {n} are not finite, or too "
+                "large for float32); give such responses a low finite score"
+            )
+        return scores
+
+
+def check_score(
+    score: TextScore, prompts: Sequence[str], responses: Sequence[str] | None = None
+) -> NDArray[np.float64]:
+    """Call a score function before training, so that what is wrong with it costs no training.
+
+    Args:
+        score: the function.
+        prompts: a few prompts, at least one.
+        responses: one for each; if left out, the prompts themselves and, as a policy may end at
+            once, the empty response.
+
+    Returns:
+        The scores [n] of the responses, or of prompts and empty responses in turn.
+
+    Raises:
+        UsageError: the function fails or returns something else than finite numbers, for all
+            together or for one alone.
+    """
+    if not prompts:
+        raise UsageError("check_score needs at least one prompt")
+    asked, tried = list(prompts), list(responses or ())
+    if responses is None:
+        asked = [prompt for prompt in asked for _ in range(2)]
+        tried = [text for prompt in prompts for text in (prompt, "")]
+    scores = score.of_texts(asked, tried)
+    score.of_texts(asked[:1], tried[:1])  # a batch may be as small as one
+    return scores
+
+
+def load_score(function: ScoreFunction | str) -> LoadedScore:
+    """Find a score function.
+
+    Args:
+        function: the function, "path/to/file.py:function" or "module:function".
+
+    Raises:
+        UsageError: there is no such file, module or function, or running the file failed.
+    """
+    if not isinstance(function, str):
+        if not callable(function):
+            raise UsageError(f"score: expected a function, got {function!r:.80}")
+        module = getattr(function, "__module__", "__main__")
+        name = getattr(function, "__qualname__", type(function).__name__)
+        return LoadedScore(f"{module}:{name}", function, _source_digest(function))
+    head, _, name = function.rpartition(":")
+    if not head or not name:
+        raise UsageError(
+            f"score {function!r}: expected path/to/file.py:function or module:function"
+        )
+    if head.endswith(".py"):
+        module, digest = _run(Path(head), function)
+    else:
+        module, digest = _imported(head, function), ""
+    found = getattr(module, name, None)
+    if found is None:
+        known = [key for key, value in vars(module).items() if callable(value)]
+        raise UsageError(f"score {function!r}: {head} has no {name!r}.{closest(name, known)}")
+    if not callable(found):
+        raise UsageError(f"score {function!r}: expected a function, got {found!r:.80}")
+    return LoadedScore(function, found, digest or _source_digest(found))
+
+
+def _run(path: Path, reference: str) -> tuple[Any, str]:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"score {reference!r}: cannot read {path}: {error.strerror}") from error
+    name = f"rlkit_user_{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        raise UsageError(
+            f"score {reference!r}: running {path} failed: {error!r}{_place(error, str(path))}"
+        ) from error
+    return module, hashlib.sha256(content).hexdigest()
+
+
+def _imported(name: str, reference: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        raise UsageError(
+            f"score {reference!r}: cannot import the module {name!r}: {error!r}; for a file, name "
+            "it with its ending, as in path/to/file.py:function"
+        ) from error
+
+
+def _source_digest(function: ScoreFunction) -> str:
+    try:
+        source = inspect.getsource(function)
+    except (OSError, TypeError):
+        return ""
+    return hashlib.sha256(source.encode()).hexdigest()
+
+
+def _number(value: Any, expected: str, pair: str) -> float:
+    if not isinstance(value, numbers.Real):
+        raise UsageError(
+            f"{expected} {value!r:.80} for {pair}; return a number, such as 0.0, for every response"
+        )
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf")
+
+
+def _place(error: BaseException, file: str | None) -> str:
+    """Where a user's code failed: the last frame in the user's file, or the last one at all."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename == file]
+    if not own and frames[-1].filename == __file__:
+        return ""  # the call itself failed, as with a wrong number of arguments
+    frame = (own or frames)[-1]
+    return f" (in {frame.filename}, line {frame.lineno})"
+
+
+def _pair(prompts: Sequence[str], responses: Sequence[str], i: int) -> str:
+    if i >= len(prompts):
+        return "none"
+    return f"number {i}: prompt {_short(prompts[i])}, response {_short(responses[i])}"
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else f"{text[:57]}...")
+
+
+def _described(returned: Any, array: NDArray[Any]) -> str:
+    if returned is None:
+        return "None"
+    what = type(returned).__name__
+    return f"a {what} of shape {array.shape}" if array.shape else f"{returned!r:.80} ({what})"
+
+
+def _advice(array: NDArray[Any], n: int) -> str:
+    if array.dtype == object and not array.shape:
+        return " Return a list or an array"
+    if array.size == n and array.ndim > 1:
+        return " Flatten it, as in scores.reshape(-1)"
+    if not array.shape:
+        return " The function gets lists of prompts and responses: return a list of numbers"
+    return " Return the scores in the order of the responses, and leave none out"

@@ -1,0 +1,158 @@
+"""Batches of prompts and responses, and the log-probabilities that a model gives to them.
+
+A batch has one layout everywhere: the prompt ends at column P, padded on the left; the response
+starts there, padded on the right. So the state in which response token t was chosen stands in
+column P + t - 1, whatever the lengths are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rlkit.distributions import categorical_log_prob_and_entropy
+
+if TYPE_CHECKING:
+    from rlkit.rlhf.transformer import LanguageModel
+
+
+class Sequences(NamedTuple):
+    """B prompts with their responses."""
+
+    tokens: Tensor  # int64 [B, P + T]
+    prompt_mask: Tensor  # bool [B, P], True = a token of the prompt, False = padding on the left
+    response_mask: Tensor  # bool [B, T], True = a sampled token, EOS included; False after it
+
+    @property
+    def prompt_length(self) -> int:
+        """P, the width of the prompts."""
+        return self.prompt_mask.shape[1]
+
+    @property
+    def prompts(self) -> Tensor:
+        """[B, P]"""
+        return self.tokens[:, : self.prompt_length]
+
+    @property
+    def responses(self) -> Tensor:
+        """[B, T]"""
+        return self.tokens[:, self.prompt_length :]
+
+    @property
+    def lengths(self) -> Tensor:
+        """Tokens of each response, EOS included, int64 [B]."""
+        return self.response_mask.sum(1)
+
+    def select(self, index: Tensor | NDArray[np.int64] | slice) -> Sequences:
+        """Some of the rows."""
+        return Sequences(*(x[index] for x in self))
+
+    def cut(self, max_new_tokens: int) -> Sequences:
+        """The same without the response columns from `max_new_tokens` on."""
+        tokens = self.tokens[:, : self.prompt_length + max_new_tokens]
+        return Sequences(tokens, self.prompt_mask, self.response_mask[:, :max_new_tokens])
+
+    def real(self) -> Tensor | None:
+        """What is not padding on the left, bool [B, P + T]; None where nothing is padded there."""
+        if bool(self.prompt_mask.all()):
+            return None
+        return torch.cat([self.prompt_mask, torch.ones_like(self.response_mask)], dim=1)
+
+
+def pack(
+    prompts: Sequence[Sequence[int]] | NDArray[np.int64],
+    responses: Sequence[Sequence[int]],
+    *,
+    pad: int,
+    prompt_length: int | None = None,
+    max_new_tokens: int | None = None,
+) -> Sequences:
+    """Bring ids of different lengths into one batch.
+
+    Args:
+        prompts: ids of each prompt, without padding.
+        responses: ids of each response, EOS included where there is one, without padding.
+        pad: the id that fills the rest.
+        prompt_length: P; the longest prompt's if left out.
+        max_new_tokens: T; the longest response's if left out.
+
+    Raises:
+        ValueError: the numbers of prompts and responses differ, one is longer than allowed, or a
+            prompt has no token: then there is no state in which the first token was chosen.
+    """
+    if len(prompts) != len(responses):
+        raise ValueError(f"pack: {len(prompts)} prompts, but {len(responses)} responses")
+    left = max(map(len, prompts)) if prompt_length is None else prompt_length
+    right = max(map(len, responses)) if max_new_tokens is None else max_new_tokens
+    tokens = np.full((len(prompts), left + right), pad, dtype=np.int64)
+    mask = np.zeros(tokens.shape, dtype=bool)
+    for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
+        if len(prompt) > left or len(response) > right:
+            raise ValueError(
+                f"pack: row {row} has {len(prompt)} prompt and {len(response)} response tokens, "
+                f"expected at most {left} and {right}"
+            )
+        if not len(prompt):
+            raise ValueError(f"pack: the prompt of row {row} is empty, expected at least one token")
+        columns = slice(left - len(prompt), left + len(response))
+        tokens[row, columns] = [*prompt, *response]
+        mask[row, columns] = True
+    both = torch.from_numpy(mask)
+    return Sequences(torch.from_numpy(tokens), both[:, :left], both[:, left:])
+
+
+def from_arrays(prompts: NDArray[np.int64], responses: NDArray[np.int64], *, pad: int) -> Sequences:
+    """The batch of padded prompts [B, P] and responses [B, T]; `pad` marks what is padding."""
+    tokens = torch.from_numpy(np.concatenate([prompts, responses], axis=1))
+    mask = tokens != pad
+    left = prompts.shape[1]
+    return Sequences(tokens, mask[:, :left], mask[:, left:])
+
+
+def response_states(model: LanguageModel, sequences: Sequences) -> Tensor:
+    """The hidden state in which each response token was chosen, [B, T, width]."""
+    first = sequences.prompt_length - 1
+    real = sequences.real()
+    hidden = model(sequences.tokens[:, :-1], real=None if real is None else real[:, :-1])
+    states: Tensor = hidden[:, first:]
+    return states
+
+
+def response_log_probs(
+    model: LanguageModel, sequences: Sequences, temperature: float = 1.0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """How likely a model finds each response token.
+
+        log pi(a_t|s_t) = log softmax(logits(s_t) / temperature)[a_t]
+
+    Args:
+        model: the language model.
+        sequences: B prompts with responses of up to T tokens.
+        temperature: the one that the responses are, or were, sampled at.
+
+    Returns:
+        log-probability [B, T] and entropy [B, T], both 0 outside the response mask, and the hidden
+        states [B, T, width].
+    """
+    hidden = response_states(model, sequences)
+    log_prob, entropy = token_log_probs(
+        model.unembed(hidden), sequences.responses, sequences.response_mask, temperature
+    )
+    return log_prob, entropy, hidden
+
+
+def token_log_probs(
+    logits: Tensor, tokens: Tensor, mask: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """Log-probability and entropy of tokens [B, T] under logits [B, T, A], 0 outside the mask."""
+    # Padding is not an action: any valid index stands for it where the mask is False.
+    actions = tokens.masked_fill(~mask, 0)
+    if temperature != 1.0:
+        logits = logits / temperature
+    log_prob, entropy = categorical_log_prob_and_entropy(logits, actions)
+    return log_prob.masked_fill(~mask, 0.0), entropy.masked_fill(~mask, 0.0)

@@ -1,0 +1,182 @@
+"""Gradient descent on a fixed set of examples: what SFT, the reward model and DPO have in common.
+
+The order of the examples is drawn anew for each epoch from the seed's own stream. One update is one
+minibatch, so a run can be stopped and continued between any two.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rlkit.errors import Diverged
+from rlkit.rlhf.state import (
+    load_optimiser_state,
+    load_trained_state,
+    optimiser_state,
+    trained_state,
+)
+from rlkit.rlhf.transformer import torch_seeded
+from rlkit.seeding import SeedStreams, generator_states, restore_generators
+
+Array = NDArray[Any]
+# indices of examples [B] -> the loss of each [B], and metrics of the minibatch
+Loss = Callable[[Tensor], tuple[Tensor, Mapping[str, float]]]
+
+
+class DescentConfig(Protocol):
+    """The options that matter here."""
+
+    @property
+    def num_epochs(self) -> int: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def max_gradient_norm(self) -> float: ...
+
+
+class Supervised:
+    """One seed of a stage that learns from examples, by AdamW with a rate that falls to 0.
+
+    Args:
+        module: what is trained, in place.
+        num_examples: how many there are.
+        loss: of the examples with given indices.
+        config: epochs, batch size, rates.
+        streams: of this seed.
+        metrics: the names that `loss` gives.
+        held_out_loss: what decides which epoch's parameters are kept; None = the last.
+        finish: called once, after the last update, with parameters in place.
+    """
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        num_examples: int,
+        loss: Loss,
+        config: DescentConfig,
+        streams: SeedStreams,
+        *,
+        metrics: tuple[str, ...] = (),
+        held_out_loss: Callable[[], float] | None = None,
+        finish: Callable[[], None] | None = None,
+    ) -> None:
+        self.module, self._num_examples, self._loss, self._config = (
+            module,
+            num_examples,
+            loss,
+            config,
+        )
+        self._streams, self._held_out_loss, self._finish = streams, held_out_loss, finish
+        self._steps_per_epoch = -(-num_examples // config.batch_size)
+        self.num_updates = config.num_epochs * self._steps_per_epoch
+        own = ("loss", "gradient_norm", "learning_rate")
+        validated = ("held_out_loss",) if held_out_loss else ()
+        self.metrics = (*own, *metrics, *validated)
+        self.last_value_metrics = ("learning_rate", *validated)
+        self._rng = streams.generator("minibatch")
+        self._index = 0
+        self._best = np.inf
+        self._best_state: dict[str, Array] | None = None
+        self._trained = [p for p in module.parameters() if p.requires_grad]
+        self._optimiser = torch.optim.AdamW(
+            self._trained, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
+        self._begin_epoch()
+
+    def _begin_epoch(self) -> None:
+        self._epoch_start = generator_states([self._rng])
+        self._order = torch.from_numpy(self._rng.permutation(self._num_examples))
+
+    def update(self) -> dict[str, float]:
+        """One step down the gradient of one minibatch; returns its metrics."""
+        config = self._config
+        position = self._index % self._steps_per_epoch
+        if position == 0 and self._index > 0:
+            self._begin_epoch()
+        rows = slice(position * config.batch_size, (position + 1) * config.batch_size)
+        rate = config.learning_rate * (1.0 - self._index / self.num_updates)
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate
+        self.module.train()
+        with torch_seeded(self._streams.episode_seed("dropout", 0, self._index)):
+            losses, metrics = self._loss(self._order[rows])
+            loss = losses.mean()
+            self._optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(self._trained, config.max_gradient_norm)
+        if not (torch.isfinite(loss) and torch.isfinite(norm)):
+            raise Diverged(
+                self._streams.index,
+                f"training diverged at update {self._index + 1}: the loss is {loss.item():g} and "
+                f"the gradient's norm {float(norm):g}; try a smaller learning_rate",
+            )
+        self._optimiser.step()
+        self._index += 1
+        found = {"loss": float(loss.detach()), "gradient_norm": float(norm), "learning_rate": rate}
+        self.module.eval()
+        return found | dict(metrics) | self._end_epoch()
+
+    def _end_epoch(self) -> dict[str, float]:
+        if self._index % self._steps_per_epoch:
+            return {}
+        found = {}
+        if self._held_out_loss is not None:
+            with torch.no_grad():
+                loss = self._held_out_loss()
+            found = {"held_out_loss": loss}
+            if loss < self._best:
+                self._best, self._best_state = loss, trained_state(self.module, "best")
+        if self._index == self.num_updates:
+            if self._best_state is not None:
+                load_trained_state(self.module, self._best_state, "best")
+            if self._finish is not None:
+                self._finish()
+        return found
+
+    def state_dict(self) -> dict[str, Array]:
+        """Everything that changes."""
+        state = {
+            "index": np.asarray(self._index),
+            "epoch_start": self._epoch_start,
+            "best_loss": np.asarray(self._best),
+            **trained_state(self.module, "module"),
+            **optimiser_state(self._optimiser, "optimiser"),
+        }
+        if self._best_state is not None:
+            state |= self._best_state
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Array]) -> None:
+        """Continue from what `state_dict` returned."""
+        self._index = int(state["index"])
+        self._best = float(state["best_loss"])
+        best = {name: value for name, value in state.items() if name.startswith("best/")}
+        self._best_state = best or None
+        restore_generators([self._rng], state["epoch_start"])
+        self._begin_epoch()
+        load_trained_state(self.module, state, "module")
+        load_optimiser_state(self._optimiser, state, "optimiser")
+        self.module.eval()
+
+
+@contextlib.contextmanager
+def evaluating(module: torch.nn.Module) -> Iterator[None]:
+    """No dropout and no gradient inside; the mode before comes back."""
+    before = module.training
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        module.train(before)

@@ -1,0 +1,387 @@
+"""Between texts and token ids.
+
+Ids are laid out for a language model whose outputs are exactly what it may generate:
+
+    0 .. n-1     the tokens of the text
+    n            EOS, the end of a response;  num_actions = n + 1
+    n+1          UNK, only where unknown tokens are allowed: it can be read, never generated
+    last         PAD;                         vocab_size
+
+No text is ever turned into EOS, UNK or PAD, whatever it spells, and neither decodes to text that
+was not there. Encoding what was decoded may give other ids (`Tokenizer` says when), so what a
+policy sampled is kept as ids, and only a score function sees its text.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, get_args
+
+from rlkit.errors import UsageError, closest
+
+TokenizerKind = Literal["char", "word", "bpe"]
+
+_NUM_BYTES = 256
+
+
+class TextCodec(Protocol):
+    """What turns texts into ids and back; `check_codec` says what has to hold."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids."""
+        ...
+
+    @property
+    def num_actions(self) -> int:
+        """Ids below this one can be generated."""
+        ...
+
+    @property
+    def eos(self) -> int:
+        """The id that ends a response, below num_actions."""
+        ...
+
+    @property
+    def pad(self) -> int:
+        """The id that fills batches, which is never generated."""
+        ...
+
+    def encode(self, text: str, *, prompt: bool = False) -> list[int]:
+        """The ids of a text, without EOS. UsageError: the text has something without an id.
+
+        `prompt` says that a sequence starts here, for tokenizers with a token for that.
+        """
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids; EOS and PAD are left out."""
+        ...
+
+
+def check_codec(codec: TextCodec) -> None:
+    """Refuse a codec whose special ids cannot do their work.
+
+    Raises:
+        UsageError: EOS cannot be generated, or PAD is EOS or no id at all.
+    """
+    if codec.pad == codec.eos:
+        raise UsageError(
+            f"the tokenizer has one id, {codec.eos}, for both PAD and EOS: a model that must "
+            "ignore its padding could then not learn to stop; give PAD an id of its own"
+        )
+    if not 0 <= codec.eos < codec.num_actions <= codec.vocab_size:
+        raise UsageError(
+            f"the tokenizer's EOS, {codec.eos}, must be an id that can be generated: expected "
+            f"0 <= EOS < num_actions = {codec.num_actions} <= vocab_size = {codec.vocab_size}"
+        )
+    if not 0 <= codec.pad < codec.vocab_size:
+        raise UsageError(
+            f"the tokenizer's PAD, {codec.pad}, must be one of its ids: expected it in "
+            f"[0, vocab_size) = [0, {codec.vocab_size})"
+        )
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """A tokenizer trained on a user's texts; make it with `Tokenizer.train`.
+
+    Args:
+        kind: "char": a token is a character (code point), and ids decode to the very text.
+            "word": a token is what stands between white space; decoding joins with one space.
+            "bpe": byte-level pair encoding; every text has ids, but the same text has many
+            spellings in ids, of which encoding finds one.
+        tokens: the tokens of the text in the order of their ids.
+        merges: which tokens "bpe" joins, in order.
+        unknown: whether tokens that are not known become UNK; otherwise they are refused.
+    """
+
+    kind: TokenizerKind
+    tokens: tuple[str, ...] = field(repr=False)
+    merges: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    unknown: bool = False
+
+    @classmethod
+    def train(
+        cls,
+        texts: Iterable[str],
+        kind: TokenizerKind,
+        *,
+        vocab_size: int | None = None,
+        allow_unknown: bool = False,
+    ) -> Tokenizer:
+        """Make the vocabulary of some texts. The same texts, in any order, give the same one.
+
+        Args:
+            texts: all texts that will be used, prompts and responses.
+            kind: "char", "word" or "bpe".
+            vocab_size: of "bpe", at most so many ids, all counted: 256 bytes, EOS and PAD are the
+                least. 512 if left out; fewer if no pair of tokens is left that occurs twice.
+            allow_unknown: read what is not in these texts as UNK; not for "bpe", which knows all.
+
+        Raises:
+            UsageError: there is no text, an option does not belong to the kind, or "bpe" is asked
+                for and the package `tokenizers` is missing.
+        """
+        if kind not in get_args(TokenizerKind):
+            raise UsageError(
+                f"tokenizer: expected one of 'char', 'word', 'bpe', got {kind!r}."
+                + closest(str(kind), get_args(TokenizerKind))
+            )
+        if kind == "bpe":
+            return cls._train_bpe(list(texts), vocab_size, allow_unknown)
+        if vocab_size is not None:
+            raise UsageError(
+                f"tokenizer {kind!r}: vocab_size is an option of 'bpe' only, got {vocab_size}; a "
+                f"{kind} tokenizer has all {kind}s of the texts"
+            )
+        tokens = sorted({token for text in texts for token in _cut(kind, text)})
+        if not tokens:
+            raise UsageError(f"tokenizer {kind!r}: the texts to train it on are empty")
+        return cls(kind, tuple(tokens), unknown=allow_unknown)
+
+    @classmethod
+    def _train_bpe(cls, texts: list[str], vocab_size: int | None, allow_unknown: bool) -> Tokenizer:
+        if allow_unknown:
+            raise UsageError("tokenizer 'bpe' has ids for every text: leave out allow_unknown")
+        size = 512 if vocab_size is None else vocab_size
+        least = _NUM_BYTES + 2
+        if isinstance(size, bool) or not isinstance(size, int) or size < least:
+            raise UsageError(
+                f"tokenizer 'bpe': expected vocab_size >= {least} (256 bytes, EOS and PAD), "
+                f"got {size!r}"
+            )
+        if not any(texts):
+            raise UsageError("tokenizer 'bpe': the texts to train it on are empty")
+        library = _library()
+        backend = _byte_level(library.models.BPE())
+        trainer = library.trainers.BpeTrainer(
+            vocab_size=size - 2,
+            min_frequency=2,  # a pair that occurs once says nothing about other texts
+            special_tokens=[],  # ours are not tokens of the text, see the module's docstring
+            initial_alphabet=library.pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        backend.train_from_iterator([_valid(text) for text in texts], trainer)
+        ids = backend.get_vocab()
+        merges = json.loads(backend.to_str())["model"]["merges"]
+        return cls("bpe", tuple(sorted(ids, key=ids.__getitem__)), tuple(map(tuple, merges)))
+
+    @property
+    def eos(self) -> int:
+        """The id that ends a response."""
+        return len(self.tokens)
+
+    @property
+    def num_actions(self) -> int:
+        """Ids below this one can be generated."""
+        return self.eos + 1
+
+    @property
+    def unk(self) -> int | None:
+        """The id of unknown tokens, where they are allowed."""
+        return self.num_actions if self.unknown else None
+
+    @property
+    def pad(self) -> int:
+        """The id that fills batches."""
+        return self.num_actions + self.unknown
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids."""
+        return self.pad + 1
+
+    @functools.cached_property
+    def names(self) -> tuple[str, ...]:
+        """What each id is called; a special one has more brackets where a text spells it."""
+        special = ["<eos>", *["<unk>"] * self.unknown, "<pad>"]
+        for i, name in enumerate(special):
+            while name in self._ids:
+                name = f"<{name}>"
+            special[i] = name
+        return (*self.tokens, *special)
+
+    @functools.cached_property
+    def _ids(self) -> dict[str, int]:
+        return {token: i for i, token in enumerate(self.tokens)}
+
+    @functools.cached_property
+    def _backend(self) -> Any:
+        return _byte_level(_library().models.BPE(vocab=self._ids, merges=list(self.merges)))
+
+    def encode(self, text: str, *, prompt: bool = False) -> list[int]:
+        """The ids of a text, without EOS; a prompt's are no different.
+
+        Raises:
+            UsageError: a token is not in the vocabulary, and unknown ones are not allowed.
+        """
+        if self.kind == "bpe":
+            ids: list[int] = self._backend.encode(_valid(text)).ids
+            return ids
+        found = [self._ids.get(token, self.unk) for token in _cut(self.kind, text)]
+        if None in found:
+            token = _cut(self.kind, text)[found.index(None)]
+            what = "character" if self.kind == "char" else "word"
+            raise UsageError(
+                f"the {what} {token!r} is not in the tokenizer's vocabulary of "
+                f"{len(self.tokens)} {what}s.{closest(token, self.tokens)} Train the tokenizer "
+                "on texts that have it, or read it as UNK with allow_unknown=True"
+            )
+        return [i for i in found if i is not None]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids; EOS and PAD are left out, UNK is shown by its name.
+
+        Bytes of "bpe" that are no valid UTF-8 are shown as U+FFFD.
+
+        Raises:
+            ValueError: something is not an id of this tokenizer.
+        """
+        wrong = [i for i in ids if not 0 <= i < self.vocab_size]
+        if wrong:
+            raise ValueError(f"decode: expected ids in [0, {self.vocab_size}), got {wrong[0]}")
+        kept = [i for i in ids if i not in (self.eos, self.pad)]
+        if self.kind == "bpe":
+            text: str = self._backend.decode(kept, skip_special_tokens=False)
+            return text
+        return ("" if self.kind == "char" else " ").join(self.names[i] for i in kept)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything that makes it, in types of JSON."""
+        return {
+            "kind": self.kind,
+            "tokens": list(self.tokens),
+            "merges": [list(pair) for pair in self.merges],
+            "unknown": self.unknown,
+        }
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Tokenizer:
+        """The tokenizer that `to_dict` was called on.
+
+        Raises:
+            UsageError: this is not what `to_dict` gives.
+        """
+        try:
+            kind, tokens, unknown = stored["kind"], tuple(stored["tokens"]), stored["unknown"]
+            merges = tuple((left, right) for left, right in stored["merges"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise UsageError(f"this is not a stored tokenizer: {error!r}") from error
+        pieces = [*tokens, *(token for pair in merges for token in pair)]
+        if (
+            kind not in get_args(TokenizerKind)
+            or not isinstance(unknown, bool)
+            or not all(isinstance(token, str) for token in pieces)
+            or len(set(tokens)) != len(tokens)
+            or bool(merges and kind != "bpe")
+            or not {left + right for left, right in merges}.union(pieces) <= set(tokens)
+        ):
+            raise UsageError(
+                f"this is not a stored tokenizer: kind {kind!r}, {len(tokens)} tokens, "
+                f"{len(merges)} merges, unknown {unknown!r}; a kind that is not known, or tokens "
+                "that are there twice or missing"
+            )
+        return cls(kind, tokens, merges, unknown)
+
+    def to_json(self) -> bytes:
+        """`to_dict` as bytes, equal for equal tokenizers."""
+        return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":")).encode()
+
+    @classmethod
+    def from_json(cls, stored: bytes) -> Tokenizer:
+        """The tokenizer that `to_json` was called on. UsageError: this is not what it gives."""
+        try:
+            content: dict[str, Any] = json.loads(stored)
+        except ValueError as error:
+            raise UsageError(f"this is not a stored tokenizer: {error}") from error
+        return cls.from_dict(content)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """sha256 of `to_json`."""
+        return hashlib.sha256(self.to_json()).hexdigest()
+
+
+class TokenTask(Protocol):
+    """What `TaskCodec` needs of a built-in task."""
+
+    @property
+    def token_names(self) -> tuple[str, ...]: ...
+    @property
+    def num_actions(self) -> int: ...
+    @property
+    def eos(self) -> int: ...
+    @property
+    def pad(self) -> int: ...
+    def text(self, ids: Any, /) -> str: ...
+    def parse(self, text: str, /) -> Any: ...
+
+
+class TaskCodec:
+    """The words of a built-in task, with the interface of a tokenizer."""
+
+    def __init__(self, task: TokenTask) -> None:
+        self._task = task
+        self.names = tuple(task.token_names)
+        self.vocab_size = len(self.names)
+        self.num_actions = int(task.num_actions)
+        self.eos = int(task.eos)
+        self.pad = int(task.pad)
+        check_codec(self)
+
+    def encode(self, text: str, *, prompt: bool = False) -> list[int]:
+        """The ids of words. UsageError: the task has no such word, or it is EOS or PAD."""
+        try:
+            ids = [int(i) for i in self._task.parse(text)]
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        for special in (self.eos, self.pad):
+            if special in ids:
+                raise UsageError(
+                    f"the text {text!r} has the special token {self.names[special]!r}; leave it "
+                    "out, ends and padding are added where they belong"
+                )
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The words of ids; EOS and PAD are left out."""
+        return self._task.text([int(i) for i in ids if i not in (self.eos, self.pad)])
+
+
+def _cut(kind: TokenizerKind, text: str) -> list[str]:
+    return list(text) if kind == "char" else text.split()
+
+
+def _valid(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"tokenizer 'bpe': the text {text[:60]!r} is no valid Unicode: it has half of a "
+            "surrogate pair"
+        ) from error
+    return text
+
+
+def _library() -> Any:
+    try:
+        import tokenizers
+    except ImportError as error:
+        raise UsageError(
+            "the tokenizer 'bpe' needs the package tokenizers, which is not installed: "
+            'pip install "rlkit[hf]"'
+        ) from error
+    return tokenizers
+
+
+def _byte_level(model: Any) -> Any:
+    library = _library()
+    backend = library.Tokenizer(model)
+    backend.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = library.decoders.ByteLevel()
+    return backend

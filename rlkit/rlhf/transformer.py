@@ -1,0 +1,392 @@
+"""A small decoder-only transformer: GPT-2's architecture, in the manner of nanoGPT.
+
+    x   = E[token] + P[position]
+    x   = x + attention(layer_norm(x))           for each block ("pre-norm", Radford et al. 2019)
+    x   = x + feed_forward(layer_norm(x))
+    out = layer_norm(x),    logits = out @ U.T,    U = E[:num_actions] if tied
+
+A batch is [B, L] with padding on the left only; padding on the right needs nothing, because no
+token looks to its right. Of the ids, 0..num_actions-1 can be generated and have logits; those from
+num_actions on (padding, words of prompts) can only be read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rlkit.errors import UsageError
+from rlkit.validation import require_choice, require_range, require_whole
+
+Positions = Literal["learned", "sinusoidal"]
+Activation = Literal["gelu", "gelu_tanh", "relu"]
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_tanh": functools.partial(F.gelu, approximate="tanh"),
+    "relu": F.relu,
+}
+
+
+INIT_STD = 0.02  # GPT-2's, of all weights but those that write to the residual stream
+
+
+class LanguageModel(Protocol):
+    """What sampling and training need of a model; every one is a `torch.nn.Module` as well."""
+
+    vocab_size: int  # ids that can be read
+    num_actions: int  # ids 0..num_actions-1 can be generated
+    context_length: int  # the longest sequence, padding included
+    width: int  # of the hidden states
+
+    def __call__(self, tokens: Tensor, *, real: Tensor | None = None, cache: Any = None) -> Any:
+        """The states after the last layer norm, [B, L, width], of tokens int64 [B, L].
+
+        Args:
+            tokens: with a cache, only those that it does not hold yet.
+            real: bool [B, cached + L], False = padding on the left; None = there is none.
+            cache: what `new_cache` returned; the tokens are appended to it.
+        """
+
+    def unembed(self, hidden: Tensor) -> Tensor:
+        """Logits [..., num_actions] of states [..., width]."""
+
+    def new_cache(self, batch_size: int, max_length: int) -> Any:
+        """An empty cache for `max_length` tokens a row; its `length` is what it holds."""
+
+    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Any: ...
+
+    def train(self, mode: bool = True) -> Any: ...
+
+    def eval(self) -> Any: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class GPTConfig:
+    """Size and kind of a GPT."""
+
+    vocab_size: int  # ids that can be read, padding among them, >= 1
+    num_actions: int  # ids 0..num_actions-1 can be generated, in [1, vocab_size]
+    context_length: int  # tokens of the longest sequence, padding included, >= 1
+    width: int = 64  # of the hidden states, a multiple of num_heads, >= 1
+    num_layers: int = 2  # blocks, >= 1
+    num_heads: int = 2  # of each attention, >= 1
+    dropout: float = 0.0  # share of activations dropped in training mode, in [0, 1)
+    positions: Positions = "learned"  # sinusoidal: fixed (Vaswani et al. 2017, section 3.5)
+    # Whether the embedding of the tokens also makes the logits. Pretraining saves parameters that
+    # way; a policy that is trained on rewards comes nearer to its optimum without.
+    tied: bool = False
+    activation: Activation = "gelu"  # gelu_tanh: GPT-2's approximation of it, three times slower
+
+    def __post_init__(self) -> None:
+        require_whole(self, "vocab_size", "num_actions", "context_length", at_least=1)
+        require_whole(self, "width", "num_layers", "num_heads", at_least=1)
+        require_range(self, "dropout", low=0, high=1, open_high=True)
+        require_choice(self, "positions", among=Positions)
+        require_choice(self, "activation", among=Activation)
+        if self.num_actions > self.vocab_size:
+            raise UsageError(
+                f"option num_actions (--num-actions): expected at most vocab_size = "
+                f"{self.vocab_size}, got {self.num_actions}"
+            )
+        if self.width % self.num_heads or (self.positions == "sinusoidal" and self.width % 2):
+            raise UsageError(
+                f"option width (--width): expected a multiple of num_heads = {self.num_heads}, "
+                f"and an even number for sinusoidal positions, got {self.width}"
+            )
+
+
+class KVCache:
+    """Keys and values of the tokens read so far, in buffers that are allocated once.
+
+    Args:
+        config: of the model.
+        batch_size: rows, B.
+        max_length: tokens of a row, padding included.
+        like: a tensor of the dtype and on the device to use.
+    """
+
+    def __init__(self, config: GPTConfig, batch_size: int, max_length: int, like: Tensor) -> None:
+        heads = (config.num_heads, config.width // config.num_heads)
+        shape = (config.num_layers, batch_size, max_length, 2, *heads)
+        # One tensor a layer: a new token's key and value are written by a single copy.
+        self._layers = like.new_empty(shape).unbind()
+        self.length = 0  # tokens held of each row
+        self.batch_size, self.max_length = batch_size, max_length
+        self.padded = False  # whether some of the tokens held are padding
+
+    def append(self, layer: int, keys_and_values: Tensor) -> Tensor:
+        """Store [B, L, 2, heads, head] of one layer; return all of it, [B, length + L, ...]."""
+        if keys_and_values.requires_grad:
+            raise UsageError("a KV cache overwrites in place: use it under torch.no_grad()")
+        total = self.length + keys_and_values.shape[1]
+        buffer = self._layers[layer]
+        buffer[:, self.length : total] = keys_and_values
+        return buffer[:, :total]
+
+
+class Attention(nn.Module):
+    """Causal multi-head attention, softmax(Q K^T / sqrt(head)) V in each head.
+
+    One linear layer makes queries, keys and values of all heads.
+    """
+
+    def __init__(self, config: GPTConfig, rng: np.random.Generator) -> None:
+        super().__init__()
+        self.num_heads, self.dropout = config.num_heads, config.dropout
+        self.qkv = _linear(config.width, 3 * config.width, INIT_STD, rng)
+        self.project = _linear(config.width, config.width, _residual_std(config), rng)
+
+    def forward(self, x: Tensor, mask: Tensor | None, cache: KVCache | None, layer: int) -> Tensor:
+        """[B, L, width] -> [B, L, width]; mask as of `attention_mask`."""
+        batch, length, width = x.shape
+        qkv = self.qkv(x).view(batch, length, 3, self.num_heads, -1)
+        query, key, value = qkv.unbind(2)  # [B, L, heads, head] each
+        if cache is not None:
+            key, value = cache.append(layer, qkv[:, :, 1:]).unbind(2)  # [B, cached + L, ...]
+        heads = F.scaled_dot_product_attention(
+            query.transpose(1, 2),  # [B, heads, L, head]
+            key.transpose(1, 2),
+            value.transpose(1, 2),
+            attn_mask=mask,
+            dropout_p=self.dropout if self.training else 0.0,
+            is_causal=mask is None and length > 1,
+        )
+        out: Tensor = self.project(heads.transpose(1, 2).reshape(batch, length, width))
+        return out
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with an activation between them, four times as wide inside."""
+
+    def __init__(self, config: GPTConfig, rng: np.random.Generator) -> None:
+        super().__init__()
+        self.activation = ACTIVATIONS[config.activation]
+        self.expand = _linear(config.width, 4 * config.width, INIT_STD, rng)
+        self.contract = _linear(4 * config.width, config.width, _residual_std(config), rng)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, L, width] -> [B, L, width]"""
+        out: Tensor = self.contract(self.activation(self.expand(x)))
+        return out
+
+
+class Block(nn.Module):
+    """Attention, then a feed-forward layer, each added to what goes in ("pre-norm")."""
+
+    def __init__(self, config: GPTConfig, rng: np.random.Generator) -> None:
+        super().__init__()
+        self.dropout = config.dropout
+        self.attention_norm = nn.LayerNorm(config.width)
+        self.attention = Attention(config, rng)
+        self.feed_forward_norm = nn.LayerNorm(config.width)
+        self.feed_forward = FeedForward(config, rng)
+
+    def forward(self, x: Tensor, mask: Tensor | None, cache: KVCache | None, layer: int) -> Tensor:
+        """[B, L, width] -> [B, L, width]"""
+        x = x + self._drop(self.attention(self.attention_norm(x), mask, cache, layer))
+        return x + self._drop(self.feed_forward(self.feed_forward_norm(x)))
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout) if self.training and self.dropout else x
+
+
+class GPT(nn.Module):
+    """A language model; see `LanguageModel` for its interface.
+
+    Dropout, where there is any, draws from torch's global generator: see `torch_seeded`.
+
+    Args:
+        config: its size and kind.
+        rng: draws the initial weights by GPT-2's scheme: N(0, 0.02^2), divided by
+            sqrt(2 num_layers) for the layers that write to the residual stream; biases are zero.
+    """
+
+    position_table: Tensor  # [context_length, width]
+
+    def __init__(self, config: GPTConfig, rng: np.random.Generator) -> None:
+        super().__init__()
+        self.config = config
+        self.vocab_size, self.num_actions = config.vocab_size, config.num_actions
+        self.context_length, self.width = config.context_length, config.width
+        self.embedding = nn.Parameter(_normal(rng, INIT_STD, config.vocab_size, config.width))
+        if config.positions == "learned":
+            table = _normal(rng, INIT_STD, config.context_length, config.width)
+            self.position_table = nn.Parameter(table)
+        else:
+            # As large as the embeddings at the start: by themselves the sinusoids would drown them.
+            table = sinusoidal_positions(config.context_length, config.width)
+            scaled = INIT_STD * math.sqrt(2) * table
+            self.register_buffer("position_table", scaled, persistent=False)
+        self.blocks = nn.ModuleList(Block(config, rng) for _ in range(config.num_layers))
+        self.norm = nn.LayerNorm(config.width)
+        if not config.tied:
+            output = _normal(rng, INIT_STD, config.num_actions, config.width)
+            self.unembedding = nn.Parameter(output)
+
+    def forward(
+        self, tokens: Tensor, *, real: Tensor | None = None, cache: KVCache | None = None
+    ) -> Tensor:
+        """The states after the last layer norm, [B, L, width]; see `LanguageModel`.
+
+        Raises:
+            ValueError: the sequences are longer than the context, `real` has another shape than
+                the tokens, or the cache is full or has other rows.
+        """
+        start = 0 if cache is None else cache.length
+        total = start + tokens.shape[1]
+        self._check(tokens, total, real, cache)
+        if real is None:
+            positions = self.position_table[start:total]
+        else:
+            positions = F.embedding(token_positions(real)[:, start:], self.position_table)
+        x = F.embedding(tokens, self.embedding) + positions  # [B, L, width]
+        if self.training and self.config.dropout:
+            x = F.dropout(x, self.config.dropout)
+        mask = attention_mask(real, start, total, x)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, mask, cache, layer)
+        if cache is not None:
+            cache.length = total
+            cache.padded = cache.padded or real is not None
+        out: Tensor = self.norm(x)
+        return out
+
+    def unembed(self, hidden: Tensor) -> Tensor:
+        """Logits [..., num_actions] of states [..., width]."""
+        if self.config.tied:
+            return F.linear(hidden, self.embedding[: self.num_actions])
+        return F.linear(hidden, self.unembedding)
+
+    def new_cache(self, batch_size: int, max_length: int) -> KVCache:
+        """An empty cache for `max_length` tokens a row."""
+        if max_length > self.context_length:
+            raise UsageError(_too_long(max_length, self.context_length))
+        return KVCache(self.config, batch_size, max_length, self.embedding.detach())
+
+    def _check(
+        self, tokens: Tensor, total: int, real: Tensor | None, cache: KVCache | None
+    ) -> None:
+        if total > self.context_length:
+            raise UsageError(_too_long(total, self.context_length))
+        if real is not None and real.shape != (len(tokens), total):
+            raise UsageError(
+                f"expected real of shape {(len(tokens), total)}, a column for each token read so "
+                f"far, those in the cache included; got {tuple(real.shape)}"
+            )
+        if cache is None:
+            return
+        if len(tokens) != cache.batch_size or total > cache.max_length:
+            raise UsageError(
+                f"the cache holds {cache.batch_size} rows of at most {cache.max_length} tokens; "
+                f"got {len(tokens)} rows that would have {total}"
+            )
+        if real is None and cache.padded:
+            raise UsageError("the cache was filled with padding on the left: pass real again")
+
+
+class ScalarHead(nn.Module):
+    """A number for each state: a value or a score.
+
+    Args:
+        width: of the states.
+        init: "zero": every output is 0 at first, for values. "reward": weights from
+            N(0, 1 / (width + 1)) (Stiennon et al. 2020), so that scores are of order 1.
+        rng: draws the weights.
+    """
+
+    def __init__(
+        self, width: int, init: Literal["zero", "reward"], rng: np.random.Generator
+    ) -> None:
+        super().__init__()
+        if init not in ("zero", "reward"):
+            raise UsageError(f"init of a scalar head: expected 'zero' or 'reward', got {init!r}")
+        std = 0.0 if init == "zero" else 1 / math.sqrt(width + 1)
+        self.weight = nn.Parameter(_normal(rng, std, width))
+        self.bias = nn.Parameter(torch.zeros(()))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """[..., width] -> [...]"""
+        return hidden @ self.weight + self.bias
+
+
+def token_positions(real: Tensor) -> Tensor:
+    """Positions [B, L] that count from 0 at the first real token, wherever its column is."""
+    return (real.cumsum(1) - 1).clamp_(min=0)
+
+
+def attention_mask(real: Tensor | None, start: int, total: int, like: Tensor) -> Tensor | None:
+    """What is added to the scores of queries start..total-1 for keys 0..total-1: 0 or -inf.
+
+    Args:
+        real: bool [B, total], False = padding on the left; None = there is none.
+        like: gives dtype and device.
+
+    Returns:
+        [B or 1, 1, total - start, total]; None where the plain causal mask, or none at all for a
+        single last query, is right.
+    """
+    length = total - start
+    if real is None and (start == 0 or length == 1):
+        return None
+    future = torch.ones(length, total, dtype=torch.bool, device=like.device).triu_(start + 1)
+    blocked = future[None]
+    if real is not None:
+        # A padding token has nothing to look at but itself; an empty row would give NaN.
+        blocked = blocked | ~real[:, None, :]
+        blocked.diagonal(start, 1, 2).fill_(False)
+    return like.new_zeros(blocked.shape).masked_fill_(blocked, -math.inf).unsqueeze(1)
+
+
+def sinusoidal_positions(length: int, width: int) -> Tensor:
+    """The table [length, width] of Vaswani et al. 2017, section 3.5, for an even width.
+
+    P[t, 2i] = sin(t / 10000^(2i/width)),    P[t, 2i+1] = cos(t / 10000^(2i/width))
+    """
+    rate = 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
+    angle = torch.arange(length, dtype=torch.float64)[:, None] * rate
+    return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1).float()
+
+
+@contextlib.contextmanager
+def torch_seeded(seed: int) -> Iterator[None]:
+    """Let dropout draw from `seed`, and leave torch's global generator (CPU) as it was before."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+def _too_long(length: int, context_length: int) -> str:
+    return (
+        f"sequences of {length} tokens are longer than the model's context_length of "
+        f"{context_length}: shorten prompts or responses, or build a model with a longer context"
+    )
+
+
+def _residual_std(config: GPTConfig) -> float:
+    return INIT_STD / math.sqrt(2 * config.num_layers)
+
+
+def _normal(rng: np.random.Generator, std: float, *shape: int) -> Tensor:
+    return torch.from_numpy((std * rng.standard_normal(shape)).astype(np.float32))
+
+
+def _linear(num_in: int, num_out: int, std: float, rng: np.random.Generator) -> nn.Linear:
+    """A linear layer that takes no numbers from torch's generator."""
+    layer = nn.Linear(num_in, num_out, device="meta").to_empty(device="cpu")
+    with torch.no_grad():
+        layer.weight.copy_(_normal(rng, std, num_out, num_in))
+        layer.bias.zero_()
+    return layer

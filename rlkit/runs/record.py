@@ -1,0 +1,85 @@
+"""What the folder of any run can show: its record, its curves, its checkpoints."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from numpy.typing import NDArray
+
+from rlkit.errors import RlkitError, UsageError
+from rlkit.runs import store
+
+Array = NDArray[Any]
+Kind = Literal["agent", "stage"]  # what was trained; only the record of a stage says it
+
+FORMAT = 1
+RECORD = "run.json"
+
+
+def read_record(folder: Path, kind: Kind = "agent") -> dict[str, Any]:
+    """Return the content of a run's run.json.
+
+    Raises:
+        UsageError: there is none, or it is that of a run of another kind.
+        RlkitError: it cannot be read.
+    """
+    path = folder / RECORD
+    try:
+        record = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise UsageError(f"{folder} is not the folder of a run: it has no {RECORD}") from error
+    except (ValueError, OSError) as error:
+        raise RlkitError(f"reading {path} failed: {error}") from error
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise RlkitError(f"{path} is not the record of a run in a format that is known here")
+    found = record.get("kind", "agent")
+    if found == kind:
+        return record
+    if found == "stage":
+        raise UsageError(
+            f"{folder} is the run of a stage of RLHF, {record['stage']!r} on {record['label']!r}: "
+            "it has no agent and no environment; open it with "
+            "rlkit.runs.stage_run.load_stage_run"
+        )
+    if found == "agent":
+        raise UsageError(
+            f"{folder} is the run of the agent {record['agent']!r} on {record['environment']!r}, "
+            "not of a stage of RLHF; open it with rlkit.load"
+        )
+    raise RlkitError(f"{path} is the record of a run of the kind {found!r}, not known here")
+
+
+class RunFolder:
+    """The folder of a run, read when it is asked for something.
+
+    Args:
+        folder: where it is.
+        num_seeds: how many of its seeds to show, from the first; None = all.
+        kind: what was trained.
+    """
+
+    def __init__(self, folder: Path, *, num_seeds: int | None = None, kind: Kind = "agent") -> None:
+        self.folder = folder
+        self.record = read_record(folder, kind)
+        self.seeds = list(range(self.record["num_seeds"] if num_seeds is None else num_seeds))
+
+    @property
+    def status(self) -> str:
+        """running, finished, interrupted or failed."""
+        return str(self.record["status"])
+
+    @property
+    def failures(self) -> dict[int, str]:
+        """Why seeds could not be finished, by seed."""
+        return {int(seed): str(f["message"]) for seed, f in self.record["failures"].items()}
+
+    @cached_property
+    def columns(self) -> list[dict[str, Array]]:
+        """Each seed's csv, column by column."""
+        return [
+            store.read_curve(path) if path.exists() else {}
+            for path in (store.curve_path(self.folder, seed) for seed in self.seeds)
+        ]

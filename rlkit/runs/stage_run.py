@@ -1,0 +1,152 @@
+"""A stage of RLHF that was run: its curves, and the states that the next stage starts from."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlkit.errors import RlkitError, UsageError, closest
+from rlkit.runs import store
+from rlkit.runs.record import RunFolder
+
+Array = NDArray[Any]
+
+STATE_PREFIX = "stage/"  # of the entries of a checkpoint that are the stage's own
+
+
+def load_stage_run(path: str | Path) -> StageRun:
+    """Open the folder of a stage's run.
+
+    Raises:
+        UsageError: it is not one.
+    """
+    return StageRun(Path(path))
+
+
+class StageRun(RunFolder):
+    """The folder of a stage's run, read when it is asked for something.
+
+    Args:
+        folder: where it is.
+        num_seeds: how many of its seeds to show, from the first; None = all.
+    """
+
+    def __init__(self, folder: Path, *, num_seeds: int | None = None) -> None:
+        super().__init__(folder, num_seeds=num_seeds, kind="stage")
+
+    def __repr__(self) -> str:
+        return (
+            f"StageRun({str(self.folder)!r}: {self.stage} on {self.label}, "
+            f"{len(self.seeds)} seeds, {self.status})"
+        )
+
+    @property
+    def stage(self) -> str:
+        """The name of the stage."""
+        return str(self.record["stage"])
+
+    @property
+    def label(self) -> str:
+        """The name of the task."""
+        return str(self.record["label"])
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The configuration and whatever else the results depend on, as plain data."""
+        content: dict[str, Any] = self.record["content"]
+        return content
+
+    @property
+    def experiment_seed(self) -> int:
+        """From which all seeds were drawn."""
+        return int(self.record["experiment_seed"])
+
+    @property
+    def num_updates(self) -> int:
+        """Updates of each seed."""
+        return int(self.record["num_updates"])
+
+    def curve(self, seed: int = 0) -> dict[str, Array]:
+        """The rows of a seed, column by column; the first is `num_updates`."""
+        self._require_seed(seed)
+        return self.columns[seed]
+
+    def metric(self, name: str) -> tuple[Array, Array]:
+        """One metric of all seeds.
+
+        Returns:
+            the number of updates at each row [E], and the metric [S, E], NaN where a seed has not
+            come or nothing was measured.
+        """
+        from rlkit.analysis.statistics import align_curves
+
+        known = [column for columns in self.columns for column in columns]
+        if name not in known:
+            raise UsageError(
+                f"the run {self.folder} has no metric {name!r}.{closest(name, known)} "
+                f"It has {', '.join(dict.fromkeys(known)) or 'no row yet'}."
+            )
+        empty = np.zeros(0)
+        return align_curves(
+            [columns.get("num_updates", empty) for columns in self.columns],
+            [columns.get(name, empty) for columns in self.columns],
+        )
+
+    def state(self, seed: int = 0) -> dict[str, Array]:
+        """The state of a seed at its end, as the stage's `state_dict` gave it.
+
+        Raises:
+            UsageError: the seed is not there or not at its end; it says what to run.
+            RlkitError: its last checkpoint is damaged.
+        """
+        path = self._last_checkpoint(seed)
+        state = self._read(path, seed)
+        return {
+            name.removeprefix(STATE_PREFIX): value
+            for name, value in state.items()
+            if name.startswith(STATE_PREFIX)
+        }
+
+    def digest(self, seed: int = 0) -> str:
+        """The sha256 of a seed's last checkpoint, by which another stage names it as its input.
+
+        Raises:
+            UsageError: the seed is not there or not at its end; it says what to run.
+            RlkitError: the checkpoint is damaged.
+        """
+        path = self._last_checkpoint(seed)
+        self._read(path, seed)
+        return path.stem.rpartition("-")[2]
+
+    def _require_seed(self, seed: int) -> None:
+        if seed not in self.seeds:
+            raise UsageError(
+                f"the run {self.folder} shows the seeds 0 to {len(self.seeds) - 1}, not {seed!r}; "
+                f"run the stage {self.stage!r} with at least {max(seed, 0) + 1} seeds"
+            )
+
+    def _last_checkpoint(self, seed: int) -> Path:
+        self._require_seed(seed)
+        checkpoints = store.list_checkpoints(self.folder, seed)
+        done = checkpoints[0][0] if checkpoints else 0
+        if done < self.num_updates:
+            why = f" ({self.failures[seed]})" if seed in self.failures else ""
+            raise UsageError(
+                f"seed {seed} of the stage {self.stage!r} in {self.folder} is at {done:,} of "
+                f"{self.num_updates:,} updates{why}; bring it to its end first, with the command "
+                f"that began it: {shlex.join(self.record['command'])}"
+            )
+        return checkpoints[0][1]
+
+    def _read(self, path: Path, seed: int) -> dict[str, Array]:
+        try:
+            return store.read_checkpoint(path)
+        except ValueError as error:
+            raise RlkitError(
+                f"{error}; run the stage {self.stage!r} again, which brings seed {seed} to its end "
+                "from the checkpoint before it"
+            ) from error

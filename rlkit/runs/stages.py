@@ -1,0 +1,300 @@
+"""`run_stage`: from the specification of a stage of RLHF to a finished run in its folder.
+
+A stage (supervised fine-tuning, a reward model, PPO, ...) is brought to its end seed by seed, one
+after another or in worker processes. A seed's csv and its last checkpoint depend on nothing but
+the specification and the seed: not on the other seeds, nor on kills, interruptions and workers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rlkit.errors import RlkitError, SeedError, UsageError
+from rlkit.networks import prepared_torch
+from rlkit.runs import store
+from rlkit.runs.execution import Plan, carry_out, note_siblings
+from rlkit.runs.record import RECORD
+from rlkit.runs.specification import content_name, require_count, versions
+from rlkit.runs.stage_rows import StageRows
+from rlkit.runs.stage_run import STATE_PREFIX, StageRun
+from rlkit.runs.training import Failure, Reports, Stopped, take_up
+from rlkit.runs.workers import refuse_to_be_imported
+from rlkit.seeding import SeedStreams
+
+Array = NDArray[Any]
+
+
+class Stage(Protocol):
+    """One seed of a stage, in memory.
+
+    An optional attribute `last_value_metrics` names those metrics of which a row of the curve
+    shows the last value, rather than the mean over the updates since the row before. An optional
+    list `notes` holds what the user should be told; it is emptied after each update.
+    """
+
+    num_updates: int  # how many there are to do in all
+    metrics: tuple[str, ...]  # the names that `update` may return
+
+    def update(self) -> Mapping[str, float]:
+        """Do one update; what it does follows from the state.
+
+        Returns:
+            the metrics that were measured in this update.
+
+        Raises:
+            SeedError: this seed cannot go on, as when its parameters diverged.
+        """
+
+    def state_dict(self) -> dict[str, Array]:
+        """Everything that changes, as plain numeric arrays."""
+
+    def load_state_dict(self, state: Mapping[str, Array]) -> None:
+        """Go on from what `state_dict` returned, to the last bit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageSpec:
+    """A stage and everything that its results depend on.
+
+    The number of seeds is not part of it, nor is `num_updates` unless a schedule spans the run:
+    more of either go on in the same folder.
+    """
+
+    stage: str  # "sft", "reward", "ppo", ...
+    label: str  # of the task, for the folder's name
+    content: Mapping[str, Any]  # plain data that `build` depends on; digests of files and inputs
+    sources: Mapping[str, Any] = field(default_factory=dict)  # where inputs are; no part of it
+    experiment_seed: int
+    num_updates: int  # of each seed
+    spans_run: bool  # whether the results depend on num_updates from the start
+    build: Callable[[SeedStreams], Stage]  # picklable if it is to run in worker processes
+    record_every: int  # updates between rows of the curve
+    save_every: int  # updates between checkpoints; the results do not depend on it
+
+    def __post_init__(self) -> None:
+        require_count("experiment_seed", self.experiment_seed, at_least=0)
+        for name in ("num_updates", "record_every", "save_every"):
+            require_count(name, getattr(self, name), at_least=1)
+        try:
+            content = json.loads(json.dumps(dict(self.content), allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise UsageError(
+                f"the content of the stage {self.stage!r} is not plain data: {error}; give finite "
+                "numbers, strings, lists and mappings, so that it can be stored and compared"
+            ) from error
+        object.__setattr__(self, "content", content)
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that the results depend on, as plain data."""
+        identity: dict[str, Any] = {
+            "kind": "stage",
+            "stage": self.stage,
+            "label": self.label,
+            "content": self.content,
+            "experiment_seed": self.experiment_seed,
+            "record_every": self.record_every,
+        }
+        if self.spans_run:
+            identity["num_updates"] = self.num_updates
+        return identity
+
+    def folder_name(self) -> str:
+        """Stage, label and ten digits of the sha256 of the identity."""
+        return content_name(f"{self.stage}-{self.label}", self.identity())
+
+
+def run_stage(
+    spec: StageSpec,
+    num_seeds: int,
+    out: str | Path,
+    *,
+    workers: int = 1,
+    reports: Reports | None = None,
+    allow_drift: bool = False,
+) -> StageRun:
+    """Bring the seeds of a stage to their end, or go on where that was left.
+
+    Args:
+        spec: what to do.
+        num_seeds: more than before adds seeds to the same run.
+        out: the folder in which the run gets its own.
+        workers: processes over which the seeds are split; the results are the same for any.
+        reports: where to tell of progress.
+        allow_drift: go on although versions differ from those the run began with; the run is then
+            marked as not reproducible.
+
+    Returns:
+        the run; `run.failures` lists seeds that could not be finished.
+
+    Raises:
+        UsageError: something cannot be done as asked.
+        Interrupted: SIGINT or SIGTERM came; everything is saved, the same call goes on.
+    """
+    require_count("seeds", num_seeds, at_least=1)
+    require_count("workers", workers, at_least=1)
+    refuse_to_be_imported(workers)
+    folder = Path(os.path.abspath(out)) / spec.folder_name()
+    reports = reports or Reports()
+    plan = Plan(
+        kind="stage",
+        name=spec.stage,
+        task=spec.label,
+        identity=spec.identity(),
+        sources=spec.sources,
+        counter="num_updates",
+        target=spec.num_updates,
+        versions=versions(),
+        work=partial(run_seeds, spec),
+    )
+    with prepared_torch():
+        if not (folder / RECORD).exists():
+            _require_fit(spec, num_seeds)
+        note_siblings(plan, folder, reports)
+        store.prepare_folder(folder)
+        with store.locked(folder):
+            carry_out(
+                plan, folder, num_seeds, workers=workers, allow_drift=allow_drift, reports=reports
+            )
+            return StageRun(folder, num_seeds=num_seeds)
+
+
+def run_seeds(
+    spec: StageSpec, folder: Path, seeds: Sequence[int], reports: Reports
+) -> list[Failure]:
+    """Bring seeds to their end one after another.
+
+    Returns:
+        the seeds that could not go on.
+
+    Raises:
+        Stopped: `reports.stop` said so; the state is saved.
+        UsageError: the stage cannot be built, or does not keep its contract.
+        RlkitError: a seed has checkpoints, but none that is sound.
+    """
+    failures = []
+    for seed in seeds:
+        try:
+            _run_seed(spec, folder, seed, reports)
+        except SeedError as error:
+            failures.append(Failure(seed, error.message, error.exit_code))
+    return failures
+
+
+def _run_seed(spec: StageSpec, folder: Path, seed: int, reports: Reports) -> None:
+    done, state = take_up(folder, seed, "updates", reports)
+    if done >= spec.num_updates:
+        return
+    stage = _build(spec, seed)
+    rows = StageRows(stage.metrics, getattr(stage, "last_value_metrics", ()))
+    path = store.curve_path(folder, seed)
+    if state:
+        _restore(stage, rows, state, folder, seed)
+    curve = store.CurveFile(path, rows.columns, int(state["curve_bytes"]) if state else 0)
+    try:
+        # Where a checkpoint lets the csv go on: after the last row on the grid. A row at an end
+        # off the grid comes after it, so that it leaves no trace in a run that is extended.
+        grid_bytes = curve.num_bytes
+        for number in range(done + 1, spec.num_updates + 1):
+            rows.observe(_update(stage, spec, reports))
+            notes: list[str] = getattr(stage, "notes", [])
+            while notes:
+                reports.note(f"seed {seed}, update {number}: {notes.pop(0)}")
+            on_grid, at_end = number % spec.record_every == 0, number == spec.num_updates
+            if on_grid or at_end:
+                curve.append(rows.row(number))
+            if on_grid:
+                rows.start()
+                grid_bytes = curve.num_bytes
+            asked_to_stop = not at_end and reports.stop()
+            if at_end or asked_to_stop or number % spec.save_every == 0:
+                curve.sync()
+                store.save_checkpoint(folder, seed, number, _state(stage, rows, grid_bytes))
+            reports.progress([seed], number)
+            if asked_to_stop:
+                raise Stopped(f"stopped at {number:,} updates of seed {seed}")
+    finally:
+        curve.close()
+
+
+def _update(stage: Stage, spec: StageSpec, reports: Reports) -> Mapping[str, float]:
+    before = torch.get_rng_state()
+    metrics = stage.update()
+    if not torch.equal(before, torch.get_rng_state()):
+        reports.note(
+            f"the stage {spec.stage!r} draws from torch's global generator, whose state is not "
+            "saved: the run goes on, but is not reproducible"
+        )
+    return metrics
+
+
+def _build(spec: StageSpec, seed: int) -> Stage:
+    stage = spec.build(SeedStreams(spec.experiment_seed, seed))
+    if stage.num_updates != spec.num_updates:
+        raise UsageError(
+            f"the stage {spec.stage!r} was built for {stage.num_updates} updates, but its "
+            f"specification says {spec.num_updates}"
+        )
+    return stage
+
+
+def _require_fit(spec: StageSpec, num_seeds: int) -> None:
+    """Let a stage that cannot be built, or an input without some seed, be known at once."""
+    try:
+        stage = _build(spec, num_seeds - 1)
+    except SeedError:
+        return  # the others can go on
+    StageRows(stage.metrics, getattr(stage, "last_value_metrics", ()))
+
+
+def _state(stage: Stage, rows: StageRows, curve_bytes: int) -> dict[str, Array]:
+    state: dict[str, Array] = {"curve_bytes": np.array(curve_bytes)}
+    for prefix, part in ((STATE_PREFIX, stage), ("rows/", rows)):
+        for name, value in part.state_dict().items():
+            if not isinstance(value, (np.ndarray, np.generic)) or value.dtype.kind not in "biufc":
+                raise UsageError(
+                    f"the state of the stage has {name!r} = {value!r:.80}: expected an array of "
+                    "numbers, as nothing else is stored"
+                )
+            state[prefix + name] = np.asarray(value)
+    return state
+
+
+def _restore(
+    stage: Stage, rows: StageRows, state: Mapping[str, Array], folder: Path, seed: int
+) -> None:
+    """Let a stage go on from a checkpoint, and require that it then is in that very state."""
+    what = f"going on from the checkpoint of seed {seed} in {folder} failed:"
+    try:
+        for prefix, part in ((STATE_PREFIX, stage), ("rows/", rows)):
+            part.load_state_dict(
+                {
+                    name.removeprefix(prefix): value.copy()
+                    for name, value in state.items()
+                    if name.startswith(prefix)
+                }
+            )
+        now = _state(stage, rows, int(state["curve_bytes"]))
+    except RlkitError:
+        raise
+    except (ValueError, RuntimeError, KeyError, IndexError, TypeError) as error:
+        raise RlkitError(f"{what} its state is of another form: {error!r}") from error
+    differing = {
+        name for name in now.keys() & state.keys() if _bits(now[name]) != _bits(state[name])
+    }
+    if now.keys() != state.keys() or differing:
+        listed = sorted((now.keys() ^ state.keys()) | differing)
+        raise RlkitError(f"{what} after loading, the stage differs from it in {', '.join(listed)}")
+
+
+def _bits(array: Array) -> tuple[str, tuple[int, ...], bytes]:
+    return array.dtype.str, array.shape, array.tobytes()

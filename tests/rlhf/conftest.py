@@ -1,0 +1,138 @@
+"""Shared by the tests of the stages: fine-tuned models of tasks whose responses can be listed."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from envs.enumerable import EnumerableTask
+from rlkit.rlhf.answer_key import AnswerKey, TableScore, demonstrations_of, frozen
+from rlkit.rlhf.configs import METHODS, SFTConfig
+from rlkit.rlhf.fine_tuning import supervised_fine_tuning
+from rlkit.rlhf.policy import KLPenalisedPolicy
+from rlkit.rlhf.transformer import GPT, GPTConfig
+from rlkit.seeding import SeedStreams
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A task with a reference policy; nothing in it is changed by a test."""
+
+    task: Any
+    reference: GPT
+
+    def __post_init__(self) -> None:
+        frozen(self.reference)
+
+    def policy(self) -> GPT:
+        """A copy of the reference that can learn."""
+        policy = copy.deepcopy(self.reference)
+        return policy.requires_grad_(True)
+
+    def agent(
+        self, method: str = "ppo", *, score: Any, seed: int = 0, policy: Any = None, **options: Any
+    ) -> KLPenalisedPolicy:
+        """PPO, RLOO or GRPO from the reference."""
+        config = METHODS[method](**options)
+        policy = self.policy() if policy is None else policy
+        reference = copy.deepcopy(self.reference)
+        return KLPenalisedPolicy(policy, reference, score, self.task, config, SeedStreams(0, seed))
+
+
+@dataclass(frozen=True)
+class Listed(Ground):
+    """One whose responses can all be listed."""
+
+    key: AnswerKey
+    score: TableScore  # gold, with mean 0 and deviation 1 under the reference
+
+    def gap(self, policy: Any, kl_coef: float) -> float:
+        """Exactly how far a policy is from the best one."""
+        return self.key.values(self.key.log_probs(policy), self.key.gold, kl_coef).gap
+
+
+def fine_tuned(task: EnumerableTask, config: SFTConfig, **model: Any) -> Listed:
+    streams = SeedStreams(0, 0)
+    sizes = GPTConfig(
+        vocab_size=task.vocab_size,
+        num_actions=task.num_actions,
+        context_length=task.prompt_length + task.max_new_tokens,
+        **model,
+    )
+    gpt = GPT(sizes, streams.generator("init"))
+    shown = demonstrations_of(task, streams.generator("data"), config.num_demonstrations)
+    stage = supervised_fine_tuning(gpt, shown, config, streams)
+    for _ in range(stage.num_updates):
+        stage.update()
+    key = AnswerKey(task, gpt)
+    return Listed(task, gpt, key, TableScore(key, key.gold))
+
+
+@pytest.fixture(scope="session")
+def listed() -> Listed:
+    """The benchmark: 19,531 responses to each of 4 prompts (about 6 s)."""
+    torch.set_num_threads(1)
+    return fine_tuned(EnumerableTask(), SFTConfig())
+
+
+@pytest.fixture(scope="session")
+def small() -> Listed:
+    """A smaller one: 121 responses to each of 2 prompts (about 1 s)."""
+    torch.set_num_threads(1)
+    task = EnumerableTask(num_content=3, num_prompts=2, max_new_tokens=4)
+    config = SFTConfig(num_demonstrations=2048, num_epochs=4)
+    return fine_tuned(task, config, width=32, num_layers=1)
+
+
+class RaggedTask:
+    """Prompts of 1 to 5 tokens, padded on the left, and responses of any length."""
+
+    name = "ragged"
+    vocab_size, num_actions, eos, pad = 12, 7, 6, 7
+    prompt_length, max_new_tokens = 5, 6
+
+    def sample_prompts(self, rng: np.random.Generator, n: int) -> Any:
+        prompts = rng.integers(8, 12, (n, self.prompt_length))
+        padding = rng.integers(0, self.prompt_length, n)
+        return np.where(np.arange(self.prompt_length) < padding[:, None], self.pad, prompts)
+
+
+@pytest.fixture(scope="session")
+def ragged() -> Ground:
+    """Left padding of every width, under a model whose logits are far from equal."""
+    rng = np.random.default_rng(0)
+    task = RaggedTask()
+    config = GPTConfig(
+        vocab_size=task.vocab_size, num_actions=task.num_actions, context_length=24, width=16
+    )
+    return Ground(task, unequal(GPT(config, rng), rng))
+
+
+def unequal(gpt: GPT, rng: np.random.Generator) -> GPT:
+    """Larger weights, so that tokens are not all about equally likely."""
+    with torch.no_grad():
+        for parameter in gpt.parameters():
+            parameter.add_(torch.from_numpy(rng.normal(0, 0.2, parameter.shape)))
+    return gpt
+
+
+@pytest.fixture(scope="session")
+def ppo_run(listed: Listed) -> tuple[KLPenalisedPolicy, list[dict[str, float]]]:
+    """40 updates of PPO on gold at kl_coef 0.3, and their metrics (about 12 s). Do not train it."""
+    torch.set_num_threads(1)
+    agent = listed.agent("ppo", score=listed.score, num_updates=40)
+    return agent, agent.fit()

@@ -1,0 +1,200 @@
+"""Direct preference optimisation from its first step to the optimum that it is after."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rlkit.errors import UsageError
+from rlkit.rlhf.configs import DPOConfig
+from rlkit.rlhf.direct_preference import direct_preference_optimisation, reference_sums
+from rlkit.rlhf.lora import add_adapters
+from rlkit.rlhf.preferences import Preferences, sample_preferences
+from rlkit.rlhf.sequences import pack
+from rlkit.rlhf.supervised import Supervised
+from rlkit.rlhf.transformer import GPT
+from rlkit.seeding import SeedStreams
+
+STREAMS = SeedStreams(0, 0)
+FLOAT32 = 1e-5  # float32 sums in another order
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def pairs_of(small: Any, n: int = 60, seed: int = 1) -> Preferences:
+    return sample_preferences(small.reference, small.task, small.score, rng(seed), n)
+
+
+def stage_of(
+    ground: Any, pairs: Preferences, policy: Any = None, **options: Any
+) -> tuple[Any, Supervised]:
+    policy = ground.policy() if policy is None else policy
+    config = DPOConfig(**options)
+    stage = direct_preference_optimisation(policy, ground.reference, pairs, config, STREAMS)
+    return policy, stage
+
+
+def by_hand(model: Any, prompt: list[int], response: list[int]) -> float:
+    """log pi(response | prompt), a token at a time: a sum over the response and nothing else."""
+    total = 0.0
+    with torch.no_grad():
+        for t, token in enumerate(response):
+            state = model(torch.tensor([prompt + response[:t]]))[0, -1]
+            total += float(model.unembed(state).double().log_softmax(0)[token])
+    return total
+
+
+PROMPTS = [[8], [9, 10, 11], [11, 8, 8]]
+CHOSEN = [[0, 1, 6], [2, 3, 4, 5, 0, 1], [6]]
+REJECTED = [[6], [3, 6], [1, 1, 1, 1, 1, 2]]
+
+
+def three(pad: int) -> Preferences:
+    return Preferences(
+        *(pack(PROMPTS, answers, pad=pad, max_new_tokens=6) for answers in (CHOSEN, REJECTED)),
+        torch.zeros(3),
+    )
+
+
+@pytest.mark.parametrize("beta", [0.1, 1.0])
+def test_the_first_loss_is_log_2_and_rewards_are_zero(small: Any, beta: float) -> None:
+    _, stage = stage_of(small, pairs_of(small), beta=beta)
+    metrics = stage.update()
+    assert metrics["loss"] == pytest.approx(math.log(2), abs=1e-6)
+    assert metrics["reward_margin"] == pytest.approx(0.0, abs=FLOAT32)
+    assert abs(metrics["accuracy"] - 0.5) < 0.5
+    assert stage.update()["loss"] != pytest.approx(math.log(2), abs=1e-6)
+
+
+@pytest.mark.parametrize("beta", [0.1, 0.5])
+def test_the_first_loss_of_ipo_is_its_distance_from_half_over_beta(small: Any, beta: float) -> None:
+    _, stage = stage_of(small, pairs_of(small), loss="ipo", beta=beta)
+    assert stage.update()["loss"] == pytest.approx((1 / (2 * beta)) ** 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["dpo", "ipo"])
+def test_the_loss_is_the_formula_on_sums_over_the_tokens_of_responses(
+    ragged: Any, loss: Any
+) -> None:
+    policy = ragged.policy()
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter.add_(torch.from_numpy(rng(2).normal(0, 0.05, parameter.shape)))
+    smoothing = 0.2 if loss == "dpo" else 0.0
+    pairs = three(ragged.task.pad)
+    start = copy.deepcopy(policy)
+    _, stage = stage_of(ragged, pairs, policy, loss=loss, beta=0.3, label_smoothing=smoothing)
+    metrics = stage.update()
+    ratios = [
+        [by_hand(start, p, y) - by_hand(ragged.reference, p, y) for y in pair]
+        for p, *pair in zip(PROMPTS, CHOSEN, REJECTED, strict=True)
+    ]
+    h = np.array([won - lost for won, lost in ratios])
+    assert np.abs(h).max() > 0.1
+    if loss == "dpo":
+        z = 0.3 * h
+        expected = 0.8 * np.log1p(np.exp(-z)) + 0.2 * np.log1p(np.exp(z))
+    else:
+        expected = (h - 1 / 0.6) ** 2
+    assert metrics["loss"] == pytest.approx(expected.mean(), abs=1e-4)
+    assert metrics["reward_margin"] == pytest.approx(0.3 * h.mean(), abs=1e-5)
+    assert metrics["accuracy"] == pytest.approx((h > 0).mean())
+
+
+def test_stored_reference_sums_are_those_computed_one_by_one(ragged: Any) -> None:
+    pairs = three(ragged.task.pad)
+    for part, answers in ((pairs.chosen, CHOSEN), (pairs.rejected, REJECTED)):
+        expected = [by_hand(ragged.reference, p, y) for p, y in zip(PROMPTS, answers, strict=True)]
+        for batch_size in (1, 2, 512):
+            found = reference_sums(ragged.reference, part, batch_size=batch_size)
+            np.testing.assert_allclose(found.numpy(), expected, atol=FLOAT32)
+
+
+def test_only_the_policy_is_trained(small: Any) -> None:
+    before = copy.deepcopy(small.reference.state_dict())
+    policy, stage = stage_of(small, pairs_of(small), num_epochs=2)
+    metrics = [stage.update() for _ in range(stage.num_updates)]
+    for name, tensor in small.reference.state_dict().items():
+        assert torch.equal(tensor, before[name])
+    assert any(not torch.equal(t, before[n]) for n, t in policy.state_dict().items())
+    assert set(metrics[0]) == set(stage.metrics)
+
+
+@pytest.mark.slow
+def test_more_pairs_bring_the_policy_nearer_to_the_exact_optimum(small: Any) -> None:
+    """beta is that of the KL penalty, and preferences follow gold: the minimiser is the optimum."""
+    untrained = small.gap(small.reference, 1.0)
+    gaps = []
+    for n in (500, 20_000):
+        policy, stage = stage_of(
+            small, pairs_of(small, n), beta=1.0, num_epochs=3, learning_rate=2e-3
+        )
+        for _ in range(stage.num_updates):
+            stage.update()
+        gaps.append(small.gap(policy, 1.0))
+    assert gaps[1] < gaps[0]
+    assert gaps[1] < 0.1 * untrained
+
+
+def test_forgetting_the_reference_would_be_seen(
+    small: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rlkit.rlhf import direct_preference as module
+
+    monkeypatch.setattr(module, "reference_sums", lambda _, part: torch.zeros(len(part.tokens)))
+    _, stage = stage_of(small, pairs_of(small))
+    assert abs(stage.update()["loss"] - math.log(2)) > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["dpo", "ipo", "adapters", "dropout"])
+def test_stopping_and_going_on_gives_the_same_bits(small: Any, tmp_path: Any, kind: str) -> None:
+    def stage() -> Supervised:
+        policy = small.policy()
+        if kind == "adapters":
+            add_adapters(policy, rank=2, alpha=4.0, rng=rng(3))
+        if kind == "dropout":
+            config = type(policy.config)(**{**vars(policy.config), "dropout": 0.3})
+            policy = GPT(config, rng())
+            policy.load_state_dict(small.reference.state_dict())
+        loss: Any = "ipo" if kind == "ipo" else "dpo"
+        options = {"loss": loss, "batch_size": 16, "learning_rate": 1e-3}
+        return stage_of(small, pairs_of(small, 40), policy, **options)[1]
+
+    whole, first, second = stage(), stage(), stage()
+    curve = [whole.update() for _ in range(8)]
+    begun = [first.update() for _ in range(4)]
+    np.savez(tmp_path / "state.npz", **first.state_dict())
+    first.update()
+    with np.load(tmp_path / "state.npz", allow_pickle=False) as state:
+        second.load_state_dict(state)
+    assert begun + [second.update() for _ in range(4)] == curve
+    ours, theirs = second.state_dict(), whole.state_dict()
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+    if kind == "adapters":
+        assert all(name.endswith(("up", "down")) for name in ours if name.startswith("module/"))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"reference_free": True}, TypeError, "reference_free"),
+        ({"beta": 0.0}, UsageError, "beta"),
+        ({"loss": "kto"}, UsageError, "loss"),
+        ({"loss": "ipo", "label_smoothing": 0.1}, UsageError, "only the loss 'dpo'"),
+        ({"label_smoothing": 0.5}, UsageError, "label_smoothing"),
+    ],
+)
+def test_options_that_are_unknown_or_without_use_are_refused(
+    options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        DPOConfig(**options)

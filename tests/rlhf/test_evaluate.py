@@ -1,0 +1,243 @@
+"""Comparing a policy with its reference: by samples, held to what is exactly known."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rlkit.rlhf import exact
+from rlkit.rlhf.answer_key import AnswerKey, GoldScore, TableScore, demonstrations_of, is_enumerable
+from rlkit.rlhf.configs import SFTConfig
+from rlkit.rlhf.evaluate import (
+    diversity,
+    ended_fraction,
+    evaluate_policy,
+    overlap,
+    sample_all,
+    sequence_log_probs,
+    word_lists,
+)
+from rlkit.rlhf.fine_tuning import supervised_fine_tuning
+from rlkit.rlhf.preferences import responses_from
+from rlkit.rlhf.sequences import pack
+from rlkit.seeding import SeedStreams
+
+FLOAT32 = 1e-5  # float32 sums in another order
+N = 4096
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+@pytest.fixture(scope="module")
+def other(small: Any) -> Any:
+    """A policy unlike the reference: fine-tuned a little on its own best responses."""
+    samples, _ = sample_all(
+        small.reference, small.task, small.task.sample_prompts(rng(), 500), rng(1)
+    )
+    best = samples.select(np.flatnonzero(small.score(samples) > 1.0))
+    policy = small.policy()
+    config = SFTConfig(num_epochs=2, batch_size=16, learning_rate=2e-3)
+    stage = supervised_fine_tuning(policy, best, config, SeedStreams(0, 0))
+    for _ in range(stage.num_updates):
+        stage.update()
+    return policy
+
+
+@pytest.fixture(scope="module")
+def report(small: Any, other: Any) -> dict[str, Any]:
+    return evaluate_policy(
+        other,
+        small.reference,
+        small.task,
+        rng(2),
+        scores={"gold": small.score},
+        demonstrations=demonstrations_of(small.task, rng(3), 1000),
+        num_samples=N,
+    )
+
+
+def test_kl_and_score_are_the_exact_ones_within_their_standard_errors(
+    small: Any, other: Any, report: dict[str, Any]
+) -> None:
+    found = small.key.values(small.key.log_probs(other), small.key.gold, 0.3)
+    assert found.kl > 0.1
+    assert abs(report["kl"] - found.kl) < 4 * report["kl_standard_error"]
+    gold = report["scores"]["gold"]
+    assert abs(gold["policy"]["mean"] - found.gold) < 4 * gold["policy"]["standard_error"]
+    assert abs(gold["reference"]["mean"]) < 4 / N**0.5
+
+
+def test_the_win_rate_is_the_exact_one_within_its_standard_error(
+    small: Any, other: Any, report: dict[str, Any]
+) -> None:
+    p, q = (np.exp(small.key.log_probs(model)) for model in (other, small.reference))
+    gold, expected = small.key.gold, 0.0
+    for row in range(len(gold)):
+        difference = gold[row][:, None] - gold[row][None]
+        won = (difference > 1e-9) + 0.5 * (np.abs(difference) <= 1e-9)
+        expected += float(p[row] @ won @ q[row]) / len(gold)
+    found = report["scores"]["gold"]
+    assert expected > 0.55
+    assert abs(found["win_rate"] - expected) < 4 * found["win_rate_standard_error"]
+
+
+def test_perplexity_of_samples_and_of_demonstrations_is_the_exponential_of_their_loss(
+    small: Any, other: Any, report: dict[str, Any]
+) -> None:
+    shown = demonstrations_of(small.task, rng(3), 1000)
+    index = small.key.completions.index(shown.responses.numpy())
+    rows = small.task.prompt_index(shown.prompts.numpy())
+    tokens = int(shown.response_mask.sum())
+    found = report["perplexity"]
+    for name, model in (
+        ("of_demonstrations", other),
+        ("of_demonstrations_under_reference", small.reference),
+    ):
+        total = -small.key.log_probs(model)[rows, index].sum()
+        assert found[name] == pytest.approx(math.exp(total / tokens), rel=1e-5)
+    assert found["of_demonstrations"] > found["of_demonstrations_under_reference"]  # it forgets
+    assert 1.0 < found["of_samples_under_reference"] < small.task.num_actions
+
+
+def test_lengths_and_ends_are_those_of_the_responses(
+    small: Any, other: Any, report: dict[str, Any]
+) -> None:
+    law = np.exp(small.key.log_probs(other))
+    lengths, ended = small.key.completions.lengths, small.key.completions.ended
+    mean = float((law * lengths).sum(1).mean())
+    deviation = math.sqrt(float((law * lengths**2).sum(1).mean()) - mean**2)
+    assert abs(report["length"] - mean) < 4 * deviation / N**0.5
+    share = float((law * ended).sum(1).mean())
+    assert abs(report["ended"] - share) < 4 * math.sqrt(share * (1 - share) / N)
+
+
+def test_a_policy_compared_with_itself_has_no_kl_and_wins_half(small: Any) -> None:
+    found = evaluate_policy(
+        small.reference, small.reference, small.task, rng(4), scores={"gold": small.score}
+    )
+    assert abs(found["kl"]) < FLOAT32
+    gold = found["scores"]["gold"]
+    assert abs(gold["win_rate"] - 0.5) < 4 * gold["win_rate_standard_error"]
+    assert "overlap" not in found
+
+
+def test_sampling_and_scoring_agree_in_every_chunk(ragged: Any) -> None:
+    prompts = ragged.task.sample_prompts(rng(5), 600)  # more than one chunk of 512
+    sequences, log_prob = sample_all(ragged.reference, ragged.task, prompts, rng(6), 0.8)
+    assert len(sequences.tokens) == 600
+    np.testing.assert_array_equal(sequences.prompts.numpy(), prompts)
+    again = sequence_log_probs(ragged.reference, sequences, 0.8)
+    np.testing.assert_allclose(again, log_prob, atol=FLOAT32)
+
+
+def test_what_was_scored_at_another_temperature_gives_another_kl(small: Any) -> None:
+    prompts = small.task.sample_prompts(rng(7), 1000)
+    sequences, log_prob = sample_all(small.reference, small.task, prompts, rng(8), 0.7)
+    wrong = log_prob - sequence_log_probs(small.reference, sequences, 1.0)
+    assert wrong.mean() > 5 * wrong.std() / 1000**0.5
+
+
+def test_ends_words_and_overlap_by_hand() -> None:
+    batch = pack([[8], [8]], [[0, 1, 6], [2, 3, 4]], pad=7)
+    assert ended_fraction(batch, 6) == 0.5
+    assert word_lists(batch) == [["0", "1", "6"], ["2", "3", "4"]]
+    same = overlap(batch, batch)
+    assert same["rouge_1"] == same["rouge_2"] == same["rouge_l"] == 1.0
+    other = pack([[8], [8]], [[0, 1, 6], [5, 5, 5]], pad=7)
+    assert overlap(batch, other)["rouge_1"] == 0.5
+
+
+def test_responses_that_are_all_the_same_have_no_diversity(ragged: Any) -> None:
+    batch = pack([[8]] * 4, [[0, 1, 6]] * 4, pad=7)
+    found = diversity(ragged.reference, batch)
+    assert found["distinct_responses"] == 0.25
+    assert found["mean_cosine"] == pytest.approx(1.0, abs=1e-6)
+    assert found["distinct_1"] == pytest.approx(3 / 12)
+    varied, _ = sample_all(
+        ragged.reference, ragged.task, ragged.task.sample_prompts(rng(9), 64), rng(10)
+    )
+    assert diversity(ragged.reference, varied)["mean_cosine"] < 0.95
+
+
+def test_evaluation_is_reproducible_and_trains_nothing(small: Any, other: Any) -> None:
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    weights = [p.clone() for p in other.parameters()]
+    found = [
+        evaluate_policy(
+            other,
+            small.reference,
+            small.task,
+            rng(11),
+            scores={"gold": small.score},
+            num_samples=64,
+        )
+        for _ in range(2)
+    ]
+    assert found[0] == found[1]
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(p, w) for p, w in zip(other.parameters(), weights, strict=True))
+
+
+# --- the answer key -------------------------------------------------------------------------------
+
+
+def test_gold_is_standardised_and_the_optimum_has_no_gap(small: Any) -> None:
+    key = small.key
+    assert exact.expectation(key.reference_log_prob, key.gold).mean() == pytest.approx(0, abs=1e-9)
+    best = exact.optimum(key.reference_log_prob, key.gold, 0.3)
+    values = key.values(best.log_prob, key.gold, 0.3)
+    assert values.gap == pytest.approx(0.0, abs=1e-9)
+    reference = key.values(key.reference_log_prob, key.gold, 0.3)
+    assert reference.kl == 0.0
+    # J* - J(reference) = kl_coef KL(reference || pi*).
+    distance = exact.kl(key.reference_log_prob, best.log_prob).mean()
+    assert reference.gap == pytest.approx(0.3 * distance, abs=1e-9)
+    assert key.values(key.reference_log_prob, key.gold, 0.0).gap == pytest.approx(
+        key.gold.max(1).mean(), abs=1e-9
+    )
+
+
+def test_an_answer_key_at_another_temperature_has_that_law(small: Any) -> None:
+    key = AnswerKey(small.task, small.reference, temperature=0.7)
+    completions = small.key.completions
+    expected = exact.completion_log_probs(
+        small.reference, small.task.prompts, completions, temperature=0.7
+    )
+    np.testing.assert_array_equal(key.reference_log_prob, expected)
+    np.testing.assert_allclose(np.exp(key.reference_log_prob).sum(1), 1.0, atol=1e-9)
+
+
+def test_a_table_reads_the_right_prompt_and_response(small: Any) -> None:
+    table = rng(12).normal(size=small.key.gold.shape)
+    (samples,) = responses_from(small.reference, small.task, rng(13), 100)
+    found = TableScore(small.key, table)(samples)
+    for row in range(100):
+        prompt = small.task.prompts.tolist().index(samples.prompts[row].tolist())
+        written = samples.responses[row, : samples.lengths[row]].tolist()
+        column = next(
+            c
+            for c, response in enumerate(small.key.completions.responses.tolist())
+            if response[: small.key.completions.lengths[c]] == written
+        )
+        assert found[row] == table[prompt, column]
+
+
+def test_only_tasks_whose_responses_can_be_listed_are_enumerable(small: Any, ragged: Any) -> None:
+    assert is_enumerable(small.task)
+    assert not is_enumerable(ragged.task)
+    longer = type(small.task)(max_new_tokens=9)
+    assert not is_enumerable(longer)
+
+
+def test_gold_by_samples_comes_near_exact_gold(small: Any) -> None:
+    (samples,) = responses_from(small.reference, small.task, rng(14), N)
+    by_samples = GoldScore(small.task, samples)(samples)
+    assert by_samples.mean() == pytest.approx(0.0, abs=1e-9)
+    np.testing.assert_allclose(by_samples, small.score(samples), atol=0.15)

@@ -1,0 +1,494 @@
+"""The KL penalty by enumeration: values, gradients, where it goes, and how its weight adapts."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from rlkit.errors import UsageError
+from rlkit.losses import kl_k1, kl_k2, kl_k3
+from rlkit.returns import standardise
+from rlkit.rlhf.advantages import rloo_advantages, token_gae
+from rlkit.rlhf.kl import (
+    AdaptiveCoefficient,
+    KLPenalty,
+    full_kl,
+    gain_and_bias,
+    loss_penalty,
+    missing_eos_penalty,
+    normalised_scores,
+    penalised_rewards,
+    sequence_kl,
+)
+
+# The same quantity in another order of float64 operations: a few ulp of numbers of order 1.
+ROUNDING = {"rtol": 1e-12, "atol": 1e-12}
+EXACT = {"rtol": 0, "atol": 1e-10}  # sums over an enumeration in float64, once through autograd
+NAN = math.nan
+
+
+def f64(data: object) -> Tensor:
+    return torch.tensor(data, dtype=torch.float64)
+
+
+def normal(seed: int, *shape: int) -> Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).normal(size=shape))
+
+
+def gradient(loss: Tensor, x: Tensor) -> Tensor:
+    (grad,) = torch.autograd.grad(loss.sum(), x, retain_graph=True)
+    return grad
+
+
+# --- one state with six actions -------------------------------------------------------------------
+
+THETA = normal(1, 6).requires_grad_()
+REFERENCE = normal(2, 6).log_softmax(-1)
+
+
+def log_pi() -> Tensor:
+    return THETA.log_softmax(-1)
+
+
+def closed_forms() -> tuple[Tensor, Tensor]:
+    """Gradients of KL(pi||ref) and of KL(ref||pi), by the chain rule and without autograd."""
+    p, q = log_pi().detach().exp(), REFERENCE.exp()
+    log_ratio = p.log() - q.log()
+    return p * (log_ratio - (p * log_ratio).sum()), p - q
+
+
+def gradient_as_loss(estimator: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """The expectation over actions of the gradient of estimator(a)."""
+    losses = estimator(log_pi(), REFERENCE)
+    return gradient(log_pi().detach().exp() * losses, THETA)
+
+
+def gradient_as_reward(estimator: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """The expected policy gradient where each action costs estimator(a)."""
+    costs = estimator(log_pi(), REFERENCE).detach()
+    return gradient(log_pi().detach().exp() * costs * log_pi(), THETA)
+
+
+def full(log_prob: Tensor, reference: Tensor) -> Tensor:
+    return full_kl(log_prob, reference).expand(6)
+
+
+def test_k1_in_the_loss_has_no_gradient() -> None:
+    torch.testing.assert_close(gradient_as_loss(kl_k1), torch.zeros(6).double(), **EXACT)
+
+
+def test_k2_in_the_loss_has_the_gradient_of_the_kl() -> None:
+    torch.testing.assert_close(gradient_as_loss(kl_k2), closed_forms()[0], **EXACT)
+
+
+def test_k3_in_the_loss_has_the_gradient_of_the_reverse_kl() -> None:
+    forward, reverse = closed_forms()
+    torch.testing.assert_close(gradient_as_loss(kl_k3), reverse, **EXACT)
+    assert (forward - reverse).abs().max() > 0.05
+
+
+def test_k1_in_the_reward_has_the_gradient_of_the_kl() -> None:
+    torch.testing.assert_close(gradient_as_reward(kl_k1), closed_forms()[0], **EXACT)
+
+
+def test_k3_in_the_reward_has_the_gradient_of_one_kl_less_the_other() -> None:
+    forward, reverse = closed_forms()
+    torch.testing.assert_close(gradient_as_reward(kl_k3), forward - reverse, **EXACT)
+
+
+def test_k2_in_the_reward_has_neither_gradient() -> None:
+    for wanted in closed_forms():
+        assert (gradient_as_reward(kl_k2) - wanted).abs().max() > 0.05
+
+
+def test_the_full_kl_has_its_gradient_in_the_loss_and_none_in_the_reward() -> None:
+    torch.testing.assert_close(gradient_as_loss(full), closed_forms()[0], **EXACT)
+    torch.testing.assert_close(gradient_as_reward(full), torch.zeros(6).double(), **EXACT)
+
+
+GRADIENTS: dict[tuple[str, str], Callable[[], Tensor]] = {
+    (placement, name): lambda run=run, estimator=estimator: run(estimator)
+    for placement, run in (("reward", gradient_as_reward), ("loss", gradient_as_loss))
+    for name, estimator in (("k1", kl_k1), ("k2", kl_k2), ("k3", kl_k3), ("full", full))
+}
+
+
+@pytest.mark.parametrize(("placement", "estimator"), GRADIENTS)
+def test_a_penalty_is_accepted_exactly_if_its_gradient_is_that_of_the_kl(
+    placement: Any, estimator: Any
+) -> None:
+    found = GRADIENTS[placement, estimator]()
+    right = torch.allclose(found, closed_forms()[0], **EXACT)
+    assert right == ((placement, estimator) in {("reward", "k1"), ("loss", "k2"), ("loss", "full")})
+    if right:
+        KLPenalty(coef=0.1, placement=placement, estimator=estimator)
+    else:
+        with pytest.raises(UsageError, match=f"{estimator} in the {placement} is refused: .* use"):
+            KLPenalty(coef=0.1, placement=placement, estimator=estimator)
+
+
+def test_the_refusal_says_why() -> None:
+    with pytest.raises(UsageError, match="exactly zero"):
+        KLPenalty(coef=0.1, placement="loss", estimator="k1")
+    with pytest.raises(UsageError, match="reverse"):
+        KLPenalty(coef=0.1, placement="loss", estimator="k3")
+
+
+def test_k1_and_k3_average_to_the_kl_and_k2_does_not() -> None:
+    p = log_pi().detach().exp()
+    kl = float((p * (p.log() - REFERENCE)).sum())
+    means = [float((p * k(p.log(), REFERENCE)).sum()) for k in (kl_k1, kl_k2, kl_k3)]
+    assert means[0] == pytest.approx(kl, abs=1e-12)
+    assert means[2] == pytest.approx(kl, abs=1e-12)
+    assert abs(means[1] - kl) > 0.05
+    assert float(full_kl(p.log(), REFERENCE)) == pytest.approx(kl, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("mu", "noise", "bias"), [(0.1, [20, 1.42, 1.42], 0.0025), (1.0, [2, 1.73, 1.70], 0.25)]
+)
+def test_estimators_have_schulmans_noise_and_bias(
+    mu: float, noise: list[float], bias: float
+) -> None:
+    # Samples from q = N(0, 1) and the divergence from p = N(mu, 1), by Gauss-Hermite quadrature.
+    nodes, weights = np.polynomial.hermite_e.hermegauss(60)
+    x, w = torch.from_numpy(nodes), torch.from_numpy(weights / weights.sum())
+    log_q, log_p = -0.5 * x.square(), -0.5 * (x - mu).square()
+    kl = mu**2 / 2
+    for estimator, expected in zip((kl_k1, kl_k2, kl_k3), noise, strict=True):
+        k = estimator(log_q, log_p)
+        mean = float((w * k).sum())
+        std = float((w * (k - mean).square()).sum()) ** 0.5
+        assert std / kl == pytest.approx(expected, abs=0.006)  # printed to two digits
+        wanted = bias if estimator is kl_k2 else 0.0
+        assert mean / kl - 1 == pytest.approx(wanted, abs=1e-9)
+
+
+def test_an_impossible_action_adds_nothing_to_the_full_kl() -> None:
+    logits = normal(3, 5).requires_grad_()
+    banned = torch.tensor([False, False, True, False, True])
+    log_probs = logits.masked_fill(banned, -math.inf).log_softmax(-1)
+    reference = normal(4, 5).masked_fill(banned, -math.inf).log_softmax(-1)
+    kl = full_kl(log_probs, reference)
+    expected = full_kl(log_probs[~banned], reference[~banned])
+    torch.testing.assert_close(kl, expected, **ROUNDING)
+    assert gradient(kl, logits).isfinite().all()
+    assert full_kl(reference, normal(4, 5).log_softmax(-1)).isfinite()
+    # What the policy can do and the reference cannot is infinitely far away.
+    assert full_kl(normal(4, 5).log_softmax(-1), reference).item() == math.inf
+
+
+# --- responses of up to three tokens --------------------------------------------------------------
+
+EOS, MAX_TOKENS = 2, 3
+RESPONSES = [
+    r
+    for length in range(1, MAX_TOKENS + 1)
+    for r in itertools.product(range(3), repeat=length)
+    if EOS not in r[:-1] and (r[-1] == EOS or length == MAX_TOKENS)
+]
+STATES = [s for n in range(MAX_TOKENS) for s in itertools.product((0, 1), repeat=n)]
+MASK = torch.tensor([[t < len(r) for t in range(MAX_TOKENS)] for r in RESPONSES])
+AT = torch.tensor(
+    [[STATES.index(r[:t]) if t < len(r) else 0 for t in range(MAX_TOKENS)] for r in RESPONSES]
+)
+TOKENS = torch.tensor([[*r, *[0] * (MAX_TOKENS - len(r))] for r in RESPONSES])
+# Ends are less likely than in the reference, so that most responses are long.
+LOGITS = (normal(5, len(STATES), 3) - f64([0, 0, 1.5])).requires_grad_()
+REFERENCE_TABLE = normal(6, len(STATES), 3).log_softmax(-1)
+
+
+def of_tokens(table: Tensor) -> Tensor:
+    return table[AT, TOKENS]
+
+
+def probabilities(table: Tensor) -> Tensor:
+    """Of each of the responses, by multiplication and in the order of RESPONSES."""
+    rows = [
+        torch.stack([table[STATES.index(r[:t]), r[t]] for t in range(len(r))]).exp().prod()
+        for r in RESPONSES
+    ]
+    return torch.stack(rows)
+
+
+def exact_kl() -> Tensor:
+    p, q = probabilities(LOGITS.log_softmax(-1)), probabilities(REFERENCE_TABLE)
+    return (p * (p.log() - q.log())).sum()
+
+
+def test_the_reported_kl_is_the_mean_of_sums_over_each_response() -> None:
+    table = LOGITS.detach().log_softmax(-1)
+    p = probabilities(table)
+    assert p.sum().item() == pytest.approx(1.0, abs=1e-12)
+    garbage = torch.where(MASK, 0.0, NAN)
+    sums = sequence_kl(of_tokens(table) + garbage, of_tokens(REFERENCE_TABLE) - garbage, MASK)
+    assert (p * sums).sum().item() == pytest.approx(exact_kl().item(), abs=1e-12)
+    assert sums.min() < 0  # an estimate from one response is not clamped
+
+    # From samples: within four standard errors.
+    drawn = np.random.default_rng(0).choice(len(RESPONSES), size=20_000, p=p.numpy())
+    sample = sums[torch.from_numpy(drawn)]
+    error = 4 * sample.std() / math.sqrt(len(sample))
+    assert abs(sample.mean() - exact_kl()) < error
+    # A mean over tokens, or a sum that is clamped at 0, is not within it.
+    for wrong in (sums / MASK.sum(1), sums.clamp(min=0)):
+        assert abs(wrong[torch.from_numpy(drawn)].mean() - exact_kl()) > 2 * error
+
+
+def policy_gradient(rewards: Tensor) -> Tensor:
+    """The exact expectation of Σ_t ∇ log π(a_t) Σ_{k>=t} r_k over all responses."""
+    log_prob = of_tokens(LOGITS.log_softmax(-1)).masked_fill(~MASK, 0.0)
+    values = torch.zeros_like(rewards)
+    to_go = token_gae(rewards, values, MASK, discount=1.0, gae_lambda=1.0)
+    weight = probabilities(LOGITS.log_softmax(-1)).detach().unsqueeze(1)
+    return gradient(weight * to_go * log_prob, LOGITS)
+
+
+def test_the_penalty_in_the_reward_has_the_gradient_of_the_objective() -> None:
+    scores = normal(7, len(RESPONSES))
+    log_prob = of_tokens(LOGITS.log_softmax(-1)).detach()
+    p = probabilities(LOGITS.log_softmax(-1))
+    wanted = gradient((p * scores).sum() - 0.3 * exact_kl(), LOGITS)
+
+    def found(kl: Tensor, kl_coef: float = 0.3) -> Tensor:
+        return policy_gradient(penalised_rewards(scores, kl, MASK, kl_coef=kl_coef))
+
+    k1 = log_prob - of_tokens(REFERENCE_TABLE)
+    torch.testing.assert_close(found(k1), wanted, **EXACT)
+    # A wrong sign, another estimator, a mean over tokens, all of the KL at every token, the
+    # policy as its own reference: each is another gradient.
+    total = (k1 * MASK).sum(1, keepdim=True)
+    mutants = {
+        "sign": -k1,
+        "k3": kl_k3(log_prob, of_tokens(REFERENCE_TABLE)),
+        "full": full_kl(LOGITS.detach().log_softmax(-1), REFERENCE_TABLE)[AT],
+        "mean": k1 / MASK.sum(1, keepdim=True),
+        "sum at every token": total.expand(k1.shape),
+        "reference is policy": 0 * k1,
+    }
+    for name, mutant in mutants.items():
+        assert (found(mutant) - wanted).abs().max() > 1e-3, name
+
+
+def test_the_penalty_in_the_loss_has_the_gradient_of_the_kl_of_each_visited_state() -> None:
+    weight = probabilities(LOGITS.log_softmax(-1)).detach()
+
+    def in_the_loss(penalty: KLPenalty) -> Tensor:
+        table = LOGITS.log_softmax(-1)
+        kl = loss_penalty(
+            penalty,
+            log_prob=of_tokens(table),
+            reference_log_prob=of_tokens(REFERENCE_TABLE),
+            log_probs=table[AT],
+            reference_log_probs=REFERENCE_TABLE[AT],
+        )
+        return gradient(weight.unsqueeze(1) * kl.masked_fill(~MASK, 0.0), LOGITS)
+
+    visits = torch.zeros(len(STATES), dtype=torch.float64)
+    visits.index_add_(0, AT[MASK], weight.unsqueeze(1).expand(MASK.shape)[MASK])
+    p = LOGITS.detach().softmax(-1)
+    log_ratio = p.log() - REFERENCE_TABLE
+    of_states = p * (log_ratio - (p * log_ratio).sum(-1, keepdim=True))
+    wanted = visits.unsqueeze(1) * of_states
+    for estimator in ("k2", "full"):
+        found = in_the_loss(KLPenalty(coef=1.0, placement="loss", estimator=estimator))
+        torch.testing.assert_close(found, wanted, **EXACT)
+    # It leaves out that the first token decides which states follow.
+    whole = gradient(exact_kl(), LOGITS)
+    assert (wanted - whole)[0].abs().max() > 1e-2
+
+
+# --- rewards of tokens ----------------------------------------------------------------------------
+
+
+def three_responses() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    mask = torch.tensor([[1, 1, 1, 0], [1, 0, 0, 0], [1, 1, 1, 1]]).bool()
+    garbage = torch.where(mask, 0.0, NAN)
+    return f64([1.0, -2.0, 4.0]), normal(8, 3, 4) + garbage, normal(9, 3, 4) + garbage, mask
+
+
+def test_rewards_add_up_to_the_score_less_beta_times_the_log_ratio() -> None:
+    scores, log_prob, reference, mask = three_responses()
+    rewards = penalised_rewards(scores, kl_k1(log_prob, reference), mask, kl_coef=0.3)
+    for b in range(3):
+        log_ratio = sum(float(log_prob[b, t] - reference[b, t]) for t in range(4) if mask[b, t])
+        expected = float(scores[b]) - 0.3 * log_ratio
+        assert rewards[b].sum().item() == pytest.approx(expected, abs=1e-12)
+    assert not rewards[~mask].any()
+
+
+def test_the_penalty_by_hand_has_the_sign_of_a_cost() -> None:
+    # The policy finds its token twice as likely as the reference does: that costs β log 2.
+    log_prob, reference = f64([[math.log(0.5), -1.0]]), f64([[math.log(0.25), -1.0]])
+    mask = torch.ones(1, 2, dtype=torch.bool)
+    got = penalised_rewards(f64([10.0]), kl_k1(log_prob, reference), mask, kl_coef=0.3)
+    torch.testing.assert_close(got, f64([[-0.3 * math.log(2), 10.0]]), **ROUNDING)
+
+
+def test_the_score_is_at_the_last_decision_and_nowhere_else() -> None:
+    scores, log_prob, reference, mask = three_responses()
+    kl = kl_k1(log_prob, reference)
+    with_score = penalised_rewards(scores, kl, mask, kl_coef=0.3)
+    without = penalised_rewards(torch.zeros_like(scores), kl, mask, kl_coef=0.3)
+    expected = f64([[0, 0, 1, 0], [-2, 0, 0, 0], [0, 0, 0, 4]])
+    torch.testing.assert_close(with_score - without, expected, **ROUNDING)
+
+
+def test_the_score_is_at_the_last_decision_after_a_token_that_was_none() -> None:
+    mask = torch.tensor([[True, False, True, False]])
+    got = penalised_rewards(f64([5.0]), torch.zeros(1, 4).double(), mask, kl_coef=1.0)
+    assert got.tolist() == [[0, 0, 5, 0]]
+
+
+def test_a_response_that_did_not_end_loses_the_penalty_once() -> None:
+    scores, truncated = f64([1.0, 2.0, 3.0]), torch.tensor([False, True, False])
+    got = missing_eos_penalty(scores, truncated, 0.5)
+    assert got.tolist() == [1.0, 1.5, 3.0]
+    assert scores.tolist() == [1.0, 2.0, 3.0]
+    # Whether a response has the width of the batch says nothing: both do here.
+    mask = torch.ones(3, 4, dtype=torch.bool)
+    rewards = penalised_rewards(got, torch.zeros(3, 4).double(), mask, kl_coef=0.1)
+    assert rewards.sum(1).tolist() == [1.0, 1.5, 3.0]
+
+
+# --- the scale of a reward ------------------------------------------------------------------------
+
+
+def test_scores_of_the_reference_have_mean_0_and_variance_1() -> None:
+    rng = np.random.default_rng(3)
+    raw, fresh = (torch.from_numpy(rng.gamma(2.0, 3.0, size=4096) + 40).float() for _ in range(2))
+    gain, bias = gain_and_bias(raw)
+    same = normalised_scores(raw.double(), gain, bias)
+    assert same.mean().item() == pytest.approx(0.0, abs=1e-12)
+    assert same.std().item() == pytest.approx(1.0, abs=1e-12)
+    # Other samples of the same law: 3 standard errors of 4096 draws with this kurtosis.
+    other = normalised_scores(fresh, gain, bias)
+    assert abs(other.mean().item()) < 0.05
+    assert abs(other.std().item() - 1) < 0.05
+
+
+@pytest.mark.parametrize("method", ["gae", "rloo"])
+def test_a_shift_of_the_reward_model_changes_no_whitened_advantage(method: str) -> None:
+    raw, mask = normal(10, 8).float(), torch.arange(5) < torch.arange(8).unsqueeze(1) % 4 + 2
+    kl = normal(11, 8, 5).float()
+
+    def advantages(shift: float, *, normalised: bool) -> Tensor:
+        scores = raw + shift
+        if normalised:
+            scores = normalised_scores(scores, *gain_and_bias(scores))
+        rewards = penalised_rewards(scores, kl, mask, kl_coef=0.2)
+        if method == "gae":
+            values = torch.zeros_like(rewards)
+            x = token_gae(rewards, values, mask, discount=1.0, gae_lambda=1.0)
+        else:
+            x = rloo_advantages(rewards.sum(1), 4).unsqueeze(1).expand(mask.shape)
+        return standardise(x.contiguous(), mask=mask, dim=(0, 1))
+
+    for normalised in (False, True):
+        difference = advantages(9.0, normalised=normalised) - advantages(0.0, normalised=normalised)
+        assert difference.abs().max() < 1e-5  # ulps of float32 numbers near 9
+    assert advantages(0.0, normalised=True).abs().max() > 0.5
+
+
+# --- the adaptive coefficient ---------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=50)
+@given(kl=st.floats(-5, 20), n=st.integers(1, 400))
+def test_the_coefficient_follows_its_formula(kl: float, n: int) -> None:
+    coefficient = AdaptiveCoefficient(KLPenalty(coef=0.2, target=1.5, horizon=2000))
+    error = np.clip(kl / 1.5 - 1, -0.2, 0.2)
+    assert coefficient.update(kl, n) == pytest.approx(0.2 * (1 + error * n / 2000), rel=1e-14)
+    assert coefficient.value > 0
+
+
+def test_at_the_target_the_coefficient_stays_and_without_one_always() -> None:
+    steered = AdaptiveCoefficient(KLPenalty(coef=0.2, target=1.5))
+    assert [steered.update(1.5, 256) for _ in range(3)] == [0.2] * 3
+    assert steered.update(1.6, 256) > 0.2 > steered.update(0.1, 512)
+    fixed = AdaptiveCoefficient(KLPenalty(coef=0.2))
+    assert [fixed.update(kl, 256) for kl in (0.0, 100.0, NAN)] == [0.2] * 3
+
+
+def kl_of_the_optimum(beta: float) -> float:
+    """KL from the reference of the optimum for β, over 40 responses."""
+    reference, rewards = normal(12, 40).log_softmax(-1), normal(13, 40) * 2
+    return float(full_kl((reference + rewards / beta).log_softmax(-1), reference))
+
+
+def steer(coef: float, measure: Callable[[float], float] = lambda kl: kl) -> float:
+    coefficient = AdaptiveCoefficient(KLPenalty(coef=coef, target=1.5, horizon=2560))
+    for _ in range(400):
+        coefficient.update(measure(kl_of_the_optimum(coefficient.value)), 256)
+    return kl_of_the_optimum(coefficient.value)
+
+
+@pytest.mark.parametrize("coef", [0.02, 50.0])
+def test_the_kl_reaches_the_target_from_a_coefficient_too_low_or_too_high(coef: float) -> None:
+    assert abs(kl_of_the_optimum(coef) - 1.5) > 0.75
+    assert steer(coef) == pytest.approx(1.5, rel=0.15)
+    assert steer(coef, math.sqrt) != pytest.approx(1.5, rel=0.15)  # another number by that name
+
+
+def test_a_restored_coefficient_goes_on_where_it_was() -> None:
+    def walk(interrupted: bool) -> Iterator[float]:
+        penalty = KLPenalty(coef=0.2, target=1.5, horizon=1000)
+        coefficient = AdaptiveCoefficient(penalty)
+        for k, kl in enumerate([0.1, 3.0, 2.0, 1.4, 9.0]):
+            if interrupted and k == 3:
+                state = coefficient.state_dict()
+                coefficient = AdaptiveCoefficient(penalty)
+                coefficient.load_state_dict(state)
+            yield coefficient.update(kl, 100)
+
+    assert list(walk(True)) == list(walk(False))
+
+
+# --- refusals -------------------------------------------------------------------------------------
+
+SCORES, KL, KEPT = torch.zeros(2), torch.zeros(2, 3), torch.ones(2, 3, dtype=torch.bool)
+IN_REWARD, STEERED = KLPenalty(coef=0.1), KLPenalty(coef=0.1, target=1.0, horizon=100)
+IN_LOSS = KLPenalty(coef=0.1, placement="loss", estimator="full")
+WRONG: list[tuple[Callable[[], object], str]] = [
+    (lambda: KLPenalty(coef=-0.1), "coef"),
+    (lambda: KLPenalty(coef=0.1, target=0.0), "target"),
+    (lambda: KLPenalty(coef=0.0, target=1.0), "above 0 with a target"),
+    (lambda: KLPenalty(coef=0.1, estimator="k4"), "'k1'"),  # type: ignore[arg-type]
+    (lambda: AdaptiveCoefficient(STEERED).update(NAN, 10), "finite KL"),
+    (lambda: AdaptiveCoefficient(STEERED).update(1.0, 500), "horizon above 100"),
+    (lambda: full_kl(KL, SCORES), "reference_log_probs of shape"),
+    (lambda: loss_penalty(IN_REWARD, log_prob=KL, reference_log_prob=KL), "in the reward"),
+    (lambda: loss_penalty(IN_LOSS, log_prob=KL, reference_log_prob=KL), "every action"),
+    (lambda: sequence_kl(KL, KL, KEPT.float()), "boolean mask"),
+    (lambda: penalised_rewards(SCORES, KL, KEPT.float(), kl_coef=1.0), "boolean mask"),
+    (lambda: penalised_rewards(SCORES, KL[:1], KEPT, kl_coef=1.0), "of that shape"),
+    (lambda: penalised_rewards(SCORES[:1], KL, KEPT, kl_coef=1.0), "scores of shape"),
+    (
+        lambda: penalised_rewards(SCORES, KL.clone().requires_grad_(), KEPT, kl_coef=1.0),
+        "without a gradient",
+    ),
+    (
+        lambda: penalised_rewards(SCORES, KL, torch.tensor([[True] * 3, [False] * 3]), kl_coef=1.0),
+        "response 1 has no token",
+    ),
+    (lambda: missing_eos_penalty(SCORES, SCORES, 1.0), "truncated to be boolean"),
+    (lambda: missing_eos_penalty(SCORES, KEPT[:, 0], -1.0), "penalty >= 0"),
+    (lambda: gain_and_bias(torch.ones(4)), "all 4 scores are 1"),
+    (lambda: gain_and_bias(torch.tensor([1.0])), "at least two"),
+    (lambda: gain_and_bias(torch.tensor([1.0, NAN])), "1 of them not finite"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), WRONG)
+def test_a_wrong_argument_is_named(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,0 +1,675 @@
+"""PPO, RLOO and GRPO on a language model: what each update must and must not do."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from rlkit.agents import ppo_update as core
+from rlkit.errors import Diverged, RlkitError, UsageError
+from rlkit.rlhf import policy as module
+from rlkit.rlhf.configs import METHODS, GRPOConfig, PPOConfig, RLOOConfig
+from rlkit.rlhf.lora import add_adapters
+from rlkit.rlhf.policy import KLPenalisedPolicy, Rollout
+from rlkit.rlhf.sequences import Sequences, response_log_probs
+from rlkit.rlhf.text_task import TextTask
+from rlkit.rlhf.tokenizer import Tokenizer
+from rlkit.rlhf.transformer import GPT, GPTConfig
+from rlkit.seeding import SeedStreams
+
+FLOAT32 = 1e-5  # float32 sums in another order
+LITTLE: dict[str, Any] = {"batch_size": 32, "minibatch_size": 16, "num_epochs": 2, "num_updates": 4}
+NO_STEP = 1e-30  # a learning rate at which no float32 weight of a model changes
+
+
+def digest(model: torch.nn.Module) -> str:
+    found = hashlib.sha256()
+    for tensor in model.state_dict().values():
+        found.update(tensor.numpy().tobytes())
+    return found.hexdigest()
+
+
+def random_score(sequences: Sequences) -> np.ndarray:
+    """Some number for each response that depends on its tokens alone."""
+    tokens = sequences.responses.masked_fill(~sequences.response_mask, 0)
+    return np.sin(tokens.double().numpy() @ np.arange(1.0, tokens.shape[1] + 1))
+
+
+class Log(list[Tensor]):
+    """log(ratio) of each minibatch, as the clipped loss is given it."""
+
+    def worst(self) -> float:
+        return max(float(x.abs().max()) for x in self)
+
+
+@pytest.fixture
+def log_ratios(monkeypatch: pytest.MonkeyPatch) -> Log:
+    log = Log()
+    loss = core.ppo_clip_loss
+
+    def logged(log_prob: Tensor, behaviour: Tensor, advantages: Tensor, **options: Any) -> Tensor:
+        log.append((log_prob - behaviour).detach())
+        return loss(log_prob, behaviour, advantages, **options)
+
+    monkeypatch.setattr(core, "ppo_clip_loss", logged)
+    return log
+
+
+# --- the policy that is updated is the one that acted ---------------------------------------------
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("options", [{}, {"temperature": 0.7}, {"temperature": 1.3}])
+def test_the_first_ratio_is_one(
+    ragged: Any, log_ratios: Log, method: str, options: dict[str, Any]
+) -> None:
+    agent = ragged.agent(method, score=random_score, **LITTLE, **options)
+    agent.update()
+    assert float(log_ratios[0].abs().max()) < FLOAT32
+    assert log_ratios.worst() > 1e-3  # and later ones are not
+
+
+@pytest.mark.parametrize("microbatch_size", [None, 3])
+def test_without_a_step_all_ratios_stay_one_however_the_rollout_was_chunked(
+    ragged: Any, log_ratios: Log, microbatch_size: int | None
+) -> None:
+    options = {**LITTLE, "learning_rate": NO_STEP, "microbatch_size": microbatch_size}
+    parts = [
+        ragged.agent(score=random_score, seed=seed, **{**options, "batch_size": size}).collect()
+        for seed, size in enumerate([1, 5, 26])
+    ]
+    widths = [5, 9, 7]  # of the prompts: each chunk is padded as it likes, then brought together
+    joined = join([widened(part, left) for part, left in zip(parts, widths, strict=True)])
+    agent = ragged.agent(score=random_score, **options)
+    agent.update(joined)
+    assert len(log_ratios) == 2 * (2 if microbatch_size is None else 2 * 6)
+    assert log_ratios.worst() < FLOAT32
+
+
+def widened(rollout: Rollout, left: int, right: int = 0, pad: int = 7) -> Rollout:
+    """The same with more padding before the prompts, and after the responses."""
+    tokens, prompt_mask, response_mask = rollout.sequences
+    extra, rows = left - prompt_mask.shape[1], len(tokens)
+
+    def columns(n: int) -> Tensor:
+        return torch.zeros(rows, n, dtype=torch.bool)
+
+    def longer(x: Tensor) -> Tensor:
+        return torch.cat([x, torch.zeros(rows, right)], 1) if x.ndim == 2 else x
+
+    sides = (torch.full((rows, n), pad) for n in (extra, right))
+    before, after = sides
+    sequences = Sequences(
+        torch.cat([before, tokens, after], 1),
+        torch.cat([columns(extra), prompt_mask], 1),
+        torch.cat([response_mask, columns(right)], 1),
+    )
+    return Rollout(sequences, *(longer(x) for x in rollout[1:]))
+
+
+def join(parts: list[Rollout]) -> Rollout:
+    left = max(part.sequences.prompt_length for part in parts)
+    parts = [widened(part, left) for part in parts]
+    sequences = Sequences(*map(torch.cat, zip(*(part.sequences for part in parts), strict=True)))
+    return Rollout(sequences, *map(torch.cat, zip(*(part[1:] for part in parts), strict=True)))
+
+
+@pytest.mark.parametrize("bootstrap", [False, True])
+def test_wider_padding_changes_no_advantage_and_no_metric(ragged: Any, bootstrap: bool) -> None:
+    options = {**LITTLE, "bootstrap_truncated": bootstrap, "missing_eos_penalty": 0.5}
+    found = []
+    for left, right in ((5, 0), (8, 0), (5, 9)):
+        agent = ragged.agent(score=random_score, **options)
+        agent.update()  # so that the critic says something
+        rollout = widened(agent.collect(), left, right)
+        advantages, targets = agent.advantages(rollout)
+        found.append((advantages[:, :6], targets[:, :6], agent.update(rollout)))
+        assert not advantages[:, 6:].any()
+    for advantages, targets, metrics in found[1:]:
+        torch.testing.assert_close(advantages, found[0][0], atol=FLOAT32, rtol=0)
+        torch.testing.assert_close(targets, found[0][1], atol=FLOAT32, rtol=0)
+        # After steps of Adam, which magnifies rounding where a gradient is near 0.
+        assert metrics == pytest.approx(found[0][2], abs=1e-3)
+
+
+def test_values_after_the_last_token_do_not_depend_on_the_width(ragged: Any) -> None:
+    agent = ragged.agent(score=random_score, **LITTLE)
+    agent.update()
+    rollout = agent.collect()
+    with torch.no_grad():
+        values = agent._final_values(rollout.sequences)
+        wide = agent._final_values(widened(rollout, 7, 5).sequences)
+    cut = rollout.truncated
+    assert cut.any()
+    torch.testing.assert_close(wide[cut], values[cut], atol=FLOAT32, rtol=0)
+
+
+@pytest.mark.parametrize("mistake", ["temperature", "dropout", "position"])
+def test_training_another_policy_than_the_one_that_acted_stops_with_the_causes(
+    ragged: Any, monkeypatch: pytest.MonkeyPatch, mistake: str
+) -> None:
+    agent = ragged.agent(score=random_score, **LITTLE)
+    rollout = agent.collect()
+    if mistake == "temperature":
+        right = module.token_log_probs
+        monkeypatch.setattr(module, "token_log_probs", lambda x, t, m, _: right(x, t, m, 1.02))
+    elif mistake == "dropout":
+        object.__setattr__(agent.policy.config, "dropout", 0.1)
+        for block in agent.policy.blocks:
+            block.dropout = 0.1
+        agent.policy.train()
+    else:
+        sequences = rollout.sequences._replace(
+            prompt_mask=torch.ones_like(rollout.sequences.prompt_mask)
+        )
+        rollout = rollout._replace(sequences=sequences)
+    with pytest.raises(RlkitError, match=r"ratio check.*dropout.*temperature.*padding"):
+        agent.update(rollout)
+
+
+def test_the_recorded_policy_stays_fixed_over_the_epochs(ragged: Any, log_ratios: Log) -> None:
+    """After the first step ratios differ from 1 and go on growing."""
+    options = {
+        **LITTLE,
+        "minibatch_size": 32,
+        "num_epochs": 4,
+    }  # one step an epoch, in the order of a permutation
+    agent = ragged.agent(score=random_score, **options)
+    agent.update()
+    spread = [float(x.std()) for x in log_ratios]
+    assert len(spread) == 4
+    assert spread[0] < FLOAT32 < 1e-3 < spread[1] < spread[3]
+
+
+def test_tokens_are_learned_as_they_were_sampled_not_as_their_text_is_encoded() -> None:
+    texts = ["the cat sat on the mat", "the hat", "a cat in the hat"]
+    codec = Tokenizer.train(texts, "bpe", vocab_size=280)
+    task = TextTask.from_files(
+        prompts=[{"prompt": text} for text in texts], tokenizer=codec, max_new_tokens=8
+    )
+    size = GPTConfig(
+        vocab_size=task.vocab_size,
+        num_actions=task.num_actions,
+        context_length=40,
+        width=16,
+        tied=True,
+    )
+    gpt = GPT(size, np.random.default_rng(0))
+    with torch.no_grad():  # so that tokens are not all equally likely
+        gpt.embedding.mul_(30.0)
+    config = PPOConfig(batch_size=32, minibatch_size=32)  # so that the first sees all rows
+    agent = KLPenalisedPolicy(
+        gpt, copy.deepcopy(gpt), random_score, task, config, SeedStreams(0, 0)
+    )
+    rollout = agent.collect()
+    rows = rollout.sequences.responses.tolist()
+    other = [
+        codec.encode(task.text(row)) != [i for i in row if i not in (task.eos, task.pad)]
+        for row in rows
+    ]
+    assert any(other)  # a round trip through text would change the ids
+    with torch.no_grad():
+        log_prob, _, _ = response_log_probs(gpt, rollout.sequences)
+    torch.testing.assert_close(log_prob, rollout.behaviour_log_prob, atol=FLOAT32, rtol=0)
+    row = other.index(True)
+    again = codec.encode(task.text(rows[row]))[: len(rows[row])]
+    rollout.sequences.responses[row, : len(again)] = torch.tensor(again)
+    with pytest.raises(RlkitError, match=r"ratio check.*tokenised again"):
+        agent.update(rollout)
+
+
+# --- reference, reward and advantages -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_reference_is_frozen_and_the_first_kl_is_zero(ragged: Any, method: str) -> None:
+    agent = ragged.agent(method, score=random_score, **LITTLE)
+    before = digest(agent.reference)
+    metrics = agent.fit(3)
+    assert digest(agent.reference) == before != digest(agent.policy)
+    assert not any(p.requires_grad or p.grad is not None for p in agent.reference.parameters())
+    # With and without a cache: a sum of six differences by rounding.
+    assert abs(metrics[0]["kl"]) < FLOAT32
+    assert abs(metrics[-1]["kl"]) > 1e-3
+
+
+def test_the_exact_kl_at_the_start_is_exactly_zero(small: Any) -> None:
+    agent = small.agent(score=small.score, **LITTLE)
+    log_prob = small.key.log_probs(agent.policy)
+    assert small.key.values(log_prob, small.key.gold, 0.3).kl == 0.0
+    sequences = agent.collect().sequences
+    with torch.no_grad():
+        ours, _, _ = response_log_probs(agent.policy, sequences)
+        theirs, _, _ = response_log_probs(agent.reference, sequences)
+    assert torch.equal(ours, theirs)
+
+
+def test_the_reference_can_be_neither_the_policy_nor_the_trunk_of_the_critic(ragged: Any) -> None:
+    gpt, config, streams = ragged.policy(), PPOConfig(**LITTLE), SeedStreams(0, 0)
+    with pytest.raises(UsageError, match="policy and reference share parameters"):
+        KLPenalisedPolicy(gpt, gpt, random_score, ragged.task, config, streams)
+    for critic in (ragged.reference, gpt):
+        with pytest.raises(UsageError, match="and critic_trunk share parameters"):
+            KLPenalisedPolicy(
+                *(gpt, ragged.reference, random_score, ragged.task, config, streams),
+                critic_trunk=critic,
+            )
+    assert not any(p.requires_grad for p in ragged.reference.parameters())
+
+
+def test_other_vocabularies_and_padding_with_eos_are_refused(ragged: Any, small: Any) -> None:
+    config, streams = PPOConfig(**LITTLE), SeedStreams(0, 0)
+    with pytest.raises(UsageError, match="another vocabulary"):
+        KLPenalisedPolicy(
+            ragged.policy(), small.reference, random_score, ragged.task, config, streams
+        )
+    task = type("Same", (type(ragged.task),), {"pad": ragged.task.eos})()
+    with pytest.raises(UsageError, match="pad and eos are the same id"):
+        KLPenalisedPolicy(ragged.policy(), ragged.reference, random_score, task, config, streams)
+
+
+def test_the_reported_kl_is_the_exact_one_within_its_standard_error(
+    listed: Any, ppo_run: Any
+) -> None:
+    agent, _ = ppo_run
+    rollout = agent_from(listed, agent.policy, batch_size=4096).collect()
+    sums = (rollout.behaviour_log_prob - rollout.reference_log_prob).sum(1).double()
+    exact = listed.key.values(listed.key.log_probs(agent.policy), listed.key.gold, 0.3).kl
+    assert exact > 1.0
+    assert abs(float(sums.mean()) - exact) < 4 * float(sums.std()) / len(sums) ** 0.5
+    probe = agent_from(listed, agent.policy, batch_size=256, learning_rate=NO_STEP, num_epochs=1)
+    metrics = probe.update()
+    assert abs(metrics["kl"] - exact) < 4 * metrics["kl_standard_error"]
+    # It is the sum of log-ratios itself, neither clamped nor another estimator, at the coefficient
+    # that was in force.
+    again = agent_from(listed, agent.policy, batch_size=256).collect()
+    found = (again.behaviour_log_prob - again.reference_log_prob).sum(1)
+    assert metrics["kl"] == pytest.approx(float(found.mean()), rel=1e-5)
+    assert metrics["objective"] == pytest.approx(metrics["score"] - 0.3 * metrics["kl"], abs=1e-6)
+
+
+def agent_from(listed: Any, policy: Any, **options: Any) -> KLPenalisedPolicy:
+    found: KLPenalisedPolicy = listed.agent(
+        score=listed.score, policy=copy.deepcopy(policy), seed=3, **options
+    )
+    return found
+
+
+def test_rewards_are_the_penalty_at_each_token_and_the_score_at_the_last(ragged: Any) -> None:
+    """With discount 1, lambda 1 and V = 0 an advantage is the reward to go, then standardised."""
+    agent = ragged.agent(
+        score=random_score, kl_coef=0.4, gae_lambda=1.0, missing_eos_penalty=0.7, **LITTLE
+    )
+    rollout = agent.collect()
+    assert rollout.truncated.any()
+    assert not rollout.truncated.all()
+    rng = np.random.default_rng(0)
+    noise = torch.from_numpy(rng.normal(size=rollout.behaviour_log_prob.shape)).float()
+    rollout = rollout._replace(reference_log_prob=rollout.behaviour_log_prob - noise)
+    expected = np.zeros(noise.shape)
+    for row, length in enumerate(rollout.sequences.lengths.tolist()):
+        rewards = [-0.4 * float(noise[row, t]) for t in range(length)]
+        rewards[-1] += float(rollout.scores[row]) - 0.7 * bool(rollout.truncated[row])
+        for t in range(length):
+            expected[row, t] = sum(rewards[t:])
+    advantages, targets = agent.advantages(rollout)
+    mask = rollout.sequences.response_mask.numpy()
+    np.testing.assert_allclose(targets.numpy(), expected, atol=FLOAT32)
+    valid = expected[mask]
+    white = (valid - valid.mean()) / valid.std(ddof=1)
+    np.testing.assert_allclose(advantages.numpy()[mask], white, atol=FLOAT32)
+    assert not advantages.numpy()[~mask].any()
+
+
+@pytest.mark.parametrize("bootstrap", [False, True])
+def test_the_length_limit_is_an_end_unless_asked_otherwise(ragged: Any, bootstrap: bool) -> None:
+    agent = ragged.agent(
+        score=random_score, kl_coef=0.0, discount=0.9, gae_lambda=0.0,
+        bootstrap_truncated=bootstrap, **LITTLE,
+    )  # fmt: skip
+    agent.update()
+    rollout = agent.collect()
+    _, targets = agent.advantages(rollout)
+    with torch.no_grad():  # the critic reads the whole response, its last token included
+        real = rollout.sequences.real()
+        hidden = agent.critic.trunk(rollout.sequences.tokens, real=real)
+        after = agent.critic.head(hidden[:, rollout.sequences.prompt_length :])
+    assert float(after.abs().max()) > 1e-3
+    for row, length in enumerate(rollout.sequences.lengths.tolist()):
+        expected = float(rollout.scores[row])
+        if bootstrap and rollout.truncated[row]:
+            expected += 0.9 * float(after[row, length - 1])
+        assert float(targets[row, length - 1]) == pytest.approx(expected, abs=FLOAT32)
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [("rloo", {}), ("grpo", {}), ("ppo", {"gae_lambda": 1.0}), ("ppo", {"critic": True})],
+)
+def test_a_shift_of_all_scores_changes_no_advantage(
+    ragged: Any, method: str, options: dict[str, Any]
+) -> None:
+    """With lambda < 1 only once the critic has learned it too: along a trace it decays."""
+    shift = 5.0
+    with_critic = "critic" in options
+    agent = ragged.agent(method, score=random_score, **LITTLE, **({} if with_critic else options))
+    rollout = agent.collect()
+    shifted = rollout._replace(scores=rollout.scores + shift)
+    if with_critic:
+        shifted = shifted._replace(
+            values=(rollout.values + shift).masked_fill(~rollout.sequences.response_mask, 0.0)
+        )
+    before, after = (agent.advantages(x)[0] for x in (rollout, shifted))
+    torch.testing.assert_close(after, before, atol=FLOAT32, rtol=0)
+
+
+def test_values_are_zero_at_the_start_and_explained_variance_grows(
+    ppo_run: Any, ragged: Any
+) -> None:
+    rollout = ragged.agent(score=random_score, **LITTLE).collect()
+    assert not rollout.values.any()
+    _, metrics = ppo_run
+    assert metrics[0]["explained_variance"] == pytest.approx(
+        0.0, abs=1e-5
+    )  # V = 0 explains nothing
+    assert np.mean([m["explained_variance"] for m in metrics[-5:]]) > 0.2
+
+
+@pytest.mark.parametrize("method", ["rloo", "grpo"])
+def test_groups_keep_their_prompt_and_mixed_ones_are_refused(ragged: Any, method: str) -> None:
+    agent = ragged.agent(method, score=random_score, group_size=4, **LITTLE)
+    rollout = agent.collect()
+    prompts = rollout.sequences.prompts.reshape(8, 4, -1)
+    assert (prompts == prompts[:, :1]).all()
+    assert agent.critic is None
+    order = torch.arange(32).roll(1)
+    mixed = Rollout(rollout.sequences.select(order), *(x[order] for x in rollout[1:]))
+    with pytest.raises(ValueError, match="holds different prompts"):
+        agent.advantages(mixed)
+
+
+# --- steps ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("size", "microbatch", "steps"), [(8, None, 4), (8, 3, 4), (12, None, 3), (100, None, 1)]
+)
+def test_an_update_takes_epochs_times_minibatches_steps(
+    ragged: Any, monkeypatch: pytest.MonkeyPatch, size: int, microbatch: int | None, steps: int
+) -> None:
+    options = {**LITTLE, "num_epochs": 3, "minibatch_size": size, "microbatch_size": microbatch}
+    agent = ragged.agent(score=random_score, **options)
+    counts = {"policy": 0, "critic": 0}
+    for name, optimiser in (("policy", agent._optimiser), ("critic", agent._critic_optimiser)):
+        take = optimiser.step
+
+        def counted(name: str = name, take: Callable[[], Any] = take) -> None:
+            counts[name] += 1
+            take()
+
+        monkeypatch.setattr(optimiser, "step", counted)
+    agent.update()
+    assert counts == {"policy": 3 * steps, "critic": 3 * steps}
+
+
+@pytest.mark.parametrize("aggregation", ["token-mean", "seq-mean-token-sum", "constant-norm"])
+def test_microbatches_change_no_update(ragged: Any, aggregation: str) -> None:
+    found = []
+    for microbatch in (None, 3):
+        options = {**LITTLE, "num_epochs": 1, "minibatch_size": 32}
+        agent = ragged.agent(
+            score=random_score, aggregation=aggregation, microbatch_size=microbatch, **options
+        )
+        gradients: list[Tensor] = []
+        take = agent._optimiser.step
+
+        def kept(agent: Any = agent, take: Any = take, gradients: list[Tensor] = gradients) -> None:
+            gradients.extend(p.grad.clone() for p in agent._trained)
+            take()
+
+        agent._optimiser.step = kept
+        agent.update()
+        found.append(torch.cat([g.flatten() for g in gradients]))
+    assert float(found[0].norm()) > 1e-3
+    torch.testing.assert_close(found[1], found[0], atol=1e-6, rtol=0)
+
+
+def test_policy_and_critic_have_their_own_limits_of_the_gradient(ragged: Any) -> None:
+    """A critic with a loss a million times larger does not slow the policy down."""
+    found = []
+    for value_coef in (0.5, 5e5):
+        options = {**LITTLE, "num_epochs": 1, "minibatch_size": 32}
+        agent = ragged.agent(score=random_score, value_coef=value_coef, **options)
+        agent.update()
+        found.append(digest(agent.policy))
+    assert found[0] == found[1]
+
+
+def test_the_learning_rate_falls_linearly_to_its_final_share(ragged: Any) -> None:
+    agent = ragged.agent(
+        "rloo", score=random_score, learning_rate=1e-3, final_learning_rate=0.1, **LITTLE
+    )
+    rates = [metrics["learning_rate"] for metrics in agent.fit()]
+    assert rates == pytest.approx([1e-3, 7e-4, 4e-4, 1e-4])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_all_metrics_are_announced_and_finite(ragged: Any, method: str) -> None:
+    agent = ragged.agent(method, score=random_score, **LITTLE)
+    (metrics,) = agent.fit(1)
+    assert tuple(sorted(metrics)) == tuple(sorted(agent.metrics))
+    assert np.isfinite(list(metrics.values())).all()
+
+
+@pytest.mark.parametrize("start", [0.1, 2.0])
+@pytest.mark.slow
+def test_an_adaptive_coefficient_reaches_its_target_from_both_sides(
+    listed: Any, start: float
+) -> None:
+    """The mean over the last 20 updates, of policies whose KL is known exactly."""
+    target, found = 1.5, []  # nats
+    agent = listed.agent(
+        "rloo", score=listed.score, kl_coef=start, kl_target=target, kl_horizon=400,
+        batch_size=128, minibatch_size=64, num_epochs=2, num_updates=80,
+        learning_rate=1e-3, final_learning_rate=0.3,
+    )  # fmt: skip
+    for k in range(80):
+        agent.update()
+        if k >= 60 and k % 4 == 3:
+            log_prob = listed.key.log_probs(agent.policy)
+            found.append(listed.key.values(log_prob, listed.key.gold, 0.3).kl)
+    assert np.mean(found) == pytest.approx(target, rel=0.15)
+
+
+# --- adapters -------------------------------------------------------------------------------------
+
+
+def adapted(ground: Any, *, trained: bool) -> GPT:
+    policy = ground.policy()
+    rng = np.random.default_rng(5)
+    add_adapters(policy, rank=4, alpha=8.0, rng=rng)
+    if trained:
+        with torch.no_grad():
+            for name, parameter in policy.named_parameters():
+                if name.endswith("up"):
+                    parameter.copy_(torch.from_numpy(rng.normal(0, 0.3, parameter.shape)))
+    return policy
+
+
+def with_reference(ground: Any, policy: GPT, reference: GPT | None) -> KLPenalisedPolicy:
+    streams = SeedStreams(0, 0)
+    return KLPenalisedPolicy(
+        policy, reference, random_score, ground.task, PPOConfig(**LITTLE), streams
+    )
+
+
+def test_new_adapters_have_the_base_as_reference_and_leave_it_alone(ragged: Any) -> None:
+    policy = adapted(ragged, trained=False)
+    agent = with_reference(ragged, policy, None)
+    metrics = agent.fit(2)
+    assert abs(metrics[0]["kl"]) < FLOAT32
+    base = dict(ragged.reference.named_parameters())
+    frozen = {n: p for n, p in policy.named_parameters() if not p.requires_grad}
+    assert len(frozen) == len(base)
+    for name, parameter in frozen.items():
+        assert torch.equal(parameter, base[name.replace(".base.", ".")])
+    sequences = agent.collect().sequences
+    with torch.no_grad(), agent._reference() as reference:
+        theirs, _, _ = response_log_probs(reference, sequences)
+        expected, _, _ = response_log_probs(ragged.reference, sequences)
+    assert torch.equal(theirs, expected)
+    with torch.no_grad():  # and they are on again
+        ours, _, _ = response_log_probs(policy, sequences)
+    assert not torch.equal(ours, theirs)
+
+
+def test_trained_adapters_have_a_copy_of_themselves_as_reference(ragged: Any) -> None:
+    policy = adapted(ragged, trained=True)
+    reference = copy.deepcopy(policy)
+    before = digest(reference)
+    agent = with_reference(ragged, policy, reference)
+    metrics = agent.fit(2)
+    assert abs(metrics[0]["kl"]) < FLOAT32
+    assert abs(metrics[1]["kl"]) > FLOAT32
+    assert digest(reference) == before
+
+
+def test_the_bare_base_is_refused_as_the_reference_of_trained_adapters(ragged: Any) -> None:
+    with pytest.raises(UsageError, match=r"adapters are trained already.*deepcopy"):
+        with_reference(ragged, adapted(ragged, trained=True), None)
+
+
+# --- determinism and state ------------------------------------------------------------------------
+
+
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "ppo": ("ppo", {}),
+    "rloo": ("rloo", {}),
+    "grpo": ("grpo", {}),
+    "grpo with the full divergence": ("grpo", {"kl_estimator": "full"}),
+    "adaptive": ("ppo", {"kl_target": 0.5, "kl_horizon": 100}),
+    "adapters": ("ppo", {}),
+    "dropout": ("ppo", {}),
+}
+
+
+def make(ground: Any, case: str, seed: int = 0) -> KLPenalisedPolicy:
+    method, options = CASES[case]
+    config = METHODS[method](**{**LITTLE, "num_updates": 6}, **options)
+    policy, reference = ground.policy(), ground.policy()
+    if case == "adapters":
+        policy, reference = adapted(ground, trained=False), None
+    if case == "dropout":
+        sizes = type(policy.config)(**{**vars(policy.config), "dropout": 0.3})
+        policy = GPT(sizes, np.random.default_rng(0))
+        policy.load_state_dict(ground.reference.state_dict())
+        policy.train()
+    return KLPenalisedPolicy(
+        policy, reference, random_score, ground.task, config, SeedStreams(0, seed)
+    )
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_stopping_and_going_on_gives_the_same_bits(ragged: Any, tmp_path: Any, case: str) -> None:
+    whole = make(ragged, case)
+    curve = whole.fit(4)
+    first = make(ragged, case)
+    begun = first.fit(2)
+    np.savez(tmp_path / "state.npz", **first.state_dict())
+    first.fit(1)  # what was saved is a copy
+    second = make(ragged, case)
+    with np.load(tmp_path / "state.npz", allow_pickle=False) as state:
+        second.load_state_dict(state)
+    assert begun + second.fit(2) == curve
+    ours, theirs = second.state_dict(), whole.state_dict()
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+    if case == "adaptive":
+        assert second.kl_coef.value == whole.kl_coef.value != 0.3
+    if case == "adapters":
+        assert not [n for n in ours if n.startswith("policy/") and not n.endswith(("up", "down"))]
+
+
+@pytest.mark.parametrize("lost", ["generators", "update_index", "kl/kl_coef"])
+def test_a_state_without_one_of_its_parts_does_not_go_on_alike(ragged: Any, lost: str) -> None:
+    """What the state holds is needed: with an earlier value of it the curve is another one."""
+    whole = make(ragged, "adaptive")
+    curve = whole.fit(3)
+    first, second = make(ragged, "adaptive"), make(ragged, "adaptive")
+    old = first.state_dict()[lost]
+    first.fit(2)
+    second.load_state_dict({**first.state_dict(), lost: old})
+    assert second.fit(1) != curve[2:]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_same_seed_gives_the_same_curve_and_no_global_generator_is_used(
+    ragged: Any, method: str
+) -> None:
+    curves = []
+    for torch_seed, seed in ((1, 0), (2, 0), (2, 1)):
+        torch.manual_seed(torch_seed)
+        np.random.seed(torch_seed)  # noqa: NPY002 (the global one, which must not matter)
+        before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+        curves.append(ragged.agent(method, score=random_score, seed=seed, **LITTLE).fit(2))
+        assert torch.equal(torch.get_rng_state(), before)
+        np.testing.assert_array_equal(np.random.get_state()[1], numpy_before)  # noqa: NPY002
+    assert curves[0] == curves[1] != curves[2]
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("config", "options", "error", "message"),
+    [
+        (PPOConfig, {"adap_kl_ctrl": True}, TypeError, "adap_kl_ctrl"),
+        (RLOOConfig, {"gae_lambda": 0.9}, TypeError, "gae_lambda"),
+        (PPOConfig, {"group_size": 4}, TypeError, "group_size"),
+        (PPOConfig, {"kl_estimator": "k3"}, UsageError, "k3"),
+        (PPOConfig, {"kl_placement": "loss"}, UsageError, "exactly zero"),
+        (GRPOConfig, {"kl_placement": "reward"}, UsageError, "k2 in the reward"),
+        (RLOOConfig, {"group_size": 3}, UsageError, "divisor of batch_size"),
+        (RLOOConfig, {"group_size": 1}, UsageError, "group_size"),
+        (PPOConfig, {"temperature": 0.0}, UsageError, "temperature"),
+        (PPOConfig, {"kl_target": 1.0, "kl_horizon": 51}, UsageError, "kl_horizon"),
+        (PPOConfig, {"aggregation": "mean"}, UsageError, "aggregation"),
+    ],
+)
+def test_options_that_are_unknown_or_wrong_are_refused(
+    config: Any, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        config(**options)
+
+
+@pytest.mark.parametrize(
+    ("score", "message"),
+    [
+        (lambda s: np.zeros((len(s.tokens), 1)), r"shape \(32, 1\), expected \(32,\)"),
+        (lambda s: 0.0, r"shape \(\), expected \(32,\)"),
+        (lambda s: np.where(np.arange(32) == 9, np.nan, 0.0), "score of response 9 of 32 is nan"),
+    ],
+)
+def test_scores_that_are_not_one_finite_number_each_are_refused(
+    ragged: Any, score: Any, message: str
+) -> None:
+    agent = ragged.agent(score=score, **LITTLE)
+    before = digest(agent.policy)
+    with pytest.raises(UsageError, match=message):
+        agent.update()
+    assert digest(agent.policy) == before
+
+
+def test_divergence_is_reported_with_its_update(ragged: Any) -> None:
+    agent = ragged.agent(score=random_score, **LITTLE, learning_rate=1e30, check_ratio=False)
+    with pytest.raises(Diverged, match=r"diverged at update 1: .* smaller learning_rate"):
+        agent.update()

@@ -1,0 +1,304 @@
+"""Any function of texts as the reward: what it sees, and what is refused of what it returns."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rlkit.errors import RlkitError, UsageError
+from rlkit.rlhf import scores as module
+from rlkit.rlhf.scores import TextScore, check_score, load_score
+from rlkit.rlhf.sequences import Sequences, pack
+from rlkit.rlhf.tokenizer import Tokenizer
+
+CODEC = Tokenizer.train(["abcd"], "char")
+A, B, C, D = range(4)
+EOS, PAD = CODEC.eos, CODEC.pad
+
+
+def length(prompts: list[str], responses: list[str]) -> list[int]:
+    return [len(response) for response in responses]
+
+
+def batch() -> Sequences:
+    prompts, responses = [[A, B], [C], [D, D, D]], [[C, D, EOS], [EOS], [A, B, C, D]]
+    return pack(prompts, responses, pad=PAD, prompt_length=4)
+
+
+def scored(returned: Any) -> np.ndarray[Any, Any]:
+    return TextScore(lambda prompts, responses: returned, CODEC)(batch())
+
+
+def test_the_function_sees_texts_without_eos_and_padding() -> None:
+    seen: list[Any] = []
+
+    def score(prompts: list[str], responses: list[str]) -> list[float]:
+        seen.append((prompts, responses))
+        return [1.0, 2.0, 3.0]
+
+    found = TextScore(score, CODEC)(batch())
+    assert seen == [(["ab", "c", "ddd"], ["cd", "", "abcd"])]
+    assert found.tolist() == [1.0, 2.0, 3.0]
+    assert found.dtype == np.float64
+
+
+def test_what_stands_outside_the_mask_is_not_text() -> None:
+    sequences = batch()
+    poisoned = sequences.tokens.clone()
+    poisoned[0, 0], poisoned[1, 5:] = A, B
+    texts: list[Any] = []
+
+    def score(prompts: list[str], responses: list[str]) -> list[int]:
+        texts.append((prompts, responses))
+        return length(prompts, responses)
+
+    TextScore(score, CODEC)(sequences._replace(tokens=poisoned))
+    assert texts == [(["ab", "c", "ddd"], ["cd", "", "abcd"])]
+
+
+def test_rows_keep_their_order_and_do_not_depend_on_the_batch() -> None:
+    score, sequences = TextScore(length, CODEC), batch()
+    alone = [score(sequences.select(slice(i, i + 1)))[0] for i in range(3)]
+    assert score(sequences).tolist() == alone == [2.0, 0.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        [1, 2, 3],
+        (1.0, 2.0, 3.0),
+        np.array([1, 2, 3], dtype=np.float32),
+        np.array([1, 2, 3], dtype=np.uint8),
+        torch.tensor([1.0, 2.0, 3.0], requires_grad=True),
+        torch.tensor([1, 2, 3]),
+        torch.tensor([1.0, 2.0, 3.0], dtype=torch.bfloat16),
+        [torch.tensor(1.0), torch.tensor(2.0), torch.tensor(3.0)],
+        [Fraction(1), Fraction(2), 3],
+    ],
+    ids=lambda value: f"{type(value).__name__}-{getattr(value, 'dtype', '')}",
+)
+def test_all_usual_kinds_of_numbers_are_taken(returned: Any) -> None:
+    assert scored(returned).tolist() == [1.0, 2.0, 3.0]
+
+
+def test_truth_values_are_zeros_and_ones() -> None:
+    assert scored([True, False, True]).tolist() == [1.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (None, "expected 3 numbers, one per response, got None. Return a list"),
+        (1.5, r"got 1.5 \(float\). The function gets lists"),
+        ([1.0, 2.0], r"got a list of shape \(2,\). Return the scores in the order"),
+        ([], r"got a list of shape \(0,\)"),
+        (np.zeros((3, 1)), r"got a ndarray of shape \(3, 1\). Flatten it"),
+        (torch.zeros(3, 2), r"got a Tensor of shape \(3, 2\)"),
+        ([[1.0], [2.0, 3.0], []], "expected 3 numbers"),
+        ((x for x in (1.0, 2.0, 3.0)), "expected 3 numbers, one per response, got <generator"),
+        ({"a": 1.0}, "expected 3 numbers, one per response, got {'a': 1.0}"),
+        ([1.0, None, 3.0], "got None for number 1: prompt 'c', response ''"),
+        (["1.0", "2.0", "3.0"], "got '1.0' for number 0: prompt 'ab', response 'cd'"),
+        ([1.0, 2.0, 1j], "got 1j for number 2: prompt 'ddd'"),
+        ([1.0, 2.0, "3"], "got '3' for number 2: prompt 'ddd'"),
+        ([1.0, 2.0, np.nan], "got nan for number 2: prompt 'ddd', response 'abcd' .1 of 3"),
+        ([1.0, -np.inf, np.nan], "got -inf for number 1: prompt 'c', response '' .2 of 3"),
+        ([1.0, 1e39, 3.0], r"got 1e\+39 for number 1.*too large for float32"),
+        ([1.0, 10**400, 3.0], "got inf for number 1: prompt 'c'"),
+    ],
+    ids=lambda value: str(value)[:30].replace("\n", " "),
+)
+def test_anything_but_one_finite_number_per_response_is_refused(
+    returned: Any, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        scored(returned)
+
+
+def test_the_first_wrong_response_is_named_even_if_the_function_changed_its_lists() -> None:
+    def score(prompts: list[str], responses: list[str]) -> list[float]:
+        prompts.clear()
+        responses.reverse()
+        return [0.0, float("nan"), 0.0]
+
+    with pytest.raises(UsageError, match="number 1: prompt 'c', response ''"):
+        TextScore(score, CODEC)(batch())
+
+
+def test_long_texts_are_shortened_in_messages() -> None:
+    score = TextScore(lambda prompts, responses: [np.nan], CODEC)
+    with pytest.raises(UsageError) as error:
+        score.of_texts(["a" * 1000], ["b" * 1000])
+    assert len(str(error.value)) < 400
+
+
+def test_what_the_function_raises_is_wrapped_with_its_place() -> None:
+    def score(prompts: list[str], responses: list[str]) -> list[int]:
+        return [int(response) for response in responses]  # the place that has to be named
+
+    with open(__file__) as file:
+        line = next(i for i, text in enumerate(file, start=1) if "has to be named" in text)
+    with pytest.raises(UsageError, match=rf"test_scores.py, line {line}\)") as error:
+        TextScore(score, CODEC)(batch())
+    assert "ValueError" in str(error.value)
+    assert "prompt 'ab', response 'cd'" in str(error.value)
+    assert isinstance(error.value.__cause__, ValueError)
+
+
+def test_the_place_is_the_users_even_where_a_library_raised() -> None:
+    def score(prompts: list[str], responses: list[str]) -> Any:
+        return np.stack([np.zeros(len(response)) for response in responses])
+
+    with pytest.raises(UsageError, match=r"all input arrays.*test_scores.py, line"):
+        TextScore(score, CODEC)(batch())
+
+
+def test_errors_of_rlkit_and_interrupts_pass_through() -> None:
+    for error in (RlkitError("mine"), KeyboardInterrupt()):
+
+        def score(prompts: list[str], responses: list[str], error: Any = error) -> Any:
+            raise error
+
+        with pytest.raises(type(error)):
+            TextScore(score, CODEC)(batch())
+
+
+# --- the probe ------------------------------------------------------------------------------------
+
+
+def test_the_probe_tries_empty_responses_and_single_ones() -> None:
+    calls: list[tuple[list[str], list[str]]] = []
+
+    def score(prompts: list[str], responses: list[str]) -> list[int]:
+        calls.append((prompts, responses))
+        return length(prompts, responses)
+
+    assert check_score(TextScore(score, CODEC), ["ab", "c"]).tolist() == [2, 0, 1, 0]
+    assert calls == [
+        (["ab", "ab", "c", "c"], ["ab", "", "c", ""]),
+        (["ab"], ["ab"]),
+    ]
+    found = check_score(TextScore(score, CODEC), ["ab", "c"], ["d", "ddd"])
+    assert found.tolist() == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda prompts, responses: [1 / len(r) for r in responses], "ZeroDivisionError"),
+        (lambda prompts, responses: np.squeeze([[0.0] for _ in responses]), "expected 1 numbers"),
+        (lambda response: 0.0, "TypeError"),
+    ],
+)
+def test_the_probe_finds_what_training_would_stumble_over(
+    function: Callable[..., Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        check_score(TextScore(function, CODEC), ["ab", "c"])
+
+
+def test_the_probe_needs_prompts_and_equal_numbers() -> None:
+    score = TextScore(length, CODEC)
+    with pytest.raises(UsageError, match="at least one prompt"):
+        check_score(score, [])
+    with pytest.raises(ValueError, match="2 prompts and 1 responses"):
+        check_score(score, ["a", "b"], ["a"])
+
+
+# --- finding functions ----------------------------------------------------------------------------
+
+SOURCE = """
+def brevity(prompts, responses):
+    return [-len(response) for response in responses]
+
+number = 3
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "my_score.py"
+    path.write_text(SOURCE)
+    return path
+
+
+def test_a_function_is_found_in_a_file(file: Path) -> None:
+    score = TextScore(f"{file}:brevity", CODEC)
+    assert score(batch()).tolist() == [-2, 0, -4]
+    assert score.reference == f"{file}:brevity"
+    assert TextScore(load_score(score.reference), CODEC)(batch()).tolist() == [-2, 0, -4]
+    assert score.digest == hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def test_a_function_is_found_in_a_module(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(file.parent)
+    reference, function, digest = load_score("my_score:brevity")
+    assert reference == "my_score:brevity"
+    assert function(["a"], ["bb"]) == [-2]
+    assert digest == hashlib.sha256(SOURCE.split("\n\n")[0].strip().encode() + b"\n").hexdigest()
+    sys.modules.pop("my_score")
+
+
+def test_a_function_itself_is_named_by_its_module() -> None:
+    reference, function, digest = load_score(length)
+    assert reference == f"{__name__}:length"
+    assert function is length
+    assert len(digest) == 64
+    assert load_score(max)[2] == ""  # no source, no digest
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("{file}", "expected path/to/file.py:function"),
+        ("{file}:", "expected path/to/file.py:function"),
+        ("{file}:brevty", "has no 'brevty'. Did you mean 'brevity'"),
+        ("{file}:number", "expected a function, got 3"),
+        ("{file}x.py:brevity", "cannot read .*No such file"),
+        ("no_such_module:brevity", "cannot import the module 'no_such_module'"),
+    ],
+)
+def test_what_is_not_there_is_refused(file: Path, name: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        load_score(name.format(file=file))
+
+
+def test_what_is_no_function_is_refused() -> None:
+    with pytest.raises(UsageError, match="expected a function, got 3"):
+        load_score(3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("line", ["1 / 0", "import sys; sys.exit(0)", "def f(:", "import nothing_"])
+def test_a_file_that_does_not_run_is_refused(file: Path, line: str) -> None:
+    file.write_text(f"{SOURCE}\n{line}\n")
+    with pytest.raises(UsageError, match=r"running .*my_score.py failed: .*line"):
+        load_score(f"{file}:brevity")
+
+
+# --- the tests would see these bugs ---------------------------------------------------------------
+
+
+def test_texts_made_from_padded_rows_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def whole_rows(self: TextScore, tokens: Any, mask: Any) -> list[str]:
+        return [CODEC.decode(row) for row in tokens.tolist()]
+
+    monkeypatch.setattr(module.TextScore, "_texts", whole_rows)
+    with pytest.raises(AssertionError):
+        test_what_stands_outside_the_mask_is_not_text()
+
+
+def test_scores_read_by_numpy_alone_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def plain(self: TextScore, returned: Any, p: Sequence[str], r: Sequence[str]) -> Any:
+        return np.asarray(returned, dtype=np.float64)
+
+    monkeypatch.setattr(module.TextScore, "_checked", plain)
+    assert scored(["1.0", "2.0", "3.0"]).tolist() == [1.0, 2.0, 3.0]
+    assert np.isnan(scored([1.0, None, 3.0])[1])

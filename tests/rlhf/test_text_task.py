@@ -1,0 +1,310 @@
+"""A user's texts become a task: ids, padding, limits, and what is refused with its line."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rlkit.errors import UsageError
+from rlkit.rlhf import text_task
+from rlkit.rlhf.data import Prompt, read_texts
+from rlkit.rlhf.preferences import Labels, Preferences
+from rlkit.rlhf.sequences import from_arrays
+from rlkit.rlhf.text_task import TextTask
+from rlkit.rlhf.tokenizer import Tokenizer
+
+DEMONSTRATIONS = [
+    {"prompt": "ab", "response": "cd"},
+    {"prompt": "a", "response": "dcba"},
+    {"prompt": "abc", "response": "d"},
+]
+PREFERENCES = [
+    {"prompt": "ab", "chosen": "cd", "rejected": "c"},
+    {"prompt": "b", "chosen": "d", "rejected": "dd", "margin": 0.5},
+]
+LABELLED = [
+    {"prompt": "ab", "response": "cd", "label": True},
+    {"prompt": "b", "response": "d", "label": 0.25},
+]
+PROMPTS = [{"prompt": "ab"}, {"prompt": "dddd"}]
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def texts_of(task: TextTask, ids: Any) -> list[str]:
+    return [task.text(row) for row in ids]
+
+
+# --- what is in the arrays ------------------------------------------------------------------------
+
+
+def test_prompts_are_padded_on_the_left_and_responses_on_the_right_after_eos() -> None:
+    task = TextTask.from_files(demonstrations=DEMONSTRATIONS)
+    a, b, c, d = range(4)
+    assert (task.eos, task.pad, task.num_actions, task.vocab_size) == (4, 5, 5, 6)
+    eos, pad = task.eos, task.pad
+    assert (task.prompt_length, task.max_new_tokens) == (3, 5)
+    prompts, responses = task.demonstrations()
+    assert prompts.tolist() == [[pad, a, b], [pad, pad, a], [a, b, c]]
+    assert responses.tolist() == [
+        [c, d, eos, pad, pad],
+        [d, c, b, a, eos],
+        [d, eos, pad, pad, pad],
+    ]
+    batch = from_arrays(prompts, responses, pad=pad)
+    assert batch.prompt_mask.sum(1).tolist() == [2, 1, 3]
+    assert batch.lengths.tolist() == [3, 5, 2]  # EOS is a token of the response
+
+
+def test_the_task_has_the_attributes_of_a_built_in_one() -> None:
+    task = TextTask.from_files(prompts=PROMPTS, demonstrations=DEMONSTRATIONS)
+    assert task.name == "text"
+    assert len(task.token_names) == task.vocab_size
+    assert task.num_prompts == 2
+    prompts = task.sample_prompts(np.random.default_rng(0), 5)
+    assert prompts.shape == (5, task.prompt_length)
+    assert prompts.dtype == np.int64
+    assert task.parse("abd") == [0, 1, 3]
+    assert task.text([task.pad, 0, 1, 3, task.eos, task.pad]) == "abd"
+
+
+def test_texts_come_back_from_every_kind_of_file(tmp_path: Path) -> None:
+    for kind in ("char", "word", "bpe"):
+        task = TextTask.from_files(
+            prompts=write(tmp_path / "prompts.jsonl", PROMPTS),
+            demonstrations=write(tmp_path / "demos.jsonl", DEMONSTRATIONS),
+            preferences=str(write(tmp_path / "pairs.jsonl", PREFERENCES)),
+            tokenizer=kind,  # type: ignore[arg-type]
+        )
+        assert task.name == "prompts"
+        prompts, responses = task.demonstrations()
+        assert texts_of(task, prompts) == [row["prompt"] for row in DEMONSTRATIONS]
+        assert texts_of(task, responses) == [row["response"] for row in DEMONSTRATIONS]
+        pairs = task.preferences()
+        assert isinstance(pairs, Preferences)
+        for name in ("chosen", "rejected"):
+            sequences = getattr(pairs, name)
+            assert texts_of(task, sequences.prompts) == [row["prompt"] for row in PREFERENCES]
+            assert texts_of(task, sequences.responses) == [row[name] for row in PREFERENCES]
+            last = sequences.lengths - 1
+            assert (sequences.responses[torch.arange(2), last] == task.eos).all()
+        assert pairs.margin.tolist() == [0.0, 0.5]
+
+
+def test_labels_of_single_responses_are_preferences_of_the_other_kind() -> None:
+    labels = TextTask.from_files(preferences=LABELLED).preferences()
+    assert isinstance(labels, Labels)
+    assert labels.label.tolist() == [1.0, 0.25]
+    assert labels.label.dtype == torch.float32
+    assert labels.sequences.lengths.tolist() == [3, 2]
+
+
+def test_without_a_file_of_prompts_the_distinct_ones_of_the_others_are_used() -> None:
+    task = TextTask.from_files(demonstrations=DEMONSTRATIONS, preferences=PREFERENCES)
+    drawn = task.sample_prompts(np.random.default_rng(0), task.num_prompts)
+    assert sorted(texts_of(task, drawn)) == ["a", "ab", "abc", "b"]
+
+
+def test_prompts_are_drawn_equally_often_and_from_the_given_generator() -> None:
+    task = TextTask.from_files(demonstrations=DEMONSTRATIONS)
+    for n in (*range(1, 30), 300):
+        drawn = texts_of(task, task.sample_prompts(np.random.default_rng(n), n))
+        counts = Counter(drawn)
+        assert len(drawn) == n
+        assert {counts[row["prompt"]] for row in DEMONSTRATIONS} <= {n // 3, -(-n // 3)}
+        again = task.sample_prompts(np.random.default_rng(n), n)
+        assert texts_of(task, again) == drawn
+    assert len({task.sample_prompts(np.random.default_rng(s), 3).tobytes() for s in range(9)}) > 1
+
+
+def test_drawn_demonstrations_keep_prompt_and_response_together() -> None:
+    task = TextTask.from_files(demonstrations=DEMONSTRATIONS)
+    prompts, responses = task.demonstrations(np.random.default_rng(0), 10)
+    pairs = set(zip(texts_of(task, prompts), texts_of(task, responses), strict=True))
+    assert pairs == {(row["prompt"], row["response"]) for row in DEMONSTRATIONS}
+
+
+def test_what_was_sampled_keeps_its_ids_though_its_text_has_others() -> None:
+    rows = [{"prompt": "the", "response": "the hat"}, {"prompt": "a", "response": "the cat"}]
+    task = TextTask.from_files(demonstrations=rows, tokenizer="bpe", max_new_tokens=8)
+    sampled = [*(task.token_names.index(letter) for letter in "the"), task.eos]
+    batch = from_arrays(np.array([task.parse("a")]), np.array([sampled]), pad=task.pad)
+    assert task.text(batch.responses[0]) == "the"
+    assert [*task.parse("the"), task.eos] != sampled
+    assert batch.responses[0].tolist() == sampled
+    assert batch.lengths.tolist() == [4]
+
+
+# --- identity -------------------------------------------------------------------------------------
+
+
+def test_the_digest_depends_on_texts_and_limits_and_not_on_the_files_place(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "other").mkdir()
+
+    def digest(folder: Path, rows: list[dict[str, Any]], **options: Any) -> str:
+        path = write(folder / "demos.jsonl", rows)
+        return TextTask.from_files(demonstrations=path, **options).digest
+
+    base = digest(tmp_path, DEMONSTRATIONS)
+    assert digest(tmp_path / "other", DEMONSTRATIONS) == base
+    others = {
+        digest(tmp_path, DEMONSTRATIONS[::-1]),
+        digest(tmp_path, DEMONSTRATIONS[:2]),
+        digest(tmp_path, DEMONSTRATIONS, max_new_tokens=7),
+        digest(tmp_path, DEMONSTRATIONS, context_length=20),
+        digest(tmp_path, DEMONSTRATIONS, tokenizer="bpe"),
+        digest(tmp_path, DEMONSTRATIONS, allow_unknown=True),
+        TextTask.from_files(preferences=PREFERENCES).digest,
+        TextTask.from_files(preferences=[PREFERENCES[0] | {"margin": 1}, PREFERENCES[1]]).digest,
+        TextTask.from_files(preferences=LABELLED).digest,
+        TextTask.from_files(preferences=[LABELLED[0] | {"label": 0}, LABELLED[1]]).digest,
+    }
+    assert len(others | {base}) == 11
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+
+def test_a_response_that_is_too_long_is_refused_with_its_line(tmp_path: Path) -> None:
+    demos = write(tmp_path / "demos.jsonl", DEMONSTRATIONS)
+    TextTask.from_files(demonstrations=demos, max_new_tokens=5)
+    with pytest.raises(UsageError, match=r"demos.jsonl:2: the response 'dcba' has 5 tokens, EOS"):
+        TextTask.from_files(demonstrations=demos, max_new_tokens=4)
+    pairs = write(tmp_path / "pairs.jsonl", [PREFERENCES[0] | {"chosen": "d"}, PREFERENCES[1]])
+    with pytest.raises(UsageError, match=r"pairs.jsonl:2: the response 'dd' has 3 tokens"):
+        TextTask.from_files(preferences=pairs, max_new_tokens=2)
+
+
+def test_a_prompt_without_room_for_a_response_is_refused_with_its_line(tmp_path: Path) -> None:
+    prompts = write(tmp_path / "prompts.jsonl", PROMPTS)
+    TextTask.from_files(prompts=prompts, max_new_tokens=6, context_length=10)
+    with pytest.raises(UsageError, match=r"prompts.jsonl:2: the prompt has 4 tokens.*of 9"):
+        TextTask.from_files(prompts=prompts, max_new_tokens=6, context_length=9)
+    with pytest.raises(UsageError, match=r"demonstrations:3: the prompt has 3 tokens"):
+        TextTask.from_files(demonstrations=DEMONSTRATIONS, context_length=7)
+
+
+def test_a_text_that_a_given_tokenizer_does_not_know_is_refused_with_its_line() -> None:
+    known = Tokenizer.train(["abc"], "char")
+    with pytest.raises(UsageError, match=r"demonstrations:1: the response: .*'d' is not in"):
+        TextTask.from_files(demonstrations=DEMONSTRATIONS, tokenizer=known)
+    with pytest.raises(UsageError, match=r"prompts:2: the prompt: .*'d' is not in"):
+        TextTask.from_files(prompts=PROMPTS, tokenizer=known, max_new_tokens=3)
+
+
+def test_unknown_tokens_may_stand_in_prompts_but_not_in_responses() -> None:
+    known = Tokenizer.train(["abc"], "char", allow_unknown=True)
+    task = TextTask.from_files(prompts=PROMPTS, tokenizer=known, max_new_tokens=3)
+    drawn = task.sample_prompts(np.random.default_rng(0), 2)
+    assert {known.unk} == set(drawn[drawn >= task.num_actions]) - {task.pad}
+    with pytest.raises(UsageError, match=r"demonstrations:1: .* that no model can generate"):
+        TextTask.from_files(demonstrations=DEMONSTRATIONS, tokenizer=known)
+
+
+def test_a_text_without_tokens_is_refused() -> None:
+    for rows, what in (
+        ([{"prompt": " ", "response": "a"}], "prompt"),
+        ([{"prompt": "a", "response": "\n"}], "response"),
+    ):
+        with pytest.raises(UsageError, match=rf"demonstrations:1: the {what} .* has no tokens"):
+            TextTask.from_files(demonstrations=rows, tokenizer="word")
+
+
+class ReadsSpecialTokens:
+    """A codec that turns "." into EOS and "_" into PAD, as many a tokenizer does by default."""
+
+    vocab_size, num_actions, eos, pad = 6, 6, 4, 5  # its PAD has a logit
+
+    def encode(self, text: str, *, prompt: bool = False) -> list[int]:
+        return [*([self.eos] if prompt else []), *("abcd._".index(letter) for letter in text)]
+
+    def decode(self, ids: Any) -> str:
+        return "".join("abcd"[i] for i in ids if i < 4)
+
+
+def test_a_text_that_spells_eos_or_padding_is_refused() -> None:
+    codec = ReadsSpecialTokens()
+    task = TextTask.from_files(demonstrations=DEMONSTRATIONS, tokenizer=codec)
+    assert task.demonstrations()[0][0].tolist() == [5, 4, 0, 1]  # what it starts prompts with stays
+    assert task.token_names == ("a", "b", "c", "d", "", "")
+    for row in (
+        {"prompt": "a.b", "response": "c"},
+        {"prompt": "a_b", "response": "c"},
+        {"prompt": "a", "response": ".c"},
+        {"prompt": "a", "response": "c_"},
+    ):
+        with pytest.raises(UsageError, match=r"demonstrations:1: .* spells a special token"):
+            TextTask.from_files(demonstrations=[row], tokenizer=codec)
+
+
+def test_a_tokenizer_that_pads_with_eos_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ReadsSpecialTokens, "pad", ReadsSpecialTokens.eos)
+    with pytest.raises(UsageError, match="both PAD and EOS"):
+        TextTask.from_files(demonstrations=DEMONSTRATIONS, tokenizer=ReadsSpecialTokens())
+
+
+def test_what_is_missing_is_named() -> None:
+    with pytest.raises(UsageError, match="needs a file of prompts, demonstrations or preferences"):
+        TextTask.from_files(tokenizer=Tokenizer.train(["a"], "char"))
+    with pytest.raises(UsageError, match="needs max_new_tokens"):
+        TextTask.from_files(prompts=PROMPTS)
+    task = TextTask.from_files(prompts=PROMPTS, max_new_tokens=3)
+    with pytest.raises(UsageError, match="has no demonstrations"):
+        task.demonstrations()
+    with pytest.raises(UsageError, match="has no preferences"):
+        task.preferences()
+
+
+@pytest.mark.parametrize("option", ["max_new_tokens", "context_length"])
+@pytest.mark.parametrize("value", [0, -1, 2.5, True])
+def test_limits_are_whole_numbers_above_zero(option: str, value: Any) -> None:
+    with pytest.raises(UsageError, match=f"option {option}: expected a whole number >= 1"):
+        TextTask.from_files(demonstrations=DEMONSTRATIONS, **{option: value})
+
+
+def test_options_of_training_do_not_go_with_a_tokenizer_that_is_there() -> None:
+    known = Tokenizer.train(["abcd"], "char")
+    for options in ({"vocab_size": 300}, {"allow_unknown": True}):
+        with pytest.raises(UsageError, match="yet to be trained"):
+            TextTask.from_files(demonstrations=DEMONSTRATIONS, tokenizer=known, **options)
+
+
+def test_a_task_is_also_made_from_texts_that_were_read_before() -> None:
+    prompts = read_texts(PROMPTS, Prompt)
+    task = TextTask(Tokenizer.train(["abd"], "char"), prompts=prompts, max_new_tokens=2)
+    assert task.num_prompts == 2
+
+
+# --- the tests would see these bugs ---------------------------------------------------------------
+
+
+def test_responses_without_eos_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = text_task._encode_responses
+    monkeypatch.setattr(
+        text_task,
+        "_encode_responses",
+        lambda codec, texts: [ids[:-1] for ids in right(codec, texts)],
+    )
+    with pytest.raises(AssertionError):
+        test_prompts_are_padded_on_the_left_and_responses_on_the_right_after_eos()
+
+
+def test_prompts_padded_on_the_right_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def on_the_right(self: TextTask, prompts: Any) -> Any:
+        rows = [[*ids, *[self.pad] * (self.prompt_length - len(ids))] for ids in prompts]
+        return np.array(rows, dtype=np.int64)
+
+    monkeypatch.setattr(TextTask, "_padded_prompts", on_the_right)
+    with pytest.raises(AssertionError):
+        test_prompts_are_padded_on_the_left_and_responses_on_the_right_after_eos()

@@ -1,0 +1,272 @@
+"""Texts to ids and back, held to the `tokenizers` library and to round trips."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any, Literal
+
+import pytest
+import tokenizers as library
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rlkit.errors import UsageError
+from rlkit.rlhf.tokenizer import TaskCodec, TextCodec, Tokenizer, check_codec
+
+TEXTS = ["the cat sat on the mat", "the hat", "a cat in the hat"]
+KINDS: tuple[Literal["char", "word", "bpe"], ...] = ("char", "word", "bpe")
+
+
+def bpe_with_other_spellings() -> tuple[Tokenizer, list[int], list[int]]:
+    """A tokenizer, ids that a policy may sample, and the ids that their text is encoded to."""
+    tokenizer = Tokenizer.train(TEXTS, "bpe", vocab_size=280)
+    sampled = [tokenizer.names.index(letter) for letter in "the"]
+    return tokenizer, sampled, [tokenizer.names.index("the")]
+
+
+# --- ids ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("unknown", [False, True])
+def test_tokens_come_first_then_eos_and_padding_is_last(kind: Any, unknown: bool) -> None:
+    if kind == "bpe" and unknown:
+        return
+    tokenizer = Tokenizer.train(TEXTS, kind, allow_unknown=unknown)
+    check_codec(tokenizer)
+    ids = {i for text in TEXTS for i in tokenizer.encode(text)}
+    assert max(ids) < tokenizer.eos == tokenizer.num_actions - 1
+    assert tokenizer.pad == tokenizer.vocab_size - 1 >= tokenizer.num_actions
+    assert tokenizer.vocab_size - tokenizer.num_actions == 1 + unknown
+    assert tokenizer.unk == (tokenizer.num_actions if unknown else None)
+    assert len(tokenizer.names) == len(set(tokenizer.names)) == tokenizer.vocab_size
+
+
+def test_characters_and_words_have_the_ids_of_the_library() -> None:
+    for kind, cut in (
+        ("char", library.pre_tokenizers.Split(library.Regex(r"[\s\S]"), "isolated")),
+        ("word", library.pre_tokenizers.WhitespaceSplit()),
+    ):
+        tokenizer = Tokenizer.train(TEXTS, kind)  # type: ignore[arg-type]
+        vocabulary = {token: i for i, token in enumerate(tokenizer.tokens)}
+        twin = library.Tokenizer(library.models.WordLevel(vocabulary, unk_token="?"))
+        twin.pre_tokenizer = cut
+        for text in [*TEXTS, "hat  cat\tmat" if kind == "word" else "tam  tac"]:
+            assert tokenizer.encode(text) == twin.encode(text).ids
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=50, deadline=None)
+@given(texts=st.lists(st.text(max_size=30), min_size=1, max_size=4).filter(any))
+def test_decoding_gives_back_what_was_encoded(kind: Any, texts: list[str]) -> None:
+    if not any(text.split() for text in texts):
+        return
+    tokenizer = Tokenizer.train(texts, kind)
+    for text in texts:
+        ids = tokenizer.encode(text)
+        assert tokenizer.decode([*ids, tokenizer.eos, tokenizer.pad]) == (
+            " ".join(text.split()) if kind == "word" else text
+        )
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.text(max_size=50))
+def test_byte_level_pair_encoding_knows_every_text(text: str) -> None:
+    assert BPE.decode(BPE.encode(text)) == text
+
+
+BPE = Tokenizer.train(TEXTS, "bpe", vocab_size=280)
+
+
+def test_vocab_size_counts_every_id_and_is_reached_where_pairs_are_left() -> None:
+    assert Tokenizer.train(TEXTS, "bpe", vocab_size=258).vocab_size == 258
+    assert Tokenizer.train(TEXTS, "bpe", vocab_size=262).vocab_size == 262
+    assert Tokenizer.train(TEXTS, "bpe", vocab_size=10_000).vocab_size < 300  # no pair occurs twice
+
+
+def test_encoding_what_was_decoded_may_give_other_ids() -> None:
+    tokenizer, sampled, encoded = bpe_with_other_spellings()
+    assert tokenizer.decode(sampled) == "the"
+    assert tokenizer.encode("the") == encoded != sampled
+    # Half of a character is shown as U+FFFD, from which its byte cannot be found again.
+    half = tokenizer.encode("é")[:1]
+    assert tokenizer.decode(half) == "\ufffd"
+    assert tokenizer.encode(tokenizer.decode(half)) != half
+
+
+# --- special tokens -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_text_that_spells_special_tokens_is_only_text(kind: Any) -> None:
+    texts = ["<eos> a <pad> b <unk>", "<<eos>> <|endoftext|> [PAD]"]
+    tokenizer = Tokenizer.train(texts, kind)
+    assert len(set(tokenizer.names)) == tokenizer.vocab_size
+    for text in texts:
+        ids = tokenizer.encode(text)
+        assert max(ids) < tokenizer.eos
+        assert tokenizer.decode(ids) == text
+
+
+def test_special_tokens_are_left_out_of_text_and_unknown_ones_are_shown() -> None:
+    tokenizer = Tokenizer.train(["a b"], "word", allow_unknown=True)
+    a, unknown = tokenizer.encode("a z")
+    assert unknown == tokenizer.unk
+    assert tokenizer.decode([tokenizer.pad, a, unknown, tokenizer.eos]) == "a <unk>"
+
+
+@pytest.mark.parametrize("kind", ["char", "word"])
+def test_unknown_tokens_are_refused_by_name(kind: Any) -> None:
+    tokenizer = Tokenizer.train(TEXTS, kind)
+    with pytest.raises(UsageError, match=r"'z'.* not in the tokenizer's vocabulary.*allow_unknown"):
+        tokenizer.encode("the z")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_numbers_that_are_no_ids_are_refused(kind: Any) -> None:
+    tokenizer = Tokenizer.train(TEXTS, kind)
+    for wrong in (-1, tokenizer.vocab_size):
+        with pytest.raises(ValueError, match=f"got {wrong}"):
+            tokenizer.decode([0, wrong])
+
+
+def codec(**changes: int) -> TextCodec:
+    ids = {"vocab_size": 6, "num_actions": 5, "eos": 4, "pad": 5} | changes
+    return SimpleNamespace(encode=list, decode=str, **ids)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pad": 4}, "both PAD and EOS"),
+        ({"eos": 5, "pad": 4}, "must be an id that can be generated"),
+        ({"eos": -1}, "must be an id that can be generated"),
+        ({"num_actions": 7}, "must be an id that can be generated"),
+        ({"pad": 6}, "must be one of its ids"),
+        ({"pad": -1}, "must be one of its ids"),
+    ],
+)
+def test_a_codec_whose_special_ids_cannot_work_is_refused(
+    changes: dict[str, int], message: str
+) -> None:
+    check_codec(codec())
+    with pytest.raises(UsageError, match=message):
+        check_codec(codec(**changes))
+
+
+# --- training and storing -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_order_of_the_texts_does_not_count(kind: Any) -> None:
+    first = Tokenizer.train(TEXTS, kind)
+    assert Tokenizer.train(TEXTS[::-1], kind).to_json() == first.to_json()
+
+
+def test_another_process_makes_the_same_bytes() -> None:
+    code = (
+        "import sys; from rlkit.rlhf.tokenizer import Tokenizer; "
+        f"print(Tokenizer.train({TEXTS!r}, 'bpe', vocab_size=280).digest, 'torch' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == [BPE.digest, "False"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stored_tokenizer_comes_back(kind: Any) -> None:
+    tokenizer = Tokenizer.train([*TEXTS, "é ☃"], kind, allow_unknown=kind != "bpe")
+    again = Tokenizer.from_json(tokenizer.to_json())
+    assert again == tokenizer
+    assert again.to_json() == tokenizer.to_json()
+    assert again.encode(TEXTS[2]) == tokenizer.encode(TEXTS[2])
+    assert Tokenizer.from_dict(json.loads(json.dumps(tokenizer.to_dict()))) == tokenizer
+
+
+def test_what_is_no_stored_tokenizer_is_refused() -> None:
+    good = Tokenizer.train(TEXTS, "word").to_dict()
+    for bad in (
+        {},
+        [],
+        good | {"kind": "letters"},
+        good | {"tokens": ["a", "a"]},
+        good | {"tokens": [1, 2]},
+        good | {"tokens": None},
+        good | {"unknown": 1},
+        good | {"merges": [["a", "b"]]},
+        good | {"kind": "bpe", "merges": [["a", "b", "c"]]},
+        good | {"kind": "bpe", "merges": [["the", "nothing"]]},
+    ):
+        with pytest.raises(UsageError, match="not a stored tokenizer"):
+            Tokenizer.from_json(json.dumps(bad).encode())
+    for junk in (b"", b"{", b"\xff"):
+        with pytest.raises(UsageError, match="not a stored tokenizer"):
+            Tokenizer.from_json(junk)
+
+
+def test_options_that_do_not_belong_to_a_kind_are_refused() -> None:
+    for kind, options, message in (
+        ("chars", {}, "expected one of 'char', 'word', 'bpe'.*Did you mean 'char'"),
+        ("char", {"vocab_size": 300}, "vocab_size is an option of 'bpe' only"),
+        ("bpe", {"vocab_size": 257}, "expected vocab_size >= 258"),
+        ("bpe", {"allow_unknown": True}, "leave out allow_unknown"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            Tokenizer.train(TEXTS, kind, **options)  # type: ignore[arg-type]
+    for kind in KINDS:
+        with pytest.raises(UsageError, match="texts to train it on are empty"):
+            Tokenizer.train([""], kind)
+    with pytest.raises(UsageError, match="no valid Unicode"):
+        BPE.encode("\ud83d")
+
+
+def test_without_the_library_pair_encoding_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(UsageError, match=r'pip install "rlkit\[hf\]"'):
+        Tokenizer.train(TEXTS, "bpe")
+    for kind in ("char", "word"):  # these need no library
+        tokenizer = Tokenizer.train(TEXTS, kind)  # type: ignore[arg-type]
+        assert tokenizer.decode(tokenizer.encode(TEXTS[0])) == TEXTS[0]
+
+
+# --- the words of a built-in task -----------------------------------------------------------------
+
+
+class Words:
+    """A task of two words."""
+
+    token_names = ("up", "down", "<eos>", "<start>", "<pad>")
+    num_actions, eos, pad = 3, 2, 4
+
+    def text(self, ids: Sequence[int]) -> str:
+        return " ".join(self.token_names[i] for i in ids if i != self.pad)
+
+    def parse(self, text: str) -> list[int]:
+        for word in text.split():
+            if word not in self.token_names:
+                raise ValueError(f"unknown word {word!r}")
+        return [self.token_names.index(word) for word in text.split()]
+
+
+def test_a_task_has_the_interface_of_a_tokenizer() -> None:
+    words = TaskCodec(Words())
+    assert (words.vocab_size, words.num_actions, words.eos, words.pad) == (5, 3, 2, 4)
+    assert words.names == Words.token_names
+    assert words.encode("<start> up down") == [3, 0, 1]
+    assert words.decode([4, 3, 0, 1, 2, 4]) == "<start> up down"
+    with pytest.raises(UsageError, match="unknown word 'left'"):
+        words.encode("up left")
+    for special in ("<eos>", "<pad>"):
+        with pytest.raises(UsageError, match=f"special token '{special}'"):
+            words.encode(f"up {special}")
+
+
+def test_a_task_that_pads_with_eos_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Words, "pad", Words.eos)
+    with pytest.raises(UsageError, match="both PAD and EOS"):
+        TaskCodec(Words())

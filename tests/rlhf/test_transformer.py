@@ -1,0 +1,542 @@
+"""The transformer against the written-out formulas, against GPT-2 of transformers, and itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rlkit.errors import UsageError
+from rlkit.rlhf import transformer
+from rlkit.rlhf.gpt2_weights import load_gpt2_weights
+from rlkit.rlhf.transformer import (
+    GPT,
+    Attention,
+    GPTConfig,
+    KVCache,
+    LanguageModel,
+    ScalarHead,
+    attention_mask,
+    sinusoidal_positions,
+    torch_seeded,
+)
+
+VOCAB, ACTIONS, CONTEXT, PAD = 13, 11, 40, 12
+# float32 sums in another order: about ten layers deep, logits of order 1 to 10.
+FLOAT32 = 1e-5
+FLOAT64 = 1e-12
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def small_config(**options: Any) -> GPTConfig:
+    sizes = {"vocab_size": VOCAB, "num_actions": ACTIONS, "context_length": CONTEXT}
+    return GPTConfig(**{**sizes, "width": 32, "num_heads": 4, **options})
+
+
+def rough_gpt(seed: int = 0, **options: Any) -> GPT:
+    """A GPT far from its flat start, so that a mistake shows in the logits."""
+    rng = np.random.default_rng(seed)
+    gpt = GPT(small_config(**options), rng).eval()
+    with torch.no_grad():
+        for parameter in gpt.parameters():
+            parameter.add_(torch.from_numpy(rng.normal(0, 0.2, parameter.shape)))
+    return gpt
+
+
+def random_tokens(*shape: int, seed: int = 1, high: int = ACTIONS) -> Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).integers(0, high, shape))
+
+
+@torch.no_grad()
+def logits_of(model: LanguageModel, tokens: Tensor, real: Tensor | None = None) -> Tensor:
+    return model.unembed(model(tokens, real=real))
+
+
+def left_padded(rows: list[Tensor], width: int) -> tuple[Tensor, Tensor]:
+    """The rows side by side, [B, width], and what of it is not padding."""
+    tokens = torch.full((len(rows), width), PAD)
+    real = torch.zeros(len(rows), width, dtype=torch.bool)
+    for b, row in enumerate(rows):
+        tokens[b, width - len(row) :] = row
+        real[b, width - len(row) :] = True
+    return tokens, real
+
+
+def ragged_rows(seed: int = 3) -> list[Tensor]:
+    return [random_tokens(n, seed=seed + n) for n in (1, 9, 4, 12, 7)]
+
+
+def largest(difference: Tensor) -> float:
+    return float(difference.detach().abs().max())
+
+
+# --- the formulas ---------------------------------------------------------------------------------
+
+
+def written_out_attention(layer: Attention, x: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """softmax(q k^T / sqrt(head)) v by loops over rows, heads and queries, in float64."""
+    w, b, pw, pb = (
+        p.detach().numpy()
+        for p in (layer.qkv.weight, layer.qkv.bias, layer.project.weight, layer.project.bias)
+    )
+    width, heads = x.shape[2], layer.num_heads
+    size = width // heads
+    out = np.empty_like(x)
+    for n in range(len(x)):
+        query, key, value = (
+            x[n] @ w[i : i + width].T + b[i : i + width] for i in (0, width, 2 * width)
+        )
+        for t in range(x.shape[1]):
+            seen = [s for s in range(t + 1) if real[n, s] or s == t]
+            states = []
+            for h in range(heads):
+                part = slice(h * size, (h + 1) * size)
+                weights = np.exp([query[t, part] @ key[s, part] / math.sqrt(size) for s in seen])
+                states.append(weights / weights.sum() @ value[seen, part])
+            out[n, t] = np.concatenate(states) @ pw.T + pb
+    return out
+
+
+@pytest.mark.parametrize("heads", [1, 4])
+@pytest.mark.parametrize("padding", [None, (0, 3, 6)])
+def test_attention_is_the_written_out_softmax(heads: int, padding: tuple[int, ...] | None) -> None:
+    rng = np.random.default_rng(0)
+    layer = Attention(small_config(num_heads=heads), rng).double()
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.copy_(torch.from_numpy(rng.normal(0, 0.3, parameter.shape)))
+    x = rng.normal(size=(3, 7, 32))
+    real = np.arange(7) >= np.array(padding or (0, 0, 0))[:, None]
+    mask = attention_mask(
+        torch.from_numpy(real) if padding else None, 0, 7, torch.tensor(0.0).double()
+    )
+    got = layer(torch.from_numpy(x), mask, None, 0)
+    np.testing.assert_allclose(
+        got.detach().numpy(), written_out_attention(layer, x, real), atol=FLOAT64
+    )
+
+
+def test_sinusoidal_positions_are_the_formula_of_the_paper() -> None:
+    table = sinusoidal_positions(30, 16)
+    for t in range(30):
+        for i in range(8):
+            angle = t / 10000 ** (2 * i / 16)
+            expected = (math.sin(angle), math.cos(angle))
+            got = table[t, 2 * i : 2 * i + 2].tolist()
+            assert got == pytest.approx(expected, abs=1e-7)  # float32 numbers up to 1
+
+
+def test_sinusoidal_positions_are_not_parameters_and_move_the_logits() -> None:
+    gpt = rough_gpt(positions="sinusoidal")
+    assert "position_table" not in dict(gpt.named_parameters())
+    assert "position_table" not in gpt.state_dict()
+    logits = logits_of(gpt, torch.full((1, 6), 3))
+    assert largest(logits[0, 1:] - logits[0, :1]) > 1e-3
+
+
+# --- GPT-2 of transformers ------------------------------------------------------------------------
+
+
+def huggingface_gpt2() -> Any:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.GPT2Config(
+        vocab_size=VOCAB,
+        n_positions=CONTEXT,
+        n_embd=32,
+        n_layer=3,
+        n_head=4,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
+    with torch_seeded(5):
+        model = transformers.GPT2LMHeadModel(config).eval()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(0.2 * torch.randn_like(parameter))
+    return model
+
+
+def our_gpt2(**options: Any) -> GPT:
+    settings = {"num_actions": VOCAB, "num_layers": 3, "activation": "gelu_tanh", **options}
+    return GPT(small_config(**settings), np.random.default_rng(0)).eval()
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("tied", [False, True])
+def test_logits_are_those_of_huggingface_gpt2_with_the_same_weights(
+    tied: bool, padded: bool
+) -> None:
+    theirs, ours = huggingface_gpt2(), our_gpt2(tied=tied)
+    load_gpt2_weights(ours, theirs.state_dict())
+    tokens = random_tokens(5, 12, high=VOCAB)
+    real = torch.arange(12) >= torch.tensor([0, 11, 3, 7, 1])[:, None]
+    options: dict[str, Any] = {}
+    if padded:
+        positions = (real.long().cumsum(1) - 1).clamp(min=0)
+        options = {"attention_mask": real.long(), "position_ids": positions}
+    with torch.no_grad():
+        expected = theirs(tokens, **options).logits
+    got = logits_of(ours, tokens, real if padded else None)
+    assert largest(expected) > 1
+    assert largest((got - expected)[real]) < FLOAT32
+
+
+def test_gpt2_weights_of_another_size_are_refused_by_name() -> None:
+    state = huggingface_gpt2().state_dict()
+    with pytest.raises(UsageError, match=r"wte\.weight.*\(20, 32\).*\(13, 32\)"):
+        load_gpt2_weights(our_gpt2(vocab_size=20), state)
+    with pytest.raises(UsageError, match=r"h\.3\.ln_1\.weight.*got nothing"):
+        load_gpt2_weights(our_gpt2(num_layers=4), state)
+    with pytest.raises(UsageError, match="gelu_tanh"):
+        load_gpt2_weights(our_gpt2(activation="gelu"), state)
+
+
+# --- padding and batches --------------------------------------------------------------------------
+
+
+def padding_gap(gpt: GPT, extra: int = 0) -> float:
+    """How far a left-padded batch is from its rows one by one."""
+    rows = ragged_rows()
+    tokens, real = left_padded(rows, 12 + extra)
+    batch = logits_of(gpt, tokens, real)
+    alone = [logits_of(gpt, row[None])[0] for row in rows]
+    return max(largest(b[-len(a) :] - a) for a, b in zip(alone, batch, strict=True))
+
+
+@pytest.mark.parametrize("positions", ["learned", "sinusoidal"])
+@pytest.mark.parametrize("extra", [0, 5])
+def test_left_padding_of_any_width_changes_no_logit(positions: str, extra: int) -> None:
+    assert padding_gap(rough_gpt(positions=positions), extra) < FLOAT32
+
+
+WRONG_POSITIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "not shifted": lambda real: torch.arange(real.shape[1]).expand(real.shape),
+    "one late": lambda real: (real.cumsum(1) - 2).clamp(min=0),
+    "one early": lambda real: real.cumsum(1),
+}
+
+
+@pytest.mark.parametrize("mutant", WRONG_POSITIONS)
+def test_wrong_positions_under_left_padding_are_noticed(
+    mutant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transformer, "token_positions", WRONG_POSITIONS[mutant])
+    assert padding_gap(rough_gpt()) > 0.1
+
+
+def test_attention_to_padding_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transformer, "attention_mask", lambda *_: None)
+    assert padding_gap(rough_gpt()) > 0.1
+
+
+def test_right_padding_changes_no_logit() -> None:
+    gpt, row = rough_gpt(), random_tokens(1, 9)
+    padded = F.pad(row, (0, 6), value=PAD)
+    assert largest(logits_of(gpt, padded)[:, :9] - logits_of(gpt, row)) < FLOAT32
+
+
+def test_log_probs_of_a_sequence_do_not_depend_on_the_batch() -> None:
+    gpt = rough_gpt()
+    tokens = random_tokens(200, 9)
+    together = logits_of(gpt, tokens).log_softmax(-1)
+    alone = torch.cat([logits_of(gpt, row[None]) for row in tokens[:20]]).log_softmax(-1)
+    assert largest(together[:20] - alone) < FLOAT32
+
+
+def test_what_stands_in_the_padding_does_not_matter() -> None:
+    gpt = rough_gpt()
+    tokens, real = left_padded(ragged_rows(), 12)
+    other = tokens.masked_fill(~real, 0)
+    assert torch.equal(logits_of(gpt, tokens, real)[real], logits_of(gpt, other, real)[real])
+
+
+def test_a_row_of_padding_alone_gives_finite_states_and_gradients() -> None:
+    gpt = rough_gpt()
+    tokens = torch.full((2, 5), PAD)
+    hidden = gpt(tokens, real=torch.zeros(2, 5, dtype=torch.bool))
+    gpt.unembed(hidden).square().sum().backward()
+    assert hidden.isfinite().all()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in gpt.parameters())
+
+
+@pytest.mark.parametrize("init", ["zero", "reward"])
+def test_score_is_the_same_padded_left_or_right_and_in_any_batch(init: Any) -> None:
+    gpt, head = rough_gpt(), ScalarHead(32, init, np.random.default_rng(4))
+    with torch.no_grad():
+        head.bias.add_(0.5)
+    rows = ragged_rows()
+    tokens, real = left_padded(rows, 12)
+    with torch.no_grad():
+        left = head(gpt(tokens, real=real))[:, -1]
+        alone = torch.stack([head(gpt(row[None]))[0, -1] for row in rows])
+        right_tokens = torch.stack([F.pad(row, (0, 12 - len(row)), value=PAD) for row in rows])
+        last = torch.tensor([len(row) - 1 for row in rows])
+        right = head(gpt(right_tokens))[torch.arange(len(rows)), last]
+    assert largest(left - right) < FLOAT32
+    assert largest(left - alone) < FLOAT32
+    assert (largest(alone - 0.5) > 0.1) == (init == "reward")
+
+
+# --- causality ------------------------------------------------------------------------------------
+
+
+def future_gap(gpt: GPT) -> float:
+    """How far the logits of the first tokens move when later tokens change."""
+    tokens = random_tokens(4, 10)
+    changed = tokens.clone()
+    changed[:, 6:] = (changed[:, 6:] + 1) % ACTIONS
+    return largest((logits_of(gpt, tokens) - logits_of(gpt, changed))[:, :6])
+
+
+def test_no_token_looks_to_its_right() -> None:
+    assert future_gap(rough_gpt()) == 0.0
+
+
+def test_a_missing_causal_mask_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    attend: Callable[..., Tensor] = F.scaled_dot_product_attention
+    monkeypatch.setattr(
+        transformer.F,
+        "scaled_dot_product_attention",
+        lambda *args, is_causal, **options: attend(*args, **options),
+    )
+    assert future_gap(rough_gpt()) > 0.1
+
+
+# --- the cache ------------------------------------------------------------------------------------
+
+
+def cache_gap(gpt: GPT, chunks: tuple[int, ...], *, padded: bool = True) -> float:
+    """How far log-probs by the cache are from those of one forward over everything.
+
+    Prompts of 1 to 8 tokens, responses of 1 to 12; a row that has ended goes on as padding.
+    """
+    tokens = random_tokens(6, 20)
+    real = torch.arange(20) >= torch.tensor([0, 7, 3, 0, 5, 1])[:, None] * int(padded)
+    ended = torch.arange(20) >= 8 + torch.tensor([12, 1, 5, 3, 12, 9])[:, None]
+    tokens = tokens.masked_fill(~real | ended, PAD)
+    whole = logits_of(gpt, tokens, real if padded else None).log_softmax(-1)
+    cache = gpt.new_cache(6, 20)
+    parts = []
+    with torch.no_grad():
+        for chunk in chunks:
+            columns = slice(cache.length, cache.length + chunk)
+            seen = real[:, : columns.stop] if padded else None
+            hidden = gpt(tokens[:, columns], real=seen, cache=cache)
+            parts.append(gpt.unembed(hidden).log_softmax(-1))
+    assert cache.length == 20
+    return largest((torch.cat(parts, 1) - whole)[real & ~ended])
+
+
+TOKEN_BY_TOKEN = (8, *[1] * 12)
+
+
+@pytest.mark.parametrize("padded", [True, False])
+@pytest.mark.parametrize("positions", ["learned", "sinusoidal"])
+@pytest.mark.parametrize("chunks", [TOKEN_BY_TOKEN, (1,) * 20, (3, 5, 8, 4), (20,)])
+def test_cache_gives_the_log_probs_of_the_full_forward(
+    chunks: tuple[int, ...], positions: str, padded: bool
+) -> None:
+    assert cache_gap(rough_gpt(positions=positions), chunks, padded=padded) < FLOAT32
+
+
+def test_cache_differs_from_the_full_forward_by_rounding_only() -> None:
+    assert cache_gap(rough_gpt().double(), TOKEN_BY_TOKEN) < FLOAT64
+
+
+def test_a_cache_that_writes_one_place_off_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    append = KVCache.append
+
+    def one_off(self: KVCache, layer: int, keys_and_values: Tensor) -> Tensor:
+        if self.length == 0:
+            return append(self, layer, keys_and_values)
+        self.length -= 1
+        append(self, layer, keys_and_values)
+        self.length += 1
+        return self._layers[layer][:, : self.length]
+
+    monkeypatch.setattr(KVCache, "append", one_off)
+    assert cache_gap(rough_gpt(), TOKEN_BY_TOKEN, padded=False) > 0.1
+
+
+def test_cache_is_allocated_once_and_filled_in_place() -> None:
+    gpt = rough_gpt()
+    cache = gpt.new_cache(2, 10)
+    places = [layer.data_ptr() for layer in cache._layers]
+    with torch.no_grad():
+        for token in random_tokens(10, 2, 1):
+            gpt(token, cache=cache)
+    assert [layer.data_ptr() for layer in cache._layers] == places
+    assert cache._layers[0].shape == (2, 10, 2, 4, 8)
+
+
+def test_misuse_of_the_cache_is_refused() -> None:
+    gpt = rough_gpt()
+    two, real = random_tokens(2, 4), torch.ones(2, 4, dtype=torch.bool)
+    cache = gpt.new_cache(2, 5)
+    with pytest.raises(UsageError, match="no_grad"):
+        gpt(two, cache=cache)
+    with torch.no_grad():
+        with pytest.raises(UsageError, match=r"2 rows .* got 3 rows"):
+            gpt(random_tokens(3, 4), cache=cache)
+        with pytest.raises(UsageError, match=r"real of shape \(2, 4\).*got \(2, 3\)"):
+            gpt(two, real=real[:, 1:], cache=cache)
+        gpt(two, real=real, cache=cache)
+        with pytest.raises(UsageError, match="pass real again"):
+            gpt(two[:, :1], cache=cache)
+        with pytest.raises(UsageError, match="at most 5 tokens; got 2 rows that would have 8"):
+            gpt(two, real=torch.ones(2, 8, dtype=torch.bool), cache=cache)
+
+
+def test_sequences_beyond_the_context_are_refused_with_both_lengths() -> None:
+    gpt = rough_gpt(context_length=6)
+    with pytest.raises(ValueError, match=r"7 tokens.*context_length of 6"):
+        gpt(random_tokens(2, 7))
+    with pytest.raises(ValueError, match=r"9 tokens.*context_length of 6"):
+        gpt.new_cache(2, 9)
+    assert gpt(random_tokens(2, 6)).shape == (2, 6, 32)
+
+
+# --- dropout --------------------------------------------------------------------------------------
+
+
+def test_dropout_is_off_in_evaluation_mode() -> None:
+    with_dropout, without = rough_gpt(dropout=0.3), rough_gpt()
+    tokens = random_tokens(3, 9)
+    expected = logits_of(without, tokens)
+    assert torch.equal(logits_of(with_dropout, tokens), expected)
+    assert torch.equal(logits_of(with_dropout, tokens), expected)
+    assert largest(logits_of(with_dropout.train(), tokens) - expected) > 0.1
+    assert torch.equal(logits_of(without.train(), tokens), expected)
+
+
+def test_dropout_is_determined_by_the_seed_and_leaves_the_global_generator_alone() -> None:
+    gpt, tokens = rough_gpt(dropout=0.3).train(), random_tokens(3, 9)
+    before = torch.get_rng_state()
+    results = []
+    for seed in (1, 1, 2):
+        with torch_seeded(seed):
+            results.append(logits_of(gpt, tokens))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(results[0], results[1])
+    assert not torch.equal(results[0], results[2])
+
+
+def test_the_global_generator_comes_back_after_an_exception() -> None:
+    def draw_and_fail() -> None:
+        with torch_seeded(1):
+            torch.rand(3)
+            raise KeyError
+
+    before = torch.get_rng_state()
+    with pytest.raises(KeyError):
+        draw_and_fail()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+# --- parameters -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"tied": False, "positions": "sinusoidal"}])
+def test_initial_weights_are_determined_by_the_generator(options: dict[str, Any]) -> None:
+    before = torch.get_rng_state()
+    first, same, other = (
+        torch.nn.utils.parameters_to_vector(
+            GPT(small_config(**options), np.random.default_rng(seed)).parameters()
+        )
+        for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_initial_weights_have_the_scale_of_gpt2() -> None:
+    gpt = GPT(small_config(width=128, num_layers=8, tied=False), np.random.default_rng(0))
+    for name, parameter in gpt.named_parameters():
+        if "norm" in name or "bias" in name:
+            constant = 1.0 if name.endswith("norm.weight") else 0.0
+            assert (parameter == constant).all(), name
+            continue
+        std = 0.005 if "project" in name or "contract" in name else 0.02  # 0.02 / sqrt(2 * 8)
+        # Five standard errors of the standard deviation of n normal numbers.
+        error = 5 / math.sqrt(2 * parameter.numel())
+        assert float(parameter.detach().std()) == pytest.approx(std, rel=error), name
+
+
+def test_number_of_parameters_is_that_of_a_count_by_hand() -> None:
+    def count(**options: Any) -> int:
+        gpt = GPT(small_config(width=64, num_layers=2, **options), np.random.default_rng(0))
+        return sum(p.numel() for p in gpt.parameters())
+
+    layer = 12 * 64 * 64 + 13 * 64  # 3 + 1 + 4 + 4 matrices; 9 biases, 4 vectors of the norms
+    body = 2 * layer + 2 * 64
+    assert count() == body + (13 + 40 + 11) * 64
+    assert count(tied=True) == body + (13 + 40) * 64
+    assert count(tied=True, positions="sinusoidal") == body + 13 * 64
+
+
+def test_tied_logits_are_products_with_the_embedding_in_place() -> None:
+    gpt = rough_gpt(tied=True)
+    hidden = torch.from_numpy(np.random.default_rng(2).normal(size=(4, 32))).float()
+    expected = hidden.numpy() @ gpt.embedding.detach().numpy()[:ACTIONS].T
+    np.testing.assert_allclose(gpt.unembed(hidden).detach(), expected, atol=FLOAT32)
+    with torch.no_grad():
+        gpt.embedding.mul_(2)
+    np.testing.assert_allclose(gpt.unembed(hidden).detach(), 2 * expected, atol=2 * FLOAT32)
+    # Both uses of the embedding send it gradients: ids never read get them from the logits.
+    gpt.unembed(gpt(torch.zeros(1, 2, dtype=torch.int64))).logsumexp(-1).sum().backward()
+    assert gpt.embedding.grad is not None
+    assert (gpt.embedding.grad[:ACTIONS].abs().sum(1) > 0).all()
+    assert (gpt.embedding.grad[ACTIONS:] == 0).all()
+
+
+def test_untied_logits_have_weights_of_their_own() -> None:
+    gpt, tokens = rough_gpt(tied=False), random_tokens(2, 5)
+    assert gpt.unembedding.shape == (ACTIONS, 32)
+    with torch.no_grad():
+        hidden = gpt(tokens)
+        before = gpt.unembed(hidden)
+        gpt.embedding.mul_(2)
+    assert torch.equal(gpt.unembed(hidden), before)
+
+
+def test_only_actions_have_logits() -> None:
+    assert logits_of(rough_gpt(), random_tokens(2, 5, high=VOCAB)).shape == (2, 5, ACTIONS)
+
+
+def test_scalar_head_starts_at_zero_or_with_the_scale_of_a_reward() -> None:
+    rng = np.random.default_rng(0)
+    states = torch.from_numpy(rng.normal(size=(3, 5, 9999))).float()
+    zero, reward = (ScalarHead(9999, init, rng) for init in ("zero", "reward"))
+    assert (zero(states) == 0).all()
+    assert reward(states).shape == (3, 5)
+    # Five standard errors of the standard deviation of 9999 normal numbers.
+    assert float(reward.weight.detach().std()) == pytest.approx(0.01, rel=5 / math.sqrt(2 * 9999))
+
+
+def test_unusable_sizes_are_refused() -> None:
+    for options, message in (
+        ({"width": 30}, "multiple of num_heads = 4"),
+        ({"width": 33, "num_heads": 1, "positions": "sinusoidal"}, "even number"),
+        ({"num_actions": 14}, "at most vocab_size = 13"),
+        ({"num_layers": 0}, "num_layers"),
+        ({"dropout": 1.0}, "dropout"),
+        ({"activation": "tanh"}, "activation"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            small_config(**options)
+    with pytest.raises(UsageError, match="'zero' or 'reward'"):
+        ScalarHead(4, "one", np.random.default_rng(0))  # type: ignore[arg-type]

@@ -1,0 +1,153 @@
+"""However a stage is killed, the same call again gives the bytes of a run that nobody touched."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlkit.runs import store
+from rlkit.runs.stages import run_stage
+from tests.runs.small_stage import small_spec
+
+ROOT = Path(__file__).parents[2]
+KILLED = -signal.SIGKILL
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, results: Any) -> Any:
+    """The results of two seeds that nothing disturbed."""
+    return results(run_stage(small_spec(), 2, tmp_path_factory.mktemp("undisturbed")).folder)
+
+
+@pytest.fixture
+def start(forks: Any, out: Path) -> Callable[..., Any]:
+    """Run the stage with two seeds in a child, after some lines of Python."""
+
+    def start(before: str = "", *, target: Path = out, workers: int = 1, **changes: Any) -> Any:
+        return forks.start(
+            f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+            "from rlkit.runs import stage_rows, stages\n"
+            "from tests.runs.small_stage import Fit, small_spec\n"
+            f"{before}\n"
+            f"stages.run_stage(small_spec(**{changes!r}), 2, {str(target)!r}, workers={workers})"
+        )
+
+    return start
+
+
+# What the process does before it is killed; a call of a function counts over both seeds.
+MOMENTS = {
+    "before anything is written": "die_at(store, 'prepare_folder', 1)",
+    "before the first run.json": "die_at(store, 'write_json', 1)",
+    "after the first run.json": "die_at(store, 'write_json', 1, after=True)",
+    "in the first update": "die_at(Fit, 'update', 1)",
+    "before the first row": "die_at(store.CurveFile, 'append', 1)",
+    "between row and checkpoint": "die_at(store.CurveFile, 'sync', 2)",
+    "in the middle of rows and checkpoints": "die_at(Fit, 'update', 26)",
+    "before a checkpoint is renamed": "die_at(os, 'replace', 3)",
+    "after a checkpoint is renamed": "die_at(os, 'replace', 3, after=True)",
+    "before an old checkpoint is removed": "die_at(os, 'replace', 5, after=True)",
+    "before the row at the end": "die_at(store.CurveFile, 'append', 8)",
+    "between the row at the end and the checkpoint": "die_at(store.CurveFile, 'sync', 5)",
+    "between two seeds": "die_at(stages, '_run_seed', 1, after=True)",
+    "in the second seed": "die_at(Fit, 'update', 91)",
+    "before the last run.json": "die_at(store, 'write_json', 2)",
+    "after the last run.json": "die_at(store, 'write_json', 2, after=True)",
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_stage_killed_at_a_given_moment_ends_as_if_undisturbed(
+    moment: str, start: Callable[..., Any], out: Path, results: Any, undisturbed: Any
+) -> None:
+    child = start(MOMENTS[moment])
+    assert child.wait() == KILLED, child.output
+    run = run_stage(small_spec(), 2, out)
+    assert run.status == "finished"
+    assert results(run.folder) == undisturbed
+    assert not list(run.folder.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("part", [0.0, 0.5, 1.0])
+def test_a_stage_killed_while_a_checkpoint_is_written_goes_on_from_the_one_before(
+    part: float, start: Callable[..., Any], out: Path, results: Any, undisturbed: Any
+) -> None:
+    child = start(f"die_while_writing(3, {part})")
+    assert child.wait() == KILLED, child.output
+    (folder,) = out.iterdir()
+    assert len(list(folder.rglob(".*.tmp"))) == 1
+    assert store.newest_checkpoint(folder, 0)[0] == 20
+    assert results(run_stage(small_spec(), 2, out).folder) == undisturbed
+
+
+def test_a_stage_killed_three_times_at_random_ends_as_if_undisturbed(
+    start: Callable[..., Any], out: Path, results: Any, undisturbed: Any
+) -> None:
+    started = time.monotonic()
+    assert start(target=out / "undisturbed").wait() == 0
+    duration = time.monotonic() - started
+    moments, kills = random.Random(0), 0
+    while kills < 3:
+        target, code = out / str(kills), KILLED
+        while code == KILLED:
+            child = start(target=target)
+            if kills < 3:
+                time.sleep(moments.uniform(0.0, duration))
+                child.kill()
+            code = child.wait()
+            kills += code == KILLED
+        assert code == 0, child.output
+        (folder,) = target.iterdir()
+        assert results(folder) == undisturbed
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_lets_the_stage_save_and_the_same_call_go_on(
+    number: signal.Signals,
+    code: int,
+    start: Callable[..., Any],
+    out: Path,
+    results: Any,
+    undisturbed: Any,
+) -> None:
+    child = start(f"call_at(Fit, 'update', 26, lambda: os.kill(os.getpid(), {int(number)}))")
+    assert child.wait() == code, child.output
+    assert "stopped at 26 updates of seed 0; everything is saved in" in child.output
+    (folder,) = out.iterdir()
+    assert json.loads((folder / "run.json").read_text())["status"] == "interrupted"
+    assert store.newest_checkpoint(folder, 0)[0] == 26
+    run = run_stage(small_spec(), 2, out)
+    assert run.status == "finished"
+    assert results(run.folder) == undisturbed
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGKILL, KILLED)])
+def test_workers_end_with_the_first_process_and_the_same_call_goes_on(
+    number: signal.Signals,
+    code: int,
+    start: Callable[..., Any],
+    out: Path,
+    wait_for: Any,
+    results: Any,
+    undisturbed: Any,
+) -> None:
+    child = start(workers=2, pause=0.05)
+
+    def both_saved() -> bool:
+        assert child.poll() is None, child.output
+        return len({path.parent for path in out.glob("*/checkpoints/*/step-*.npz")}) == 2
+
+    wait_for(both_saved)
+    child.kill(number)
+    assert child.wait(30) == code, child.output
+    assert child.group_is_gone(10)
+    (folder,) = out.iterdir()
+    assert all(0 < store.newest_checkpoint(folder, seed)[0] < 50 for seed in range(2))
+    assert results(run_stage(small_spec(), 2, out).folder) == undisturbed

@@ -1,0 +1,41 @@
+"""`rlkit rlhf demo`: the promised keys, numbers that can be true, and going on for nothing."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rlkit.cli import main
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_demo_gives_the_promised_keys_and_goes_on_where_it_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = ["--out", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
+    small = ["--pairs", "300", "--updates", "2", "--kl-coefs", "1", "0.1", "--workers", "1"]
+    assert main(["rlhf", "demo", *folders, *small, "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["sft"].keys() == {"loss", "perplexity"}
+    assert 1.0 < summary["sft"]["loss"] < 1.8  # a uniform model has log 6 = 1.79
+    judged = summary["reward_model"]
+    assert judged["pairs"] == 300
+    assert 0.5 < judged["accuracy"] < judged["bayes_accuracy"] < 0.8
+    trained = [entry for entry in summary["policies"] if entry["method"] == "ppo"]
+    assert [entry["kl_coef"] for entry in trained] == [1.0, 0.1]
+    for entry in summary["policies"]:
+        assert {"method", "kl_coef", "gap", "kl", "gold", "proxy"} <= entry.keys()
+        assert entry["kl"] > 0
+        # No policy is better than the optimum; two updates come nowhere near to it.
+        assert entry["gap"] is None or entry["gap"] > 0
+    # The optimum of the proxy has more of it the further it goes; gold turns round.
+    tilt = summary["frontier"]["tilt"]
+    assert all(a < b for a, b in zip(tilt["proxy"], tilt["proxy"][1:], strict=False))
+    assert max(tilt["gold"]) > tilt["gold"][-1]
+    assert (tmp_path / "results" / "overoptimisation.png").stat().st_size > 20_000
+
+    assert main(["rlhf", "demo", *folders, *small]) == 0
+    text = capsys.readouterr().out
+    assert f"accuracy {judged['accuracy']:.4f}, Bayes ceiling" in text
+    assert f"{trained[0]['gap']:.4f}" in text
