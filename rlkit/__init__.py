@@ -18,6 +18,7 @@ Array conventions, everywhere:
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
     from rlkit.runs.run import Run, load
     from rlkit.runs.train import train
     from rlkit.solving import evaluate, solve
+
+# Left to itself, MKL (torch's matrix library) may sum a matrix in a batch in another order than the
+# same matrix alone, on AMD processors for one. In this mode, which costs no time, it does not: a
+# seed's bytes depend on it. MKL reads the variable once, at the first product of the process.
+os.environ.setdefault("MKL_CBWR", "AUTO")
 
 # Where each public name lives; it is imported when first used, so that what needs no torch does
 # not wait for it.

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -427,3 +430,22 @@ def test_a_plain_batched_product_would_not_give_the_same_bytes(
     ]
     if all(first_difference(*shape) is None for shape in shapes):
         pytest.skip("the matrix products of this machine treat a width of 1 like any other")
+
+
+@pytest.mark.parametrize("rlkit_first", [True, False])
+def test_products_before_the_import_of_rlkit_are_reported(rlkit_first: bool) -> None:
+    product, imported = "torch.ones(3, 50, 50) @ torch.ones(3, 50, 50)", "import rlkit.networks"
+    lines = [
+        "import torch, warnings",
+        *([imported, product] if rlkit_first else [product, imported]),
+    ]
+    lines += ["if rlkit.networks._mkl_mode() is None: raise SystemExit('no MKL')"]
+    lines += ["with rlkit.networks.prepared_torch(): pass"]
+    clean = {name: value for name, value in os.environ.items() if name != "MKL_CBWR"}
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], env=clean, capture_output=True, text=True
+    )
+    if "no MKL" in done.stderr:
+        pytest.skip("torch comes without MKL here")
+    assert done.returncode == 0
+    assert ("import rlkit first" in done.stderr) is not rlkit_first
