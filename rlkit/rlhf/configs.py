@@ -39,12 +39,14 @@ class RewardConfig:
     )
     num_pairs: int = 3000  # drawn from a built-in task; a file is used whole, >= 2
     num_epochs: int = 6  # passes over the pairs; the best by held-out loss is kept, >= 1
-    min_updates: int = 150  # few pairs are passed over more often, up to this many steps, >= 1
+    min_updates: int = 250  # few pairs are passed over more often, up to this many steps, >= 1
     batch_size: int = 64  # pairs a gradient step, >= 1
     learning_rate: float = 1e-3  # of AdamW, falls linearly to 0, > 0
     weight_decay: float = 0.01  # of AdamW, >= 0
     max_gradient_norm: float = 1.0  # > 0
-    held_out: float = 0.1  # fraction of the pairs that is not trained on, in (0, 1)
+    # Fraction of the pairs that is not trained on, in (0, 1). Fewer than 30 cannot tell a good epoch
+    # from a bad one, so of few pairs it is up to 30, though not more than three in ten.
+    held_out: float = 0.1
     label_smoothing: float = 0.0  # probability that a label is taken to be wrong, in [0, 0.5)
 
     def __post_init__(self) -> None:
@@ -56,6 +58,10 @@ class RewardConfig:
         require_range(self, "held_out", low=0, high=1, open_low=True, open_high=True)
         require_range(self, "label_smoothing", low=0, high=0.5, open_high=True)
         require_smoothing_used(self.label_smoothing, self.loss, by="pairwise")
+
+    def num_held_out(self, num_pairs: int) -> int:
+        """How many of the pairs are not trained on."""
+        return max(1, round(self.held_out * num_pairs), min(30, round(0.3 * num_pairs)))
 
     def passes(self, num_training: int) -> RewardConfig:
         """The same with as many epochs over that many pairs as make `min_updates` steps."""

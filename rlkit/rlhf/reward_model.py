@@ -89,9 +89,7 @@ def fit_reward_model(
         config: options.
         streams: of this seed.
     """
-    order = streams.generator("minibatch", 1).permutation(len(data))
-    num_held_out = max(1, round(config.held_out * len(data)))
-    held_out, training = data.select(order[:num_held_out]), data.select(order[num_held_out:])
+    held_out, training = split_held_out(data, config, streams)
 
     def losses(batch: Preferences | Labels) -> tuple[Tensor, float]:
         if isinstance(batch, Labels):
@@ -125,6 +123,15 @@ def fit_reward_model(
         held_out_loss=held_out_loss,
         finish=lambda: model.normalise(reference_samples),
     )
+
+
+def split_held_out(
+    data: Preferences | Labels, config: RewardConfig, streams: SeedStreams
+) -> tuple[Preferences | Labels, Preferences | Labels]:
+    """What a seed holds out, and what it is trained on; drawn from its own stream."""
+    order = streams.generator("minibatch", 1).permutation(len(data))
+    count = config.num_held_out(len(data))
+    return data.select(order[:count]), data.select(order[count:])
 
 
 def loss_at_best_scale(differences: Tensor) -> float:

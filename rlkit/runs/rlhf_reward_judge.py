@@ -12,8 +12,14 @@ from numpy.typing import NDArray
 from rlkit.errors import UsageError
 from rlkit.rlhf import exact
 from rlkit.rlhf.answer_key import AnswerKey, frozen, is_enumerable
+from rlkit.rlhf.configs import RewardConfig
 from rlkit.rlhf.preferences import Labels, Preferences, responses_from, sample_preferences
-from rlkit.rlhf.reward_model import RewardModel, accuracy_by_group, accuracy_of
+from rlkit.rlhf.reward_model import (
+    RewardModel,
+    accuracy_by_group,
+    accuracy_of,
+    split_held_out,
+)
 from rlkit.rlhf.supervised import evaluating
 from rlkit.runs.rlhf_opened import task_with
 from rlkit.runs.rlhf_sources import load_policy, load_reward_model, parent_of, sources_of
@@ -116,12 +122,11 @@ def _exact(model: RewardModel, task: Any, policy: Any) -> dict[str, float]:
 
 
 def _held_out(run: StageRun, run_seed: int) -> Preferences | Labels:
-    """The part of a file that the run did not train on, found as `fit_reward_model` chose it."""
+    """The part of a file that the run did not train on."""
     task_source, model_source = sources_of(run)
     data: Preferences | Labels = task_source.build(model_source).preferences()
-    order = SeedStreams(run.experiment_seed, run_seed).generator("minibatch", 1)
-    share = float(run.content["config"]["held_out"])
-    return data.select(order.permutation(len(data))[: max(1, round(share * len(data)))])
+    config = RewardConfig(**run.content["config"])
+    return split_held_out(data, config, SeedStreams(run.experiment_seed, run_seed))[0]
 
 
 def _accuracies(model: RewardModel, data: Preferences | Labels) -> dict[str, Any]:

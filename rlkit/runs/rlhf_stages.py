@@ -188,7 +188,7 @@ def reward(
     task = _with_preferences(task, preferences)
     config = _config(RewardConfig, config, options, "reward")
     count, config = _number_of_preferences(task, model, config)
-    held_out = max(1, round(config.held_out * count))
+    held_out = config.num_held_out(count)
     build = BuildReward(task, model, parent, config)
     num_updates = _num_updates(config.passes(count - held_out), count - held_out)
     return _run("reward", task, model, config, {"policy": parent}, build, num_updates, execution)
