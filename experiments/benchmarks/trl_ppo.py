@@ -8,10 +8,11 @@ demonstrations, and do as many updates with the same law of prompts, gold reward
 thread each, in turn. One script then judges all policies: on `enumerable` (responses of up to 6
 tokens) against the exact optimum, on `grammar` (24) by 4096 samples.
 
-What is not the same: TRL puts the score one token after the end of a response, clips the critic's
-loss but no gradient, and trains policy and critic by one AdamW. Its value loss has the weight of
-its defaults (0.1), which served it better than our 0.5. It samples from all tokens of the model;
-rlkit, from the task's actions.
+What is not the same: rlkit reads the weights into its own transformer, whose logits are those of
+the Hugging Face model, and writes them back; TRL runs the Hugging Face model itself. TRL puts the
+score one token after the end of a response, clips the critic's loss but no gradient, and trains
+policy and critic by one AdamW. Its value loss has the weight of its defaults (0.1), which served it
+better than our 0.5. It samples from all tokens of the model; rlkit, from the task's actions.
 """
 
 from __future__ import annotations

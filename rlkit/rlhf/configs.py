@@ -44,8 +44,8 @@ class RewardConfig:
     learning_rate: float = 1e-3  # of AdamW, falls linearly to 0, > 0
     weight_decay: float = 0.01  # of AdamW, >= 0
     max_gradient_norm: float = 1.0  # > 0
-    # Fraction of the pairs that is not trained on, in (0, 1). Fewer than 30 cannot tell a good epoch
-    # from a bad one, so of few pairs it is up to 30, though not more than three in ten.
+    # Fraction of the pairs that is not trained on, in (0, 1). Fewer than 30 cannot tell good epochs
+    # from bad ones, so of few pairs it is up to 30, though not more than three in ten.
     held_out: float = 0.1
     label_smoothing: float = 0.0  # probability that a label is taken to be wrong, in [0, 0.5)
 

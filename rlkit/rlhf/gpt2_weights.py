@@ -1,4 +1,4 @@
-"""The weights of a Hugging Face GPT-2 in our own transformer."""
+"""The weights of a Hugging Face GPT-2 in our own transformer, and back."""
 
 from __future__ import annotations
 
@@ -37,14 +37,11 @@ def load_gpt2_weights(gpt: GPT, state: Mapping[str, Tensor]) -> None:
     Raises:
         ValueError: a weight is missing or has another shape, or gpt is of another kind.
     """
-    if gpt.config.positions != "learned" or gpt.config.activation != "gelu_tanh":
-        raise UsageError("GPT-2 has learned positions and gelu_tanh: build the GPT with these")
+    _require_gpt2(gpt)
     theirs = {name.removeprefix("transformer."): tensor for name, tensor in state.items()}
     for name, parameter in gpt.named_parameters():
-        source = functools.reduce(lambda text, pair: text.replace(*pair), GPT2_NAMES, name)
-        tensor = theirs.get(source, torch.empty(0))
-        if ".c_" in source and tensor.ndim == 2:
-            tensor = tensor.T  # Conv1D stores [in, out]
+        source = _gpt2_name(name)
+        tensor = _transposed(source, theirs.get(source, torch.empty(0)))
         if name == "unembedding":
             tensor = tensor[: gpt.num_actions]
         if tensor.shape != parameter.shape:
@@ -55,3 +52,39 @@ def load_gpt2_weights(gpt: GPT, state: Mapping[str, Tensor]) -> None:
             )
         with torch.no_grad():
             parameter.copy_(tensor)
+
+
+def gpt2_state(gpt: GPT) -> dict[str, Tensor]:
+    """What `GPT2LMHeadModel.load_state_dict` takes, with strict=False where it is tied.
+
+    Args:
+        gpt: with learned positions and gelu_tanh, and logits for all of its vocabulary or tied.
+
+    Raises:
+        ValueError: gpt is of another kind.
+    """
+    _require_gpt2(gpt)
+    if not gpt.config.tied and gpt.num_actions < gpt.vocab_size:
+        raise UsageError(
+            f"GPT-2 has logits for all {gpt.vocab_size} tokens, this GPT for {gpt.num_actions}"
+        )
+    state = {}
+    for name, parameter in gpt.named_parameters():
+        target = _gpt2_name(name)
+        prefix = "" if name == "unembedding" else "transformer."
+        state[prefix + target] = _transposed(target, parameter.detach()).clone()
+    return state
+
+
+def _gpt2_name(name: str) -> str:
+    return functools.reduce(lambda text, pair: text.replace(*pair), GPT2_NAMES, name)
+
+
+def _transposed(gpt2_name: str, tensor: Tensor) -> Tensor:
+    """Conv1D stores [in, out]."""
+    return tensor.T if ".c_" in gpt2_name and tensor.ndim == 2 else tensor
+
+
+def _require_gpt2(gpt: GPT) -> None:
+    if gpt.config.positions != "learned" or gpt.config.activation != "gelu_tanh":
+        raise UsageError("GPT-2 has learned positions and gelu_tanh: build the GPT with these")

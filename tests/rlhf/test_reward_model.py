@@ -257,7 +257,7 @@ def test_what_is_held_out_is_never_trained_on(small: Any) -> None:
     pairs = dataclasses.replace(pairs, margin=torch.arange(40.0))  # so that pairs can be told apart
     seen = set[float]()
     stage = fit_reward_model(
-        scorer(small), pairs, pairs.chosen, RewardConfig(held_out=0.25), STREAMS
+        scorer(small), pairs, pairs.chosen, RewardConfig(held_out=0.4), STREAMS
     )
     own = stage._loss
 
@@ -267,13 +267,29 @@ def test_what_is_held_out_is_never_trained_on(small: Any) -> None:
             seen.update(found.margin.tolist())
             return found
 
-    assert stage._num_examples == 30
+    assert stage._num_examples == 24
     closure = dict(zip(own.__code__.co_freevars, own.__closure__ or (), strict=True))
     training = closure["training"].cell_contents
     closure["training"].cell_contents = Seen(training.chosen, training.rejected, training.margin)
     for _ in range(stage.num_updates):
         stage.update()
-    assert len(seen) == 30
+    assert len(seen) == 24
+
+
+@pytest.mark.parametrize(
+    ("num_pairs", "held_out", "expected"),
+    [(3000, 0.1, 300), (100, 0.1, 30), (100, 0.4, 40), (20, 0.1, 6), (2, 0.1, 1)],
+)
+def test_of_few_pairs_enough_are_held_out_to_choose_an_epoch(
+    num_pairs: int, held_out: float, expected: int
+) -> None:
+    assert RewardConfig(held_out=held_out).num_held_out(num_pairs) == expected
+
+
+@pytest.mark.parametrize(("num_training", "num_epochs"), [(2700, 6), (70, 125), (1, 250)])
+def test_few_pairs_are_passed_over_more_often(num_training: int, num_epochs: int) -> None:
+    config = RewardConfig(num_epochs=6, min_updates=250, batch_size=64)
+    assert config.passes(num_training).num_epochs == num_epochs
 
 
 # --- preferences ----------------------------------------------------------------------------------
@@ -336,7 +352,8 @@ def stage_of(small: Any, kind: str) -> Supervised:
     else:
         data = sample_preferences(small.reference, small.task, small.score, rng(17), 60)
     (samples,) = responses_from(small.reference, small.task, rng(18), 100)
-    config = RewardConfig(loss=loss, num_epochs=3, batch_size=18, learning_rate=1e-2)
+    options = {"num_epochs": 3, "min_updates": 1, "batch_size": 18, "learning_rate": 1e-2}
+    config = RewardConfig(loss=loss, **options)
     return fit_reward_model(model, data, samples, config, STREAMS)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rlkit.errors import UsageError
 from rlkit.rlhf import transformer
-from rlkit.rlhf.gpt2_weights import load_gpt2_weights
+from rlkit.rlhf.gpt2_weights import gpt2_state, load_gpt2_weights
 from rlkit.rlhf.transformer import (
     GPT,
     Attention,
@@ -192,6 +192,20 @@ def test_logits_are_those_of_huggingface_gpt2_with_the_same_weights(
     got = logits_of(ours, tokens, real if padded else None)
     assert largest(expected) > 1
     assert largest((got - expected)[real]) < FLOAT32
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_weights_go_back_to_huggingface_gpt2_as_they_came(tied: bool) -> None:
+    theirs, ours = huggingface_gpt2(), our_gpt2(tied=tied)
+    load_gpt2_weights(ours, theirs.state_dict())
+    back = gpt2_state(ours)
+    original = theirs.state_dict()
+    assert set(original) - set(back) == ({"lm_head.weight"} if tied else set())
+    assert all(torch.equal(original[name], tensor) for name, tensor in back.items())
+    with pytest.raises(UsageError, match="logits for all 13"):
+        gpt2_state(our_gpt2(num_actions=VOCAB - 1))
+    with pytest.raises(UsageError, match="gelu_tanh"):
+        gpt2_state(our_gpt2(activation="gelu"))
 
 
 def test_gpt2_weights_of_another_size_are_refused_by_name() -> None:

@@ -1,4 +1,4 @@
-"""PPO by rlkit on the same folder of a Hugging Face model."""
+"""PPO by rlkit: the weights of the same Hugging Face model, in rlkit's own transformer."""
 
 from __future__ import annotations
 
@@ -29,13 +29,31 @@ import transformers  # noqa: E402
 
 from rlkit.networks import prepared_torch  # noqa: E402
 from rlkit.rlhf.configs import PPOConfig  # noqa: E402
-from rlkit.rlhf.hf import HuggingFaceModel  # noqa: E402
-from rlkit.rlhf.hf_reference import reference_copy  # noqa: E402
+from rlkit.rlhf.gpt2_weights import gpt2_state, load_gpt2_weights  # noqa: E402
 from rlkit.rlhf.policy import KLPenalisedPolicy  # noqa: E402
 from rlkit.rlhf.sequences import Sequences  # noqa: E402
+from rlkit.rlhf.transformer import GPT, GPTConfig  # noqa: E402
 from rlkit.seeding import SeedStreams  # noqa: E402
 
 import_seconds = clock() - started
+
+
+def converted(theirs: transformers.GPT2LMHeadModel, num_actions: int) -> GPT:
+    """The same model as ours: same architecture, same weights, same logits."""
+    sizes = theirs.config
+    config = GPTConfig(
+        vocab_size=sizes.vocab_size,
+        num_actions=num_actions,
+        context_length=sizes.n_positions,
+        width=sizes.n_embd,
+        num_layers=sizes.n_layer,
+        num_heads=sizes.n_head,
+        tied=True,
+        activation="gelu_tanh",
+    )
+    gpt = GPT(config, np.random.default_rng(0))
+    load_gpt2_weights(gpt, theirs.state_dict())
+    return gpt
 
 
 def main() -> None:
@@ -60,10 +78,9 @@ def main() -> None:
         discount=DISCOUNT,
         gae_lambda=GAE_LAMBDA,
     )
-    policy = HuggingFaceModel(job.model, num_actions=task.num_actions)
-    agent = KLPenalisedPolicy(
-        policy, reference_copy(policy), score, task, config, SeedStreams(job.seed, 0)
-    )
+    theirs = transformers.GPT2LMHeadModel.from_pretrained(job.model)
+    policy, reference = (converted(theirs, task.num_actions) for _ in range(2))
+    agent = KLPenalisedPolicy(policy, reference, score, task, config, SeedStreams(job.seed, 0))
     optimisers = (agent._optimiser, agent._critic_optimiser)
     assert all(o.defaults["eps"] == ADAM_EPSILON for o in optimisers)
     times, metrics = [clock()], {}
@@ -71,7 +88,8 @@ def main() -> None:
         for _ in range(job.num_updates):
             metrics = agent.update()
             times.append(clock())
-    policy.model.save_pretrained(folder / "policy")
+    theirs.load_state_dict(gpt2_state(policy), strict=False)
+    theirs.save_pretrained(folder / "policy")
     transformers.AutoTokenizer.from_pretrained(job.model).save_pretrained(folder / "policy")
     write_result(
         folder,
