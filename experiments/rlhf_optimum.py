@@ -31,7 +31,7 @@ from rlkit.seeding import SeedStreams
 UPDATES = 80
 BATCH = 256
 MEASURED_EVERY = 5  # updates
-UNSTABLE_RATE = 1e-3
+HIGH_RATE = 1e-3
 # method, beta, the largest median gap to be accepted
 SETTINGS = (("ppo", 0.1, 0.03), ("ppo", 0.3, 0.04), ("ppo", 1.0, 0.08), ("rloo", 0.3, 0.04))
 PAIRS = (2_000, 20_000)
@@ -115,7 +115,7 @@ def main() -> None:
     how = {"seeds": args.seeds, "out": args.runs, "workers": args.workers}
     tuned = sft("enumerable", **how)
     settings = [(method, beta, learning_rate_for(beta)) for method, beta, _ in SETTINGS]
-    settings += [("grpo", 0.3, learning_rate_for(0.3)), ("ppo", 1.0, UNSTABLE_RATE)]
+    settings += [("grpo", 0.3, learning_rate_for(0.3)), ("ppo", 1.0, HIGH_RATE)]
     seeds = range(args.seeds)
     jobs = [Job(tuned.folder, *setting, seed) for setting in settings for seed in seeds]
     found = side_by_side(train, jobs, args.workers)
@@ -145,13 +145,15 @@ def main() -> None:
         for (method, beta, limit), setting in zip(SETTINGS, settings, strict=False)
     ]
     usual = [curves(traces[setting]) for setting in settings[:4]]
-    unstable = [
+    both_rates = [
         curves(traces[settings[2]], "learning rate 3e-4"),
         curves(traces[settings[5]], "learning rate 1e-3"),
     ]
     figures = {
         "gap.png": gap_figure(usual, title="How far the objective is below its optimum"),
-        "unstable.png": gap_figure(unstable, title="PPO with beta = 1, at two learning rates"),
+        "learning_rate.png": gap_figure(
+            both_rates, title="PPO with beta = 1, at two learning rates"
+        ),
     }
     publish(args.out, summary, {"table.md": table}, figures)
 

@@ -114,8 +114,8 @@ def main() -> None:
         n: {name: [describe(seed[name]) for seed in seeds] for name in FAMILIES}
         for n, seeds in curves.items()
     }
-    tables = frontier_table(details) + "\n" + policy_table(policies, curves)
-    print(tables)
+    tables = {"table.md": frontier_table(details), "policies.md": policy_table(policies, curves)}
+    print("\n".join(tables.values()))
     summary = {
         "frontiers": {
             str(n): [
@@ -131,7 +131,7 @@ def main() -> None:
         [panel(n, curves[n], policies.get(n)) for n in PAIRS],
         title="Over-optimisation of reward models that learned from few and from many preferences",
     )
-    publish(args.out, summary, {"table.md": tables}, {"overoptimisation.png": figure})
+    publish(args.out, summary, tables, {"overoptimisation.png": figure})
 
 
 def frontier_table(details: dict[int, dict[str, list[dict[str, Any]]]]) -> str:

@@ -73,7 +73,6 @@ def main() -> None:
         {
             "accuracy on noisy labels": tables["accuracy"],
             "agreement with the order of gold": tables["gold_order"],
-            "correlation with gold": tables["correlation"],
         },
         {"accuracy on noisy labels": float(tables["bayes_accuracy"].mean())},
     )

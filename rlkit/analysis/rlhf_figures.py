@@ -77,7 +77,7 @@ def reward_model_figure(
         mean = each.mean(axis=1)
         axes.plot(x, mean, color=colour, linestyle=_DASHES[k % len(_DASHES)], label=name)
         if name in ceilings:
-            label = f"its ceiling, {ceilings[name]:.3f}"
+            label = f"ceiling of the accuracy, {ceilings[name]:.3f}"
             axes.axhline(ceilings[name], color=colour, linestyle=(0, (6, 3)), linewidth=1.0)
             axes.annotate(
                 label, (x[0], ceilings[name]), xytext=(0, 3), textcoords="offset points", fontsize=8

@@ -159,7 +159,7 @@ def test_reward_model_figure_draws_means_and_the_ceiling() -> None:
     for expected in ([0.61, 0.69], [0.72, 0.72]):
         assert any(np.allclose(line, expected) for line in drawn if len(line) == 2)
     assert axes.get_xscale() == "log"
-    assert [text.get_text() for text in axes.texts] == ["its ceiling, 0.720"]
+    assert [text.get_text() for text in axes.texts] == ["ceiling of the accuracy, 0.720"]
     assert _legend(figure) == ["accuracy", "order"]
 
 
