@@ -7,12 +7,8 @@ callable that returns an environment.
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib
-import importlib.util
 import inspect
-import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
@@ -28,6 +24,7 @@ from rlkit.seeding import SeedStreams, episode_seeder
 from rlkit.tabular.batch_env import TabularBatchEnv
 from rlkit.tabular.from_env import find_mdp
 from rlkit.tabular.mdp import TabularMDP
+from rlkit.user_code import run_file, source_digest
 
 EnvLike = str | type[gym.Env[Any, Any]] | Callable[..., gym.Env[Any, Any]]
 
@@ -147,7 +144,9 @@ def find_environment(env: EnvLike, args: Mapping[str, Any] | None = None) -> Env
         return _from_callable(env, args)
     head, _, tail = env.rpartition(":")
     if head.endswith(".py"):
-        return _from_file(Path(head), tail, env, args)
+        module, digest = run_file(Path(head), f"environment {env!r}")
+        found = _from_attribute(module, tail, env, args)
+        return Environment(env, args, found.constructor, digest)
     if head:
         try:
             module = importlib.import_module(head)
@@ -187,7 +186,7 @@ def _from_callable(env: Callable[..., gym.Env[Any, Any]], args: Mapping[str, Any
         )
     name = getattr(env, "__qualname__", type(env).__name__)
     module = getattr(env, "__module__", "__main__")
-    return _checked(Environment(f"{module}:{name}", args, env, _source_digest(env)))
+    return _checked(Environment(f"{module}:{name}", args, env, source_digest(env)))
 
 
 def _from_attribute(
@@ -200,25 +199,7 @@ def _from_attribute(
             f"environment {reference!r}: {module.__name__} has neither registered nor defined "
             f"{name!r}.{closest(name, known)}"
         )
-    return _checked(Environment(reference, args, constructor, _source_digest(constructor)))
-
-
-def _from_file(path: Path, name: str, reference: str, args: Mapping[str, Any]) -> Environment:
-    if not path.is_file():
-        raise UsageError(f"environment {reference!r}: there is no file {path}")
-    module_name = f"rlkit_user_{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]}"
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise UsageError(f"environment {reference!r}: running {path} failed: {error!r}") from error
-    environment = _from_attribute(module, name, reference, args)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Environment(reference, args, environment.constructor, digest)
+    return _checked(Environment(reference, args, constructor, source_digest(constructor)))
 
 
 def _checked(environment: Environment) -> Environment:
@@ -233,11 +214,3 @@ def _checked(environment: Environment) -> Environment:
     finally:
         probe.close()
     return environment
-
-
-def _source_digest(thing: Any) -> str:
-    try:
-        source = inspect.getsource(thing)
-    except (OSError, TypeError):
-        return ""
-    return hashlib.sha256(source.encode()).hexdigest()

@@ -169,7 +169,7 @@ def test_an_unknown_module_file_or_class_is_named(
     assert "no_such_module" in refusal("no_such_module:Env-v0")
     assert "Did you mean 'Mine'" in refusal("rlkit_test_module:Mino")
     assert "Did you mean 'Mine'" in refusal(f"{source_file}:Mino")
-    assert "there is no file" in refusal(f"{source_file.parent}/other.py:Mine")
+    assert "cannot read" in refusal(f"{source_file.parent}/other.py:Mine")
     assert f"{source_file}:MyEnv" in refusal(str(source_file))
 
 

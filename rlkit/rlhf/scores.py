@@ -9,14 +9,8 @@ alone and never encoded again.
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import importlib.util
-import inspect
 import numbers
-import os
-import sys
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,6 +20,7 @@ from numpy.typing import NDArray
 
 from rlkit.errors import RlkitError, UsageError, closest
 from rlkit.rlhf.tokenizer import TextCodec, check_codec
+from rlkit.user_code import place_of, run_file, source_digest
 
 if TYPE_CHECKING:
     from rlkit.rlhf.sequences import Sequences
@@ -86,7 +81,7 @@ class TextScore:
             raise UsageError(
                 f"the score function {self.reference} failed on {len(prompts)} responses, the "
                 f"first of them {_pair(prompts, responses, 0)}: {error!r}"
-                + _place(error, getattr(code, "co_filename", None))
+                + place_of(error, getattr(code, "co_filename", None))
             ) from error
         return self._checked(returned, prompts, responses)
 
@@ -176,14 +171,14 @@ def load_score(function: ScoreFunction | str) -> LoadedScore:
             raise UsageError(f"score: expected a function, got {function!r:.80}")
         module = getattr(function, "__module__", "__main__")
         name = getattr(function, "__qualname__", type(function).__name__)
-        return LoadedScore(f"{module}:{name}", function, _source_digest(function))
+        return LoadedScore(f"{module}:{name}", function, source_digest(function))
     head, _, name = function.rpartition(":")
     if not head or not name:
         raise UsageError(
             f"score {function!r}: expected path/to/file.py:function or module:function"
         )
     if head.endswith(".py"):
-        module, digest = _run(Path(head), function)
+        module, digest = run_file(Path(head), f"score {function!r}")
     else:
         module, digest = _imported(head, function), ""
     found = getattr(module, name, None)
@@ -192,27 +187,7 @@ def load_score(function: ScoreFunction | str) -> LoadedScore:
         raise UsageError(f"score {function!r}: {head} has no {name!r}.{closest(name, known)}")
     if not callable(found):
         raise UsageError(f"score {function!r}: expected a function, got {found!r:.80}")
-    return LoadedScore(function, found, digest or _source_digest(found))
-
-
-def _run(path: Path, reference: str) -> tuple[Any, str]:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"score {reference!r}: cannot read {path}: {error.strerror}") from error
-    name = f"rlkit_user_{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        raise UsageError(
-            f"score {reference!r}: running {path} failed: {error!r}{_place(error, str(path))}"
-        ) from error
-    return module, hashlib.sha256(content).hexdigest()
+    return LoadedScore(function, found, digest or source_digest(found))
 
 
 def _imported(name: str, reference: str) -> Any:
@@ -225,14 +200,6 @@ def _imported(name: str, reference: str) -> Any:
         ) from error
 
 
-def _source_digest(function: ScoreFunction) -> str:
-    try:
-        source = inspect.getsource(function)
-    except (OSError, TypeError):
-        return ""
-    return hashlib.sha256(source.encode()).hexdigest()
-
-
 def _number(value: Any, expected: str, pair: str) -> float:
     if not isinstance(value, numbers.Real):
         raise UsageError(
@@ -242,16 +209,6 @@ def _number(value: Any, expected: str, pair: str) -> float:
         return float(value)
     except OverflowError:
         return float("inf")
-
-
-def _place(error: BaseException, file: str | None) -> str:
-    """Where a user's code failed: the last frame in the user's file, or the last one at all."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if frame.filename == file]
-    if not own and frames[-1].filename == __file__:
-        return ""  # the call itself failed, as with a wrong number of arguments
-    frame = (own or frames)[-1]
-    return f" (in {frame.filename}, line {frame.lineno})"
 
 
 def _pair(prompts: Sequence[str], responses: Sequence[str], i: int) -> str:
