@@ -11,7 +11,6 @@ d (a - b log d), theirs for reinforcement learning.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +28,10 @@ from rlkit.runs.rlhf_stages import policy_gradient, reward, sft
 from rlkit.runs.stage_run import load_stage_run
 
 PAIRS = (1_000, 3_000, 10_000)
-TRAINED_ON = (1_000, 3_000)  # PPO, seed 0
+TRAINED_ON = (1_000, 3_000)  # PPO
 UPDATES = 80
+Policies = dict[int, dict[float, list[dict[str, float]]]]  # preferences, beta, seed
 FAMILIES = {"tilt": "optimum for each beta, exact", "best_of_n": "best of n, exact"}
-
-
-@dataclass(frozen=True)
-class Training:
-    """One policy to train on a reward model."""
-
-    tuned: Path
-    judge: Path
-    kl_coef: float
-    out: Path
 
 
 def frontiers(job: tuple[Path, Path, int]) -> dict[str, exact.Frontier]:
@@ -62,20 +52,13 @@ def _opened(judge: Path, tuned: Path, seed: int) -> tuple[AnswerKey, Any]:
     return key, key.standardised(key.tabulate(model.score))
 
 
-def train(job: Training) -> dict[str, float]:
-    """PPO with one beta on seed 0 of a reward model, and its exact values."""
-    run = policy_gradient(
-        "ppo",
-        job.tuned,
-        reward=job.judge,
-        kl_coef=job.kl_coef,
-        learning_rate=learning_rate_for(job.kl_coef),
-        num_updates=UPDATES,
-        out=job.out,
-    )
-    key, proxy = _opened(job.judge, job.tuned, 0)
-    values = key.values(key.log_probs(load_policy(run, 0)[1]), proxy, job.kl_coef)
-    return {"kl_coef": job.kl_coef, **values._asdict()}
+def exact_values(job: tuple[Path, Path, Path, int, float]) -> dict[str, float]:
+    """The exact values of one seed of a policy that PPO trained on a reward model."""
+    folder, judge, tuned, seed, kl_coef = job
+    key, proxy = _opened(judge, tuned, seed)
+    _, policy = load_policy(load_stage_run(folder), seed)
+    values = key.values(key.log_probs(policy), proxy, kl_coef)
+    return {"kl_coef": kl_coef, **values._asdict()}
 
 
 def describe(frontier: exact.Frontier) -> dict[str, Any]:
@@ -102,14 +85,32 @@ def main() -> None:
     jobs = [(models[n].folder, tuned.folder, seed) for n in PAIRS for seed in range(args.seeds)]
     found = side_by_side(frontiers, jobs, args.workers)
     curves = {n: found[k * args.seeds : (k + 1) * args.seeds] for k, n in enumerate(PAIRS)}
-    trainings = [
-        Training(tuned.folder, models[n].folder, beta, args.runs)
+    trained = [
+        (
+            policy_gradient(
+                "ppo",
+                tuned,
+                reward=models[n],
+                kl_coef=beta,
+                learning_rate=learning_rate_for(beta),
+                num_updates=UPDATES,
+                **how,
+            ),
+            n,
+            beta,
+        )
         for n in TRAINED_ON
         for beta in KL_COEFS
     ]
-    trained = side_by_side(train, trainings, args.workers)
-    count = len(KL_COEFS)
-    policies = {n: trained[k * count : (k + 1) * count] for k, n in enumerate(TRAINED_ON)}
+    jobs = [
+        (run.folder, models[n].folder, tuned.folder, seed, beta)
+        for run, n, beta in trained
+        for seed in range(args.seeds)
+    ]
+    values = iter(side_by_side(exact_values, jobs, args.workers))
+    policies: Policies = {n: {} for n in TRAINED_ON}
+    for _, n, beta in trained:
+        policies[n][beta] = [next(values) for _ in range(args.seeds)]
     details = {
         n: {name: [describe(seed[name]) for seed in seeds] for name in FAMILIES}
         for n, seeds in curves.items()
@@ -152,30 +153,34 @@ def frontier_table(details: dict[int, dict[str, list[dict[str, Any]]]]) -> str:
     return markdown(head, rows)
 
 
-def policy_table(
-    policies: dict[int, list[dict[str, float]]], curves: dict[int, list[dict[str, Any]]]
-) -> str:
-    """PPO beside the exact optimum for the same beta."""
+def policy_table(policies: Policies, curves: dict[int, list[dict[str, Any]]]) -> str:
+    """PPO beside the exact optimum for the same beta; medians over seeds."""
     head = ["preferences", "beta", "gap", "KL", "KL of the optimum", "proxy", "its optimum's"]
-    head += ["gold", "its optimum's"]
+    head += ["gold", "its optimum's", "gold of each seed"]
     rows = []
-    for pairs, entries in policies.items():
-        tilt = curves[pairs][0]["tilt"]
-        for entry in entries:
-            at = np.log(entry["kl_coef"])
-            kl, proxy, gold = (
-                float(np.interp(-at, -np.log(tilt.setting), values))
-                for values in (tilt.kl, tilt.proxy, tilt.gold)
-            )
-            cells = [f"{pairs:,}", f"{entry['kl_coef']:g}", f"{entry['gap']:.4f}"]
-            numbers = (entry["kl"], kl, entry["proxy"], proxy, entry["gold"], gold)
-            rows.append(cells + [f"{number:.3f}" for number in numbers])
+    for pairs, by_beta in policies.items():
+        for beta, seeds in by_beta.items():
+            best = [at_beta(curve["tilt"], beta) for curve in curves[pairs]]
+            cells = [f"{pairs:,}", f"{beta:g}", f"{_median(seeds, 'gap'):.4f}"]
+            for name in ("kl", "proxy", "gold"):
+                cells += [f"{_median(entries, name):.3f}" for entries in (seeds, best)]
+            cells.append(", ".join(f"{seed['gold']:.3f}" for seed in seeds))
+            rows.append(cells)
     return markdown(head, rows)
+
+
+def at_beta(tilt: exact.Frontier, beta: float) -> dict[str, float]:
+    """KL divergence, proxy and gold of the exact optimum for a beta between those tabulated."""
+    place = -np.log(beta)
+    return {
+        name: float(np.interp(place, -np.log(tilt.setting), getattr(tilt, name)))
+        for name in ("kl", "proxy", "gold")
+    }
 
 
 def criteria(
     details: dict[int, dict[str, list[dict[str, Any]]]],
-    policies: dict[int, list[dict[str, float]]],
+    policies: Policies,
 ) -> list[dict[str, Any]]:
     """What marks over-optimisation; medians over seeds unless said otherwise."""
     found = []
@@ -187,7 +192,7 @@ def criteria(
         found.append(verdict(f"{n:,}: fall from peak to end", fall, ">= 0.3", fall >= 0.3))
         fit = float(np.median([seed["square_law"]["r_squared"] for seed in tilt]))
         found.append(verdict(f"{n:,}: R² of d (a - b d)", fit, ">= 0.95", fit >= 0.95))
-        gold = {entry["kl_coef"]: entry["gold"] for entry in policies[n]}
+        gold = {beta: _median(seeds, "gold") for beta, seeds in policies[n].items()}
         rise, drop = gold[0.1] - gold[1.0], gold[0.1] - gold[0.03]
         found.append(verdict(f"{n:,}: PPO gold at 0.1 less 1.0", rise, "> 0", rise > 0))
         found.append(verdict(f"{n:,}: PPO gold at 0.1 less 0.03", drop, "> 0", drop > 0))
@@ -200,24 +205,36 @@ def criteria(
 
 
 def panel(
-    pairs: int, seeds: list[dict[str, exact.Frontier]], entries: list[dict[str, float]] | None
+    pairs: int,
+    seeds: list[dict[str, exact.Frontier]],
+    policies: dict[float, list[dict[str, float]]] | None,
 ) -> Panel:
-    """One reward model's part of the figure."""
+    """One number of preferences; the seed whose gold falls by the median is in front, with PPO."""
+    falls = [float(seed["tilt"].gold.max() - seed["tilt"].gold[-1]) for seed in seeds]
+    front = int(np.argsort(falls)[len(falls) // 2])
+    order = [front, *(k for k in range(len(seeds)) if k != front)]
     families = [
-        [Curve(label, seed[name].kl, seed[name].proxy, seed[name].gold) for seed in seeds]
+        [
+            Curve(label, *(getattr(seeds[k][name], x) for x in ("kl", "proxy", "gold")))
+            for k in order
+        ]
         for name, label in FAMILIES.items()
     ]
     trained = None
-    if entries is not None:
+    if policies is not None:
+        entries = [each[front] for each in policies.values()]
         kl, proxy, gold = ([entry[name] for entry in entries] for name in ("kl", "proxy", "gold"))
-        labels = [f"{entry['kl_coef']:g}" for entry in entries]
-        trained = Curve("PPO, by its beta", kl, proxy, gold, labels=labels)
+        trained = Curve("PPO, by its beta", kl, proxy, gold, [f"{beta:g}" for beta in policies])
     return Panel(f"{pairs:,} preferences", families, trained)
 
 
 def as_lists(frontier: exact.Frontier) -> dict[str, list[float]]:
     """A frontier as plain data."""
     return {name: np.asarray(values).tolist() for name, values in frontier._asdict().items()}
+
+
+def _median(entries: list[dict[str, Any]], name: str) -> float:
+    return float(np.median([entry[name] for entry in entries]))
 
 
 def _mean(entries: list[dict[str, Any]], name: str) -> float:

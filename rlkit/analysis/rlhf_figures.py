@@ -116,6 +116,7 @@ def overoptimisation_grid(panels: Sequence[Panel], *, title: str) -> Figure:
         _dress(axes)
         axes.axhline(0.0, color="0.7", linewidth=0.8, zorder=0)
         axes.set_title(panel.title, fontsize=9)
+        axes.set_xlabel("distance sqrt(KL), nats$^{1/2}$", fontsize=9)
         for family, dashes in zip(panel.exact, _DASHES, strict=False):
             for seed, path in enumerate(family):
                 _draw_frontier(axes, path, dashes, thick=seed == 0)
@@ -137,7 +138,6 @@ def overoptimisation_grid(panels: Sequence[Panel], *, title: str) -> Figure:
         Line2D([], [], color=PROXY, linewidth=3, label="proxy: the reward model"),
         Line2D([], [], color=GOLD, linewidth=3, label="gold: what was meant"),
     ]
-    figure.supxlabel("distance from the reference, sqrt(KL) in nats$^{1/2}$", fontsize=9)
     figure.supylabel("reward, deviations under the reference", fontsize=9)
     figure.suptitle(title, fontsize=10)
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8, frameon=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -28,14 +27,6 @@ from rlkit.rlhf.transformer import GPT, GPTConfig, ScalarHead, torch_seeded
 
 RANK, ALPHA = 3, 6.0
 FLOAT32 = 1e-5  # float32 sums in another order, logits of order 1
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def base_gpt(**options: Any) -> GPT:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,14 +34,6 @@ U = NUM_ENVS * PER_ENV
 PREFIXES = [s for n in range(LIMIT + 1) for s in itertools.product((0, 1), repeat=n)]
 PREFIXES += [(*s, EOS) for s in PREFIXES if len(s) < LIMIT]
 NUMBER = {s: i for i, s in enumerate(PREFIXES)}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def draw(seed: int, *shape: int) -> Tensor:

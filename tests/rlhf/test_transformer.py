@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -31,14 +31,6 @@ VOCAB, ACTIONS, CONTEXT, PAD = 13, 11, 40, 12
 # float32 sums in another order: about ten layers deep, logits of order 1 to 10.
 FLOAT32 = 1e-5
 FLOAT64 = 1e-12
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def small_config(**options: Any) -> GPTConfig:
