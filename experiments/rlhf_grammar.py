@@ -108,8 +108,12 @@ def main() -> None:
     before = side_by_side(evaluate_tuned, each, args.workers)
     best = side_by_side(best_of_n, each, args.workers)
     models = side_by_side(judge_reward_model, [(judge.folder, s) for s in seeds], args.workers)
-    table = policy_table(before + policies) + "\n" + best_table(best) + "\n" + model_table(models)
-    print(table)
+    tables = {
+        "table.md": policy_table(before + policies),
+        "best_of_n.md": best_table(best),
+        "reward_model.md": model_table(models),
+    }
+    print("\n".join(tables.values()))
     samples = samples_page(tuned.folder, policies[0])
     print(samples)
     wall = time.monotonic() - started
@@ -125,7 +129,7 @@ def main() -> None:
         "criteria": criteria(policies, len(seeds)),
     }
     figures = {"gold.png": gold_figure(policies, best), "training.png": curves_figure(policies)}
-    publish(args.out, summary, {"table.md": table, "samples.md": samples}, figures)
+    publish(args.out, summary, {**tables, "samples.md": samples}, figures)
 
 
 def gain(entry: dict[str, Any], name: str) -> float:

@@ -109,11 +109,9 @@ def measure(width: int, num_layers: int, options: argparse.Namespace) -> Result:
     )
 
 
-def markdown_table(results: list[Result], options: argparse.Namespace) -> str:
+def markdown_table(results: list[Result]) -> str:
+    """Medians over the rounds (least to most)."""
     lines = [
-        f"{options.sequences} sequences, prompts of {options.prompt} tokens, {options.tokens} "
-        f"tokens generated, one thread; medians of {options.rounds} rounds (least to most).",
-        "",
         "| model | without the cache | with the cache | times faster | tokens per s |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
@@ -142,12 +140,16 @@ def main() -> None:
             parser.error(f"--{name} must be at least 1, got {getattr(options, name)}")
     torch.set_num_threads(1)
     results = [measure(width, num_layers, options) for width, num_layers in SIZES]
-    table = markdown_table(results, options)
+    table = markdown_table(results)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "table.md").write_text(table)
     settings = {name: getattr(options, name) for name in ("sequences", "prompt", "tokens")}
     content = {**settings, "torch": torch.__version__, "models": [asdict(r) for r in results]}
     (options.out / "times.json").write_text(json.dumps(content, indent=2) + "\n")
+    print(
+        f"{options.sequences} sequences, prompts of {options.prompt} tokens, {options.tokens} "
+        f"tokens generated, one thread; medians of {options.rounds} rounds (least to most).\n"
+    )
     print(table, end="")
 
 

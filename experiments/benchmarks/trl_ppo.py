@@ -129,7 +129,7 @@ COLUMNS = (
 )
 
 
-def table(comparisons: Sequence[dict[str, Any]]) -> str:
+def tables(comparisons: Sequence[dict[str, Any]]) -> dict[str, str]:
     """Medians and ranges over the seeds, and the ratios of the times of pairs that ran in turn."""
     head = ["task", "side", *(title for title, _, _ in COLUMNS)]
     lines = [_row(head), _row(["---"] * len(head))]
@@ -150,7 +150,7 @@ def table(comparisons: Sequence[dict[str, Any]]) -> str:
     notes.append(
         f"- Median (lowest to highest) of {seeds} seeds; {BATCH_SIZE} responses an update."
     )
-    return "\n".join([*lines, "", *notes]) + "\n"
+    return {"table.md": "\n".join(lines) + "\n", "notes.md": "\n".join(notes) + "\n"}
 
 
 def _row(cells: Sequence[str]) -> str:
@@ -188,10 +188,10 @@ def main() -> None:
         compare(task, updates, args.seeds, pythons, args.work.resolve())
         for task, updates in zip(args.tasks, args.updates, strict=True)
     ]
-    text = table(comparisons)
-    print(f"\n{text}")
     args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "table.md").write_text(text)
+    for name, text in tables(comparisons).items():
+        print(f"\n{text}")
+        (args.out / name).write_text(text)
     (args.out / "runs.json").write_text(json.dumps(comparisons, indent=1) + "\n")
 
 
