@@ -25,13 +25,18 @@ from rlkit.analysis.overoptimisation import overoptimisation_figure
 from rlkit.analysis.rlhf_figures import TrainingCurve, training_figure
 from rlkit.rlhf.configs import PPOConfig, RewardConfig, SFTConfig
 from rlkit.runs.rlhf_judge import best_of_n_run, evaluate_run, sample_run
+from rlkit.runs.rlhf_sources import ModelSource
 from rlkit.runs.rlhf_stages import policy_gradient, reward, sft
 from rlkit.runs.stage_run import load_stage_run
 
 SFT = SFTConfig(num_demonstrations=8192, num_epochs=6)
-REWARD = RewardConfig(num_pairs=10_000, num_epochs=4)
-KL_COEFS = (0.2, 0.1)  # the first is the one that is shown and judged
-UPDATES = 100
+# Heads for topic, tone and length at once: with two, a reward model learns the length alone.
+MODEL = ModelSource(num_heads=4)
+REWARD = RewardConfig(num_pairs=20_000, num_epochs=4, learning_rate=2e-3)
+# The first is the one that is shown and judged. They are small because most of a score's deviation
+# is between prompts, where no policy can change it.
+KL_COEFS = (0.03, 0.1)
+UPDATES = 60
 NUM_SAMPLES = 4096
 BEST_OF = (1, 2, 4, 8, 16, 32, 64)
 PROMPTS = (
@@ -56,8 +61,8 @@ class Job:
 
 
 def policy_config(kl_coef: float) -> PPOConfig:
-    """PPO on this task: longer responses than the enumerable task's, so smaller steps."""
-    return PPOConfig(kl_coef=kl_coef, num_updates=UPDATES, batch_size=256, learning_rate=5e-4)
+    """PPO on this task."""
+    return PPOConfig(kl_coef=kl_coef, num_updates=UPDATES, batch_size=256, learning_rate=7e-4)
 
 
 def train(job: Job) -> dict[str, Any]:
@@ -99,7 +104,7 @@ def main() -> None:
     args = parser.parse_args()
     started = time.monotonic()
     how = {"seeds": args.seeds, "out": args.runs, "workers": args.workers}
-    tuned = sft("grammar", config=SFT, **how)
+    tuned = sft("grammar", model=MODEL, config=SFT, **how)
     judge = reward(tuned, config=REWARD, **how)
     seeds = range(args.seeds)
     jobs = [Job(tuned.folder, judge.folder, b, seed, args.runs) for b in KL_COEFS for seed in seeds]
