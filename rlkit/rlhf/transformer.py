@@ -13,9 +13,8 @@ num_actions on (padding, words of prompts) can only be read.
 from __future__ import annotations
 
 import contextlib
-import functools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -25,16 +24,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rlkit.errors import UsageError
+from rlkit.rlhf.activations import ACTIVATIONS, Activation
 from rlkit.validation import require_choice, require_range, require_whole
 
 Positions = Literal["learned", "sinusoidal"]
-Activation = Literal["gelu", "gelu_tanh", "relu"]
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu": F.gelu,
-    "gelu_tanh": functools.partial(F.gelu, approximate="tanh"),
-    "relu": F.relu,
-}
-
 
 INIT_STD = 0.02  # GPT-2's, of all weights but those that write to the residual stream
 
@@ -88,7 +81,7 @@ class GPTConfig:
     # Whether the embedding of the tokens also makes the logits. Pretraining saves parameters that
     # way; a policy that is trained on rewards comes nearer to its optimum without.
     tied: bool = False
-    activation: Activation = "gelu"  # gelu_tanh: GPT-2's approximation of it, three times slower
+    activation: Activation = "gelu"  # gelu_tanh: GPT-2's approximation of it, slower
 
     def __post_init__(self) -> None:
         require_whole(self, "vocab_size", "num_actions", "context_length", at_least=1)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rlkit.errors import UsageError
 from rlkit.rlhf import transformer
+from rlkit.rlhf.activations import gelu_tanh
 from rlkit.rlhf.gpt2_weights import gpt2_state, load_gpt2_weights
 from rlkit.rlhf.transformer import (
     GPT,
@@ -137,6 +138,15 @@ def test_sinusoidal_positions_are_not_parameters_and_move_the_logits() -> None:
     assert "position_table" not in gpt.state_dict()
     logits = logits_of(gpt, torch.full((1, 6), 3))
     assert largest(logits[0, 1:] - logits[0, :1]) > 1e-3
+
+
+def test_gelu_tanh_is_that_of_torch_and_so_is_its_gradient() -> None:
+    x = torch.linspace(-12, 12, 4001, dtype=torch.float64, requires_grad=True)
+    expected = torch.nn.functional.gelu(x, approximate="tanh")
+    assert largest(gelu_tanh(x) - expected) < 1e-14
+    weights = torch.linspace(1, 2, 4001, dtype=torch.float64)
+    ours, theirs = (torch.autograd.grad(y, x, weights)[0] for y in (gelu_tanh(x), expected))
+    assert largest(ours - theirs) < 1e-13
 
 
 # --- GPT-2 of transformers ------------------------------------------------------------------------
