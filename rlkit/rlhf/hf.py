@@ -111,9 +111,14 @@ class HuggingFaceModel(nn.Module):
         return self.model.get_base_model() if self.adapted else self.model
 
     def forward(
-        self, tokens: Tensor, *, real: Tensor | None = None, cache: Cache | None = None
+        self,
+        tokens: Tensor,
+        *,
+        real: Tensor | None = None,
+        cache: Cache | None = None,
+        last: int | None = None,
     ) -> Tensor:
-        """The states after the last layer norm, float32 [B, L, width]; see `LanguageModel`.
+        """The states after the last layer norm, float32 [B, last or L, width]; see `LanguageModel`.
 
         Raises:
             ValueError: the sequences are longer than the context, or `real` does not cover all
@@ -140,7 +145,7 @@ class HuggingFaceModel(nn.Module):
         decoder = self._causal().base_model
         states = decoder(input_ids=tokens, use_cache=cache is not None, **inputs)
         hidden: Tensor = states.last_hidden_state
-        return hidden.float()
+        return hidden[:, 0 if last is None else hidden.shape[1] - last :].float()
 
     def unembed(self, hidden: Tensor) -> Tensor:
         """Logits, float32 [..., num_actions], of states [..., width]."""

@@ -116,10 +116,12 @@ def from_arrays(prompts: NDArray[np.int64], responses: NDArray[np.int64], *, pad
 
 def response_states(model: LanguageModel, sequences: Sequences) -> Tensor:
     """The hidden state in which each response token was chosen, [B, T, width]."""
-    first = sequences.prompt_length - 1
     real = sequences.real()
-    hidden = model(sequences.tokens[:, :-1], real=None if real is None else real[:, :-1])
-    states: Tensor = hidden[:, first:]
+    states: Tensor = model(
+        sequences.tokens[:, :-1],
+        real=None if real is None else real[:, :-1],
+        last=sequences.responses.shape[1],
+    )
     return states
 
 

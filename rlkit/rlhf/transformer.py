@@ -40,13 +40,21 @@ class LanguageModel(Protocol):
     context_length: int  # the longest sequence, padding included
     width: int  # of the hidden states
 
-    def __call__(self, tokens: Tensor, *, real: Tensor | None = None, cache: Any = None) -> Any:
+    def __call__(
+        self,
+        tokens: Tensor,
+        *,
+        real: Tensor | None = None,
+        cache: Any = None,
+        last: int | None = None,
+    ) -> Any:
         """The states after the last layer norm, [B, L, width], of tokens int64 [B, L].
 
         Args:
             tokens: with a cache, only those that it does not hold yet.
             real: bool [B, cached + L], False = padding on the left; None = there is none.
             cache: what `new_cache` returned; the tokens are appended to it.
+            last: return only the states of so many tokens at the end, [B, last, width].
         """
 
     def unembed(self, hidden: Tensor) -> Tensor:
@@ -142,22 +150,24 @@ class Attention(nn.Module):
         self.qkv = _linear(config.width, 3 * config.width, INIT_STD, rng)
         self.project = _linear(config.width, config.width, _residual_std(config), rng)
 
-    def forward(self, x: Tensor, mask: Tensor | None, cache: KVCache | None, layer: int) -> Tensor:
-        """[B, L, width] -> [B, L, width]; mask as of `attention_mask`."""
+    def forward(
+        self, x: Tensor, mask: Tensor | None, cache: KVCache | None, layer: int, last: int
+    ) -> Tensor:
+        """[B, L, width] -> [B, last, width]; mask as of `attention_mask`, for the last queries."""
         batch, length, width = x.shape
         qkv = self.qkv(x).view(batch, length, 3, self.num_heads, -1)
         query, key, value = qkv.unbind(2)  # [B, L, heads, head] each
         if cache is not None:
             key, value = cache.append(layer, qkv[:, :, 1:]).unbind(2)  # [B, cached + L, ...]
         heads = F.scaled_dot_product_attention(
-            query.transpose(1, 2),  # [B, heads, L, head]
+            query[:, length - last :].transpose(1, 2),  # [B, heads, last, head]
             key.transpose(1, 2),
             value.transpose(1, 2),
             attn_mask=mask,
             dropout_p=self.dropout if self.training else 0.0,
-            is_causal=mask is None and length > 1,
+            is_causal=mask is None and last > 1,
         )
-        out: Tensor = self.project(heads.transpose(1, 2).reshape(batch, length, width))
+        out: Tensor = self.project(heads.transpose(1, 2).reshape(batch, last, width))
         return out
 
 
@@ -187,9 +197,12 @@ class Block(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(config.width)
         self.feed_forward = FeedForward(config, rng)
 
-    def forward(self, x: Tensor, mask: Tensor | None, cache: KVCache | None, layer: int) -> Tensor:
-        """[B, L, width] -> [B, L, width]"""
-        x = x + self._drop(self.attention(self.attention_norm(x), mask, cache, layer))
+    def forward(
+        self, x: Tensor, mask: Tensor | None, cache: KVCache | None, layer: int, last: int
+    ) -> Tensor:
+        """[B, L, width] -> [B, last, width]"""
+        attended = self.attention(self.attention_norm(x), mask, cache, layer, last)
+        x = x[:, x.shape[1] - last :] + self._drop(attended)
         return x + self._drop(self.feed_forward(self.feed_forward_norm(x)))
 
     def _drop(self, x: Tensor) -> Tensor:
@@ -230,9 +243,14 @@ class GPT(nn.Module):
             self.unembedding = nn.Parameter(output)
 
     def forward(
-        self, tokens: Tensor, *, real: Tensor | None = None, cache: KVCache | None = None
+        self,
+        tokens: Tensor,
+        *,
+        real: Tensor | None = None,
+        cache: KVCache | None = None,
+        last: int | None = None,
     ) -> Tensor:
-        """The states after the last layer norm, [B, L, width]; see `LanguageModel`.
+        """The states after the last layer norm, [B, last or L, width]; see `LanguageModel`.
 
         Raises:
             ValueError: the sequences are longer than the context, `real` has another shape than
@@ -248,9 +266,16 @@ class GPT(nn.Module):
         x = F.embedding(tokens, self.embedding) + positions  # [B, L, width]
         if self.training and self.config.dropout:
             x = F.dropout(x, self.config.dropout)
+        length = tokens.shape[1]
         mask = attention_mask(real, start, total, x)
-        for layer, block in enumerate(self.blocks):
-            x = block(x, mask, cache, layer)
+        for layer, block in enumerate(self.blocks[:-1]):
+            x = block(x, mask, cache, layer, length)
+        # Of the other tokens the last block needs keys and values only.
+        if last is None or last == length:
+            last = length
+        else:
+            mask = attention_mask(real, total - last, total, x)
+        x = self.blocks[-1](x, mask, cache, len(self.blocks) - 1, last)
         if cache is not None:
             cache.length = total
             cache.padded = cache.padded or real is not None

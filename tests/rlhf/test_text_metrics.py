@@ -173,8 +173,8 @@ class Markov(torch.nn.Module):
         self.vocab_size, self.num_actions = len(logits) + 1, len(logits)
         self.context_length, self.width = 100, self.vocab_size
 
-    def forward(self, tokens: Tensor, *, real: Any = None, cache: Any = None) -> Tensor:
-        return torch.nn.functional.one_hot(tokens, self.vocab_size).double()
+    def forward(self, tokens: Tensor, *, last: int, **_: Any) -> Tensor:
+        return torch.nn.functional.one_hot(tokens[:, -last:], self.vocab_size).double()
 
     def unembed(self, hidden: Tensor) -> Tensor:
         return hidden[..., : self.num_actions] @ self.logits

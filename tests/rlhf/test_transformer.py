@@ -220,6 +220,30 @@ def test_gpt2_weights_of_another_size_are_refused_by_name() -> None:
         load_gpt2_weights(our_gpt2(activation="gelu"), state)
 
 
+# --- the last states alone ---
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("last", [1, 5, 12])
+@pytest.mark.parametrize("num_layers", [1, 3])
+def test_the_last_states_alone_are_those_of_the_whole(
+    num_layers: int, last: int, padded: bool
+) -> None:
+    gpt = our_gpt2(num_layers=num_layers)
+    tokens = random_tokens(5, 12, high=VOCAB)
+    real = torch.arange(12) >= torch.tensor([0, 11, 3, 7, 1])[:, None] if padded else None
+    with torch.no_grad():
+        whole, part = gpt(tokens, real=real), gpt(tokens, real=real, last=last)
+        cache = gpt.new_cache(5, 12)
+        gpt(tokens[:, :4], real=None if real is None else real[:, :4], cache=cache, last=1)
+        later = gpt(tokens[:, 4:], real=real, cache=cache, last=min(last, 8))
+    assert part.shape == (5, last, 32)
+    seen = torch.ones(5, 12, dtype=torch.bool) if real is None else real
+    assert largest((part - whole[:, -last:])[seen[:, -last:]]) < FLOAT32
+    kept = later.shape[1]
+    assert largest((later - whole[:, -kept:])[seen[:, -kept:]]) < FLOAT32
+
+
 # --- padding and batches --------------------------------------------------------------------------
 
 
