@@ -116,7 +116,7 @@ def test_attention_is_the_written_out_softmax(heads: int, padding: tuple[int, ..
     mask = attention_mask(
         torch.from_numpy(real) if padding else None, 0, 7, torch.tensor(0.0).double()
     )
-    got = layer(torch.from_numpy(x), mask, None, 0)
+    got = layer(torch.from_numpy(x), mask, None, 0, x.shape[1])
     np.testing.assert_allclose(
         got.detach().numpy(), written_out_attention(layer, x, real), atol=FLOAT64
     )
