@@ -80,7 +80,12 @@ class FrozenAdapters(nn.Module):
         self.eval()
 
     def forward(
-        self, tokens: Tensor, *, real: Tensor | None = None, cache: Cache | None = None
+        self,
+        tokens: Tensor,
+        *,
+        real: Tensor | None = None,
+        cache: Cache | None = None,
+        last: int | None = None,
     ) -> Tensor:
         """As `HuggingFaceModel.forward`, without dropout whatever mode the model is in."""
         (model,) = self._shared
@@ -88,7 +93,7 @@ class FrozenAdapters(nn.Module):
         own = dict(zip(self._names, self.adapters, strict=True))
         with evaluating(model):
             hidden: Tensor = torch.func.functional_call(
-                model, own, (tokens,), {"real": real, "cache": cache}
+                model, own, (tokens,), {"real": real, "cache": cache, "last": last}
             )
         return hidden
 
