@@ -205,19 +205,22 @@ def test_the_command_killed_at_random_three_times_ends_as_if_undisturbed(
     def start(target: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen([*command, str(target)], stdout=subprocess.DEVNULL, cwd=out.parent)
 
-    started = time.monotonic()
+    def saved() -> set[Path]:
+        return set(out.glob("killed/*/checkpoints/*/step-*"))
+
     assert start(out / "undisturbed").wait() == 0
-    duration = time.monotonic() - started
-    moments, kills, in_training = random.Random(0), 0, 0
+    moments, kills = random.Random(0), 0
     while kills < 3:
+        before = saved()
         child = start(out / "killed")
-        time.sleep(duration * moments.uniform(0.3, 0.9))
+        while child.poll() is None and saved() <= before:
+            time.sleep(0.005)
+        time.sleep(moments.uniform(0.0, 0.3))
         child.kill()
         if child.wait() == 0:
             break
         kills += 1
-        in_training += any(out.glob("killed/*/checkpoints/*/step-*"))
-    assert in_training  # killed at least once after something was saved
+    assert kills  # at least once, after something was saved and before the end
     assert start(out / "killed").wait() == 0
     (whole,), (killed,) = (list((out / name).iterdir()) for name in ("undisturbed", "killed"))
     assert results(killed) == results(whole)
