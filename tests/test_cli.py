@@ -314,7 +314,7 @@ def test_list_names_agents_presets_and_native_environments(
         (["train", "q-learning", "CartPole-v1"], "Use ppo or reinforce"),
         (["train", "value-iteration", "CartPole-v1"], "value-iteration"),
         (["train", "q-learning", "Pendulum-v1"], "q-learning keeps a table"),
-        (["train", "ppo", "nowhere.py:Env"], "no file nowhere.py"),
+        (["train", "ppo", "nowhere.py:Env"], "cannot read nowhere.py"),
         (["train", "ppo", "no.such.module:Env-v0"], "cannot import the module"),
         (["train", "ppo", "CartPole-v1", "--env-arg", "gravity"], "expected name=value"),
         (["train", "ppo", "CartPole-v1", "--env-arg", "x=__import__('os')"], "is not JSON"),

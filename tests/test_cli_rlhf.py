@@ -385,7 +385,9 @@ def test_a_prompt_longer_than_the_context_is_named(text_sft: str, tmp_path: Path
     message = refused("sft", "--demonstrations", shown, "--context-length", 18, out=runs)
     assert f"{shown}:2: the prompt has 8 tokens" in message  # and 13 more to respond
     longer = lines(tmp_path / "prompts.jsonl", [{"prompt": "hi"}, {"prompt": "hi " * 9}])
-    argv = ("ppo", text_sft, "--prompts", longer, "--score", "nowhere.py:f")
+    score = tmp_path / "score.py"
+    score.write_text("def f(prompts, responses):\n    return [0.0] * len(responses)\n")
+    argv = ("ppo", text_sft, "--prompts", longer, "--score", f"{score}:f")
     assert f"{longer}:2: the prompt has 27 tokens" in refused(*argv, out=runs)
     assert "reads at most" in said("sample", text_sft, "--prompt", "hi " * 9, code=2)[1]
 

@@ -87,13 +87,13 @@ class SFTOptions:
     max_new_tokens: int | None = None  # longest response, EOS included; None = that of the files
     model: Path | None = None  # local folder of a Hugging Face model; None = our own transformer
     width: int = 64  # of our own transformer's states
-    num_layers: int = 2
-    num_heads: int = 2
+    num_layers: int = 2  # blocks of it
+    num_heads: int = 2  # of each attention; width is a multiple of it
     dropout: float = 0.0  # in training, in [0, 1)
-    positions: str = "learned"  # or sinusoidal
-    context_length: int | None = (
-        None  # most tokens of prompt and response; None = that of the files
-    )
+    positions: str = "learned"  # learned or sinusoidal
+    # Most tokens of a prompt with its response; None = those of the longest in the files, so give
+    # more if longer prompts may come later.
+    context_length: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,7 +61,8 @@ class RewardConfig:
 
     def num_held_out(self, num_pairs: int) -> int:
         """How many of the pairs are not trained on."""
-        return max(1, round(self.held_out * num_pairs), min(30, round(0.3 * num_pairs)))
+        wanted = max(1, round(self.held_out * num_pairs), min(30, round(0.3 * num_pairs)))
+        return min(wanted, num_pairs - 1)
 
     def passes(self, num_training: int) -> RewardConfig:
         """The same with as many epochs over that many pairs as make `min_updates` steps."""

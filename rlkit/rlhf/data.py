@@ -73,6 +73,7 @@ _FIELDS: dict[type[Any], tuple[tuple[str, ...], tuple[str, ...]]] = {
     Preference: (("prompt", "chosen", "rejected"), ("margin",)),
     Labelled: (("prompt", "response", "label"), ()),
 }
+_LARGEST_MARGIN = 1e6  # of a difference of scores, which is of order 1
 _KNOWN = ("prompt", "response", "chosen", "rejected", "margin", "label")
 _NAMES: dict[type[Any], str] = {
     Prompt: "a prompt",
@@ -191,7 +192,7 @@ def _record(row: object, line: int, place: str, kinds: tuple[type[R], ...]) -> R
     if kind is Labelled:
         values["label"] = _number(row["label"], "label", place, high=1.0, booleans=True)
     if "margin" in row:
-        values["margin"] = _number(row["margin"], "margin", place, high=math.inf)
+        values["margin"] = _number(row["margin"], "margin", place, high=_LARGEST_MARGIN)
     record: Record = kind(line, **values)
     return record
 
@@ -251,7 +252,7 @@ def _number(value: object, name: str, place: str, *, high: float, booleans: bool
     else:
         number = math.nan
     if not (0 <= number <= high and math.isfinite(number)):
-        what = "a finite number >= 0" if high == math.inf else "true, false or a number in [0, 1]"
+        what = f"a number in [0, {high:g}]" if high > 1 else "true, false or a number in [0, 1]"
         raise UsageError(f"{place}: field {name!r}: expected {what}, got {_shortened(value)}")
     return number
 

@@ -76,7 +76,7 @@ class TextScore:
             returned = self.function(list(prompts), list(responses))
         except RlkitError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             code = getattr(self.function, "__code__", None)
             raise UsageError(
                 f"the score function {self.reference} failed on {len(prompts)} responses, the "

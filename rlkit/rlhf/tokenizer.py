@@ -229,8 +229,8 @@ class Tokenizer:
             what = "character" if self.kind == "char" else "word"
             raise UsageError(
                 f"the {what} {token!r} is not in the tokenizer's vocabulary of "
-                f"{len(self.tokens)} {what}s.{closest(token, self.tokens)} Train the tokenizer "
-                "on texts that have it, or read it as UNK with allow_unknown=True"
+                f"{len(self.tokens)} {what}s.{closest(token, self.tokens)} Leave it out, train "
+                "the tokenizer on texts that have it, or take a bpe tokenizer, which reads any text"
             )
         return [i for i in found if i is not None]
 

@@ -83,6 +83,7 @@ def open_policy(run: RunLike, judging: Judging, *, held_out: str | Path | None =
     run = opened_run(run)
     if judging.reward is not None and judging.score is not None:
         raise UsageError("give a reward model (--reward) or a function (--score), not both")
+    run.require_seed(judging.run_seed)
     task, policy = load_policy(run, judging.run_seed)
     frozen(policy)
     reference = policy
@@ -197,7 +198,7 @@ def _score_sources(run: StageRun, judging: Judging, task: Any) -> dict[str, Scor
     elif "reward" in own:
         found["reward"] = ScoreSource(reward=parent_of(run, "reward"))
     elif "function" in own:
-        found["score"] = ScoreSource(function=own["function"])
+        found["score"] = ScoreSource(function=own["function"], digest=own["digest"])
     if hasattr(task, "gold"):
         found["gold"] = ScoreSource()
     return found

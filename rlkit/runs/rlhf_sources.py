@@ -21,6 +21,7 @@ from rlkit.rlhf.reward_model import RewardModel
 from rlkit.rlhf.state import load_trained_state
 from rlkit.rlhf.transformer import GPT, GPTConfig, LanguageModel
 from rlkit.runs.rlhf_adapters import fold_adapters, with_adapters
+from rlkit.runs.specification import require_count
 from rlkit.runs.stage_run import StageRun, load_stage_run
 from rlkit.seeding import SeedStreams
 
@@ -201,7 +202,8 @@ class Parent:
 
     def identity(self) -> dict[str, Any]:
         """A folder's name follows from all that its content depends on."""
-        return {"run": Path(self.folder).name, "seed": "same" if self.seed is None else self.seed}
+        name = self.open().content_name
+        return {"run": name, "seed": "same" if self.seed is None else self.seed}
 
 
 def sources_of(run: StageRun) -> tuple[TaskSource, ModelSource]:
@@ -209,7 +211,13 @@ def sources_of(run: StageRun) -> tuple[TaskSource, ModelSource]:
     content = run.record["sources"]
     task = dict(content["task"])
     task["digests"] = tuple(tuple(pair) for pair in task["digests"])
-    return TaskSource(**task), ModelSource(**content["model"])
+    model = ModelSource(**content["model"])
+    if model.path is not None and model.with_digest().digest != model.digest:
+        raise UsageError(
+            f"the model in {model.path} has changed since {run.folder} was made from it; put back "
+            "what it was, or begin with `rlkit rlhf sft` and the new one"
+        )
+    return TaskSource(**task), model
 
 
 def parent_of(run: StageRun, name: str) -> Parent:
@@ -279,6 +287,11 @@ class ScoreSource:
 
             codec = getattr(task, "codec", None) or TaskCodec(task)
             score = TextScore(self.function, codec)
+            if self.digest and score.digest != self.digest:
+                raise UsageError(
+                    f"the score function {self.function} has changed since the run was trained "
+                    "with it; put back what it was, or name one to judge by (--score)"
+                )
             prompts = task.sample_prompts(streams.generator("data", 3), 4)
             check_score(score, [codec.decode(prompt.tolist()) for prompt in prompts])
             return score
@@ -357,5 +370,7 @@ def plain(source: Any) -> dict[str, Any]:
 
 def find_parent(run: Any, seed: int | None = None) -> Parent:
     """A parent from a run, a folder or its path."""
+    if seed is not None:
+        require_count("parent_seed", seed, at_least=0)
     folder = run.folder if isinstance(run, StageRun) else run
     return Parent(folder=str(Path(folder).resolve()), seed=seed)

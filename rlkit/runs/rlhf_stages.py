@@ -11,7 +11,7 @@ run before it, or from one given seed for all (`parent_seed`).
 from __future__ import annotations
 
 import dataclasses
-import hashlib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ from rlkit.rlhf.preferences import (
     sample_preferences,
 )
 from rlkit.rlhf.reward_model import RewardModel, fit_reward_model
+from rlkit.rlhf.scores import load_score
 from rlkit.rlhf.sequences import Sequences, from_arrays
 from rlkit.rlhf.supervised import Supervised
 from rlkit.runs.rlhf_adapters import with_adapters
@@ -277,7 +278,7 @@ def policy_gradient(
     policy: RunLike,
     *,
     reward: RunLike | None = None,
-    score: str | None = None,
+    score: str | Callable[..., Any] | None = None,
     prompts: str | Path | None = None,
     adapter_rank: int | None = None,
     parent_seed: int | None = None,
@@ -291,8 +292,9 @@ def policy_gradient(
         method: "ppo", "rloo" or "grpo".
         policy: the run of the policy to start from, which is also the reference.
         reward: the run of a reward model; or
-        score: a function of prompts and responses, "path/to/file.py:name"; with neither, the
-            built-in task's own gold reward.
+        score: a function of prompts and responses, "path/to/file.py:name", "module:name" or the
+            function itself if it can be imported by that name; with neither, the built-in task's
+            own gold reward.
         prompts: a file of {"prompt"} lines; the policy's own if left out.
         adapter_rank: train low-rank adapters of this rank instead of all weights.
         parent_seed: the seed of `policy` and `reward` that all seeds start from; None = seed k
@@ -323,12 +325,9 @@ def policy_gradient(
     model = dataclasses.replace(model, adapter_rank=adapter_rank)
     config = _config(METHODS[method], config, options, method)
     parents = {"policy": parent}
-    source = ScoreSource(function=score)
+    source = ScoreSource()
     if score is not None:
-        file = Path(score.rpartition(":")[0])
-        digest = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
-        absolute = f"{file.resolve()}:{score.rpartition(':')[2]}" if file.is_file() else score
-        source = ScoreSource(function=absolute, digest=digest)
+        source = _score_source(score)
     elif reward is not None:
         parents["reward"] = find_parent(reward, parent_seed)
         source = ScoreSource(reward=parents["reward"])
@@ -339,6 +338,24 @@ def policy_gradient(
     return _run(
         method, task, model, config, parents, build, config.num_updates, execution, extra=extra
     )
+
+
+def _score_source(score: str | Callable[..., Any]) -> ScoreSource:
+    """How a run remembers a function: by the name under which it is found again."""
+    if not isinstance(score, str):
+        loaded = load_score(score)
+        module, _, name = loaded.reference.rpartition(":")
+        found = getattr(sys.modules.get(module), name, None)
+        if module == "__main__" or found is not score:
+            raise UsageError(
+                f"score: a run remembers a function by its name, and {loaded.reference} cannot be "
+                "imported by it; put the function into a file and give "
+                "score='path/to/file.py:name'"
+            )
+        return ScoreSource(function=loaded.reference, digest=loaded.digest)
+    head, _, name = score.rpartition(":")
+    reference = f"{Path(head).resolve()}:{name}" if Path(head).is_file() else score
+    return ScoreSource(function=reference, digest=load_score(reference).digest)
 
 
 @dataclass(frozen=True)

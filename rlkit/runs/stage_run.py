@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rlkit.errors import RlkitError, UsageError, closest
 from rlkit.runs import store
 from rlkit.runs.record import RunFolder
+from rlkit.runs.specification import content_name
 
 Array = NDArray[Any]
 
@@ -72,7 +73,7 @@ class StageRun(RunFolder):
 
     def curve(self, seed: int = 0) -> dict[str, Array]:
         """The rows of a seed, column by column; the first is `num_updates`."""
-        self._require_seed(seed)
+        self.require_seed(seed)
         return self.columns[seed]
 
     def metric(self, name: str) -> tuple[Array, Array]:
@@ -111,6 +112,20 @@ class StageRun(RunFolder):
             if name.startswith(STATE_PREFIX)
         }
 
+    @property
+    def content_name(self) -> str:
+        """The folder's name, or what says as much about its content where the name does not."""
+        parts = ("kind", "stage", "label", "content", "experiment_seed", "record_every")
+        identity = {part: self.record[part] for part in parts}
+        label = f"{self.stage}-{self.label}"
+        # Whether the number of updates belongs to it depends on the stage.
+        names = [content_name(label, x) for x in (identity, identity | self._target)]
+        return self.folder.name if self.folder.name in names else names[-1]
+
+    @property
+    def _target(self) -> dict[str, Any]:
+        return {"num_updates": self.num_updates}
+
     def digest(self, seed: int = 0) -> str:
         """The sha256 of a seed's last checkpoint, by which another stage names it as its input.
 
@@ -122,7 +137,7 @@ class StageRun(RunFolder):
         self._read(path, seed)
         return path.stem.rpartition("-")[2]
 
-    def _require_seed(self, seed: int) -> None:
+    def require_seed(self, seed: int) -> None:
         if seed not in self.seeds:
             raise UsageError(
                 f"the run {self.folder} shows the seeds 0 to {len(self.seeds) - 1}, not {seed!r}; "
@@ -130,7 +145,7 @@ class StageRun(RunFolder):
             )
 
     def _last_checkpoint(self, seed: int) -> Path:
-        self._require_seed(seed)
+        self.require_seed(seed)
         checkpoints = store.list_checkpoints(self.folder, seed)
         done = checkpoints[0][0] if checkpoints else 0
         if done < self.num_updates:

@@ -278,7 +278,7 @@ def test_what_is_held_out_is_never_trained_on(small: Any) -> None:
 
 @pytest.mark.parametrize(
     ("num_pairs", "held_out", "expected"),
-    [(3000, 0.1, 300), (100, 0.1, 30), (100, 0.4, 40), (20, 0.1, 6), (2, 0.1, 1)],
+    [(3000, 0.1, 300), (100, 0.1, 30), (100, 0.4, 40), (20, 0.1, 6), (2, 0.1, 1), (10, 0.99, 9)],
 )
 def test_of_few_pairs_enough_are_held_out_to_choose_an_epoch(
     num_pairs: int, held_out: float, expected: int

@@ -482,3 +482,82 @@ def test_what_a_models_folder_does_not_allow_is_refused_before_training(
     with pytest.raises(UsageError, match="enumerable has its own tokens"):
         rlhf.sft("enumerable", model=hf["model"], out=out)
     assert not out.exists()
+
+
+# --- what changed in the meantime ---------------------------------------------------------------
+
+
+def test_a_models_folder_that_changed_is_refused_by_later_stages(
+    hf: dict[str, Any], tmp_path: Path
+) -> None:
+    import shutil
+
+    copied = Path(shutil.copytree(hf["model"], tmp_path / "copied"))
+    sft = rlhf.sft(
+        model=copied, demonstrations=hf["shown"], num_epochs=1, learning_rate=1e-4, out=tmp_path
+    )
+    config = json.loads((copied / "config.json").read_text())
+    (copied / "config.json").write_text(json.dumps(config | {"activation_function": "relu"}))
+    with pytest.raises(UsageError, match=r"the model in .*copied has changed"):
+        rlhf.sample_run(sft, num=1)
+
+
+def test_parents_are_told_apart_by_content_whatever_their_folders_are_called(
+    parents: dict[str, StageRun], tmp_path: Path
+) -> None:
+    import shutil
+
+    other = rlhf.sft("enumerable", model=MODEL, out=tmp_path, **SMALL["sft"] | {"num_epochs": 1})
+    folders = [tmp_path / name / "base" for name in ("one", "two")]
+    for run, folder in zip((parents["sft"], other), folders, strict=True):
+        shutil.copytree(run.folder, folder)
+    first, second = (rlhf.rloo(folder, out=tmp_path / "runs", **UPDATES) for folder in folders)
+    assert first.folder != second.folder
+    # A copy of a run under another name is still that run.
+    known = rlhf.rloo(parents["sft"], out=tmp_path / "runs", **UPDATES)
+    assert known.folder == rlhf.rloo(parents["sft"].folder, out=tmp_path / "runs", **UPDATES).folder
+
+
+SCORE = "def f(prompts, responses):\n    return [{} * len(text) for text in responses]\n"
+
+
+@pytest.mark.parametrize("by_file", [True, False])
+def test_a_score_function_that_changed_is_another_run_and_not_judged_by(
+    by_file: bool, parents: dict[str, StageRun], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / f"my_score_{by_file}.py"
+    file.write_text(SCORE.format(1.0))
+    monkeypatch.syspath_prepend(tmp_path)
+    score = f"{file}:f" if by_file else f"{file.stem}:f"
+    first = rlhf.ppo(parents["sft"], score=score, out=tmp_path / "runs", **UPDATES)
+    assert rlhf.evaluate_run(first, num_samples=16)["scores"]
+    file.write_text(SCORE.format(-2.5))
+    for name in [name for name in sys.modules if name == file.stem]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(UsageError, match="has changed since the run was trained"):
+        rlhf.evaluate_run(first, num_samples=16)
+    second = rlhf.ppo(parents["sft"], score=score, out=tmp_path / "runs", **UPDATES)
+    assert second.folder != first.folder
+
+
+def brevity(prompts: list[str], responses: list[str]) -> list[float]:
+    return [-float(len(text)) for text in responses]
+
+
+def test_a_function_that_can_be_imported_is_a_score_and_no_other_is(
+    parents: dict[str, StageRun], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, brevity.__module__, sys.modules[__name__])
+    done = rlhf.rloo(parents["sft"], score=brevity, out=tmp_path, **UPDATES)
+    assert done.status == "finished"
+    assert done.content["score"]["function"] == f"{brevity.__module__}:brevity"
+    for local in (lambda prompts, responses: [0.0] * len(prompts), SMALL.get):
+        with pytest.raises(UsageError, match=r"score='path/to/file.py:name'"):
+            rlhf.rloo(parents["sft"], score=local, out=tmp_path, **UPDATES)
+
+
+def test_a_negative_seed_of_a_parent_is_refused(parents: dict[str, StageRun], out: Path) -> None:
+    with pytest.raises(UsageError, match="parent_seed"):
+        rlhf.rloo(parents["sft"], parent_seed=-1, out=out, **UPDATES)
+    with pytest.raises(UsageError, match="not -1"):
+        rlhf.sample_run(parents["sft"], num=1, run_seed=-1)
