@@ -69,8 +69,9 @@ def _print(demo: Demo) -> None:
     table.caption_justify = "left"
     Console(width=None if sys.stdout.isatty() else 110).print(table)
     peak = int(demo.tilt.gold.argmax())
-    print(
-        f"gold of the proxy's optimum peaks at {demo.tilt.gold[peak]:.3f} "
-        f"(beta = {demo.tilt.setting[peak]:.2g}) and falls to {demo.tilt.gold[-1]:.3f} "
-        f"(beta = {demo.tilt.setting[-1]:.2g})"
-    )
+    reached = f"{demo.tilt.gold[peak]:.3f} (beta = {demo.tilt.setting[peak]:.2g})"
+    end = f"{demo.tilt.gold[-1]:.3f} (beta = {demo.tilt.setting[-1]:.2g})"
+    if peak == len(demo.tilt.gold) - 1:
+        print(f"gold of the proxy's optimum rises to {reached}: this reward model was not fooled")
+    else:
+        print(f"gold of the proxy's optimum peaks at {reached} and falls to {end}")

@@ -34,7 +34,9 @@ LABELLED = (4, 16, 64, 256)  # of best of n, in the table
 class DemoOptions:
     """Options of the demonstration."""
 
-    pairs: int = 3000  # preferences that the reward model learns from
+    pairs: int = (
+        1000  # preferences that the reward model learns from; few, so that it can be fooled
+    )
     updates: int = 80  # of each policy
     kl_coefs: tuple[float, ...] = KL_COEFS  # of each policy
     seed: int = 0  # from which everything is drawn
