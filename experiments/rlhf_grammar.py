@@ -30,7 +30,7 @@ from rlkit.runs.rlhf_stages import policy_gradient, reward, sft
 from rlkit.runs.stage_run import load_stage_run
 
 SFT = SFTConfig(num_demonstrations=8192, num_epochs=6)
-# Heads for topic, tone and length at once: with two, a reward model learns the length alone.
+# Heads for topic, tone and length at once: with two, reward models learned the length alone.
 MODEL = ModelSource(num_heads=4)
 REWARD = RewardConfig(num_pairs=20_000, num_epochs=4, learning_rate=2e-3)
 # The first is the one that is shown and judged. They are small because most of a score's deviation
