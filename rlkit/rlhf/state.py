@@ -49,16 +49,7 @@ def load_module_state(module: nn.Module, state: Mapping[str, Array], prefix: str
         ValueError: the entries are not those of this module in name, shape or type; then nothing
             was changed.
     """
-    own = _part(state, prefix)
-    tensors = module.state_dict()
-    _require_names(prefix, set(own), set(tensors))
-    arrays = {
-        name: _require_form(_join(prefix, name), own[name], tensor)
-        for name, tensor in tensors.items()
-    }
-    with torch.no_grad():
-        for name, tensor in tensors.items():
-            tensor.copy_(torch.from_numpy(arrays[name]))
+    _copy_into(module.state_dict(), state, prefix)
 
 
 def optimiser_state(optimiser: torch.optim.Adam, prefix: str) -> dict[str, Array]:
@@ -191,7 +182,12 @@ def load_trained_state(module: nn.Module, state: Mapping[str, Array], prefix: st
         ValueError: the entries are not those of this module in name, shape or type; then nothing
             was changed.
     """
-    own, tensors = _part(state, prefix), _trained(module)
+    _copy_into(_trained(module), state, prefix)
+
+
+def _copy_into(tensors: Mapping[str, Tensor], state: Mapping[str, Array], prefix: str) -> None:
+    """Fill tensors in place, all or none."""
+    own = _part(state, prefix)
     _require_names(prefix, set(own), set(tensors))
     arrays = {
         name: _require_form(_join(prefix, name), own[name], tensor)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlkit.errors import UsageError, closest
+from rlkit.errors import UsageError
 from rlkit.rlhf.answer_key import AnswerKey, GoldScore, demonstrations_of, is_enumerable
 from rlkit.rlhf.configs import METHODS, DPOConfig, PolicyConfig, RewardConfig, SFTConfig
 from rlkit.rlhf.direct_preference import direct_preference_optimisation
@@ -47,6 +47,7 @@ from rlkit.runs.rlhf_sources import (
     require_gold,
     sources_of,
 )
+from rlkit.runs.specification import known_options
 from rlkit.runs.stage_run import StageRun
 from rlkit.runs.stages import Stage, StageSpec, run_stage
 from rlkit.runs.training import Reports
@@ -448,13 +449,7 @@ def _config(config_class: Any, config: Any, options: dict[str, Any], stage: str)
         if options:
             raise UsageError(f"give {stage} either a config or single options, not both")
         return config
-    known = [field.name for field in dataclasses.fields(config_class)]
-    for option in options:
-        if option not in known:
-            raise UsageError(
-                f"the stage {stage} has no option {option!r}.{closest(option, known)} "
-                f"It has {', '.join(known)}."
-            )
+    known_options(f"the stage {stage}", config_class, options)
     return config_class(**options)
 
 

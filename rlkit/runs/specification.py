@@ -8,7 +8,7 @@ import inspect
 import json
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -162,16 +162,22 @@ def default_config(
         if options:
             raise UsageError(f"agent {name} has no options, got {', '.join(options)}")
         return None
+    known = known_options(f"agent {name}", config_class, options)
+    settings = preset(name, environment if isinstance(environment, str) else "")
+    from_preset = {key: value for key, value in settings.items() if key in known}
+    return config_class(**{**from_preset, **options})
+
+
+def known_options(owner: str, config_class: Any, options: Iterable[str]) -> list[str]:
+    """The names of a configuration's options; refuses any other among `options`."""
     known = [field.name for field in dataclasses.fields(config_class)]
     for option in options:
         if option not in known:
             raise UsageError(
-                f"agent {name} has no option {option!r}.{closest(option, known)} "
+                f"{owner} has no option {option!r}.{closest(option, known)} "
                 f"It has {', '.join(known) or 'none'}."
             )
-    settings = preset(name, environment if isinstance(environment, str) else "")
-    from_preset = {key: value for key, value in settings.items() if key in known}
-    return config_class(**{**from_preset, **options})
+    return known
 
 
 def require_count(name: str, value: Any, *, at_least: int) -> None:

@@ -119,12 +119,9 @@ class StageRun(RunFolder):
         identity = {part: self.record[part] for part in parts}
         label = f"{self.stage}-{self.label}"
         # Whether the number of updates belongs to it depends on the stage.
-        names = [content_name(label, x) for x in (identity, identity | self._target)]
+        target = {"num_updates": self.num_updates}
+        names = [content_name(label, x) for x in (identity, identity | target)]
         return self.folder.name if self.folder.name in names else names[-1]
-
-    @property
-    def _target(self) -> dict[str, Any]:
-        return {"num_updates": self.num_updates}
 
     def digest(self, seed: int = 0) -> str:
         """The sha256 of a seed's last checkpoint, by which another stage names it as its input.
