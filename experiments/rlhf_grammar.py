@@ -29,10 +29,14 @@ from rlkit.runs.rlhf_sources import ModelSource
 from rlkit.runs.rlhf_stages import policy_gradient, reward, sft
 from rlkit.runs.stage_run import load_stage_run
 
-SFT = SFTConfig(num_demonstrations=8192, num_epochs=6)
-# Heads for topic, tone and length at once: with two, reward models learned the length alone.
+SFT = SFTConfig(num_demonstrations=16_384, num_epochs=4)
+# Heads for topic, tone and length at once.
 MODEL = ModelSource(num_heads=4)
-REWARD = RewardConfig(num_pairs=20_000, num_epochs=4, learning_rate=2e-3)
+# 3,000 times 8 responses. From as many responses in pairs reward models learned the length alone,
+# which is easy, and seldom left that plateau: one noisy label a response is too little.
+REWARD = RewardConfig(
+    num_pairs=84_000, responses_per_prompt=8, batch_size=448, learning_rate=2e-3, num_epochs=6
+)
 # The first is the one that is shown and judged. They are small because most of a score's deviation
 # is between prompts, where no policy can change it.
 KL_COEFS = (0.03, 0.1)

@@ -250,11 +250,15 @@ def test_the_measured_kl_and_scores_agree_with_the_exact_ones(ppo: str) -> None:
     assert exact["kl_coef"] == 0.3
     assert exact["objective"] == pytest.approx(exact["proxy"] - 0.3 * exact["kl"], abs=1e-12)
     assert exact["gap"] > 0
-    promised = {"length", "ended", "diversity", "perplexity", "overlap", "num_samples"}
+    promised = {"perplexity", "overlap", "num_samples"}
+    for name in ("length", "ended", "diversity"):
+        promised |= {name, f"reference_{name}"}
     assert set(found) >= promised
     printed, _ = said("evaluate", ppo, "--num-samples", 64)
     for part in ("KL from the reference", "win rate", "BLEU", "below its optimum by"):
         assert part in printed
+    (ended,) = (line for line in printed.splitlines() if "ended by EOS" in line)
+    assert ended.count("%") == 2  # of the policy and of the reference
 
 
 def test_a_larger_kl_coefficient_leaves_a_smaller_gap_to_the_reference(sft: str) -> None:
@@ -404,6 +408,12 @@ def test_bad_preferences_are_named(text_sft: str, tmp_path: Path) -> None:
             message = refused(stage, text_sft, "--preferences", file, out=runs)
             assert f"{file}:2" in message
             assert reason in message
+    # Other texts, but the same tokens: words are cut at white space.
+    shown = lines(tmp_path / "shown.jsonl", DEMONSTRATIONS)
+    lines(file, [PAIRS[0], {"prompt": "hi", "chosen": "see you", "rejected": "see  you"}])
+    argv = ("--demonstrations", shown, "--preferences", file, "--tokenizer", "word")
+    message = refused("sft", *argv, out=runs)
+    assert f"{file}:2: chosen 'see you' and rejected 'see  you' are the same tokens" in message
     lines(file, LABELS)
     assert "--loss pointwise" in refused("reward", text_sft, "--preferences", file, out=runs)
     assert "dpo needs pairs" in refused("dpo", text_sft, "--preferences", file, out=runs)
@@ -460,6 +470,19 @@ def test_a_damaged_model_folder_says_what_it_lacks(tmp_path: Path) -> None:
         (["sft", "enumerable", "--seeds", "0"], "option seeds"),
         (["sft", "enumerable", "--context-length", "3"], "option context_length"),
         (["sft", "enumerable", "--model", "m"], "no such folder"),
+        *(
+            (["sft", *words, option, value], f"({option}): the {reason}")
+            for words, option, value, reason in (
+                (["enumerable"], "--tokenizer", "word", "task enumerable has its own tokens"),
+                (["grammar"], "--vocab-size", "300", "task grammar has its own tokens"),
+                (["enumerable"], "--max-new-tokens", "4", "task enumerable has its own tokens"),
+                (["--demonstrations", "x", "--model", "m"], "--width", "32", "model in "),
+                (["--demonstrations", "x", "--model", "m"], "--num-layers", "1", "model in "),
+                (["--demonstrations", "x", "--model", "m"], "--num-heads", "4", "model in "),
+                (["--demonstrations", "x", "--model", "m"], "--dropout", "0.1", "model in "),
+                (["--demonstrations", "x", "--model", "m"], "--positions", "sinusoidal", "model"),
+            )
+        ),
         (["ppo", "nowhere"], "not the folder of a run"),
         (["reward", "nowhere"], "not the folder of a run"),
         (["ppo", "SFT", "--adapter-rank", "0"], "option adapter_rank"),

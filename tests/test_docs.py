@@ -134,7 +134,8 @@ def test_every_relative_link_leads_to_a_file_and_a_heading(name: str) -> None:
 def resolve(file: Path, name: str) -> Any:
     """What a dotted name means in a Python file; of a test, whether it is defined there."""
     if file.is_relative_to(ROOT / "tests"):
-        return re.search(rf"^def {re.escape(name)}\(", file.read_text(), re.MULTILINE)
+        # A function, or a method of a class of tests.
+        return re.search(rf"^(?: {{4}})?def {re.escape(name)}\(", file.read_text(), re.MULTILINE)
     module = ".".join(file.relative_to(ROOT).with_suffix("").parts)
     found: Any = importlib.import_module(module)
     for part in name.split("."):
@@ -170,22 +171,45 @@ def test_a_name_that_is_not_in_its_file_is_noticed(tmp_path: Path) -> None:
     ]
 
 
-def formula_rows() -> list[list[str]]:
-    page = (ROOT / "docs" / "formulas.md").read_text()
-    rows = [line.strip("|").split(" | ") for line in page.splitlines() if line.startswith("| ")]
-    return [row for row in rows if row[0].strip() not in ("formula", "---")]
+def rows_of(page: str) -> list[dict[str, str]]:
+    """The rows of all tables of a page in docs/ that have a column "test", by column."""
+    rows: list[dict[str, str]] = []
+    columns: list[str] = []
+    for line in (ROOT / "docs" / page).read_text().splitlines():
+        if not line.startswith("|"):
+            columns = []
+            continue
+        cells = [cell.strip() for cell in re.split(r" \|(?= |$)", line.removeprefix("|"))[:-1]]
+        if not columns:
+            columns = cells
+        elif set(cells) != {"---"} and "test" in columns:
+            rows.append(dict(zip(columns, cells, strict=True)))
+    return rows
+
+
+def assert_tests(row: dict[str, str]) -> None:
+    tests = links_of(row["test"])
+    assert tests, row
+    assert all(target.startswith("../tests/") for _, target in tests), row
 
 
 def test_every_formula_names_a_function_and_a_test() -> None:
-    rows = formula_rows()
+    rows = rows_of("formulas.md")
     assert len(rows) > 25
     for row in rows:
-        assert len(row) == 4, row
-        functions, tests = links_of(row[1]), links_of(row[3])
-        assert functions, row[0]
-        assert tests, row[0]
-        assert all(target.startswith(("../rlkit/", "../envs/")) for _, target in functions), row[0]
-        assert all(target.startswith("../tests/") for _, target in tests), row[0]
+        assert_tests(row)
+        functions = links_of(row["function"])
+        assert functions, row
+        assert all(target.startswith(("../rlkit/", "../envs/")) for _, target in functions), row
+
+
+def test_every_detail_of_rlhf_names_a_test_by_its_name() -> None:
+    rows = rows_of("rlhf-tests.md")
+    assert [row["number"] for row in rows] == [str(number) for number in range(1, 54)]
+    for row in rows:
+        assert row["statement"], row
+        assert_tests(row)
+        assert all(text.startswith("`test_") for text, _ in links_of(row["test"])), row
 
 
 def test_no_formula_of_the_maths_modules_is_left_out() -> None:

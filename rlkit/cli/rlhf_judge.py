@@ -183,7 +183,7 @@ def _print_policy(found: Mapping[str, Any]) -> None:
     if compared:
         table.add_row("KL from the reference, nats", _with_error(found, "kl"), "0")
     table.add_row("response length, tokens", *(f"{found[p + 'length']:.2f}" for p in prefixes))
-    table.add_row("ended by EOS", f"{found['ended']:.1%}", *["-"] * (len(who) - 1))
+    table.add_row("ended by EOS", *(f"{found[p + 'ended']:.1%}" for p in prefixes))
     of = found["perplexity"]
     if compared:
         seen = f"{of['of_samples_under_reference']:.4g}"

@@ -46,9 +46,9 @@ def require_reference(policy: Any, reference: Any, critic_trunk: Any) -> None:
                     f"{other} and {name} share parameters, so training one changes the other; "
                     f"give copy.deepcopy(...) as {name}"
                 )
-    if reference is None and any(
-        bool(layer.up.any()) for layer in policy.modules() if isinstance(layer, LoRALinear)
-    ):
+    ups = [layer.up for layer in policy.modules() if isinstance(layer, LoRALinear)]
+    ups += [weight for name, weight in policy.named_parameters() if ".lora_B." in name]  # peft's
+    if reference is None and any(bool(up.any()) for up in ups):
         raise UsageError(
             "the policy's adapters are trained already, so with its adapters off it is not the "
             "policy that it starts from; give reference=copy.deepcopy(policy)"

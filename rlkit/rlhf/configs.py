@@ -38,6 +38,9 @@ class RewardConfig:
         "pairwise"  # Bradley-Terry, or labels of single answers
     )
     num_pairs: int = 3000  # drawn from a built-in task; a file is used whole, >= 2
+    # Of a built-in task, >= 2. Every two to a prompt are compared and learned from at once, so that
+    # many pairs cost few responses; num_pairs and batch_size are then rounded to whole prompts.
+    responses_per_prompt: int = 2
     num_epochs: int = 6  # passes over the pairs; the best by held-out loss is kept, >= 1
     min_updates: int = 250  # few pairs are passed over more often, up to this many steps, >= 1
     batch_size: int = 64  # pairs a gradient step, >= 1
@@ -51,23 +54,46 @@ class RewardConfig:
 
     def __post_init__(self) -> None:
         require_choice(self, "loss", among=Literal["pairwise", "pointwise"])
-        require_whole(self, "num_pairs", at_least=2)
+        require_whole(self, "num_pairs", "responses_per_prompt", at_least=2)
         require_whole(self, "num_epochs", "min_updates", "batch_size", at_least=1)
         require_range(self, "learning_rate", "max_gradient_norm", low=0, open_low=True)
         require_range(self, "weight_decay", low=0)
         require_range(self, "held_out", low=0, high=1, open_low=True, open_high=True)
         require_range(self, "label_smoothing", low=0, high=0.5, open_high=True)
         require_smoothing_used(self.label_smoothing, self.loss, by="pairwise")
+        if self.loss == "pointwise" and self.responses_per_prompt != 2:
+            raise UsageError(
+                "option responses_per_prompt (--responses-per-prompt): the loss 'pointwise' learns "
+                f"from labels of single responses; leave it out, got {self.responses_per_prompt}"
+            )
+        if self.num_examples < 2:
+            raise UsageError(
+                "option num_pairs (--num-pairs): expected at least two prompts' worth, which is "
+                f"more than {self.pairs_per_example} with {self.responses_per_prompt} responses "
+                f"to each, got {self.num_pairs}"
+            )
 
-    def num_held_out(self, num_pairs: int) -> int:
-        """How many of the pairs are not trained on."""
-        wanted = max(1, round(self.held_out * num_pairs), min(30, round(0.3 * num_pairs)))
-        return min(wanted, num_pairs - 1)
+    @property
+    def pairs_per_example(self) -> int:
+        """Comparisons that cannot be separated: all those of the responses to a prompt."""
+        return self.responses_per_prompt * (self.responses_per_prompt - 1) // 2
+
+    @property
+    def num_examples(self) -> int:
+        """How many examples, each of `pairs_per_example`, have `num_pairs`."""
+        return -(-self.num_pairs // self.pairs_per_example)
+
+    def num_held_out(self, num_examples: int) -> int:
+        """How many of the examples are not trained on."""
+        wanted = max(1, round(self.held_out * num_examples), min(30, round(0.3 * num_examples)))
+        return min(wanted, num_examples - 1)
 
     def passes(self, num_training: int) -> RewardConfig:
-        """The same with as many epochs over that many pairs as make `min_updates` steps."""
-        steps = -(-num_training // self.batch_size)
-        return replace(self, num_epochs=max(self.num_epochs, -(-self.min_updates // steps)))
+        """The same with its batch size in examples, and epochs that make `min_updates` steps."""
+        batch_size = max(1, self.batch_size // self.pairs_per_example)
+        steps = -(-num_training // batch_size)
+        num_epochs = max(self.num_epochs, -(-self.min_updates // steps))
+        return replace(self, batch_size=batch_size, num_epochs=num_epochs)
 
 
 @dataclass(frozen=True, kw_only=True)

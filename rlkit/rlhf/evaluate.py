@@ -55,9 +55,10 @@ def evaluate_policy(
         temperature: of sampling.
 
     Returns:
-        Plain data: `kl` and its standard error in nats, `length`, `ended`, `diversity`,
-        `perplexity`, `scores` by name with the policy's and the reference's distribution and the
-        win rate, and `overlap` with the demonstrations.
+        Plain data: `kl` and its standard error in nats, `length`, `ended` and `diversity` (in the
+        reference's embeddings), each also of the reference as `reference_...`, `perplexity`,
+        `scores` by name with the policy's and the reference's distribution and the win rate, and
+        `overlap` with the demonstrations.
     """
     prompts = np.asarray(task.sample_prompts(rng, num_samples))
     ours, log_prob = sample_all(policy, task, prompts, rng, temperature)
@@ -71,8 +72,10 @@ def evaluate_policy(
         "length": float(ours.lengths.double().mean()),
         "reference_length": float(theirs.lengths.double().mean()),
         "ended": ended_fraction(ours, task.eos),
-        "diversity": diversity(policy, ours),
-        "reference_diversity": diversity(policy, theirs),
+        "reference_ended": ended_fraction(theirs, task.eos),
+        # By one model, so that both and those of other policies can be compared.
+        "diversity": diversity(reference, ours),
+        "reference_diversity": diversity(reference, theirs),
         "perplexity": {
             "of_samples_under_reference": _perplexity(reference, ours, temperature),
         },
@@ -128,8 +131,8 @@ def ended_fraction(sequences: Sequences, eos: int) -> float:
 def diversity(model: LanguageModel, sequences: Sequences, *, most: int = 512) -> dict[str, float]:
     """How different responses are: distinct n-grams, and the mean cosine of their embeddings.
 
-    An embedding is the mean hidden state of `model` over a response, less the mean of all; the
-    cosine is of the raw means, 1 where all responses have collapsed to one.
+    An embedding is the mean hidden state of `model` over a response; the cosine is 1 where all
+    responses have collapsed to one, and depends on the model.
     """
     rows = sequences.select(slice(0, most))
     model.eval()

@@ -81,6 +81,7 @@ TOKEN_METRICS = (
     "kl_coef",
     "learning_rate",
 )
+CRITIC_METRICS = ("value_loss", "explained_variance")  # which RLOO and GRPO do not have
 
 
 class KLPenalisedPolicy:
@@ -111,7 +112,10 @@ class KLPenalisedPolicy:
         require_reference(policy, reference, critic_trunk)
         self.policy, self.reference, self._score, self._task = policy, reference, score, task
         self.config, self._streams = config, streams
-        self.metrics: tuple[str, ...] = (*METRICS, *TOKEN_METRICS)
+        without = () if isinstance(config, PPOConfig) else CRITIC_METRICS
+        self.metrics: tuple[str, ...] = tuple(
+            x for x in (*METRICS, *TOKEN_METRICS) if x not in without
+        )
         self.num_updates = config.num_updates
         self._watch = Watch(self.metrics)
         self.notes: list[str] = []  # what the metrics say is likely wrong; whoever reads clears it
@@ -329,7 +333,7 @@ class KLPenalisedPolicy:
         mask = rollout.sequences.response_mask
         kl_sums = sequence_kl(rollout.behaviour_log_prob, rollout.reference_log_prob, mask)
         kl, num = float(kl_sums.mean()), len(kl_sums)
-        metrics = {name: float(value[0]) for name, value in core.items() if name in METRICS}
+        metrics = {name: float(core[name][0]) for name in METRICS}
         if not all(np.isfinite(list(metrics.values()))):
             raise Diverged(
                 self._streams.index,
@@ -345,10 +349,11 @@ class KLPenalisedPolicy:
             "kl_standard_error": float(kl_sums.std()) / num**0.5 if num > 1 else 0.0,
             "response_length": float(rollout.sequences.lengths.float().mean()),
             "ended_fraction": 1.0 - float(rollout.truncated.float().mean()),
-            "explained_variance": 1.0 - float(unexplained) if self.critic is not None else 0.0,
+            "explained_variance": 1.0 - float(unexplained),
             "kl_coef": self.kl_coef.value,
             "learning_rate": learning_rate,
         }
+        metrics = {name: metrics[name] for name in self.metrics}
         self.notes += self._watch.observe(metrics)
         self.kl_coef.update(kl, num)
         self._update_index += 1

@@ -4,12 +4,17 @@ From a known gold reward both are drawn by the Bradley-Terry model, so that it i
 well the best reward model can do:
 
     P(y1 > y2 | x) = sigmoid(scale (gold(x, y1) - gold(x, y2))),    P(label = 1) = sigmoid(gold)
+
+Of K responses to a prompt every two can be compared (Ouyang et al. 2022, section 3.5, with K from 4
+to 9): K (K - 1) / 2 labels for K forward passes, which must stay together, in one minibatch and on
+one side of what is held out, because they share responses.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -46,6 +51,38 @@ class Preferences:
 
 
 @dataclass(frozen=True, eq=False)
+class Comparisons:
+    """G prompts with K responses to each, of which every two were compared."""
+
+    sequences: Sequences  # [G K], the responses to a prompt one after another
+    # bool [G, K (K - 1) / 2], whether the first is preferred: of (0, 1), (0, 2), ..., (1, 2), ...
+    first_wins: Tensor
+
+    @property
+    def num_responses(self) -> int:
+        """K."""
+        return len(self.sequences.tokens) // len(self.first_wins)
+
+    def select(self, index: Tensor | NDArray[np.int64] | slice) -> Comparisons:
+        """Some of the prompts, with all that belongs to them."""
+        kept = (self._by_prompt(x)[index].flatten(0, 1) for x in self.sequences)
+        return Comparisons(Sequences(*kept), self.first_wins[index])
+
+    def chosen_and_rejected(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """What belongs to the responses, [G K], by comparison: [G, K (K - 1) / 2] each."""
+        first, second = torch.tensor(list(combinations(range(self.num_responses), 2))).T
+        values = self._by_prompt(values)
+        a, b = values[:, first], values[:, second]
+        return torch.where(self.first_wins, a, b), torch.where(self.first_wins, b, a)
+
+    def _by_prompt(self, x: Tensor) -> Tensor:
+        return x.view(len(self), self.num_responses, *x.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.first_wins)
+
+
+@dataclass(frozen=True, eq=False)
 class Labels:
     """N single responses, each with a label in [0, 1]."""
 
@@ -77,41 +114,63 @@ def sample_preferences(
     *,
     scale: float = 1.0,
 ) -> Preferences:
-    """Draw n preferences between different responses of a model.
+    """Draw n preferences between different responses of a model; arguments and errors as below."""
+    both = sample_comparisons(model, task, gold, rng, n, 2, scale=scale)
+    first, second = (both.sequences.select(slice(k, None, 2)) for k in range(2))
+    won = both.first_wins
+    chosen = Sequences(*(torch.where(won, x, y) for x, y in zip(first, second, strict=True)))
+    rejected = Sequences(*(torch.where(won, y, x) for x, y in zip(first, second, strict=True)))
+    return Preferences(chosen, rejected, torch.zeros(n))
+
+
+def sample_comparisons(
+    model: LanguageModel,
+    task: TokenTask,
+    gold: Gold,
+    rng: np.random.Generator,
+    n: int,
+    num_responses: int,
+    *,
+    scale: float = 1.0,
+) -> Comparisons:
+    """Draw responses of a model to n prompts, and a preference between every two to a prompt.
 
     Args:
         model: where the responses come from, normally the fine-tuned one.
         task: gives the prompts.
         gold: the reward that the preferences follow, in the units of `scale`.
         rng: where the randomness comes from.
-        n: how many pairs; pairs of equal responses are drawn again.
+        n: how many prompts; one that gets equal responses is drawn again.
+        num_responses: K, to each prompt.
         scale: how sure the judge is; 0 = coin flips.
 
     Raises:
-        UsageError: the model hardly ever gives two different responses to a prompt.
+        UsageError: the model hardly ever gives different responses to a prompt.
     """
-    first, second, wins = [], [], []
+    pairs = list(combinations(range(num_responses), 2))
+    parts = []
     found, draws = 0, 0
     while found < n:
-        a, b = responses_from(model, task, rng, n, copies=2)
-        differ = (a.tokens != b.tokens).any(1) | (a.response_mask != b.response_mask).any(1)
-        a, b = a.select(differ), b.select(differ)
-        probability = expit(scale * (np.asarray(gold(a)) - np.asarray(gold(b))))
-        first.append(a)
-        second.append(b)
-        wins.append(torch.from_numpy(rng.random(len(probability)) < probability))
-        found += len(probability)
+        drawn = responses_from(model, task, rng, n, copies=num_responses)
+        differ = torch.ones(n, dtype=torch.bool)
+        for i, j in pairs:
+            a, b = drawn[i], drawn[j]
+            differ &= (a.tokens != b.tokens).any(1) | (a.response_mask != b.response_mask).any(1)
+        kept = [sequences.select(differ) for sequences in drawn]
+        worth = [np.asarray(gold(sequences)) for sequences in kept]
+        probability = np.stack([expit(scale * (worth[i] - worth[j])) for i, j in pairs], axis=1)
+        wins = torch.from_numpy(rng.random(probability.shape) < probability)
+        joined = (torch.stack(columns, dim=1).flatten(0, 1) for columns in zip(*kept, strict=True))
+        parts.append(Comparisons(Sequences(*joined), wins))
+        found += len(wins)
         draws += n
         if draws > 20 * n and found < n:
             raise UsageError(
-                f"drawing {n} preferences failed: of {draws} pairs of responses only {found} "
-                "differ; the model gives almost always the same response"
+                f"drawing preferences for {n} prompts failed: of {draws} prompts only {found} got "
+                f"{num_responses} different responses; the model gives almost always the same"
             )
-    a, b = concatenate(first).select(slice(n)), concatenate(second).select(slice(n))
-    won = torch.cat(wins)[:n].unsqueeze(1)
-    chosen = Sequences(*(torch.where(won, x, y) for x, y in zip(a, b, strict=True)))
-    rejected = Sequences(*(torch.where(won, y, x) for x, y in zip(a, b, strict=True)))
-    return Preferences(chosen, rejected, torch.zeros(n))
+    sequences = concatenate([part.sequences for part in parts])
+    return Comparisons(sequences, torch.cat([part.first_wins for part in parts])).select(slice(n))
 
 
 def sample_labels(

@@ -14,15 +14,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rlkit.errors import UsageError
 from rlkit.losses import binary_cross_entropy_loss
 from rlkit.rlhf.configs import RewardConfig
 from rlkit.rlhf.kl import gain_and_bias
 from rlkit.rlhf.objectives import bradley_terry_loss, pairwise_accuracy
-from rlkit.rlhf.preferences import Labels, Preferences
+from rlkit.rlhf.preferences import Comparisons, Labels, Preferences
 from rlkit.rlhf.sequences import Sequences
 from rlkit.rlhf.supervised import Supervised, evaluating
+from rlkit.rlhf.text_task import FileLabels, FilePreferences
 from rlkit.rlhf.transformer import LanguageModel, ScalarHead
 from rlkit.seeding import SeedStreams
+
+Examples = Preferences | Comparisons | Labels  # what a reward model learns from
 
 
 class RewardModel(torch.nn.Module):
@@ -74,7 +78,7 @@ class RewardModel(torch.nn.Module):
 
 def fit_reward_model(
     model: RewardModel,
-    data: Preferences | Labels,
+    data: Examples,
     reference_samples: Sequences,
     config: RewardConfig,
     streams: SeedStreams,
@@ -83,7 +87,8 @@ def fit_reward_model(
 
     Args:
         model: a trunk, normally from the fine-tuned policy, with a new head.
-        data: preferences, or labels for the pointwise form; a part is held out.
+        data: preferences, all comparisons of several responses to each prompt, or labels for the
+            pointwise form; a part is held out.
         reference_samples: responses of the reference policy, by which the scores are normalised
             after the last update.
         config: options.
@@ -91,27 +96,34 @@ def fit_reward_model(
     """
     held_out, training = split_held_out(data, config, streams)
 
-    def losses(batch: Preferences | Labels) -> tuple[Tensor, float]:
-        if isinstance(batch, Labels):
-            scores = model(batch.sequences)
-            right = (scores.detach() > 0) == (batch.label > 0.5)
-            return binary_cross_entropy_loss(scores, batch.label), float(right.float().mean())
+    def scores(batch: Preferences | Comparisons) -> tuple[Tensor, Tensor]:
+        """Of the chosen and of the rejected response of each comparison."""
+        if isinstance(batch, Comparisons):
+            return batch.chosen_and_rejected(model(batch.sequences))
         pairs = [torch.cat(two) for two in zip(batch.chosen, batch.rejected, strict=True)]
         chosen, rejected = model(Sequences(*pairs)).chunk(2)
-        loss = bradley_terry_loss(
-            chosen, rejected, margin=batch.margin, label_smoothing=config.label_smoothing
-        )
-        return loss, float(pairwise_accuracy(chosen.detach(), rejected.detach()))
+        return chosen, rejected
 
     def loss(index: Tensor) -> tuple[Tensor, Mapping[str, float]]:
-        found, accuracy = losses(training.select(index))
-        return found, {"accuracy": accuracy}
+        batch = training.select(index)
+        if isinstance(batch, Labels):
+            logits = model(batch.sequences)
+            right = (logits.detach() > 0) == (batch.label > 0.5)
+            found = binary_cross_entropy_loss(logits, batch.label)
+            return found, {"accuracy": float(right.float().mean())}
+        chosen, rejected = scores(batch)
+        margin = batch.margin if isinstance(batch, Preferences) else 0.0
+        found = bradley_terry_loss(
+            chosen, rejected, margin=margin, label_smoothing=config.label_smoothing
+        )
+        return found, {"accuracy": float(pairwise_accuracy(chosen.detach(), rejected.detach()))}
 
     def held_out_loss() -> float:
         if isinstance(held_out, Labels):
-            return float(losses(held_out)[0].mean())
-        chosen, rejected = model(held_out.chosen), model(held_out.rejected)
-        return loss_at_best_scale(chosen - rejected)
+            logits = model(held_out.sequences)
+            return float(binary_cross_entropy_loss(logits, held_out.label).mean())
+        chosen, rejected = scores(held_out)
+        return loss_at_best_scale((chosen - rejected).flatten())
 
     return Supervised(
         model,
@@ -126,12 +138,36 @@ def fit_reward_model(
 
 
 def split_held_out(
-    data: Preferences | Labels, config: RewardConfig, streams: SeedStreams
-) -> tuple[Preferences | Labels, Preferences | Labels]:
-    """What a seed holds out, and what it is trained on; drawn from its own stream."""
+    data: Examples, config: RewardConfig, streams: SeedStreams
+) -> tuple[Examples, Examples]:
+    """What a seed holds out, and what it is trained on; drawn from its own stream.
+
+    Copies in a file (of prompt and responses, whatever the label) stay on one side: those of an
+    example on the border are trained on, so that there are always as many to train on.
+
+    Raises:
+        UsageError: each example has too many copies to be held out.
+    """
     order = streams.generator("minibatch", 1).permutation(len(data))
     count = config.num_held_out(len(data))
-    return data.select(order[:count]), data.select(order[count:])
+    held_out = order[:count]
+    if isinstance(data, FilePreferences | FileLabels):
+        parts = [data.sequences] if isinstance(data, Labels) else [data.chosen, data.rejected]
+        tokens = torch.cat([part.tokens for part in parts], dim=1).numpy()[order]
+        _, first, example, copies = np.unique(
+            tokens, axis=0, return_index=True, return_inverse=True, return_counts=True
+        )
+        # Copies move to the first of them; those of an example that is too frequent to the end.
+        place = (first + len(data) * (copies > count))[example.reshape(-1)]
+        moved = np.argsort(place, kind="stable")
+        order, place = order[moved], place[moved]
+        held_out = order[:count][place[:count] < place[count]]
+        if not len(held_out):
+            raise UsageError(
+                f"of {len(data)} preferences {count} are to be held out, but each stands there "
+                f"more than {count} times, and copies would be on both sides; remove them"
+            )
+    return data.select(held_out), data.select(order[count:])
 
 
 def loss_at_best_scale(differences: Tensor) -> float:

@@ -2,8 +2,8 @@
 
 Entries are named prefix/name, so that the parts of a stage fill one flat dictionary:
 
-    state = module_state(policy, "policy") | optimiser_state(optimiser, "adam")
-    load_module_state(policy, state, "policy"); load_optimiser_state(optimiser, state, "adam")
+    state = trained_state(policy, "policy") | optimiser_state(optimiser, "adam")
+    load_trained_state(policy, state, "policy"); load_optimiser_state(optimiser, state, "adam")
 
 All arrays are copies: what is trained on later does not change a state, nor the other way round.
 """
@@ -21,35 +21,37 @@ from torch import Tensor, nn
 Array = NDArray[Any]
 
 
-def module_state(module: nn.Module, prefix: str) -> dict[str, Array]:
-    """Return the parameters and buffers of a module.
+def trained_state(module: nn.Module, prefix: str) -> dict[str, Array]:
+    """Return what training changes in a module: parameters with a gradient, and buffers.
+
+    Frozen parameters, such as those below an adapter, are left out: they come from elsewhere.
 
     Args:
-        module: tied parameters are stored under each of their names.
+        module: tied parameters are stored once.
         prefix: of the names of the entries, without the slash that follows it.
 
     Raises:
         ValueError: an entry has a type that numpy lacks (bfloat16), or is no tensor.
     """
     return {
-        _join(prefix, name): _to_array(value, _join(prefix, name))
-        for name, value in module.state_dict().items()
+        _join(prefix, name): _to_array(tensor, _join(prefix, name))
+        for name, tensor in _trained(module).items()
     }
 
 
-def load_module_state(module: nn.Module, state: Mapping[str, Array], prefix: str) -> None:
-    """Put a module, in place, into the state that `module_state` returned.
+def load_trained_state(module: nn.Module, state: Mapping[str, Array], prefix: str) -> None:
+    """Put a module, in place, into the state that `trained_state` returned.
 
     Args:
         module: keeps its tensors, so an optimiser or a tied layer goes on seeing them.
         state: entries with other prefixes are left aside.
-        prefix: as given to `module_state`.
+        prefix: as given to `trained_state`.
 
     Raises:
         ValueError: the entries are not those of this module in name, shape or type; then nothing
             was changed.
     """
-    _copy_into(module.state_dict(), state, prefix)
+    _copy_into(_trained(module), state, prefix)
 
 
 def optimiser_state(optimiser: torch.optim.Adam, prefix: str) -> dict[str, Array]:
@@ -162,27 +164,6 @@ def _require_form(key: str, value: Array, like: Tensor) -> Array:
             f"{key} is {array.dtype} {array.shape}, expected {expected} {tuple(like.shape)}"
         )
     return array
-
-
-def trained_state(module: nn.Module, prefix: str) -> dict[str, Array]:
-    """Return what training changes in a module: parameters with a gradient, and buffers.
-
-    Frozen parameters, such as those below an adapter, are left out: they come from elsewhere.
-    """
-    return {
-        _join(prefix, name): _to_array(tensor, _join(prefix, name))
-        for name, tensor in _trained(module).items()
-    }
-
-
-def load_trained_state(module: nn.Module, state: Mapping[str, Array], prefix: str) -> None:
-    """Put a module, in place, into the state that `trained_state` returned.
-
-    Raises:
-        ValueError: the entries are not those of this module in name, shape or type; then nothing
-            was changed.
-    """
-    _copy_into(_trained(module), state, prefix)
 
 
 def _copy_into(tensors: Mapping[str, Tensor], state: Mapping[str, Array], prefix: str) -> None:

@@ -36,6 +36,14 @@ from rlkit.rlhf.tokenizer import TextCodec, Tokenizer, TokenizerKind, check_code
 Ids = NDArray[np.int64]
 
 
+class FilePreferences(Preferences):
+    """Pairs of a file, in which equal ones may be copies; drawn ones are independent."""
+
+
+class FileLabels(Labels):
+    """Labelled responses of a file, in which equal ones may be copies."""
+
+
 class TextTask:
     """Prompts, demonstrations and preferences of a user, encoded and checked.
 
@@ -111,6 +119,7 @@ class TextTask:
             )
         self._preferences: Preferences | Labels | None = None
         if preferences is not None:
+            _require_different(preferences, answers[id(preferences)])
             self._preferences = self._judged(
                 preferences, encoded[id(preferences)], answers[id(preferences)]
             )
@@ -262,9 +271,9 @@ class TextTask:
         left, right = self._padded_prompts(prompts), self._padded_responses(answers)
         if isinstance(texts.records[0], Labelled):
             labels = [record.label for record in texts.records if isinstance(record, Labelled)]
-            return Labels(from_arrays(left, right, pad=self.pad), torch.tensor(labels))
+            return FileLabels(from_arrays(left, right, pad=self.pad), torch.tensor(labels))
         margins = [record.margin for record in texts.records if isinstance(record, Preference)]
-        return Preferences(
+        return FilePreferences(
             from_arrays(left, right[0::2], pad=self.pad),
             from_arrays(left, right[1::2], pad=self.pad),
             torch.tensor(margins),
@@ -312,6 +321,17 @@ def _encoded(codec: TextCodec, text: str, place: str, *, prompt: bool = True) ->
             "word; train the tokenizer on texts that have it"
         )
     return ids
+
+
+def _require_different(texts: Texts[Any], answers: Sequence[Sequence[int]]) -> None:
+    if not isinstance(texts.records[0], Preference):
+        return
+    for record, chosen, rejected in zip(texts.records, answers[0::2], answers[1::2], strict=True):
+        if chosen == rejected:
+            raise UsageError(
+                f"{texts.place(record)}: chosen {record.chosen[:60]!r} and rejected "
+                f"{record.rejected[:60]!r} are the same tokens; such a pair says nothing, remove it"
+            )
 
 
 def _require_short(texts: Texts[Any], answers: Sequence[Sequence[int]], limit: int) -> None:

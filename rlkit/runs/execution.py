@@ -62,11 +62,10 @@ def carry_out(
         UsageError: the run was begun with other versions.
         Interrupted: SIGINT or SIGTERM came; everything is saved, the same call goes on.
     """
+    if is_finished(plan, folder, num_seeds, reports):
+        return False
     seeds = [seed for seed in range(num_seeds) if not _is_done(folder, seed, plan.target)]
     record = _begin(plan, folder, num_seeds, seeds, allow_drift, reports)
-    if not seeds and record["status"] == "finished":
-        reports.note(f"the run is finished already: {folder}")
-        return False
     started, before = time.monotonic(), _amount_done(folder, range(num_seeds))
     notes: list[str] = record["notes"]
 
@@ -116,6 +115,19 @@ def carry_out(
                 f"{error}; everything is saved in {folder}: the same command goes on from there",
             ) from None
         end("", failures)
+    return True
+
+
+def is_finished(plan: Plan, folder: Path, num_seeds: int, reports: Reports) -> bool:
+    """Whether a run has all that is asked for; it can then be opened without its lock."""
+    if not (folder / RECORD).exists():
+        return False
+    record = read_record(folder, plan.kind)
+    seeds = range(num_seeds)
+    if record["status"] != "finished" or not all(_is_done(folder, s, plan.target) for s in seeds):
+        return False
+    _note_surplus(plan, record, reports)
+    reports.note(f"the run is finished already: {folder}")
     return True
 
 
@@ -172,11 +184,7 @@ def _begin(
         for name, now in plan.versions.items()
         if record["versions"].get(name) != now
     }
-    if target < record[counter]:
-        reports.note(
-            f"the run already has {record[counter]:,} {_UNITS[counter]} of each seed, "
-            f"{target:,} were asked for; nothing is cut off"
-        )
+    _note_surplus(plan, record, reports)
     if drift and unfinished:
         listed = ", ".join(f"{name} {old} -> {new}" for name, (old, new) in drift.items())
         if not allow_drift:
@@ -190,6 +198,15 @@ def _begin(
     record[counter] = max(record[counter], target)
     record["num_seeds"] = max(record["num_seeds"], num_seeds)
     return record
+
+
+def _note_surplus(plan: Plan, record: Mapping[str, Any], reports: Reports) -> None:
+    counter, target = plan.counter, plan.target
+    if target < record[counter]:
+        reports.note(
+            f"the run already has {record[counter]:,} {_UNITS[counter]} of each seed, "
+            f"{target:,} were asked for; nothing is cut off"
+        )
 
 
 def _status(plan: Plan, record: Mapping[str, Any], folder: Path) -> str:

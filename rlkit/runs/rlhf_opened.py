@@ -88,8 +88,7 @@ def open_policy(run: RunLike, judging: Judging, *, held_out: str | Path | None =
     frozen(policy)
     reference = policy
     if run.stage != "sft":
-        parent = parent_of(run, "policy")
-        _, reference = load_policy(parent.open(), parent.seed_for(judging.run_seed))
+        _, reference = parent_of(run, "policy").policy(judging.run_seed)
         frozen(reference)
     if held_out is not None:
         task = task_with(run, demonstrations=held_out)

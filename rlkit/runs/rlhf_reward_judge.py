@@ -13,7 +13,13 @@ from rlkit.errors import UsageError
 from rlkit.rlhf import exact
 from rlkit.rlhf.answer_key import AnswerKey, frozen, is_enumerable
 from rlkit.rlhf.configs import RewardConfig
-from rlkit.rlhf.preferences import Labels, Preferences, responses_from, sample_preferences
+from rlkit.rlhf.preferences import (
+    Comparisons,
+    Labels,
+    Preferences,
+    responses_from,
+    sample_preferences,
+)
 from rlkit.rlhf.reward_model import (
     RewardModel,
     accuracy_by_group,
@@ -22,7 +28,7 @@ from rlkit.rlhf.reward_model import (
 )
 from rlkit.rlhf.supervised import evaluating
 from rlkit.runs.rlhf_opened import task_with
-from rlkit.runs.rlhf_sources import load_policy, load_reward_model, parent_of, sources_of
+from rlkit.runs.rlhf_sources import load_reward_model, parent_of, sources_of
 from rlkit.runs.rlhf_stages import gold_score
 from rlkit.runs.stage_run import StageRun
 from rlkit.seeding import SeedStreams
@@ -53,8 +59,7 @@ def evaluate_reward_model(
         where all responses can be listed, with the Bayes accuracy that no model can exceed.
     """
     model = load_reward_model(run, run_seed)
-    parent = parent_of(run, "policy")
-    task, policy = load_policy(parent.open(), parent.seed_for(run_seed))
+    task, policy = parent_of(run, "policy").policy(run_seed)
     frozen(policy)
     found = {
         "kind": "reward model",
@@ -126,7 +131,10 @@ def _held_out(run: StageRun, run_seed: int) -> Preferences | Labels:
     task_source, model_source = sources_of(run)
     data: Preferences | Labels = task_source.build(model_source).preferences()
     config = RewardConfig(**run.content["config"])
-    return split_held_out(data, config, SeedStreams(run.experiment_seed, run_seed))[0]
+    streams = SeedStreams(run.experiment_seed, run_seed)
+    held_out, _ = split_held_out(data, config, streams)
+    assert not isinstance(held_out, Comparisons)  # which no file holds
+    return held_out
 
 
 def _accuracies(model: RewardModel, data: Preferences | Labels) -> dict[str, Any]:

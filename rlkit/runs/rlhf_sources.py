@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -143,15 +145,15 @@ class ModelSource:
         folder = model_folder(Path(self.path).resolve())
         longest = int(read_config(folder).get_text_config().max_position_embeddings)
         names = {"config.json", "tokenizer_config.json", *TOKENIZER_FILES}
-        total = hashlib.sha256()
-        for file in sorted(folder.iterdir()):
-            if file.name in names or file.suffix == ".safetensors":
-                with file.open("rb") as opened:
-                    total.update(hashlib.file_digest(opened, "sha256").digest())
+        files = [
+            (str(file), (stat := file.stat()).st_size, stat.st_mtime_ns)
+            for file in sorted(folder.iterdir())
+            if file.name in names or file.suffix == ".safetensors"
+        ]
         return dataclasses.replace(
             self,
             path=str(folder),
-            digest=total.hexdigest(),
+            digest=_digest(tuple(files)),
             context_length=min(self.context_length or longest, longest),
         )
 
@@ -200,6 +202,10 @@ class Parent:
         """Which seed of it the seed `index` of the next stage takes."""
         return index if self.seed is None else self.seed
 
+    def policy(self, index: int) -> tuple[Any, LanguageModel]:
+        """The task and the policy that the seed `index` of the next stage starts from."""
+        return load_policy(self.open(), self.seed_for(index))
+
     def identity(self) -> dict[str, Any]:
         """A folder's name follows from all that its content depends on."""
         name = self.open().content_name
@@ -246,8 +252,7 @@ def load_policy(run: StageRun, index: int) -> tuple[Any, LanguageModel]:
     if run.stage == "sft":
         model = model_source.build(task, streams)
     else:
-        parent = parent_of(run, "policy")
-        _, model = load_policy(parent.open(), parent.seed_for(index))
+        _, model = parent_of(run, "policy").policy(index)
         if model_source.adapter_rank is not None:
             model = with_adapters(model, model_source.adapter_rank, streams)
     load_trained_state(model, run.state(index), POLICY_PREFIX[run.stage])  # type: ignore[arg-type]
@@ -260,8 +265,7 @@ def load_reward_model(run: StageRun, index: int) -> RewardModel:
     """The trained reward model of seed `index` of a run."""
     if run.stage != "reward":
         raise UsageError(f"{run.folder} is a run of {run.stage}, expected a reward model's")
-    parent = parent_of(run, "policy")
-    _, trunk = load_policy(parent.open(), parent.seed_for(index))
+    _, trunk = parent_of(run, "policy").policy(index)
     model = RewardModel(trunk, SeedStreams(run.experiment_seed, index).generator("init"))
     load_trained_state(model, run.state(index), "module")
     frozen(model)
@@ -325,6 +329,20 @@ class ScoreSource:
         )
 
 
+def require_unused(source: TaskSource | ModelSource, names: Iterable[str], reason: str) -> None:
+    """Refuse options that would change nothing but the name of the run's folder.
+
+    What has its default is taken as not given.
+    """
+    defaults = type(source)()
+    for name in names:
+        value = getattr(source, name)
+        if value != getattr(defaults, name):
+            raise UsageError(
+                f"option {name} (--{name.replace('_', '-')}): {reason}; leave it out, got {value!r}"
+            )
+
+
 def require_same_tokens(task: Any, other: Any, run: StageRun) -> None:
     """Refuse a run whose ids mean other tokens than those of a task."""
     mine, theirs = (_tokens_of(each) for each in (task, other))
@@ -360,6 +378,19 @@ def reference_of(model: LanguageModel) -> LanguageModel:
 
     reference: LanguageModel = reference_copy(model)  # type: ignore[arg-type]
     return reference
+
+
+@functools.lru_cache(maxsize=64)
+def _digest(files: tuple[tuple[str, int, int], ...]) -> str:
+    """The sha256 of files, each a path, its size and its mtime_ns; remembered for those.
+
+    A model has gigabytes, and each stage asks for it once for each of its ancestors.
+    """
+    total = hashlib.sha256()
+    for path, _, _ in files:
+        with open(path, "rb") as opened:
+            total.update(hashlib.file_digest(opened, "sha256").digest())
+    return total.hexdigest()
 
 
 def plain(source: Any) -> dict[str, Any]:

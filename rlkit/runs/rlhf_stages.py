@@ -27,10 +27,11 @@ from rlkit.rlhf.preferences import (
     Labels,
     Preferences,
     responses_from,
+    sample_comparisons,
     sample_labels,
     sample_preferences,
 )
-from rlkit.rlhf.reward_model import RewardModel, fit_reward_model
+from rlkit.rlhf.reward_model import Examples, RewardModel, fit_reward_model
 from rlkit.rlhf.scores import load_score
 from rlkit.rlhf.sequences import Sequences, from_arrays
 from rlkit.rlhf.supervised import Supervised
@@ -41,10 +42,10 @@ from rlkit.runs.rlhf_sources import (
     ScoreSource,
     TaskSource,
     find_parent,
-    load_policy,
     plain,
     reference_of,
     require_gold,
+    require_unused,
     sources_of,
 )
 from rlkit.runs.specification import known_options
@@ -103,7 +104,14 @@ def sft(
     execution, options = _execution(execution, options)
     if isinstance(model, (str, Path)):
         model = ModelSource(path=str(Path(model).resolve()))
-    model = (model or ModelSource()).with_digest()
+    model = model or ModelSource()
+    if model.path is not None:
+        require_unused(
+            model,
+            ("width", "num_layers", "num_heads", "dropout", "positions"),
+            f"the model in {model.path} has its own",
+        )
+    model = model.with_digest()
     files = {"prompts": prompts, "demonstrations": demonstrations, "preferences": preferences}
     given: dict[str, Any] = {name: str(path) for name, path in files.items() if path is not None}
     if bool(task) == bool(given):
@@ -125,6 +133,12 @@ def sft(
         max_new_tokens=max_new_tokens,
         **given,
     ).with_digests()
+    if task:
+        reason = f"the task {task} has its own tokens and longest response"
+        require_unused(source, ("tokenizer", "vocab_size", "max_new_tokens"), reason)
+    elif model.path is not None:
+        reason = f"the model in {model.path} has its own tokenizer"
+        require_unused(source, ("tokenizer", "vocab_size"), reason)
     built = source.build(model)
     if given and model.path is None:
         source = dataclasses.replace(source, trained_tokenizer=built.codec.to_json().decode())
@@ -189,7 +203,13 @@ def reward(
     model = dataclasses.replace(model, adapter_rank=None)
     task = _with_preferences(task, preferences)
     config = _config(RewardConfig, config, options, "reward")
-    count, config = _number_of_preferences(task, model, config)
+    if not task.name and config.responses_per_prompt != 2:
+        raise UsageError(
+            "option responses_per_prompt (--responses-per-prompt): a file is learned from pair by "
+            f"pair; leave it out, got {config.responses_per_prompt}"
+        )
+    _, config = _number_of_preferences(task, model, config)
+    count = config.num_examples
     held_out = config.num_held_out(count)
     build = BuildReward(task, model, parent, config)
     num_updates = _num_updates(config.passes(count - held_out), count - held_out)
@@ -206,10 +226,9 @@ class BuildReward:
     config: RewardConfig
 
     def __call__(self, streams: SeedStreams) -> Supervised:
-        _, policy = load_policy(self.parent.open(), self.parent.seed_for(streams.index))
+        _, policy = self.parent.policy(streams.index)
         task = self.task.build(self.model)
-        pointwise = self.config.loss == "pointwise"
-        data = preferences_of(task, policy, self.config.num_pairs, streams, pointwise=pointwise)
+        data = examples_of(task, policy, self.config, streams)
         (samples,) = responses_from(policy, task, streams.generator("data", 1), 4096)
         model = RewardModel(policy, streams.generator("init"))
         for parameter in model.parameters():
@@ -249,7 +268,7 @@ class BuildDPO:
     config: DPOConfig
 
     def __call__(self, streams: SeedStreams) -> Supervised:
-        _, policy = load_policy(self.parent.open(), self.parent.seed_for(streams.index))
+        _, policy = self.parent.policy(streams.index)
         task = self.task.build(self.model)
         if not hasattr(task, "gold") and isinstance(task.preferences(), Labels):
             raise UsageError("dpo needs pairs, {prompt, chosen, rejected}; the file holds labels")
@@ -370,7 +389,7 @@ class BuildPolicy:
     config: PolicyConfig
 
     def __call__(self, streams: SeedStreams) -> KLPenalisedPolicy:
-        _, policy = load_policy(self.parent.open(), self.parent.seed_for(streams.index))
+        _, policy = self.parent.policy(streams.index)
         task = self.task.build(self.model)
         reference = reference_of(policy)
         score = self.score.build(task, reference, streams)
@@ -383,6 +402,16 @@ class BuildPolicy:
         for parameter in policy.parameters():
             parameter.requires_grad_(True)
         return KLPenalisedPolicy(policy, reference, score, task, self.config, streams)
+
+
+def examples_of(task: Any, policy: Any, config: RewardConfig, streams: SeedStreams) -> Examples:
+    """What a reward model learns from: see `preferences_of`, or all pairs of several responses."""
+    if config.responses_per_prompt == 2:
+        pointwise = config.loss == "pointwise"
+        return preferences_of(task, policy, config.num_pairs, streams, pointwise=pointwise)
+    rng, gold = streams.generator("data"), gold_score(task, policy, streams)
+    prompts, responses = config.num_examples, config.responses_per_prompt
+    return sample_comparisons(policy, task, gold, rng, prompts, responses)
 
 
 def preferences_of(

@@ -123,17 +123,6 @@ class StageRun(RunFolder):
         names = [content_name(label, x) for x in (identity, identity | target)]
         return self.folder.name if self.folder.name in names else names[-1]
 
-    def digest(self, seed: int = 0) -> str:
-        """The sha256 of a seed's last checkpoint, by which another stage names it as its input.
-
-        Raises:
-            UsageError: the seed is not there or not at its end; it says what to run.
-            RlkitError: the checkpoint is damaged.
-        """
-        path = self._last_checkpoint(seed)
-        self._read(path, seed)
-        return path.stem.rpartition("-")[2]
-
     def require_seed(self, seed: int) -> None:
         if seed not in self.seeds:
             raise UsageError(

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from rlkit.errors import RlkitError, SeedError, UsageError
 from rlkit.networks import prepared_torch
 from rlkit.runs import store
-from rlkit.runs.execution import Plan, carry_out, note_siblings
+from rlkit.runs.execution import Plan, carry_out, is_finished, note_siblings
 from rlkit.runs.record import RECORD
 from rlkit.runs.specification import content_name, require_count, versions
 from rlkit.runs.stage_rows import StageRows
@@ -161,11 +161,17 @@ def run_stage(
             _require_fit(spec, num_seeds)
         note_siblings(plan, folder, reports)
         store.prepare_folder(folder)
-        with store.locked(folder):
-            carry_out(
-                plan, folder, num_seeds, workers=workers, allow_drift=allow_drift, reports=reports
-            )
-            return StageRun(folder, num_seeds=num_seeds)
+        if not is_finished(plan, folder, num_seeds, reports):
+            with store.locked(folder):
+                carry_out(
+                    plan,
+                    folder,
+                    num_seeds,
+                    workers=workers,
+                    allow_drift=allow_drift,
+                    reports=reports,
+                )
+        return StageRun(folder, num_seeds=num_seeds)
 
 
 def run_seeds(

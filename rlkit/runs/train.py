@@ -12,7 +12,7 @@ from rlkit.errors import RlkitError
 from rlkit.networks import prepared_torch
 from rlkit.runs import store
 from rlkit.runs.execution import Interrupted as Interrupted  # what `train` raises is found here
-from rlkit.runs.execution import Plan, carry_out, note_siblings
+from rlkit.runs.execution import Plan, carry_out, is_finished, note_siblings
 from rlkit.runs.run import Run
 from rlkit.runs.specification import RunSpec, make_spec, require_count, versions
 from rlkit.runs.training import Reports, Training
@@ -120,6 +120,8 @@ def train_spec(
     _require_fit(spec, environment)
     note_siblings(plan, folder, reports)
     store.prepare_folder(folder)
+    if (folder / FIGURE).exists() and is_finished(plan, folder, num_seeds, reports):
+        return Run(folder, spec=spec, environment=environment, num_seeds=num_seeds)
     with store.locked(folder), prepared_torch():
         worked = carry_out(
             plan, folder, num_seeds, workers=workers, allow_drift=allow_drift, reports=reports

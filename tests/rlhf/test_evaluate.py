@@ -24,6 +24,7 @@ from rlkit.rlhf.evaluate import (
 from rlkit.rlhf.fine_tuning import supervised_fine_tuning
 from rlkit.rlhf.preferences import responses_from
 from rlkit.rlhf.sequences import pack
+from rlkit.rlhf.text_metrics import mean_cosine_similarity
 from rlkit.seeding import SeedStreams
 
 FLOAT32 = 1e-5  # float32 sums in another order
@@ -105,6 +106,23 @@ def test_perplexity_of_samples_and_of_demonstrations_is_the_exponential_of_their
     assert 1.0 < found["of_samples_under_reference"] < small.task.num_actions
 
 
+def test_the_perplexity_of_samples_is_that_of_the_policys_law_under_the_reference(
+    small: Any, other: Any, report: dict[str, Any]
+) -> None:
+    """exp(E[-log pi_ref(y)] / E[tokens]), exactly, against a ratio of means of 4,096 samples."""
+    law = np.exp(small.key.log_probs(other)) / small.task.num_prompts
+    loss, lengths = -small.key.reference_log_prob, small.key.completions.lengths
+    ratio = float((law * loss).sum() / (law * lengths).sum())
+    # The error of a ratio of means is that of the mean of what is left of the numerator.
+    left = loss - ratio * lengths
+    error = math.sqrt(float((law * left**2).sum()) / N) / float((law * lengths).sum())
+    found = math.log(report["perplexity"]["of_samples_under_reference"])
+    assert abs(found - ratio) < 4 * error
+    # The policy's own perplexity of its samples is another number.
+    own = -small.key.log_probs(other)
+    assert abs(float((law * own).sum() / (law * lengths).sum()) - ratio) > 8 * error
+
+
 def test_lengths_and_ends_are_those_of_the_responses(
     small: Any, other: Any, report: dict[str, Any]
 ) -> None:
@@ -113,8 +131,26 @@ def test_lengths_and_ends_are_those_of_the_responses(
     mean = float((law * lengths).sum(1).mean())
     deviation = math.sqrt(float((law * lengths**2).sum(1).mean()) - mean**2)
     assert abs(report["length"] - mean) < 4 * deviation / N**0.5
-    share = float((law * ended).sum(1).mean())
-    assert abs(report["ended"] - share) < 4 * math.sqrt(share * (1 - share) / N)
+    for model, name in ((other, "ended"), (small.reference, "reference_ended")):
+        share = float((np.exp(small.key.log_probs(model)) * ended).sum(1).mean())
+        assert abs(report[name] - share) < 4 * math.sqrt(share * (1 - share) / N)
+    assert abs(report["ended"] - report["reference_ended"]) > 8 * math.sqrt(0.25 / N)
+
+
+def test_the_cosine_of_responses_is_that_of_the_reference_for_both(small: Any, other: Any) -> None:
+    found = evaluate_policy(other, small.reference, small.task, rng(15), scores={}, num_samples=64)
+    again = rng(15)
+    prompts = small.task.sample_prompts(again, 64)
+    for model, name in ((other, "diversity"), (small.reference, "reference_diversity")):
+        samples, _ = sample_all(model, small.task, prompts, again)
+        embeddings = []
+        for tokens, length in zip(samples.tokens, samples.lengths.tolist(), strict=True):
+            with torch.no_grad():  # the states in which the response's tokens were chosen, alone
+                state = small.reference(tokens[None, : samples.prompt_length + length - 1])
+            embeddings.append(state[0, -length:].double().mean(0).numpy())
+        expected = mean_cosine_similarity(embeddings)
+        assert found[name]["mean_cosine"] == pytest.approx(expected, abs=FLOAT32)
+        assert diversity(other, samples)["mean_cosine"] != pytest.approx(expected, abs=1e-3)
 
 
 def test_a_policy_compared_with_itself_has_no_kl_and_wins_half(small: Any) -> None:

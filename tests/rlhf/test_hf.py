@@ -648,6 +648,15 @@ def test_ppo_trains_the_adapters_and_nothing_else(folders: Any, kind: str) -> No
     assert all(map(torch.equal, reference.parameters(), state.values()))
 
 
+def test_the_bare_base_is_refused_as_the_reference_of_trained_adapters(folders: Any) -> None:
+    policy = adapted(folders["gpt2"])
+    shake(policy)
+    with pytest.raises(UsageError, match="adapters are trained already"):
+        KLPenalisedPolicy(
+            policy, None, lambda s: np.zeros(len(s.tokens)), Task(), PPOConfig(), SeedStreams(0, 0)
+        )
+
+
 def test_quiet_is_quiet_and_loud_again() -> None:
     logging = transformers.utils.logging
     before = (logging.get_verbosity(), logging.is_progress_bar_enabled())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +19,8 @@ from rlkit.rlhf import policy as module
 from rlkit.rlhf.configs import METHODS, GRPOConfig, PPOConfig, RLOOConfig
 from rlkit.rlhf.lora import add_adapters
 from rlkit.rlhf.policy import KLPenalisedPolicy, Rollout
+from rlkit.rlhf.reward_model import RewardModel
+from rlkit.rlhf.sampling import Samples
 from rlkit.rlhf.sequences import Sequences, response_log_probs
 from rlkit.rlhf.text_task import TextTask
 from rlkit.rlhf.tokenizer import Tokenizer
@@ -76,6 +79,52 @@ def test_the_first_ratio_is_one(
     assert log_ratios.worst() > 1e-3  # and later ones are not
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_metrics_of_a_critic_are_there_where_one_is(ragged: Any, method: str) -> None:
+    agent = ragged.agent(method, score=random_score, **LITTLE)
+    metrics = agent.update()
+    assert tuple(metrics) == agent.metrics
+    of_critic = {"value_loss", "explained_variance"} & set(metrics)
+    assert len(of_critic) == (2 if method == "ppo" else 0)
+
+
+@pytest.mark.parametrize("temperature", [0.7, 1.3])
+def test_the_reference_is_scored_at_the_temperature_of_sampling(
+    ragged: Any, temperature: float
+) -> None:
+    """Before the first step it is the policy, so at the same temperature both say the same."""
+    rollout = ragged.agent(score=random_score, temperature=temperature, **LITTLE).collect()
+    difference = rollout.behaviour_log_prob - rollout.reference_log_prob
+    assert float(difference.abs().max()) < FLOAT32
+    with torch.no_grad():  # at another temperature they would not
+        plain, _, _ = response_log_probs(ragged.reference, rollout.sequences)
+    assert float((rollout.behaviour_log_prob - plain).abs().max()) > 0.05
+
+
+def test_the_full_divergence_is_that_at_the_temperature_of_sampling(ragged: Any) -> None:
+    """Summed over the actions of each state, one response and one token at a time."""
+    options = {**LITTLE, "temperature": 0.7, "kl_coef": 0.5, "kl_estimator": "full"}
+    agent = ragged.agent("grpo", score=random_score, learning_rate=0.01, **options)
+    agent.update()  # so that the policy is not its reference
+    rollout = agent.collect()
+    sequences = rollout.sequences
+    inputs = tuple(x.unsqueeze(0) for x in (*sequences, rollout.reference_log_prob))
+    with torch.no_grad():
+        penalty = agent._evaluate(inputs)[3].squeeze(0)
+        for row in range(0, 32, 5):
+            prompt = sequences.prompts[row][sequences.prompt_mask[row]].tolist()
+            response = sequences.responses[row].tolist()
+            for t in range(int(sequences.lengths[row])):
+                ids = torch.tensor([prompt + response[:t]])
+                p, q = (
+                    (model.unembed(model(ids)[0, -1]).double() / 0.7).log_softmax(0)
+                    for model in (agent.policy, ragged.reference)
+                )
+                expected = 0.5 * float((p.exp() * (p - q)).sum())
+                assert float(penalty[row, t]) == pytest.approx(expected, abs=FLOAT32)
+    assert float(penalty[sequences.response_mask].max()) > 0.01
+
+
 @pytest.mark.parametrize("microbatch_size", [None, 3])
 def test_without_a_step_all_ratios_stay_one_however_the_rollout_was_chunked(
     ragged: Any, log_ratios: Log, microbatch_size: int | None
@@ -121,6 +170,46 @@ def join(parts: list[Rollout]) -> Rollout:
     return Rollout(sequences, *map(torch.cat, zip(*(part[1:] for part in parts), strict=True)))
 
 
+POISONED: dict[str, tuple[str, dict[str, Any]]] = {
+    "ppo": ("ppo", {}),
+    "ppo with all its options": (
+        "ppo",
+        {"bootstrap_truncated": True, "value_clip": 0.2, "entropy_coef": 0.01},
+    ),
+    "rloo in parts": ("rloo", {"microbatch_size": 3, "aggregation": "seq-mean-token-sum"}),
+    "grpo": ("grpo", {}),
+    "grpo with the full divergence": ("grpo", {"kl_estimator": "full"}),
+}
+
+
+@pytest.mark.parametrize("poison", [float("nan"), 1e9])
+@pytest.mark.parametrize("case", POISONED)
+def test_what_a_rollout_holds_after_the_ends_changes_no_parameter_and_no_metric(
+    ragged: Any, case: str, poison: float
+) -> None:
+    method, options = POISONED[case]
+    found = []
+    for filler in (0.0, poison):
+        agent = ragged.agent(method, score=random_score, **LITTLE, **options)
+        agent.update()  # so that policy and reference differ, and the critic says something
+        rollout = agent.collect()
+        mask, cut = rollout.sequences.response_mask, rollout.truncated
+        assert not mask.all()
+        assert not cut.all()
+        rollout = rollout._replace(
+            **{
+                name: getattr(rollout, name).masked_fill(~mask, filler)
+                for name in ("behaviour_log_prob", "reference_log_prob", "values")
+            },
+            final_values=rollout.final_values.masked_fill(~cut, filler),
+        )
+        metrics = agent.update(rollout)
+        assert np.isfinite(list(metrics.values())).all()
+        critic = "" if agent.critic is None else digest(agent.critic)
+        found.append((metrics, digest(agent.policy), critic))
+    assert found[0] == found[1]  # the same bits
+
+
 @pytest.mark.parametrize("bootstrap", [False, True])
 def test_wider_padding_changes_no_advantage_and_no_metric(ragged: Any, bootstrap: bool) -> None:
     options = {**LITTLE, "bootstrap_truncated": bootstrap, "missing_eos_penalty": 0.5}
@@ -149,6 +238,35 @@ def test_values_after_the_last_token_do_not_depend_on_the_width(ragged: Any) -> 
     cut = rollout.truncated
     assert cut.any()
     torch.testing.assert_close(wide[cut], values[cut], atol=FLOAT32, rtol=0)
+
+
+@pytest.mark.parametrize("method", ["ppo", "grpo"])
+def test_dropout_is_off_in_policy_reference_critic_and_reward_model(
+    ragged: Any, method: str
+) -> None:
+    """With it or without, whatever mode the models came in, the update has the same bits."""
+    found = []
+    for dropout in (0.0, 0.3):
+
+        def copy_of_the_reference(dropout: float = dropout) -> GPT:
+            sizes = type(ragged.reference.config)(
+                **{**vars(ragged.reference.config), "dropout": dropout}
+            )
+            model = GPT(sizes, np.random.default_rng(0))
+            model.load_state_dict(ragged.reference.state_dict())
+            return model.train()
+
+        score = RewardModel(copy_of_the_reference(), np.random.default_rng(1)).train()
+        policy, reference = copy_of_the_reference(), copy_of_the_reference()
+        config = METHODS[method](**LITTLE)
+        agent = KLPenalisedPolicy(
+            policy, reference, score.score, ragged.task, config, SeedStreams(0, 0)
+        )
+        found.append((agent.fit(2), digest(agent.policy)))
+        with torch.no_grad():  # in training mode the models do differ
+            states = policy.train()(torch.tensor([[8, 9, 0, 1]]))
+            assert torch.equal(states, policy.eval()(torch.tensor([[8, 9, 0, 1]]))) == (not dropout)
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("mistake", ["temperature", "dropout", "position"])
@@ -240,6 +358,25 @@ def test_the_reference_is_frozen_and_the_first_kl_is_zero(ragged: Any, method: s
     assert abs(metrics[-1]["kl"]) > 1e-3
 
 
+@pytest.mark.parametrize(("method", "options"), [("ppo", {}), ("grpo", {"kl_estimator": "full"})])
+def test_the_reference_is_never_part_of_a_graph(
+    ragged: Any, method: str, options: dict[str, Any]
+) -> None:
+    agent = ragged.agent(method, score=random_score, **LITTLE, **options)
+    forward, modes = agent.reference.forward, []
+
+    def watched(*arguments: Any, **more: Any) -> Tensor:
+        modes.append(torch.is_grad_enabled())
+        return forward(*arguments, **more)
+
+    agent.reference.forward = watched
+    rollout = agent.collect()
+    assert not rollout.reference_log_prob.requires_grad
+    agent.update(rollout)
+    # Once for the rollout, and for the full divergence once for each of 2 x 2 minibatches.
+    assert modes == [False] * (5 if options else 1)
+
+
 def test_the_exact_kl_at_the_start_is_exactly_zero(small: Any) -> None:
     agent = small.agent(score=small.score, **LITTLE)
     log_prob = small.key.log_probs(agent.policy)
@@ -328,6 +465,27 @@ def test_rewards_are_the_penalty_at_each_token_and_the_score_at_the_last(ragged:
     assert not advantages.numpy()[~mask].any()
 
 
+@pytest.mark.parametrize("stop", [6, 3])
+def test_the_penalty_for_no_end_goes_by_the_stop_token_in_use(ragged: Any, stop: int) -> None:
+    """Taken once from what ran into the limit; another token that looks like an end is none."""
+    task = type("Stops", (type(ragged.task),), {"eos": stop})()
+    ground = dataclasses.replace(ragged, task=task)
+    options = {**LITTLE, "kl_coef": 0.0, "gae_lambda": 1.0, "batch_size": 64}
+    found = []
+    for penalty in (0.0, 0.7):
+        agent = ground.agent(score=random_score, missing_eos_penalty=penalty, **options)
+        rollout = agent.collect()
+        found.append(agent.advantages(rollout)[1])  # V = 0, so the targets are rewards to go
+    responses, lengths = rollout.sequences.responses, rollout.sequences.lengths
+    ended = (responses == stop).any(1)
+    assert 0.2 < float(ended.float().mean()) < 0.8
+    assert (lengths[~ended] == task.max_new_tokens).all()
+    assert ((responses == 9 - stop).any(1) & ~ended).any()  # the stop token of the other case
+    lost = (found[0] - found[1])[:, 0]
+    expected = torch.where(ended, 0.0, 0.7)
+    torch.testing.assert_close(lost, expected, atol=FLOAT32, rtol=0)
+
+
 @pytest.mark.parametrize("bootstrap", [False, True])
 def test_the_length_limit_is_an_end_unless_asked_otherwise(ragged: Any, bootstrap: bool) -> None:
     agent = ragged.agent(
@@ -393,6 +551,20 @@ def test_groups_keep_their_prompt_and_mixed_ones_are_refused(ragged: Any, method
     mixed = Rollout(rollout.sequences.select(order), *(x[order] for x in rollout[1:]))
     with pytest.raises(ValueError, match="holds different prompts"):
         agent.advantages(mixed)
+
+
+@pytest.mark.parametrize("method", ["rloo", "grpo"])
+def test_groups_of_equal_scores_train_nothing_and_leave_no_nan(ragged: Any, method: str) -> None:
+    def score(sequences: Sequences) -> np.ndarray:
+        return np.full(len(sequences.tokens), 3.3)
+
+    agent = ragged.agent(method, score=score, kl_coef=0.0, group_size=4, **LITTLE)
+    rollout = agent.collect()
+    before = digest(agent.policy)
+    assert not agent.advantages(rollout)[0].any()
+    metrics = agent.update(rollout)
+    assert np.isfinite(list(metrics.values())).all()
+    assert digest(agent.policy) == before
 
 
 # --- steps ----------------------------------------------------------------------------------------
@@ -466,6 +638,24 @@ def test_all_metrics_are_announced_and_finite(ragged: Any, method: str) -> None:
     (metrics,) = agent.fit(1)
     assert tuple(sorted(metrics)) == tuple(sorted(agent.metrics))
     assert np.isfinite(list(metrics.values())).all()
+
+
+@pytest.mark.parametrize("share", [0.01, 0.9, 1.1, 100.0])
+def test_the_coefficient_follows_the_measured_kl_and_the_number_of_responses(
+    ragged: Any, share: float
+) -> None:
+    """By the published rule; the target is a share of what is measured, beyond and within the clip.
+
+    The first KL is 0, whose error is clipped at -0.2.
+    """
+    options = {**LITTLE, "kl_coef": 0.2, "learning_rate": 0.01}
+    measured = ragged.agent(score=random_score, **options).fit(2)[1]["kl"]
+    assert 0.05 < measured < 10.0
+    steered = {"kl_target": share * measured, "kl_horizon": 400}
+    metrics = ragged.agent(score=random_score, **options, **steered).fit(3)
+    first = 0.2 * (1 - 0.2 * 32 / 400)
+    second = first * (1 + min(max(1 / share - 1, -0.2), 0.2) * 32 / 400)
+    assert [found["kl_coef"] for found in metrics] == pytest.approx([0.2, first, second], rel=1e-9)
 
 
 @pytest.mark.parametrize("start", [0.1, 2.0])
@@ -544,6 +734,32 @@ def test_trained_adapters_have_a_copy_of_themselves_as_reference(ragged: Any) ->
 def test_the_bare_base_is_refused_as_the_reference_of_trained_adapters(ragged: Any) -> None:
     with pytest.raises(UsageError, match=r"adapters are trained already.*deepcopy"):
         with_reference(ragged, adapted(ragged, trained=True), None)
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_adapters_are_on_again_after_the_reference_failed(
+    ragged: Any, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """And the next update is the one that would have been."""
+    curves = []
+    for fails in (False, True):
+        agent = with_reference(ragged, adapted(ragged, trained=False), None)
+        curve = agent.fit(at)
+        if fails:
+            rollout = agent.collect()
+            samples = Samples(rollout.sequences, rollout.behaviour_log_prob, rollout.truncated)
+            with monkeypatch.context() as patch:
+
+                def failing(*_: Any) -> Tensor:
+                    raise MemoryError
+
+                patch.setattr(module, "response_states", failing)
+                with pytest.raises(MemoryError):
+                    agent._judge(samples)
+            curves.append([*curve, agent.update(rollout)])
+        else:
+            curves.append([*curve, agent.update()])
+    assert curves[0] == curves[1]
 
 
 # --- determinism and state ------------------------------------------------------------------------

@@ -64,8 +64,11 @@ def law_of_samples(small: Any, temperature: float, n: int = NUM_SAMPLES) -> floa
     return p_value(np.bincount(index, minlength=count), recorded)
 
 
-def test_samples_follow_the_log_probability_recorded_with_them(small: Any) -> None:
-    assert law_of_samples(small, 1.0) > 1e-4  # one false alarm in 3,000 seeds
+@pytest.mark.parametrize("temperature", [0.7, 1.0, 1.3])
+def test_samples_follow_the_log_probability_recorded_with_them(
+    small: Any, temperature: float
+) -> None:
+    assert law_of_samples(small, temperature) > 1e-3  # a false alarm in 1,000 seeds
 
 
 @pytest.mark.parametrize("temperature", [0.7, 1.0, 1.3])
@@ -79,7 +82,7 @@ def test_the_law_of_samples_is_the_whole_softmax(small: Any, temperature: float)
     samples = generate(small.reference, small.task, prompts, rng(2), temperature=temperature)
     index = key.completions.index(samples.sequences.responses.numpy())
     counts = np.bincount(index, minlength=len(log_prob))
-    assert p_value(counts, log_prob) > 1e-4
+    assert p_value(counts, log_prob) > 1e-3
     recorded = samples.log_prob.double().sum(1).numpy()
     np.testing.assert_allclose(recorded, log_prob[index], atol=FLOAT32)
 

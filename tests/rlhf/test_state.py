@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from rlkit.rlhf.state import (
-    load_module_state,
     load_optimiser_state,
-    module_state,
+    load_trained_state,
     optimiser_state,
+    trained_state,
 )
 from rlkit.runs import store
 
@@ -66,7 +66,7 @@ def update(net: Net, optimiser: torch.optim.Adam, num_times: int) -> None:
 
 
 def state_of(net: Net, optimiser: torch.optim.Adam) -> dict[str, Any]:
-    return module_state(net, "net") | optimiser_state(optimiser, "adam")
+    return trained_state(net, "net") | optimiser_state(optimiser, "adam")
 
 
 def bits(state: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
@@ -84,7 +84,7 @@ def test_training_goes_on_from_a_checkpoint_with_the_same_bits(kind: str, tmp_pa
     _, state, _ = store.newest_checkpoint(tmp_path, 0)
     other_net, other_optimiser = make(1, kind)
     update(other_net, other_optimiser, 1)  # it may have a state of its own before
-    load_module_state(other_net, state, "net")
+    load_trained_state(other_net, state, "net")
     load_optimiser_state(other_optimiser, state, "adam")
     assert bits(state_of(other_net, other_optimiser)) == bits(state)
     update(other_net, other_optimiser, 4)
@@ -95,7 +95,7 @@ def test_a_fresh_optimiser_is_restored_to_no_state() -> None:
     net, optimiser = make(0, "adam")
     before = state_of(net, optimiser)
     update(net, optimiser, 2)
-    load_module_state(net, before, "net")
+    load_trained_state(net, before, "net")
     load_optimiser_state(optimiser, before, "adam")
     assert not optimiser.state
     assert bits(state_of(net, optimiser)) == bits(before)
@@ -119,7 +119,7 @@ def test_a_state_is_a_copy_in_both_directions() -> None:
     before = bits(state)
     update(net, optimiser, 1)
     assert bits(state) == before
-    load_module_state(net, state, "net")
+    load_trained_state(net, state, "net")
     load_optimiser_state(optimiser, state, "adam")
     update(net, optimiser, 1)
     assert bits(state) == before
@@ -128,10 +128,22 @@ def test_a_state_is_a_copy_in_both_directions() -> None:
 def test_loading_keeps_the_tensors_of_the_module() -> None:
     net, _ = make(0, "adam")
     weight = net.embedding.weight
-    load_module_state(net, module_state(Net(1), "net"), "net")
+    load_trained_state(net, trained_state(Net(1), "net"), "net")
     assert net.embedding.weight is weight
     assert net.output.weight is weight
     assert torch.equal(weight, Net(1).embedding.weight)
+
+
+def test_what_is_frozen_is_neither_stored_nor_loaded() -> None:
+    net, other = Net(0), Net(1)
+    for each in (net, other):
+        each.embedding.weight.requires_grad_(False)
+    frozen = other.embedding.weight.clone()
+    state = trained_state(net, "net")
+    assert set(state) == {"net/scale", "net/unused", "net/seen"}
+    load_trained_state(other, state, "net")
+    assert torch.equal(other.embedding.weight, frozen)
+    assert bits(trained_state(other, "net")) == bits(state)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +173,7 @@ def test_a_state_of_another_form_is_refused_and_changes_nothing(
     else:
         wrong[name] = value
     part, load = (
-        (net, load_module_state) if name.startswith("net") else (optimiser, load_optimiser_state)
+        (net, load_trained_state) if name.startswith("net") else (optimiser, load_optimiser_state)
     )
     with pytest.raises(ValueError, match=message):
         load(part, wrong, name.partition("/")[0])
@@ -170,7 +182,7 @@ def test_a_state_of_another_form_is_refused_and_changes_nothing(
 
 def test_types_that_numpy_lacks_and_bad_prefixes_are_refused() -> None:
     with pytest.raises(ValueError, match=r"net/weight is of the type torch.bfloat16"):
-        module_state(nn.Linear(2, 2).to(torch.bfloat16), "net")
+        trained_state(nn.Linear(2, 2).to(torch.bfloat16), "net")
     for prefix in ("", "net/"):
         with pytest.raises(ValueError, match="prefix"):
-            module_state(nn.Linear(2, 2), prefix)
+            trained_state(nn.Linear(2, 2), prefix)

@@ -221,6 +221,15 @@ def test_a_text_without_tokens_is_refused() -> None:
             TextTask.from_files(demonstrations=rows, tokenizer="word")
 
 
+def test_two_responses_of_the_same_tokens_are_refused_with_their_line(tmp_path: Path) -> None:
+    rows = [PREFERENCES[0], {"prompt": "b", "chosen": "c d", "rejected": "c\td"}]
+    pairs = write(tmp_path / "pairs.jsonl", rows)
+    TextTask.from_files(preferences=pairs, tokenizer="char")  # they differ by a character
+    message = r"pairs.jsonl:2: chosen 'c d' and rejected 'c\\td' are the same tokens"
+    with pytest.raises(UsageError, match=message):
+        TextTask.from_files(preferences=pairs, tokenizer="word")
+
+
 class ReadsSpecialTokens:
     """A codec that turns "." into EOS and "_" into PAD, as many a tokenizer does by default."""
 

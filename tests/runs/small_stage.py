@@ -12,10 +12,10 @@ import torch
 
 from rlkit.errors import Diverged
 from rlkit.rlhf.state import (
-    load_module_state,
     load_optimiser_state,
-    module_state,
+    load_trained_state,
     optimiser_state,
+    trained_state,
 )
 from rlkit.runs.stage_run import load_stage_run
 from rlkit.runs.stages import StageSpec
@@ -39,7 +39,7 @@ class Fit:
                 parameter.copy_(torch.from_numpy(init.standard_normal(parameter.shape)))
         if build.parent:
             state = load_stage_run(build.parent).state(streams.index)
-            load_module_state(self._model, state, "model")
+            load_trained_state(self._model, state, "model")
         self._optimiser = torch.optim.Adam(self._model.parameters(), lr=0.01)
         self._num_done, self._mean = 0, 0.0
 
@@ -74,7 +74,7 @@ class Fit:
             "rng": generator_states([self._rng])[0],
             "num_done": np.array(self._num_done),
             "mean": np.array(self._mean),
-            **module_state(self._model, "model"),
+            **trained_state(self._model, "model"),
             **optimiser_state(self._optimiser, "adam"),
         }
 
@@ -82,7 +82,7 @@ class Fit:
         restore_generators([self._rng], state["rng"][None])
         self._num_done = int(state["num_done"])
         self._mean = float(state["mean"])
-        load_module_state(self._model, state, "model")
+        load_trained_state(self._model, state, "model")
         load_optimiser_state(self._optimiser, state, "adam")
 
 

@@ -50,6 +50,17 @@ def test_the_lock_is_free_again_after_an_error(tmp_path: Path) -> None:
     assert (tmp_path / ".lock").read_text() == ""
 
 
+@pytest.mark.usefixtures("figures")
+def test_a_finished_run_is_opened_while_another_process_holds_it(
+    small: Callable[..., Run],
+) -> None:
+    folder = small("q-learning", seeds=2).folder
+    with store.locked(folder):
+        assert small("q-learning", seeds=1).status == "finished"
+        with pytest.raises(UsageError, match="is in use by process"):
+            small("q-learning", seeds=3)
+
+
 def test_twenty_starts_at_once_leave_one_sound_run(
     forks: Any, out: Path, results: Any, reference: Any
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -22,7 +23,7 @@ from rlkit.rlhf.exact import all_completions, completion_log_probs
 from rlkit.rlhf.policy import KLPenalisedPolicy
 from rlkit.rlhf.sequences import pack, response_log_probs
 from rlkit.rlhf.supervised import Supervised
-from rlkit.runs import store
+from rlkit.runs import rlhf_sources, store
 from rlkit.runs.rlhf_stages import BuildPolicy
 from rlkit.runs.stage_run import StageRun
 from rlkit.runs.training import Reports
@@ -121,6 +122,19 @@ def test_a_stage_that_was_stopped_goes_on_to_the_same_bytes(
     done = run(stage, out=out, seeds=2)
     assert done.status == "finished"
     assert results(done.folder) == undisturbed(stage)
+
+
+def test_a_reward_model_of_all_comparisons_has_the_same_bytes_after_a_stop(
+    run: Callable[..., StageRun], out: Path, tmp_path: Path, results: Any, undisturbed: Any
+) -> None:
+    options = {"seeds": 2, "responses_per_prompt": 4, "min_updates": 1}
+    whole = run("reward", out=tmp_path / "whole", **options)
+    # 20 prompts, of which 6 are held out; 2 of them are what a minibatch of 16 pairs has room for.
+    assert whole.num_updates == 3 * 7
+    with pytest.raises(RlkitError, match="stopped at"):
+        run("reward", out=out, reports=stopping(4), **options)
+    assert results(run("reward", out=out, **options).folder) == results(whole.folder)
+    assert results(whole.folder) != undisturbed("reward")
 
 
 @pytest.mark.parametrize("stage", ["sft", "reward", "rloo"])
@@ -484,6 +498,25 @@ def test_what_a_models_folder_does_not_allow_is_refused_before_training(
     assert not out.exists()
 
 
+def test_what_a_model_brings_along_is_refused_as_an_option(
+    hf: dict[str, Any], tmp_path: Path
+) -> None:
+    common = {"demonstrations": hf["shown"], "num_epochs": 1, "out": tmp_path / "runs"}
+    path = str(hf["model"])
+    for options, name in (
+        ({"model": rlhf.ModelSource(path=path, dropout=0.2)}, "dropout"),
+        ({"model": path, "tokenizer": "word"}, "tokenizer"),
+        ({"model": path, "vocab_size": 300}, "vocab_size"),
+    ):
+        flag = "--" + name.replace("_", "-")
+        with pytest.raises(UsageError, match=rf"option {name} \({flag}\): the model in .* has its"):
+            rlhf.sft(**common, **options)
+    assert not (tmp_path / "runs").exists()
+    # The context may be shorter, and a default is taken as not given.
+    shorter = rlhf.ModelSource(path=path, width=64, context_length=20)
+    assert rlhf.sft(model=shorter, tokenizer="char", **common).status == "finished"
+
+
 # --- what changed in the meantime ---------------------------------------------------------------
 
 
@@ -500,6 +533,38 @@ def test_a_models_folder_that_changed_is_refused_by_later_stages(
     (copied / "config.json").write_text(json.dumps(config | {"activation_function": "relu"}))
     with pytest.raises(UsageError, match=r"the model in .*copied has changed"):
         rlhf.sample_run(sft, num=1)
+
+
+def test_a_models_folder_is_hashed_again_only_when_a_file_changed(
+    hf: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    copied = Path(shutil.copytree(hf["model"], tmp_path / "copied"))
+    read: list[str] = []
+    original = rlhf_sources.hashlib.file_digest
+
+    def file_digest(file: Any, name: str) -> Any:
+        read.append(Path(file.name).name)
+        return original(file, name)
+
+    monkeypatch.setattr(rlhf_sources.hashlib, "file_digest", file_digest)
+    source = rlhf.ModelSource(path=str(copied))
+    first = source.with_digest().digest
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(read)
+    num_files = len(read)
+    assert source.with_digest().digest == first
+    assert len(read) == num_files
+    # Weights of the same size, written at another time.
+    weights = copied / "model.safetensors"
+    before, content = weights.stat().st_mtime_ns, weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(weights, ns=(before + 1, before + 1))
+    assert source.with_digest().digest != first
+    assert len(read) == 2 * num_files
+    assert source.with_digest().digest == rlhf_sources._digest.__wrapped__(
+        tuple((str(p), 0, 0) for p in sorted(copied.iterdir()) if p.name in read)
+    )
 
 
 def test_parents_are_told_apart_by_content_whatever_their_folders_are_called(
