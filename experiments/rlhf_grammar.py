@@ -30,12 +30,13 @@ from rlkit.runs.rlhf_stages import policy_gradient, reward, sft
 from rlkit.runs.stage_run import load_stage_run
 
 SFT = SFTConfig(num_demonstrations=16_384, num_epochs=4)
-# Heads for topic, tone and length at once.
-MODEL = ModelSource(num_heads=4)
-# 3,000 times 8 responses. From as many responses in pairs reward models learned the length alone,
-# which is easy, and seldom left that plateau: one noisy label a response is too little.
+# Whether a word fits depends on the prompt as well. With four heads, tied embeddings and weights
+# that are not tiny at first this is learned soon; otherwise reward models stay with the length,
+# which is easy, for hundreds of updates, and some for all of them.
+MODEL = ModelSource(num_heads=4, tied=True, init_std=0.08)
+# 3,000 times 8 responses; in pairs, as many comparisons take seven times as many forward passes.
 REWARD = RewardConfig(
-    num_pairs=84_000, responses_per_prompt=8, batch_size=448, learning_rate=2e-3, num_epochs=6
+    num_pairs=84_000, responses_per_prompt=8, batch_size=448, learning_rate=1e-3, num_epochs=4
 )
 # The first is the one that is shown and judged. They are small because most of a score's deviation
 # is between prompts, where no policy can change it.

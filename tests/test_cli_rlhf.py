@@ -481,6 +481,7 @@ def test_a_damaged_model_folder_says_what_it_lacks(tmp_path: Path) -> None:
                 (["--demonstrations", "x", "--model", "m"], "--num-heads", "4", "model in "),
                 (["--demonstrations", "x", "--model", "m"], "--dropout", "0.1", "model in "),
                 (["--demonstrations", "x", "--model", "m"], "--positions", "sinusoidal", "model"),
+                (["--demonstrations", "x", "--model", "m"], "--init-std", "0.1", "model in "),
             )
         ),
         (["ppo", "nowhere"], "not the folder of a run"),

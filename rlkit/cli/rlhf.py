@@ -91,6 +91,8 @@ class SFTOptions:
     num_heads: int = 2  # of each attention; width is a multiple of it
     dropout: float = 0.0  # in training, in [0, 1)
     positions: str = "learned"  # learned or sinusoidal
+    tied: bool = False  # whether the embedding of the tokens also makes the logits
+    init_std: float = 0.02  # deviation of the initial weights; small models learn faster with 0.08
     # Most tokens of a prompt with its response; None = those of the longest in the files, so give
     # more if longer prompts may come later.
     context_length: int | None = None
@@ -127,7 +129,7 @@ def sft_command(args: list[str]) -> int:
         name: getattr(sources, name)
         for name in (
             *("width", "num_layers", "num_heads", "dropout", "positions"),
-            "context_length",
+            *("tied", "init_std", "context_length"),
         )
     }
     path = None if sources.model is None else str(sources.model.resolve())

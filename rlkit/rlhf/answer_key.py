@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rlkit.rlhf import exact
+from rlkit.rlhf import enumeration, exact
+from rlkit.rlhf.language_model import LanguageModel
 from rlkit.rlhf.sequences import Sequences, from_arrays
-from rlkit.rlhf.transformer import LanguageModel
 
 Array = NDArray[np.float64]
 
@@ -51,7 +51,7 @@ class AnswerKey:
 
     def __init__(self, task: Any, reference: LanguageModel, *, temperature: float = 1.0) -> None:
         self.task, self.temperature = task, temperature
-        self.completions = exact.all_completions(
+        self.completions = enumeration.all_completions(
             task.num_actions, task.eos, task.max_new_tokens, task.pad
         )
         self.reference_log_prob = self.log_probs(reference)
@@ -64,7 +64,7 @@ class AnswerKey:
 
     def log_probs(self, policy: LanguageModel) -> Array:
         """log pi(y|x) of every response, [Q, C]."""
-        return exact.completion_log_probs(
+        return enumeration.completion_log_probs(
             policy, self.task.prompts, self.completions, self.temperature
         )
 

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from rlkit.errors import UsageError
 from rlkit.rlhf.evaluate import sample_all
+from rlkit.rlhf.language_model import LanguageModel
 from rlkit.rlhf.policy import Score
 from rlkit.rlhf.sequences import Sequences
 from rlkit.rlhf.token_env import TokenTask
-from rlkit.rlhf.transformer import LanguageModel
 
 
 class Best(NamedTuple):

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from rlkit.errors import UsageError
+from rlkit.rlhf.language_model import LanguageModel
 from rlkit.rlhf.lora import LoRALinear
 from rlkit.rlhf.token_env import TokenTask
-from rlkit.rlhf.transformer import LanguageModel
 
 
 def require_same_vocabulary(

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from rlkit.rlhf.fine_tuning import negative_log_likelihood
+from rlkit.rlhf.language_model import LanguageModel
 from rlkit.rlhf.policy import Score
 from rlkit.rlhf.preferences import concatenate
 from rlkit.rlhf.sampling import generate
@@ -26,7 +27,6 @@ from rlkit.rlhf.text_metrics import (
     win_rate,
 )
 from rlkit.rlhf.token_env import TokenTask
-from rlkit.rlhf.transformer import LanguageModel
 
 _CHUNK = 512  # sequences sampled at once
 

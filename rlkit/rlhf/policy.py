@@ -45,14 +45,10 @@ from rlkit.rlhf.advantages import (
 from rlkit.rlhf.checks import checked_scores, require_reference, require_same_vocabulary
 from rlkit.rlhf.configs import GRPOConfig, PolicyConfig, PPOConfig, RLOOConfig
 from rlkit.rlhf.diagnostics import Watch
-from rlkit.rlhf.kl import (
-    AdaptiveCoefficient,
-    loss_penalty,
-    missing_eos_penalty,
-    penalised_rewards,
-    sequence_kl,
-)
+from rlkit.rlhf.kl import AdaptiveCoefficient, loss_penalty, missing_eos_penalty, penalised_rewards
+from rlkit.rlhf.language_model import LanguageModel
 from rlkit.rlhf.lora import adapters_off
+from rlkit.rlhf.policy_metrics import CRITIC_METRICS, TOKEN_METRICS, rollout_metrics
 from rlkit.rlhf.rollout import Critic, Rollout
 from rlkit.rlhf.sampling import Samples, generate
 from rlkit.rlhf.sequences import Sequences, response_states, token_log_probs
@@ -63,25 +59,10 @@ from rlkit.rlhf.state import (
     trained_state,
 )
 from rlkit.rlhf.token_env import TokenTask
-from rlkit.rlhf.transformer import LanguageModel
 from rlkit.seeding import SeedStreams, generator_states, restore_generators
 
 Array = NDArray[Any]
 Score = Callable[[Sequences], Any]  # a batch of B -> scores [B]
-
-TOKEN_METRICS = (
-    "score",
-    "score_std",
-    "objective",
-    "kl",
-    "kl_standard_error",
-    "response_length",
-    "ended_fraction",
-    "explained_variance",
-    "kl_coef",
-    "learning_rate",
-)
-CRITIC_METRICS = ("value_loss", "explained_variance")  # which RLOO and GRPO do not have
 
 
 class KLPenalisedPolicy:
@@ -330,9 +311,6 @@ class KLPenalisedPolicy:
         learning_rate: float,
         core: Mapping[str, Array],
     ) -> dict[str, float]:
-        mask = rollout.sequences.response_mask
-        kl_sums = sequence_kl(rollout.behaviour_log_prob, rollout.reference_log_prob, mask)
-        kl, num = float(kl_sums.mean()), len(kl_sums)
         metrics = {name: float(core[name][0]) for name in METRICS}
         if not all(np.isfinite(list(metrics.values()))):
             raise Diverged(
@@ -340,22 +318,11 @@ class KLPenalisedPolicy:
                 f"the policy diverged at update {self._update_index + 1}: a loss or gradient is no "
                 "longer finite; try a smaller learning_rate",
             )
-        unexplained = (targets - rollout.values)[mask].var() / targets[mask].var().clamp(min=1e-8)
-        metrics |= {
-            "score": float(rollout.scores.mean()),
-            "score_std": float(rollout.scores.std()) if num > 1 else 0.0,
-            "objective": float(rollout.scores.mean()) - self.kl_coef.value * kl,
-            "kl": kl,
-            "kl_standard_error": float(kl_sums.std()) / num**0.5 if num > 1 else 0.0,
-            "response_length": float(rollout.sequences.lengths.float().mean()),
-            "ended_fraction": 1.0 - float(rollout.truncated.float().mean()),
-            "explained_variance": 1.0 - float(unexplained),
-            "kl_coef": self.kl_coef.value,
-            "learning_rate": learning_rate,
-        }
+        metrics |= rollout_metrics(rollout, targets, self.kl_coef.value)
+        metrics["learning_rate"] = learning_rate
         metrics = {name: metrics[name] for name in self.metrics}
         self.notes += self._watch.observe(metrics)
-        self.kl_coef.update(kl, num)
+        self.kl_coef.update(metrics["kl"], len(rollout.scores))
         self._update_index += 1
         return metrics
 

@@ -24,10 +24,10 @@ from scipy.special import expit
 from torch import Tensor
 
 from rlkit.errors import UsageError
+from rlkit.rlhf.language_model import LanguageModel
 from rlkit.rlhf.sampling import generate
 from rlkit.rlhf.sequences import Sequences
 from rlkit.rlhf.token_env import TokenTask
-from rlkit.rlhf.transformer import LanguageModel
 
 Gold = Callable[[Sequences], Any]  # a batch of B -> the true reward of each, [B]
 

@@ -18,12 +18,13 @@ from rlkit.errors import UsageError
 from rlkit.losses import binary_cross_entropy_loss
 from rlkit.rlhf.configs import RewardConfig
 from rlkit.rlhf.kl import gain_and_bias
+from rlkit.rlhf.language_model import LanguageModel
+from rlkit.rlhf.layers import ScalarHead
 from rlkit.rlhf.objectives import bradley_terry_loss, pairwise_accuracy
 from rlkit.rlhf.preferences import Comparisons, Labels, Preferences
 from rlkit.rlhf.sequences import Sequences
 from rlkit.rlhf.supervised import Supervised, evaluating
 from rlkit.rlhf.text_task import FileLabels, FilePreferences
-from rlkit.rlhf.transformer import LanguageModel, ScalarHead
 from rlkit.seeding import SeedStreams
 
 Examples = Preferences | Comparisons | Labels  # what a reward model learns from

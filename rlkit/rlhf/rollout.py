@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rlkit.rlhf.language_model import LanguageModel
+from rlkit.rlhf.layers import ScalarHead
 from rlkit.rlhf.sequences import Sequences, response_states
-from rlkit.rlhf.transformer import LanguageModel, ScalarHead
 
 
 class Rollout(NamedTuple):

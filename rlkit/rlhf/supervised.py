@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rlkit.errors import Diverged
+from rlkit.rlhf.layers import torch_seeded
 from rlkit.rlhf.state import (
     load_optimiser_state,
     load_trained_state,
     optimiser_state,
     trained_state,
 )
-from rlkit.rlhf.transformer import torch_seeded
 from rlkit.seeding import SeedStreams, generator_states, restore_generators
 
 Array = NDArray[Any]

@@ -17,8 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from rlkit.errors import closest
 
 if TYPE_CHECKING:
+    from rlkit.rlhf.language_model import LanguageModel
     from rlkit.rlhf.sequences import Sequences
-    from rlkit.rlhf.transformer import LanguageModel
 
 Text = str | Sequence[Hashable]
 Smoothing = Literal["exp", "floor", "add-k", "none"]

@@ -12,11 +12,9 @@ num_actions on (padding, words of prompts) can only be read.
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 import numpy as np
 import torch
@@ -25,53 +23,10 @@ from torch import Tensor, nn
 
 from rlkit.errors import UsageError
 from rlkit.rlhf.activations import ACTIVATIONS, Activation
+from rlkit.rlhf.layers import linear, normal
 from rlkit.validation import require_choice, require_range, require_whole
 
 Positions = Literal["learned", "sinusoidal"]
-
-INIT_STD = 0.02  # GPT-2's, of all weights but those that write to the residual stream
-
-
-class LanguageModel(Protocol):
-    """What sampling and training need of a model; every one is a `torch.nn.Module` as well."""
-
-    vocab_size: int  # ids that can be read
-    num_actions: int  # ids 0..num_actions-1 can be generated
-    context_length: int  # the longest sequence, padding included
-    width: int  # of the hidden states
-
-    def __call__(
-        self,
-        tokens: Tensor,
-        *,
-        real: Tensor | None = None,
-        cache: Any = None,
-        last: int | None = None,
-    ) -> Any:
-        """The states after the last layer norm, [B, L, width], of tokens int64 [B, L].
-
-        Args:
-            tokens: with a cache, only those that it does not hold yet.
-            real: bool [B, cached + L], False = padding on the left; None = there is none.
-            cache: what `new_cache` returned; the tokens are appended to it.
-            last: return only the states of so many tokens at the end, [B, last, width].
-        """
-
-    def unembed(self, hidden: Tensor) -> Tensor:
-        """Logits [..., num_actions] of states [..., width]."""
-
-    def new_cache(self, batch_size: int, max_length: int) -> Any:
-        """An empty cache for `max_length` tokens a row; its `length` is what it holds."""
-
-    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]: ...
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Any: ...
-
-    def train(self, mode: bool = True) -> Any: ...
-
-    def eval(self) -> Any: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,15 +41,21 @@ class GPTConfig:
     num_heads: int = 2  # of each attention, >= 1
     dropout: float = 0.0  # share of activations dropped in training mode, in [0, 1)
     positions: Positions = "learned"  # sinusoidal: fixed (Vaswani et al. 2017, section 3.5)
-    # Whether the embedding of the tokens also makes the logits. Pretraining saves parameters that
-    # way; a policy that is trained on rewards comes nearer to its optimum without.
+    # Whether the embedding of the tokens also makes the logits. Then what fine-tuning learns of
+    # when to say a word is known where the word is read, which helps a reward model on that trunk.
+    # A policy that is trained on rewards comes nearer to its optimum without.
     tied: bool = False
     activation: Activation = "gelu"  # gelu_tanh: GPT-2's approximation of it, slower
+    # Deviation of the initial weights, less for those that write to the residual stream; > 0.
+    # GPT-2's suits a width of 768. With it the attention of a narrow model is nearly flat, and what
+    # depends on two tokens together is learned late.
+    init_std: float = 0.02
 
     def __post_init__(self) -> None:
         require_whole(self, "vocab_size", "num_actions", "context_length", at_least=1)
         require_whole(self, "width", "num_layers", "num_heads", at_least=1)
         require_range(self, "dropout", low=0, high=1, open_high=True)
+        require_range(self, "init_std", low=0, open_low=True)
         require_choice(self, "positions", among=Positions)
         require_choice(self, "activation", among=Activation)
         if self.num_actions > self.vocab_size:
@@ -147,8 +108,8 @@ class Attention(nn.Module):
     def __init__(self, config: GPTConfig, rng: np.random.Generator) -> None:
         super().__init__()
         self.num_heads, self.dropout = config.num_heads, config.dropout
-        self.qkv = _linear(config.width, 3 * config.width, INIT_STD, rng)
-        self.project = _linear(config.width, config.width, _residual_std(config), rng)
+        self.qkv = linear(config.width, 3 * config.width, config.init_std, rng)
+        self.project = linear(config.width, config.width, _residual_std(config), rng)
 
     def forward(
         self, x: Tensor, mask: Tensor | None, cache: KVCache | None, layer: int, last: int
@@ -177,8 +138,8 @@ class FeedForward(nn.Module):
     def __init__(self, config: GPTConfig, rng: np.random.Generator) -> None:
         super().__init__()
         self.activation = ACTIVATIONS[config.activation]
-        self.expand = _linear(config.width, 4 * config.width, INIT_STD, rng)
-        self.contract = _linear(4 * config.width, config.width, _residual_std(config), rng)
+        self.expand = linear(config.width, 4 * config.width, config.init_std, rng)
+        self.contract = linear(4 * config.width, config.width, _residual_std(config), rng)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, L, width] -> [B, L, width]"""
@@ -216,7 +177,7 @@ class GPT(nn.Module):
 
     Args:
         config: its size and kind.
-        rng: draws the initial weights by GPT-2's scheme: N(0, 0.02^2), divided by
+        rng: draws the initial weights by GPT-2's scheme: N(0, init_std^2), divided by
             sqrt(2 num_layers) for the layers that write to the residual stream; biases are zero.
     """
 
@@ -227,19 +188,20 @@ class GPT(nn.Module):
         self.config = config
         self.vocab_size, self.num_actions = config.vocab_size, config.num_actions
         self.context_length, self.width = config.context_length, config.width
-        self.embedding = nn.Parameter(_normal(rng, INIT_STD, config.vocab_size, config.width))
+        std = config.init_std
+        self.embedding = nn.Parameter(normal(rng, std, config.vocab_size, config.width))
         if config.positions == "learned":
-            table = _normal(rng, INIT_STD, config.context_length, config.width)
+            table = normal(rng, std, config.context_length, config.width)
             self.position_table = nn.Parameter(table)
         else:
             # As large as the embeddings at the start: by themselves the sinusoids would drown them.
             table = sinusoidal_positions(config.context_length, config.width)
-            scaled = INIT_STD * math.sqrt(2) * table
+            scaled = std * math.sqrt(2) * table
             self.register_buffer("position_table", scaled, persistent=False)
         self.blocks = nn.ModuleList(Block(config, rng) for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(config.width)
         if not config.tied:
-            output = _normal(rng, INIT_STD, config.num_actions, config.width)
+            output = normal(rng, std, config.num_actions, config.width)
             self.unembedding = nn.Parameter(output)
 
     def forward(
@@ -315,31 +277,6 @@ class GPT(nn.Module):
             raise UsageError("the cache was filled with padding on the left: pass real again")
 
 
-class ScalarHead(nn.Module):
-    """A number for each state: a value or a score.
-
-    Args:
-        width: of the states.
-        init: "zero": every output is 0 at first, for values. "reward": weights from
-            N(0, 1 / (width + 1)) (Stiennon et al. 2020), so that scores are of order 1.
-        rng: draws the weights.
-    """
-
-    def __init__(
-        self, width: int, init: Literal["zero", "reward"], rng: np.random.Generator
-    ) -> None:
-        super().__init__()
-        if init not in ("zero", "reward"):
-            raise UsageError(f"init of a scalar head: expected 'zero' or 'reward', got {init!r}")
-        std = 0.0 if init == "zero" else 1 / math.sqrt(width + 1)
-        self.weight = nn.Parameter(_normal(rng, std, width))
-        self.bias = nn.Parameter(torch.zeros(()))
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """[..., width] -> [...]"""
-        return hidden @ self.weight + self.bias
-
-
 def token_positions(real: Tensor) -> Tensor:
     """Positions [B, L] that count from 0 at the first real token, wherever its column is."""
     return (real.cumsum(1) - 1).clamp_(min=0)
@@ -378,14 +315,6 @@ def sinusoidal_positions(length: int, width: int) -> Tensor:
     return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1).float()
 
 
-@contextlib.contextmanager
-def torch_seeded(seed: int) -> Iterator[None]:
-    """Let dropout draw from `seed`, and leave torch's global generator (CPU) as it was before."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield
-
-
 def _too_long(length: int, context_length: int) -> str:
     return (
         f"sequences of {length} tokens are longer than the model's context_length of "
@@ -394,17 +323,4 @@ def _too_long(length: int, context_length: int) -> str:
 
 
 def _residual_std(config: GPTConfig) -> float:
-    return INIT_STD / math.sqrt(2 * config.num_layers)
-
-
-def _normal(rng: np.random.Generator, std: float, *shape: int) -> Tensor:
-    return torch.from_numpy((std * rng.standard_normal(shape)).astype(np.float32))
-
-
-def _linear(num_in: int, num_out: int, std: float, rng: np.random.Generator) -> nn.Linear:
-    """A linear layer that takes no numbers from torch's generator."""
-    layer = nn.Linear(num_in, num_out, device="meta").to_empty(device="cpu")
-    with torch.no_grad():
-        layer.weight.copy_(_normal(rng, std, num_out, num_in))
-        layer.bias.zero_()
-    return layer
+    return config.init_std / math.sqrt(2 * config.num_layers)

@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 
+from rlkit.rlhf.language_model import LanguageModel
 from rlkit.rlhf.lora import LoRALinear, add_adapters
-from rlkit.rlhf.transformer import GPT, LanguageModel
+from rlkit.rlhf.transformer import GPT
 from rlkit.seeding import SeedStreams
 
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from rlkit.errors import UsageError
 from rlkit.rlhf.answer_key import AnswerKey, TableScore, frozen, is_enumerable
+from rlkit.rlhf.language_model import LanguageModel
 from rlkit.rlhf.policy import Score
 from rlkit.rlhf.tokenizer import TaskCodec
-from rlkit.rlhf.transformer import LanguageModel
 from rlkit.runs.rlhf_sources import (
     ScoreSource,
     TaskSource,

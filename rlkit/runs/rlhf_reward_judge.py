@@ -20,16 +20,11 @@ from rlkit.rlhf.preferences import (
     responses_from,
     sample_preferences,
 )
-from rlkit.rlhf.reward_model import (
-    RewardModel,
-    accuracy_by_group,
-    accuracy_of,
-    split_held_out,
-)
+from rlkit.rlhf.reward_model import RewardModel, accuracy_by_group, accuracy_of, split_held_out
 from rlkit.rlhf.supervised import evaluating
+from rlkit.runs.rlhf_builds import gold_score
 from rlkit.runs.rlhf_opened import task_with
 from rlkit.runs.rlhf_sources import load_reward_model, parent_of, sources_of
-from rlkit.runs.rlhf_stages import gold_score
 from rlkit.runs.stage_run import StageRun
 from rlkit.seeding import SeedStreams
 

@@ -18,10 +18,11 @@ from typing import Any
 
 from rlkit.errors import UsageError, closest
 from rlkit.rlhf.answer_key import AnswerKey, GoldScore, TableScore, frozen, is_enumerable
+from rlkit.rlhf.language_model import LanguageModel
 from rlkit.rlhf.preferences import responses_from
 from rlkit.rlhf.reward_model import RewardModel
 from rlkit.rlhf.state import load_trained_state
-from rlkit.rlhf.transformer import GPT, GPTConfig, LanguageModel
+from rlkit.rlhf.transformer import GPT, GPTConfig
 from rlkit.runs.rlhf_adapters import fold_adapters, with_adapters
 from rlkit.runs.specification import require_count
 from rlkit.runs.stage_run import StageRun, load_stage_run
@@ -132,6 +133,8 @@ class ModelSource:
     num_heads: int = 2
     dropout: float = 0.0
     positions: str = "learned"
+    tied: bool = False
+    init_std: float = 0.02
     context_length: int | None = None  # None = what the task needs
     adapter_rank: int | None = None  # of LoRA, in the stage itself; None = all weights are trained
     digest: str = ""  # of the folder's weights, configuration and tokenizer
@@ -183,6 +186,8 @@ class ModelSource:
             num_heads=self.num_heads,
             dropout=self.dropout,
             positions=self.positions,  # type: ignore[arg-type]
+            tied=self.tied,
+            init_std=self.init_std,
         )
         return GPT(config, streams.generator("init"))
 

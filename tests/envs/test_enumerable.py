@@ -15,7 +15,7 @@ from scipy import stats
 from envs import enumerable
 from envs.enumerable import EnumerableEnv, EnumerableTask
 from rlkit.environments import find_environment
-from rlkit.rlhf import exact
+from rlkit.rlhf import enumeration
 from rlkit.tabular.from_env import mdp_from_env
 
 Ids = NDArray[np.int64]
@@ -102,7 +102,7 @@ def test_gold_is_the_sum_of_its_terms_on_every_response() -> None:
 
 
 def test_gold_values_that_are_equal_on_paper_are_equal_as_floats() -> None:
-    task, completions = EnumerableTask(), exact.all_completions(6, 5, 6, 6)
+    task, completions = EnumerableTask(), enumeration.all_completions(6, 5, 6, 6)
     prompts = np.tile(task.prompts[:1], (len(completions.responses), 1))
     values = np.unique(task.gold(prompts, completions.responses))
     # All coefficients are multiples of 0.1.
@@ -167,7 +167,7 @@ def test_another_repetition_discount_in_the_sampler_is_noticed(
 
 
 def test_the_facts_of_the_language_are_those_of_its_documentation() -> None:
-    task, completions = EnumerableTask(), exact.all_completions(6, 5, 6, 6)
+    task, completions = EnumerableTask(), enumeration.all_completions(6, 5, 6, 6)
     count = len(completions.responses)
     prompts = np.repeat(task.prompts, count, axis=0)
     responses = np.tile(completions.responses, (4, 1))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from rlkit.rlhf import exact
+from rlkit.rlhf import enumeration, exact
 from rlkit.rlhf.answer_key import AnswerKey, GoldScore, TableScore, demonstrations_of, is_enumerable
 from rlkit.rlhf.configs import SFTConfig
 from rlkit.rlhf.evaluate import (
@@ -243,7 +243,7 @@ def test_gold_is_standardised_and_the_optimum_has_no_gap(small: Any) -> None:
 def test_an_answer_key_at_another_temperature_has_that_law(small: Any) -> None:
     key = AnswerKey(small.task, small.reference, temperature=0.7)
     completions = small.key.completions
-    expected = exact.completion_log_probs(
+    expected = enumeration.completion_log_probs(
         small.reference, small.task.prompts, completions, temperature=0.7
     )
     np.testing.assert_array_equal(key.reference_log_prob, expected)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from envs.enumerable import EnumerableTask
-from rlkit.rlhf import exact
+from rlkit.rlhf import enumeration, exact
 from rlkit.rlhf.sequences import from_arrays, response_log_probs
 from rlkit.rlhf.transformer import GPT, GPTConfig
 
@@ -29,12 +29,14 @@ def softmax_law(rng: np.random.Generator, *shape: int) -> Floats:
     return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
 
 
-def small() -> tuple[EnumerableTask, exact.Completions]:
+def small() -> tuple[EnumerableTask, enumeration.Completions]:
     task = EnumerableTask(num_content=3, num_prompts=2, max_new_tokens=3)
-    return task, exact.all_completions(task.num_actions, task.eos, task.max_new_tokens, task.pad)
+    return task, enumeration.all_completions(
+        task.num_actions, task.eos, task.max_new_tokens, task.pad
+    )
 
 
-def tabulate(task: EnumerableTask, completions: exact.Completions) -> tuple[Floats, Floats]:
+def tabulate(task: EnumerableTask, completions: enumeration.Completions) -> tuple[Floats, Floats]:
     """log-probability under the generator, and gold, of every response to every prompt."""
     count = len(completions.responses)
     prompts = np.repeat(task.prompts, count, axis=0)
@@ -47,9 +49,9 @@ def tabulate(task: EnumerableTask, completions: exact.Completions) -> tuple[Floa
 
 
 @pytest.fixture(scope="module")
-def full() -> tuple[EnumerableTask, exact.Completions, Floats, Floats]:
+def full() -> tuple[EnumerableTask, enumeration.Completions, Floats, Floats]:
     task = EnumerableTask()
-    completions = exact.all_completions(6, 5, 6, 6)
+    completions = enumeration.all_completions(6, 5, 6, 6)
     return task, completions, *tabulate(task, completions)
 
 
@@ -75,7 +77,7 @@ def model_for(task: EnumerableTask, seed: int = 0, **options: float) -> GPT:
 
 
 def test_there_are_19531_responses_of_five_tokens_and_six_places(
-    full: tuple[EnumerableTask, exact.Completions, Floats, Floats],
+    full: tuple[EnumerableTask, enumeration.Completions, Floats, Floats],
 ) -> None:
     completions = full[1]
     assert len(completions.responses) == 19_531
@@ -90,7 +92,7 @@ def test_the_list_of_responses_is_what_writing_in_all_ways_gives(eos: int) -> No
             return [prefix]
         return [text for token in range(4) for text in write((*prefix, token))]
 
-    completions = exact.all_completions(4, eos, 3, 9)
+    completions = enumeration.all_completions(4, eos, 3, 9)
     expected = {(*text, 9, 9, 9)[:3]: len(text) for text in write(())}
     rows = [tuple(row) for row in completions.responses.tolist()]
     assert dict(zip(rows, completions.lengths.tolist(), strict=True)) == expected
@@ -98,7 +100,7 @@ def test_the_list_of_responses_is_what_writing_in_all_ways_gives(eos: int) -> No
 
 
 def test_the_index_of_a_response_ignores_what_follows_eos() -> None:
-    completions = exact.all_completions(4, 1, 3, 9)
+    completions = enumeration.all_completions(4, 1, 3, 9)
     count = np.arange(len(completions.responses))
     np.testing.assert_array_equal(completions.index(completions.responses), count)
     garbage = np.where(completions.responses == 9, 2, completions.responses)
@@ -107,7 +109,7 @@ def test_the_index_of_a_response_ignores_what_follows_eos() -> None:
 
 @pytest.mark.parametrize("bad", [-1, 4, 9, 100])
 def test_the_index_of_what_is_no_response_is_refused(bad: int) -> None:
-    completions = exact.all_completions(4, 1, 3, 9)
+    completions = enumeration.all_completions(4, 1, 3, 9)
     with pytest.raises(ValueError, match=f"token {bad} in a response is no action"):
         completions.index(np.array([[0, bad, 1]]))
 
@@ -115,17 +117,17 @@ def test_the_index_of_what_is_no_response_is_refused(bad: int) -> None:
 @pytest.mark.parametrize(("eos", "pad", "length"), [(4, 4, 3), (0, 2, 3), (-1, 4, 3), (0, 4, 0)])
 def test_a_pad_that_is_an_action_is_refused(eos: int, pad: int, length: int) -> None:
     with pytest.raises(ValueError, match="expected 0 <= eos < num_actions <= pad"):
-        exact.all_completions(4, eos, length, pad)
+        enumeration.all_completions(4, eos, length, pad)
 
 
 # Log-probabilities of a model.
 
 
 def test_enumerated_probabilities_of_a_model_add_up_to_one(
-    full: tuple[EnumerableTask, exact.Completions, Floats, Floats],
+    full: tuple[EnumerableTask, enumeration.Completions, Floats, Floats],
 ) -> None:
     task, completions = full[:2]
-    log_prob = exact.completion_log_probs(model_for(task), task.prompts, completions)
+    log_prob = enumeration.completion_log_probs(model_for(task), task.prompts, completions)
     assert log_prob.shape == (4, 19_531)
     # 2e-7 is float32; the law of each token is normalised in float64.
     np.testing.assert_allclose(np.exp(log_prob).sum(1), 1, rtol=0, atol=1e-12)
@@ -135,7 +137,7 @@ def test_enumerated_probabilities_of_a_model_add_up_to_one(
 def test_enumeration_agrees_with_scoring_each_response_alone(temperature: float) -> None:
     task, completions = small()
     model = model_for(task)
-    table = exact.completion_log_probs(model, task.prompts, completions, temperature)
+    table = enumeration.completion_log_probs(model, task.prompts, completions, temperature)
     for q, prompt in enumerate(task.prompts):
         for c, response in enumerate(completions.responses):
             sequence = from_arrays(prompt[None], response[None], pad=task.pad)
@@ -148,8 +150,8 @@ def test_enumeration_agrees_with_scoring_each_response_alone(temperature: float)
 def test_the_size_of_the_chunks_changes_nothing(chunk: int) -> None:
     task, completions = small()
     model = model_for(task)
-    whole = exact.token_log_probs(model, task.prompts, completions, chunk=1000)
-    parts = exact.token_log_probs(model, task.prompts, completions, chunk=chunk)
+    whole = enumeration.token_log_probs(model, task.prompts, completions, chunk=1000)
+    parts = enumeration.token_log_probs(model, task.prompts, completions, chunk=chunk)
     for a, b in zip(whole, parts, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)  # float32, other shapes of matrices
 
@@ -157,32 +159,34 @@ def test_the_size_of_the_chunks_changes_nothing(chunk: int) -> None:
 def test_enumeration_switches_dropout_off_and_restores_the_mode() -> None:
     task, completions = small()
     model = model_for(task, dropout=0.5).train()
-    first = exact.completion_log_probs(model, task.prompts, completions)
+    first = enumeration.completion_log_probs(model, task.prompts, completions)
     assert model.training
     np.testing.assert_array_equal(
-        first, exact.completion_log_probs(model.eval(), task.prompts, completions)
+        first, enumeration.completion_log_probs(model.eval(), task.prompts, completions)
     )
     assert not model.training
 
 
 def test_laws_of_tokens_and_of_responses_are_two_forms_of_the_same() -> None:
     rng = np.random.default_rng(0)
-    completions = exact.all_completions(4, 2, 3, 4)
+    completions = enumeration.all_completions(4, 2, 3, 4)
     log_prob = softmax_law(rng, 2, len(completions.responses))
-    laws = exact.divide_down(log_prob, completions)
+    laws = enumeration.divide_down(log_prob, completions)
     for law in laws:
         np.testing.assert_allclose(np.exp(law).sum(-1), 1, rtol=1e-12)
     # Float64, sums over 40 responses.
-    np.testing.assert_allclose(exact.multiply_up(laws, completions), log_prob, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(
+        enumeration.multiply_up(laws, completions), log_prob, rtol=0, atol=1e-12
+    )
 
 
 def test_a_prefix_that_is_never_reached_has_no_nan_after_it() -> None:
-    completions = exact.all_completions(3, 2, 3, 3)
+    completions = enumeration.all_completions(3, 2, 3, 3)
     log_prob = np.full((1, len(completions.responses)), -np.inf)
     log_prob[0, 0] = 0.0  # EOS at once
-    laws = exact.divide_down(log_prob, completions)
+    laws = enumeration.divide_down(log_prob, completions)
     assert not any(np.isnan(law).any() for law in laws)
-    np.testing.assert_array_equal(exact.multiply_up(laws, completions), log_prob)
+    np.testing.assert_array_equal(enumeration.multiply_up(laws, completions), log_prob)
     best = exact.per_token_optimum(log_prob, np.zeros_like(log_prob), 1.0, completions)
     assert not any(np.isnan(values).any() for values in best.values)
 
@@ -266,13 +270,13 @@ def test_the_optimum_token_by_token_multiplies_up_to_the_best_policy() -> None:
     np.testing.assert_allclose(stepwise.values[0][:, 0], best.value, rtol=0, atol=1e-12)
     for law in stepwise.log_prob:
         np.testing.assert_allclose(np.exp(law).sum(-1), 1, rtol=1e-12)
-    product = exact.multiply_up(stepwise.log_prob, completions)
+    product = enumeration.multiply_up(stepwise.log_prob, completions)
     np.testing.assert_allclose(product, best.log_prob, rtol=0, atol=1e-12)
 
 
 def test_the_value_of_a_prefix_is_the_best_objective_of_what_follows() -> None:
     rng = np.random.default_rng(3)
-    completions = exact.all_completions(3, 0, 3, 3)
+    completions = enumeration.all_completions(3, 0, 3, 3)
     reference = softmax_law(rng, 1, len(completions.responses))
     reward = rng.normal(size=reference.shape)
     values = exact.per_token_optimum(reference, reward, 0.5, completions).values
@@ -287,7 +291,7 @@ def test_the_value_of_a_prefix_is_the_best_objective_of_what_follows() -> None:
 
 
 def test_kl_and_reward_of_the_best_policy_grow_as_the_penalty_falls(
-    full: tuple[EnumerableTask, exact.Completions, Floats, Floats],
+    full: tuple[EnumerableTask, enumeration.Completions, Floats, Floats],
 ) -> None:
     _, _, reference, gold = full
     inverse = np.geomspace(0.1, 50, 30)
@@ -297,7 +301,7 @@ def test_kl_and_reward_of_the_best_policy_grow_as_the_penalty_falls(
 
 
 def test_the_reward_of_the_best_policy_grows_at_the_rate_of_its_variance(
-    full: tuple[EnumerableTask, exact.Completions, Floats, Floats],
+    full: tuple[EnumerableTask, enumeration.Completions, Floats, Floats],
 ) -> None:
     _, _, reference, gold = full
     step, inverse = 1e-4, 2.0
@@ -337,7 +341,7 @@ def test_best_of_n_is_the_sum_over_all_draws(n: int) -> None:
 
 
 def test_best_of_n_agrees_with_sampling(
-    full: tuple[EnumerableTask, exact.Completions, Floats, Floats],
+    full: tuple[EnumerableTask, enumeration.Completions, Floats, Floats],
 ) -> None:
     _, _, reference, gold = full
     rng = np.random.default_rng(5)
@@ -365,7 +369,7 @@ def test_best_of_n_agrees_with_sampling(
 
 @pytest.mark.parametrize("n", [1, 2.5, 16, 1024, 16384, 1e6])
 def test_the_law_of_best_of_n_adds_up_to_one(
-    n: float, full: tuple[EnumerableTask, exact.Completions, Floats, Floats]
+    n: float, full: tuple[EnumerableTask, enumeration.Completions, Floats, Floats]
 ) -> None:
     _, _, reference, gold = full
     noise = np.random.default_rng(6).normal(size=gold.shape)
@@ -402,7 +406,7 @@ def test_best_of_n_survives_probabilities_that_underflow() -> None:
 
 @pytest.mark.parametrize("n", [2, 16, 1024, 16384])
 def test_the_bound_on_the_kl_of_best_of_n_is_never_below_the_exact_kl(
-    n: int, full: tuple[EnumerableTask, exact.Completions, Floats, Floats]
+    n: int, full: tuple[EnumerableTask, enumeration.Completions, Floats, Floats]
 ) -> None:
     _, _, reference, gold = full
     for reward in (gold, np.random.default_rng(8).normal(size=gold.shape)):
@@ -418,7 +422,7 @@ def test_without_ties_and_with_fine_probabilities_the_bound_is_tight() -> None:
 
 
 def test_with_ties_the_bound_is_far_above_the_exact_kl(
-    full: tuple[EnumerableTask, exact.Completions, Floats, Floats],
+    full: tuple[EnumerableTask, enumeration.Completions, Floats, Floats],
 ) -> None:
     _, _, reference, gold = full
     divergence = exact.kl(exact.best_of_n(reference, gold, 1024), reference).mean()
@@ -539,7 +543,7 @@ def test_gold_is_as_right_as_its_noisy_labels_allow() -> None:
 
 
 def test_the_bayes_accuracy_is_that_of_sampled_preferences(
-    full: tuple[EnumerableTask, exact.Completions, Floats, Floats],
+    full: tuple[EnumerableTask, enumeration.Completions, Floats, Floats],
 ) -> None:
     task, _, reference, gold = full
     gain, bias = exact.standardise_under(reference, gold)
@@ -556,7 +560,7 @@ def test_the_bayes_accuracy_is_that_of_sampled_preferences(
 
 
 def test_the_frontier_of_gold_is_what_the_constants_were_chosen_for(
-    full: tuple[EnumerableTask, exact.Completions, Floats, Floats],
+    full: tuple[EnumerableTask, enumeration.Completions, Floats, Floats],
 ) -> None:
     _, _, reference, gold = full
     gain, bias = exact.standardise_under(reference, gold)

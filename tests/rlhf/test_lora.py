@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rlkit.errors import UsageError
+from rlkit.rlhf.layers import ScalarHead, torch_seeded
 from rlkit.rlhf.lora import (
     TARGETS,
     LoRALinear,
@@ -23,7 +24,7 @@ from rlkit.rlhf.lora import (
     merge,
     unmerge,
 )
-from rlkit.rlhf.transformer import GPT, GPTConfig, ScalarHead, torch_seeded
+from rlkit.rlhf.transformer import GPT, GPTConfig
 
 RANK, ALPHA = 3, 6.0
 FLOAT32 = 1e-5  # float32 sums in another order, logits of order 1

@@ -11,7 +11,7 @@ import torch
 from scipy.stats import chi2
 from torch import Tensor
 
-from rlkit.rlhf import exact, sampling
+from rlkit.rlhf import enumeration, sampling
 from rlkit.rlhf.configs import METHODS
 from rlkit.rlhf.sampling import Samples, generate
 from rlkit.rlhf.sequences import Sequences, response_log_probs
@@ -75,7 +75,7 @@ def test_samples_follow_the_log_probability_recorded_with_them(
 def test_the_law_of_samples_is_the_whole_softmax(small: Any, temperature: float) -> None:
     """No filter (top-k, top-p, a least length) takes any response out of what may be sampled."""
     key, q = small.key, 1
-    log_prob = exact.completion_log_probs(
+    log_prob = enumeration.completion_log_probs(
         small.reference, small.task.prompts, key.completions, temperature
     )[q]
     prompts = small.task.prompts[q : q + 1].repeat(NUM_SAMPLES, 0)

@@ -16,16 +16,15 @@ from rlkit.errors import UsageError
 from rlkit.rlhf import transformer
 from rlkit.rlhf.activations import gelu_tanh
 from rlkit.rlhf.gpt2_weights import gpt2_state, load_gpt2_weights
+from rlkit.rlhf.language_model import LanguageModel
+from rlkit.rlhf.layers import ScalarHead, torch_seeded
 from rlkit.rlhf.transformer import (
     GPT,
     Attention,
     GPTConfig,
     KVCache,
-    LanguageModel,
-    ScalarHead,
     attention_mask,
     sinusoidal_positions,
-    torch_seeded,
 )
 
 VOCAB, ACTIONS, CONTEXT, PAD = 13, 11, 40, 12
@@ -503,14 +502,18 @@ def test_initial_weights_are_determined_by_the_generator(options: dict[str, Any]
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_initial_weights_have_the_scale_of_gpt2() -> None:
-    gpt = GPT(small_config(width=128, num_layers=8, tied=False), np.random.default_rng(0))
+@pytest.mark.parametrize("options", [{}, {"init_std": 0.08}])
+def test_initial_weights_have_the_scale_of_gpt2_or_the_given_one(options: dict[str, Any]) -> None:
+    sizes = small_config(width=128, num_layers=8, tied=False, **options)
+    gpt = GPT(sizes, np.random.default_rng(0))
+    ordinary = options.get("init_std", 0.02)
     for name, parameter in gpt.named_parameters():
         if "norm" in name or "bias" in name:
             constant = 1.0 if name.endswith("norm.weight") else 0.0
             assert (parameter == constant).all(), name
             continue
-        std = 0.005 if "project" in name or "contract" in name else 0.02  # 0.02 / sqrt(2 * 8)
+        residual = "project" in name or "contract" in name
+        std = ordinary / 4 if residual else ordinary  # / sqrt(2 * 8)
         # Five standard errors of the standard deviation of n normal numbers.
         error = 5 / math.sqrt(2 * parameter.numel())
         assert float(parameter.detach().std()) == pytest.approx(std, rel=error), name
@@ -574,6 +577,7 @@ def test_unusable_sizes_are_refused() -> None:
         ({"num_actions": 14}, "at most vocab_size = 13"),
         ({"num_layers": 0}, "num_layers"),
         ({"dropout": 1.0}, "dropout"),
+        ({"init_std": 0.0}, "init_std"),
         ({"activation": "tanh"}, "activation"),
     ):
         with pytest.raises(UsageError, match=message):

@@ -19,12 +19,12 @@ import torch
 
 import rlkit.rlhf as rlhf
 from rlkit.errors import RlkitError, UsageError
-from rlkit.rlhf.exact import all_completions, completion_log_probs
+from rlkit.rlhf.enumeration import all_completions, completion_log_probs
 from rlkit.rlhf.policy import KLPenalisedPolicy
 from rlkit.rlhf.sequences import pack, response_log_probs
 from rlkit.rlhf.supervised import Supervised
 from rlkit.runs import rlhf_sources, store
-from rlkit.runs.rlhf_stages import BuildPolicy
+from rlkit.runs.rlhf_builds import BuildPolicy
 from rlkit.runs.stage_run import StageRun
 from rlkit.runs.training import Reports
 

@@ -1,0 +1,210 @@
+"""All responses up to a length, listed, and the law that a language model has over them.
+
+The responses are the leaves of a tree: a prefix has a child for each action, and EOS or the length
+limit ends it. `token_log_probs` is the law of the next token at every inner node, `multiply_up`
+makes the law of whole responses of it, and `divide_down` goes back.
+
+Arrays are float64 [Q, C]: Q prompts, C responses in the order of `all_completions`.
+Log-probabilities are in nats and may be -inf.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import logsumexp
+
+if TYPE_CHECKING:
+    from rlkit.rlhf.language_model import LanguageModel
+
+Floats = NDArray[np.float64]
+Ids = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Completions:
+    """All C responses of up to T tokens, and how they hang together as a tree of prefixes.
+
+    With K actions besides EOS, the K^l responses that end after l tokens are adjacent, l from 0 to
+    T - 1, and the K^T that are cut come last; within a block the order is lexicographic. So the
+    children of prefix i of length l are the prefixes i K ... i K + K - 1 of length l + 1.
+    """
+
+    responses: Ids  # [C, T]: tokens, then EOS where there is one, then padding
+    lengths: Ids  # [C], tokens of each, EOS included
+    ended: NDArray[np.bool_]  # [C], True where there is an EOS, False where it was cut
+    content: Ids  # [K], the actions besides EOS
+    eos: int
+
+    @property
+    def max_new_tokens(self) -> int:
+        """T."""
+        return int(self.responses.shape[1])
+
+    @property
+    def num_prefixes(self) -> list[int]:
+        """Prefixes without EOS of each length, [1, K, ..., K^T]."""
+        return [len(self.content) ** level for level in range(self.max_new_tokens + 1)]
+
+    def blocks(self, table: Floats) -> list[Floats]:
+        """Split [Q, C] by length: T arrays [Q, K^l] of those that end after l, and [Q, K^T]."""
+        return np.split(table, np.cumsum(self.num_prefixes)[:-1], axis=-1)
+
+    def index(self, responses: Ids) -> Ids:
+        """Where each of the responses [n, T] stands, [n]; slots after EOS are ignored.
+
+        Raises:
+            ValueError: one has a token that is no action before any EOS.
+        """
+        digit = np.full(max(self.eos, self.content.max()) + 2, -1)
+        digit[self.content] = np.arange(len(self.content))
+        prefix = np.zeros(len(responses), dtype=np.int64)
+        length = np.zeros_like(prefix)
+        live = np.ones(len(responses), dtype=bool)
+        for token in responses.T:
+            live = live & (token != self.eos)
+            known = digit[np.clip(token, -1, len(digit) - 1)]
+            if (live & (known < 0)).any():
+                raise ValueError(
+                    f"index: token {token[live & (known < 0)][0]} in a response is no action"
+                )
+            prefix = np.where(live, prefix * len(self.content) + known, prefix)
+            length += live
+        first: Ids = np.concatenate([[0], np.cumsum(self.num_prefixes)])
+        return first[length] + prefix
+
+
+def all_completions(num_actions: int, eos: int, max_new_tokens: int, pad: int) -> Completions:
+    """List every response.
+
+    Args:
+        num_actions: A, the actions are 0 to A - 1.
+        eos: the action that ends a response.
+        max_new_tokens: T, EOS included.
+        pad: fills the places after EOS; no action.
+
+    Raises:
+        ValueError: `eos` is no action, `pad` is one, or T < 1.
+    """
+    if not 0 <= eos < num_actions or 0 <= pad < num_actions or max_new_tokens < 1:
+        raise ValueError(
+            f"all_completions: expected 0 <= eos < num_actions <= pad and max_new_tokens >= 1, got "
+            f"eos {eos}, num_actions {num_actions}, pad {pad}, max_new_tokens {max_new_tokens}"
+        )
+    content = np.delete(np.arange(num_actions), eos)
+    blocks = []
+    for length in range(max_new_tokens + 1):
+        block = np.full((len(content) ** length, max_new_tokens), pad)
+        powers = len(content) ** np.arange(length)[::-1]
+        block[:, :length] = content[np.arange(len(block))[:, None] // powers % len(content)]
+        block[:, length : length + 1] = eos  # nothing where length = T
+        blocks.append(block)
+    responses = np.concatenate(blocks)
+    ended = (responses == eos).any(1)
+    return Completions(responses, (responses != pad).sum(1), ended, content, eos)
+
+
+# ---- A model's log-probabilities, and the tree -------------------------------------------------
+
+
+def token_log_probs(
+    model: LanguageModel,
+    prompts: Ids,
+    completions: Completions,
+    temperature: float = 1.0,
+    *,
+    chunk: int = 512,
+) -> list[Floats]:
+    """The law of the next token after every prefix, as the model has it.
+
+    A causal model that reads the K^(T-1) longest prefixes sees all shorter ones on the way. The
+    state of each prefix is read off once, in the first row that begins with it.
+
+    Args:
+        model: the language model; evaluated without dropout.
+        prompts: [Q, P], without padding.
+        completions: all responses.
+        temperature: of the softmax.
+        chunk: rows in one forward pass.
+
+    Returns:
+        T arrays [Q, K^l, A]: log pi(a | prompt, prefix) for the prefixes of length l.
+    """
+    depth, sizes = completions.max_new_tokens - 1, completions.num_prefixes[:-1]
+    longest = completions.responses[sum(sizes[:-1]) : sum(sizes), :depth]
+    result = [np.empty((len(prompts), size, model.num_actions)) for size in sizes]
+    was_training = bool(getattr(model, "training", False))
+    model.eval()
+    try:
+        for q, start in itertools.product(range(len(prompts)), range(0, len(longest), chunk)):
+            rows = longest[start : start + chunk]
+            # Prefix i of a shorter length begins the rows from i * stride on.
+            strides = [len(longest) // size for size in sizes]
+            prefixes = [
+                np.arange(-(-start // stride), -(-(start + len(rows)) // stride))
+                for stride in strides
+            ]
+            first_rows = [i * stride - start for i, stride in zip(prefixes, strides, strict=True)]
+            law = _next_token_law(model, prompts[q], rows, first_rows, temperature)
+            for table, i, part in zip(result, prefixes, law, strict=True):
+                table[q, i] = part
+    finally:
+        model.train(was_training)
+    return result
+
+
+@torch.no_grad()
+def _next_token_law(
+    model: LanguageModel, prompt: Ids, rows: Ids, wanted: Sequence[Ids], temperature: float
+) -> list[Floats]:
+    """log pi of the next token [len(wanted[l]), A] after the first l tokens of the wanted rows."""
+    repeated = np.broadcast_to(prompt, (len(rows), len(prompt)))
+    tokens = torch.from_numpy(np.concatenate([repeated, rows], axis=1))
+    hidden = model(tokens.to(next(model.parameters()).device))
+    states = [hidden[i, len(prompt) - 1 + length] for length, i in enumerate(wanted)]
+    # Normalised in float64, so that the probabilities of all responses add up to 1.
+    logits = model.unembed(torch.cat(states)).cpu().double() / temperature
+    law: Floats = torch.log_softmax(logits, dim=-1).numpy()
+    return np.split(law, np.cumsum([len(i) for i in wanted])[:-1])
+
+
+def completion_log_probs(
+    model: LanguageModel, prompts: Ids, completions: Completions, temperature: float = 1.0
+) -> Floats:
+    """log pi(y | prompt) of every response, [Q, C]; see `token_log_probs`."""
+    return multiply_up(token_log_probs(model, prompts, completions, temperature), completions)
+
+
+def multiply_up(token_log_prob: Sequence[Floats], completions: Completions) -> Floats:
+    """From the law of the next token [Q, K^l, A] after each prefix to that of responses [Q, C]."""
+    prefix = np.zeros((len(token_log_prob[0]), 1))
+    blocks = []
+    for law in token_log_prob:
+        blocks.append(prefix + law[..., completions.eos])
+        prefix = (prefix[..., None] + law[..., completions.content]).reshape(len(prefix), -1)
+    return np.concatenate([*blocks, prefix], axis=1)
+
+
+def divide_down(log_prob: Floats, completions: Completions) -> list[Floats]:
+    """The inverse of `multiply_up`: from the law of responses to that of the next token.
+
+    After a prefix of probability 0 it is uniform.
+    """
+    *ended, prefix = completions.blocks(log_prob)
+    laws: list[Floats] = []
+    for end in reversed(ended):
+        joint = np.empty((*end.shape, len(completions.content) + 1))
+        joint[..., completions.eos] = end
+        joint[..., completions.content] = prefix.reshape(*end.shape, -1)
+        prefix = logsumexp(joint, axis=-1)
+        reached = np.isfinite(prefix)[..., None]
+        total = np.where(reached, prefix[..., None], 0.0)
+        laws.insert(0, np.where(reached, joint - total, -math.log(joint.shape[-1])))
+    return laws
