@@ -132,14 +132,18 @@ def main() -> None:
     )
     print(f"{wall:.0f} s in all, {user:.0f} s of processor time")
     summary = {
-        "policies": before + policies,
-        "best_of_n": best,
-        "reward_models": models,
-        "seconds": {"wall": wall, "processor": user},
+        "policies": [with_name(entry) for entry in before + policies],
+        "best_of_n": [with_name(entry) for entry in best],
+        "reward_models": [with_name(entry) for entry in models],
         "criteria": criteria(policies, len(seeds)),
     }
     figures = {"gold.png": gold_figure(policies, best), "training.png": curves_figure(policies)}
     publish(args.out, summary, {**tables, "samples.md": samples}, figures)
+
+
+def with_name(entry: dict[str, Any]) -> dict[str, Any]:
+    """The same with the run's name, wherever it is kept."""
+    return {**entry, "run": Path(entry["run"]).name}
 
 
 def gain(entry: dict[str, Any], name: str) -> float:
@@ -240,7 +244,9 @@ def gold_figure(policies: list[dict[str, Any]], best: list[dict[str, Any]]) -> F
     proxy, gold = ([row["scores"][name]["mean"] for row in rows] for name in ("reward", "gold"))
     bound = [row["kl_bound"] for row in rows]
     chosen = Curve(f"best of n = 1 to {BEST_OF[-1]}, at the bound of its KL", bound, proxy, gold)
-    return overoptimisation_figure([chosen], [ppo], title="Grammar: what the reward was worth")
+    return overoptimisation_figure(
+        [chosen], [ppo], title="Grammar: what the reward was worth (seed 0)"
+    )
 
 
 def curves_figure(policies: list[dict[str, Any]]) -> Figure:

@@ -108,7 +108,7 @@ def overoptimisation_figure(
             axes.plot(d, path.proxy, color=PROXY, zorder=4, **style)
         axes.plot(d, path.gold, color=GOLD, zorder=4, **style)
         handles.append(Line2D([], [], color="0.6", label=path.name, **style))
-        _write_labels(axes, d, np.asarray(path.gold), path.labels)
+        write_labels(axes, path)
     handles += [
         Line2D([], [], color=PROXY, linewidth=3, label="proxy: the reward model"),
         Line2D([], [], color=GOLD, linewidth=3, label="gold: what was meant"),
@@ -122,10 +122,12 @@ def overoptimisation_figure(
     return figure
 
 
-def _write_labels(
-    axes: Axes, d: NDArray[np.float64], gold: NDArray[np.float64], labels: Sequence[str]
-) -> None:
-    for x, y, text in zip(d, gold, labels, strict=False):
+def write_labels(axes: Axes, path: Path) -> None:
+    """What each mark of a path is called, below the lower one of its two."""
+    lowest = np.asarray(path.gold)
+    if path.proxy is not None:
+        lowest = np.minimum(lowest, np.asarray(path.proxy))
+    for x, y, text in zip(np.sqrt(np.asarray(path.kl)), lowest, path.labels, strict=False):
         axes.annotate(
             text, (x, y), textcoords="offset points", xytext=(0, -11), fontsize=7, ha="center"
         )

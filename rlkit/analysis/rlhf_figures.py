@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import ArrayLike, NDArray
 
-from rlkit.analysis.overoptimisation import GOLD, PROXY, Path
+from rlkit.analysis.overoptimisation import GOLD, PROXY, Path, write_labels
 from rlkit.analysis.plots import PALETTE, new_figure
 
 _DASHES: tuple[tuple[int, tuple[float, ...]], ...] = (
@@ -155,20 +155,28 @@ class TrainingCurve:
 
 
 def training_figure(curves: Sequence[TrainingCurve], *, title: str) -> Figure:
-    """The trained reward and the KL divergence from the reference against updates."""
+    """The trained reward and the KL divergence from the reference against updates.
+
+    Curves of the same name are seeds; the first is drawn thick, the others thin.
+    """
+    names = list(dict.fromkeys(curve.name for curve in curves))
     figure = Figure(figsize=(6.2, 2.9), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, sharex=True)
     for axes, what in ((left, "score"), (right, "kl")):
         _dress(axes)
-        for k, curve in enumerate(curves):
+        drawn: set[str] = set()
+        for curve in curves:
+            k, first = names.index(curve.name), curve.name not in drawn
+            drawn.add(curve.name)
             axes.plot(
                 np.asarray(curve.updates),
                 np.asarray(getattr(curve, what)),
                 color=PALETTE[k % len(PALETTE)],
                 linestyle=_DASHES[k % len(_DASHES)],
-                linewidth=1.4,
-                label=curve.name if what == "score" else "_",
+                linewidth=1.6 if first else 0.8,
+                alpha=1.0 if first else 0.6,
+                label=curve.name if first and what == "score" else "_",
             )
         axes.set_xlim(left=0)
         axes.set_xlabel("updates", fontsize=9)
@@ -206,12 +214,8 @@ def _draw_trained(axes: Axes, path: Path) -> None:
     d: NDArray[np.float64] = np.sqrt(np.asarray(path.kl))
     if path.proxy is not None:
         axes.plot(d, path.proxy, "o", color=PROXY, zorder=4, **_MARK)
-    gold = np.asarray(path.gold)
-    axes.plot(d, gold, "o", color=GOLD, zorder=4, **_MARK)
-    for x, y, text in zip(d, gold, path.labels, strict=False):
-        axes.annotate(
-            text, (x, y), textcoords="offset points", xytext=(0, -11), fontsize=7, ha="center"
-        )
+    axes.plot(d, np.asarray(path.gold), "o", color=GOLD, zorder=4, **_MARK)
+    write_labels(axes, path)
 
 
 def _plain_log(axes: Axes, which: str) -> None:

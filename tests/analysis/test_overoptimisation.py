@@ -169,3 +169,23 @@ def test_training_figure_draws_score_and_kl_side_by_side() -> None:
     np.testing.assert_array_equal(left.lines[0].get_ydata(), [0.0, 1.0])
     np.testing.assert_array_equal(right.lines[0].get_ydata(), [0.0, 3.0])
     assert "nats" in right.get_ylabel()
+
+
+def test_seeds_in_a_training_figure_share_a_colour_and_a_name() -> None:
+    curves = [
+        TrainingCurve(name, [1, 2], score=[0.0, seed], kl=[0.0, 3.0])
+        for name in ("beta = 0.1", "beta = 1")
+        for seed in range(3)
+    ]
+    figure = training_figure(curves, title="A title")
+    lines = figure.axes[0].lines
+    assert [line.get_linewidth() == 1.6 for line in lines] == [True, False, False] * 2
+    assert len({line.get_color() for line in lines[:3]}) == 1
+    assert lines[0].get_color() != lines[3].get_color()
+    assert _legend(figure) == ["beta = 0.1", "beta = 1"]
+
+
+def test_the_label_of_a_policy_stands_below_both_of_its_marks() -> None:
+    path = Path("PPO", [1.0, 4.0], proxy=[0.5, 2.0], gold=[1.0, 0.3], labels=["a", "b"])
+    figure = overoptimisation_figure([], [path], title="A title")
+    assert [text.xy for text in figure.axes[0].texts] == [(1.0, 0.5), (2.0, 0.3)]
