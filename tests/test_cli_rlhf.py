@@ -468,6 +468,8 @@ def test_a_damaged_model_folder_says_what_it_lacks(tmp_path: Path) -> None:
         (["sft", "enumerable", "--lr", "1"], "Did you mean '--learning-rate'"),
         (["sft", "enumerable", "--learning-rate", "-1"], "option learning_rate"),
         (["sft", "enumerable", "--seeds", "0"], "option seeds"),
+        (["sft", "enumerable", "--init-std", "nan"], "option init_std"),
+        (["sft", "enumerable", "--dropout", "nan"], "option dropout"),
         (["sft", "enumerable", "--context-length", "3"], "option context_length"),
         (["sft", "enumerable", "--model", "m"], "no such folder"),
         *(

@@ -39,7 +39,8 @@ class RewardConfig:
     )
     num_pairs: int = 3000  # drawn from a built-in task; a file is used whole, >= 2
     # Of a built-in task, >= 2. Every two to a prompt are compared and learned from at once, so that
-    # many pairs cost few responses; num_pairs and batch_size are then rounded to whole prompts.
+    # many pairs cost few responses; num_pairs is then rounded up to whole prompts, and batch_size
+    # down, though to no less than one.
     responses_per_prompt: int = 2
     num_epochs: int = 6  # passes over the pairs; the best by held-out loss is kept, >= 1
     min_updates: int = 250  # few pairs are passed over more often, up to this many steps, >= 1
@@ -85,8 +86,8 @@ class RewardConfig:
 
     def num_held_out(self, num_examples: int) -> int:
         """How many of the examples are not trained on."""
-        wanted = max(1, round(self.held_out * num_examples), min(30, round(0.3 * num_examples)))
-        return min(wanted, num_examples - 1)
+        few = min(-(-30 // self.pairs_per_example), round(0.3 * num_examples))
+        return min(max(1, round(self.held_out * num_examples), few), num_examples - 1)
 
     def passes(self, num_training: int) -> RewardConfig:
         """The same with its batch size in examples, and epochs that make `min_updates` steps."""

@@ -131,8 +131,9 @@ def ended_fraction(sequences: Sequences, eos: int) -> float:
 def diversity(model: LanguageModel, sequences: Sequences, *, most: int = 512) -> dict[str, float]:
     """How different responses are: distinct n-grams, and the mean cosine of their embeddings.
 
-    An embedding is the mean hidden state of `model` over a response; the cosine is 1 where all
-    responses have collapsed to one, and depends on the model.
+    An embedding is the mean of the hidden states in which `model` would choose a response's tokens,
+    so it knows the prompt, and all but the last token. The cosine nears 1 where responses collapse
+    to one, and depends on the model.
     """
     rows = sequences.select(slice(0, most))
     model.eval()

@@ -6,8 +6,9 @@ well the best reward model can do:
     P(y1 > y2 | x) = sigmoid(scale (gold(x, y1) - gold(x, y2))),    P(label = 1) = sigmoid(gold)
 
 Of K responses to a prompt every two can be compared (Ouyang et al. 2022, section 3.5, with K from 4
-to 9): K (K - 1) / 2 labels for K forward passes, which must stay together, in one minibatch and on
-one side of what is held out, because they share responses.
+to 9): K (K - 1) / 2 labels for K forward passes. Those that are drawn here stay together, in one
+minibatch and on one side of what is held out, because they share responses. A file is a list of
+pairs.
 """
 
 from __future__ import annotations
@@ -140,13 +141,19 @@ def sample_comparisons(
         task: gives the prompts.
         gold: the reward that the preferences follow, in the units of `scale`.
         rng: where the randomness comes from.
-        n: how many prompts; one that gets equal responses is drawn again.
-        num_responses: K, to each prompt.
+        n: how many prompts, >= 1; one that gets equal responses is drawn again, so that likely
+            responses are rarer than the model makes them, the more so the larger K is.
+        num_responses: K, to each prompt, >= 2.
         scale: how sure the judge is; 0 = coin flips.
 
     Raises:
-        UsageError: the model hardly ever gives different responses to a prompt.
+        UsageError: the model hardly ever gives K different responses to a prompt.
     """
+    if num_responses < 2 or n < 1:
+        raise UsageError(
+            "comparisons need at least two responses and one prompt, got num_responses = "
+            f"{num_responses} and n = {n}"
+        )
     pairs = list(combinations(range(num_responses), 2))
     parts = []
     found, draws = 0, 0
@@ -167,7 +174,8 @@ def sample_comparisons(
         if draws > 20 * n and found < n:
             raise UsageError(
                 f"drawing preferences for {n} prompts failed: of {draws} prompts only {found} got "
-                f"{num_responses} different responses; the model gives almost always the same"
+                f"{num_responses} different responses; the model gives too often the same"
+                + (", so ask for fewer (--responses-per-prompt)" if num_responses > 2 else "")
             )
     sequences = concatenate([part.sequences for part in parts])
     return Comparisons(sequences, torch.cat([part.first_wins for part in parts])).select(slice(n))

@@ -143,8 +143,9 @@ def split_held_out(
 ) -> tuple[Examples, Examples]:
     """What a seed holds out, and what it is trained on; drawn from its own stream.
 
-    Copies in a file (of prompt and responses, whatever the label) stay on one side: those of an
-    example on the border are trained on, so that there are always as many to train on.
+    Copies in a file (of prompt and responses, whatever the label, so also a pair the other way
+    round) stay on one side: those of an example on the border are trained on, so that there are
+    always as many to train on.
 
     Raises:
         UsageError: each example has too many copies to be held out.
@@ -154,12 +155,13 @@ def split_held_out(
     held_out = order[:count]
     if isinstance(data, FilePreferences | FileLabels):
         parts = [data.sequences] if isinstance(data, Labels) else [data.chosen, data.rejected]
-        tokens = torch.cat([part.tokens for part in parts], dim=1).numpy()[order]
-        _, first, example, copies = np.unique(
-            tokens, axis=0, return_index=True, return_inverse=True, return_counts=True
-        )
+        tokens = (part.tokens.numpy()[order] for part in parts)
+        keys = [tuple(sorted(row.tobytes() for row in rows)) for rows in zip(*tokens, strict=True)]
+        found: dict[tuple[bytes, ...], int] = {}
+        example = np.array([found.setdefault(key, len(found)) for key in keys])
+        _, first, copies = np.unique(example, return_index=True, return_counts=True)
         # Copies move to the first of them; those of an example that is too frequent to the end.
-        place = (first + len(data) * (copies > count))[example.reshape(-1)]
+        place = (first + len(data) * (copies > count))[example]
         moved = np.argsort(place, kind="stable")
         order, place = order[moved], place[moved]
         held_out = order[:count][place[:count] < place[count]]

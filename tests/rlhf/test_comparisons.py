@@ -153,6 +153,28 @@ def test_the_loss_is_the_mean_over_all_comparisons_by_loops(
     assert loss == pytest.approx(np.mean(losses), abs=1e-5)  # float32 scores
 
 
+def test_the_held_out_loss_is_that_of_all_comparisons_by_loops(
+    small: Any, compared: Comparisons
+) -> None:
+    data, config = compared.select(slice(40)), RewardConfig(responses_per_prompt=4)
+    held_out, _ = split_held_out(data, config, STREAMS)
+    assert isinstance(held_out, Comparisons)
+    model = RewardModel(small.policy(), rng(4))
+    how = RewardConfig(responses_per_prompt=4, batch_size=10**6)
+    found = fit_reward_model(model, data, data_samples(small), how, STREAMS).update()
+    ahead = []
+    for g in range(len(held_out)):
+        rows = held_out.sequences.select(slice(4 * g, 4 * g + 4))
+        scores = model(rows).tolist()
+        for column, (i, j) in enumerate(itertools.combinations(range(4), 2)):
+            sign = 1 if held_out.first_wins[g, column] else -1
+            ahead.append(sign * (scores[i] - scores[j]))
+    scales = np.logspace(-2, 1, 3001)[:, None]
+    best = np.logaddexp(0, -scales * np.array(ahead)).mean(1).min()
+    # The scale is looked for on a coarser grid, near a minimum that is flat.
+    assert found["held_out_loss"] == pytest.approx(best, abs=1e-4)
+
+
 def test_one_forward_pass_a_response_gives_the_gradient_of_the_pairs(
     small: Any, compared: Comparisons
 ) -> None:

@@ -443,9 +443,33 @@ def test_without_copies_the_split_is_a_permutation_cut_in_two(small: Any) -> Non
             assert tokens_of(part) == tokens_of(data.select(index))
 
 
+def test_a_pair_and_the_same_the_other_way_round_are_on_one_side() -> None:
+    rows = [
+        {"prompt": "p", "chosen": f"a{k} {word}", "rejected": f"a{k} {other}"}
+        for k in range(40)
+        for word, other in (("b", "c"), ("c", "b"))
+    ]
+    data = TextTask.from_files(preferences=rows, tokenizer="word").preferences()
+    for seed in range(5):
+        sides = [
+            {frozenset(pair) for pair in zip(*parts, strict=True)}
+            for side in split_held_out(data, RewardConfig(), SeedStreams(0, seed))
+            if isinstance(side, Preferences)
+            for parts in [[map(tuple, x.tokens.tolist()) for x in (side.chosen, side.rejected)]]
+        ]
+        assert len(sides[0]) >= 11  # 24 pairs, whole but for one at the border
+        assert not sides[0] & sides[1]
+
+
 def test_a_file_of_nothing_but_copies_is_refused() -> None:
     with pytest.raises(UsageError, match="of 10 preferences 3 are to be held out, but each stands"):
         split_held_out(judged([5, 5]), RewardConfig(), STREAMS)
+
+
+def test_enough_are_held_out_is_meant_in_pairs() -> None:
+    config = RewardConfig(num_pairs=3000, responses_per_prompt=8)
+    assert config.num_held_out(config.num_examples) == 11  # of 108 prompts, 308 pairs
+    assert config.num_held_out(10) == 2  # 56 pairs
 
 
 @pytest.mark.parametrize(
@@ -501,7 +525,7 @@ def test_a_model_that_always_says_the_same_gives_no_pairs(ragged: Any) -> None:
             return logits
 
     model = Certain(ragged.reference.config, rng())
-    with pytest.raises(UsageError, match="gives almost always the same"):
+    with pytest.raises(UsageError, match="gives too often the same"):
         sample_preferences(model, ragged.task, lambda s: np.zeros(len(s.tokens)), rng(), 10)
 
 

@@ -124,13 +124,24 @@ def test_a_stage_that_was_stopped_goes_on_to_the_same_bytes(
     assert results(done.folder) == undisturbed(stage)
 
 
+def test_tied_embeddings_and_the_scale_of_weights_reach_the_model(out: Path) -> None:
+    model = rlhf.ModelSource(width=64, num_layers=1, tied=True, init_std=0.08)
+    how = {"num_demonstrations": 64, "num_epochs": 1, "learning_rate": 1e-9, "weight_decay": 0.0}
+    run = rlhf.sft("enumerable", model=model, out=out, **how)
+    _, policy = rlhf.load_policy(run, 0)
+    assert policy.config.tied
+    assert not hasattr(policy, "unembedding")
+    # five standard errors of the deviation of 64 x 64 weights
+    assert float(policy.blocks[0].attention.qkv.weight.std()) == pytest.approx(0.08, rel=0.04)
+
+
 def test_a_reward_model_of_all_comparisons_has_the_same_bytes_after_a_stop(
     run: Callable[..., StageRun], out: Path, tmp_path: Path, results: Any, undisturbed: Any
 ) -> None:
     options = {"seeds": 2, "responses_per_prompt": 4, "min_updates": 1}
     whole = run("reward", out=tmp_path / "whole", **options)
-    # 20 prompts, of which 6 are held out; 2 of them are what a minibatch of 16 pairs has room for.
-    assert whole.num_updates == 3 * 7
+    # 20 prompts, of which 5 are held out; 2 of them are what a minibatch of 16 pairs has room for.
+    assert whole.num_updates == 3 * 8
     with pytest.raises(RlkitError, match="stopped at"):
         run("reward", out=out, reports=stopping(4), **options)
     assert results(run("reward", out=out, **options).folder) == results(whole.folder)
