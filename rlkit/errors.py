@@ -30,8 +30,18 @@ class SeedError(RlkitError):
         return f"seed {self.seed}: {self.message}"
 
 
+class RlkitWarning(UserWarning):
+    """Something worth knowing about a result; in Python every note of rlkit is one of these."""
+
+
 class EnvironmentFault(SeedError):
     """An environment returned something that it must not return, such as a reward of NaN."""
+
+    exit_code = 2
+
+
+class AgentFault(SeedError):
+    """An agent chose something that is no action, such as NaN or an index out of range."""
 
     exit_code = 2
 

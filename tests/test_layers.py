@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 # A module may import from its own floor and from those below it.
 FLOORS = {
     "rlkit.errors": 0,
+    "rlkit.fingerprint": 0,
     "rlkit.seeding": 0,
     "rlkit.user_code": 0,
     "rlkit.validation": 0,
@@ -26,6 +27,7 @@ FLOORS = {
     "rlkit.loop": 2,
     "rlkit.tabular": 2,
     "rlkit.environments": 2,
+    "rlkit.environment_checks": 2,
     "rlkit.evaluation": 2,
     "rlkit.agents": 3,
     "rlkit.rlhf": 3,
