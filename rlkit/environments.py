@@ -9,6 +9,8 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
@@ -17,23 +19,23 @@ from types import ModuleType
 from typing import Any
 
 import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec, load_env_creator
 
-from rlkit.batch_env import BatchEnv, GymBatchEnv, require_supported
+from rlkit.batch_env import BatchEnv, GymBatchEnv
+from rlkit.environment_checks import Probe, Repeatability, check_repeatability, probe
 from rlkit.errors import RlkitError, UsageError, closest
+from rlkit.fingerprint import Fingerprint, fingerprint
 from rlkit.seeding import SeedStreams, episode_seeder
 from rlkit.tabular.batch_env import TabularBatchEnv
-from rlkit.tabular.from_env import find_mdp
+from rlkit.tabular.from_env import Model, examine
 from rlkit.tabular.mdp import TabularMDP
-from rlkit.user_code import run_file, source_digest
+from rlkit.user_code import run_file
 
 EnvLike = str | type[gym.Env[Any, Any]] | Callable[..., gym.Env[Any, Any]]
 
-# Where an environment never ends an episode by itself, evaluation cuts it after this many steps.
-DEFAULT_EVALUATION_LIMIT = 1000
-
 
 def native_env_names() -> list[str]:
-    """The ids for which an installed package offers a batched twin."""
+    """Return the ids for which an installed package offers a batched twin."""
     return sorted(_native_entry_points())
 
 
@@ -48,13 +50,16 @@ class Environment:
     Args:
         reference: what names it in stored files, such as "CartPole-v1" or "grid.py:Grid".
         args: keyword arguments of each environment.
-        digest: of the source code, where it is the user's own; empty otherwise.
+        source: what its constructor is made of.
+        content: the sha256 of its file in runs of format 1, "" where an id names it, and None
+            where runs of that format are not looked for.
     """
 
     reference: str
     args: Mapping[str, Any]
     constructor: Callable[..., gym.Env[Any, Any]] = field(repr=False)
-    digest: str = ""
+    source: Fingerprint = field(repr=False)
+    content: str | None = None
 
     @property
     def name(self) -> str:
@@ -67,21 +72,36 @@ class Environment:
             return self.constructor(**{**self.args, **extra})
         except RlkitError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             given = ", ".join(f"{name}={value!r}" for name, value in self.args.items())
             raise UsageError(
                 f"building the environment {self.reference}({given}) failed: {error!r}"
             ) from error
 
     @functools.cached_property
+    def probe(self) -> Probe:
+        """What one copy shows of itself: spaces, wrappers and time limit."""
+        return probe(self.make, self.reference)
+
+    @functools.cached_property
+    def model(self) -> Model:
+        """The exact model, or why the table that the environment publishes is not used."""
+        return examine(self.make) if self.probe.has_table else Model(None, None)
+
+    @property
     def mdp(self) -> TabularMDP | None:
-        """The exact model, where the environment publishes one."""
-        return find_mdp(self.make)
+        """The exact model, where the environment publishes one and follows it."""
+        return self.model.mdp
+
+    @functools.cached_property
+    def repeatability(self) -> Repeatability:
+        """Whether copies are determined by their seeds and actions, and by nothing else."""
+        return check_repeatability(self.make, self.reference)
 
     @functools.cached_property
     def reward_threshold(self) -> float | None:
         """The return at which its authors call it solved."""
-        spec = gym.registry.get(self.reference.rsplit(":", 1)[-1])
+        spec = gym.registry.get(self.name)
         return None if spec is None else spec.reward_threshold
 
     @functools.cached_property
@@ -139,33 +159,60 @@ class Environment:
 
 def find_environment(env: EnvLike, args: Mapping[str, Any] | None = None) -> Environment:
     """Resolve what a user named; the message of a failure names the closest known id."""
-    args = dict(args or {})
+    environment = _resolve(env, dict(args or {}))
+    environment.probe  # noqa: B018  raises what is wrong with the environment itself
+    return environment
+
+
+def _resolve(env: EnvLike, args: dict[str, Any]) -> Environment:
     if not isinstance(env, str):
-        return _from_callable(env, args)
+        if not callable(env):
+            raise UsageError(
+                f"expected an environment's id, class or a function that makes one, got {env!r}"
+            )
+        name = getattr(env, "__qualname__", type(env).__name__)
+        module = getattr(env, "__module__", "__main__")
+        return Environment(f"{module}:{name}", args, env, fingerprint(env))
     head, _, tail = env.rpartition(":")
     if head.endswith(".py"):
-        module, digest = run_file(Path(head), f"environment {env!r}")
-        found = _from_attribute(module, tail, env, args)
-        return Environment(env, args, found.constructor, digest)
+        module, content = run_file(Path(head), f"environment {env!r}")
+        if tail in gym.registry and not hasattr(module, tail):
+            return _from_registry(env, tail, args, content)
+        return _from_attribute(module, tail, env, args, content)
     if head:
-        try:
-            module = importlib.import_module(head)
-        except ImportError as error:
-            raise UsageError(
-                f"environment {env!r}: cannot import the module {head!r}: {error}"
-            ) from error
+        module = _import_module(head, env)
         if tail not in gym.registry:
-            return _from_attribute(module, tail, env, args)
-    elif env not in gym.registry:
+            return _from_attribute(module, tail, env, args, None)
+        return _from_registry(env, tail, args, None)
+    if env not in gym.registry:
         _refuse_unknown(env)
-    make = functools.partial(gym.make, env, disable_env_checker=True)
-    environment = Environment(env, args, make)
-    probe = environment.make()
+    own = str(gym.registry[env].entry_point).startswith("gymnasium.")
+    return _from_registry(env, env, args, "" if own else None)
+
+
+def _import_module(name: str, env: str) -> ModuleType:
+    """Import a module, also from the current folder, which a console script does not search."""
+    here = os.getcwd()
     try:
-        require_supported(env, probe.observation_space, probe.action_space)
-    finally:
-        probe.close()
-    return environment
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name.split(".")[0] or here in sys.path or "" in sys.path:
+                raise
+        sys.path.append(here)
+        try:
+            importlib.invalidate_caches()
+            return importlib.import_module(name)
+        except BaseException:
+            sys.path.remove(here)
+            raise
+    except (Exception, SystemExit) as error:
+        absent = isinstance(error, ModuleNotFoundError) and error.name == name.split(".")[0]
+        hint = f"; it is neither installed nor in the current folder, {here}" if absent else ""
+        reason = str(error) if isinstance(error, ImportError) else repr(error)
+        raise UsageError(
+            f"environment {env!r}: cannot import the module {name!r}: {reason}{hint}"
+        ) from error
 
 
 def _refuse_unknown(env: str) -> None:
@@ -179,38 +226,52 @@ def _refuse_unknown(env: str) -> None:
     )
 
 
-def _from_callable(env: Callable[..., gym.Env[Any, Any]], args: Mapping[str, Any]) -> Environment:
-    if not callable(env):
-        raise UsageError(
-            f"expected an environment's id, class or a function that makes one, got {env!r}"
-        )
-    name = getattr(env, "__qualname__", type(env).__name__)
-    module = getattr(env, "__module__", "__main__")
-    return _checked(Environment(f"{module}:{name}", args, env, source_digest(env)))
+def _from_registry(
+    reference: str, env_id: str, args: dict[str, Any], content: str | None
+) -> Environment:
+    make = functools.partial(gym.make, env_id, disable_env_checker=True)
+    meaning = _registration(gym.registry[env_id], reference)
+    return Environment(reference, args, make, fingerprint(meaning), content)
+
+
+def _registration(spec: EnvSpec, reference: str) -> dict[str, Any]:
+    """What an id leads to: code and arguments of the environment and of its wrappers."""
+
+    def load(entry_point: Any) -> Any:
+        try:
+            return load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
+        except (Exception, SystemExit) as error:
+            raise UsageError(
+                f"environment {reference!r}: its registration leads to {entry_point!r}, which "
+                f"cannot be imported: {error!r}"
+            ) from error
+
+    return {
+        "entry_point": load(spec.entry_point),
+        "kwargs": dict(spec.kwargs),
+        "max_episode_steps": spec.max_episode_steps,
+        "order_enforce": spec.order_enforce,
+        "wrappers": [
+            (load(wrapper.entry_point), wrapper.kwargs) for wrapper in spec.additional_wrappers
+        ],
+    }
 
 
 def _from_attribute(
-    module: ModuleType, name: str, reference: str, args: Mapping[str, Any]
+    module: ModuleType, name: str, reference: str, args: dict[str, Any], content: str | None
 ) -> Environment:
     constructor = getattr(module, name, None)
+    where = f"environment {reference!r}: {reference.rpartition(':')[0]}"
     if constructor is None:
         known = [key for key, value in vars(module).items() if inspect.isclass(value)]
         raise UsageError(
-            f"environment {reference!r}: {module.__name__} has neither registered nor defined "
-            f"{name!r}.{closest(name, known)}"
+            f"{where} has neither registered nor defined {name!r}.{closest(name, known)}"
         )
-    return _checked(Environment(reference, args, constructor, source_digest(constructor)))
-
-
-def _checked(environment: Environment) -> Environment:
-    probe = environment.make()
-    if not isinstance(probe, gym.Env):
+    if not callable(constructor):
         raise UsageError(
-            f"environment {environment.reference}: expected a gymnasium.Env, "
-            f"got a {type(probe).__name__}"
+            f"{where} has {name!r} = {constructor!r:.80}, expected a class or a function that "
+            "makes an environment"
         )
-    try:
-        require_supported(environment.reference, probe.observation_space, probe.action_space)
-    finally:
-        probe.close()
-    return environment
+    # All of a file counts: it may do more than define what is named.
+    meaning = constructor if content is None else (content, constructor)
+    return Environment(reference, args, constructor, fingerprint(meaning), content)

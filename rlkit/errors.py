@@ -18,6 +18,15 @@ class UsageError(RlkitError, ValueError):
     exit_code = 2
 
 
+class AllSeedsFailed(RlkitError):
+    """No seed of a run could be finished; `run` is what there is of it."""
+
+    def __init__(self, message: str, run: object, exit_code: int) -> None:
+        super().__init__(message)
+        self.run = run
+        self.exit_code = exit_code
+
+
 class SeedError(RlkitError):
     """One seed cannot go on; the others can. `seed` is its index in the experiment."""
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
 from rlkit.agent import Actor
 from rlkit.batch_env import BatchEnv, GymBatchEnv
-from rlkit.environments import DEFAULT_EVALUATION_LIMIT, Environment
+from rlkit.environments import Environment
 from rlkit.loop import Episodes, play
 from rlkit.seeding import SeedStreams
 from rlkit.tabular.exact import return_under_limit
@@ -52,7 +51,8 @@ class Evaluator:
         environment: what to evaluate on.
         streams: the streams of each seed.
         num_episodes: of each seed, where the return is not known exactly.
-        kind: how the environments are stepped.
+        kind: how the environments are stepped. As "gymnasium", episodes are played even where the
+            model is known.
     """
 
     def __init__(
@@ -66,16 +66,36 @@ class Evaluator:
         self._environment, self._streams = environment, streams
         self._num_episodes, self._kind = num_episodes, kind
         self._grid: BatchEnv | None = None
-        self._max_steps = step_limit(environment)
-        self.was_cut = False  # whether an episode went on beyond what is played
+        self._remarks: dict[str, None] = {}
 
-    def __call__(self, actor: Actor) -> Evaluation:
-        """Return the mean and deviation of each seed's episode return."""
+    def __call__(
+        self,
+        actor: Actor,
+        *,
+        limits: Array,
+        seeds: Sequence[int] | None = None,
+        stop: Callable[[], bool] | None = None,
+    ) -> Evaluation:
+        """Return the mean and standard deviation of each seed's episode return.
+
+        Args:
+            actor: the policies, which nothing here changes.
+            limits: where an episode of each seed is stopped, in steps, [S].
+            seeds: their indices in the experiment, for messages.
+            stop: whether to stop now.
+
+        Raises:
+            PlayStopped: `stop` said so.
+        """
         num_seeds = len(self._streams)
-        if self._environment.mdp is not None:
-            exact = exact_returns(actor, self._environment.mdp, num_seeds)
-            if exact is not None:
-                return Evaluation(exact, np.full(num_seeds, np.nan))
+        exact = exact_returns_of(actor, self._environment, num_seeds, self._kind)
+        if exact is not None:
+            if exact.endless.any():
+                self._remark(
+                    "has no time limit, and a policy never ended its episodes: its score is the "
+                    f"return of the first {ENDLESS_STEPS:,} steps"
+                )
+            return Evaluation(exact.returns, np.full(num_seeds, np.nan))
         if self._grid is None:
             self._grid = self._environment.grid(
                 self._streams,
@@ -84,14 +104,40 @@ class Evaluator:
                 purpose="evaluation",
                 autoreset=False,
             )
-        played = play(actor, self._grid, max_steps=self._max_steps)
-        self.was_cut |= bool(played.cut.any())
+        played = play(actor, self._grid, max_steps=limits, seeds=seeds, stop=stop)
+        if played.cut.any():
+            self._remark(cut_remark(limits))
         return Evaluation(played.returns.mean(axis=1), played.returns.std(axis=1))
+
+    def _remark(self, text: str) -> None:
+        self._remarks.setdefault(text)
+
+    def remarks(self) -> list[str]:
+        """Return what was noticed so far, as sentences about the environment."""
+        return list(self._remarks)
 
     def close(self) -> None:
         """Close the environments."""
         if self._grid is not None:
             self._grid.close()
+
+
+def cut_remark(limits: Array) -> str:
+    """Return a sentence, but for its subject, on episodes that evaluation stopped."""
+    steps = " or ".join(f"{limit:,}" for limit in sorted({int(limit) for limit in limits}))
+    return (
+        f"states no time limit, and evaluation stopped episodes after {steps} steps: scores are "
+        "returns up to there. Wrap it in gymnasium.wrappers.TimeLimit to choose where they end"
+    )
+
+
+def exact_returns_of(
+    actor: Actor, environment: Environment, num_seeds: int, kind: str
+) -> ExactReturns | None:
+    """Return the exact returns of policies where the model is known and used, None elsewhere."""
+    if kind == "gymnasium" or environment.mdp is None:
+        return None
+    return exact_returns(actor, environment.mdp, num_seeds)
 
 
 def play_many(
@@ -101,22 +147,34 @@ def play_many(
     num_episodes: int,
     *,
     kind: str,
+    limits: Array | None = None,
     at_once: int = 50,
 ) -> Episodes:
     """Play any number of episodes for each seed, with few environments where each is an object.
 
+    Args:
+        actor: the policies.
+        environment: what to play.
+        streams: the streams of each seed.
+        num_episodes: of each seed.
+        kind: how the environments are stepped.
+        limits: where an episode of each seed is stopped, in steps, [S].
+        at_once: how many episodes of a seed are played side by side.
+
     Returns:
         the episodes, [S, num_episodes]; the first ones are those that evaluation in training uses.
     """
-    limit = step_limit(environment)
+    if limits is None:
+        limits = evaluation_limits(environment, np.zeros(len(streams), dtype=np.int64))
     size = min(num_episodes, at_once) if kind == "gymnasium" else num_episodes
     grid = environment.grid(streams, size, kind=kind, purpose="evaluation", autoreset=False)
+    seeds = [stream.index for stream in streams]
     parts = []
     try:
         for first in range(0, num_episodes, size):
             if isinstance(grid, GymBatchEnv):
                 grid.first_copy = first
-            parts.append(play(actor, grid, max_steps=limit))
+            parts.append(play(actor, grid, max_steps=limits, seeds=seeds))
     finally:
         grid.close()
     columns = zip(*parts, strict=True)
@@ -124,15 +182,21 @@ def play_many(
     return Episodes(*joined)
 
 
-def step_limit(environment: Environment) -> int:
-    """Where evaluation cuts an episode: the environment's own limit, or a default without one."""
-    probe = environment.make()
-    limits = [probe.spec.max_episode_steps if probe.spec is not None else None]
-    layer = probe
-    while isinstance(layer, gym.Wrapper):
-        if isinstance(layer, gym.wrappers.TimeLimit):
-            limits.append(layer._max_episode_steps)
-        layer = layer.env
-    limit = min((one for one in limits if one is not None), default=None)
-    probe.close()
-    return DEFAULT_EVALUATION_LIMIT if limit is None else limit
+def evaluation_limits(environment: Environment, longest_episode: Array) -> Array:
+    """Return where evaluation stops the episodes of each seed, in steps, [S].
+
+    That is the environment's own time limit where it states one. Elsewhere an episode may still
+    end by itself, late or never, and only what was seen in training tells: once an episode of the
+    seed has ended, episodes are played for `PATIENT_STEPS`, or twice as long as the longest that
+    ended; before that for `ENDLESS_STEPS`.
+
+    Args:
+        longest_episode: the steps of the longest episode that ended in training, 0 where none
+            did, [S].
+    """
+    limit = environment.probe.time_limit
+    if limit is not None:
+        return np.full(len(longest_episode), limit)
+    patient = np.maximum(PATIENT_STEPS, 2 * longest_episode)
+    limits: Array = np.where(longest_episode > 0, patient, ENDLESS_STEPS)
+    return limits

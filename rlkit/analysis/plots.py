@@ -8,6 +8,7 @@ start a formula.
 
 import os
 import tempfile
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,7 @@ def learning_curve_figure(
     title: str,
     y_label: str = "episode return",
     references: Sequence[Reference] = (),
+    footnotes: Sequence[str] = (),
 ) -> Figure:
     """Mean over seeds against environment steps, with its 95 % band and every seed as a thin line.
 
@@ -81,6 +83,7 @@ def learning_curve_figure(
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     _legend_below(figure, axes)
+    _write_footnotes(figure, footnotes, 84)
     return figure
 
 
@@ -90,6 +93,7 @@ def comparison_figure(
     title: str,
     x_label: str = "final episode return",
     references: Sequence[Reference] = (),
+    footnotes: Sequence[str] = (),
 ) -> Figure:
     """Final performance, one row per agent: a dot per seed, mean with 95 % interval, IQM.
 
@@ -119,6 +123,7 @@ def comparison_figure(
     axes.set_xlabel(_plain(x_label))
     axes.grid(axis="y", visible=False)
     _legend_below(figure, axes, _score_handles())
+    _write_footnotes(figure, footnotes, 66)
     return figure
 
 
@@ -223,8 +228,15 @@ def _limit_y(axes: Axes, curves: Sequence[Curve], references: Sequence[Reference
     """Let the seeds set the scale: with 2 seeds the band is 13 standard errors each way, and would
     press the curves flat. A band that goes further visibly leaves the axes."""
     values = np.concatenate([np.asarray(c.returns, dtype=np.float64).ravel() for c in curves])
-    values = np.append(values, [reference.value for reference in references])
     values = values[np.isfinite(values)]
+    # A line far away, such as random play that takes for ever, is left to the legend.
+    reach = 3 * np.ptp(values) if values.size else 0.0
+    near = [
+        reference.value
+        for reference in references
+        if not reach or values.min() - reach <= reference.value <= values.max() + reach
+    ]
+    values = np.append(values, near)
     if values.size and values.min() < values.max():
         room = 0.35 * (values.max() - values.min())
         low, high = axes.get_ylim()
@@ -323,6 +335,16 @@ def _legend_below(figure: Figure, axes: Axes, extra: Sequence[Line2D] = ()) -> N
         handlelength=2.6,
         columnspacing=1.5,
     )
+
+
+def _write_footnotes(figure: Figure, footnotes: Sequence[str], width: int) -> None:
+    """Small print above the plot, where a reader meets it before the curves."""
+    if not footnotes:
+        return
+    text = "\n".join(textwrap.fill(_plain(note), width) for note in footnotes)
+    lines = 1 + text.count("\n")
+    figure.set_figheight(figure.get_figheight() + 0.115 * lines)
+    figure.axes[0].set_title(text, fontsize=6, color="0.25", loc="left")
 
 
 def _seed_count(num_left: int, num_seeds: int) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,23 +15,41 @@ import numpy as np
 from rlkit.environments import Environment, EnvLike
 from rlkit.errors import UsageError
 from rlkit.runs import store
-from rlkit.runs.figures import optimum, plot_runs, references
+from rlkit.runs.figures import caveats, environment_key, plot_runs, save
+from rlkit.runs.progress import python_reports
+from rlkit.runs.record import RECORD
 from rlkit.runs.run import Run, interval_of
-from rlkit.runs.specification import make_spec, require_count
-from rlkit.runs.train import train_spec
+from rlkit.runs.specification import content_name, make_spec, require_count
+from rlkit.runs.train import Prepared, prepare, raise_or_warn_of_failures, train_prepared
 from rlkit.runs.training import Reports
 
 if TYPE_CHECKING:
     from rlkit.analysis.statistics import Interval, PairComparison
 
+# What is compared: an agent's name, a class of one's own, or a run that was trained before.
+Contender = str | type[Any] | Path | Run
+SUMMARY = "summary.json"
+
 
 @dataclass(frozen=True)
 class Comparison:
-    """The runs of several agents on one environment."""
+    """The runs of several agents on one environment, under what each is called.
+
+    Nothing but the folders of the runs is needed, but for `environment`.
+    """
 
     runs: Mapping[str, Run]
-    environment: Environment
-    folder: Path
+    folder: Path  # of the summary and the figures
+
+    @property
+    def environment(self) -> Environment:
+        """The environment that all runs were trained on."""
+        return next(iter(self.runs.values())).environment
+
+    @property
+    def environment_name(self) -> str:
+        """The environment's short name."""
+        return next(iter(self.runs.values())).environment_name
 
     @property
     def scores(self) -> dict[str, Any]:
@@ -38,7 +59,7 @@ class Comparison:
     @property
     def optimum(self) -> float | None:
         """The best achievable expected return, where it is known exactly."""
-        return optimum(self.environment)
+        return next(iter(self.runs.values())).optimum
 
     def intervals(self) -> dict[str, Interval]:
         """The mean over seeds with its 95 % interval, by agent."""
@@ -67,7 +88,10 @@ class Comparison:
                 "interval": [interval.low, interval.high],
                 "iqm": iqm.estimate,
                 "iqm_interval": [iqm.low, iqm.high],
-                "notes": [note for note in (interval.note, iqm.note) if note],
+                "notes": [
+                    *(note for note in (interval.note, iqm.note) if note),
+                    *self.runs[name].caveats,
+                ],
                 "env_steps": self.runs[name].num_env_steps,
             }
         pairs = [
@@ -82,37 +106,48 @@ class Comparison:
             for pair in self.pairs()
         ]
         return {
-            "environment": self.environment.reference,
+            "comparison": self.key,
+            "environment": next(iter(self.runs.values())).record["environment"],
             "optimum": self.optimum,
             "agents": agents,
             "pairs": pairs,
         }
 
+    @property
+    def key(self) -> str:
+        """The sha256 of what is compared: the runs, under their names, and their budget."""
+        content = [
+            [name, run.folder.name, run.num_env_steps] for name, run in sorted(self.runs.items())
+        ]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
     def write(self) -> list[Path]:
         """Write summary.json and the two figures; return their paths."""
-        from rlkit.analysis.plots import comparison_figure, save_figure
+        from rlkit.analysis.plots import Reference, comparison_figure
 
         paths = [
             self.folder / name
-            for name in ("summary.json", "learning_curves.png", "final_performance.png")
+            for name in (SUMMARY, "learning_curves.png", "final_performance.png")
         ]
         store.write_json(paths[0], self.summary())
         drawn = {name: run for name, run in self.runs.items() if np.isfinite(run.scores).any()}
         if not drawn:
             return paths[:1]
-        plot_runs(list(drawn.values()), paths[1])
+        runs = list(drawn.values())
+        plot_runs(runs, paths[1], names=list(drawn))
         figure = comparison_figure(
             {name: run.scores for name, run in drawn.items()},
-            title=self.environment.name,
-            references=references(self.environment),
+            title=self.environment_name,
+            references=[Reference(label, value) for label, value in runs[0].references],
+            footnotes=caveats(runs),
         )
-        save_figure(figure, paths[2])
+        save(figure, paths[2])
         return paths
 
 
 def compare(
-    agents: Sequence[str | type[Any]],
-    environment: EnvLike,
+    agents: Sequence[Contender],
+    environment: EnvLike | None = None,
     *,
     seeds: int = 10,
     steps: int | None = None,
@@ -125,31 +160,188 @@ def compare(
     native: bool = True,
     reports: Reports | None = None,
 ) -> Comparison:
-    """Train what is missing of several agents, then compare them.
+    """Train what is missing of several agents, then compare them at equal budgets.
 
     Writes summary.json, learning_curves.png and final_performance.png into `out`, beside the
-    folders of the runs. The arguments are those of `train`.
+    folders of the runs; where `out` holds another comparison already, into a folder of its own in
+    `out`. `Comparison.folder` says where. The arguments are those of `train`.
+
+    Args:
+        agents: names or classes of agents, which are trained as far as they are not yet; also
+            runs or their folders, which are taken as they are. Equal names are told apart by
+            " (2)", " (3)" in the order given.
+        environment: not needed where every contender is a run.
+        seeds: of each agent that is trained.
+        steps: environment steps of each seed at which all are compared; by default the largest
+            number that a preset of the agents has.
+
+    Raises:
+        UsageError: something cannot be done as asked; nothing was trained then.
+        AllSeedsFailed: no seed of an agent could be finished.
     """
-    if not agents:
-        raise UsageError("comparing: name at least one agent")
-    require_count("seeds", seeds, at_least=1)
-    specs = [
-        make_spec(
-            agent,
-            environment,
-            steps=steps,
-            seed=seed,
-            env_args=env_args,
-            evaluate_every=evaluate_every,
-            evaluation_episodes=evaluation_episodes,
-            native=native,
-        )
-        for agent in dict.fromkeys(agents)
-    ]
-    runs = {
-        spec.agent_name: train_spec(spec, seeds, Path(out), workers=workers, reports=reports)
-        for spec in specs
+    arguments: dict[str, Any] = {
+        "steps": steps,
+        "seed": seed,
+        "env_args": env_args,
+        "evaluate_every": evaluate_every,
+        "evaluation_episodes": evaluation_episodes,
+        "native": native,
     }
-    comparison = Comparison(runs, next(iter(runs.values())).environment, Path(out))
+    contenders = _prepare(agents, environment, seeds, Path(out), arguments)
+    if reports is not None:
+        return _carry_out(contenders, seeds, Path(out), workers, reports)
+    with python_reports() as own:
+        comparison = _carry_out(contenders, seeds, Path(out), workers, own)
+    raise_or_warn_of_failures(list(comparison.runs.values()))
+    return comparison
+
+
+def _carry_out(
+    contenders: Mapping[str, Prepared | Run],
+    num_seeds: int,
+    out: Path,
+    workers: int,
+    reports: Reports,
+) -> Comparison:
+    runs = {
+        name: contender
+        if isinstance(contender, Run)
+        else train_prepared(contender, num_seeds, workers=workers, reports=reports)
+        for name, contender in contenders.items()
+    }
+    comparison = Comparison(runs, _folder(out, Comparison(runs, out)))
+    store.prepare_place(comparison.folder)
     comparison.write()
     return comparison
+
+
+def _folder(out: Path, comparison: Comparison) -> Path:
+    """Return `out`, or a folder of its own in there where `out` has another comparison."""
+    try:
+        there = json.loads((out / SUMMARY).read_text())["comparison"]
+    except FileNotFoundError:
+        return out
+    except (OSError, ValueError, KeyError, TypeError):
+        there = None  # of an older rlkit, or of somebody else
+    if there == comparison.key:
+        return out
+    return out / content_name(f"compare-{comparison.environment_name}", {"key": comparison.key})
+
+
+def _prepare(
+    agents: Sequence[Contender],
+    environment: EnvLike | None,
+    num_seeds: int,
+    out: Path,
+    arguments: Mapping[str, Any],
+) -> dict[str, Prepared | Run]:
+    """Refuse whatever can be refused, for all contenders, before any of them is trained."""
+    if isinstance(agents, (str, Path, type, Run)) or not agents:
+        raise UsageError(f"comparing: expected a list of agents or runs, got {agents!r}")
+    num_seeds = require_count("seeds", num_seeds, at_least=1)
+    opened = [_run(agent) or agent for agent in dict.fromkeys(agents)]
+    specs = {}
+    for i, agent in enumerate(opened):
+        if isinstance(agent, Run):
+            continue
+        if environment is None:
+            raise UsageError(
+                f"comparing {agent!r}: name the environment to train it on; only runs that were "
+                "trained before need none"
+            )
+        assert not isinstance(agent, Path)
+        specs[i] = make_spec(agent, environment, **arguments)
+    budget = arguments["steps"] or _common_budget(opened, [*specs.values()])
+    resolved = next((spec.resolve() for spec in specs.values()), None)
+    contenders: list[Prepared | Run] = []
+    for i, agent in enumerate(opened):
+        if i in specs:
+            spec = dataclasses.replace(specs[i], num_env_steps=budget)
+            contenders.append(prepare(spec, num_seeds, out, environment=resolved))
+        else:
+            assert isinstance(agent, Run)
+            contenders.append(agent.at(budget))
+    names = _names(
+        agent.agent if isinstance(agent, Run) else agent if isinstance(agent, str) else _name(agent)
+        for agent in opened
+    )
+    named = dict(zip(names, contenders, strict=True))
+    _require_comparable(named, budget)
+    return named
+
+
+def _name(agent: Any) -> str:
+    return str(getattr(agent, "__name__", agent))
+
+
+def _names(names: Iterable[str]) -> list[str]:
+    """Return names that are told apart: the second "ppo" is "ppo (2)"."""
+    unique: list[str] = []
+    for name in names:
+        number, candidate = 1, name
+        while candidate in unique:
+            number += 1
+            candidate = f"{name} ({number})"
+        unique.append(candidate)
+    return unique
+
+
+def _run(contender: Contender) -> Run | None:
+    """Return the run that a contender is, or None where it is an agent.
+
+    Raises:
+        UsageError: a path that is not the folder of a run.
+    """
+    if isinstance(contender, Run):
+        return contender
+    if isinstance(contender, Path):
+        return Run(contender)
+    if isinstance(contender, str) and (Path(contender) / RECORD).is_file():
+        return Run(Path(contender))
+    return None
+
+
+def _common_budget(opened: Sequence[Any], specs: Sequence[Any]) -> int:
+    trained = {agent.num_env_steps for agent in opened if isinstance(agent, Run)}
+    if len(trained) > 1:
+        raise UsageError(
+            "comparing runs of different budgets says nothing: they have "
+            f"{', '.join(f'{steps:,}' for steps in sorted(trained))} environment steps per seed. "
+            "Give a number of steps (--steps) that all of them have a row at"
+        )
+    if trained:
+        return trained.pop()
+    return max(spec.num_env_steps for spec in specs)
+
+
+def _require_comparable(contenders: Mapping[str, Prepared | Run], budget: int) -> None:
+    """Require one environment, and a score of every seed at the very budget."""
+    keys: dict[str, str] = {}
+    for name, contender in contenders.items():
+        if isinstance(contender, Prepared):
+            record = json.loads(json.dumps(contender.plan.identity))
+            keys.setdefault(environment_key(record), name)
+            if not (contender.folder / RECORD).exists():
+                continue
+            run = Run(contender.folder, num_env_steps=budget)
+        else:
+            run = contender
+            keys.setdefault(environment_key(run.record), name)
+        if isinstance(contender, Run) and run.num_env_steps < budget:
+            raise UsageError(
+                f"comparing at {budget:,} environment steps: the run {run.folder} of {name} has "
+                f"only {run.num_env_steps:,}"
+            )
+        early = run.score_steps[run.score_steps < budget]
+        if len(early):
+            raise UsageError(
+                f"comparing at {budget:,} environment steps: {name} has been trained further, and "
+                f"the last row of its run {run.folder} before that is at {int(early.max()):,}. "
+                f"Compare at a multiple of {run.record['evaluate_every']:,} steps, or train anew "
+                "with another --out"
+            )
+    if len(keys) > 1:
+        raise UsageError(
+            "comparing runs on different environments says nothing: "
+            f"{' and '.join(keys.values())} were not trained on the same"
+        )

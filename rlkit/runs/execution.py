@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from rlkit.errors import RlkitError, UsageError
 from rlkit.runs import store
-from rlkit.runs.record import FORMAT, RECORD, Kind, read_record
+from rlkit.runs.record import FORMATS, RECORD, Kind, read_record
 from rlkit.runs.training import Failure, Reports, Stopped
 from rlkit.runs.workers import StopSignals, Work, work_in_processes
 
@@ -21,8 +21,11 @@ Counter = Literal["num_env_steps", "num_updates"]
 _UNITS = {"num_env_steps": "environment steps", "num_updates": "updates"}
 
 
-class Interrupted(RlkitError):
-    """Training was stopped by a signal, after saving."""
+class Interrupted(KeyboardInterrupt):
+    """Training was stopped by a signal, after saving.
+
+    No `Exception`, so that a loop over many runs that catches those ends as well.
+    """
 
     def __init__(self, number: int, message: str) -> None:
         super().__init__(message)
@@ -42,6 +45,9 @@ class Plan:
     target: int  # how far each seed is to come
     versions: Mapping[str, str]  # that the results may depend on
     work: Work  # brings seeds there
+    caveats: Sequence[str] = ()  # what a reader of the results must know about the environment
+    reproducible: bool = True  # as far as was checked before the start
+    resumable: bool = True  # whether the same call finds the run again
 
 
 def carry_out(
@@ -65,17 +71,21 @@ def carry_out(
     if is_finished(plan, folder, num_seeds, reports):
         return False
     seeds = [seed for seed in range(num_seeds) if not _is_done(folder, seed, plan.target)]
-    record = _begin(plan, folder, num_seeds, seeds, allow_drift, reports)
+    record = _begin(plan, folder, num_seeds, seeds, allow_drift)
+    _note_surplus(plan, record, reports)
     started, before = time.monotonic(), _amount_done(folder, range(num_seeds))
     notes: list[str] = record["notes"]
 
     def note(text: str) -> None:
-        if text in notes:
-            return
-        notes.append(text)
-        if "not reproducible" in text:
-            record["reproducible"] = False
-        reports.note(text)
+        if text not in notes:
+            notes.append(text)
+            reports.note(text)
+
+    def irreproducible(text: str) -> None:
+        record["reproducible"] = False
+        if text not in record["caveats"]:
+            record["caveats"].append(text)
+        note(text)
 
     def end(status: str, failures: Sequence[Failure]) -> None:
         for seed in seeds:
@@ -96,7 +106,12 @@ def carry_out(
         reports.begin(f"{plan.name} on {plan.task}", num_seeds, plan.target)
         for s in range(num_seeds):
             reports.progress([s], _amount_done(folder, [s]))
-        own = Reports(reports.progress, note, lambda: stop() or reports.stop())
+        own = Reports(
+            progress=reports.progress,
+            note=note,
+            stop=lambda: stop() or reports.stop(),
+            irreproducible=irreproducible,
+        )
         num_workers = min(workers, len(seeds))
         failures: list[Failure] = []
         try:
@@ -110,9 +125,13 @@ def carry_out(
                 end("interrupted" if asked_to else "failed", [])
             if not isinstance(error, Stopped):
                 raise
+            further = (
+                "the same command goes on from there"
+                if plan.resumable
+                else "it can be opened there, but not continued, because it cannot be identified"
+            )
             raise Interrupted(
-                stop.received or 2,
-                f"{error}; everything is saved in {folder}: the same command goes on from there",
+                stop.received or 2, f"{error}; everything is saved in {folder}: {further}"
             ) from None
         end("", failures)
     return True
@@ -127,6 +146,11 @@ def is_finished(plan: Plan, folder: Path, num_seeds: int, reports: Reports) -> b
     if record["status"] != "finished" or not all(_is_done(folder, s, plan.target) for s in seeds):
         return False
     _note_surplus(plan, record, reports)
+    if record["format"] != FORMATS[plan.kind]:
+        reports.note(
+            f"the run {folder} was made by an older rlkit, which did not record everything that "
+            "its results depend on; to be sure of them, train anew with another --out"
+        )
     reports.note(f"the run is finished already: {folder}")
     return True
 
@@ -158,13 +182,12 @@ def _begin(
     num_seeds: int,
     unfinished: Sequence[int],
     allow_drift: bool,
-    reports: Reports,
 ) -> dict[str, Any]:
     """The run's record, new or read back and brought up to what is asked now."""
     counter, target = plan.counter, plan.target
     if not (folder / RECORD).exists():
         return {
-            "format": FORMAT,
+            "format": FORMATS[plan.kind],
             "status": "new",
             **plan.identity,
             **({"sources": dict(plan.sources)} if plan.sources else {}),
@@ -173,39 +196,68 @@ def _begin(
             "versions": dict(plan.versions),
             "torch_threads": 1,
             "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-            "reproducible": True,
+            "reproducible": plan.reproducible,
             "failures": {},
+            "caveats": list(plan.caveats),
             "notes": [],
             "timing": [],
         }
     record = read_record(folder, plan.kind)
-    drift = {
-        name: (record["versions"].get(name), now)
-        for name, now in plan.versions.items()
-        if record["versions"].get(name) != now
-    }
-    _note_surplus(plan, record, reports)
-    if drift and unfinished:
-        listed = ", ".join(f"{name} {old} -> {new}" for name, (old, new) in drift.items())
-        if not allow_drift:
-            raise UsageError(
-                f"the run {folder} was begun with other versions ({listed}), so going on may not "
-                "give the same results; install those, start anew with another --out, or go on "
-                "with --allow-drift, which marks the run as not reproducible"
-            )
-        record["reproducible"] = False
-        record["notes"].append(f"went on with other versions: {listed}")
+    if unfinished:
+        require_continuable(plan, folder, record, allow_drift=allow_drift)
+        drift = _drift(plan, record)
+        if drift:
+            record["reproducible"] = False
+            record["notes"].append(f"went on with other versions: {drift}")
+    record["reproducible"] = record["reproducible"] and plan.reproducible
+    caveats = record.setdefault("caveats", [])
+    caveats += [text for text in plan.caveats if text not in caveats]
     record[counter] = max(record[counter], target)
     record["num_seeds"] = max(record["num_seeds"], num_seeds)
     return record
 
 
+def require_continuable(
+    plan: Plan, folder: Path, record: Mapping[str, Any], *, allow_drift: bool
+) -> None:
+    """Refuse to continue a run that would not go on as it began.
+
+    Raises:
+        UsageError: it was begun in an older format, or with other versions.
+    """
+    if record["format"] != FORMATS[plan.kind]:
+        raise UsageError(
+            f"the run {folder} was begun by an older rlkit (format {record['format']}), which "
+            "seeded episodes with other integers, so it cannot be continued. It can still be "
+            "opened, plotted and evaluated; to train anew, choose another --out or move it away"
+        )
+    drift = _drift(plan, record)
+    if drift and not allow_drift:
+        raise UsageError(
+            f"the run {folder} was begun with other versions ({drift}), so going on may not "
+            "give the same results; install those, start anew with another --out, or go on "
+            "with --allow-drift, which marks the run as not reproducible"
+        )
+
+
+def _drift(plan: Plan, record: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{name} {record['versions'].get(name)} -> {now}"
+        for name, now in plan.versions.items()
+        if record["versions"].get(name) != now
+    )
+
+
 def _note_surplus(plan: Plan, record: Mapping[str, Any], reports: Reports) -> None:
     counter, target = plan.counter, plan.target
     if target < record[counter]:
+        rest = (
+            f"its rows and scores are given up to the {target:,} that were asked for"
+            if plan.kind == "agent"
+            else f"{target:,} were asked for; nothing is cut off"
+        )
         reports.note(
-            f"the run already has {record[counter]:,} {_UNITS[counter]} of each seed, "
-            f"{target:,} were asked for; nothing is cut off"
+            f"the run already has {record[counter]:,} {_UNITS[counter]} of each seed; {rest}"
         )
 
 
@@ -213,20 +265,21 @@ def _status(plan: Plan, record: Mapping[str, Any], folder: Path) -> str:
     """How the run as a whole stands: a call may have asked for less than it has."""
     if record["failures"]:
         return "failed"
-    done = [_amount_done(folder, [seed]) for seed in range(record["num_seeds"])]
-    return "finished" if min(done) >= record[plan.counter] else "interrupted"
+    seeds = range(record["num_seeds"])
+    done = all(_is_done(folder, seed, record[plan.counter]) for seed in seeds)
+    return "finished" if done else "interrupted"
 
 
 def _is_done(folder: Path, seed: int, target: int) -> bool:
-    """Whether a seed's newest checkpoint, which must be sound, is at the end."""
+    """Whether a seed's newest checkpoint, which must be sound, is at the end, its row written."""
     checkpoints = store.list_checkpoints(folder, seed)
     if not checkpoints or checkpoints[0][0] < target:
         return False
     try:
-        store.read_checkpoint(checkpoints[0][1])
+        state = store.read_checkpoint(checkpoints[0][1])
     except ValueError:
         return False
-    return True
+    return not state.get(store.ROW_PENDING, False)
 
 
 def _amount_done(folder: Path, seeds: Iterable[int]) -> int:

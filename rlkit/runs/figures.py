@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,51 +20,85 @@ from rlkit.tabular.exact import optimal_return_under_limit, return_under_limit
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from rlkit.analysis.plots import Reference
     from rlkit.runs.run import Run
 
 
-def plot_runs(runs: Sequence[Run], path: str | Path | None = None) -> Figure:
-    """Draw the learning curves of runs on one environment, with the lines to compare them to."""
-    from rlkit.analysis.plots import learning_curve_figure, save_figure
+def plot_runs(
+    runs: Sequence[Run], path: str | Path | None = None, *, names: Sequence[str] | None = None
+) -> Figure:
+    """Draw the learning curves of runs on one environment, with the lines to compare them to.
+
+    Nothing but the folders of the runs is needed.
+
+    Args:
+        runs: at least one.
+        path: where to save the figure, if given.
+        names: what the curves are called; by default agents, or folders where agents are equal.
+    """
+    from rlkit.analysis.plots import Reference, learning_curve_figure
 
     for run in runs:
         if not run.curve.size:
             raise UsageError(f"the run {run.folder} has no rows to draw yet")
-    names = [run.agent for run in runs]
-    curves = []
-    for run in runs:
-        curve = run.as_curve()
-        if names.count(run.agent) > 1:  # tell two settings of one agent apart
-            curve = dataclasses.replace(curve, name=run.folder.name)
-        curves.append(curve)
+    agents = [run.agent for run in runs]
+    if names is None:
+        names = [run.folder.name if agents.count(run.agent) > 1 else run.agent for run in runs]
+    curves = [
+        dataclasses.replace(run.as_curve(), name=name)
+        for run, name in zip(runs, names, strict=True)
+    ]
     title = ", ".join(dict.fromkeys(run.environment_name for run in runs))
-    same = len({run.environment_name for run in runs}) == 1
+    same = len({environment_key(run.record) for run in runs}) == 1
+    lines = runs[0].references if same else []
     figure = learning_curve_figure(
-        curves, title=title, references=references(runs[0].environment) if same else ()
+        curves,
+        title=title,
+        references=[Reference(label, value) for label, value in lines],
+        footnotes=caveats(runs),
     )
     if path is not None:
-        try:
-            save_figure(figure, path)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
+        save(figure, path)
     return figure
 
 
-def references(environment: Environment) -> list[Reference]:
-    """The lines to compare with: the optimum and random play where known, and "solved"."""
-    from rlkit.analysis.plots import Reference
+def save(figure: Figure, path: str | Path) -> None:
+    """Write a figure to a file.
 
-    lines = []
-    mdp = environment.mdp
-    if mdp is not None:
-        lines.append(Reference("optimum", optimum(environment) or 0.0))
-    if environment.reward_threshold is not None:
-        lines.append(Reference("solved", environment.reward_threshold))
-    random = random_return(environment)
-    if random is not None:
-        lines.append(Reference("random", random))
-    return lines
+    Raises:
+        UsageError: the name has another ending, or the place cannot be written.
+    """
+    from rlkit.analysis.plots import save_figure
+
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        save_figure(figure, path)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    except OSError as error:
+        raise UsageError(
+            f"the figure {path} cannot be written: {error.strerror or error}; choose another place"
+        ) from error
+
+
+def environment_key(record: Mapping[str, Any]) -> str:
+    """Return what is equal in the records of runs on the same environment only."""
+    names = ("environment", "environment_source", "environment_details", "env_args")
+    return json.dumps([record.get(name) for name in names], sort_keys=True)
+
+
+def caveats(runs: Sequence[Run]) -> list[str]:
+    """Return what a reader of the runs' results must know, each sentence once."""
+    return list(dict.fromkeys(text for run in runs for text in run.caveats))
+
+
+def references(environment: Environment) -> list[tuple[str, float]]:
+    """Return the lines to compare with: the optimum, "solved" and random play, where known."""
+    lines = [
+        ("optimum", optimum(environment)),
+        ("solved", environment.reward_threshold),
+        ("random", random_return(environment)),
+    ]
+    return [(label, value) for label, value in lines if value is not None]
 
 
 def random_return(environment: Environment, *, episodes: int = 200) -> float | None:
@@ -78,9 +113,7 @@ def random_return(environment: Environment, *, episodes: int = 200) -> float | N
     if environment.kind != "native":
         return None
     streams = (SeedStreams(0, 0),)
-    probe = environment.make()
-    probe.close()
-    actor = RandomActor(probe.action_space, streams)
+    actor = RandomActor(environment.probe.action_space, streams)
     return float(play_many(actor, environment, streams, episodes, kind="native").returns.mean())
 
 

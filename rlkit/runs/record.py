@@ -15,7 +15,9 @@ from rlkit.runs import store
 Array = NDArray[Any]
 Kind = Literal["agent", "stage"]  # what was trained; only the record of a stage says it
 
-FORMAT = 1
+# Format 2 of an agent's run: episodes are reset with integers below 2^31, and the identity holds
+# what the environment is made of. Runs of format 1 can be opened, but not continued.
+FORMATS: dict[Kind, int] = {"agent": 2, "stage": 1}
 RECORD = "run.json"
 
 
@@ -33,7 +35,7 @@ def read_record(folder: Path, kind: Kind = "agent") -> dict[str, Any]:
         raise UsageError(f"{folder} is not the folder of a run: it has no {RECORD}") from error
     except (ValueError, OSError) as error:
         raise RlkitError(f"reading {path} failed: {error}") from error
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
+    if not isinstance(record, dict) or record.get("format") not in FORMATS.values():
         raise RlkitError(f"{path} is not the record of a run in a format that is known here")
     found = record.get("kind", "agent")
     if found == kind:
@@ -79,6 +81,10 @@ class RunFolder:
     @cached_property
     def columns(self) -> list[dict[str, Array]]:
         """Each seed's csv, column by column."""
+        return self._all_columns
+
+    @cached_property
+    def _all_columns(self) -> list[dict[str, Array]]:
         return [
             store.read_curve(path) if path.exists() else {}
             for path in (store.curve_path(self.folder, seed) for seed in self.seeds)

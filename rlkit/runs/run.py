@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from rlkit.agent import Actor, State, Task
 from rlkit.environments import Environment, EnvLike, find_environment
 from rlkit.errors import RlkitError, UsageError
-from rlkit.evaluation import exact_returns, play_many
+from rlkit.evaluation import cut_remark, evaluation_limits, exact_returns_of, play_many
 from rlkit.networks import prepared_torch
 from rlkit.runs import store
 from rlkit.runs.actor import ActorBySeed, SingleActor
+from rlkit.runs.progress import warn
 from rlkit.runs.record import RunFolder
 from rlkit.runs.specification import RunSpec, make_spec
 from rlkit.runs.training import join_states
@@ -38,11 +39,37 @@ Array = NDArray[Any]
 def load(path: str | Path, env: EnvLike | None = None) -> Run:
     """Open the folder of a run.
 
+    Curves, scores and figures need nothing but the folder; only playing needs the environment.
+
     Args:
         path: the folder.
         env: the environment, where it is a class or function that its name does not lead to.
+
+    Warns:
+        RlkitWarning: a source file of the environment or agent changed since training.
     """
-    return Run(Path(path), env=env)
+    run = Run(Path(path), env=env)
+    changed = changed_sources(run.record)
+    if changed:
+        warn(
+            f"the source of {run.environment_name} changed since the run {run.folder.name} was "
+            f"trained ({', '.join(changed)}): its curves are those of the old source, and playing "
+            "it would use the new one"
+        )
+    return run
+
+
+def changed_sources(record: Mapping[str, Any]) -> list[str]:
+    """Return the source files of a run that still exist and have another content now."""
+    changed = []
+    for path, digest in record.get("sources", {}).items():
+        try:
+            content = Path(path).read_bytes()
+        except OSError:
+            continue
+        if hashlib.sha256(content).hexdigest() != digest:
+            changed.append(path)
+    return changed
 
 
 class Run(RunFolder):
@@ -51,6 +78,7 @@ class Run(RunFolder):
     Args:
         folder: where it is.
         num_seeds: how many of its seeds to show, from the first; None = all.
+        num_env_steps: up to how many steps of each seed to show; None = all.
         spec: what it was trained from, if at hand.
         environment: the resolved environment, if at hand.
         env: what names the environment, if run.json does not.
@@ -61,17 +89,30 @@ class Run(RunFolder):
         folder: Path,
         *,
         num_seeds: int | None = None,
+        num_env_steps: int | None = None,
         spec: RunSpec | None = None,
         environment: Environment | None = None,
         env: EnvLike | None = None,
     ) -> None:
         super().__init__(folder, num_seeds=num_seeds)
         self._spec, self._environment, self._env = spec, environment, env
+        self._num_env_steps = num_env_steps
 
     def __repr__(self) -> str:
         return (
             f"Run({str(self.folder)!r}: {self.agent} on {self.environment_name}, "
             f"{len(self.seeds)} seeds, {self.status})"
+        )
+
+    def at(self, num_env_steps: int) -> Run:
+        """Return the same run, with its rows and scores up to so many environment steps."""
+        return Run(
+            self.folder,
+            num_seeds=len(self.seeds),
+            num_env_steps=num_env_steps,
+            spec=self._spec,
+            environment=self._environment,
+            env=self._env,
         )
 
     @property
@@ -86,8 +127,18 @@ class Run(RunFolder):
 
     @property
     def num_env_steps(self) -> int:
-        """Environment steps of each seed."""
-        return int(self.record["num_env_steps"])
+        """Environment steps of each seed: those asked for, where the run has more."""
+        trained = int(self.record["num_env_steps"])
+        return trained if self._num_env_steps is None else min(self._num_env_steps, trained)
+
+    @cached_property
+    def columns(self) -> list[dict[str, Array]]:
+        """Each seed's csv up to `num_env_steps`, column by column."""
+        limit = _rounded_up(self.num_env_steps, int(self.record["num_envs"]))
+        return [
+            {name: values[columns["num_env_steps"] <= limit] for name, values in columns.items()}
+            for columns in self._all_columns
+        ]
 
     @property
     def env_steps_per_second(self) -> float:
@@ -124,15 +175,30 @@ class Run(RunFolder):
 
     @property
     def scores(self) -> Array:
-        """The final episode return of each seed, [S]; NaN for one that did not reach the end."""
-        scores = np.full(len(self.seeds), np.nan)
-        for s, columns in enumerate(self.columns):
-            reached = columns.get("num_env_steps", np.zeros(0))
-            if len(reached) and reached[-1] >= self.num_env_steps:
-                values = columns[self.measured]
-                known = values[np.isfinite(values)]
-                scores[s] = known[-1] if len(known) else np.nan
-        return scores
+        """The final episode return of each seed, [S]; NaN for one that did not reach the end.
+
+        Where a seed has been trained further than asked and has no row at that very step, it is
+        that of the last row before (see `score_steps`).
+        """
+        return self._final[0]
+
+    @property
+    def score_steps(self) -> Array:
+        """The environment steps of the row that each score is from, [S]; NaN where there is none."""
+        return self._final[1]
+
+    @cached_property
+    def _final(self) -> tuple[Array, Array]:
+        scores, steps = np.full((2, len(self.seeds)), np.nan)
+        for s, (trained, columns) in enumerate(zip(self._all_columns, self.columns, strict=True)):
+            reached = trained.get("num_env_steps", np.zeros(0))
+            if not len(reached) or reached[-1] < self.num_env_steps:
+                continue
+            known = np.flatnonzero(np.isfinite(columns[self.measured]))
+            if len(known):
+                scores[s] = columns[self.measured][known[-1]]
+                steps[s] = columns["num_env_steps"][known[-1]]
+        return scores, steps
 
     def interval(self) -> Interval:
         """Mean of the final scores over seeds, with its 95 % interval."""
@@ -153,14 +219,69 @@ class Run(RunFolder):
         return plot_runs([self], path)
 
     @property
+    def references(self) -> list[tuple[str, float]]:
+        """The lines to compare its curve with, such as ("optimum", 0.744)."""
+        if "references" in self.record:
+            return [(str(label), float(value)) for label, value in self.record["references"]]
+        from rlkit.runs.figures import references
+
+        try:  # a run of format 1 does not have them
+            return references(self.environment)
+        except RlkitError:
+            return []
+
+    @property
+    def optimum(self) -> float | None:
+        """The best achievable expected return, where it is known exactly."""
+        return dict(self.references).get("optimum")
+
+    @property
+    def caveats(self) -> list[str]:
+        """What a reader of its results must know about the environment."""
+        return [str(text) for text in self.record.get("caveats", [])]
+
+    @property
     def environment(self) -> Environment:
-        """The environment it was trained on."""
+        """The environment it was trained on.
+
+        Raises:
+            UsageError: it cannot be built, or has other spaces than the one of training.
+
+        Warns:
+            RlkitWarning: it is not made of what it was made of in training.
+        """
         if self._environment is None:
             reference = self.record["environment"]
             if self._env is None:
                 self._refuse_own_code(reference)
-            self._environment = find_environment(self._env or reference, self.record["env_args"])
+            environment = find_environment(self._env or reference, self.record["env_args"])
+            self._compare(environment)
+            self._environment = environment
         return self._environment
+
+    def _compare(self, environment: Environment) -> None:
+        trained, now = self.record.get("environment_details"), environment.probe.details
+        if trained is None:  # a run of format 1: nothing to compare with
+            return
+        for space in ("observation_space", "action_space"):
+            if trained[space] != now[space]:
+                raise UsageError(
+                    f"the run {self.folder} was trained with the {space.replace('_', ' ')} "
+                    f"{trained[space]}, but {environment.reference} now has {now[space]}"
+                )
+        differing = [
+            f"{name} {trained[name]} -> {now[name]}"
+            for name in ("time_limit", "spec", "layers")
+            if trained[name] != now[name]
+        ]
+        if self.record["environment_source"] != environment.source.digest:
+            differing.append("its source")
+        if differing:
+            given = "the environment given" if self._env is not None else environment.reference
+            warn(
+                f"{given} is not the one that the run {self.folder.name} was trained on; what "
+                f"changed since: {', '.join(differing)}. What is played now is the present one"
+            )
 
     def _refuse_own_code(self, reference: str) -> None:
         """Code that lies in the folder of a run is not run just because the run names it."""
@@ -205,8 +326,7 @@ class Run(RunFolder):
             return ActorBySeed([self.batch_actor([seed], greedy=greedy) for seed in seeds])
         states = [state for _, state in loaded]
         streams = tuple(SeedStreams(self.spec.experiment_seed, seed) for seed in seeds)
-        probe = self.environment.make()
-        probe.close()
+        probe = self.environment.probe
         task = Task(
             probe.observation_space,
             probe.action_space,
@@ -237,10 +357,14 @@ class Run(RunFolder):
             listed = "; ".join(problems) or "there is none"
             raise RlkitError(f"seed {seed} of the run {self.folder} has no checkpoint: {listed}")
         if problems:
-            warnings.warn(
+            warn(
                 f"{'; '.join(problems)}; the policy of seed {seed} is that of {steps:,} "
-                "environment steps",
-                stacklevel=2,
+                "environment steps"
+            )
+        elif steps > _rounded_up(self.num_env_steps, self.spec.num_envs):
+            warn(
+                f"the run {self.folder.name} was asked for at {self.num_env_steps:,} environment "
+                f"steps, but of seed {seed} only the policy of {steps:,} is kept: that one is used"
             )
         return steps, state
 
@@ -261,6 +385,9 @@ class Run(RunFolder):
         Returns:
             environment, agent, seeds (a list of seed, mean_return, std_return, episodes,
             exact_return), and mean, iqm and interval over seeds; of the exact returns if known.
+
+        Warns:
+            RlkitWarning: the source changed since training, or episodes were stopped.
         """
         from rlkit.analysis.statistics import iqm_interval, mean_interval
 
@@ -268,23 +395,27 @@ class Run(RunFolder):
         if not seeds:
             raise UsageError(f"the run {self.folder} has no checkpoint to evaluate yet")
         actor = self.batch_actor(seeds, greedy=greedy)
-        environment, mdp = self.environment, self.environment.mdp
-        exact = None if mdp is None else exact_returns(actor, mdp, len(seeds))
-        kind = environment.kind if self.spec.native else "gymnasium"
+        environment = self.environment
+        kind = self.spec.stepped_as(environment)
+        exact = exact_returns_of(actor, environment, len(seeds), kind)
         streams = [SeedStreams(self.spec.experiment_seed, seed) for seed in seeds]
+        longest = [self._final_state(seed)[1].get("tracker/longest_episode", 0) for seed in seeds]
+        limits = evaluation_limits(environment, np.array(longest, dtype=np.int64))
         with prepared_torch():
-            played = play_many(actor, environment, streams, episodes, kind=kind)
+            played = play_many(actor, environment, streams, episodes, kind=kind, limits=limits)
+        if played.cut.any():
+            warn(f"{environment.reference} {cut_remark(limits)} ({int(played.cut.sum())} episodes)")
         rows = [
             {
                 "seed": seed,
                 "mean_return": float(played.returns[s].mean()),
                 "std_return": float(played.returns[s].std()),
                 "episodes": episodes,
-                "exact_return": None if exact is None else float(exact[s]),
+                "exact_return": None if exact is None else float(exact.returns[s]),
             }
             for s, seed in enumerate(seeds)
         ]
-        scores = played.returns.mean(axis=1) if exact is None else exact
+        scores = played.returns.mean(axis=1) if exact is None else exact.returns
         interval = mean_interval(scores)
         return {
             "environment": self.record["environment"],
@@ -295,6 +426,11 @@ class Run(RunFolder):
             "interval": [interval.low, interval.high],
             "episodes_cut": int(played.cut.sum()),
         }
+
+
+def _rounded_up(num_env_steps: int, num_envs: int) -> int:
+    """Environment steps as whole steps of all environments of a seed."""
+    return -(-num_env_steps // num_envs) * num_envs
 
 
 def interval_of(estimate: Callable[[Array], Interval], scores: Array) -> Interval:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
-import inspect
 import json
 import platform
 import re
+import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -16,6 +17,7 @@ from typing import Any
 from rlkit.agents import find_agent
 from rlkit.environments import Environment, EnvLike, find_environment
 from rlkit.errors import UsageError, closest
+from rlkit.fingerprint import Fingerprint, fingerprint
 from rlkit.presets import preset
 
 DEFAULT_EVALUATION_EPISODES = 20
@@ -63,16 +65,30 @@ class RunSpec:
         depends = getattr(self.agent_class, "depends_on_total_steps", None)
         return bool(depends(self.config)) if depends is not None else False
 
+    @functools.cached_property
+    def agent_source(self) -> Fingerprint | None:
+        """What an agent of the user's own is made of; None for those of rlkit."""
+        return None if isinstance(self.agent, str) else fingerprint(self.agent)
+
+    def stepped_as(self, environment: Environment) -> str:
+        """How its environments are stepped: "native", "tabular" or "gymnasium"."""
+        return environment.kind if self.native else "gymnasium"
+
     def identity(self, environment: Environment) -> dict[str, Any]:
-        """Everything that the results depend on, as plain data."""
+        """Return everything that the results depend on, as plain data."""
+        config = None if self.config is None else dataclasses.asdict(self.config)
         content: dict[str, Any] = {
             "agent": self.agent_name,
-            "agent_source": "" if isinstance(self.agent, str) else _source(self.agent),
+            "agent_source": "" if self.agent_source is None else self.agent_source.digest,
             "environment": environment.reference,
-            "environment_source": environment.digest,
+            "environment_source": environment.source.digest,
+            "environment_details": {
+                **environment.probe.details,
+                "table": None if environment.mdp is None else environment.mdp.digest,
+            },
             "env_args": dict(self.env_args),
-            "stepped_as": environment.kind if self.native else "gymnasium",
-            "config": None if self.config is None else dataclasses.asdict(self.config),
+            "stepped_as": self.stepped_as(environment),
+            "config": _plain(config),
             "num_envs": self.num_envs,
             "experiment_seed": self.experiment_seed,
             "evaluate_every": self.evaluate_every,
@@ -82,9 +98,40 @@ class RunSpec:
             content["num_env_steps"] = self.num_env_steps
         return content
 
+    def unidentified(self, environment: Environment) -> tuple[str, ...]:
+        """Return what the results depend on and nobody can tell from the like of it."""
+        parts = [environment.source, self.agent_source, fingerprint(self.config)]
+        return tuple(text for part in parts if part is not None for text in part.unidentified)
+
     def folder_name(self, environment: Environment) -> str:
-        """Agent, environment and ten digits of the sha256 of the identity."""
-        return content_name(f"{self.agent_name}-{environment.name}", self.identity(environment))
+        """Return agent, environment and ten digits of the sha256 of the identity.
+
+        Where something cannot be identified, the digits are drawn at random: no other run may be
+        taken for this one.
+        """
+        name = f"{self.agent_name}-{environment.name}"
+        if self.unidentified(environment):
+            return content_name(name, {"unique": uuid.uuid4().hex})
+        return content_name(name, self.identity(environment))
+
+    def old_folder_name(self, environment: Environment) -> str | None:
+        """Return the name that this run would have in format 1; None where that told too little."""
+        if environment.content is None or self.agent_source is not None:
+            return None
+        identity = {**self.identity(environment), "environment_source": environment.content}
+        del identity["environment_details"]
+        return content_name(f"{self.agent_name}-{environment.name}", identity)
+
+
+def _plain(value: Any) -> Any:
+    """Options as plain data: what is none (a function, an array) by its meaning."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return {"sha256": fingerprint(value).digest}
 
 
 def make_spec(
@@ -201,10 +248,3 @@ def versions() -> dict[str, str]:
     """The versions that the bytes of a result may depend on."""
     packages = ("rlkit", "gymnasium", "numpy", "torch")
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}
-
-
-def _source(thing: Any) -> str:
-    try:
-        return hashlib.sha256(inspect.getsource(thing).encode()).hexdigest()
-    except (OSError, TypeError):
-        return f"{thing.__module__}.{thing.__qualname__}"

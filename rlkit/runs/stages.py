@@ -236,7 +236,7 @@ def _update(stage: Stage, spec: StageSpec, reports: Reports) -> Mapping[str, flo
     before = torch.get_rng_state()
     metrics = stage.update()
     if not torch.equal(before, torch.get_rng_state()):
-        reports.note(
+        reports.irreproducible(
             f"the stage {spec.stage!r} draws from torch's global generator, whose state is not "
             "saved: the run goes on, but is not reproducible"
         )

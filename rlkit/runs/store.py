@@ -25,6 +25,8 @@ from rlkit.errors import RlkitError, UsageError
 Array = NDArray[Any]
 
 CHECKPOINTS_KEPT = 2
+# The entry of a checkpoint that was taken before the row of its step was written.
+ROW_PENDING = "row_pending"
 _CHECKPOINT_NAME = re.compile(r"step-(\d{12,})-([0-9a-f]{64})\.npz")
 
 
@@ -74,14 +76,29 @@ def finite(content: Any) -> Any:
     return content
 
 
+def prepare_place(folder: Path) -> None:
+    """Create a folder.
+
+    Raises:
+        UsageError: it cannot be created.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"the folder {folder} cannot be written: {error.strerror}; choose another with --out"
+        ) from error
+
+
 def prepare_folder(folder: Path) -> None:
     """Create a run's folder and make sure that it can be written to, and only there.
 
     Raises:
         UsageError: it cannot be written, or something in it is a symbolic link.
     """
+    prepare_place(folder)
     try:
-        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+        (folder / "checkpoints").mkdir(exist_ok=True)
         probe = folder / f".probe.{os.getpid()}.tmp"
         probe.write_bytes(b"")
         probe.unlink(missing_ok=True)
@@ -149,6 +166,9 @@ def save_checkpoint(folder: Path, seed: int, num_steps: int, state: Mapping[str,
     data = buffer.getvalue()
     digest = hashlib.sha256(data).hexdigest()
     write_atomically(seed_folder / f"step-{num_steps:012d}-{digest}.npz", data)
+    for steps, path in list_checkpoints(folder, seed):
+        if steps == num_steps and digest not in path.name:  # from before its row was written
+            path.unlink(missing_ok=True)
     for _, path in list_checkpoints(folder, seed)[CHECKPOINTS_KEPT:]:
         path.unlink(missing_ok=True)
 

@@ -34,6 +34,8 @@ class Tracker:
         self._num_gradient_steps = np.zeros(num_seeds, dtype=np.int64)
         self._episode_return = np.zeros((num_seeds, num_envs))
         self._episode_length = np.zeros((num_seeds, num_envs), dtype=np.int64)
+        self.longest_episode = np.zeros(num_seeds, dtype=np.int64)  # in steps, of those that ended
+        self.learned = np.zeros(num_seeds, dtype=bool)  # whether there ever was a metric
         self._start_row(num_seeds)
 
     def _start_row(self, num_seeds: int) -> None:
@@ -53,7 +55,9 @@ class Tracker:
             self._num_episodes += ended
             self._episodes[:, 0] += ended
             self._episodes[:, 1] += np.where(is_last, self._episode_return, 0.0).sum(axis=1)
-            self._episodes[:, 2] += np.where(is_last, self._episode_length, 0).sum(axis=1)
+            lengths = np.where(is_last, self._episode_length, 0)
+            self._episodes[:, 2] += lengths.sum(axis=1)
+            np.maximum(self.longest_episode, lengths.max(axis=1), out=self.longest_episode)
             self._episode_return[is_last] = 0.0
             self._episode_length[is_last] = 0
         if metrics:
@@ -63,6 +67,7 @@ class Tracker:
         for name, values in metrics.items():
             if name == "num_gradient_steps":
                 self._num_gradient_steps += values
+                self.learned |= np.asarray(values) > 0
                 continue
             if name not in self._metrics:
                 raise UsageError(
@@ -73,9 +78,10 @@ class Tracker:
             measured = ~np.isnan(values)  # NaN: this seed made no update just now
             self._sums[:, column] += np.where(measured, values, 0.0)
             self._numbers[:, column] += measured
+            self.learned |= measured
 
     def rows(self, evaluation: Mapping[str, Array], *, reset: bool) -> list[dict[str, Any]]:
-        """One row a seed; with `reset` the averages start again."""
+        """Return one row per seed; with `reset` the averages start again."""
         rows = []
         for s, (number, returns, lengths) in enumerate(self._episodes):
             row: dict[str, Any] = {
@@ -102,6 +108,8 @@ class Tracker:
             "num_gradient_steps": self._num_gradient_steps.copy(),
             "episode_return": self._episode_return.copy(),
             "episode_length": self._episode_length.copy(),
+            "longest_episode": self.longest_episode.copy(),
+            "learned": self.learned.copy(),
             "episodes": self._episodes.copy(),
             "sums": self._sums.copy(),
             "numbers": self._numbers.copy(),
@@ -113,6 +121,8 @@ class Tracker:
         self._num_gradient_steps = np.array(state["num_gradient_steps"])
         self._episode_return = np.array(state["episode_return"])
         self._episode_length = np.array(state["episode_length"])
+        self.longest_episode = np.array(state["longest_episode"])
+        self.learned = np.array(state["learned"])
         self._episodes = np.array(state["episodes"])
         self._sums = np.array(state["sums"])
         self._numbers = np.array(state["numbers"])

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rlkit.environments import Environment, EnvLike
-from rlkit.errors import RlkitError
+from rlkit.errors import AllSeedsFailed
 from rlkit.networks import prepared_torch
 from rlkit.runs import store
 from rlkit.runs.execution import Interrupted as Interrupted  # what `train` raises is found here
-from rlkit.runs.execution import Plan, carry_out, is_finished, note_siblings
+from rlkit.runs.execution import (
+    Plan,
+    carry_out,
+    is_finished,
+    note_siblings,
+    require_continuable,
+)
+from rlkit.runs.progress import python_reports, warn
+from rlkit.runs.record import RECORD, read_record
 from rlkit.runs.run import Run
 from rlkit.runs.specification import RunSpec, make_spec, require_count, versions
 from rlkit.runs.training import Reports, Training
@@ -62,7 +71,8 @@ def train(
         allow_drift: go on although versions differ from those the run began with; the run is then
             marked as not reproducible.
         config: the agent's whole configuration, instead of single options.
-        reports: where to tell of progress.
+        reports: where to report progress and notes; by default a bar on terminals and in
+            notebooks, warnings of the class `rlkit.RlkitWarning`, and failures as below.
         options: options of the agent.
 
     Returns:
@@ -70,7 +80,9 @@ def train(
 
     Raises:
         UsageError: something cannot be done as asked.
-        Interrupted: SIGINT or SIGTERM came; everything is saved, the same call goes on.
+        AllSeedsFailed: no seed could be finished; some are a warning.
+        Interrupted: SIGINT or SIGTERM came; everything is saved, the same call goes on. It is a
+            KeyboardInterrupt.
     """
     spec = make_spec(
         agent,
@@ -87,9 +99,118 @@ def train(
     )
     require_count("seeds", seeds, at_least=1)
     require_count("workers", workers, at_least=1)
-    return train_spec(
-        spec, seeds, Path(out), workers=workers, allow_drift=allow_drift, reports=reports
+    arguments: dict[str, Any] = {"workers": workers, "allow_drift": allow_drift}
+    if reports is not None:
+        return train_spec(spec, seeds, Path(out), **arguments, reports=reports)
+    with python_reports() as own:
+        run = train_spec(spec, seeds, Path(out), **arguments, reports=own)
+    raise_or_warn_of_failures([run])
+    return run
+
+
+def raise_or_warn_of_failures(runs: Sequence[Run]) -> None:
+    """Warn of seeds that failed.
+
+    Raises:
+        AllSeedsFailed: every seed of a run failed.
+    """
+    for run in runs:
+        failures = {seed: text for seed, text in run.failures.items() if seed in run.seeds}
+        if not failures:
+            continue
+        listed = "; ".join(f"seed {seed}: {text}" for seed, text in failures.items())
+        message = (
+            f"{len(failures)} of {len(run.seeds)} seeds of {run.agent} on "
+            f"{run.environment_name} failed ({listed}); what there is of them is in {run.folder}"
+        )
+        if len(failures) == len(run.seeds):
+            codes = [int(failure["exit_code"]) for failure in run.record["failures"].values()]
+            raise AllSeedsFailed(message, run, max(codes))
+        warn(message)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that can be trained: everything that can be refused early was looked at."""
+
+    spec: RunSpec
+    environment: Environment
+    folder: Path
+    plan: Plan
+
+
+def prepare(
+    spec: RunSpec,
+    num_seeds: int,
+    out: Path,
+    *,
+    environment: Environment | None = None,
+    allow_drift: bool = False,
+) -> Prepared:
+    """Find the environment and the folder of a run, and refuse now what would be refused later.
+
+    Nothing is trained or written.
+
+    Raises:
+        UsageError: the agent cannot be used in the environment, or the run in the folder cannot be
+            continued.
+    """
+    out = Path(os.path.abspath(out))  # an environment may change the working directory
+    if environment is None:
+        environment = spec.resolve()
+    unidentified = spec.unidentified(environment)
+    remarks = _require_fit(spec, environment)
+    repeatable = spec.stepped_as(environment) != "gymnasium" or _noted(
+        environment.repeatability.problem, remarks
     )
+    _noted(environment.model.problem, remarks)
+    if unidentified:
+        remarks.append(
+            f"nobody can tell from outside what {'; '.join(unidentified)} is, so this run gets a "
+            "folder of its own, which is never reused or continued. To be found again, give it as "
+            "env_args (numbers, text), or name the environment by file.py:Class or module:Class"
+        )
+    folder = _folder(spec, environment, out)
+    plan = Plan(
+        kind="agent",
+        name=spec.agent_name,
+        task=environment.name,
+        identity=spec.identity(environment),
+        sources=_sources(spec, environment),
+        counter="num_env_steps",
+        target=spec.num_env_steps,
+        versions={**environment.source.packages, **versions()},
+        work=Training(spec, environment),
+        caveats=remarks,
+        reproducible=repeatable,
+        resumable=not unidentified,
+    )
+    if (folder / RECORD).exists():
+        record = read_record(folder)
+        if record["num_env_steps"] < spec.num_env_steps or record["num_seeds"] < num_seeds:
+            require_continuable(plan, folder, record, allow_drift=allow_drift)
+    return Prepared(spec, environment, folder, plan)
+
+
+def _noted(problem: str | None, remarks: list[str]) -> bool:
+    """Add a problem to the remarks; return whether there is none."""
+    if problem is not None:
+        remarks.append(problem)
+    return problem is None
+
+
+def _sources(spec: RunSpec, environment: Environment) -> dict[str, str]:
+    own = {} if spec.agent_source is None else spec.agent_source.files
+    return {**environment.source.files, **own}
+
+
+def _folder(spec: RunSpec, environment: Environment, out: Path) -> Path:
+    """The folder of a run: where one of an older format has its results, that one."""
+    folder = out / spec.folder_name(environment)
+    old = None if spec.unidentified(environment) else spec.old_folder_name(environment)
+    if old is not None and not folder.exists() and (out / old / RECORD).exists():
+        return out / old
+    return folder
 
 
 def train_spec(
@@ -101,63 +222,78 @@ def train_spec(
     allow_drift: bool = False,
     reports: Reports | None = None,
 ) -> Run:
-    """As `train`, for a specification that was made before."""
+    """As `train`, for a specification that was made before; failures are only in the run."""
     refuse_to_be_imported(workers)
-    out = Path(os.path.abspath(out))  # an environment may change the working directory
-    environment = spec.resolve()
-    folder = out / spec.folder_name(environment)
-    reports = reports or Reports()
-    plan = Plan(
-        kind="agent",
-        name=spec.agent_name,
-        task=environment.name,
-        identity=spec.identity(environment),
-        counter="num_env_steps",
-        target=spec.num_env_steps,
-        versions=versions(),
-        work=Training(spec, environment),
+    prepared = prepare(spec, num_seeds, out, allow_drift=allow_drift)
+    return train_prepared(
+        prepared, num_seeds, workers=workers, allow_drift=allow_drift, reports=reports
     )
-    _require_fit(spec, environment)
+
+
+def train_prepared(
+    prepared: Prepared,
+    num_seeds: int,
+    *,
+    workers: int = 1,
+    allow_drift: bool = False,
+    reports: Reports | None = None,
+) -> Run:
+    """Train what is missing of a run that was prepared."""
+    reports = reports or Reports()
+    plan, folder = prepared.plan, prepared.folder
+    for text in plan.caveats:
+        reports.note(text)
+
+    def opened() -> Run:
+        return Run(
+            folder,
+            num_seeds=num_seeds,
+            num_env_steps=prepared.spec.num_env_steps,
+            spec=prepared.spec,
+            environment=prepared.environment,
+        )
+
     note_siblings(plan, folder, reports)
     store.prepare_folder(folder)
     if (folder / FIGURE).exists() and is_finished(plan, folder, num_seeds, reports):
-        return Run(folder, spec=spec, environment=environment, num_seeds=num_seeds)
+        return opened()
     with store.locked(folder), prepared_torch():
         worked = carry_out(
             plan, folder, num_seeds, workers=workers, allow_drift=allow_drift, reports=reports
         )
-        run = Run(folder, spec=spec, environment=environment, num_seeds=num_seeds)
+        if "references" not in read_record(folder):
+            _store_references(folder, prepared.environment)
         if worked or not (folder / FIGURE).exists():  # it was killed while drawing
-            _draw(run)
-        return run
+            _draw(Run(folder))
+        return opened()
+
+
+def _store_references(folder: Path, environment: Environment) -> None:
+    """Keep the lines of the figure in the record, so that drawing needs no environment."""
+    from rlkit.runs.figures import references
+
+    store.write_json(folder / RECORD, {**read_record(folder), "references": references(environment)})
 
 
 def _draw(run: Run) -> None:
     if run.curve.size == 0:  # every seed failed at once
         return
-    try:
-        run.plot(run.folder / FIGURE)
-    except OSError as error:
-        raise RlkitError(
-            f"drawing {run.folder / FIGURE} failed: {error.strerror}; the run itself is saved"
-        ) from error
+    run.plot(run.folder / FIGURE)
 
 
-def _require_fit(spec: RunSpec, environment: Environment) -> None:
-    """Let the agent refuse the environment before anything is written."""
+def _require_fit(spec: RunSpec, environment: Environment) -> list[str]:
+    """Let the agent refuse the environment before anything is written; return its remarks."""
     from rlkit.agent import Task
     from rlkit.seeding import SeedStreams
 
-    probe = environment.make()
-    probe.close()
-    streams = (SeedStreams(spec.experiment_seed, 0),)
-    spec.build_agent(
-        Task(
-            probe.observation_space,
-            probe.action_space,
-            streams,
-            spec.num_envs,
-            spec.num_env_steps,
-            environment.mdp,
-        )
+    task = Task(
+        environment.probe.observation_space,
+        environment.probe.action_space,
+        (SeedStreams(spec.experiment_seed, 0),),
+        spec.num_envs,
+        spec.num_env_steps,
+        environment.mdp,
     )
+    spec.build_agent(task)
+    remarks = getattr(spec.agent_class, "remarks", None)
+    return [] if remarks is None else list(remarks(task, spec.config))

@@ -16,19 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlkit.agent import State, Task
-from rlkit.environments import DEFAULT_EVALUATION_LIMIT, Environment
+from rlkit.environments import Environment
 from rlkit.errors import RlkitError, SeedError
-from rlkit.evaluation import Evaluator
-from rlkit.loop import interact
+from rlkit.evaluation import Evaluator, evaluation_limits
+from rlkit.loop import PlayStopped, interact
 from rlkit.runs import store
 from rlkit.runs.specification import RunSpec
 from rlkit.runs.tracker import EVALUATION, Tracker
 from rlkit.seeding import SeedStreams
 
 Array = NDArray[Any]
-
-# How often, in steps of the loop, to look whether the process was asked to stop.
-_POLL_EVERY = 16
 
 
 class Stopped(RlkitError):
@@ -53,6 +50,7 @@ class Reports:
             the environment, or updates in a run that has none.
         progress: (seeds, steps of each) now and then.
         note: a sentence for the user.
+        irreproducible: a sentence on why the run is not reproducible, which also marks it.
         stop: whether to save and stop now.
     """
 
@@ -60,6 +58,7 @@ class Reports:
     note: Callable[[str], None] = lambda text: None
     stop: Callable[[], bool] = lambda: False
     begin: Callable[[str, int, int], None] = lambda label, seeds, steps: None
+    irreproducible: Callable[[str], None] = lambda text: None
 
 
 @dataclass(frozen=True)
@@ -103,13 +102,14 @@ def train_seeds(
     waiting = set(seeds)
     target = _target(spec)
     while waiting:
-        positions: dict[int, dict[int, dict[str, Array]]] = {}
+        positions: dict[tuple[int, bool], dict[int, dict[str, Array]]] = {}
         for seed in sorted(waiting):
             steps, state = take_up(folder, seed, "environment steps", reports)
-            positions.setdefault(steps, {})[seed] = state
-        for steps, states in sorted(positions.items()):
+            pending = bool(state.get(store.ROW_PENDING, False))
+            positions.setdefault((steps, pending), {})[seed] = state
+        for (steps, pending), states in sorted(positions.items(), key=lambda item: item[0]):
             group = list(states)
-            if steps >= target:
+            if steps >= target and not pending:
                 waiting.difference_update(group)
                 continue
             try:
@@ -157,90 +157,161 @@ def _train_group(
     reports: Reports,
 ) -> None:
     """Train seeds that are all equally far, as one batch."""
-    kind = environment.kind if spec.native else "gymnasium"
-    streams = tuple(SeedStreams(spec.experiment_seed, seed) for seed in seeds)
-    evaluator = Evaluator(environment, streams, spec.evaluation_episodes, kind=kind)
-    env = environment.grid(streams, spec.num_envs, kind=kind)
-    curves: list[store.CurveFile] = []
+    batch = _Batch(spec, environment, folder, seeds, reports)
     try:
-        task = Task(
-            env.observation_space,
-            env.action_space,
-            streams,
-            spec.num_envs,
-            spec.num_env_steps,
-            environment.mdp,
-        )
-        agent = spec.build_agent(task)
-        tracker = Tracker(len(seeds), spec.num_envs, getattr(agent, "metrics", ()))
-        resumed = len(states[0]) > 0
-        if resumed:
-            state = join_states(states)
-            for prefix, part in (("agent/", agent), ("env/", env), ("tracker/", tracker)):
-                _restore(part, prefix, state, folder)
-            obs = np.asarray(state["obs"])
-            if not getattr(env, "exact_resume", True):
-                reports.note(
-                    f"{environment.reference} is not determined by its seed and the actions: "
-                    "the run goes on, but is not reproducible"
-                )
-                obs = np.asarray(env.state_dict()["obs"])
-        else:
-            obs = env.reset()
-        for s, seed in enumerate(seeds):
-            num_bytes = int(states[s]["curve_bytes"]) if resumed else 0
-            curves.append(
-                store.CurveFile(store.curve_path(folder, seed), tracker.columns, num_bytes)
-            )
-
-        def save(obs: Array) -> None:
-            state: State = {"obs": obs.copy()}
-            state["curve_bytes"] = np.array([curve.sync() for curve in curves])
-            for prefix, part in (("agent/", agent), ("env/", env), ("tracker/", tracker)):
-                state |= {prefix + name: value for name, value in part.state_dict().items()}
-            for s, seed in enumerate(seeds):
-                own = {name: np.asarray(value[s]) for name, value in state.items()}
-                store.save_checkpoint(folder, seed, tracker.num_env_steps, own)
-            reports.progress(seeds, tracker.num_env_steps)
-
-        def write_rows(*, reset: bool) -> None:
-            evaluation: dict[str, Array] = {}
-            if spec.evaluation_episodes:
-                evaluation = dict(zip(EVALUATION, evaluator(agent.actor()), strict=True))
-            if evaluator.was_cut:
-                reports.note(
-                    f"{environment.reference} has no time limit: evaluation cuts its episodes "
-                    f"after {DEFAULT_EVALUATION_LIMIT:,} steps"
-                )
-            for curve, row in zip(curves, tracker.rows(evaluation, reset=reset), strict=True):
-                curve.append(row)
-
-        if not resumed:
-            write_rows(reset=True)
-        target, every = _target(spec), spec.evaluate_every
-        num_steps = (target - tracker.num_env_steps) // spec.num_envs
-        row_due = (tracker.num_env_steps // every + 1) * every
-        for i, (transition, metrics) in enumerate(interact(agent, env, num_steps, obs=obs)):
-            tracker.observe(transition, metrics)
-            on_grid, at_end = tracker.num_env_steps >= row_due, tracker.num_env_steps == target
+        obs = batch.take_up(states) if states[0] else batch.start()
+        target = _target(spec)
+        num_steps = (target - batch.tracker.num_env_steps) // spec.num_envs
+        for i, (transition, metrics) in enumerate(
+            interact(batch.agent, batch.env, num_steps, obs=obs, seeds=seeds)
+        ):
+            batch.tracker.observe(transition, metrics)
+            on_grid, at_end = batch.on_grid, batch.tracker.num_env_steps == target
             if on_grid or at_end:
-                row_due = (tracker.num_env_steps // every + 1) * every
-                # Off the grid the averages go on, so that a longer run has the same rows.
-                write_rows(reset=on_grid)
-                save(transition.following_obs)
-            if not at_end and (on_grid or i % _POLL_EVERY == 0) and reports.stop():
+                batch.write_rows(transition.following_obs)
+            if not at_end and reports.stop():
                 if not on_grid:
-                    save(transition.following_obs)
-                raise Stopped(f"stopped at {tracker.num_env_steps:,} environment steps of a seed")
+                    batch.save(transition.following_obs)
+                raise batch.stopped()
             if i % 256 == 0:
-                reports.progress(seeds, tracker.num_env_steps)
+                reports.progress(seeds, batch.tracker.num_env_steps)
+        batch.tell_what_was_not_learned()
     finally:
-        closing: tuple[Any, ...] = (*curves, evaluator, env)
-        for part in closing:
+        batch.close()
+
+
+class _Batch:
+    """Seeds that are trained together: their environments, agent, counts and files."""
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        environment: Environment,
+        folder: Path,
+        seeds: Sequence[int],
+        reports: Reports,
+    ) -> None:
+        self._spec, self._environment, self._folder = spec, environment, folder
+        self._seeds, self._reports = seeds, reports
+        kind = spec.stepped_as(environment)
+        streams = tuple(SeedStreams(spec.experiment_seed, seed) for seed in seeds)
+        self._curves: list[store.CurveFile] = []
+        self._evaluator = Evaluator(environment, streams, spec.evaluation_episodes, kind=kind)
+        self.env = environment.grid(streams, spec.num_envs, kind=kind)
+        try:
+            self._task = Task(
+                self.env.observation_space,
+                self.env.action_space,
+                streams,
+                spec.num_envs,
+                spec.num_env_steps,
+                environment.mdp,
+            )
+            self.agent = spec.build_agent(self._task)
+            metrics = getattr(self.agent, "metrics", ())
+            self.tracker = Tracker(len(seeds), spec.num_envs, metrics)
+        except BaseException:
+            self.close()
+            raise
+        parts = (("agent/", self.agent), ("env/", self.env), ("tracker/", self.tracker))
+        self._parts: tuple[tuple[str, Any], ...] = parts
+
+    def start(self) -> Array:
+        """Begin at step 0; return the first observations."""
+        obs = self.env.reset()
+        self._open_curves([0] * len(self._seeds))
+        self.write_rows(obs)
+        return obs
+
+    def take_up(self, states: Sequence[Mapping[str, Array]]) -> Array:
+        """Continue from the checkpoints of the seeds; return what to act on next."""
+        state = join_states(states)
+        for prefix, part in self._parts:
+            _restore(part, prefix, state, self._folder)
+        obs = np.asarray(state["obs"])
+        if not getattr(self.env, "exact_resume", True):
+            self._reports.irreproducible(
+                f"{self._environment.reference} is not determined by its seed and the actions: "
+                "the run goes on, but is not reproducible"
+            )
+            obs = np.asarray(self.env.state_dict()["obs"])
+        self._open_curves([int(one["curve_bytes"]) for one in states])
+        at_end = self.tracker.num_env_steps == _target(self._spec)
+        if states[0].get(store.ROW_PENDING, False) and (self.on_grid or at_end):
+            self.write_rows(obs)
+        return obs
+
+    def _open_curves(self, lengths: Sequence[int]) -> None:
+        for seed, num_bytes in zip(self._seeds, lengths, strict=True):
+            path = store.curve_path(self._folder, seed)
+            self._curves.append(store.CurveFile(path, self.tracker.columns, num_bytes))
+
+    @property
+    def on_grid(self) -> bool:
+        """Whether the last step reached a multiple of `evaluate_every`."""
+        steps, every = self.tracker.num_env_steps, self._spec.evaluate_every
+        return steps // every > (steps - self._spec.num_envs) // every
+
+    def write_rows(self, obs: Array) -> None:
+        """Evaluate, write one row per seed and save, but for step 0."""
+        evaluation: dict[str, Array] = {}
+        if self._spec.evaluation_episodes:
+            limits = evaluation_limits(self._environment, self.tracker.longest_episode)
+            try:
+                values = self._evaluator(
+                    self.agent.actor(), limits=limits, seeds=self._seeds, stop=self._reports.stop
+                )
+            except PlayStopped:
+                if self.tracker.num_env_steps:
+                    self.save(obs, row_pending=True)
+                raise self.stopped() from None
+            evaluation = dict(zip(EVALUATION, values, strict=True))
+            for text in self._evaluator.remarks():
+                self._reports.note(f"{self._environment.reference} {text}")
+        # Off the grid the averages go on, so that a longer run has the same rows.
+        rows = self.tracker.rows(evaluation, reset=self.on_grid)
+        for curve, row in zip(self._curves, rows, strict=True):
+            curve.append(row)
+        if self.tracker.num_env_steps:
+            self.save(obs)
+
+    def save(self, obs: Array, *, row_pending: bool = False) -> None:
+        """Write a checkpoint of each seed; with `row_pending` its row is still to be written."""
+        state: State = {"obs": obs.copy()}
+        state["curve_bytes"] = np.array([curve.sync() for curve in self._curves])
+        state[store.ROW_PENDING] = np.full(len(self._seeds), row_pending)
+        for prefix, part in self._parts:
+            state |= {prefix + name: value for name, value in part.state_dict().items()}
+        for s, seed in enumerate(self._seeds):
+            own = {name: np.asarray(value[s]) for name, value in state.items()}
+            store.save_checkpoint(self._folder, seed, self.tracker.num_env_steps, own)
+        self._reports.progress(self._seeds, self.tracker.num_env_steps)
+
+    def stopped(self) -> Stopped:
+        """The error that says how far the seeds are."""
+        return Stopped(f"stopped at {self.tracker.num_env_steps:,} environment steps per seed")
+
+    def tell_what_was_not_learned(self) -> None:
+        """Say of which seeds the agent never learned anything, though it could have."""
+        idle = [seed for seed, learned in zip(self._seeds, self.tracker.learned) if not learned]
+        if not idle or not getattr(self.agent, "metrics", ()):
+            return
+        explain = getattr(self._spec.agent_class, "why_no_update", None)
+        why = f": {explain(self._task, self._spec.config)}" if explain is not None else ""
+        which = "any seed" if len(idle) == len(self._seeds) else f"the seeds {idle}"
+        self._reports.note(
+            f"{self._spec.agent_name} made no update of {which} in "
+            f"{self.tracker.num_env_steps:,} environment steps{why}"
+        )
+
+    def close(self) -> None:
+        """Close files and environments; what cannot be closed hides no earlier error."""
+        parts: tuple[Any, ...] = (*self._curves, self._evaluator, self.env)
+        for part in parts:
             try:
                 part.close()
-            except Exception as error:  # not to hide what went wrong before
-                reports.note(f"closing {environment.reference} raised {error!r}")
+            except Exception as error:
+                self._reports.note(f"closing {self._environment.reference} raised {error!r}")
 
 
 def join_states(states: Sequence[Mapping[str, Array]]) -> State:

@@ -119,8 +119,8 @@ def work_in_processes(
                     continue
                 if kind == "progress":
                     reports.progress(*content)
-                elif kind == "note":
-                    reports.note(content)
+                elif kind in ("note", "irreproducible"):
+                    getattr(reports, kind)(content)
                 elif kind == "failures":
                     failures += content
                 else:
@@ -198,7 +198,12 @@ def _work(work: Work, folder: Path, seeds: Sequence[int], connection: Connection
         return report
 
     with prepared_torch(), StopSignals().watched() as stop:
-        reports = Reports(progress=send("progress"), note=send("note"), stop=stop)
+        reports = Reports(
+            progress=send("progress"),
+            note=send("note"),
+            irreproducible=send("irreproducible"),
+            stop=stop,
+        )
         try:
             failures = work(folder, seeds, reports)
             send("failures")(failures)

@@ -1,0 +1,321 @@
+"""Cheap checks of an environment before it is trained on.
+
+An episode should be determined by the integer that resets it and by the actions, and copies should
+not touch each other: everything else (running statistics, counters over resets, maps drawn in a
+constructor, global generators, shared objects) makes scores drift, lets seeds depend on each other,
+or gives other numbers after an interruption.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces, wrappers
+from gymnasium.wrappers.utils import RunningMeanStd
+from numpy.typing import NDArray
+
+from rlkit.batch_env import GymBatchEnv, require_spaces
+from rlkit.errors import RlkitError, UsageError
+from rlkit.seeding import SeedStreams
+
+Array = NDArray[Any]
+Make = Callable[[], gym.Env[Any, Any]]
+
+NUM_STEPS = 100  # of a trajectory that is repeated
+PATIENCE = 0.3  # seconds after which a slow environment's trajectory is taken as long enough
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What one copy of an environment shows of itself.
+
+    Args:
+        observation_space: of one copy.
+        action_space: of one copy.
+        time_limit: the steps after which it is truncated by a wrapper, or None.
+        has_table: whether it publishes an attribute `P`.
+        details: spaces, registration and wrappers as plain data, part of a run's identity.
+    """
+
+    observation_space: spaces.Space[Any]
+    action_space: spaces.Space[Any]
+    time_limit: int | None
+    has_table: bool
+    details: dict[str, Any]
+
+
+def probe(make: Make, reference: str) -> Probe:
+    """Build one copy, refuse what cannot be trained on, and describe it.
+
+    Raises:
+        UsageError: it is no environment, its spaces are not supported, or it carries running
+            statistics from episode to episode.
+    """
+    env = make()
+    try:
+        if not isinstance(env, gym.Env):
+            raise UsageError(
+                f"environment {reference}: expected a gymnasium.Env, got a {type(env).__name__}"
+            )
+        observation_space, action_space = require_spaces(env, reference)
+        layers = list(_layers(env))
+        _refuse_statistics(layers, reference)
+        limit = _time_limit(layers)
+        spec = getattr(env, "spec", None)
+        details = {
+            "observation_space": _describe_space(observation_space),
+            "action_space": _describe_space(action_space),
+            "time_limit": limit,
+            "spec": getattr(spec, "id", None),
+            "layers": [type(layer).__qualname__ for layer in layers],
+        }
+        return Probe(observation_space, action_space, limit, _has_table(layers[-1]), details)
+    finally:
+        _close_quietly(env)
+
+
+def _layers(env: gym.Env[Any, Any]) -> Iterator[Any]:
+    """Yield the wrappers of an environment from the outside in, and the innermost environment."""
+    layer: Any = env
+    while True:
+        yield layer
+        if not isinstance(layer, gym.Wrapper):
+            return
+        layer = layer.env
+
+
+def _has_table(env: gym.Env[Any, Any]) -> bool:
+    try:
+        return getattr(env, "P", None) is not None
+    except Exception:
+        return True  # `examine` says what is wrong with it
+
+
+def _time_limit(layers: list[Any]) -> int | None:
+    limits = [
+        layer._max_episode_steps for layer in layers if isinstance(layer, wrappers.TimeLimit)
+    ]
+    return min((int(limit) for limit in limits if limit is not None), default=None)
+
+
+def _describe_space(space: spaces.Space[Any]) -> str:
+    """A space in words; the bounds of a Box, which its own words abbreviate, as a digest."""
+    if not isinstance(space, spaces.Box):
+        return str(space)
+    bounds = np.ascontiguousarray(space.low).tobytes() + np.ascontiguousarray(space.high).tobytes()
+    return f"{space} {hashlib.sha256(bounds).hexdigest()[:16]}"
+
+
+def _refuse_statistics(layers: list[Any], reference: str) -> None:
+    for layer in layers:
+        known = isinstance(layer, (wrappers.NormalizeObservation, wrappers.NormalizeReward))
+        own = [
+            name
+            for name, value in getattr(layer, "__dict__", {}).items()
+            if isinstance(value, RunningMeanStd)
+        ]
+        if not (known or own) or getattr(layer, "update_running_mean", True) is False:
+            continue
+        held = "" if known else f" (in {', '.join(own)})"
+        raise UsageError(
+            f"environment {reference}: {type(layer).__name__} keeps running statistics{held} that "
+            "outlive an episode. Each copy would scale differently, evaluation would train them, "
+            "returns would not be those of the environment, and a resumed run would start without "
+            "them. Remove it; ppo has normalise_observations=True (--normalise-observations) and "
+            "scale_rewards=True (--scale-rewards), which are kept per seed, saved with the run and "
+            "frozen in evaluation. A wrapper whose update_running_mean is False may stay."
+        )
+
+
+def _close_quietly(env: Any) -> None:
+    # Closing says nothing about what the environment computes; training warns about it.
+    with contextlib.suppress(Exception, SystemExit):
+        env.close()
+
+
+@dataclass(frozen=True)
+class Repeatability:
+    """Whether an environment is determined by its seeds and actions, as far as was tried.
+
+    Args:
+        problem: what was seen that is not, in one sentence; None where nothing was.
+    """
+
+    problem: str | None = None
+
+    @property
+    def reproducible(self) -> bool:
+        """Whether a repeated run gives the same bytes, as far as was tried."""
+        return self.problem is None
+
+
+def check_repeatability(make: Make, reference: str) -> Repeatability:
+    """Play the same seeds and actions again: on the same copy, on another, and beside another.
+
+    Three copies are built and at most a few hundred steps taken. A fault of `reset` or `step` ends
+    the check; training reports it where it concerns a seed.
+
+    Raises:
+        UsageError: the copies are not separate environments.
+    """
+    try:
+        problem = _compare_trajectories(make)
+    except UsageError:
+        raise
+    except RlkitError as error:
+        return Repeatability(
+            f"{reference}: whether it is reproducible could not be checked, because trying it "
+            f"failed: {getattr(error, 'message', error)}"
+        )
+    return Repeatability(None if problem is None else f"{reference} {problem}")
+
+
+def _compare_trajectories(make: Make) -> str | None:
+    seeds = (SeedStreams(0, 0), SeedStreams(0, 1))
+    globals_before = _GlobalGenerators()
+    with _grid(make, seeds[:1]) as alone:
+        actions = _random_actions(alone.action_space)
+        first, drawn, touched = _play(alone, actions, globals_before, patience=PATIENCE)
+        actions = actions[: len(first) - 1]
+        again = _play(alone, actions, globals_before)[0]
+    difference = _difference(first, again)
+    if difference is not None:
+        if touched:
+            return (
+                f"draws from the global generator of {touched}: {difference} when the same "
+                "episode was played again. Draw from self.np_random, which "
+                "super().reset(seed=seed) seeds. The run is not reproducible"
+            )
+        return (
+            f"is not determined by reset(seed=...) and the actions: {difference} when the same "
+            "episode was played again on the same copy. Something outlives the episode or is not "
+            "seeded (a counter of resets, running statistics, a generator of its own, the clock). "
+            "Scores may drift for that reason alone, and the run is not reproducible"
+        )
+    with _grid(make, seeds) as together:
+        beside = _play(together, actions, globals_before)[0]
+    difference = _difference(first, beside)
+    if difference is None:
+        if drawn:
+            return (
+                f"draws from the global generator of {drawn}, which copies share and a resumed "
+                "run does not restore. Draw from self.np_random, which super().reset(seed=seed) "
+                "seeds. The run is not reproducible"
+            )
+        return None
+    with _grid(make, seeds[:1]) as other:
+        difference_of_copies = _difference(first, _play(other, actions, globals_before)[0])
+    if difference_of_copies is not None:
+        return (
+            f"differs from copy to copy: {difference_of_copies} in another copy reset with the "
+            "same seed. Its constructor probably draws something at random, such as a map; give "
+            "it as env_args, or draw it in reset from self.np_random. Each copy is an environment "
+            "of its own, evaluation uses others than training, and the run is not reproducible"
+        )
+    source = f"the global generator of {touched}" if touched else "an object"
+    return (
+        f"has copies that disturb each other: {difference} while a second copy was stepped beside "
+        f"it. They share {source}; what a seed learns then depends on the other seeds, and the "
+        "run is not reproducible"
+    )
+
+
+@contextlib.contextmanager
+def _grid(make: Make, streams: tuple[SeedStreams, ...]) -> Iterator[GymBatchEnv]:
+    grid = GymBatchEnv(make, streams, 1)
+    try:
+        yield grid
+    finally:
+        with contextlib.suppress(Exception, Warning):
+            grid.close()
+
+
+def _random_actions(space: spaces.Space[Any]) -> list[Array]:
+    rng = np.random.default_rng(0)
+    if isinstance(space, spaces.Discrete):
+        return list(rng.integers(int(space.n), size=(NUM_STEPS, 1)))
+    assert isinstance(space, spaces.Box)
+    low = np.where(np.isfinite(space.low), space.low, -1.0)
+    high = np.where(np.isfinite(space.high), space.high, np.maximum(low + 2.0, 1.0))
+    uniform = rng.random((NUM_STEPS, 1, *space.shape))
+    return list(low + uniform * (high - low))
+
+
+def _play(
+    grid: GymBatchEnv,
+    actions: list[Array],
+    generators: _GlobalGenerators,
+    *,
+    patience: float = float("inf"),
+) -> tuple[list[tuple[Array, ...]], str, str]:
+    """Play from episode 0 on.
+
+    Returns:
+        what the first seed saw, the global generators that steps alone moved (a reset may seed
+        them, which is no fault), and those that resets or steps moved.
+    """
+    started = time.perf_counter()
+    generators.moved()
+    seen: list[tuple[Array, ...]] = [(grid.reset()[0].copy(),)]
+    touched, drawn = generators.moved(), set[str]()
+    for action in actions:
+        stepped = grid.step(np.stack([action] * grid.num_seeds))
+        seen.append(tuple(np.array(part[0]) for part in stepped))
+        moved = generators.moved()
+        touched |= moved
+        if not (stepped.terminated | stepped.truncated).any():
+            drawn |= moved
+        if len(seen) > 3 and time.perf_counter() - started > patience:
+            break
+    return seen, " and ".join(sorted(drawn)), " and ".join(sorted(touched))
+
+
+_PARTS = ("reward", "terminated", "truncated", "observation", "observation")
+
+
+def _difference(first: list[tuple[Array, ...]], again: list[tuple[Array, ...]]) -> str | None:
+    """Say in words what differs first between two trajectories; None where nothing does."""
+    for step, (a, b) in enumerate(zip(first, again, strict=True)):
+        names = ("first observation",) if step == 0 else _PARTS
+        for name, x, y in zip(names, a, b, strict=True):
+            if x.tobytes() != y.tobytes():
+                when = "" if step == 0 else f" at step {step}"
+                return f"the {name}{when} was {_short(y)} and not {_short(x)}"
+    return None
+
+
+def _short(value: Array) -> str:
+    text = np.array2string(np.squeeze(value), precision=6, threshold=8, edgeitems=2)
+    return " ".join(text.split())
+
+
+class _GlobalGenerators:
+    """Notices whether the process's global generators were moved."""
+
+    def __init__(self) -> None:
+        self._before = self._states()
+
+    def _states(self) -> dict[str, int]:
+        state: Any = np.random.get_state()  # noqa: NPY002  looked at, not used
+        states = {
+            "numpy.random": hash((state[1].tobytes(), *state[2:])),
+            "random": hash(random.getstate()),
+        }
+        torch = sys.modules.get("torch")
+        if torch is not None:
+            states["torch"] = hash(torch.get_rng_state().numpy().tobytes())
+        return states
+
+    def moved(self) -> set[str]:
+        """Return the names of the generators that moved since this was last called."""
+        before, self._before = self._before, self._states()
+        return {name for name, state in self._before.items() if before.get(name, state) != state}

@@ -1,0 +1,106 @@
+"""What a run tells while it works: a bar on terminals and in notebooks, notes, warnings."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+
+from rlkit.errors import RlkitWarning
+from rlkit.runs.training import Reports
+
+_PACKAGE = str(Path(__file__).parents[1]) + os.sep
+
+
+def warn(text: str) -> None:
+    """Warn the caller of rlkit; the place that Python names is theirs, not one in here."""
+    frame: FrameType | None = sys._getframe(1)
+    level = 2
+    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, RlkitWarning, stacklevel=level)
+
+
+class Bar:
+    """A progress bar on the error stream, where that is a terminal or a notebook.
+
+    Args:
+        quiet: show nothing.
+        unit: what is counted.
+    """
+
+    def __init__(self, *, quiet: bool = False, unit: str = "steps") -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+        console = Console(stderr=True)
+        self._bar = Progress(
+            "{task.description}",
+            BarColumn(),
+            MofNCompleteColumn(),
+            unit,
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=quiet or not (console.is_terminal or console.is_jupyter),
+        )
+        self._steps: dict[int, int] = {}
+
+    def start(self) -> None:
+        """Show the bar."""
+        self._bar.start()
+
+    def stop(self) -> None:
+        """Remove the bar."""
+        self._bar.stop()
+
+    def begin(self, label: str, num_seeds: int, num_steps: int) -> None:
+        """Start to count the steps of a run anew."""
+        from rich.markup import escape
+
+        self._steps = {}
+        for task in list(self._bar.tasks):
+            self._bar.remove_task(task.id)
+        self._task = self._bar.add_task(escape(label), total=num_seeds * num_steps)
+
+    def advance(self, seeds: Sequence[int], num_steps: int) -> None:
+        """Say how far some seeds are."""
+        self._steps.update(dict.fromkeys(seeds, num_steps))
+        self._bar.update(self._task, completed=sum(self._steps.values()))
+
+
+@contextlib.contextmanager
+def reporting(
+    note: Callable[[str], None], *, quiet: bool = False, unit: str = "steps"
+) -> Iterator[Reports]:
+    """Show a bar until the end of the block; hand notes to `note`."""
+    bar = Bar(quiet=quiet, unit=unit)
+    bar.start()
+    try:
+        yield Reports(progress=bar.advance, note=note, begin=bar.begin)
+    finally:
+        bar.stop()
+
+
+@contextlib.contextmanager
+def python_reports() -> Iterator[Reports]:
+    """Report as Python's users expect: notes are warnings of the class RlkitWarning.
+
+    Where warnings are errors, the first is raised at the end, so that no work is lost by it.
+    """
+    refused: list[RlkitWarning] = []
+
+    def note(text: str) -> None:
+        try:
+            warn(text)
+        except RlkitWarning as error:
+            refused.append(error)
+
+    with reporting(note) as reports:
+        yield reports
+    if refused:
+        raise refused[0]

@@ -1,0 +1,151 @@
+"""What is asked for and what is given agree: steps, seeds, comparisons and their places."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import rlkit
+from rlkit.errors import RlkitWarning, UsageError
+
+pytestmark = pytest.mark.filterwarnings("ignore::rlkit.errors.RlkitWarning")
+
+LEARN: dict[str, Any] = {"evaluate_every": 500, "epsilon_steps": 1500}
+
+
+def learn(out: Path, **options: Any) -> rlkit.Run:
+    return rlkit.train("q-learning", "FrozenLake-v1", out=out, **(LEARN | options))
+
+
+def test_a_longer_run_gives_its_rows_and_scores_at_what_was_asked(tmp_path: Path) -> None:
+    fresh = learn(tmp_path / "fresh", seeds=3, steps=1000)
+    longer = learn(tmp_path / "longer", seeds=3, steps=2000)
+    with pytest.warns(RlkitWarning, match="already has 2,000"):
+        asked = learn(tmp_path / "longer", seeds=3, steps=1000)
+    assert asked.folder == longer.folder
+    np.testing.assert_array_equal(asked.steps, fresh.steps)
+    np.testing.assert_array_equal(asked.curve, fresh.curve)
+    np.testing.assert_array_equal(asked.scores, fresh.scores)
+    assert asked.num_env_steps == 1000
+    assert longer.num_env_steps == 2000
+
+
+def test_a_seed_added_at_fewer_steps_has_its_score_there(tmp_path: Path) -> None:
+    fresh = learn(tmp_path / "fresh", seeds=3, steps=1000)
+    learn(tmp_path / "run", seeds=2, steps=2000)
+    asked = learn(tmp_path / "run", seeds=3, steps=1000)
+    np.testing.assert_array_equal(asked.scores, fresh.scores)
+    whole = rlkit.load(asked.folder)
+    assert list(np.isfinite(whole.scores)) == [True, True, False]
+
+
+def test_without_a_row_at_the_very_step_the_row_before_counts_and_is_named(tmp_path: Path) -> None:
+    learn(tmp_path, seeds=1, steps=2000)
+    asked = learn(tmp_path, seeds=1, steps=1200)
+    assert list(asked.steps) == [0, 500, 1000]
+    assert list(asked.score_steps) == [1000]
+
+
+def test_the_policy_of_a_longer_run_is_not_passed_off_as_that_of_the_shorter(
+    tmp_path: Path,
+) -> None:
+    learn(tmp_path, seeds=1, steps=2000)
+    asked = learn(tmp_path, seeds=1, steps=1000)
+    with pytest.warns(RlkitWarning, match="only the policy of 2,000 is kept"):
+        asked.evaluate(10)
+
+
+def compare(agents: Any, out: Path, env: str = "FrozenLake-v1", **options: Any) -> Any:
+    defaults = {"seeds": 2, "steps": 1000, "evaluate_every": 500}
+    return rlkit.compare(agents, env, out=out, **(defaults | options))
+
+
+def test_a_comparison_is_at_equal_budgets_whatever_was_trained_before(tmp_path: Path) -> None:
+    rlkit.train(
+        "q-learning", "FrozenLake-v1", seeds=2, steps=3000, evaluate_every=500, out=tmp_path
+    )
+    compared = compare(["q-learning", "random"], tmp_path)
+    fresh = compare(["q-learning", "random"], tmp_path / "fresh")
+    for name in ("q-learning", "random"):
+        np.testing.assert_array_equal(compared.scores[name], fresh.scores[name])
+        assert compared.summary()["agents"][name]["env_steps"] == 1000
+
+
+def test_a_comparison_without_a_row_at_the_budget_is_refused_first(tmp_path: Path) -> None:
+    rlkit.train(
+        "q-learning", "FrozenLake-v1", seeds=2, steps=3000, evaluate_every=500, out=tmp_path
+    )
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(UsageError, match=r"at 1,000\. Compare at a multiple of 500"):
+        compare(["random", "q-learning"], tmp_path, steps=1200)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_presets_of_different_lengths_are_brought_to_the_longest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rlkit.presets import PRESETS
+
+    monkeypatch.setitem(PRESETS, ("q-learning", "FrozenLake-v1"), {"steps": 600})
+    monkeypatch.setitem(PRESETS, ("random", "FrozenLake-v1"), {"steps": 200})
+    compared = compare(["random", "q-learning"], tmp_path, steps=None)
+    assert {run.num_env_steps for run in compared.runs.values()} == {600}
+
+
+def test_what_can_be_refused_is_refused_before_anything_trains(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="q-learning"):
+        compare(["random", "ppo", "q-learning"], tmp_path, env="CartPole-v1")
+    with pytest.raises(UsageError, match="unknown agent"):
+        compare(["random", "qq"], tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_comparison_never_overwrites_another(tmp_path: Path) -> None:
+    lake = compare(["random"], tmp_path)
+    cliff = compare(["random"], tmp_path, env="CliffWalking-v1", steps=500)
+    shorter = compare(["random"], tmp_path, steps=500)
+    both = compare(["random", "value-iteration"], tmp_path)
+    folders = [one.folder for one in (lake, cliff, shorter, both)]
+    assert folders[0] == tmp_path
+    assert len(set(folders)) == 4
+    for one in (lake, cliff, shorter, both):
+        summary = json.loads((one.folder / "summary.json").read_text())
+        assert summary["comparison"] == one.key
+        assert list(summary["agents"]) == list(one.runs)
+    again = compare(["random"], tmp_path, seeds=3)  # more seeds of the same comparison
+    assert again.folder == tmp_path
+    assert len(json.loads((tmp_path / "summary.json").read_text())["agents"]["random"]["final"]) == 3
+
+
+def test_finished_runs_are_compared_without_training(tmp_path: Path) -> None:
+    runs = [
+        rlkit.train(name, "FrozenLake-v1", seeds=2, steps=1000, evaluate_every=500, out=tmp_path)
+        for name in ("q-learning", "random")
+    ]
+    compared = rlkit.compare([runs[0], runs[1].folder], out=tmp_path / "compared")
+    assert list(compared.runs) == ["q-learning", "random"]
+    assert compared.optimum == pytest.approx(0.74419029, abs=1e-8)
+    np.testing.assert_array_equal(compared.scores["random"], runs[1].scores)
+    with pytest.raises(UsageError, match="name the environment"):
+        rlkit.compare([runs[0], "random"], out=tmp_path)
+
+
+def test_runs_that_cannot_be_compared_are_refused(tmp_path: Path) -> None:
+    runs = [
+        rlkit.train("random", env, seeds=2, steps=steps, evaluate_every=500, out=tmp_path)
+        for env, steps in (
+            ("FrozenLake-v1", 500),
+            ("CliffWalking-v1", 500),
+        )
+    ]
+    longer = rlkit.train("q-learning", "FrozenLake-v1", seeds=2, steps=1000, out=tmp_path)
+    with pytest.raises(UsageError, match="different environments"):
+        rlkit.compare(runs, out=tmp_path)
+    with pytest.raises(UsageError, match="different budgets"):
+        rlkit.compare([runs[0], longer], out=tmp_path)
+    with pytest.raises(UsageError, match="has only 500"):
+        rlkit.compare([runs[0], longer], steps=1000, out=tmp_path)

@@ -1,0 +1,406 @@
+"""A run's folder knows what it was made of: another environment or agent is another run."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import linecache
+import shutil
+import socket
+import subprocess
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import rlkit
+from rlkit.errors import RlkitWarning, UsageError
+
+FIXTURES = Path(__file__).parent / "fixtures"
+pytestmark = pytest.mark.filterwarnings("ignore::rlkit.errors.RlkitWarning")
+
+
+class Gain(gym.Env[Any, Any]):
+    """Five steps with the same reward."""
+
+    observation_space = gym.spaces.Box(0.0, 1.0, (1,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, gain: float = 1.0) -> None:
+        self.gain = gain
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.steps = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.steps += 1
+        return np.zeros(1, np.float32), self.gain, self.steps == 5, False, {}
+
+
+GAIN = 1.0
+TABLE = {"gain": 1.0}
+
+
+def from_global() -> Gain:
+    return Gain(GAIN)
+
+
+def through_helper() -> Gain:
+    return from_global()
+
+
+def from_table() -> Gain:
+    return Gain(TABLE["gain"])
+
+
+class Factory:
+    """Makes environments in a method and by being called."""
+
+    def __init__(self, gain: float) -> None:
+        self.gain = gain
+
+    def make(self) -> Gain:
+        return Gain(self.gain)
+
+    def __call__(self) -> Gain:
+        return Gain(self.gain)
+
+
+def closure(gain: float) -> Callable[[], Gain]:
+    return lambda: Gain(gain)
+
+
+def with_default(gain: float) -> Callable[[], Gain]:
+    def make(gain: float = gain) -> Gain:
+        return Gain(gain)
+
+    return make
+
+
+def wrapped(gain: float) -> Callable[[], gym.Env[Any, Any]]:
+    return lambda: gym.wrappers.TransformReward(Gain(), lambda reward: gain * float(reward))
+
+
+def class_of(gain: float) -> type[gym.Env[Any, Any]]:
+    class Own(Gain):
+        def __init__(self) -> None:
+            super().__init__(gain)
+
+    return Own
+
+
+WAYS: dict[str, Callable[[float], Any]] = {
+    "closure": closure,
+    "default": with_default,
+    "partial": lambda gain: functools.partial(Gain, gain=gain),
+    "partial of a positional argument": lambda gain: functools.partial(Gain, gain),
+    "bound method": lambda gain: Factory(gain).make,
+    "callable object": Factory,
+    "wrapper's function": wrapped,
+    "class of a factory": class_of,
+}
+
+
+def train(env: Any, out: Path, **options: Any) -> rlkit.Run:
+    defaults = {"seeds": 1, "steps": 10, "evaluate_every": 10, "evaluation_episodes": 2}
+    return rlkit.train("random", env, out=out, **(defaults | options))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_environments_that_differ_in_what_they_hold_are_different_runs(
+    way: str, tmp_path: Path
+) -> None:
+    runs = [train(WAYS[way](gain), tmp_path) for gain in (1.0, 2.0)]
+    assert [run.scores[0] for run in runs] == [5.0, 10.0]
+    assert runs[0].folder != runs[1].folder
+    again = train(WAYS[way](1.0), tmp_path, steps=20)  # the second is not continued either
+    assert again.folder == runs[0].folder
+    assert set(again.curve[0]) == {5.0}
+
+
+@pytest.mark.parametrize("make", [from_global, through_helper])
+def test_module_globals_that_the_code_names_are_part_of_a_run(
+    make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = train(make, tmp_path)
+    monkeypatch.setattr(sys.modules[__name__], "GAIN", 2.0)
+    assert train(make, tmp_path).scores[0] == 10.0
+    monkeypatch.undo()
+    assert train(make, tmp_path).folder == first.folder
+
+
+def test_a_changed_entry_of_a_global_dictionary_is_another_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(from_table, tmp_path)
+    monkeypatch.setitem(TABLE, "gain", 2.0)
+    assert train(from_table, tmp_path).scores[0] == 10.0
+
+
+def test_lambdas_of_a_loop_are_told_apart(tmp_path: Path) -> None:
+    scores = []
+    for limit in (50, 10):
+        run = train(
+            lambda limit=limit: gym.make("CartPole-v1", max_episode_steps=limit), tmp_path, steps=60
+        )
+        scores.append(run.scores[0])
+    assert scores[1] <= 10.0 < scores[0]
+
+
+CELL = """
+import gymnasium as gym, numpy as np
+class Cell(gym.Env):
+    observation_space = gym.spaces.Box(0.0, 1.0, (1,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(1, np.float32), {}
+    def step(self, action):
+        return np.zeros(1, np.float32), REWARD, True, False, {}
+"""
+
+
+def run_cell(source: str, number: int) -> Any:
+    """Run source as a notebook does: in __main__, from a file that only linecache knows."""
+    name = f"<ipython-input-{number}>"
+    lines = source.splitlines(keepends=True)
+    linecache.cache[name] = (len(source), None, lines, name)
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    exec(compile(source, name, "exec"), namespace)
+    return namespace["Cell"]
+
+
+def test_a_class_that_is_edited_in_a_notebook_is_another_run(tmp_path: Path) -> None:
+    cells = [run_cell(CELL.replace("REWARD", reward), k) for k, reward in enumerate(("1.0", "9.0"))]
+    runs = [train(cell, tmp_path) for cell in cells]
+    assert [run.scores[0] for run in runs] == [1.0, 9.0]
+    same = run_cell("# a comment\n" + CELL.replace("REWARD", "1.0"), 2)
+    assert train(same, tmp_path).folder == runs[0].folder
+
+
+SCRIPT = (
+    CELL
+    + """
+import rlkit
+run = rlkit.train("random", Cell, seeds=1, steps=10, evaluate_every=10, evaluation_episodes=2)
+print(run.scores[0])
+"""
+)
+
+
+def test_a_script_on_standard_input_is_known_by_its_code(tmp_path: Path) -> None:
+    printed = [
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-"],
+            input=SCRIPT.replace("REWARD", reward),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        for reward in ("1.0", "9.0")
+    ]
+    assert printed == ["1.0", "9.0"]
+
+
+def module_with(reward: str) -> str:
+    return CELL.replace("REWARD", reward) + "\ndef make():\n    return Cell()\n"
+
+
+def rlkit_command(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as a console script does, which has its own folder on the path."""
+    code = "import sys; sys.path.pop(0); from rlkit.cli import main; sys.exit(main(sys.argv[1:]))"
+    return subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=folder, capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize("name", ["own_env:Cell", "own_env:make", "own_env.py:Cell"])
+def test_an_edited_source_is_another_run_and_evaluate_says_so(name: str, tmp_path: Path) -> None:
+    words = ("--seeds", "1", "--steps", "10", "--evaluation-episodes", "2", "--json")
+    folders = []
+    for reward in ("1.0", "100.0"):
+        (tmp_path / "own_env.py").write_text(module_with(reward))
+        shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
+        done = rlkit_command(tmp_path, "train", "random", name, *words)
+        assert done.returncode == 0, done.stderr
+        answer = json.loads(done.stdout)
+        assert answer["final"] == [float(reward)]
+        folders.append(answer["run"])
+    assert folders[0] != folders[1]
+    evaluated = rlkit_command(tmp_path, "evaluate", folders[0], "--episodes", "2", "--json")
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert "changed since" in evaluated.stderr
+    unchanged = rlkit_command(tmp_path, "evaluate", folders[1], "--episodes", "2", "--json")
+    assert "changed" not in unchanged.stderr
+
+
+def test_load_says_when_the_source_changed(tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(CELL.replace("REWARD", "1.0"))
+    run = train(f"{file}:Cell", tmp_path)
+    rlkit.load(run.folder)  # says nothing: warnings of this test are errors
+    file.write_text(CELL.replace("REWARD", "9.0"))
+    with pytest.warns(RlkitWarning, match="changed since the run"):
+        loaded = rlkit.load(run.folder)
+    with pytest.warns(RlkitWarning, match="its source"):
+        assert loaded.evaluate(2)["mean"] == 9.0
+
+
+test_load_says_when_the_source_changed.pytestmark = [  # type: ignore[attr-defined]
+    pytest.mark.filterwarnings("error::rlkit.errors.RlkitWarning"),
+    pytest.mark.filterwarnings("ignore:.*no time limit:rlkit.errors.RlkitWarning"),
+]
+
+
+def test_a_registration_with_other_content_is_another_run(tmp_path: Path) -> None:
+    scores = []
+    for limit in (50, 10):
+        gym.register("OwnPole-v0", "gymnasium.envs.classic_control:CartPoleEnv", limit)
+        try:
+            gym.registry["OwnPole-v0"].max_episode_steps = limit
+            scores.append(train("OwnPole-v0", tmp_path, steps=60).scores[0])
+        finally:
+            del gym.registry["OwnPole-v0"]
+    assert scores[1] <= 10.0 < scores[0]
+
+
+def test_a_file_that_registers_an_id_can_be_named_by_it(tmp_path: Path) -> None:
+    source = CELL.replace("REWARD", "1.0")
+    (tmp_path / "own.py").write_text(
+        source + "\ngym.register('OwnWalk-v0', lambda **kwargs: Cell(**kwargs))\n"
+    )
+    try:
+        assert train(f"{tmp_path}/own.py:OwnWalk-v0", tmp_path).scores[0] == 1.0
+        with pytest.raises(UsageError, match=r"own.py has neither registered nor defined 'Wlak'"):
+            train(f"{tmp_path}/own.py:Wlak", tmp_path)
+    finally:
+        del gym.registry["OwnWalk-v0"]
+
+
+def test_what_cannot_be_identified_is_never_reused(tmp_path: Path) -> None:
+    with socket.socket() as held:
+
+        def make() -> Gain:
+            assert held
+            return Gain()
+
+        with pytest.warns(RlkitWarning, match="never reused"):
+            first = train(make, tmp_path)
+        second = train(make, tmp_path, steps=20)
+    assert first.folder != second.folder
+    assert list(first.steps) == [0, 10]
+    assert rlkit.load(second.folder).scores[0] == 5.0
+
+
+def agent(bias: int) -> type[Any]:
+    class Constant:
+        def __init__(self, task: Any) -> None:
+            self.task = task
+
+        def act(self, obs: Any) -> Any:
+            return np.full(obs.shape[:2], bias)
+
+        def learn(self, transition: Any) -> dict[str, Any]:
+            return {}
+
+        def actor(self, *, greedy: bool = True) -> Any:
+            return self
+
+        def state_dict(self) -> dict[str, Any]:
+            return {}
+
+        def load_state_dict(self, state: Any) -> None:
+            pass
+
+    return Constant
+
+
+def test_agents_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    class Count(Gain):
+        def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+            self.gain = float(action)
+            return super().step(action)
+
+    zero, one, named = agent(0), agent(1), agent(1)
+    named.__name__ = "random"
+    options: dict[str, Any] = {"seeds": 2, "steps": 10, "evaluation_episodes": 2, "out": tmp_path}
+    compared = rlkit.compare([zero, one, "random", named], Count, **options)
+    assert list(compared.runs) == ["Constant", "Constant (2)", "random", "random (2)"]
+    assert [float(scores.mean()) for scores in compared.scores.values()][:2] == [0.0, 5.0]
+    assert compared.scores["random (2)"].mean() == 5.0
+    assert len({run.folder for run in compared.runs.values()}) == 4
+    assert set(compared.summary()["agents"]) == set(compared.runs)
+
+
+@pytest.fixture()
+def older(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with an environment's file and runs that rlkit made in format 1."""
+    shutil.copytree(FIXTURES / "format-1", tmp_path / "runs")
+    shutil.copy(FIXTURES / "walk.py", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "runs"
+
+
+OLDER: list[tuple[str, str, dict[str, Any]]] = [
+    ("q-learning", "FrozenLake-v1", {"steps": 200, "evaluate_every": 100}),
+    ("random", "CartPole-v1", {"steps": 64, "evaluate_every": 32}),
+    (
+        "ppo",
+        "walk.py:Walk",
+        {
+            "steps": 64,
+            "evaluate_every": 64,
+            "envs": 2,
+            "rollout_length": 16,
+            "evaluation_episodes": 2,
+            "hidden_sizes": (4,),
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "env", "options"), OLDER)
+def test_runs_of_an_older_format_are_found_and_not_continued(
+    name: str, env: str, options: dict[str, Any], older: Path
+) -> None:
+    before = {path: path.read_bytes() for path in older.rglob("*.csv")}
+    with pytest.warns(RlkitWarning, match="older rlkit"):
+        run = rlkit.train(name, env, seeds=2, out=older, **options)
+    assert run.folder in set(older.iterdir())
+    assert run.record["format"] == 1
+    assert np.isfinite(run.scores).all()
+    run.plot(older / "curve.png")
+    assert np.isfinite(run.evaluate(episodes=3)["mean"])
+    for more in ({"seeds": 3}, {"seeds": 2, "steps": 1000}):
+        with pytest.raises(UsageError, match="format 1.*cannot be continued"):
+            rlkit.train(name, env, out=older, **(options | more))
+    assert {path: path.read_bytes() for path in older.rglob("*.csv")} == before
+
+
+def test_workers_do_not_change_what_a_run_is(tmp_path: Path) -> None:
+    module = types.ModuleType("unused")
+    assert module
+    names = {train("FrozenLake-v1", tmp_path / str(n), workers=n, seeds=2).folder.name for n in (1, 2)}
+    assert len(names) == 1
+
+
+def test_a_generator_made_from_a_seed_is_part_of_a_run(tmp_path: Path) -> None:
+    def make(seed: int) -> Callable[[], Gain]:
+        rng = np.random.default_rng(seed)
+        gain = float(rng.integers(100))
+        return lambda: Gain(gain)
+
+    first, second = (train(make(seed), tmp_path) for seed in (0, 1))
+    assert first.folder != second.folder
+    assert list(itertools.chain(first.scores, second.scores)) == [
+        5 * float(np.random.default_rng(seed).integers(100)) for seed in (0, 1)
+    ]
