@@ -101,9 +101,7 @@ def _has_table(env: gym.Env[Any, Any]) -> bool:
 
 
 def _time_limit(layers: list[Any]) -> int | None:
-    limits = [
-        layer._max_episode_steps for layer in layers if isinstance(layer, wrappers.TimeLimit)
-    ]
+    limits = [layer._max_episode_steps for layer in layers if isinstance(layer, wrappers.TimeLimit)]
     return min((int(limit) for limit in limits if limit is not None), default=None)
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import enum
+import functools
 import hashlib
 import importlib.util
 import inspect
 import os
+import site
 import sys
+import sysconfig
 import traceback
 from pathlib import Path
 from types import ModuleType
@@ -51,6 +55,66 @@ def source_digest(thing: Any) -> str:
     except (OSError, TypeError):
         return ""
     return hashlib.sha256(source.encode()).hexdigest()
+
+
+class Origin(enum.Enum):
+    """Where code comes from."""
+
+    USER = "user"  # the user's own: what it does counts
+    LIBRARY = "library"  # Python, rlkit and what rlkit is built on: the name counts
+    PACKAGE = "package"  # installed, and may offer environments: name and content count
+
+
+# Their versions are compared when a run is continued.
+_FOUNDATIONS = ("gymnasium", "numpy", "torch", "scipy", "numba", "rlkit")
+
+
+@functools.cache
+def _library_folders() -> tuple[tuple[Path, bool], ...]:
+    """Folders of installed code, the innermost first, and whether they hold packages."""
+    python = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib")]
+    packages = [sysconfig.get_path(name) for name in ("purelib", "platlib")]
+    packages += [*site.getsitepackages(), site.getusersitepackages()]
+    folders = {Path(path).resolve(): False for path in python}
+    folders |= {Path(path).resolve(): True for path in packages}
+    folders[Path(__file__).parent.resolve()] = False
+    return tuple(sorted(folders.items(), key=lambda item: -len(item[0].parts)))
+
+
+def origin_of_code(filename: str) -> Origin:
+    """Return where code comes from, by its file; code that has none is the user's."""
+    if filename.startswith("<"):
+        return Origin.LIBRARY if filename.startswith("<frozen ") else Origin.USER
+    path = Path(filename).resolve()
+    for folder, holds_packages in _library_folders():
+        if not path.is_relative_to(folder):
+            continue
+        parts = path.relative_to(folder).parts
+        if not holds_packages:
+            return Origin.LIBRARY
+        if parts[0] in _FOUNDATIONS and parts[:2] != ("gymnasium", "envs"):
+            return Origin.LIBRARY
+        return Origin.PACKAGE
+    return Origin.USER
+
+
+def origin_of_module(name: str | None) -> Origin:
+    """Return where a module comes from; `__main__` and modules without a file are the user's."""
+    if name in ("__main__", "__mp_main__"):
+        return Origin.USER
+    file = getattr(sys.modules.get(name or ""), "__file__", None)
+    if file is not None:
+        return origin_of_code(file)
+    top = (name or "").split(".")[0]
+    return Origin.LIBRARY if top in sys.stdlib_module_names or top == "builtins" else Origin.USER
+
+
+def content_digest(path: str) -> str | None:
+    """Return the sha256 of a file's content, or None where there is no such file."""
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except (OSError, ValueError):
+        return None
 
 
 def place_of(error: BaseException, file: str | None) -> str:

@@ -276,9 +276,7 @@ def test_a_map_drawn_in_the_constructor_is_not_taken_for_one_map(tmp_path: Path)
         return gym.make("FrozenLake-v1", desc=generate_random_map(4, seed=seed))
 
     with pytest.warns(RlkitWarning) as caught:
-        run = rlkit.train(
-            "random", make, seeds=2, steps=40, evaluation_episodes=2, out=tmp_path
-        )
+        run = rlkit.train("random", make, seeds=2, steps=40, evaluation_episodes=2, out=tmp_path)
     texts = " ".join(str(warning.message) for warning in caught)
     assert "not reproducible" in texts
     assert run.record["stepped_as"] == "gymnasium"

@@ -126,8 +126,7 @@ class Comparison:
         from rlkit.analysis.plots import Reference, comparison_figure
 
         paths = [
-            self.folder / name
-            for name in (SUMMARY, "learning_curves.png", "final_performance.png")
+            self.folder / name for name in (SUMMARY, "learning_curves.png", "final_performance.png")
         ]
         store.write_json(paths[0], self.summary())
         drawn = {name: run for name, run in self.runs.items() if np.isfinite(run.scores).any()}

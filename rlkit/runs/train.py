@@ -272,7 +272,9 @@ def _store_references(folder: Path, environment: Environment) -> None:
     """Keep the lines of the figure in the record, so that drawing needs no environment."""
     from rlkit.runs.figures import references
 
-    store.write_json(folder / RECORD, {**read_record(folder), "references": references(environment)})
+    store.write_json(
+        folder / RECORD, {**read_record(folder), "references": references(environment)}
+    )
 
 
 def _draw(run: Run) -> None:

@@ -118,7 +118,9 @@ def test_a_comparison_never_overwrites_another(tmp_path: Path) -> None:
         assert list(summary["agents"]) == list(one.runs)
     again = compare(["random"], tmp_path, seeds=3)  # more seeds of the same comparison
     assert again.folder == tmp_path
-    assert len(json.loads((tmp_path / "summary.json").read_text())["agents"]["random"]["final"]) == 3
+    assert (
+        len(json.loads((tmp_path / "summary.json").read_text())["agents"]["random"]["final"]) == 3
+    )
 
 
 def test_finished_runs_are_compared_without_training(tmp_path: Path) -> None:

@@ -389,7 +389,9 @@ def test_runs_of_an_older_format_are_found_and_not_continued(
 def test_workers_do_not_change_what_a_run_is(tmp_path: Path) -> None:
     module = types.ModuleType("unused")
     assert module
-    names = {train("FrozenLake-v1", tmp_path / str(n), workers=n, seeds=2).folder.name for n in (1, 2)}
+    names = {
+        train("FrozenLake-v1", tmp_path / str(n), workers=n, seeds=2).folder.name for n in (1, 2)
+    }
     assert len(names) == 1
 
 
