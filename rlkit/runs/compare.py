@@ -132,7 +132,8 @@ def compare(
     """
     if not agents:
         raise UsageError("comparing: name at least one agent")
-    require_count("seeds", seeds, at_least=1)
+    seeds = require_count("seeds", seeds, at_least=1)
+    workers = require_count("workers", workers, at_least=1)
     specs = [
         make_spec(
             agent,
