@@ -1,33 +1,154 @@
-"""Checks of configuration fields: each names the option, what was expected and what was got."""
+"""Checks of options by their types and ranges.
+
+An option is converted to the type that its annotation declares wherever that changes no meaning,
+so that `np.int64(64)` and `64`, or `[64, 64]` and `(64, 64)`, are the same configuration. Whatever
+does not fit is rejected with the option, what was expected and what was got.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import inspect
 import math
-from typing import Any, get_args
+import numbers
+import sys
+import types
+import typing
+from collections.abc import Sequence
+from typing import Any, Literal, get_args, get_origin
 
 from rlkit.errors import UsageError, closest
 
+_ATOMS = {bool: "True or False", int: "a whole number", float: "a number", str: "a string"}
+_SEVERAL = {bool: "booleans", int: "whole numbers", float: "numbers", str: "strings"}
 
-def _option(name: str) -> str:
-    return f"option {name} (--{name.replace('_', '-')})"
+
+class Unfit(Exception):
+    """A value that does not fit its type; `expected` describes what does."""
+
+    def __init__(self, expected: str) -> None:
+        super().__init__(expected)
+        self.expected = expected
 
 
-def _annotation(config: Any, name: str) -> str:
-    return next(str(field.type) for field in dataclasses.fields(config) if field.name == name)
+def converted(value: Any, kind: Any) -> Any:
+    """Return a value as the type that an annotation declares.
+
+    NumPy's scalars and arrays without axes count as the number in them, whole numbers fit where a
+    float is declared, and sequences and arrays fit where a tuple or list is. A bool is never a
+    number, a float never a whole number, and a string never a sequence. Values of types that are
+    not known here are returned as they are.
+
+    Raises:
+        Unfit: the value does not fit.
+    """
+    kind = get_args(kind)[0] if get_origin(kind) is typing.Annotated else kind
+    value = without_axes(value)
+    if kind is None or kind is type(None):
+        if value is not None:
+            raise Unfit("None")
+        return None
+    if isinstance(kind, type) and kind in _ATOMS:
+        return _atom(value, kind)
+    if get_origin(kind) is Literal:
+        for choice in get_args(kind):
+            if isinstance(value, type(choice)) and value == choice:
+                return choice
+        raise Unfit("one of " + ", ".join(repr(choice) for choice in get_args(kind)))
+    if get_origin(kind) in (typing.Union, types.UnionType):
+        return _one_of(value, get_args(kind))
+    container = get_origin(kind) or kind
+    if container in (tuple, list):
+        return _sequence(value, container, get_args(kind))
+    return value
+
+
+def require_typed(name: str, value: Any, kind: Any, expected: str = "") -> Any:
+    """Return an argument of a function as its type; `expected` says more than the type does.
+
+    Raises:
+        UsageError: it does not fit.
+    """
+    try:
+        return converted(value, kind)
+    except Unfit as error:
+        raise _refusal(name, expected or error.expected, value) from None
+
+
+def require_types(config: Any, *names: str) -> None:
+    """Convert the fields of a dataclass, or the named ones, to the types that it declares.
+
+    Raises:
+        UsageError: a value does not fit its type.
+    """
+    for field in dataclasses.fields(config):
+        # A default that does not fit is the affair of whoever declared it.
+        if not names or field.name in names:
+            try:
+                _take(config, field.name)
+            except UsageError:
+                if getattr(config, field.name) is not field.default:
+                    raise
+
+
+def convert_types(config: Any) -> None:
+    """Convert the fields that fit the types that a dataclass declares; leave the others alone."""
+    for field in dataclasses.fields(config):
+        try:
+            _take(config, field.name)
+        except UsageError:
+            continue
+
+
+def converted_options(config_class: Any, options: typing.Mapping[str, Any]) -> dict[str, Any]:
+    """Return options as the types that a dataclass declares; what does not fit is left alone."""
+    kinds, taken = field_types(config_class), dict(options)
+    for name, value in options.items():
+        try:
+            taken[name] = converted(value, kinds.get(name, Any))
+        except Unfit:
+            continue
+    return taken
+
+
+def without_axes(value: Any) -> Any:
+    """The number in a NumPy scalar or an array without axes; anything else as it is."""
+    if not isinstance(value, type) and getattr(value, "shape", None) == ():
+        item = getattr(value, "item", None)
+        return value if item is None else item()
+    return value
+
+
+@functools.lru_cache(maxsize=256)
+def field_types(config_class: Any) -> dict[str, Any]:
+    """The declared type of each field; Any for one that cannot be evaluated.
+
+    A name may be imported for type checkers only, or be local to the function that makes the class.
+    """
+    try:
+        return typing.get_type_hints(config_class)
+    except Exception:
+        kinds: dict[str, Any] = {}
+        for base in reversed(config_class.__mro__):
+            scope = vars(sys.modules.get(base.__module__, types))
+            for name, kind in inspect.get_annotations(base).items():
+                try:
+                    kinds[name] = eval(kind, dict(scope)) if isinstance(kind, str) else kind
+                except Exception:
+                    kinds[name] = Any
+        return kinds
 
 
 def require_whole(config: Any, *names: str, at_least: int) -> None:
-    """Require integers, or tuples of integers, that are not below `at_least`."""
+    """Require whole numbers, or tuples of them, that are not below `at_least`; None may pass."""
     for name in names:
-        value = getattr(config, name)
-        several = "tuple" in _annotation(config, name)
-        values = value if isinstance(value, tuple) and several else (value,)
-        if (several and not isinstance(value, tuple)) or any(
-            isinstance(one, bool) or not isinstance(one, int) or one < at_least for one in values
-        ):
-            what = "a tuple of whole numbers" if several else "a whole number"
-            raise UsageError(f"{_option(name)}: expected {what} >= {at_least}, got {value!r}")
+        several = "tuple" in str(_kind_of(config, name))
+        what = "a tuple of whole numbers" if several else "a whole number"
+        value = _take(config, name, f"{what} >= {at_least}")
+        values = value if isinstance(value, tuple) else (value,)
+        if any(one is not None and one < at_least for one in values):
+            raise _refusal(name, f"{what} >= {at_least}", value)
 
 
 def require_range(
@@ -39,35 +160,132 @@ def require_range(
     open_high: bool = False,
 ) -> None:
     """Require finite numbers in a range; None, where the field allows it, passes."""
+    left = "(" if open_low else "["
+    right = ")" if open_high or high == math.inf else "]"
+    upper = "infinity" if high == math.inf else f"{high:g}"
+    expected = f"a number in {left}{low:g}, {upper}{right}"
     for name in names:
-        value = getattr(config, name)
-        if value is None and "None" in _annotation(config, name):
-            continue
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        inside = (
-            number
-            and math.isfinite(value)
+        value = _take(config, name, expected)
+        inside = value is None or (
+            math.isfinite(value)
             and (value > low if open_low else value >= low)
             and (value < high if open_high else value <= high)
         )
         if not inside:
-            left = "(" if open_low else "["
-            right = ")" if open_high or high == math.inf else "]"
-            upper = "infinity" if high == math.inf else f"{high:g}"
-            raise UsageError(
-                f"{_option(name)}: expected a number in {left}{low:g}, {upper}{right}, "
-                f"got {value!r}"
-            )
+            raise _refusal(name, expected, value)
 
 
 def require_choice(config: Any, *names: str, among: Any) -> None:
     """Require one of the values of a Literal type."""
-    choices = get_args(among)
     for name in names:
         value = getattr(config, name)
-        if value not in choices:
-            known = ", ".join(repr(choice) for choice in choices)
-            raise UsageError(
-                f"{_option(name)}: expected one of {known}, got {value!r}."
-                + closest(str(value), choices)
-            )
+        try:
+            _replace(config, name, converted(value, among))
+        except Unfit as error:
+            hint = closest(value, get_args(among)) if isinstance(value, str) else ""
+            raise UsageError(f"{_refusal(name, error.expected, value)}.{hint}") from None
+
+
+def _take(config: Any, name: str, expected: str = "") -> Any:
+    """Convert one field in place and return it; `expected` says more than the type does."""
+    value = getattr(config, name)
+    try:
+        taken = converted(value, _kind_of(config, name))
+    except Unfit as error:
+        raise _refusal(name, expected or error.expected, value) from None
+    _replace(config, name, taken)
+    return taken
+
+
+def _kind_of(config: Any, name: str) -> Any:
+    config_class: Any = type(config)
+    return field_types(config_class).get(name, Any)
+
+
+def _replace(config: Any, name: str, value: Any) -> None:
+    if value is not getattr(config, name):
+        object.__setattr__(config, name, value)
+
+
+def _refusal(name: str, expected: str, value: Any) -> UsageError:
+    text = repr(value)
+    if len(text) > 200:
+        text = f"{text[:200]}..."
+    return UsageError(
+        f"option {name} (--{name.replace('_', '-')}): expected {expected}, got {text}"
+        f"{_whole_instead(expected, value)}"
+    )
+
+
+def _whole_instead(expected: str, value: Any) -> str:
+    """What to write in place of a float that has a whole value."""
+    value = without_axes(value)
+    if "whole number" not in expected or not isinstance(value, float) or not value.is_integer():
+        return ""
+    mantissa, exponent = f"{value:.15e}".split("e")
+    short = f"{float(mantissa):.15g}e{int(exponent)}"
+    return f"; write {int(value)}, not {short if abs(value) >= 1000 else repr(value)}"
+
+
+def _atom(value: Any, kind: Any) -> Any:
+    if kind is bool:
+        fits = isinstance(value, bool)
+    elif kind is str:
+        fits = isinstance(value, str)
+    else:
+        number = numbers.Integral if kind is int else numbers.Real
+        fits = isinstance(value, number) and not isinstance(value, bool)
+    if not fits:
+        raise Unfit(_ATOMS[kind])
+    if kind is str:
+        return str.__str__(value)
+    try:
+        return kind(value)
+    except OverflowError:
+        raise Unfit("a number that a float can hold") from None
+
+
+def _one_of(value: Any, kinds: Sequence[Any]) -> Any:
+    """The value as one of several types: as its own if that is among them, else as the first."""
+    fitting, expected = [], []
+    # A type that is not known here takes anything, so it has its turn last.
+    for kind in sorted(kinds, key=lambda kind: not _is_known(kind)):
+        try:
+            fitting.append(converted(value, kind))
+        except Unfit as error:
+            expected.append(error.expected)
+    if not fitting:
+        raise Unfit(" or ".join(dict.fromkeys(expected)))
+    same = [one for one in fitting if type(one) is type(value)]
+    return same[0] if same and all(map(_is_known, kinds)) else fitting[0]
+
+
+def _is_known(kind: Any) -> bool:
+    """Whether `converted` does anything about a type."""
+    origin = get_origin(kind) or kind
+    return origin in (None, type(None), *_ATOMS, tuple, list, Literal, typing.Annotated) or (
+        origin in (typing.Union, types.UnionType)
+    )
+
+
+def _sequence(value: Any, container: Any, kinds: tuple[Any, ...]) -> Any:
+    """The value as a tuple or list with elements of the declared types."""
+    if getattr(value, "shape", ()) and hasattr(value, "tolist"):
+        value = value.tolist()
+    fixed = container is tuple and kinds and kinds[-1] is not Ellipsis
+    what = f"a {container.__name__}"
+    if fixed:
+        what += f" of {len(kinds)}"
+    elif kinds and isinstance(kinds[0], type) and kinds[0] in _ATOMS:
+        what += f" of {_SEVERAL[kinds[0]]}"
+    if not isinstance(value, Sequence) or isinstance(value, (str, bytes, bytearray)):
+        raise Unfit(what)
+    if fixed and len(value) != len(kinds):
+        raise Unfit(what)
+    try:
+        return container(
+            converted(one, kinds[i] if fixed else kinds[0] if kinds else Any)
+            for i, one in enumerate(value)
+        )
+    except Unfit as error:
+        raise Unfit(f"{what}, each {error.expected}" if fixed else what) from None

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
 import pytest
+import torch
 
 from rlkit.agents import AGENTS, find_agent
 from rlkit.agents.ppo import PPOConfig
@@ -13,7 +18,18 @@ from rlkit.agents.q_learning import QLearningConfig
 from rlkit.agents.reinforce import ReinforceConfig
 from rlkit.agents.value_iteration import ValueIterationConfig
 from rlkit.errors import UsageError, closest
-from rlkit.validation import require_choice, require_range, require_whole
+from rlkit.runs.specification import ARGUMENTS
+from rlkit.validation import (
+    Unfit,
+    converted,
+    require_choice,
+    require_range,
+    require_types,
+    require_whole,
+)
+
+if TYPE_CHECKING:
+    from decimal import Decimal as OnlyForTypeCheckers
 
 DISCOUNTED = [PPOConfig, ReinforceConfig, QLearningConfig, ValueIterationConfig]
 INF, NAN = float("inf"), float("nan")
@@ -118,7 +134,93 @@ def test_an_unknown_agent_is_refused_with_the_closest_and_the_list() -> None:
 
 def test_the_closest_name_is_the_nearest_or_nothing() -> None:
     assert closest("gama", ["gamma", "lambda", "epsilon"]) == " Did you mean 'gamma'?"
+    assert closest("n_epochs", ["workers", "envs"]) == ""  # theirs, but of nothing that is here
     assert closest("xyz", ["gamma", "lambda"]) == ""
+
+
+OPTIONS = {
+    agent: [field.name for field in dataclasses.fields(find_agent(agent).Config)]
+    for agent in AGENTS
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        *((name, "envs") for name in ("n_envs", "num_envs", "n_env", "N-Envs")),
+        *((name, "steps") for name in ("total_timesteps", "num_env_steps", "timesteps")),
+        ("n_seeds", "seeds"),
+        ("n_jobs", "workers"),
+        ("env_kwargs", "env_args"),
+        ("lr", "learning_rate"),
+        ("LR", "learning_rate"),
+        ("n_epochs", "num_epochs"),
+        ("update_epochs", "num_epochs"),
+        ("clip_range", "clip_epsilon"),
+        ("ent_coef", "entropy_coef"),
+        ("vf_coef", "value_coef"),
+        ("gamma", "discount"),
+        ("n_steps", "rollout_length"),
+        ("batch_size", "minibatch_size"),
+        ("max_grad_norm", "max_gradient_norm"),
+        ("net_arch", "hidden_sizes"),
+        ("normalize_advantage", "standardise_advantages"),
+        ("normalize_observations", "normalise_observations"),
+    ],
+)
+def test_names_of_other_libraries_lead_to_ours(name: str, ours: str) -> None:
+    assert closest(name, [*OPTIONS["ppo"], *ARGUMENTS]) == f" Did you mean {ours!r}?"
+    flags = [f"--{known.replace('_', '-')}" for known in (*OPTIONS["ppo"], *ARGUMENTS)]
+    typed = f"--{name.replace('_', '-')}"
+    assert closest(typed, flags) == f" Did you mean {'--' + ours.replace('_', '-')!r}?"
+
+
+def test_a_name_with_several_meanings_leads_to_the_one_that_the_agent_has() -> None:
+    assert "'step_size'" in closest("lr", [*OPTIONS["q-learning"], *ARGUMENTS])
+    assert "'steps'" in closest("n_steps", [*OPTIONS["q-learning"], *ARGUMENTS])
+    assert "'epsilon_start'" in closest("epsilon", OPTIONS["q-learning"])
+    assert "'clip_epsilon'" in closest("epsilon", OPTIONS["ppo"])
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("PPO", "ppo"),
+        ("ppo2", "ppo"),
+        ("q_learning", "q-learning"),
+        ("Qlearning", "q-learning"),
+        ("Q Learning", "q-learning"),
+        ("VI", "value-iteration"),
+        ("Value_Iteration", "value-iteration"),
+        ("policy-gradient", "reinforce"),
+        ("VPG", "reinforce"),
+    ],
+)
+def test_agents_are_recognised_however_they_are_spelled(name: str, ours: str) -> None:
+    with pytest.raises(UsageError, match=f"Did you mean '{ours}'"):
+        find_agent(name)
+
+
+@pytest.mark.parametrize("name", ["DQN", "sac", "td3", "a2c"])
+def test_no_agent_is_suggested_in_place_of_an_algorithm_that_is_not_here(name: str) -> None:
+    assert closest(name, AGENTS) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("cartpole-v1", "CartPole-v1"),
+        ("FrozenLake", "FrozenLake-v1"),
+        ("frozen_lake", "FrozenLake-v1"),
+        ("CartPole-v0", "CartPole-v1"),
+        ("FrozenLake8x8-v7", "FrozenLake8x8-v1"),
+        ("CartPol-v1", "CartPole-v1"),
+    ],
+)
+def test_environments_are_recognised_in_any_case_and_version(name: str, ours: str) -> None:
+    known = ["CartPole-v1", "FrozenLake-v1", "FrozenLake8x8-v1", "Humanoid-v4", "Humanoid-v5"]
+    assert closest(name, known) == f" Did you mean {ours!r}?"
+    assert closest("humanoid", known) == " Did you mean 'Humanoid-v5'?"
 
 
 # --- the checks themselves ------------------------------------------------------------------------
@@ -176,7 +278,7 @@ def test_none_passes_only_where_the_field_allows_it() -> None:
 
 def test_a_tuple_passes_only_where_the_field_is_one() -> None:
     require_whole(Options(widths=()), "widths", at_least=1)
-    for wrong in (3, [3], ("3",), (2.0,), (True,)):
+    for wrong in (3, {3}, "33", ("3",), (2.0,), (True,), (0,), np.zeros((2, 2), dtype=int)):
         with pytest.raises(UsageError, match="widths"):
             require_whole(Options(widths=wrong), "widths", at_least=1)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="count"):
@@ -187,3 +289,116 @@ def test_choices_are_compared_by_value() -> None:
     require_choice(Options(colour="green"), "colour", among=Literal["red", "green"])
     with pytest.raises(UsageError, match="colour"):
         require_choice(Options(colour=None), "colour", among=Literal["red", "green"])  # type: ignore[arg-type]
+
+
+# --- values and their types -----------------------------------------------------------------------
+
+SAME = [
+    (64, int, [np.int64(64), np.uint8(64), np.array(64), torch.tensor(64)]),
+    (0.5, float, [np.float32(0.5), np.float64(0.5), np.longdouble(0.5), np.array(0.5)]),
+    (0.5, float, [Fraction(1, 2), torch.tensor(0.5)]),
+    (1.0, float, [1, np.int8(1), np.array(1), np.float32(1)]),
+    (True, bool, [np.True_, np.array(True)]),
+    ((64, 32), tuple[int, ...], [[64, 32], np.array([64, 32]), (np.int64(64), np.int8(32))]),
+    ((0, 1, 2), tuple[int, ...], [range(3), [np.array(0), 1, 2]]),
+    ((1.0, 2.0), tuple[float, float], [[1, 2], np.array([1, 2]), range(1, 3)]),
+    ([1, 2], list[int], [(1, 2), np.array([1, 2])]),
+    ("adam", str, [np.str_("adam")]),
+    ("red", Literal["red", "green"], [np.str_("red")]),
+    (3, int | None, [np.int64(3)]),
+    (1, int | float, [np.int64(1)]),
+    (True, bool | int, [np.True_]),
+    ((3,), tuple[int, ...] | None, [[3]]),
+    (0.1, float | Callable[[int], float], [np.float64(0.1)]),
+    (1.0, float | Callable[[int], float], [1]),
+    (2, Annotated[int, "a number"], [np.int64(2)]),
+]
+
+
+@pytest.mark.parametrize(("value", "kind", "spellings"), SAME)
+def test_spellings_of_one_value_become_that_value_and_type(
+    value: Any, kind: Any, spellings: list[Any]
+) -> None:
+    for spelt in [value, *spellings]:
+        taken = converted(spelt, kind)
+        assert taken == value
+        assert type(taken) is type(value)
+        if isinstance(taken, (tuple, list)):
+            assert [type(one) for one in taken] == [type(one) for one in value]
+
+
+UNFIT = [
+    (bool, ["no", "yes", "True", "", 0, 1, 1.0, None, np.int64(1), [], np.array([True])]),
+    (int, [True, np.True_, 1.0, np.float32(1), "1", None, (1,), np.array([1]), 1j]),
+    (float, [True, np.True_, "0.5", None, (0.5,), np.array([0.5]), 1j, 10**400]),
+    (str, [1, None, b"a", True, ["a"]]),
+    (tuple[int, ...], ["12", 3, {1, 2}, {1: 2}, (1.0,), [True], np.zeros((2, 2)), None, b"ab"]),
+    (tuple[float, float], [(1,), (1, 2, 3), 1.0, ("a", 1)]),
+    (tuple[str, ...], ["abc", (1,)]),
+    (Literal["red", "green"], ["blue", None, 1, np.array(["red"])]),
+    (Literal[1, 2], [1.5, "1"]),
+    (int | None, [1.0, "None", False]),
+]
+
+
+@pytest.mark.parametrize(("kind", "values"), UNFIT)
+def test_values_of_another_meaning_do_not_fit(kind: Any, values: list[Any]) -> None:
+    for value in values:
+        with pytest.raises(Unfit):
+            converted(value, kind)
+
+
+def test_types_that_are_not_known_take_anything() -> None:
+    for kind in (Any, dict[str, int], Path, Callable[[], int], object, np.ndarray):
+        value = [object()]
+        assert converted(value, kind) is value
+
+
+@pytest.mark.parametrize("config", [PPOConfig, ReinforceConfig])
+@pytest.mark.parametrize("value", ["no", "yes", 0, 1, None, ()])
+def test_only_a_boolean_is_a_boolean(config: Any, value: Any) -> None:
+    flags = [f.name for f in dataclasses.fields(config) if f.type == "bool"]
+    assert "standardise_advantages" in flags
+    for name in flags:
+        assert_refused(config, name, value, "True or False")
+
+
+@pytest.mark.parametrize("config", [PPOConfig, ReinforceConfig, QLearningConfig])
+def test_numpy_values_and_lists_give_an_equal_configuration_of_plain_values(config: Any) -> None:
+    wrapped = {}
+    for name, value in dataclasses.asdict(config()).items():
+        if isinstance(value, tuple):
+            wrapped[name] = np.array(value)
+        elif isinstance(value, (bool, int, float)):
+            wrapped[name] = np.asarray(value)[()]
+    made = config(**wrapped)
+    assert made == config()
+    for value, plain in zip(
+        dataclasses.asdict(made).values(), dataclasses.asdict(config()).values(), strict=True
+    ):
+        assert type(value) is type(plain)
+
+
+def test_a_float_that_is_whole_is_told_how_to_write_it() -> None:
+    with pytest.raises(UsageError, match=r"got 1000\.0; write 1000, not 1e3$"):
+        PPOConfig(rollout_length=1e3)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"write 64, not 64\.0$"):
+        PPOConfig(rollout_length=np.float32(64))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"got 1\.5$"):
+        PPOConfig(rollout_length=1.5)  # type: ignore[arg-type]
+
+
+def test_annotations_that_cannot_be_evaluated_take_anything_and_the_others_are_checked() -> None:
+    class Local:
+        """Known only inside of this function."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        number: OnlyForTypeCheckers | None = None
+        local: Local | None = None
+        width: int = 64
+        flag: bool = False
+
+    require_types(Config(number="anything", local=3, width=np.int64(3)))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"option flag .*True or False, got 'no'"):
+        require_types(Config(flag="no"))  # type: ignore[arg-type]

@@ -33,7 +33,7 @@ from rlkit.networks import Adam, Parameters, clip_gradient_norm, mlp
 from rlkit.normalise import RewardScaler
 from rlkit.returns import gae
 from rlkit.seeding import NoiseBlocks, generator_states, restore_generators
-from rlkit.validation import require_choice, require_range, require_whole
+from rlkit.validation import require_choice, require_range, require_types, require_whole
 
 Array = NDArray[Any]
 Schedule = Literal["constant", "linear"]
@@ -75,6 +75,7 @@ class PPOConfig:
         require_choice(self, "learning_rate_schedule", "clip_schedule", among=Schedule)
         require_choice(self, "activation", among=Literal["tanh", "relu"])
         require_choice(self, "init", among=Literal["orthogonal", "xavier"])
+        require_types(self)
 
 
 class PPO:

@@ -30,7 +30,7 @@ from rlkit.losses import policy_gradient_loss, value_loss
 from rlkit.networks import Adam, Parameters, clip_gradient_norm, make_optimiser, mlp
 from rlkit.returns import monte_carlo_returns, standardise
 from rlkit.seeding import NoiseBlocks
-from rlkit.validation import require_choice, require_range, require_whole
+from rlkit.validation import require_choice, require_range, require_types, require_whole
 
 Array = NDArray[Any]
 
@@ -68,6 +68,7 @@ class ReinforceConfig:
         require_choice(self, "learning_rate_schedule", among=Literal["constant", "linear"])
         require_choice(self, "activation", among=Literal["tanh", "relu"])
         require_choice(self, "init", among=Literal["orthogonal", "xavier"])
+        require_types(self)
 
 
 class Reinforce:

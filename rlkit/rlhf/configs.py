@@ -8,7 +8,7 @@ from typing import Literal
 from rlkit.agents.ppo_update import Aggregation
 from rlkit.errors import UsageError
 from rlkit.rlhf.kl import KLPenalty
-from rlkit.validation import require_choice, require_range, require_whole
+from rlkit.validation import require_choice, require_range, require_types, require_whole
 
 Schedule = Literal["constant", "linear"]
 
@@ -160,6 +160,7 @@ class PolicyConfig:
         require_range(self, "entropy_coef", "kl_coef", "missing_eos_penalty", low=0)
         require_range(self, "kl_target", low=0, open_low=True)
         require_choice(self, "aggregation", among=Aggregation)
+        require_types(self)
         self.kl_penalty()
         if self.kl_target is not None and not 0.2 * self.batch_size < self.kl_horizon:
             raise UsageError(

@@ -186,6 +186,8 @@ def compare(
         "evaluation_episodes": evaluation_episodes,
         "native": native,
     }
+    seeds = require_count("seeds", seeds, at_least=1)
+    workers = require_count("workers", workers, at_least=1)
     contenders = _prepare(agents, environment, seeds, Path(out), arguments)
     if reports is not None:
         return _carry_out(contenders, seeds, Path(out), workers, reports)
@@ -237,7 +239,6 @@ def _prepare(
     """Refuse whatever can be refused, for all contenders, before any of them is trained."""
     if isinstance(agents, (str, Path, type, Run)) or not agents:
         raise UsageError(f"comparing: expected a list of agents or runs, got {agents!r}")
-    num_seeds = require_count("seeds", num_seeds, at_least=1)
     opened = [_run(agent) or agent for agent in dict.fromkeys(agents)]
     specs = {}
     for i, agent in enumerate(opened):
@@ -250,7 +251,11 @@ def _prepare(
             )
         assert not isinstance(agent, Path)
         specs[i] = make_spec(agent, environment, **arguments)
-    budget = arguments["steps"] or _common_budget(opened, [*specs.values()])
+    budget = (
+        _common_budget(opened, [*specs.values()])
+        if arguments["steps"] is None
+        else require_count("steps", arguments["steps"], at_least=1)
+    )
     resolved = next((spec.resolve() for spec in specs.values()), None)
     contenders: list[Prepared | Run] = []
     for i, agent in enumerate(opened):

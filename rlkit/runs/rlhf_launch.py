@@ -7,7 +7,7 @@ checked here, and with the sources, the parents and the Build they make the spec
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from rlkit.errors import UsageError
 from rlkit.rlhf.configs import PolicyConfig
 from rlkit.runs.rlhf_sources import ModelSource, Parent, TaskSource, plain
-from rlkit.runs.specification import known_options
+from rlkit.runs.specification import known_options, make_config, require_config
 from rlkit.runs.stage_run import StageRun
 from rlkit.runs.stages import Stage, StageSpec, run_stage
 from rlkit.runs.training import Reports
@@ -49,9 +49,12 @@ def config_of(config_class: Any, config: Any, options: dict[str, Any], stage: st
     if config is not None:
         if options:
             raise UsageError(f"give {stage} either a config or single options, not both")
-        return config
-    known_options(f"the stage {stage}", config_class, options)
-    return config_class(**options)
+        if isinstance(config, Mapping):
+            return config_of(config_class, None, dict(config), stage)
+        return require_config(f"stage {stage}", config_class, config)
+    arguments = [field.name for field in dataclasses.fields(Execution)]
+    known_options(f"the stage {stage}", config_class, options, arguments)
+    return make_config(f"the stage {stage}", config_class, options)
 
 
 def launch(

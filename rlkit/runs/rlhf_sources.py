@@ -27,7 +27,7 @@ from rlkit.runs.rlhf_adapters import fold_adapters, with_adapters
 from rlkit.runs.specification import require_count
 from rlkit.runs.stage_run import StageRun, load_stage_run
 from rlkit.seeding import SeedStreams
-from rlkit.validation import require_range
+from rlkit.validation import require_range, require_types
 
 TASKS = "rlkit.token_tasks"  # the entry-point group by which packages offer tasks
 POLICY_PREFIX = {
@@ -143,6 +143,7 @@ class ModelSource:
     def __post_init__(self) -> None:
         require_range(self, "dropout", low=0, high=1, open_high=True)
         require_range(self, "init_std", low=0, open_low=True)
+        require_types(self, "tied")
 
     def with_digest(self) -> ModelSource:
         """The same with what the folder holds now, so that other content is another run."""

@@ -23,9 +23,10 @@ from rlkit.runs import store
 from rlkit.runs.actor import ActorBySeed, SingleActor
 from rlkit.runs.progress import warn
 from rlkit.runs.record import RunFolder
-from rlkit.runs.specification import RunSpec, make_spec
+from rlkit.runs.specification import RunSpec, make_spec, require_count
 from rlkit.runs.training import join_states
 from rlkit.seeding import SeedStreams
+from rlkit.validation import require_typed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -321,6 +322,7 @@ class Run(RunFolder):
 
     def batch_actor(self, seeds: Sequence[int], *, greedy: bool = True) -> Actor:
         """The final policies of some seeds as one actor over a grid [S, M]."""
+        greedy = require_typed("greedy", greedy, bool)
         loaded = [self._final_state(seed) for seed in seeds]
         if len({steps for steps, _ in loaded}) > 1:  # their states are not of one form
             return ActorBySeed([self.batch_actor([seed], greedy=greedy) for seed in seeds])
@@ -391,6 +393,7 @@ class Run(RunFolder):
         """
         from rlkit.analysis.statistics import iqm_interval, mean_interval
 
+        episodes = require_count("episodes", episodes, at_least=1)
         seeds = [s for s in self.seeds if store.list_checkpoints(self.folder, s)]
         if not seeds:
             raise UsageError(f"the run {self.folder} has no checkpoint to evaluate yet")

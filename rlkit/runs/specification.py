@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import hashlib
@@ -14,13 +15,26 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from rlkit.agents import find_agent
+from rlkit.agents import AGENTS, find_agent
 from rlkit.environments import Environment, EnvLike, find_environment
-from rlkit.errors import UsageError, closest
+from rlkit.errors import RlkitError, UsageError, closest
 from rlkit.fingerprint import Fingerprint, fingerprint
 from rlkit.presets import preset
+from rlkit.validation import (
+    convert_types,
+    converted_options,
+    require_typed,
+    require_types,
+    without_axes,
+)
 
 DEFAULT_EVALUATION_EPISODES = 20
+
+# What `train` takes beside the options of an agent.
+ARGUMENTS = (
+    *("seeds", "steps", "seed", "envs", "out", "workers", "env_args", "evaluate_every"),
+    *("evaluation_episodes", "native", "allow_drift", "config", "reports"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +90,6 @@ class RunSpec:
 
     def identity(self, environment: Environment) -> dict[str, Any]:
         """Return everything that the results depend on, as plain data."""
-        config = None if self.config is None else dataclasses.asdict(self.config)
         content: dict[str, Any] = {
             "agent": self.agent_name,
             "agent_source": "" if self.agent_source is None else self.agent_source.digest,
@@ -88,7 +101,7 @@ class RunSpec:
             },
             "env_args": dict(self.env_args),
             "stepped_as": self.stepped_as(environment),
-            "config": _plain(config),
+            "config": _by_meaning(self.config),
             "num_envs": self.num_envs,
             "experiment_seed": self.experiment_seed,
             "evaluate_every": self.evaluate_every,
@@ -123,14 +136,17 @@ class RunSpec:
         return content_name(f"{self.agent_name}-{environment.name}", identity)
 
 
-def _plain(value: Any) -> Any:
-    """Options as plain data: what is none (a function, an array) by its meaning."""
+def _by_meaning(value: Any) -> Any:
+    """Return options as plain data: what is none (a function, an array) by its meaning."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = [field.name for field in dataclasses.fields(value)]
+        return {name: _by_meaning(getattr(value, name)) for name in names}
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _by_meaning(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [_by_meaning(item) for item in value]
     return {"sha256": fingerprint(value).digest}
 
 
@@ -151,53 +167,58 @@ def make_spec(
     """Fill in what was left out from the preset for the pair, then from the defaults.
 
     Args:
-        config: the agent's whole configuration; then `options` must be empty.
+        config: the agent's whole configuration, or a mapping that is taken as `options`; then
+            `options` must be empty.
         options: fields of the agent's configuration that differ from the preset.
 
     Raises:
         UsageError: a name, number or option that cannot be used.
     """
-    options = dict(options or {})
     agent_class = find_agent(agent) if isinstance(agent, str) else agent
     name = agent if isinstance(agent, str) else agent.__name__
-    settings = preset(name, environment if isinstance(environment, str) else "")
-    if config is None:
-        config = default_config(agent_class, name, environment, options)
-    elif options:
-        raise UsageError(f"give {name} either a config or single options, not both")
-    chosen = {
-        "steps": settings["steps"] if steps is None else steps,
-        "envs": settings.get("num_envs", getattr(agent_class, "default_num_envs", 1))
-        if envs is None
-        else envs,
-        "evaluate_every": settings["evaluate_every"] if evaluate_every is None else evaluate_every,
-    }
-    for option, value in {
-        **chosen,
-        "seed": seed,
-        "evaluation_episodes": evaluation_episodes,
-    }.items():
-        least = 0 if option in ("seed", "evaluation_episodes") else 1
-        require_count(option, value, at_least=least)
-    try:
-        json.dumps(dict(env_args or {}), allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise UsageError(
-            f"env_args {dict(env_args or {})!r}: {error}; give plain numbers, strings and lists, "
-            "so that they can be stored with the run"
-        ) from error
+    settings = _settings(agent_class, name, environment)
+    config = choose_config(agent_class, name, environment, config, dict(options or {}))
+    default_envs = settings.get("num_envs", getattr(agent_class, "default_num_envs", 1))
     return RunSpec(
         agent=agent,
         environment=environment,
-        env_args=dict(env_args or {}),
+        env_args=require_env_args(env_args),
         config=config,
-        num_env_steps=chosen["steps"],
-        num_envs=chosen["envs"],
-        experiment_seed=seed,
-        evaluate_every=chosen["evaluate_every"],
-        evaluation_episodes=evaluation_episodes,
-        native=native,
+        num_env_steps=require_count(
+            "steps", settings["steps"] if steps is None else steps, at_least=1
+        ),
+        num_envs=require_count("envs", default_envs if envs is None else envs, at_least=1),
+        experiment_seed=require_count("seed", seed, at_least=0),
+        evaluate_every=require_count(
+            "evaluate_every",
+            settings["evaluate_every"] if evaluate_every is None else evaluate_every,
+            at_least=1,
+        ),
+        evaluation_episodes=require_count("evaluation_episodes", evaluation_episodes, at_least=0),
+        native=require_typed("native", native, bool),
     )
+
+
+def _settings(agent_class: Any, name: str, environment: EnvLike) -> dict[str, Any]:
+    """The preset of an agent of rlkit on an environment; a class of one's own has none."""
+    own = name not in AGENTS or find_agent(name) is not agent_class
+    return preset("" if own else name, environment if isinstance(environment, str) else "")
+
+
+def choose_config(
+    agent_class: Any, name: str, environment: EnvLike, config: Any, options: Mapping[str, Any]
+) -> Any:
+    """The agent's configuration from what `train` was given: a whole one, a mapping, or options."""
+    if config is None:
+        return default_config(agent_class, name, environment, options)
+    if options:
+        raise UsageError(f"give {name} either a config or single options, not both")
+    if isinstance(config, Mapping):
+        return default_config(agent_class, name, environment, config)
+    config_class = getattr(agent_class, "Config", None)
+    if config_class is None:
+        raise UsageError(f"agent {name} has no Config, so it takes no config, got {config!r}")
+    return require_config(f"agent {name}", config_class, config)
 
 
 def default_config(
@@ -207,33 +228,119 @@ def default_config(
     config_class = getattr(agent_class, "Config", None)
     if config_class is None:
         if options:
-            raise UsageError(f"agent {name} has no options, got {', '.join(options)}")
+            raise UsageError(f"agent {name} has no options, got {', '.join(map(str, options))}")
         return None
-    known = known_options(f"agent {name}", config_class, options)
-    settings = preset(name, environment if isinstance(environment, str) else "")
+    known = known_options(f"agent {name}", config_class, options, ARGUMENTS)
+    settings = _settings(agent_class, name, environment)
     from_preset = {key: value for key, value in settings.items() if key in known}
-    return config_class(**{**from_preset, **options})
+    return make_config(f"agent {name}", config_class, {**from_preset, **options})
 
 
-def known_options(owner: str, config_class: Any, options: Iterable[str]) -> list[str]:
-    """The names of a configuration's options; refuses any other among `options`."""
-    known = [field.name for field in dataclasses.fields(config_class)]
+def make_config(owner: str, config_class: Any, options: Mapping[str, Any]) -> Any:
+    """Construct a configuration whose class may be the user's own, and check its types.
+
+    Raises:
+        UsageError: an option does not fit its declared type, or the class raises something.
+    """
+    taken = converted_options(config_class, options)
+    try:
+        config = config_class(**taken)
+    except RlkitError:
+        raise
+    except Exception as error:
+        given = ", ".join(f"{key}={value!r}" for key, value in options.items())
+        raise UsageError(f"{owner}: its configuration ({given}) failed: {error!r}") from error
+    # What the class itself made of an option is its own affair.
+    require_types(config, *(key for key in taken if getattr(config, key) is taken[key]))
+    convert_types(config)
+    return config
+
+
+def require_config(owner: str, config_class: Any, config: Any) -> Any:
+    """Require an instance of a configuration class, and check its types."""
+    if isinstance(config, type):
+        raise UsageError(
+            f"config of the {owner}: expected a {config_class.__name__}, got the class "
+            f"{config.__name__}; give an instance, as in config={config_class.__name__}(...)"
+        )
+    if not isinstance(config, config_class):
+        wanted, got = config_class, type(config)
+        alike = wanted.__name__ == got.__name__
+        names = [f"{c.__module__}.{c.__name__}" if alike else c.__name__ for c in (wanted, got)]
+        raise UsageError(
+            f"config of the {owner}: expected a {names[0]}, or a mapping with options of it, got "
+            f"a {names[1]}"
+        )
+    known_options(owner, config_class, ())
+    changed = copy.copy(config)
+    require_types(changed)
+    return changed
+
+
+def known_options(
+    owner: str, config_class: Any, options: Iterable[Any], arguments: Iterable[str] = ()
+) -> list[str]:
+    """The names of a configuration's options; rejects any other among `options`.
+
+    `arguments` are the names that are given beside the options rather than among them.
+    """
+    if not dataclasses.is_dataclass(config_class):
+        raise UsageError(
+            f"{owner}: expected its Config to be a dataclass, got {config_class!r}; decorate it "
+            "with @dataclass(frozen=True, kw_only=True)"
+        )
+    known = [field.name for field in dataclasses.fields(config_class) if field.init]
     for option in options:
-        if option not in known:
+        if option in known:
+            continue
+        if option in arguments:
             raise UsageError(
-                f"{owner} has no option {option!r}.{closest(option, known)} "
-                f"It has {', '.join(known) or 'none'}."
+                f"{owner}: {option!r} is no option of it but an argument of its own; give it "
+                f"beside config, as in {option}=..."
             )
+        raise UsageError(
+            f"{owner} has no option {option!r}.{closest(str(option), [*known, *arguments])} "
+            f"It has {', '.join(known) or 'none'}."
+        )
     return known
 
 
-def require_count(name: str, value: Any, *, at_least: int) -> None:
-    """Require a whole number that is not below `at_least` and fits a signed 64-bit integer."""
-    if isinstance(value, bool) or not isinstance(value, int) or not at_least <= value < 2**63:
+def require_count(name: str, value: Any, *, at_least: int) -> int:
+    """Return a whole number that is not below `at_least` and fits a signed 64-bit integer."""
+    count: int = require_typed(name, value, int, f"a whole number >= {at_least}")
+    if not at_least <= count < 2**63:
         raise UsageError(
-            f"option {name} (--{name.replace('_', '-')}): expected a whole number >= {at_least}, "
-            f"got {value!r}"
+            f"option {name} (--{name.replace('_', '-')}): expected a whole number >= {at_least}"
+            f"{' and < 2**63' if count >= 2**63 else ''}, got {value!r}"
         )
+    return count
+
+
+def require_env_args(env_args: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the arguments of an environment as plain data, which can be stored with the run."""
+    try:
+        if not isinstance(env_args or {}, Mapping):
+            raise TypeError(f"expected a mapping, got a {type(env_args).__name__}")
+        plain: dict[str, Any] = _plain(dict(env_args or {}))
+        json.dumps(plain, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(
+            f"env_args {env_args!r}: {error}; give plain numbers, strings and lists, and mappings "
+            "of strings to them, so that they can be stored with the run"
+        ) from error
+    return plain
+
+
+def _plain(content: Any) -> Any:
+    """Plain data with Python's numbers in place of NumPy's."""
+    if isinstance(content, Mapping):
+        for key in content:
+            if not isinstance(key, str):
+                raise TypeError(f"the key {key!r} would be stored as a string")
+        return {key: _plain(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return type(content)(map(_plain, content)) if type(content) in (list, tuple) else content
+    return without_axes(content)
 
 
 def content_name(what: str, identity: Mapping[str, Any]) -> str:

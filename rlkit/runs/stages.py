@@ -30,6 +30,7 @@ from rlkit.runs.stage_run import STATE_PREFIX, StageRun
 from rlkit.runs.training import Failure, Reports, Stopped, take_up
 from rlkit.runs.workers import refuse_to_be_imported
 from rlkit.seeding import SeedStreams
+from rlkit.validation import require_typed
 
 Array = NDArray[Any]
 
@@ -82,9 +83,10 @@ class StageSpec:
     save_every: int  # updates between checkpoints; the results do not depend on it
 
     def __post_init__(self) -> None:
-        require_count("experiment_seed", self.experiment_seed, at_least=0)
-        for name in ("num_updates", "record_every", "save_every"):
-            require_count(name, getattr(self, name), at_least=1)
+        for name in ("experiment_seed", "num_updates", "record_every", "save_every"):
+            least = 0 if name == "experiment_seed" else 1
+            count = require_count(name, getattr(self, name), at_least=least)
+            object.__setattr__(self, name, count)
         try:
             content = json.loads(json.dumps(dict(self.content), allow_nan=False))
         except (TypeError, ValueError) as error:
@@ -140,8 +142,9 @@ def run_stage(
         UsageError: something cannot be done as asked.
         Interrupted: SIGINT or SIGTERM came; everything is saved, the same call goes on.
     """
-    require_count("seeds", num_seeds, at_least=1)
-    require_count("workers", workers, at_least=1)
+    num_seeds = require_count("seeds", num_seeds, at_least=1)
+    workers = require_count("workers", workers, at_least=1)
+    allow_drift = require_typed("allow_drift", allow_drift, bool)
     refuse_to_be_imported(workers)
     folder = Path(os.path.abspath(out)) / spec.folder_name()
     reports = reports or Reports()

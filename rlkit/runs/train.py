@@ -26,6 +26,7 @@ from rlkit.runs.run import Run
 from rlkit.runs.specification import RunSpec, make_spec, require_count, versions
 from rlkit.runs.training import Reports, Training
 from rlkit.runs.workers import refuse_to_be_imported
+from rlkit.validation import require_typed
 
 FIGURE = "learning_curve.png"
 
@@ -70,7 +71,7 @@ def train(
         native: use a batched twin of the environment, or its known model, where there is one.
         allow_drift: go on although versions differ from those the run began with; the run is then
             marked as not reproducible.
-        config: the agent's whole configuration, instead of single options.
+        config: the agent's whole configuration, or a mapping of options, instead of single options.
         reports: where to report progress and notes; by default a bar on terminals and in
             notebooks, warnings of the class `rlkit.RlkitWarning`, and failures as below.
         options: options of the agent.
@@ -97,9 +98,11 @@ def train(
         config=config,
         options=options,
     )
-    require_count("seeds", seeds, at_least=1)
-    require_count("workers", workers, at_least=1)
-    arguments: dict[str, Any] = {"workers": workers, "allow_drift": allow_drift}
+    seeds = require_count("seeds", seeds, at_least=1)
+    arguments: dict[str, Any] = {
+        "workers": require_count("workers", workers, at_least=1),
+        "allow_drift": require_typed("allow_drift", allow_drift, bool),
+    }
     if reports is not None:
         return train_spec(spec, seeds, Path(out), **arguments, reports=reports)
     with python_reports() as own:

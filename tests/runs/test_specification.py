@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import itertools
 import json
 import subprocess
@@ -16,9 +17,24 @@ import numpy as np
 import pytest
 
 from rlkit.agents.ppo import PPOConfig
+from rlkit.agents.random import Random
+from rlkit.agents.reinforce import ReinforceConfig
 from rlkit.errors import UsageError
+from rlkit.rlhf.configs import PPOConfig as RLHFConfig
 from rlkit.runs.run import Run
-from rlkit.runs.specification import RunSpec, make_spec, versions
+from rlkit.runs.specification import ARGUMENTS, RunSpec, make_spec, versions
+from rlkit.runs.train import train
+
+
+class Plain:
+    """An agent without options."""
+
+
+class Odd:
+    """An agent whose options are in no dataclass."""
+
+    class Config:
+        a = 1
 
 
 def name_of(spec: RunSpec) -> str:
@@ -176,6 +192,23 @@ def test_a_changed_environment_of_ones_own_is_another_run(tmp_path: Path) -> Non
         ({"env_args": {"map": np.zeros(2)}}, "env_args .*plain numbers, strings and lists"),
         ({"env_args": {"x": float("nan")}}, "env_args"),
         ({"config": PPOConfig(), "options": {"discount": 1.0}}, "either a config or single"),
+        ({"config": {"discount": 1.0}, "options": {"discount": 1.0}}, "either a config or single"),
+        ({"config": {"gamma": 0.9}, "options": {}}, "Did you mean 'discount'"),
+        ({"config": {3: 0.9}, "options": {}}, "no option 3"),
+        ({"config": {"steps": 9}, "options": {}}, "'steps' is no option .* beside config"),
+        ({"config": PPOConfig(), "options": {}}, "expected a ReinforceConfig.*got a PPOConfig"),
+        ({"config": ReinforceConfig, "options": {}}, "got the class ReinforceConfig"),
+        ({"config": 3, "options": {}}, "expected a ReinforceConfig.*got a int"),
+        ({"agent": "ppo", "config": RLHFConfig(), "options": {}}, "agents.ppo.PPOConfig.*rlhf"),
+        ({"agent": Plain, "config": PPOConfig(), "options": {}}, "Plain has no Config"),
+        ({"agent": Plain, "config": {"a": 1}, "options": {}}, "Plain has no options, got a"),
+        ({"agent": Odd, "options": {"a": 1}}, "expected its Config to be a dataclass"),
+        ({"options": {"n_envs": 4}}, "no option 'n_envs'. Did you mean 'envs'"),
+        ({"options": {"baseline": "no"}}, "option baseline .*True or False, got 'no'"),
+        ({"native": "no"}, "option native .*True or False, got 'no'"),
+        ({"native": 0}, "option native"),
+        ({"env_args": [("a", 1)]}, "env_args .*expected a mapping"),
+        ({"env_args": {"layout": {0: "a"}}}, "the key 0 would be stored as a string"),
     ],
     ids=str,
 )
@@ -184,6 +217,98 @@ def test_what_cannot_be_used_is_refused_with_its_name(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         make(**changes)
+
+
+def test_the_arguments_that_are_suggested_are_those_of_train() -> None:
+    own = [name for name in inspect.signature(train).parameters if name != "options"]
+    assert own == ["agent", "environment", *sorted(ARGUMENTS, key=own.index)]
+
+
+def test_equal_meanings_have_one_folder_and_plain_numbers() -> None:
+    base = make_spec("ppo", "FrozenLake-v1", steps=64, envs=2, options={"discount": 1.0})
+    other = make_spec(
+        "ppo",
+        "FrozenLake-v1",
+        steps=np.int64(64),
+        envs=np.array(2),
+        seed=np.uint8(0),
+        evaluate_every=np.int32(base.evaluate_every),
+        evaluation_episodes=np.int16(base.evaluation_episodes),
+        native=np.True_,
+        options={"discount": 1, "hidden_sizes": [64, np.int64(64)], "scale_rewards": np.False_},
+    )
+    mapping = make_spec(
+        "ppo", "FrozenLake-v1", steps=64, envs=2, config={"discount": np.float32(1)}
+    )
+    for spec in (other, mapping):
+        assert spec == base
+        assert name_of(spec) == name_of(base)
+        assert json.dumps(spec.identity(spec.resolve())) == json.dumps(
+            base.identity(base.resolve())
+        )
+    lakes = [
+        make_spec("random", "FrozenLake-v1", env_args={"is_slippery": no, "max_episode_steps": n})
+        for no, n in ((False, 9), (np.False_, np.int64(9)))
+    ]
+    assert name_of(lakes[0]) == name_of(lakes[1])
+
+
+@dataclasses.dataclass
+class OwnConfig:
+    width: int = 8
+    rate: float = 1
+    names: tuple[str, ...] = ()
+    loose: int = None  # type: ignore[assignment]
+    schedule: Any = None
+
+
+class Own(Random):
+    Config = OwnConfig  # type: ignore[assignment]
+
+
+def test_options_of_agents_of_ones_own_are_taken_by_their_types() -> None:
+    options = {"width": np.int64(8), "rate": np.float32(1), "names": ["a"], "loose": None}
+    schedule = object()
+    config = make_spec(Own, "CartPole-v1", options={**options, "schedule": schedule}).config
+    assert config == OwnConfig(8, 1.0, ("a",), None, schedule)  # type: ignore[arg-type]
+    assert (type(config.width), type(config.rate)) == (int, float)
+    defaults = make_spec(Own, "CartPole-v1")
+    assert name_of(defaults) == name_of(make_spec(Own, "CartPole-v1", options={"rate": 1.0}))
+    assert name_of(defaults) == name_of(make_spec(Own, "CartPole-v1", config=OwnConfig()))
+    for wrong in ({"width": "8"}, {"width": 8.0}, {"rate": True}, {"names": "abc"}):
+        (name,) = wrong
+        for given in ({"options": wrong}, {"config": wrong}, {"config": OwnConfig(**wrong)}):
+            with pytest.raises(UsageError, match=f"option {name} "):
+                make_spec(Own, "CartPole-v1", **given)  # type: ignore[arg-type]
+
+
+def test_a_configuration_of_ones_own_that_raises_is_one_sentence() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        width: int
+
+        def __post_init__(self) -> None:
+            if self.width > 8:
+                raise ValueError("too wide")
+
+    class Wide(Random):
+        pass
+
+    Wide.Config = Config  # type: ignore[assignment,misc]
+    with pytest.raises(UsageError, match=r"agent Wide: .*width=9.*too wide"):
+        make_spec(Wide, "CartPole-v1", options={"width": 9})
+    with pytest.raises(UsageError, match=r"agent Wide: .*missing 1 required.*'width'"):
+        make_spec(Wide, "CartPole-v1")
+
+
+@pytest.mark.parametrize("option", ["seeds", "workers", "allow_drift"])
+def test_arguments_of_train_are_checked_and_taken_by_their_types(
+    option: str, small: Callable[..., Run]
+) -> None:
+    with pytest.raises(UsageError, match=f"option {option} "):
+        small("random", **{option: "no"})
+    run = small("random", steps=50, **{option: {"allow_drift": np.False_}.get(option, np.int64(1))})
+    assert json.loads((run.folder / "run.json").read_text())["status"] == "finished"
 
 
 @pytest.mark.parametrize("option", ["seeds", "workers"])
