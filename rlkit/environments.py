@@ -18,9 +18,11 @@ from typing import Any
 
 import gymnasium as gym
 
-from rlkit.batch_env import BatchEnv, GymBatchEnv, require_supported
+from rlkit.batch_env import BatchEnv, GymBatchEnv
+from rlkit.env_copies import close_env
 from rlkit.errors import RlkitError, UsageError, closest
 from rlkit.seeding import SeedStreams, episode_seeder
+from rlkit.spaces import require_supported, spaces_of
 from rlkit.tabular.batch_env import TabularBatchEnv
 from rlkit.tabular.from_env import find_mdp
 from rlkit.tabular.mdp import TabularMDP
@@ -162,9 +164,9 @@ def find_environment(env: EnvLike, args: Mapping[str, Any] | None = None) -> Env
     environment = Environment(env, args, make)
     probe = environment.make()
     try:
-        require_supported(env, probe.observation_space, probe.action_space)
+        require_supported(env, *spaces_of(probe, env))
     finally:
-        probe.close()
+        close_env(probe, environment.reference)
     return environment
 
 
@@ -210,7 +212,7 @@ def _checked(environment: Environment) -> Environment:
             f"got a {type(probe).__name__}"
         )
     try:
-        require_supported(environment.reference, probe.observation_space, probe.action_space)
+        require_supported(environment.reference, *spaces_of(probe, environment.reference))
     finally:
-        probe.close()
+        close_env(probe, environment.reference)
     return environment

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from rlkit.agent import Actor
 from rlkit.batch_env import BatchEnv, GymBatchEnv
+from rlkit.env_copies import close_env
 from rlkit.environments import DEFAULT_EVALUATION_LIMIT, Environment
 from rlkit.loop import Episodes, play
 from rlkit.seeding import SeedStreams
@@ -84,7 +85,7 @@ class Evaluator:
                 purpose="evaluation",
                 autoreset=False,
             )
-        played = play(actor, self._grid, max_steps=self._max_steps)
+        played = play(actor, self._grid, max_steps=self._max_steps, seeds=_indices(self._streams))
         self.was_cut |= bool(played.cut.any())
         return Evaluation(played.returns.mean(axis=1), played.returns.std(axis=1))
 
@@ -116,12 +117,16 @@ def play_many(
         for first in range(0, num_episodes, size):
             if isinstance(grid, GymBatchEnv):
                 grid.first_copy = first
-            parts.append(play(actor, grid, max_steps=limit))
+            parts.append(play(actor, grid, max_steps=limit, seeds=_indices(streams)))
     finally:
         grid.close()
     columns = zip(*parts, strict=True)
     joined = [np.concatenate(column, axis=1)[:, :num_episodes] for column in columns]
     return Episodes(*joined)
+
+
+def _indices(streams: Sequence[SeedStreams]) -> list[int]:
+    return [stream.index for stream in streams]
 
 
 def step_limit(environment: Environment) -> int:
@@ -134,5 +139,5 @@ def step_limit(environment: Environment) -> int:
             limits.append(layer._max_episode_steps)
         layer = layer.env
     limit = min((one for one in limits if one is not None), default=None)
-    probe.close()
+    close_env(probe, environment.reference)
     return DEFAULT_EVALUATION_LIMIT if limit is None else limit

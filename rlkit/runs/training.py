@@ -220,7 +220,9 @@ def _train_group(
         target, every = _target(spec), spec.evaluate_every
         num_steps = (target - tracker.num_env_steps) // spec.num_envs
         row_due = (tracker.num_env_steps // every + 1) * every
-        for i, (transition, metrics) in enumerate(interact(agent, env, num_steps, obs=obs)):
+        for i, (transition, metrics) in enumerate(
+            interact(agent, env, num_steps, obs=obs, seeds=seeds)
+        ):
             tracker.observe(transition, metrics)
             on_grid, at_end = tracker.num_env_steps >= row_due, tracker.num_env_steps == target
             if on_grid or at_end:
