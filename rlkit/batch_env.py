@@ -6,7 +6,6 @@ discrete observations from 0; a `Discrete(n, start=k)` space is shifted here and
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -16,8 +15,10 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from rlkit.agent import State
-from rlkit.errors import EnvironmentFault, SeedError, UsageError
+from rlkit.env_copies import close_env, describe, env_name, make_copies
+from rlkit.errors import EnvironmentFault, SeedError
 from rlkit.seeding import SeedStreams
+from rlkit.spaces import spaces_of
 
 Array = NDArray[Any]
 
@@ -52,7 +53,11 @@ class BatchEnv(Protocol):
 
     @property
     def ended(self) -> Array:
-        """Where the only episode is over, bool [S, N]; all False when resetting by itself."""
+        """Where the only episode is over, bool [S, N]; all False when resetting by itself.
+
+        It is the environment's own array: with `autoreset=False`, setting an entry to True ends
+        that episode where it is.
+        """
 
     def reset(self) -> Array:
         """Start episode 0 everywhere and return the observations [S, N, ...]."""
@@ -98,31 +103,14 @@ class GymBatchEnv:
         self._streams = tuple(streams)
         self._purpose = purpose
         self.first_copy = 0  # the index of the first copy of a seed in its stream of resets
+        # Called before each copy is reset or stepped. If it raises, the grid must be reset.
+        self.before_each: Callable[[], None] | None = None
         self._autoreset = autoreset
         self.num_seeds, self.num_envs = len(self._streams), num_envs
         self._grid = [(s, n) for s in range(self.num_seeds) for n in range(num_envs)]
-        self._envs: list[gym.Env[Any, Any]] = []
-        try:
-            for _ in self._grid:
-                self._envs.append(make_env())
-            self.name = _name(self._envs[0])
-            self.observation_space = self._envs[0].observation_space
-            self.action_space = self._envs[0].action_space
-            require_supported(self.name, self.observation_space, self.action_space)
-        except BaseException:
-            self.close()
-            raise
-        for env in self._envs[1:]:
-            if (env.observation_space, env.action_space) != (
-                self.observation_space,
-                self.action_space,
-            ):
-                self.close()
-                raise UsageError(
-                    f"building {self.name}: its copies have different spaces, "
-                    f"{self.observation_space}, {self.action_space} and "
-                    f"{env.observation_space}, {env.action_space}; all must be equal"
-                )
+        self._envs = make_copies(make_env, len(self._grid))
+        self.name = env_name(self._envs[0])
+        self.observation_space, self.action_space = spaces_of(self._envs[0], self.name)
         self._obs_shape = self.observation_space.shape or ()
         discrete = isinstance(self.observation_space, spaces.Discrete)
         self._obs_dtype = np.dtype(np.int64 if discrete else self.observation_space.dtype)
@@ -145,6 +133,8 @@ class GymBatchEnv:
         return self._obs.copy()
 
     def _reset_one(self, i: int, s: int, n: int) -> Array:
+        if self.before_each is not None:
+            self.before_each()
         self._actions[i] = []
         copy, episode = self.first_copy + n, int(self._episode[s, n])
         seed = self._streams[s].episode_seed(self._purpose, copy, episode)
@@ -159,7 +149,7 @@ class GymBatchEnv:
             raise self._crash(s, n, f"reset(seed={seed}) raised {error!r}{hint}") from error
         if not (isinstance(result, tuple) and len(result) == 2):
             raise self._fault(
-                s, n, f"reset returned {_describe(result)}, expected the pair (observation, info)"
+                s, n, f"reset returned {describe(result)}, expected the pair (observation, info)"
             )
         return self._checked_obs(s, n, result[0])
 
@@ -171,6 +161,8 @@ class GymBatchEnv:
         for i, (s, n) in enumerate(self._grid):
             if self._ended[s, n]:
                 continue
+            if self.before_each is not None:
+                self.before_each()
             action = self._to_env(actions[s, n])
             self._actions[i].append(actions[s, n])
             next_obs[s, n], reward[s, n], terminated[s, n], truncated[s, n] = self._step_one(
@@ -197,17 +189,17 @@ class GymBatchEnv:
             raise self._fault(
                 s,
                 n,
-                f"step returned {_describe(result)}, expected "
+                f"step returned {describe(result)}, expected "
                 "(observation, reward, terminated, truncated, info); an environment of the old "
                 "Gym interface returns four values: use gymnasium's `terminated` and `truncated`",
             )
         obs, terminated, truncated = result[0], result[2], result[3]
         reward: Any = result[1]
-        if np.ndim(reward) != 0 or np.asarray(reward).dtype.kind not in "biuf":
-            raise self._fault(s, n, f"the reward is {_describe(reward)}, expected a number")
+        if type(reward) is not float and _scalar_kind(reward) not in "biuf":
+            raise self._fault(s, n, f"the reward is {describe(reward)}, expected a number")
         for name, flag in (("terminated", terminated), ("truncated", truncated)):
-            if not isinstance(flag, (bool, np.bool_, int)):
-                raise self._fault(s, n, f"`{name}` is {_describe(flag)}, expected a bool")
+            if type(flag) is not bool and _scalar_kind(flag) not in "biu":
+                raise self._fault(s, n, f"`{name}` is {describe(flag)}, expected a bool")
         return self._checked_obs(s, n, obs), float(reward), bool(terminated), bool(truncated)
 
     def _to_env(self, action: Any) -> Any:
@@ -307,36 +299,13 @@ class GymBatchEnv:
     def close(self) -> None:
         envs, self._envs = self._envs, []
         for env in envs:
-            try:
-                env.close()
-            except Exception as error:
-                # What was computed is not in doubt, and an earlier error must not be hidden.
-                warnings.warn(f"closing environment {_name(env)} raised {error!r}", stacklevel=2)
+            close_env(env, f"environment {env_name(env)}")
 
 
-def require_supported(
-    name: str, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
-) -> None:
-    """Refuse spaces that no agent here can see or act in, naming them."""
-    if not isinstance(observation_space, (spaces.Box, spaces.Discrete)):
-        raise UsageError(
-            f"{name} has the observation space {observation_space}; rlkit supports Box and "
-            "Discrete. Wrap it with gymnasium.wrappers.FlattenObservation or one of your own."
-        )
-    if not isinstance(action_space, (spaces.Box, spaces.Discrete)):
-        raise UsageError(
-            f"{name} has the action space {action_space}; rlkit supports Discrete and Box. "
-            "Wrap it with a gymnasium.ActionWrapper that maps one of these onto it."
-        )
-
-
-def _name(env: gym.Env[Any, Any]) -> str:
-    return env.spec.id if env.spec is not None else type(env.unwrapped).__name__
-
-
-def _describe(value: Any) -> str:
-    if isinstance(value, np.ndarray):
-        return f"an array of shape {value.shape} and type {value.dtype}"
-    if isinstance(value, tuple):
-        return f"a tuple of {len(value)}"
-    return f"{value!r} of type {type(value).__name__}"
+def _scalar_kind(value: Any) -> str:
+    """Return the kind of a number or an array without axes, as `numpy.dtype.kind`; "-" for none."""
+    try:
+        array = np.asarray(value)
+    except Exception:  # of other libraries too
+        return "-"
+    return array.dtype.kind if array.ndim == 0 else "-"

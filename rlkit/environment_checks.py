@@ -23,9 +23,10 @@ from gymnasium import spaces, wrappers
 from gymnasium.wrappers.utils import RunningMeanStd
 from numpy.typing import NDArray
 
-from rlkit.batch_env import GymBatchEnv, require_spaces
+from rlkit.batch_env import GymBatchEnv
 from rlkit.errors import RlkitError, UsageError
 from rlkit.seeding import SeedStreams
+from rlkit.spaces import require_supported, spaces_of
 
 Array = NDArray[Any]
 Make = Callable[[], gym.Env[Any, Any]]
@@ -66,7 +67,8 @@ def probe(make: Make, reference: str) -> Probe:
             raise UsageError(
                 f"environment {reference}: expected a gymnasium.Env, got a {type(env).__name__}"
             )
-        observation_space, action_space = require_spaces(env, reference)
+        observation_space, action_space = spaces_of(env, reference)
+        require_supported(reference, observation_space, action_space)
         layers = list(_layers(env))
         _refuse_statistics(layers, reference)
         limit = _time_limit(layers)

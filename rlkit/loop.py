@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rlkit.actions import action_check
 from rlkit.agent import Actor, Agent, Transition
-from rlkit.batch_env import BatchEnv
+from rlkit.batch_env import BatchEnv, GymBatchEnv
+from rlkit.errors import RlkitError, UsageError
 
 Array = NDArray[Any]
 
 
 def interact(
-    agent: Agent, env: BatchEnv, num_steps: int, *, obs: Array | None = None
+    agent: Agent,
+    env: BatchEnv,
+    num_steps: int,
+    *,
+    obs: Array | None = None,
+    seeds: Sequence[int] | None = None,
 ) -> Iterator[tuple[Transition, Mapping[str, Array]]]:
     """Let an agent act and learn; yield each transition with the metrics of what was learned.
 
@@ -24,11 +32,19 @@ def interact(
         env: the environments it acts in.
         num_steps: how many steps each environment takes.
         obs: the observations to go on from; the environments are reset when left out.
+        seeds: the index of each seed in the experiment, for messages; default 0 to S - 1.
+
+    Raises:
+        UsageError: what the agent returned does not have the shape or type of actions.
+        AgentFault: an action of one seed is NaN or out of range.
     """
+    check = action_check(
+        type(agent).__name__, env.action_space, (env.num_seeds, env.num_envs), seeds
+    )
     if obs is None:
         obs = env.reset()
     for _ in range(num_steps):
-        action = agent.act(obs)
+        action = check(agent.act(obs), env.ended)
         transition = Transition(obs, action, *env.step(action))
         yield transition, agent.learn(transition)
         obs = transition.following_obs
@@ -42,21 +58,80 @@ class Episodes(NamedTuple):
     cut: Array  # bool: stopped by `max_steps`, not by the environment
 
 
-def play(actor: Actor, env: BatchEnv, *, max_steps: int) -> Episodes:
+class PlayStopped(RlkitError):
+    """`play` was asked to stop before all episodes had ended; nothing was measured."""
+
+
+def play(
+    actor: Actor,
+    env: BatchEnv,
+    *,
+    max_steps: int | Array,
+    seeds: Sequence[int] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Episodes:
     """Play one episode in each environment and count all of them, long or short.
+
+    What is returned for a seed depends on its own limit only. An environment whose seed has reached
+    its limit is marked in `env.ended`, so that it is not stepped again.
 
     Args:
         actor: the policy.
         env: built with `autoreset=False`.
-        max_steps: where an episode is cut if the environment never ends it.
+        max_steps: where an episode is cut if the environment never ends it: at least 0, one limit
+            for all seeds or [S], one for each.
+        seeds: the index of each seed in the experiment, for messages; default 0 to S - 1.
+        stop: asked at every step, and by a `GymBatchEnv` before each environment that it resets or
+            steps; if it returns True, no further step is taken.
+
+    Raises:
+        PlayStopped: `stop` returned True. The environments must be reset before they are used.
+        UsageError: a limit is no such number; or the actor returned something else than actions.
+        AgentFault: an action of one seed is NaN or out of range.
     """
-    obs = env.reset()
-    returns = np.zeros((env.num_seeds, env.num_envs))
-    lengths = np.zeros((env.num_seeds, env.num_envs), dtype=np.int64)
-    for _ in range(max_steps):
-        lengths += ~env.ended
-        reward, _, _, _, obs = env.step(actor.act(obs))
-        returns += reward
-        if env.ended.all():
-            break
-    return Episodes(returns, lengths, ~env.ended)
+    shape = (env.num_seeds, env.num_envs)
+    check = action_check(type(actor).__name__, env.action_space, shape, seeds)
+    limits = _limits(max_steps, env.num_seeds)
+    returns, lengths = np.zeros(shape), np.zeros(shape, dtype=np.int64)
+    has_ended = np.zeros(shape, dtype=bool)
+    with _asking(env, stop) as ask:
+        obs = env.reset()
+        for t in range(int(limits.max())):
+            ask()
+            idle = has_ended | (t >= limits)[:, None]
+            env.ended[t >= limits] = True
+            lengths += ~idle
+            reward, terminated, truncated, _, obs = env.step(check(actor.act(obs), idle))
+            returns += np.where(idle, 0.0, reward)
+            has_ended |= ~idle & (terminated | truncated)
+            if (has_ended | (t + 1 >= limits)[:, None]).all():
+                break
+    return Episodes(returns, lengths, ~has_ended)
+
+
+def _limits(max_steps: int | Array, num_seeds: int) -> Array:
+    limits = np.asarray(max_steps)
+    if limits.dtype.kind not in "iu" or limits.shape not in ((), (num_seeds,)) or limits.min() < 0:
+        raise UsageError(
+            f"play: expected max_steps as an integer >= 0, or as {num_seeds} of them, "
+            f"got {max_steps!r}"
+        )
+    return np.broadcast_to(limits, num_seeds)
+
+
+@contextlib.contextmanager
+def _asking(env: BatchEnv, stop: Callable[[], bool] | None) -> Iterator[Callable[[], None]]:
+    """Yield a function that raises if `stop` returns True, and let the copies of `env` call it."""
+
+    def ask() -> None:
+        if stop is not None and stop():
+            raise PlayStopped("playing episodes was stopped before all of them had ended")
+
+    if stop is None or not isinstance(env, GymBatchEnv):
+        yield ask
+        return
+    env.before_each = ask
+    try:
+        yield ask
+    finally:
+        env.before_each = None

@@ -7,6 +7,7 @@ Nothing here touches a global generator, and no stream is made by adding numbers
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,10 @@ _PURPOSES = {
     "data": 6,  # demonstrations and preferences drawn from a task
     "dropout": 7,
 }
+
+# The purposes that reset episodes, with their bit in the code of a place.
+_EPISODE_PURPOSES = {"env": 0, "evaluation": 1}
+_EPISODE_BITS = 31
 
 _WORD = (1 << 64) - 1
 
@@ -49,14 +54,81 @@ class SeedStreams:
         """Return the generator of a purpose and key."""
         return np.random.Generator(np.random.PCG64(self._sequence(purpose, *key)))
 
+    def integer(self, purpose: str, *key: int) -> int:
+        """Return the integer in [0, 2^63) of a purpose and key."""
+        return int(self._sequence(purpose, *key).generate_state(1, np.uint64)[0]) >> 1
+
     def episode_seed(self, purpose: str, env_index: int, episode: int) -> int:
-        """Return the integer in [0, 2^63) that resets this episode of this environment.
+        """Return the integer in [0, 2^31) that resets this episode of this environment.
 
         Each episode has its own, so that the state of an environment in the middle of an episode
-        is known from this integer and the actions since.
+        is known from this integer and the actions since. 31 bits are what every simulator takes:
+        `np.random.seed` accepts 32, and many C libraries a signed 32-bit integer.
+
+        All places of an experiment whose code fits into 31 bits have different integers: with 10
+        seeds of 8 environments, 1,048,576 episodes of each environment and evaluations of as many
+        copies. Beyond that the integers are hashes, which are distinct up to chance.
+
+        Args:
+            purpose: "env" or "evaluation".
+            env_index: n, from 0.
+            episode: k, from 0.
+
+        Raises:
+            KeyError: the purpose is another.
+            ValueError: a number is negative.
         """
-        word = self._sequence(purpose, env_index, episode).generate_state(1, np.uint64)[0]
-        return int(word) >> 1
+        # Training plays few environments for many episodes each, evaluation the reverse.
+        few, many = int(env_index), int(episode)
+        if purpose == "evaluation":
+            few, many = many, few
+        bit = _EPISODE_PURPOSES[purpose]
+        if min(self.index, few, many) >= 0:
+            prefix, num_free = _place_prefix(bit, int(self.index), few)
+            if many.bit_length() <= num_free:
+                code = prefix << num_free | many
+                return _mixed(code, _episode_key(self.experiment_seed), _EPISODE_BITS)
+        return self.integer(purpose, env_index, episode) >> (63 - _EPISODE_BITS)
+
+
+def _place_prefix(purpose: int, index: int, few: int) -> tuple[int, int]:
+    """Return the code of all of a place but its last number, and how many bits are left for that.
+
+    One bit for the purpose, then exponential-Golomb codes of order 3. No code is the beginning of
+    another, so two places never share their 31 bits.
+    """
+    code, num_bits = purpose, 1
+    for number in (index, few):
+        high = (number >> 3) + 1
+        size = high.bit_length()
+        code = (code << (2 * size - 1) | high) << 3 | number & 7
+        num_bits += 2 * size + 2
+    return code, _EPISODE_BITS - num_bits
+
+
+@functools.lru_cache(maxsize=1024)
+def _episode_key(experiment_seed: int) -> tuple[int, int, int]:
+    """Return the words that make the integers of an experiment differ from another's."""
+    # The streams of seeds have keys of two words and more, so this place belongs to none of them.
+    sequence = np.random.SeedSequence(experiment_seed, spawn_key=(_WORD >> 32,))
+    a, b, c = sequence.generate_state(3, np.uint32).tolist()
+    return a, b, c
+
+
+def _mixed(number: int, key: tuple[int, int, int], num_bits: int) -> int:
+    """Permute [0, 2^num_bits) so that neighbours look unrelated, and other keys too.
+
+    Adding a constant, multiplying by an odd number and `x ^ x >> k` can each be undone.
+    """
+    mask = (1 << num_bits) - 1
+    half = num_bits // 2
+    a, b, c = key
+    number = (number + a & mask) * 0x7FEB352D & mask
+    number ^= number >> half
+    number = (number + b & mask) * 0x046CA68B & mask
+    number ^= number >> half
+    number = (number + c & mask) * 0x2C1B3C6D & mask
+    return number ^ number >> half
 
 
 def episode_seeder(streams: Sequence[SeedStreams], purpose: str) -> Callable[[int, int, int], int]:

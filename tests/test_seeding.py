@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import random
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from rlkit.agent import Task
 from rlkit.agents.ppo import PPO, PPOConfig
@@ -21,6 +24,9 @@ from rlkit.loop import interact, play
 from rlkit.seeding import (
     NoiseBlocks,
     SeedStreams,
+    _episode_key,
+    _mixed,
+    _place_prefix,
     episode_seeder,
     generator_states,
     restore_generators,
@@ -30,37 +36,6 @@ PURPOSES = ("init", "env", "action", "minibatch", "evaluation")
 
 
 # --- the tree -------------------------------------------------------------------------------------
-
-
-def test_episode_seeds_of_100_seeds_and_16_environments_are_all_distinct() -> None:
-    seeds = [
-        SeedStreams(0, index).episode_seed("env", n, 0) for index in range(100) for n in range(16)
-    ]
-    assert len(set(seeds)) == 1600
-
-
-def test_episode_seeds_of_neighbouring_experiments_episodes_and_purposes_are_all_distinct() -> None:
-    # The classical `seed + i` makes environment 1 of seed 0 equal to environment 0 of seed 1.
-    places = itertools.product(range(4), range(4), ("env", "evaluation"), range(4), range(4))
-    seeds = [SeedStreams(e, i).episode_seed(p, n, k) for e, i, p, n, k in places]
-    assert len(set(seeds)) == 4 * 4 * 2 * 4 * 4
-
-
-def test_episode_seeds_are_python_integers_that_gymnasium_takes() -> None:
-    env = gym.make("CartPole-v1", disable_env_checker=True)
-    for episode in range(200):
-        seed = SeedStreams(0, 0).episode_seed("env", 0, episode)
-        assert type(seed) is int
-        assert 0 <= seed < 2**63
-        env.reset(seed=seed)
-    env.close()
-
-
-def test_episode_seeds_use_all_of_their_63_bits() -> None:
-    seeds = [SeedStreams(1, 0).episode_seed("env", 0, episode) for episode in range(2000)]
-    share = np.mean([[seed >> bit & 1 for bit in range(63)] for seed in seeds], axis=0)
-    # A fair bit of 2000 has a standard deviation of 0.0112; 5 of them.
-    assert np.abs(share - 0.5).max() < 0.056
 
 
 def test_streams_are_the_numpy_seed_sequences_at_their_documented_places() -> None:
@@ -97,11 +72,234 @@ def test_an_unknown_purpose_is_refused() -> None:
         SeedStreams(0, 0).generator("training")
 
 
-def test_training_and_evaluation_episodes_never_share_a_seed() -> None:
-    streams = [SeedStreams(0, index) for index in range(20)]
-    train, evaluate = episode_seeder(streams, "env"), episode_seeder(streams, "evaluation")
-    places = list(itertools.product(range(20), range(8), range(10)))
-    assert not {train(*place) for place in places} & {evaluate(*place) for place in places}
+def test_integers_are_the_words_of_the_tree_as_stored_runs_have_them() -> None:
+    expected = {
+        (0, 0, 0, 0): 2874630548581212094,
+        (0, 0, 0, 1): 7035072249148854321,
+        (3, 5, 0, 12): 1449243400273893461,
+        (123, 7, 0, 100000): 3142755922677553856,
+    }
+    for (experiment, index, *key), value in expected.items():
+        assert SeedStreams(experiment, index).integer("dropout", *key) == value
+    sequence = np.random.SeedSequence(3, spawn_key=(5, 6, 2))
+    word = int(sequence.generate_state(1, np.uint64)[0])
+    assert SeedStreams(3, 5).integer("data", 2) == word >> 1
+
+
+# --- integers that reset episodes -----------------------------------------------------------------
+
+
+def all_seeds(
+    experiment: int, purpose: str, index: int, few: int, length: int
+) -> np.ndarray[Any, Any]:
+    """The episode seeds of `length` places that differ in the number that grows."""
+    prefix, num_free = _place_prefix({"env": 0, "evaluation": 1}[purpose], index, few)
+    assert length <= 1 << num_free
+    codes = prefix << num_free | np.arange(length)
+    return _mixed(codes, _episode_key(experiment), 31)  # type: ignore[arg-type, return-value]
+
+
+def test_no_two_episodes_of_a_large_experiment_have_the_same_seed() -> None:
+    parts = [all_seeds(0, "env", i, n, 10_000) for i in range(30) for n in range(8)]
+    parts += [all_seeds(0, "evaluation", i, 0, 1000) for i in range(30)]
+    seeds = np.concatenate(parts).astype(np.uint32)
+    assert len(np.unique(seeds)) == 30 * 8 * 10_000 + 30 * 1000
+    assert seeds.min() >= 0
+    assert seeds.max() < 2**31
+    # The arrays above are what the method returns, place by place.
+    rng = np.random.default_rng(0)
+    for row in rng.integers(30 * 8 + 30, size=200).tolist():
+        last = int(rng.integers(1000))
+        if row < 240:
+            seed = SeedStreams(0, row // 8).episode_seed("env", row % 8, last)
+        else:
+            seed = SeedStreams(0, row - 240).episode_seed("evaluation", last, 0)
+        assert seed == parts[row][last]
+
+
+def test_codes_of_places_are_distinct_whatever_grows() -> None:
+    places = [
+        *itertools.product(range(2), range(40), range(40), range(40)),
+        *((0, i, n, k) for i in (0, 1, 99) for n in (0, 1, 63) for k in (999, 1000, 1023)),
+        *((1, i, k, n) for i in (0, 99) for k in (0, 1) for n in range(60_000, 60_100)),
+    ]
+    codes = set()
+    for purpose, index, few, many in set(places):
+        prefix, num_free = _place_prefix(purpose, index, few)
+        assert many < 1 << num_free
+        codes.add(prefix << num_free | many)
+    assert len(codes) == len(set(places))
+    assert max(codes) < 2**31
+
+
+@pytest.mark.parametrize(
+    ("num_seeds", "num_envs", "episodes", "copies"),
+    [
+        (1, 1, 2**22, 2**22),
+        (10, 8, 2**20, 2**20),
+        (30, 8, 2**18, 2**18),
+        (100, 16, 2**14, 2**16),
+    ],
+)
+def test_as_many_episodes_have_a_code_as_the_documentation_says(
+    num_seeds: int, num_envs: int, episodes: int, copies: int
+) -> None:
+    assert 1 << _place_prefix(0, num_seeds - 1, num_envs - 1)[1] == episodes
+    assert 1 << _place_prefix(1, num_seeds - 1, 0)[1] == copies
+    table = (Path(__file__).parents[1] / "docs" / "seeds.md").read_text()
+    assert f"| {num_seeds} | {num_envs} | {episodes:,} | {copies:,} |" in table
+
+
+@pytest.mark.parametrize("num_bits", [7, 12, 17])
+@pytest.mark.parametrize("key", [(0, 0, 0), (2**32 - 1, 5, 77), (123456789, 987654321, 2**31)])
+def test_mixing_is_a_permutation_of_all_numbers(num_bits: int, key: tuple[int, int, int]) -> None:
+    numbers: Any = np.arange(1 << num_bits)
+    assert (np.sort(_mixed(numbers, key, num_bits)) == numbers).all()
+
+
+def test_mixing_of_31_bits_can_be_undone() -> None:
+    # Each step backwards: that one exists for every value shows that no two share a result.
+    mask, multipliers = 2**31 - 1, (0x7FEB352D, 0x046CA68B, 0x2C1B3C6D)
+    key = _episode_key(7)
+    rng = np.random.default_rng(0)
+    for number in [0, 1, mask, *rng.integers(2**31, size=500).tolist()]:
+        value = _mixed(number, key, 31)
+        for word, multiplier in zip(key[::-1], multipliers[::-1], strict=True):
+            value ^= value >> 15 ^ value >> 30
+            value = value * pow(multiplier, -1, 2**31) - word & mask
+        assert value == number
+
+
+def test_a_place_beyond_the_code_gets_the_upper_bits_of_its_branch() -> None:
+    cases = [(0, "env", 0, 2**22), (10**6, "env", 10**6, 0), (2**31, "evaluation", 3, 0)]
+    cases += [(0, "evaluation", 2**22, 0), (0, "env", 2**40, 2**40)]
+    for index, purpose, n, k in cases:
+        streams = SeedStreams(5, index)
+        assert streams.episode_seed(purpose, n, k) == streams.integer(purpose, n, k) >> 32
+    coded = SeedStreams(5, 0)
+    assert coded.episode_seed("env", 0, 2**22 - 1) != coded.integer("env", 0, 2**22 - 1) >> 32
+    seeds = {SeedStreams(5, 0).episode_seed("env", 0, 2**22 + k) for k in range(1000)}
+    assert len(seeds) == 1000  # a repetition has a chance of 1 in 4000
+
+
+def test_episode_seeds_stay_as_they_are() -> None:
+    expected = {
+        ("env", 0, 0, 0, 0): 1247975991,
+        ("env", 0, 0, 0, 1): 2136706075,
+        ("env", 0, 0, 1, 0): 1027825085,
+        ("env", 0, 1, 0, 0): 716805830,
+        ("env", 3, 5, 7, 12): 977927846,
+        ("env", 123, 7, 100000, 100000): 501455934,
+        ("env", 1, 1000, 1000, 1000000): 103505490,
+        ("evaluation", 0, 0, 0, 0): 2134010679,
+        ("evaluation", 0, 0, 0, 1): 1679359392,
+        ("evaluation", 0, 0, 1, 0): 1839335339,
+        ("evaluation", 0, 1, 0, 0): 1558932741,
+        ("evaluation", 3, 5, 7, 12): 1418903065,
+        ("evaluation", 123, 7, 100000, 100000): 1802868220,
+        ("evaluation", 1, 1000, 1000, 1000000): 1629828007,
+    }
+    for (purpose, experiment, index, n, k), value in expected.items():
+        assert SeedStreams(experiment, index).episode_seed(purpose, n, k) == value
+
+
+def test_episode_seeds_are_python_integers_that_generators_and_simulators_take() -> None:
+    env = gym.make("CartPole-v1", disable_env_checker=True)
+    places = [(0, k) for k in range(100)] + [(10**7, 10**7), (np.int64(3), np.int64(4))]
+    for n, episode in places:
+        seed = SeedStreams(0, 0).episode_seed("env", n, episode)
+        assert type(seed) is int
+        assert 0 <= seed < 2**31
+        assert ctypes.c_int32(seed).value == seed
+        np.random.RandomState(seed)  # as np.random.seed
+        env.reset(seed=seed)
+    env.close()
+
+
+def test_an_episode_seed_is_a_function_of_its_place_alone() -> None:
+    places = list(
+        itertools.product(range(3), range(4), ("env", "evaluation"), (0, 3, 10**9), (0, 2, 10**9))
+    )
+    forwards = {place: place_seed(*place) for place in places}
+    _episode_key.cache_clear()
+    assert {place: place_seed(*place) for place in places[::-1]} == forwards
+    # The classical `seed + i` makes environment 1 of seed 0 equal to environment 0 of seed 1.
+    assert len(set(forwards.values())) == len(places)
+
+
+def place_seed(experiment: int, index: int, purpose: str, n: int, k: int) -> int:
+    return SeedStreams(experiment, index).episode_seed(purpose, n, k)
+
+
+@pytest.mark.parametrize("experiment", [0, 1, 2**70])
+def test_all_31_bits_of_neighbouring_episodes_are_fair_and_independent(experiment: int) -> None:
+    seeds = all_seeds(experiment, "env", 0, 0, 4096)
+    bits = (seeds[:, None] >> np.arange(31) & 1).astype(float)
+    # A fair bit of 4096 has a standard deviation of 0.0078; 5 of them.
+    assert np.abs(bits.mean(axis=0) - 0.5).max() < 0.039
+    flips = np.abs(np.diff(bits, axis=0))
+    assert np.abs(flips.mean(axis=0) - 0.5).max() < 0.039
+    correlation = np.corrcoef(bits.T) - np.eye(31)
+    assert np.abs(correlation).max() < 5 / np.sqrt(4096)
+
+
+@pytest.mark.parametrize("shift", [0, 23])
+def test_the_lowest_and_the_highest_8_bits_are_uniform(shift: int) -> None:
+    for varied in (
+        all_seeds(0, "env", 0, 0, 20_000),
+        all_seeds(0, "evaluation", 3, 0, 20_000),
+        np.array([SeedStreams(0, i).episode_seed("env", 0, 0) for i in range(5_000)]),
+        np.array([SeedStreams(0, 0).episode_seed("env", n, 0) for n in range(5_000)]),
+        np.array([SeedStreams(e, 0).episode_seed("env", 0, 0) for e in range(5_000)]),
+    ):
+        counts = np.bincount(varied >> shift & 255, minlength=256)
+        assert stats.chisquare(counts).pvalue > 1e-4  # fixed seeds: nothing is drawn
+
+
+def first_draw_of_numpy(seed: int) -> float:
+    return float(np.random.default_rng(seed).random())
+
+
+def first_draw_of_the_old_numpy(seed: int) -> float:
+    return float(np.random.RandomState(seed).random_sample())
+
+
+def first_draw_of_python(seed: int) -> float:
+    return random.Random(seed).random()
+
+
+@pytest.mark.parametrize(
+    "draw", [first_draw_of_numpy, first_draw_of_the_old_numpy, first_draw_of_python]
+)
+def test_first_draws_of_neighbouring_episodes_are_uniform_and_uncorrelated(
+    draw: Callable[[int], float],
+) -> None:
+    numbers = np.array([draw(int(seed)) for seed in all_seeds(0, "env", 2, 1, 3000)])
+    assert stats.kstest(numbers, "uniform").pvalue > 1e-4
+    for lag in (1, 2, 8):
+        # A correlation of n independent pairs has a standard deviation of n^-1/2; 4 of them.
+        assert abs(np.corrcoef(numbers[:-lag], numbers[lag:])[0, 1]) < 4 / np.sqrt(3000)
+
+
+def test_another_experiment_has_other_episode_seeds_and_not_the_same_ones_shifted() -> None:
+    first, second = (all_seeds(experiment, "env", 0, 0, 4096) for experiment in (0, 1))
+    assert len(np.intersect1d(first, second)) <= 2  # 0.008 are expected by chance
+    for offset in range(-3, 4):
+        difference = np.roll(second, offset) - first & (2**31 - 1)
+        assert len(np.unique(difference)) > 4000
+
+
+@pytest.mark.parametrize("purpose", ["dropout", "init", "training"])
+def test_only_environments_have_episode_seeds(purpose: str) -> None:
+    with pytest.raises(KeyError, match=purpose):
+        SeedStreams(0, 0).episode_seed(purpose, 0, 0)
+
+
+@pytest.mark.parametrize("place", [(-1, 0, 0), (0, -1, 0), (0, 0, -1)])
+@pytest.mark.parametrize("purpose", ["env", "evaluation"])
+def test_negative_places_are_refused(purpose: str, place: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match="non-negative"):
+        SeedStreams(0, place[0]).episode_seed(purpose, *place[1:])
 
 
 def test_episode_seeder_counts_positions_and_not_seed_indices() -> None:

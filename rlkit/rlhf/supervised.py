@@ -109,7 +109,7 @@ class Supervised:
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         self.module.train()
-        with torch_seeded(self._streams.episode_seed("dropout", 0, self._index)):
+        with torch_seeded(self._streams.integer("dropout", 0, self._index)):
             losses, metrics = self._loss(self._order[rows])
             loss = losses.mean()
             self._optimiser.zero_grad(set_to_none=True)

@@ -15,6 +15,7 @@ from rlkit.errors import Diverged, UsageError
 from rlkit.rlhf.answer_key import demonstrations_of
 from rlkit.rlhf.configs import SFTConfig
 from rlkit.rlhf.fine_tuning import negative_log_likelihood, supervised_fine_tuning
+from rlkit.rlhf.layers import torch_seeded
 from rlkit.rlhf.lora import add_adapters
 from rlkit.rlhf.sequences import Sequences, pack
 from rlkit.rlhf.supervised import Supervised, evaluating
@@ -224,6 +225,24 @@ def test_stopping_and_going_on_gives_the_same_bits(
     assert ours.keys() == theirs.keys()
     for name in ours:
         np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+
+
+def test_dropout_is_seeded_by_the_seeds_own_integer_of_each_update(
+    small: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[int] = []
+
+    def noted(seed: int) -> Any:
+        seeds.append(seed)
+        return torch_seeded(seed)
+
+    monkeypatch.setattr("rlkit.rlhf.supervised.torch_seeded", noted)
+    gpt = gpt_for(small.task, dropout=0.3)
+    stage = supervised_fine_tuning(gpt, shown(small.task), CONFIG, SeedStreams(0, 0))
+    for _ in range(2):
+        stage.update()
+    # Written out, because stored runs were trained with them.
+    assert seeds == [2874630548581212094, 7035072249148854321]
 
 
 def test_the_same_seed_gives_the_same_curve_and_no_global_generator_moves(small: Any) -> None:

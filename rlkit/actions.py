@@ -1,0 +1,155 @@
+"""The check that stands between an agent and its environments: is this an action?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from rlkit.errors import AgentFault, UsageError
+
+Array = NDArray[Any]
+# (what `act` returned, bool [S, N] True where its episode is over) -> actions [S, N, ...]
+ActionCheck = Callable[[Any, Array], Array]
+
+
+def action_check(
+    name: str, space: spaces.Space[Any], shape: tuple[int, int], seeds: Sequence[int] | None = None
+) -> ActionCheck:
+    """Return a function that returns the actions of an agent as an array, or names the agent.
+
+    Integers in [0, n) are actions of a `Discrete(n, start=k)` space, whatever its start. Numbers of
+    the right shape are actions of a `Box`, unless they are NaN, or infinite in a direction without
+    bound: environments clip them to its bounds. Where an episode is over, anything of the right
+    shape and type passes; what is no action is replaced by 0. Actions of other spaces are returned
+    as they are.
+
+    Args:
+        name: the class of the agent, for messages.
+        space: of the actions of one environment.
+        shape: (S, N).
+        seeds: the index of each seed in the experiment, for messages; default 0 to S - 1.
+
+    Raises (the function that is returned):
+        UsageError: the shape or type of the whole array is wrong.
+        AgentFault: one entry is out of range, NaN or infinite.
+    """
+    seeds = range(shape[0]) if seeds is None else seeds
+    if len(seeds) != shape[0]:
+        raise UsageError(f"expected the indices of {shape[0]} seeds, got {list(seeds)}")
+    if isinstance(space, spaces.Discrete):
+        return _discrete_check(name, space, shape, seeds)
+    if isinstance(space, spaces.Box):
+        return _box_check(name, space, (*shape, *space.shape), seeds)
+    return lambda action, idle: action
+
+
+def _discrete_check(
+    name: str, space: spaces.Discrete, shape: tuple[int, int], seeds: Sequence[int]
+) -> ActionCheck:
+    n = int(space.n)
+
+    def check(action: Any, idle: Array) -> Array:
+        if not (type(action) is np.ndarray and action.dtype.kind in "iu" and action.shape == shape):
+            action = _converted(name, action, shape, "iu", "integers")
+        # As unsigned integers, negative numbers are above any n: one pass finds both.
+        unsigned = action.view(_UNSIGNED[action.dtype.itemsize]) if action.dtype.isnative else None
+        if unsigned is not None and np.maximum.reduce(unsigned, axis=None) < n:
+            return action  # type: ignore[no-any-return]
+        wrong = (action < 0) | (action >= n)
+        if (wrong & ~idle).any():
+            s, e = np.argwhere(wrong & ~idle)[0].tolist()
+            counted = f"; agents count from 0, also in {space}" if space.start else ""
+            raise AgentFault(
+                seeds[s],
+                f"{name}.act returned the action {action[s, e]} for environment copy {e}, expected "
+                f"an integer from 0 to {n - 1}{counted}",
+            )
+        return np.where(wrong, 0, action)
+
+    return check
+
+
+_UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
+
+
+def _box_check(
+    name: str, space: spaces.Box, shape: tuple[int, ...], seeds: Sequence[int]
+) -> ActionCheck:
+    # Where there are no bounds to clip to, what the type of the space cannot hold is no action.
+    dtype: np.dtype[Any] = np.dtype(space.dtype)
+    bounded = space.is_bounded() or dtype.kind != "f"
+    largest = np.inf if bounded else float(np.finfo(dtype).max)
+
+    def check(action: Any, idle: Array) -> Array:
+        if not (
+            type(action) is np.ndarray and action.dtype.kind in "fiu" and action.shape == shape
+        ):
+            action = _converted(name, action, shape, "fiu", "numbers")
+        # The smallest and the largest number are NaN if any is, and no comparison with NaN holds.
+        if np.minimum.reduce(action, axis=None) >= -largest and (
+            bounded or np.maximum.reduce(action, axis=None) <= largest
+        ):
+            return action  # type: ignore[no-any-return]
+        wrong = ~(np.abs(np.clip(action, space.low, space.high)) <= largest)
+        is_fault = wrong & ~idle.reshape(*shape[:2], *(1 for _ in space.shape))
+        if is_fault.any():
+            s, e, *rest = np.argwhere(is_fault)[0].tolist()
+            entry = f" in entry {rest}" if rest else ""
+            raise AgentFault(
+                seeds[s],
+                f"{name}.act returned {action[(s, e, *rest)]}{entry} of the action for environment "
+                f"copy {e}, expected finite numbers, as in {space}",
+            )
+        return np.where(wrong, np.zeros((), action.dtype), action) if wrong.any() else action
+
+    return check
+
+
+def _converted(name: str, action: Any, shape: tuple[int, ...], kinds: str, words: str) -> Array:
+    """Return lists, tensors and other arrays as an array of the given shape and kinds."""
+    expected = f"expected {words} of shape {list(shape)}"
+    try:
+        array = np.asarray(action)
+    except Exception as error:  # of other libraries too: a tensor on a GPU, or with a gradient
+        raise UsageError(
+            f"{name}.act returned {_described(action)}, which is not an array ({error}); {expected}"
+        ) from error
+    if array.shape == shape and array.dtype.kind in kinds:
+        return array
+    hint = ""
+    if array.shape == shape and array.dtype.kind == "b":
+        hint = "; convert them with .astype(int)"
+    elif array.shape == shape and array.dtype.kind == "f":
+        hint = "; actions of a Discrete space are not rounded"
+    elif array.shape in ((), shape[1:], (1, *shape)):
+        hint = f", one for each of {shape[0]} seeds and {shape[1]} environments per seed"
+    raise UsageError(f"{name}.act returned {_described(action)}, {expected}{hint}")
+
+
+def _described(action: Any) -> str:
+    """Say what was returned instead of an array, in a few words."""
+    if isinstance(action, (int, float, complex, np.number)) and not isinstance(action, bool):
+        return f"the number {action}"
+    if hasattr(action, "shape") and hasattr(action, "dtype") and not isinstance(action, np.generic):
+        kind = "an array" if isinstance(action, np.ndarray) else f"a {type(action).__name__}"
+        return f"{kind} of {action.dtype} and shape {list(action.shape)}"
+    if isinstance(action, (list, tuple)):
+        try:
+            array = np.asarray(action)
+        except Exception:
+            return f"a {type(action).__name__} of {len(action)} with parts of different lengths"
+        return f"a {type(action).__name__} of {array.dtype} and shape {list(array.shape)}"
+    return (
+        f"{_short(action)}"
+        if action is None
+        else f"{_short(action)} of type {type(action).__name__}"
+    )
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,113 @@
+"""Copies of one environment: that each is an object of its own, of the same spaces, and closed."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from rlkit.errors import RlkitWarning, UsageError
+from rlkit.spaces import require_supported, spaces_of
+
+Env = gym.Env[Any, Any]
+
+
+def make_copies(make_env: Callable[[], Env], number: int) -> list[Env]:
+    """Call a factory `number` times and return its environments; on a failure they are closed.
+
+    Raises:
+        UsageError: a space is missing or not supported; the spaces of the copies differ; two copies
+            share an environment; or something else than an environment was returned.
+    """
+    envs: list[Env] = []
+    try:
+        for _ in range(number):
+            env = make_env()
+            if not isinstance(env, gym.Env):
+                raise UsageError(f"expected a gymnasium.Env from {make_env!r}, got {describe(env)}")
+            envs.append(env)
+        name = env_name(envs[0])
+        require_separate(envs, name)
+        first = spaces_of(envs[0], name)
+        require_supported(name, *first)
+        for env in envs[1:]:
+            other = spaces_of(env, name)
+            if other != first:
+                raise UsageError(
+                    f"building {name}: its copies have different spaces, {first[0]}, {first[1]} "
+                    f"and {other[0]}, {other[1]}; all must be equal"
+                )
+    except BaseException:
+        for env in {id(env): env for env in envs}.values():
+            close_env(env, f"environment {env_name(env)}")
+        raise
+    return envs
+
+
+def require_separate(envs: Sequence[Env], name: str) -> None:
+    """Refuse environments of which two are, wrap or hold the same environment.
+
+    Args:
+        envs: what several calls of a factory returned.
+        name: of the environment, for the message.
+    """
+    owner: dict[int, int] = {}
+    for copy, env in enumerate(envs):
+        for part in _environments_in(env):
+            if owner.setdefault(id(part), copy) != copy:
+                inside = "" if part is env else f" inside, a {type(part).__name__},"
+                raise UsageError(
+                    f"{name}: making copies of it returned one and the same environment{inside} "
+                    "each time; return a new one from every call"
+                )
+
+
+def _environments_in(env: Env) -> list[Env]:
+    """Return an environment and all those that it and its wrappers keep in attributes."""
+    parts: list[Env] = []
+    waiting = [env]
+    while waiting:
+        part = waiting.pop()
+        if not any(part is known for known in parts):
+            parts.append(part)
+            waiting += [value for value in _attributes(part) if isinstance(value, gym.Env)]
+    return parts
+
+
+def _attributes(env: Env) -> Iterator[Any]:
+    """Yield the values of an object's and its classes' attributes, and what containers hold."""
+    for owner in (env, *type(env).__mro__):
+        for value in list(getattr(owner, "__dict__", {}).values()):
+            yield value
+            if isinstance(value, dict):
+                yield from value.values()
+            elif isinstance(value, (list, tuple)):
+                yield from value
+
+
+def close_env(env: Env, name: str) -> None:
+    """Close an environment; an exception is only warned of.
+
+    What was computed is not in doubt then, and an earlier error must not be hidden.
+    """
+    try:
+        env.close()
+    except (Exception, SystemExit) as error:
+        warnings.warn(f"closing {name} raised {error!r}", RlkitWarning, stacklevel=3)
+
+
+def env_name(env: Env) -> str:
+    """Return the id under which an environment was registered, or the name of its class."""
+    return env.spec.id if env.spec is not None else type(env.unwrapped).__name__
+
+
+def describe(value: Any) -> str:
+    """Say what something is, in a few words, for messages."""
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape} and type {value.dtype}"
+    if isinstance(value, tuple):
+        return f"a tuple of {len(value)}"
+    return f"{value!r} of type {type(value).__name__}"
