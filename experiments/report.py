@@ -50,7 +50,7 @@ def train_all(
                 **options,
             )
     results.mkdir(parents=True, exist_ok=True)
-    return Comparison(runs, next(iter(runs.values())).environment, results)
+    return Comparison(runs, results)
 
 
 def publish(comparison: Comparison) -> list[Path]:

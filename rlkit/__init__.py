@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rlkit.agent import Agent, Task, Transition
-    from rlkit.errors import RlkitError, UsageError
+    from rlkit.errors import RlkitError, RlkitWarning, UsageError
     from rlkit.loop import interact
     from rlkit.runs.compare import Comparison, compare
     from rlkit.runs.run import Run, load
@@ -41,6 +41,7 @@ _HOME = {
     "Agent": "rlkit.agent",
     "Comparison": "rlkit.runs.compare",
     "RlkitError": "rlkit.errors",
+    "RlkitWarning": "rlkit.errors",
     "Run": "rlkit.runs.run",
     "Task": "rlkit.agent",
     "Transition": "rlkit.agent",
@@ -57,6 +58,7 @@ __all__ = [
     "Agent",
     "Comparison",
     "RlkitError",
+    "RlkitWarning",
     "Run",
     "Task",
     "Transition",

@@ -13,7 +13,7 @@ from rlkit.batch_env import BatchEnv, GymBatchEnv
 from rlkit.environments import Environment
 from rlkit.loop import Episodes, play
 from rlkit.seeding import SeedStreams
-from rlkit.tabular.exact import return_under_limit
+from rlkit.tabular.exact import return_under_limit, total_return
 from rlkit.tabular.mdp import TabularMDP
 
 Array = NDArray[Any]
@@ -26,22 +26,42 @@ class Evaluation(NamedTuple):
     std: Array  # [S], over episodes; NaN where the mean is exact
 
 
-def evaluation_limit(mdp: TabularMDP) -> int:
-    """The model's own time limit, or where evaluation stops if it has none."""
-    return DEFAULT_EVALUATION_LIMIT if mdp.time_limit is None else mdp.time_limit
+# Where an environment states no time limit, evaluation stops an episode after so many steps: the
+# first where none of the seed's episodes has ended yet, or a policy never ends one; else the other.
+ENDLESS_STEPS = 1_000
+PATIENT_STEPS = 10_000
 
 
-def exact_returns(actor: Actor, mdp: TabularMDP, num_seeds: int) -> Array | None:
-    """The expected return of each seed's policy under the time limit, or None if it cannot tell.
+class ExactReturns(NamedTuple):
+    """The expected episode return of each seed's policy, by calculation."""
+
+    returns: Array  # [S], float64
+    endless: Array  # [S], bool: no finite return exists, `returns` has that of the first steps
+
+
+def exact_returns(actor: Actor, mdp: TabularMDP, num_seeds: int) -> ExactReturns | None:
+    """Return the expected return of each seed's policy, or None if the actor cannot tell.
+
+    It is the return under the model's time limit, or else of whole episodes. Without a limit a
+    policy may go on for ever and keep earning rewards; then its return is that of its first
+    `ENDLESS_STEPS` steps, and `endless` says so.
 
     It needs an actor that gives the `probabilities` of its actions.
     """
     probabilities = getattr(actor, "probabilities", None)
     if probabilities is None:
         return None
-    states = np.tile(np.arange(mdp.n_states), (num_seeds, 1))
-    returns: Array = return_under_limit(mdp, probabilities(states), evaluation_limit(mdp))
-    return returns
+    policies = probabilities(np.tile(np.arange(mdp.n_states), (num_seeds, 1)))
+    if mdp.time_limit is not None:
+        returns = return_under_limit(mdp, policies)
+        return ExactReturns(returns, np.zeros(num_seeds, dtype=np.bool_))
+    # One seed at a time, so that its bytes do not depend on the others.
+    whole = [total_return(mdp, policy) for policy in policies]
+    endless = np.array([total is None for total in whole], dtype=np.bool_)
+    returns = np.array([np.nan if total is None else total for total in whole])
+    if endless.any():
+        returns[endless] = return_under_limit(mdp, policies[endless], ENDLESS_STEPS)
+    return ExactReturns(returns, endless)
 
 
 class Evaluator:

@@ -308,7 +308,7 @@ class _Walk:
         if builtin is not None:
             yield self.digest(builtin(thing), f"the content of {place}")
         library = next(
-            (base for base in cls.__mro__ if {"__reduce__", "__reduce_ex__"} & vars(base).keys())
+            base for base in cls.__mro__ if {"__reduce__", "__reduce_ex__"} & vars(base).keys()
         )
         if builtin is None and library is not object:
             yield from self._reduced(thing, cls.__qualname__)
@@ -399,7 +399,7 @@ def _is_at_its_name(cls: type) -> bool:
     place: Any = sys.modules.get(cls.__module__)
     for part in cls.__qualname__.split("."):
         place = getattr(place, part, None)
-    return place is cls or cls.__module__ == "builtins" and not cls.__flags__ & _HEAP_TYPE
+    return place is cls or (cls.__module__ == "builtins" and not cls.__flags__ & _HEAP_TYPE)
 
 
 _HEAP_TYPE = 1 << 9  # of a type that was made while running, not compiled into Python

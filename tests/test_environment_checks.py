@@ -193,7 +193,7 @@ GYMNASIUM: dict[str, dict[str, Any]] = {
     "FrozenLake-v1": {},
     "FrozenLake8x8-v1": {"is_slippery": False},
     "CliffWalking-v1": {},
-    "Taxi-v3": {},
+    "Taxi-v4": {},
 }
 WRAPPERS: dict[str, Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]] = {
     "none": lambda env: env,
@@ -208,6 +208,9 @@ WRAPPERS: dict[str, Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]] = {
 @pytest.mark.parametrize("name", GYMNASIUM)
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 def test_nothing_is_said_of_gymnasiums_own(name: str, wrapper: str) -> None:
+    if (name, wrapper) == ("CliffWalking-v1", "time aware"):
+        pytest.skip("the wrapper needs a time limit")
+
     def make() -> gym.Env[Any, Any]:
         return WRAPPERS[wrapper](gym.make(name, **GYMNASIUM[name]))
 

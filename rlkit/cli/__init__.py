@@ -69,9 +69,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RlkitError as error:
         print(f"rlkit: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("rlkit: stopped at once; the last checkpoints are intact", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        text = str(error) or "stopped at once; the last checkpoints are intact"
+        print(f"rlkit: {text}", file=sys.stderr)
+        return int(getattr(error, "exit_code", 130))
     except BrokenPipeError:  # the reader of our output went away
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -2,57 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rlkit.runs.run import Run
     from rlkit.runs.stage_run import StageRun
+    from rlkit.runs.training import Reports
 
 
-class progress:
-    """A progress bar on the terminal's error stream, and notes as plain lines there."""
+@contextlib.contextmanager
+def progress(*, quiet: bool, unit: str = "steps") -> Iterator[Reports]:
+    """Show a progress bar on the terminal's error stream, and notes as plain lines there."""
+    from rlkit.runs.progress import reporting
 
-    def __init__(self, *, quiet: bool, unit: str = "steps") -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+    with reporting(note, quiet=quiet, unit=unit) as reports:
+        yield reports
 
-        console = Console(stderr=True)
-        self._bar = Progress(
-            "{task.description}",
-            BarColumn(),
-            MofNCompleteColumn(),
-            unit,
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=quiet or not console.is_terminal,
-        )
-        self._steps: dict[int, int] = {}
 
-    def __enter__(self) -> Any:
-        from rlkit.runs.training import Reports
-
-        self._bar.start()
-        return Reports(progress=self._advance, note=self._note, begin=self._begin)
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.stop()
-
-    def _begin(self, label: str, num_seeds: int, num_env_steps: int) -> None:
-        self._steps = {}
-        for task in list(self._bar.tasks):
-            self._bar.remove_task(task.id)
-        self._task = self._bar.add_task(f"{label}", total=num_seeds * num_env_steps)
-
-    def _advance(self, seeds: Sequence[int], num_env_steps: int) -> None:
-        self._steps.update(dict.fromkeys(seeds, num_env_steps))
-        self._bar.update(self._task, completed=sum(self._steps.values()))
-
-    def _note(self, text: str) -> None:
-        print(f"rlkit: {text}", file=sys.stderr)
+def note(text: object) -> None:
+    """Print a sentence for the user on the error stream."""
+    print(f"rlkit: {text}", file=sys.stderr)
 
 
 def print_runs(runs: dict[str, Run], optimum: float | None = None) -> None:
@@ -61,10 +34,8 @@ def print_runs(runs: dict[str, Run], optimum: float | None = None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from rlkit.runs.figures import optimum as known_optimum
-
     first = next(iter(runs.values()))
-    best = known_optimum(first.environment) if optimum is None else optimum
+    best = first.optimum if optimum is None else optimum
     title = f"{first.environment_name}, stepped as {first.record['stepped_as']}"
     table = Table(title=title, title_justify="left")
     for name in ("agent", "seeds", "env steps", "final return", "95 % interval"):
@@ -88,7 +59,9 @@ def print_runs(runs: dict[str, Run], optimum: float | None = None) -> None:
         rate = run.env_steps_per_second
         table.add_row(*cells, f"{rate:,.0f}" if rate else "-")
     if best is not None:
-        table.caption = f"optimum {best:.6g}, exact, under the time limit"
+        limit = first.record.get("environment_details", {}).get("time_limit")
+        under = "without a time limit" if limit is None else f"under the limit of {limit:,} steps"
+        table.caption = f"optimum {best:.6g}, exact, {under}"
         table.caption_justify = "left"
     Console(width=None if sys.stdout.isatty() else 110).print(table)
 
@@ -108,6 +81,8 @@ def report_failures(runs: Sequence[Run]) -> int:
     codes = [0]
     for run in runs:
         for seed, failure in run.record["failures"].items():
+            if int(seed) not in run.seeds:
+                continue
             print(f"rlkit: {run.agent}, seed {seed}: {failure['message']}", file=sys.stderr)
             codes.append(int(failure["exit_code"]))
         if run.failures:

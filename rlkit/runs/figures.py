@@ -13,9 +13,10 @@ import numpy as np
 from rlkit.agents.random import RandomActor
 from rlkit.environments import Environment
 from rlkit.errors import UsageError
-from rlkit.evaluation import evaluation_limit, play_many
+from rlkit.evaluation import ENDLESS_STEPS, play_many
 from rlkit.seeding import SeedStreams
-from rlkit.tabular.exact import optimal_return_under_limit, return_under_limit
+from rlkit.tabular.exact import best_return_under_limit, return_under_limit, total_return
+from rlkit.tabular.planning import best_total_return
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -102,14 +103,19 @@ def references(environment: Environment) -> list[tuple[str, float]]:
 
 
 def random_return(environment: Environment, *, episodes: int = 200) -> float | None:
-    """The return of random play: exact where the model is known, else of some episodes.
+    """Return what random play earns: exact where the model is known, else the mean of episodes.
 
-    None where episodes would have to be played one environment at a time.
+    Without a time limit it is that of whole episodes, or of the first `ENDLESS_STEPS` where random
+    play may go on for ever and keep earning rewards. None where episodes would have to be played
+    one environment at a time.
     """
     mdp = environment.mdp
     if mdp is not None:
-        uniform = np.full((1, mdp.n_states, mdp.n_actions), 1.0 / mdp.n_actions)
-        return float(return_under_limit(mdp, uniform, evaluation_limit(mdp))[0])
+        uniform = np.full((mdp.n_states, mdp.n_actions), 1.0 / mdp.n_actions)
+        whole = total_return(mdp, uniform) if mdp.time_limit is None else None
+        if whole is not None:
+            return whole
+        return float(return_under_limit(mdp, uniform, mdp.time_limit or ENDLESS_STEPS)[0])
     if environment.kind != "native":
         return None
     streams = (SeedStreams(0, 0),)
@@ -118,8 +124,14 @@ def random_return(environment: Environment, *, episodes: int = 200) -> float | N
 
 
 def optimum(environment: Environment) -> float | None:
-    """The best achievable expected episode return under the time limit, where it is known."""
+    """Return the best achievable expected episode return, where it is known.
+
+    Under the model's time limit; without a limit it is the best total reward, and None where no
+    policy has a finite one or it can be made as large as one likes.
+    """
     mdp = environment.mdp
     if mdp is None:
         return None
-    return float(optimal_return_under_limit(mdp, evaluation_limit(mdp)).expected_return)
+    if mdp.time_limit is not None:
+        return best_return_under_limit(mdp)
+    return best_total_return(mdp)

@@ -185,7 +185,7 @@ class Run(RunFolder):
 
     @property
     def score_steps(self) -> Array:
-        """The environment steps of the row that each score is from, [S]; NaN where there is none."""
+        """The environment steps of the row of each score, [S]; NaN where there is none."""
         return self._final[1]
 
     @cached_property

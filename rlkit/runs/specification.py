@@ -20,6 +20,7 @@ from rlkit.environments import Environment, EnvLike, find_environment
 from rlkit.errors import RlkitError, UsageError, closest
 from rlkit.fingerprint import Fingerprint, fingerprint
 from rlkit.presets import preset
+from rlkit.tabular.mdp import TabularMDP
 from rlkit.validation import (
     convert_types,
     converted_options,
@@ -97,7 +98,7 @@ class RunSpec:
             "environment_source": environment.source.digest,
             "environment_details": {
                 **environment.probe.details,
-                "table": None if environment.mdp is None else environment.mdp.digest,
+                "table": None if environment.mdp is None else _table_digest(environment.mdp),
             },
             "env_args": dict(self.env_args),
             "stepped_as": self.stepped_as(environment),
@@ -134,6 +135,14 @@ class RunSpec:
         identity = {**self.identity(environment), "environment_source": environment.content}
         del identity["environment_details"]
         return content_name(f"{self.agent_name}-{environment.name}", identity)
+
+
+def _table_digest(mdp: TabularMDP) -> str:
+    hasher = hashlib.sha256()
+    for array in (mdp.probability, mdp.next_state, mdp.reward, mdp.terminated):
+        hasher.update(array.tobytes())
+    hasher.update(mdp.initial_distribution.tobytes())
+    return hasher.hexdigest()
 
 
 def _by_meaning(value: Any) -> Any:

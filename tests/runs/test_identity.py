@@ -280,10 +280,11 @@ def test_a_file_that_registers_an_id_can_be_named_by_it(tmp_path: Path) -> None:
     )
     try:
         assert train(f"{tmp_path}/own.py:OwnWalk-v0", tmp_path).scores[0] == 1.0
-        with pytest.raises(UsageError, match=r"own.py has neither registered nor defined 'Wlak'"):
-            train(f"{tmp_path}/own.py:Wlak", tmp_path)
     finally:
         del gym.registry["OwnWalk-v0"]
+    with pytest.raises(UsageError, match=r"own\.py has neither registered nor defined 'Wlak'"):
+        train(f"{tmp_path}/own.py:Wlak", tmp_path)
+    del gym.registry["OwnWalk-v0"]
 
 
 def test_what_cannot_be_identified_is_never_reused(tmp_path: Path) -> None:
@@ -341,7 +342,7 @@ def test_agents_of_one_name_are_told_apart(tmp_path: Path) -> None:
     assert set(compared.summary()["agents"]) == set(compared.runs)
 
 
-@pytest.fixture()
+@pytest.fixture
 def older(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with an environment's file and runs that rlkit made in format 1."""
     shutil.copytree(FIXTURES / "format-1", tmp_path / "runs")
@@ -381,7 +382,7 @@ def test_runs_of_an_older_format_are_found_and_not_continued(
     run.plot(older / "curve.png")
     assert np.isfinite(run.evaluate(episodes=3)["mean"])
     for more in ({"seeds": 3}, {"seeds": 2, "steps": 1000}):
-        with pytest.raises(UsageError, match="format 1.*cannot be continued"):
+        with pytest.raises(UsageError, match=r"format 1.*cannot be continued"):
             rlkit.train(name, env, out=older, **(options | more))
     assert {path: path.read_bytes() for path in older.rglob("*.csv")} == before
 
