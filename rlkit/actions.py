@@ -82,7 +82,7 @@ def _box_check(
     # Where there are no bounds to clip to, what the type of the space cannot hold is no action.
     dtype: np.dtype[Any] = np.dtype(space.dtype)
     bounded = space.is_bounded() or dtype.kind != "f"
-    largest = np.inf if bounded else float(np.finfo(dtype).max)
+    largest = np.float64(np.inf if bounded else np.finfo(dtype).max)
 
     def check(action: Any, idle: Array) -> Array:
         if not (

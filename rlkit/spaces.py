@@ -58,7 +58,7 @@ def require_supported(name: str, observation_space: AnySpace, action_space: AnyS
             advice = observation_advice(space) if role == "observation" else action_advice(space)
             raise UsageError(
                 f"{name} has the {role} space {_short(space)}; rlkit supports Discrete and Box. "
-                f"Wrap it: {advice}"
+                f"Wrap it: {advice}. Then name a function that returns the wrapped environment."
             )
 
 
@@ -104,10 +104,10 @@ def action_advice(space: AnySpace) -> str:
         digits = f"np.add({digits}, {_tuple(starts)})"
     if isinstance(space, spaces.Tuple):
         action = f"tuple(map(int, {digits}))"
-    elif len(space.shape or ()) > 1:
-        action = f"np.reshape({digits}, {space.shape})"
     else:
-        action = f"np.array({digits})" if not any(starts) else digits
+        action = f"np.array({digits}, {str(space.dtype)!r})"
+        if len(space.shape or ()) > 1:
+            action += f".reshape{space.shape}"
     return (
         f"gymnasium.wrappers.TransformAction(env, lambda a: {action}, "
         f"gymnasium.spaces.Discrete({_count(parts)})) gives one number for each combination"
@@ -116,10 +116,15 @@ def action_advice(space: AnySpace) -> str:
 
 def _discrete_parts(space: AnySpace, path: str) -> list[tuple[str, int, int]] | None:
     """Return (expression, start, size) of each discrete part, or None if there are others."""
+    if isinstance(space, (spaces.Discrete, spaces.MultiDiscrete)) and space.dtype == np.uint64:
+        element = "int({})"  # NumPy takes no such indices
+    else:
+        element = "{}"
     if isinstance(space, spaces.Discrete):
-        return [(path, int(space.start), int(space.n))]
+        return [(element.format(path), int(space.start), int(space.n))]
     if isinstance(space, (spaces.MultiDiscrete, spaces.MultiBinary)):
-        places = [f"{path}[{', '.join(map(str, index))}]" for index in np.ndindex(space.shape)]
+        indices = (", ".join(map(str, index)) for index in np.ndindex(space.shape))
+        places = [element.format(f"{path}[{index}]") for index in indices]
         sizes, starts = [2] * len(places), [0] * len(places)
         if isinstance(space, spaces.MultiDiscrete):
             sizes, starts = np.ravel(space.nvec).tolist(), np.ravel(space.start).tolist()
@@ -146,7 +151,7 @@ def _digits(space: AnySpace, parts: list[tuple[str, int, int]]) -> str:
         isinstance(space, spaces.Tuple)
         and not all(isinstance(part, spaces.Discrete) for part in space.spaces)
     )
-    if nested:
+    if nested or any(place.startswith("int(") for place, _, _ in parts):
         each = [f"{place} - {start}" if start else place for place, start, _ in parts]
         return f"({', '.join(each)},)"
     digits = "np.ravel(o)" if len(space.shape or ()) > 1 else "o"

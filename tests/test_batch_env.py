@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import itertools
+import random
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -9,15 +12,17 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
-from gymnasium.wrappers import TimeLimit
+from gymnasium.wrappers import OrderEnforcing, TimeLimit
 
 from rlkit.agent import Task
 from rlkit.agents.ppo import PPO, PPOConfig
 from rlkit.agents.random import Random, RandomConfig
 from rlkit.batch_env import GymBatchEnv
+from rlkit.env_copies import require_separate
 from rlkit.environments import find_environment
-from rlkit.errors import EnvironmentFault, SeedError, UsageError
+from rlkit.errors import EnvironmentFault, RlkitWarning, SeedError, UsageError
 from rlkit.loop import interact
 from rlkit.runs.training import join_states
 from rlkit.seeding import SeedStreams
@@ -172,6 +177,22 @@ def test_every_reset_gets_a_python_integer_of_its_own() -> None:
     assert all(type(seed) is int and seed >= 0 for seed in seeds)
 
 
+def test_resets_take_the_seeds_that_other_generators_take() -> None:
+    class SeedsEverything(Counter):
+        def reset(self, *, seed: Any = None, options: Any = None) -> tuple[Any, Any]:
+            np.random.seed(seed)  # noqa: NPY002 (what simulators do)
+            random.seed(seed)
+            assert ctypes.c_int32(seed).value == np.int32(seed) == seed
+            return super().reset(seed=seed)
+
+    state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
+    try:
+        run(grid(lambda: SeedsEverything(2), 5, 4), 20)
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+        random.setstate(python_state)
+
+
 def test_first_observations_of_the_environments_of_a_seed_differ() -> None:
     env = grid(lambda: gym.make("CartPole-v1", disable_env_checker=True), 1, 4)
     assert len({obs.tobytes() for obs in env.reset()[0]}) == 4
@@ -250,6 +271,7 @@ BAD_REWARDS = [
     "1",
     {},
     [1.0],
+    [[1.0], [1.0, 2.0]],
     object(),
     1j,
 ]
@@ -353,7 +375,12 @@ def test_numbers_that_an_integer_space_cannot_hold_are_refused(obs: Any) -> None
     assert "uint8" in str(error)
 
 
-FLAGS = [(np.bool_(True), True), (np.False_, False), (1, True), (0, False)]
+FLAGS = [
+    *((np.bool_(True), True), (np.False_, False), (1, True), (0, False)),
+    *((dtype(value), bool(value)) for dtype in (np.int64, np.int8, np.uint8) for value in (0, 1)),
+    *((np.array(value), bool(value)) for value in (True, False, 0, 1)),
+    *((torch.tensor(value), bool(value)) for value in (True, False, 1)),
+]
 
 
 @pytest.mark.parametrize(("flag", "expected"), FLAGS)
@@ -364,7 +391,14 @@ def test_flags_are_converted_to_bool(flag: Any, expected: bool) -> None:
         assert (getattr(step, name) == expected).all()
 
 
-@pytest.mark.parametrize("flag", [None, "no", 1.0, np.array([True])], ids=repr)
+@pytest.mark.parametrize(
+    "flag",
+    [
+        *(None, "no", "", 1.0, 0.0, np.float32(1), np.array(1.0), np.array([True]), np.zeros(2)),
+        *([], [True], (), {}, [[1], [1, 2]], np.array(None), np.str_("True"), 1j, object()),
+    ],
+    ids=lambda flag: f"{type(flag).__name__}-{flag!r}"[:30],
+)
 @pytest.mark.parametrize("name", ["terminated", "truncated"])
 def test_other_flags_are_refused_by_name(name: str, flag: Any) -> None:
     error = failure(lambda: Replaced(3, **{name: flag}))
@@ -482,6 +516,78 @@ def test_environments_that_differ_in_their_spaces_are_refused_and_closed() -> No
     assert [single.num_closed for single in made.made] == [1, 1, 1]
 
 
+class Holds(Counter):
+    """Keeps something in an attribute that is not a wrapper's."""
+
+    def __init__(self, held: Any) -> None:
+        super().__init__()
+        self.held = held
+
+
+def sharing(kind: str) -> Callable[[], Any]:
+    """A factory whose results share an environment."""
+    one, another = Counter(), Counter()
+    limited = TimeLimit(one, 50)
+    pool = itertools.cycle([one, another])
+
+    class HasOneInItsClass(Counter):
+        inner = one
+
+    return {
+        "the same": lambda: one,
+        "the same wrapper": lambda: limited,
+        "a new wrapper": lambda: TimeLimit(one, 50),
+        "two new wrappers": lambda: OrderEnforcing(TimeLimit(one, 50)),
+        "a shared wrapper within": lambda: OrderEnforcing(limited),
+        "every other": lambda: next(pool),
+        "an attribute": lambda: Holds(one),
+        "an attribute of an attribute": lambda: Holds(Holds(TimeLimit(one, 5))),
+        "a list": lambda: TimeLimit(Holds([another, one]), 5),
+        "a dict": lambda: Holds({"inner": one}),
+        "a class attribute": HasOneInItsClass,
+    }[kind]
+
+
+SHARING = [
+    *("the same", "the same wrapper", "a new wrapper", "two new wrappers"),
+    *("a shared wrapper within", "every other", "an attribute", "an attribute of an attribute"),
+    *("a list", "a dict", "a class attribute"),
+]
+
+
+@pytest.mark.parametrize("kind", SHARING)
+def test_copies_that_are_or_hold_the_same_environment_are_refused(kind: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        grid(sharing(kind), 1, 3)
+    text = str(caught.value)
+    assert "Counter" in text or "Holds" in text or "HasOne" in text
+    assert "returned one and the same environment" in text
+    assert "return a new one from every call" in text
+
+
+def test_environments_of_their_own_are_separate() -> None:
+    table = {"shared": [1, 2]}
+    for make in (
+        lambda: OrderEnforcing(TimeLimit(Counter(), 5)),
+        lambda: Holds(Counter()),
+        lambda: Holds([Counter(), Counter()]),
+        lambda: Holds(table),  # data may be shared
+    ):
+        require_separate([make() for _ in range(4)], "Counter")
+    one = Counter()
+    require_separate([TimeLimit(Holds([one, one]), 5)], "Counter")  # within one copy
+    own = Holds(None)
+    own.held = own
+    require_separate([own, Counter()], "Counter")
+
+
+def test_what_is_no_environment_is_refused() -> None:
+    made = Recorder(lambda: Counter() if len(made.made) < 2 else None)  # type: ignore[arg-type,return-value]
+    with pytest.raises(UsageError, match=r"expected a gymnasium.Env.*got None"):
+        grid(made)
+    assert [single.num_closed for single in made.made[:2]] == [1, 1]
+
+
 UNSUPPORTED = [
     spaces.MultiDiscrete([2, 3]),
     spaces.MultiBinary(3),
@@ -584,6 +690,7 @@ def test_an_exception_in_close_is_reported_and_stops_nothing() -> None:
         env.close()
     assert [single.num_closed for single in made.made] == [1, 1, 1]
     assert len(caught) == 3
+    assert all(warning.category is RlkitWarning for warning in caught)
     assert "RaisesInClose" in str(caught[1].message)
     assert "broke" in str(caught[1].message)
 

@@ -282,21 +282,25 @@ def test_a_box_of_integers_takes_numbers(dtype: Any) -> None:
 
 @pytest.mark.parametrize("space", [spaces.Discrete(3), BOX])
 def test_actions_after_the_end_of_an_episode_are_not_looked_at(space: Any) -> None:
-    class WrongAtTheEnd:
-        def act(self, obs: Any) -> Any:
-            over = obs[..., 0] >= 2
-            if isinstance(space, spaces.Box):
-                return np.where(over, np.nan, 0.5)[..., None].repeat(2, axis=-1)
-            return np.where(over, 99, 1)
+    class WrongInTheEnd:
+        """Seed 0 chooses no action from the third step on."""
 
-    env = grid_of([2, 2, 2, 2, 2, 2], action_space=space)
-    assert (play(WrongAtTheEnd(), env, max_steps=9).lengths == 2).all()
-    env = grid_of([2, 2, 2, 9, 9, 9], action_space=space)
+        def act(self, obs: Any) -> Any:
+            wrong = (obs[..., 0] >= 2) & (np.arange(2) == 0)[:, None]
+            if isinstance(space, spaces.Box):
+                return np.where(wrong, np.nan, 0.5)[..., None].repeat(2, axis=-1)
+            return np.where(wrong, 99, 1)
+
+    def played(lengths: list[int], limits: Any) -> Any:
+        env = grid_of([*lengths, 9, 9, 9], action_space=space)
+        return play(WrongInTheEnd(), env, max_steps=limits).lengths.tolist()
+
+    assert played([2, 1, 2], 20) == [[2, 1, 2], [9, 9, 9]]
+    assert played([9, 1, 9], np.array([2, 20])) == [[2, 1, 2], [9, 9, 9]]
     with pytest.raises(AgentFault) as caught:
-        play(WrongAtTheEnd(), env, max_steps=9)
-    assert caught.value.seed == 1
-    env = grid_of([9, 2, 2, 2, 2, 2], action_space=space)
-    assert play(WrongAtTheEnd(), env, max_steps=np.array([2, 2])).lengths.max() == 2
+        played([2, 1, 3], 20)
+    assert caught.value.seed == 0
+    assert "copy 2" in str(caught.value)
 
 
 def test_a_fault_of_the_environment_is_not_blamed_on_the_agent() -> None:

@@ -1,0 +1,277 @@
+"""Which spaces are supported, and that the advice for the others works when it is followed."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from rlkit.agent import Task
+from rlkit.agents.ppo import PPO, PPOConfig
+from rlkit.agents.q_learning import QLearning, QLearningConfig
+from rlkit.batch_env import GymBatchEnv
+from rlkit.errors import UsageError
+from rlkit.loop import interact
+from rlkit.seeding import SeedStreams
+from rlkit.spaces import action_advice, observation_advice, require_supported, spaces_of
+
+STREAMS = (SeedStreams(0, 0), SeedStreams(0, 1))
+
+
+class Sampled(gymnasium.Env[Any, Any]):
+    """Observes samples of one space, and notes the actions that are not in the other."""
+
+    def __init__(self, observation_space: Any, action_space: Any) -> None:
+        self.observation_space, self.action_space = observation_space, action_space
+        self.actions: list[Any] = []
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        self.observation_space.seed(seed)
+        self.t = 0
+        return self.observation_space.sample(), {}
+
+    def step(self, action: Any) -> Any:
+        assert self.action_space.contains(action), action
+        self.actions.append(action)
+        self.t += 1
+        return self.observation_space.sample(), 0.0, self.t == 5, False, {}
+
+
+def followed(advice: str, env: Any) -> Any:
+    """What the expression in an advice makes of an environment, as a user would type it."""
+    expression = advice[: advice.rindex(" gives one")]
+    return eval(expression, {"gymnasium": gymnasium, "np": np, "env": env})
+
+
+def train(make: Any, *, tabular: bool) -> None:
+    """Train both agents, or only the one with a network, for some steps."""
+    agents: Any = [(PPO, PPOConfig(rollout_length=4, hidden_sizes=(4,)))]
+    if tabular:
+        agents.append((QLearning, QLearningConfig()))
+    for agent, config in agents:
+        env = GymBatchEnv(make, STREAMS, 2)
+        task = Task(env.observation_space, env.action_space, STREAMS, 2, 100)
+        for _ in interact(agent(task, config), env, 12):
+            pass
+        env.close()
+
+
+D = spaces.Discrete
+ENUMERABLE = {
+    "blackjack": spaces.Tuple((D(32), D(11), D(2))),
+    "starts": spaces.Tuple((D(3, start=-1), D(2, start=5))),
+    "one": spaces.Tuple((D(3, start=2),)),
+    "small types": spaces.Tuple((D(3, dtype=np.uint8), D(2, start=1, dtype=np.int8))),
+    "nested": spaces.Tuple((spaces.Tuple((D(2), D(3, start=1))), D(2))),
+    "tuple of multi": spaces.Tuple((spaces.MultiDiscrete([2, 3], start=[1, 0]), D(2))),
+    "multi": spaces.MultiDiscrete([2, 3, 4]),
+    "multi with start": spaces.MultiDiscrete([2, 3], start=[-1, 7]),
+    "multi of bytes": spaces.MultiDiscrete([2, 3], dtype=np.uint8),
+    "unsigned": spaces.MultiDiscrete([2, 3], dtype=np.uint64),
+    "unsigned multi with start": spaces.MultiDiscrete([2, 3], start=[4, 0], dtype=np.uint64),
+    "unsigned in two axes": spaces.MultiDiscrete([[2, 3]], start=[[4, 0]], dtype=np.uint64),
+    "unsigned with start": spaces.Tuple((D(3, start=1, dtype=np.uint64), D(2, dtype=np.uint64))),
+    "multi in two axes": spaces.MultiDiscrete(np.array([[2, 3], [4, 1]])),
+    "in two axes with start": spaces.MultiDiscrete([[2, 3], [4, 1]], start=[[1, 0], [0, -2]]),
+    "single multi": spaces.MultiDiscrete([4]),
+    "binary": spaces.MultiBinary(3),
+    "long binary": spaces.MultiBinary(12),
+    "binary in two axes": spaces.MultiBinary([2, 2]),
+    "dict": spaces.Dict(a=D(2), b=D(3, start=-1), c=spaces.MultiBinary(2)),
+    "one in a dict": spaces.Dict({"it's": D(4, start=1)}),
+}
+
+
+def number_of(space: Any) -> int:
+    if isinstance(space, spaces.Discrete):
+        return int(space.n)
+    if isinstance(space, spaces.MultiBinary):
+        return int(2 ** np.prod(space.shape))
+    if isinstance(space, spaces.MultiDiscrete):
+        return int(space.nvec.prod())
+    parts = space.spaces.values() if isinstance(space, spaces.Dict) else space.spaces
+    return int(np.prod([number_of(part) for part in parts]))
+
+
+@pytest.mark.parametrize("name", ENUMERABLE)
+def test_observations_of_discrete_parts_become_one_number_for_each_combination(name: str) -> None:
+    space = ENUMERABLE[name]
+    make = lambda: followed(observation_advice(space), Sampled(space, D(2)))  # noqa: E731
+    env = make()
+    assert env.observation_space == D(number_of(space))
+    seen: dict[int, str] = {}
+    env.reset(seed=0)
+    for seed in range(300):
+        original = env.unwrapped.observation_space.sample()
+        index = env.observation(original)
+        assert type(index) is int
+        assert index in env.observation_space
+        assert seen.setdefault(index, repr(original)) == repr(original), seed
+        assert len(seen) == len(set(seen.values()))
+    assert len(seen) > 0.9 * min(number_of(space), 70)
+    train(make, tabular=True)
+
+
+CAN_ACT = [name for name in ENUMERABLE if "nested" not in name and "dict" not in name]
+CAN_ACT.remove("tuple of multi")
+
+
+@pytest.mark.parametrize("name", CAN_ACT)
+def test_actions_of_discrete_parts_become_one_number_for_each_combination(name: str) -> None:
+    space = ENUMERABLE[name]
+    make = lambda: followed(action_advice(space), Sampled(D(3), space))  # noqa: E731
+    env = make()
+    assert env.action_space == D(number_of(space))
+    actions = [env.action(index) for index in range(number_of(space))]
+    assert all(space.contains(action) for action in actions)
+    assert len({repr(np.asarray(action).tolist()) for action in actions}) == number_of(space)
+    train(make, tabular=True)
+
+
+BOX = spaces.Box(-1, 1, (2, 3), np.float32)
+FLATTENED = {
+    "dict": spaces.Dict(image=spaces.Box(0, 255, (2, 2), np.uint8), speed=BOX),
+    "mixed dict": spaces.Dict(place=D(4, start=1), speed=BOX),
+    "mixed tuple": spaces.Tuple((D(4), BOX, spaces.MultiBinary(3))),
+    "text": spaces.Text(5),
+    "one of": spaces.OneOf((D(2), BOX)),
+    "many digits": spaces.MultiBinary(60),
+    "many combinations": spaces.MultiDiscrete([1000, 1000]),
+    "many in a dict": spaces.Dict(a=D(1000), b=spaces.Tuple((D(1000), D(2)))),
+}
+
+
+@pytest.mark.parametrize("name", FLATTENED)
+def test_other_observations_of_fixed_size_become_one_vector(name: str) -> None:
+    space = FLATTENED[name]
+    advice = observation_advice(space)
+    assert advice.startswith("gymnasium.wrappers.FlattenObservation(env)")
+    make = lambda: followed(advice, Sampled(space, D(2)))  # noqa: E731
+    assert isinstance(make().observation_space, spaces.Box)
+    train(make, tabular=False)
+
+
+class Strange(spaces.Space[Any]):
+    """A space of the user's own."""
+
+
+VARYING = {
+    "sequence": spaces.Sequence(D(3)),
+    "sequence in a dict": spaces.Dict(a=BOX, b=spaces.Sequence(BOX)),
+    "graph": spaces.Graph(BOX, None),
+    "strange": Strange(),
+    "strange in a tuple": spaces.Tuple((D(2), Strange())),
+    "no parts": spaces.Tuple(()),
+    "no entries": spaces.Dict(),
+    "a billion": spaces.MultiDiscrete([10**9, 2]),
+}
+
+
+@pytest.mark.parametrize("name", VARYING)
+def test_other_observations_need_a_wrapper_of_ones_own(name: str) -> None:
+    assert re.search(r"ObservationWrapper of your own.*Box", observation_advice(VARYING[name]))
+    assert "FlattenObservation" not in observation_advice(VARYING[name])
+
+
+@pytest.mark.parametrize("name", [name for name in VARYING if name != "a billion"])
+def test_flattening_those_would_not_help(name: str) -> None:
+    # Where Gymnasium flattens it to another unsupported space, or cannot, it must not be advised.
+    space = VARYING[name]
+    try:
+        flat: Any = spaces.flatten_space(space)
+    except (NotImplementedError, ValueError):
+        return
+    assert not isinstance(flat, spaces.Box) or flat.shape == (0,) or not space.is_np_flattenable
+
+
+def test_a_wrapper_that_is_there_is_not_advised_again() -> None:
+    env = gymnasium.wrappers.FlattenObservation(Sampled(VARYING["sequence"], D(2)))
+    with pytest.raises(UsageError) as caught:
+        require_supported("Mine", env.observation_space, env.action_space)
+    assert "FlattenObservation" not in str(caught.value)
+    assert "ObservationWrapper of your own" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        *VARYING.values(),
+        ENUMERABLE["dict"],
+        ENUMERABLE["nested"],
+        spaces.Dict(a=BOX),
+        spaces.Tuple((BOX,)),
+        spaces.Tuple((D(2), BOX)),
+        spaces.MultiBinary(40),
+    ],
+    ids=lambda space: str(space)[:40],
+)
+def test_other_actions_need_a_wrapper_of_ones_own(space: Any) -> None:
+    assert re.search(r"ActionWrapper of your own.*Discrete or Box", action_advice(space))
+
+
+def test_blackjack_is_refused_with_an_expression_that_trains_it() -> None:
+    def original() -> Any:
+        return gymnasium.make("Blackjack-v1", disable_env_checker=True)
+
+    with pytest.raises(UsageError) as caught:
+        GymBatchEnv(original, STREAMS, 1)
+    expression = (
+        "gymnasium.wrappers.TransformObservation(env, lambda o: "
+        "int(np.ravel_multi_index(o, (32, 11, 2))), gymnasium.spaces.Discrete(704))"
+    )
+    assert f"Blackjack-v1 has the observation space Tuple({D(32)}, " in str(caught.value)
+    assert f"Wrap it: {expression} gives" in str(caught.value)
+    advice = str(caught.value).split("Wrap it: ")[1]
+    train(lambda: followed(advice, original()), tabular=True)
+
+
+# --- spaces that are missing ----------------------------------------------------------------------
+
+
+class OnlyInReset(Sampled):
+    def __init__(self, missing: str) -> None:
+        super().__init__(D(2), D(2))
+        delattr(self, f"{missing}_space")
+
+
+class Raising(Sampled):
+    def __init__(self) -> None:
+        self.action_space = D(2)
+
+    @property
+    def observation_space(self) -> Any:
+        raise NotImplementedError("later")
+
+
+@pytest.mark.parametrize("role", ["observation", "action"])
+@pytest.mark.parametrize(
+    "wrapper", [lambda env: env, lambda env: gymnasium.wrappers.TimeLimit(env, 5)]
+)
+def test_a_missing_space_is_to_be_set_in_the_constructor(role: str, wrapper: Any) -> None:
+    with pytest.raises(UsageError) as caught:
+        GymBatchEnv(lambda: wrapper(OnlyInReset(role)), STREAMS, 1)
+    assert f"OnlyInReset has no {role}_space" in str(caught.value)
+    assert f"set self.{role}_space" in str(caught.value)
+    assert "in the constructor" in str(caught.value)
+
+
+@pytest.mark.parametrize("role", ["observation", "action"])
+@pytest.mark.parametrize("value", [None, 4, (2,), spaces.Discrete, "Discrete(2)", np.zeros(2)])
+def test_what_is_no_space_is_refused(role: str, value: Any) -> None:
+    env = Sampled(D(2), D(2))
+    setattr(env, f"{role}_space", value)
+    with pytest.raises(UsageError) as caught:
+        spaces_of(env, "Mine")
+    assert f"Mine has the {role}_space {value!r}, which is not a gymnasium space" in str(
+        caught.value
+    )
+    assert "in the constructor" in str(caught.value)
+
+
+def test_a_space_that_cannot_be_read_is_refused_with_the_reason() -> None:
+    with pytest.raises(UsageError, match=r"observation_space raised NotImplementedError.*later"):
+        spaces_of(Raising(), "Mine")
