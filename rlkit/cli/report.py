@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from rlkit.cli.terminal import cell, printable
+
 if TYPE_CHECKING:
     from rlkit.runs.run import Run
     from rlkit.runs.stage_run import StageRun
@@ -17,14 +19,20 @@ class progress:
 
     def __init__(self, *, quiet: bool, unit: str = "steps") -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
 
         console = Console(stderr=True)
         self._bar = Progress(
-            "{task.description}",
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            unit,
+            TextColumn(unit, markup=False),
             TimeRemainingColumn(),
             console=console,
             transient=True,
@@ -45,14 +53,14 @@ class progress:
         self._steps = {}
         for task in list(self._bar.tasks):
             self._bar.remove_task(task.id)
-        self._task = self._bar.add_task(f"{label}", total=num_seeds * num_env_steps)
+        self._task = self._bar.add_task(printable(label), total=num_seeds * num_env_steps)
 
     def _advance(self, seeds: Sequence[int], num_env_steps: int) -> None:
         self._steps.update(dict.fromkeys(seeds, num_env_steps))
         self._bar.update(self._task, completed=sum(self._steps.values()))
 
     def _note(self, text: str) -> None:
-        print(f"rlkit: {text}", file=sys.stderr)
+        print(f"rlkit: {printable(text, lines=True)}", file=sys.stderr)
 
 
 def print_runs(runs: dict[str, Run], optimum: float | None = None) -> None:
@@ -66,7 +74,7 @@ def print_runs(runs: dict[str, Run], optimum: float | None = None) -> None:
     first = next(iter(runs.values()))
     best = known_optimum(first.environment) if optimum is None else optimum
     title = f"{first.environment_name}, stepped as {first.record['stepped_as']}"
-    table = Table(title=title, title_justify="left")
+    table = Table(title=cell(title), title_justify="left")
     for name in ("agent", "seeds", "env steps", "final return", "95 % interval"):
         table.add_column(name, justify="left" if name == "agent" else "right", no_wrap=True)
     if best is not None:
@@ -74,7 +82,10 @@ def print_runs(runs: dict[str, Run], optimum: float | None = None) -> None:
     table.add_column("env steps/s", justify="right", no_wrap=True)
     for name, run in runs.items():
         finished = int(np.isfinite(run.scores).sum())
-        cells = [name, f"{finished}" + ("" if finished == len(run.seeds) else " done")]
+        cells: list[Any] = [
+            cell(name),
+            f"{finished}" + ("" if finished == len(run.seeds) else " done"),
+        ]
         cells.append(f"{run.num_env_steps:,}")
         if finished:
             interval = run.interval()
@@ -101,21 +112,20 @@ def print_pairs(pairs: Sequence[Any]) -> None:
             "tie": f"{pair.a} and {pair.b} tie: every score is the same",
             "too few seeds": f"{pair.a} and {pair.b}: too few seeds to tell",
         }.get(pair.verdict, f"{pair.a} and {pair.b}: {pair.verdict} of a difference")
-        print(f"{relation} (difference {pair.difference:+.4g}, p = {pair.p_value:.2g})")
+        print(f"{printable(relation)} (difference {pair.difference:+.4g}, p = {pair.p_value:.2g})")
 
 
 def report_failures(runs: Sequence[Run]) -> int:
     codes = [0]
     for run in runs:
         for seed, failure in run.record["failures"].items():
-            print(f"rlkit: {run.agent}, seed {seed}: {failure['message']}", file=sys.stderr)
+            text = printable(f"{run.agent}, seed {seed}: {failure['message']}", lines=True)
+            print(f"rlkit: {text}", file=sys.stderr)
             codes.append(int(failure["exit_code"]))
         if run.failures:
             done = len(run.seeds) - len(run.failures)
-            print(
-                f"rlkit: {done} of {len(run.seeds)} seeds of {run.agent} were finished",
-                file=sys.stderr,
-            )
+            text = printable(f"{done} of {len(run.seeds)} seeds of {run.agent} were finished")
+            print(f"rlkit: {text}", file=sys.stderr)
     return max(codes)
 
 
@@ -128,7 +138,7 @@ def report_stage(run: StageRun, *, quiet: bool = False) -> int:
     if not quiet:
         curves = [run.curve(seed) for seed in run.seeds]
         names = list(dict.fromkeys(name for curve in curves for name in curve))
-        table = Table(title=f"{run.stage} on {run.label}", title_justify="left")
+        table = Table(title=cell(f"{run.stage} on {run.label}"), title_justify="left")
         table.add_column("metric, last row", no_wrap=True)
         for seed in run.seeds:
             table.add_column(f"seed {seed}", justify="right", no_wrap=True)
@@ -136,12 +146,15 @@ def report_stage(run: StageRun, *, quiet: bool = False) -> int:
             # Some metrics are measured now and then: the last that was.
             known = [curve.get(name, np.array([])) for curve in curves]
             known = [values[~np.isnan(values)] for values in known]
-            table.add_row(name, *(f"{values[-1]:.5g}" if len(values) else "-" for values in known))
+            table.add_row(
+                cell(name), *(f"{values[-1]:.5g}" if len(values) else "-" for values in known)
+            )
         Console(width=None if sys.stdout.isatty() else 110).print(table)
         print(f"\n{run.folder}")
     codes = [0]
     for seed, failure in run.record["failures"].items():
-        print(f"rlkit: {run.stage}, seed {seed}: {failure['message']}", file=sys.stderr)
+        text = printable(f"{run.stage}, seed {seed}: {failure['message']}", lines=True)
+        print(f"rlkit: {text}", file=sys.stderr)
         codes.append(int(failure["exit_code"]))
     return max(codes)
 
