@@ -77,19 +77,20 @@ def _array(frame: Any) -> Array:
 
 def _is_picture(frame: Any) -> bool:
     """Whether an element of a list is a frame by itself, not a row of one."""
-    shape = getattr(frame, "shape", ())
+    shape: tuple[int, ...] = getattr(frame, "shape", ())
     return len(shape) == 3 or (len(shape) == 2 and shape[-1] not in _CHANNELS)
 
 
 def _channels_last(frame: Array) -> Array | None:
     """The frame as [height, width, channels]; None for another shape."""
-    if 0 in frame.shape:
+    shape: tuple[int, ...] = frame.shape
+    if 0 in shape:
         return None
-    if frame.ndim == 2:
+    if len(shape) == 2:
         return frame[..., None]
-    if frame.ndim == 3 and frame.shape[-1] in _CHANNELS:
+    if len(shape) == 3 and shape[-1] in _CHANNELS:
         return frame
-    if frame.ndim == 3 and frame.shape[0] in _CHANNELS:
+    if len(shape) == 3 and shape[0] in _CHANNELS:
         return np.moveaxis(frame, 0, -1)
     return None
 
