@@ -169,3 +169,14 @@ def _newest(name: str, candidates: Iterable[str]) -> str | None:
         if _VERSION.search(word) and _plain(_VERSION.sub("", word)) == stem
     ]
     return max(versions, key=lambda word: int(word.rpartition("-v")[2]), default=None)
+
+
+def printable(text: object, *, lines: bool = False) -> str:
+    """Return a text with control characters written out, so that none reaches the terminal.
+
+    `lines` keeps line breaks, which messages have and names must not have.
+    """
+    return "".join(
+        char if char.isprintable() or (lines and char == "\n") else repr(char)[1:-1]
+        for char in str(text)
+    )

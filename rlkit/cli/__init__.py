@@ -5,12 +5,17 @@ Nothing that needs torch is imported before a command asks for it.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-from rlkit.errors import RlkitError, UsageError, closest
+from rlkit.cli.terminal import plain_where_needed, printable
+from rlkit.errors import RlkitError, RlkitWarning, UsageError, closest
 
 # command -> (module of this package, what it does)
 COMMANDS = {
@@ -48,6 +53,35 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 130 or 143 stopped by a signal afte
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     args = list(sys.argv[1:] if argv is None else argv)
+    with plain_where_needed(), _warnings_as_notes():
+        try:
+            try:
+                return _run(args)
+            finally:
+                if sys.stdout is not None:
+                    sys.stdout.flush()
+        except RlkitError as error:
+            print(f"rlkit: {printable(error, lines=True)}", file=sys.stderr)
+            return error.exit_code
+        except KeyboardInterrupt as error:
+            text = str(error) or "stopped at once; the last checkpoints are intact"
+            print(f"rlkit: {printable(text, lines=True)}", file=sys.stderr)
+            return int(getattr(error, "exit_code", 130))
+        except BrokenPipeError:  # the reader of our output went away
+            _discard_output()
+            return 1
+        except OSError as error:
+            where = error.filename2 or error.filename
+            if where is None and not _is_of_output(error):
+                raise
+            if where is None:
+                _discard_output()
+            message = f"{where or 'standard output cannot be written'}: {error.strerror}"
+            print(f"rlkit: {printable(message)}", file=sys.stderr)
+            return 2
+
+
+def _run(args: list[str]) -> int:
     if not args or args[0] in ("-h", "--help", "help"):
         commands = "\n".join(f"  {name:<10}{text}" for name, (_, text) in COMMANDS.items())
         print(USAGE.format(commands=commands), end="")
@@ -57,22 +91,39 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(f"rlkit {version('rlkit')}")
         return 0
-    try:
-        if args[0] not in COMMANDS:
-            raise UsageError(
-                f"unknown command {args[0]!r}; there are {', '.join(COMMANDS)}."
-                f"{closest(args[0], COMMANDS)}"
-            )
-        module, _ = COMMANDS[args[0]]
-        command = getattr(importlib.import_module(f"rlkit.cli.{module}"), f"{args[0]}_command")
-        return int(command(args[1:]))
-    except RlkitError as error:
-        print(f"rlkit: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt as error:
-        text = str(error) or "stopped at once; the last checkpoints are intact"
-        print(f"rlkit: {text}", file=sys.stderr)
-        return int(getattr(error, "exit_code", 130))
-    except BrokenPipeError:  # the reader of our output went away
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    if args[0] not in COMMANDS:
+        raise UsageError(
+            f"unknown command {args[0]!r}; there are {', '.join(COMMANDS)}."
+            f"{closest(args[0], COMMANDS)}"
+        )
+    module, _ = COMMANDS[args[0]]
+    command = getattr(importlib.import_module(f"rlkit.cli.{module}"), f"{args[0]}_command")
+    return int(command(args[1:]))
+
+
+@contextlib.contextmanager
+def _warnings_as_notes() -> Iterator[None]:
+    """Print rlkit's own warnings as the sentences that they are, without a line of code."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", RlkitWarning)
+        show = warnings.showwarning
+
+        def show_note(message: Any, category: Any, *place: Any, **more: Any) -> None:
+            if issubclass(category, RlkitWarning):
+                print(f"rlkit: {printable(message, lines=True)}", file=sys.stderr)
+            else:
+                show(message, category, *place, **more)
+
+        warnings.showwarning = show_note
+        yield
+
+
+def _is_of_output(error: OSError) -> bool:
+    """Whether printing raised it, as on a full disk; files are written elsewhere, with names."""
+    lost = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO, errno.EBADF)
+    return error.filename is None and error.errno in lost
+
+
+def _discard_output() -> None:
+    """Let what is left in the buffer go nowhere, so that closing it raises nothing."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

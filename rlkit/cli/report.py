@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rlkit.cli.terminal import cell, printable
+
 if TYPE_CHECKING:
     from rlkit.runs.run import Run
     from rlkit.runs.stage_run import StageRun
@@ -25,7 +27,7 @@ def progress(*, quiet: bool, unit: str = "steps") -> Iterator[Reports]:
 
 def note(text: object) -> None:
     """Print a sentence for the user on the error stream."""
-    print(f"rlkit: {text}", file=sys.stderr)
+    print(f"rlkit: {printable(text, lines=True)}", file=sys.stderr)
 
 
 def print_runs(runs: dict[str, Run], optimum: float | None = None) -> None:
@@ -37,7 +39,7 @@ def print_runs(runs: dict[str, Run], optimum: float | None = None) -> None:
     first = next(iter(runs.values()))
     best = first.optimum if optimum is None else optimum
     title = f"{first.environment_name}, stepped as {first.record['stepped_as']}"
-    table = Table(title=title, title_justify="left")
+    table = Table(title=cell(title), title_justify="left")
     for name in ("agent", "seeds", "env steps", "final return", "95 % interval"):
         table.add_column(name, justify="left" if name == "agent" else "right", no_wrap=True)
     if best is not None:
@@ -45,7 +47,10 @@ def print_runs(runs: dict[str, Run], optimum: float | None = None) -> None:
     table.add_column("env steps/s", justify="right", no_wrap=True)
     for name, run in runs.items():
         finished = int(np.isfinite(run.scores).sum())
-        cells = [name, f"{finished}" + ("" if finished == len(run.seeds) else " done")]
+        cells: list[Any] = [
+            cell(name),
+            f"{finished}" + ("" if finished == len(run.seeds) else " done"),
+        ]
         cells.append(f"{run.num_env_steps:,}")
         if finished:
             interval = run.interval()
@@ -74,7 +79,7 @@ def print_pairs(pairs: Sequence[Any]) -> None:
             "tie": f"{pair.a} and {pair.b} tie: every score is the same",
             "too few seeds": f"{pair.a} and {pair.b}: too few seeds to tell",
         }.get(pair.verdict, f"{pair.a} and {pair.b}: {pair.verdict} of a difference")
-        print(f"{relation} (difference {pair.difference:+.4g}, p = {pair.p_value:.2g})")
+        print(f"{printable(relation)} (difference {pair.difference:+.4g}, p = {pair.p_value:.2g})")
 
 
 def report_failures(runs: Sequence[Run]) -> int:
@@ -83,14 +88,13 @@ def report_failures(runs: Sequence[Run]) -> int:
         for seed, failure in run.record["failures"].items():
             if int(seed) not in run.seeds:
                 continue
-            print(f"rlkit: {run.agent}, seed {seed}: {failure['message']}", file=sys.stderr)
+            text = printable(f"{run.agent}, seed {seed}: {failure['message']}", lines=True)
+            print(f"rlkit: {text}", file=sys.stderr)
             codes.append(int(failure["exit_code"]))
         if run.failures:
             done = len(run.seeds) - len(run.failures)
-            print(
-                f"rlkit: {done} of {len(run.seeds)} seeds of {run.agent} were finished",
-                file=sys.stderr,
-            )
+            text = printable(f"{done} of {len(run.seeds)} seeds of {run.agent} were finished")
+            print(f"rlkit: {text}", file=sys.stderr)
     return max(codes)
 
 
@@ -103,7 +107,7 @@ def report_stage(run: StageRun, *, quiet: bool = False) -> int:
     if not quiet:
         curves = [run.curve(seed) for seed in run.seeds]
         names = list(dict.fromkeys(name for curve in curves for name in curve))
-        table = Table(title=f"{run.stage} on {run.label}", title_justify="left")
+        table = Table(title=cell(f"{run.stage} on {run.label}"), title_justify="left")
         table.add_column("metric, last row", no_wrap=True)
         for seed in run.seeds:
             table.add_column(f"seed {seed}", justify="right", no_wrap=True)
@@ -111,12 +115,15 @@ def report_stage(run: StageRun, *, quiet: bool = False) -> int:
             # Some metrics are measured now and then: the last that was.
             known = [curve.get(name, np.array([])) for curve in curves]
             known = [values[~np.isnan(values)] for values in known]
-            table.add_row(name, *(f"{values[-1]:.5g}" if len(values) else "-" for values in known))
+            table.add_row(
+                cell(name), *(f"{values[-1]:.5g}" if len(values) else "-" for values in known)
+            )
         Console(width=None if sys.stdout.isatty() else 110).print(table)
         print(f"\n{run.folder}")
     codes = [0]
     for seed, failure in run.record["failures"].items():
-        print(f"rlkit: {run.stage}, seed {seed}: {failure['message']}", file=sys.stderr)
+        text = printable(f"{run.stage}, seed {seed}: {failure['message']}", lines=True)
+        print(f"rlkit: {text}", file=sys.stderr)
         codes.append(int(failure["exit_code"]))
     return max(codes)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rlkit.cli.forms import parse, positional
 from rlkit.cli.report import print_json
+from rlkit.cli.terminal import printable
 from rlkit.errors import UsageError
 
 
@@ -40,7 +41,8 @@ def evaluate_command(args: list[str]) -> int:
     if options.json:
         print_json(result)
         return 0
-    print(f"{result['agent']} on {result['environment']}, {options.episodes} episodes a seed")
+    played = printable(f"{result['agent']} on {result['environment']}")
+    print(f"{played}, {options.episodes} episodes per seed")
     for row in result["seeds"]:
         exact = row["exact_return"]
         known = "" if exact is None else f"   exact {exact:.6f}"
@@ -73,13 +75,19 @@ def plot_command(args: list[str]) -> int:
     )
     form.__doc__ = "Draw the learning curves of runs into one figure."
     parsed = parse(form, args, "plot")
+    from rlkit.analysis.plots import save_figure
     from rlkit.runs.figures import plot_runs
+    from rlkit.runs.places import require_place, writing
     from rlkit.runs.run import load
 
+    out: Path = parsed.options.out
     if not parsed.runs:
         raise UsageError("plot: name the folder of at least one run")
-    plot_runs([load(path) for path in parsed.runs], parsed.options.out)
-    print(parsed.options.out)
+    require_place(out, "--out", (".png", ".pdf", ".svg"))
+    figure = plot_runs([load(path) for path in parsed.runs])
+    with writing(out, "--out"):
+        save_figure(figure, out)
+    print(out)
     return 0
 
 

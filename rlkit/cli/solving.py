@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rlkit.cli.forms import joined_env_args, parse, positional, read_env_args
 from rlkit.cli.report import print_json
+from rlkit.cli.terminal import printable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +62,7 @@ def solve_command(args: list[str]) -> int:
         (f"best achievable return, {under}", solution.optimal_return_under_limit),
     ]  # fmt: skip
     width = max(len(text) for text, _ in lines)
-    print(parsed.environment)
+    print(printable(parsed.environment))
     for text, value in lines:
         print(f"  {text:<{width}}  {'does not exist' if value is None else f'{value:.8f}'}")
     print(f"  {solution.sweeps} sweeps of value iteration, {solution.seconds:.3f} s")

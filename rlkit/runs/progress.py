@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
-from rlkit.errors import RlkitWarning
+from rlkit.errors import RlkitWarning, printable
 from rlkit.runs.training import Reports
 
 _PACKAGE = str(Path(__file__).parents[1]) + os.sep
@@ -35,14 +35,20 @@ class Bar:
 
     def __init__(self, *, quiet: bool = False, unit: str = "steps") -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
 
         console = Console(stderr=True)
         self._bar = Progress(
-            "{task.description}",
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            unit,
+            TextColumn(unit, markup=False),
             TimeRemainingColumn(),
             console=console,
             transient=True,
@@ -60,12 +66,10 @@ class Bar:
 
     def begin(self, label: str, num_seeds: int, num_steps: int) -> None:
         """Start to count the steps of a run anew."""
-        from rich.markup import escape
-
         self._steps = {}
         for task in list(self._bar.tasks):
             self._bar.remove_task(task.id)
-        self._task = self._bar.add_task(escape(label), total=num_seeds * num_steps)
+        self._task = self._bar.add_task(printable(label), total=num_seeds * num_steps)
 
     def advance(self, seeds: Sequence[int], num_steps: int) -> None:
         """Say how far some seeds are."""

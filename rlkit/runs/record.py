@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from rlkit.errors import RlkitError, UsageError
 from rlkit.runs import store
+from rlkit.runs.record_form import require_form
 
 Array = NDArray[Any]
 Kind = Literal["agent", "stage"]  # what was trained; only the record of a stage says it
@@ -22,36 +23,37 @@ RECORD = "run.json"
 
 
 def read_record(folder: Path, kind: Kind = "agent") -> dict[str, Any]:
-    """Return the content of a run's run.json.
+    """Return the content of a run's run.json, every key of which has the type that is expected.
 
     Raises:
         UsageError: there is none, or it is that of a run of another kind.
-        RlkitError: it cannot be read.
+        RlkitError: it cannot be read, or is damaged; the message names the key.
     """
     path = folder / RECORD
     try:
-        record = json.loads(path.read_text())
-    except FileNotFoundError as error:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise UsageError(f"{folder} is not the folder of a run: it has no {RECORD}") from error
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise RlkitError(f"reading {path} failed: {error}") from error
     if not isinstance(record, dict) or record.get("format") not in FORMATS.values():
         raise RlkitError(f"{path} is not the record of a run in a format that is known here")
-    found = record.get("kind", "agent")
-    if found == kind:
+    stored = record.get("kind", "agent")
+    if stored not in ("agent", "stage"):
+        raise RlkitError(f"{path} is the record of a run of the kind {stored!r}, not known here")
+    require_form(record, path, stored)
+    if stored == kind:
         return record
-    if found == "stage":
+    if stored == "stage":
         raise UsageError(
             f"{folder} is the run of a stage of RLHF, {record['stage']!r} on {record['label']!r}: "
             "it has no agent and no environment; open it with "
             "rlkit.runs.stage_run.load_stage_run"
         )
-    if found == "agent":
-        raise UsageError(
-            f"{folder} is the run of the agent {record['agent']!r} on {record['environment']!r}, "
-            "not of a stage of RLHF; open it with rlkit.load"
-        )
-    raise RlkitError(f"{path} is the record of a run of the kind {found!r}, not known here")
+    raise UsageError(
+        f"{folder} is the run of the agent {record['agent']!r} on {record['environment']!r}, "
+        "not of a stage of RLHF; open it with rlkit.load"
+    )
 
 
 class RunFolder:

@@ -22,7 +22,8 @@ from rlkit.networks import prepared_torch
 from rlkit.runs import store
 from rlkit.runs.actor import ActorBySeed, SingleActor
 from rlkit.runs.progress import warn
-from rlkit.runs.record import RunFolder
+from rlkit.runs.record import RECORD, RunFolder
+from rlkit.runs.record_form import stored_config
 from rlkit.runs.specification import RunSpec, make_spec, require_count
 from rlkit.runs.training import join_states
 from rlkit.seeding import SeedStreams
@@ -304,11 +305,10 @@ class Run(RunFolder):
                     f"the run {self.folder} was trained by the class {record['agent']}, which is "
                     "not an agent of rlkit: get its policies from the run that train returned"
                 )
-            spec = make_spec(record["agent"], record["environment"], native=True)
-            config = type(spec.config)(**_tuples(record["config"]))
+            config = stored_config(record, self.folder / RECORD)
+            spec = make_spec(record["agent"], record["environment"], config=config)
             self._spec = dataclasses.replace(
                 spec,
-                config=config,
                 environment=self._env or record["environment"],
                 env_args=record["env_args"],
                 num_env_steps=record["num_env_steps"],
@@ -444,12 +444,6 @@ def interval_of(estimate: Callable[[Array], Interval], scores: Array) -> Interva
     if not len(known):
         return Interval(np.nan, np.nan, np.nan, 0.95, "no seed was finished")
     return estimate(known)
-
-
-def _tuples(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: tuple(value) if isinstance(value, list) else value for name, value in config.items()
-    }
 
 
 def _names_environment(module: str, name: str) -> bool:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import math
 import os
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
-from numpy.typing import NDArray
 
 from rlkit.errors import RlkitError, UsageError
+from rlkit.runs import store
+from rlkit.runs.frames import Array, new_frames, pictures
+from rlkit.runs.places import require_place, writing
 from rlkit.runs.run import Run
+from rlkit.runs.specification import require_count
 from rlkit.seeding import SeedStreams
 
 
@@ -24,16 +28,21 @@ def watch(
         run: the run whose policy acts.
         path: of the gif.
         seed: which seed's policy.
-        episode: which of the episodes that evaluation uses, so that a film can be found again.
+        episode: which of the episodes that evaluation uses, so that a film can be repeated.
         max_steps: where to stop filming.
 
     Returns:
         the number of steps and the return.
-    """
-    from PIL import Image
 
-    if path.suffix.lower() != ".gif":
-        raise UsageError(f"--gif {path}: expected a name that ends in .gif")
+    Raises:
+        UsageError: an option or the place of the gif cannot be used, or the environment returns
+            no pictures.
+        RlkitError: filming failed.
+    """
+    seed = require_count("seed", seed, at_least=0)
+    episode = require_count("episode", episode, at_least=0)
+    max_steps = require_count("max_steps", max_steps, at_least=1)
+    require_place(path, "--gif", (".gif",))
     # Gymnasium draws with pygame, which otherwise looks for a screen.
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     actor = run.actor(seed)
@@ -47,13 +56,16 @@ def watch(
     try:
         streams = SeedStreams(run.spec.experiment_seed, seed)
         obs, _ = env.reset(seed=streams.episode_seed("evaluation", episode, 0))
-        frames, total, steps = [_frame(env)], 0.0, 0
+        frames, total, steps = new_frames(env), 0.0, 0
         for _ in range(max_steps):
             obs, reward, terminated, truncated, _ = env.step(actor.act(obs))
-            frames.append(_frame(env))
+            frames += new_frames(env)
             total, steps = total + float(reward), steps + 1
             if terminated or truncated:
                 break
+        images = pictures(frames)
+    except UsageError as error:
+        raise UsageError(f"filming {run.environment.reference}: {error}") from error
     except Exception as error:
         if isinstance(error, RlkitError):
             raise
@@ -62,21 +74,27 @@ def watch(
             "environments need the extra `render`: pip install 'rlkit[render]'"
         ) from error
     finally:
-        fps = float(env.metadata.get("render_fps") or 30)
+        milliseconds = _frame_duration(env)
         env.close()
-    images = [Image.fromarray(frame) for frame in frames]
-    # Most viewers play nothing faster than 50 frames a second.
-    duration = max(20, round(1000 / fps))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    images[0].save(path, save_all=True, append_images=images[1:], duration=duration, loop=0)
+    _write(images, path, milliseconds)
     return steps, total
 
 
-def _frame(env: gym.Env[Any, Any]) -> NDArray[np.uint8]:
-    frame: Any = env.render()
-    if frame is None or getattr(frame, "ndim", 0) != 3:
-        raise UsageError(
-            "the environment's render() returned no picture; it must support "
-            'render_mode="rgb_array"'
-        )
-    return np.asarray(frame, dtype=np.uint8)
+def _write(images: list[Array], path: Path, milliseconds: int) -> None:
+    from PIL import Image
+
+    first, *others = [Image.fromarray(image) for image in images]
+    buffer = io.BytesIO()
+    first.save(buffer, "gif", save_all=True, append_images=others, duration=milliseconds, loop=0)
+    with writing(path, "--gif"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    store.write_atomically(path, buffer.getvalue())
+
+
+def _frame_duration(env: gym.Env[Any, Any]) -> int:
+    """Milliseconds a frame; most viewers play nothing faster than 50 frames a second."""
+    try:
+        fps = float(env.metadata.get("render_fps") or 30)
+    except (AttributeError, TypeError, ValueError):
+        fps = 30.0
+    return max(20, round(1000 / fps)) if math.isfinite(fps) and fps >= 0.1 else 33

@@ -1,0 +1,78 @@
+"""What a terminal can show: plain substitutes for other characters, and no control characters."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import io
+import sys
+import unicodedata
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rlkit.errors import printable as printable  # for those who print
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+_PLAIN = str.maketrans(
+    {
+        **dict(zip("←↑→↓", "<^>v", strict=True)),
+        **dict(zip("±×÷·•−–—―‘’“”\u00a0\u202f", ("+-", *"x/.*----''\"\"", " ", " "), strict=True)),
+        **dict(zip("…≤≥≠≈∞√‖", ("...", "<=", ">=", "!=", "~", "inf", "sqrt", "||"), strict=True)),
+    }
+)
+
+
+def plain(text: str) -> str:
+    """Return a text in ASCII: arrows as `<^>v`, lines and boxes as `-|+`, what is left as `?`."""
+    return "".join(char if char.isascii() else _plain(char) for char in text.translate(_PLAIN))
+
+
+def _plain(char: str) -> str:
+    name = unicodedata.name(char, "")
+    if name.startswith("BOX DRAWINGS"):
+        if " AND " in name:
+            return "+"
+        return "|" if any(word in name for word in ("VERTICAL", "UP", "DOWN")) else "-"
+    if name.startswith("BRAILLE PATTERN") or name.endswith(("BLOCK", "SHADE", "EIGHTHS")):
+        return "#"
+    if name.startswith("GREEK SMALL LETTER "):
+        return name.removeprefix("GREEK SMALL LETTER ").lower()
+    return "?"
+
+
+def _substitute(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    if all("\udc80" <= char <= "\udcff" for char in text):  # bytes of a path that are no text
+        return text.encode("utf-8", "surrogateescape"), error.end
+    return plain(text), error.end
+
+
+codecs.register_error("rlkit-plain", _substitute)
+
+
+@contextlib.contextmanager
+def plain_where_needed() -> Iterator[None]:
+    """Let standard output and error write plain substitutes for what they cannot hold."""
+    before = []
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            before.append((stream, stream.errors))
+            stream.reconfigure(errors="rlkit-plain")
+    try:
+        yield
+    finally:
+        for stream, errors in before:
+            with contextlib.suppress(ValueError, OSError):  # closed, or its reader went away
+                stream.reconfigure(errors=errors)
+
+
+
+def cell(text: object) -> Text:
+    """Return a text for a table of rich: no control characters, and no markup."""
+    from rich.text import Text
+
+    return Text(printable(text))

@@ -1,0 +1,154 @@
+"""A damaged record, or one of another version, is one sentence with the file and the key."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlkit.cli import main
+from rlkit.errors import RlkitError, UsageError
+from rlkit.runs.record import read_record
+from rlkit.runs.record_form import _KEYS
+from rlkit.runs.run import Run, load
+
+
+@pytest.fixture
+def damaged(small: Callable[..., Run]) -> Callable[..., Path]:
+    """The folder of a finished run, one key of whose record is changed; ... removes it."""
+    folder = small("q-learning", seeds=2).folder
+
+    def damaged(**changes: Any) -> Path:
+        path = folder / "run.json"
+        record = json.loads(path.read_text())
+        for key, value in changes.items():
+            if value is ...:
+                del record[key]
+            else:
+                record[key] = value
+        path.write_text(json.dumps(record))
+        return folder
+
+    return damaged
+
+
+@pytest.mark.parametrize("key", _KEYS["agent"])
+def test_a_missing_key_is_named(key: str, damaged: Callable[..., Path]) -> None:
+    folder = damaged(**{key: ...})
+    with pytest.raises(RlkitError, match=f"run.json .* it has no '{key}'"):
+        load(folder)
+
+
+ILL_TYPED = {
+    "agent": [None, 3, "", ["ppo"]],
+    "environment": [None, {}, ""],
+    "env_args": [None, [], "a"],
+    "config": ["a", [], 3],
+    "experiment_seed": [None, "0", -1, 0.0, True, 10**30],
+    "num_seeds": ["2", 0, 10**12, 1e400, None],
+    "num_envs": [0, "1"],
+    "num_env_steps": [None, 1.5, -1],
+    "evaluate_every": [0, None],
+    "evaluation_episodes": [None, "20"],
+    "failures": [[], None, {"0": "text"}, {"x": {"message": "a", "exit_code": 1}}, {"0": {}}],
+    "timing": [{}, None, [3], [{}], [{"seconds": "1", "env_steps": 1}]],
+    "notes": ["note", [3]],
+    "versions": [[], {"python": 3}],
+    "status": ["done", None, []],
+    "command": ["rlkit", [1]],
+    "reproducible": ["yes", 1],
+    "stepped_as": [None],
+    "agent_source": [None],
+}
+
+
+@pytest.mark.parametrize(("key", "value"), [(k, v) for k, vs in ILL_TYPED.items() for v in vs])
+def test_a_value_of_another_type_is_named_with_what_is_expected(
+    key: str, value: Any, damaged: Callable[..., Path]
+) -> None:
+    with pytest.raises(RlkitError, match=f"run.json, '{key}': expected .*, got "):
+        load(damaged(**{key: value}))
+
+
+def test_every_key_has_examples_of_what_it_must_not_hold() -> None:
+    assert ILL_TYPED.keys() == _KEYS["agent"].keys()
+
+
+def test_further_keys_and_failures_of_seeds_are_read(damaged: Callable[..., Path]) -> None:
+    failures = {"1": {"message": "m", "exit_code": 2, "traceback": "t"}}
+    run = load(damaged(more={"a": 1}, failures=failures))
+    assert run.failures == {1: "m"}
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"gama": 0.9}, "no option 'gama'"),
+        ({"discount": "high"}, "option discount .*got 'high'"),
+        ({"discount": 1.5}, "option discount .*got 1.5"),
+        ({"epsilon_steps": 1.5}, "option epsilon_steps"),
+    ],
+)
+def test_an_option_that_cannot_be_used_is_named_with_the_file(
+    config: Any, said: str, damaged: Callable[..., Path]
+) -> None:
+    run = load(damaged(config=config))
+    assert run.curve.shape[0] == 2  # what does not need the agent can still be read
+    with pytest.raises(RlkitError, match=f"run.json, 'config': .*{said}"):
+        run.actor()
+
+
+def test_an_agent_that_is_not_known_is_named_with_the_file(damaged: Callable[..., Path]) -> None:
+    with pytest.raises(RlkitError, match=r"run.json.*unknown agent 'Q-learning'.*'q-learning'"):
+        load(damaged(agent="Q-learning")).actor()
+
+
+def test_a_stored_configuration_is_that_of_the_run(damaged: Callable[..., Path]) -> None:
+    spec = load(damaged()).spec
+    assert spec.config.epsilon_steps == 500
+    assert spec.num_env_steps == 600
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", '{"format": 1', "[]", "3", "\x80", "[" * 100_000, '{"format": 2}', "null"]
+)
+def test_what_is_no_record_is_refused_with_its_file(
+    text: str, damaged: Callable[..., Path]
+) -> None:
+    folder = damaged()
+    (folder / "run.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(RlkitError, match=r"run\.json"):
+        read_record(folder)
+
+
+def test_a_file_is_not_the_folder_of_a_run(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="not the folder of a run"):
+        read_record(tmp_path / "file")
+
+
+def test_markup_and_control_characters_of_names_are_printed_as_they_are(
+    damaged: Callable[..., Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from rlkit.cli.report import print_runs, report_failures
+
+    name = "[/nope]\x1b[31m\n[b]:smile:"
+    failures = {"1": {"message": name, "exit_code": 2}}
+    run = load(damaged(failures=failures))
+    run.environment  # noqa: B018  of the true name
+    run.record |= {"environment": "x", "agent": name, "stepped_as": name}
+    print_runs({name: run})
+    report_failures([run])
+    out, err = capsys.readouterr()
+    assert "\x1b" not in out + err
+    printed = "[/nope]\\x1b[31m\\n[b]:smile:"
+    title, *_, row, _, _ = out.splitlines()
+    assert printed in title
+    assert printed in row
+    assert "[/nope]\\x1b[31m" in err
+    folder = damaged(agent=name)
+    assert main(["evaluate", str(folder)]) == 1
+    assert "\x1b" not in capsys.readouterr().err
