@@ -14,7 +14,7 @@ from rlkit.batch_env import BatchEnv, GymBatchEnv
 from rlkit.environments import DEFAULT_EVALUATION_LIMIT, Environment
 from rlkit.loop import Episodes, play
 from rlkit.seeding import SeedStreams
-from rlkit.tabular.exact import return_under_limit
+from rlkit.tabular.exact import return_under_limit, total_return
 from rlkit.tabular.mdp import TabularMDP
 
 Array = NDArray[Any]
@@ -32,17 +32,39 @@ def evaluation_limit(mdp: TabularMDP) -> int:
     return DEFAULT_EVALUATION_LIMIT if mdp.time_limit is None else mdp.time_limit
 
 
-def exact_returns(actor: Actor, mdp: TabularMDP, num_seeds: int) -> Array | None:
-    """The expected return of each seed's policy under the time limit, or None if it cannot tell.
+class ExactReturns(NamedTuple):
+    """The expected episode return of each seed's policy, by calculation."""
+
+    returns: Array  # [S], float64
+    endless: (
+        Array  # [S], bool: there is no finite return, and `returns` has that of the first steps
+    )
+
+
+def exact_returns(actor: Actor, mdp: TabularMDP, num_seeds: int) -> ExactReturns | None:
+    """The expected return of each seed's policy, or None if the actor cannot tell.
+
+    Under the model's time limit, or else of whole episodes. Without a limit a policy may go on for
+    ever and keep earning rewards; then its return is that of its first `evaluation_limit(mdp)`
+    steps, and `endless` says so.
 
     It needs an actor that gives the `probabilities` of its actions.
     """
     probabilities = getattr(actor, "probabilities", None)
     if probabilities is None:
         return None
-    states = np.tile(np.arange(mdp.n_states), (num_seeds, 1))
-    returns: Array = return_under_limit(mdp, probabilities(states), evaluation_limit(mdp))
-    return returns
+    policies = probabilities(np.tile(np.arange(mdp.n_states), (num_seeds, 1)))
+    if mdp.time_limit is not None:
+        returns = return_under_limit(mdp, policies)
+        return ExactReturns(returns, np.zeros(num_seeds, dtype=np.bool_))
+    # One seed at a time, so that its bytes do not depend on the others.
+    whole = [total_return(mdp, policy) for policy in policies]
+    endless = np.array([total is None for total in whole], dtype=np.bool_)
+    returns = np.array([np.nan if total is None else total for total in whole])
+    if endless.any():
+        limit = evaluation_limit(mdp)
+        returns[endless] = return_under_limit(mdp, policies[endless], limit)
+    return ExactReturns(returns, endless)
 
 
 class Evaluator:
@@ -75,7 +97,7 @@ class Evaluator:
         if self._environment.mdp is not None:
             exact = exact_returns(actor, self._environment.mdp, num_seeds)
             if exact is not None:
-                return Evaluation(exact, np.full(num_seeds, np.nan))
+                return Evaluation(exact.returns, np.full(num_seeds, np.nan))
         if self._grid is None:
             self._grid = self._environment.grid(
                 self._streams,

@@ -14,7 +14,8 @@ from rlkit.environments import Environment
 from rlkit.errors import UsageError
 from rlkit.evaluation import evaluation_limit, play_many
 from rlkit.seeding import SeedStreams
-from rlkit.tabular.exact import optimal_return_under_limit, return_under_limit
+from rlkit.tabular.exact import best_return_under_limit, return_under_limit, total_return
+from rlkit.tabular.planning import best_total_return
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,9 +56,9 @@ def references(environment: Environment) -> list[Reference]:
     from rlkit.analysis.plots import Reference
 
     lines = []
-    mdp = environment.mdp
-    if mdp is not None:
-        lines.append(Reference("optimum", optimum(environment) or 0.0))
+    best = optimum(environment)
+    if best is not None:
+        lines.append(Reference("optimum", best))
     if environment.reward_threshold is not None:
         lines.append(Reference("solved", environment.reward_threshold))
     random = random_return(environment)
@@ -69,11 +70,16 @@ def references(environment: Environment) -> list[Reference]:
 def random_return(environment: Environment, *, episodes: int = 200) -> float | None:
     """The return of random play: exact where the model is known, else of some episodes.
 
-    None where episodes would have to be played one environment at a time.
+    Without a time limit it is that of whole episodes, or of the first 1,000 steps where random play
+    may go on for ever and keep earning rewards. None where episodes would have to be played one
+    environment at a time.
     """
     mdp = environment.mdp
     if mdp is not None:
-        uniform = np.full((1, mdp.n_states, mdp.n_actions), 1.0 / mdp.n_actions)
+        uniform = np.full((mdp.n_states, mdp.n_actions), 1.0 / mdp.n_actions)
+        whole = total_return(mdp, uniform) if mdp.time_limit is None else None
+        if whole is not None:
+            return whole
         return float(return_under_limit(mdp, uniform, evaluation_limit(mdp))[0])
     if environment.kind != "native":
         return None
@@ -85,8 +91,14 @@ def random_return(environment: Environment, *, episodes: int = 200) -> float | N
 
 
 def optimum(environment: Environment) -> float | None:
-    """The best achievable expected episode return under the time limit, where it is known."""
+    """The best achievable expected episode return, where it is known.
+
+    Under the model's time limit; without a limit it is the best total reward, and None where no
+    policy has a finite one or it can be made as large as one likes.
+    """
     mdp = environment.mdp
     if mdp is None:
         return None
-    return float(optimal_return_under_limit(mdp, evaluation_limit(mdp)).expected_return)
+    if mdp.time_limit is not None:
+        return best_return_under_limit(mdp)
+    return best_total_return(mdp)

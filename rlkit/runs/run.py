@@ -280,11 +280,11 @@ class Run(RunFolder):
                 "mean_return": float(played.returns[s].mean()),
                 "std_return": float(played.returns[s].std()),
                 "episodes": episodes,
-                "exact_return": None if exact is None else float(exact[s]),
+                "exact_return": None if exact is None else float(exact.returns[s]),
             }
             for s, seed in enumerate(seeds)
         ]
-        scores = played.returns.mean(axis=1) if exact is None else exact
+        scores = played.returns.mean(axis=1) if exact is None else exact.returns
         interval = mean_interval(scores)
         return {
             "environment": self.record["environment"],
