@@ -2,43 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import gymnasium as gym
 
 from rlkit.environments import EnvLike, find_environment
 from rlkit.errors import RlkitError, UsageError
 from rlkit.runs.run import Run, load
+from rlkit.tabular.mdp import TabularMDP
 from rlkit.tabular.planning import NotConverged
 from rlkit.tabular.solve import Solution
 from rlkit.tabular.solve import solve as solve_model
 
 
 def solve(
-    environment: EnvLike,
+    environment: EnvLike | TabularMDP,
     *,
     discount: float = 0.99,
     tolerance: float = 1e-9,
     env_args: Mapping[str, Any] | None = None,
 ) -> Solution:
-    """Solve an environment that publishes its transition table, exactly.
+    """Solve a finite MDP, or an environment that publishes its transition table, exactly.
 
     Args:
-        environment: as for `rlkit.train`.
+        environment: as for `rlkit.train`, or a `TabularMDP`.
         discount: gamma, in [0, 1].
         tolerance: twice the error allowed in V*, in any state, > 0.
-        env_args: keyword arguments of the environment.
+        env_args: keyword arguments of the environment; a `TabularMDP` has none.
 
     Raises:
-        UsageError: there is no table that can be trusted, or no finite optimum.
+        UsageError: it is neither, there is no table that can be trusted, or no finite optimum.
     """
-    found = find_environment(environment, env_args)
+    if isinstance(environment, TabularMDP):
+        if env_args:
+            raise UsageError(
+                f"solving a TabularMDP: it takes no arguments, got env_args={dict(env_args)!r}"
+            )
+        name = f"a TabularMDP of {environment.n_states} states"
+        model: TabularMDP | Callable[[], gym.Env[Any, Any]] = environment
+    else:
+        if not (isinstance(environment, str) or callable(environment)):
+            raise UsageError(
+                "solve: expected a TabularMDP, or an environment's id, class or a function that "
+                f"makes one, got {type(environment).__name__}: {environment!r}"
+            )
+        named = find_environment(environment, env_args)
+        name, model = named.reference, named.make
     try:
-        return solve_model(found.make, discount=discount, tolerance=tolerance)
+        return solve_model(model, discount=discount, tolerance=tolerance)
     except ValueError as error:
-        raise UsageError(f"solving {found.reference}: {error}") from error
+        raise UsageError(f"solving {name}: {error}") from error
     except NotConverged as error:
-        raise RlkitError(f"solving {found.reference}: {error}") from error
+        raise RlkitError(f"solving {name}: {error}") from error
 
 
 def evaluate(

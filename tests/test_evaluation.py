@@ -64,9 +64,11 @@ def test_exact_returns_are_those_of_the_actors_probabilities(name: str, greedy: 
     probabilities = actor.probabilities(np.tile(np.arange(16), (3, 1)))
     assert probabilities.shape == (3, 16, 4)
     np.testing.assert_allclose(probabilities.sum(axis=-1), 1.0, rtol=1e-12)
-    returns = exact_returns(actor, mdp, 3)
+    exact = exact_returns(actor, mdp, 3)
+    assert exact is not None
+    assert not exact.endless.any()
     expected = [by_recursion(mdp, p, 100) for p in probabilities]
-    np.testing.assert_allclose(returns, expected, rtol=1e-9, atol=1e-15)
+    np.testing.assert_allclose(exact.returns, expected, rtol=1e-9, atol=1e-15)
 
 
 @pytest.mark.parametrize("greedy", [True, False])
@@ -75,8 +77,9 @@ def test_exact_returns_agree_with_played_episodes(name: str, greedy: bool) -> No
     mdp = frozen_lake().mdp
     assert mdp is not None
     agent = trained(name, mdp, 2000)
-    exact = exact_returns(agent.actor(greedy=greedy), mdp, 3)
-    assert exact is not None
+    calculated = exact_returns(agent.actor(greedy=greedy), mdp, 3)
+    assert calculated is not None
+    exact = calculated.returns
     grid = TabularBatchEnv(mdp, STREAMS, 4000, purpose="evaluation", autoreset=False)
     returns = play(agent.actor(greedy=greedy), grid, max_steps=100).returns
     # Returns are 0 or 1: 5 standard errors of 4000 episodes, at least those of 1 success.
@@ -88,9 +91,9 @@ def test_exact_returns_agree_with_played_episodes(name: str, greedy: bool) -> No
 def test_the_random_agent_earns_the_known_return_of_frozen_lake() -> None:
     mdp = frozen_lake().mdp
     assert mdp is not None
-    returns = exact_returns(trained("random", mdp, 1).actor(), mdp, 3)
-    assert returns is not None
-    np.testing.assert_allclose(returns, RANDOM_ON_FROZEN_LAKE, atol=5e-11)  # its last digit
+    exact = exact_returns(trained("random", mdp, 1).actor(), mdp, 3)
+    assert exact is not None
+    np.testing.assert_allclose(exact.returns, RANDOM_ON_FROZEN_LAKE, atol=5e-11)  # its last digit
 
 
 def test_the_exact_probabilities_of_an_exploring_table_include_its_epsilon() -> None:
@@ -111,7 +114,7 @@ def test_an_evaluator_is_exact_where_the_model_is_known_and_says_so() -> None:
     evaluation = evaluator(agent.actor())
     expected = exact_returns(agent.actor(), environment.mdp, 3)
     assert expected is not None
-    assert evaluation.mean.tobytes() == expected.tobytes()
+    assert evaluation.mean.tobytes() == expected.returns.tobytes()
     assert np.isnan(evaluation.std).all()
     evaluator.close()
 

@@ -104,6 +104,9 @@ def total_reward(mdp: TabularMDP, probabilities: FloatArray) -> tuple[FloatArray
         The expected total reward `[n_states]` and the expected number of steps until the episode
         ends or is quiet `[n_states]`. Both are NaN in the states from which the policy may go on
         for ever and keep earning rewards, where there is no such number.
+
+    Raises:
+        NoFiniteReturn: if an end is so unlikely that float64 cannot tell it from none.
     """
     chain, reward = policy_chain(mdp, probabilities[None])
     quiet = np.asarray(~(mdp.may_reward & (probabilities > 0)).any(axis=-1))
@@ -117,8 +120,14 @@ def total_reward(mdp: TabularMDP, probabilities: FloatArray) -> tuple[FloatArray
     steps = values.copy()
     if live.size:
         inside = chain[live][:, live]
-        values[live] = _solve(inside, reward[live])
-        steps[live] = _solve(inside, np.ones(live.size))
+        try:
+            values[live] = _solve(inside, reward[live])
+            steps[live] = _solve(inside, np.ones(live.size))
+        except RuntimeError as error:  # how SuperLU says that a matrix is singular
+            raise NoFiniteReturn(
+                "total reward of a policy: the chance that its episodes end is too small for "
+                "float64, so no return can be computed; choose a discount below 1 or a time limit"
+            ) from error
     return values, steps
 
 

@@ -22,6 +22,9 @@ from rlkit.tabular.chain import (
 )
 from rlkit.tabular.mdp import FloatArray, IntArray, TabularMDP, check_limit
 
+# An expected number of steps beyond this leaves a total reward fewer than six digits of float64.
+MOST_STEPS = 1e9
+
 
 def policy_value(mdp: TabularMDP, policy: ArrayLike, *, discount: float) -> FloatArray:
     """The value of a policy without a time limit: the v with v = T_pi v.
@@ -35,7 +38,8 @@ def policy_value(mdp: TabularMDP, policy: ArrayLike, *, discount: float) -> Floa
         which the policy may earn rewards for ever.
 
     Raises:
-        NoFiniteReturn: at discount 1, if such a state can be visited.
+        NoFiniteReturn: at discount 1, if such a state can be visited, or if episodes take so long
+            that float64 cannot add up their rewards.
     """
     check_discount(discount)
     probabilities = policy_probabilities(mdp, policy)
@@ -43,7 +47,7 @@ def policy_value(mdp: TabularMDP, policy: ArrayLike, *, discount: float) -> Floa
         raise ValueError(f"policy_value: expected one policy, got shape {np.shape(policy)}")
     if discount < 1.0:
         return discounted_value(mdp, probabilities, discount)
-    values, _ = total_reward(mdp, probabilities)
+    values, steps = total_reward(mdp, probabilities)
     lost = np.flatnonzero((mdp.initial_distribution > 0) & np.isnan(values))
     if lost.size:
         raise NoFiniteReturn(
@@ -51,7 +55,31 @@ def policy_value(mdp: TabularMDP, policy: ArrayLike, *, discount: float) -> Floa
             "policy may go on for ever and keep earning rewards, so its return is not finite; "
             "choose a discount below 1, or use return_under_limit"
         )
+    long = float(np.abs(steps[mdp.initial_distribution > 0]).max())
+    if not long <= MOST_STEPS:
+        raise NoFiniteReturn(
+            f"policy_value at discount 1: this policy takes about {long:.1g} steps to end, more "
+            "than float64 can add up; choose a discount below 1, or use return_under_limit"
+        )
     return values
+
+
+def total_return(mdp: TabularMDP, policy: ArrayLike) -> float | None:
+    """The expected undiscounted return of whole episodes, or None where it is not finite.
+
+    Args:
+        policy: actions `[n_states]` or probabilities `[n_states, n_actions]`.
+    """
+    try:
+        return from_start(mdp, policy_value(mdp, policy, discount=1.0))
+    except NoFiniteReturn:
+        return None
+
+
+def from_start(mdp: TabularMDP, values: FloatArray) -> float:
+    """Average over the initial distribution; states where no episode starts may hold NaN."""
+    starts = mdp.initial_distribution > 0
+    return float((mdp.initial_distribution[starts] * values[starts]).sum())
 
 
 def return_under_limit(
@@ -106,14 +134,27 @@ def optimal_return_under_limit(mdp: TabularMDP, limit: int | None = None) -> Tim
     values = np.zeros((steps + 1, mdp.n_states))
     policy = np.zeros((steps, mdp.n_states), dtype=np.int64)
     for t in reversed(range(steps)):
-        future = (mdp.continuation @ values[t + 1]).reshape(mdp.n_states, mdp.n_actions)
-        q = mdp.expected_reward + future
+        q = _one_step(mdp, values[t + 1])
         values[t] = q.max(axis=1)
         # 1e-12 of the largest value is above the rounding of a few thousand sums.
         slack = 1e-12 * max(1.0, float(np.abs(values[t]).max()))
         policy[t] = (q >= values[t][:, None] - slack).argmax(axis=1)
     start = float((mdp.initial_distribution * values[0]).sum())
     return TimedPlan(expected_return=start, policy=policy, values=values)
+
+
+def best_return_under_limit(mdp: TabularMDP, limit: int | None = None) -> float:
+    """The `expected_return` of `optimal_return_under_limit`, in the memory of one step."""
+    values = np.zeros(mdp.n_states)
+    for _ in range(_limit(mdp, limit)):
+        values = _one_step(mdp, values).max(axis=1)
+    return float((mdp.initial_distribution * values).sum())
+
+
+def _one_step(mdp: TabularMDP, values: FloatArray) -> FloatArray:
+    """E[R + v(S') | s, a], `[n_states, n_actions]`."""
+    future = (mdp.continuation @ values).reshape(mdp.n_states, mdp.n_actions)
+    return np.asarray(mdp.expected_reward + future)
 
 
 def stationary_distribution(mdp: TabularMDP, policy: ArrayLike) -> FloatArray:

@@ -160,6 +160,7 @@ class TabularMDP:
         transition: ArrayLike,
         reward: ArrayLike,
         *,
+        first_axis: str | None = None,
         terminal_states: Sequence[int] = (),
         initial_distribution: ArrayLike | None = None,
         time_limit: int | None = None,
@@ -167,24 +168,26 @@ class TabularMDP:
         """Build a textbook MDP from a transition array and rewards.
 
         Args:
-            transition: `[n_states, n_actions, n_states]`, P(s' | s, a): state first, as in
-                quantecon. Books that write one matrix an action have the first two axes swapped.
-            reward: r(s) `[n_states]`, r(s, a) `[n_states, n_actions]` or r(s, a, s')
-                `[n_states, n_actions, n_states]`.
+            transition: P(s' | s, a), `[n_states, n_actions, n_states]` as in quantecon, or
+                `[n_actions, n_states, n_states]`, one matrix an action, as in many books.
+            reward: r(s) `[n_states]`, r(s, a) `[n_states, n_actions]`, or r(s, a, s') in the
+                shape of `transition`, its axes in the same order.
+            first_axis: of `transition`, "state" or "action". By default "state", unless there are
+                as many actions as states and the two readings differ: then it must be named.
             terminal_states: entering one of these ends the episode.
             initial_distribution: `[n_states]`; by default uniform over the states that are not
                 terminal.
             time_limit: steps after which an episode is cut off, or None.
+
+        Raises:
+            ValueError: the arrays do not describe an MDP, or can be read in two ways.
         """
-        dense = np.asarray(transition, dtype=np.float64)
-        if dense.ndim != 3 or dense.shape[0] != dense.shape[2]:
-            raise ValueError(
-                "building a TabularMDP: transition must be [n_states, n_actions, n_states], got "
-                f"shape {dense.shape}; one matrix an action, [n_actions, n_states, n_states], "
-                "becomes that with numpy.swapaxes(transition, 0, 1)"
-            )
+        dense, rewards = _state_first(
+            np.asarray(transition, dtype=np.float64),
+            np.asarray(reward, dtype=np.float64),
+            first_axis,
+        )
         n_states, n_actions, _ = shape = dense.shape
-        rewards = np.asarray(reward, dtype=np.float64)
         if rewards.shape not in ((n_states,), (n_states, n_actions), shape):
             raise ValueError(
                 f"building a TabularMDP: reward must have shape {(n_states,)}, "
@@ -227,6 +230,40 @@ def check_limit(limit: int) -> int:
     if isinstance(limit, bool) or not isinstance(limit, int | np.integer) or limit < 1:
         raise ValueError(f"time limit: expected a whole number of steps >= 1, got {limit!r}")
     return int(limit)
+
+
+def _state_first(
+    transition: FloatArray, reward: FloatArray, first_axis: str | None
+) -> tuple[FloatArray, FloatArray]:
+    """The arrays of `from_arrays` with the state as their first axis."""
+    if first_axis not in (None, "state", "action"):
+        raise ValueError(
+            f'building a TabularMDP: first_axis must be "state" or "action", got {first_axis!r}'
+        )
+    per_transition = [array for array in (transition, reward) if array.ndim == 3]
+    swapped = [np.swapaxes(array, 0, 1) for array in per_transition]
+    if first_axis == "action" and transition.ndim == 3:
+        transition = np.swapaxes(transition, 0, 1)
+        reward = np.swapaxes(reward, 0, 1) if reward.ndim == 3 else reward
+    if transition.ndim != 3 or transition.shape[0] != transition.shape[2]:
+        remedy = "" if first_axis == "action" else '; name one matrix an action first_axis="action"'
+        order = (
+            "[n_actions, n_states, n_states]"
+            if first_axis == "action"
+            else ("[n_states, n_actions, n_states]")
+        )
+        got = per_transition[0].shape if transition.ndim == 3 else transition.shape
+        raise ValueError(f"building a TabularMDP: transition must be {order}, got {got}{remedy}")
+    if first_axis is None and any(
+        one.shape == other.shape and not np.array_equal(one, other, equal_nan=True)
+        for one, other in zip(per_transition, swapped, strict=True)
+    ):
+        raise ValueError(
+            f"building a TabularMDP: transition and reward of shape {transition.shape} can be read "
+            "as P(s' | s, a) in the order [s, a, s'] or [a, s, s']; pass first_axis=\"state\" for "
+            'the first or first_axis="action" for the second'
+        )
+    return transition, reward
 
 
 def _rescaled(probability: FloatArray) -> FloatArray:

@@ -31,6 +31,7 @@ from rlkit.tabular.chain import (
     total_reward,
 )
 from rlkit.tabular.endings import head_for_the_end, lead_to_end, resting_actions
+from rlkit.tabular.exact import from_start
 from rlkit.tabular.mdp import BoolArray, FloatArray, IntArray, TabularMDP
 
 EPSILON = float(np.finfo(np.float64).eps)
@@ -220,6 +221,17 @@ def policy_iteration(mdp: TabularMDP, *, discount: float, max_sweeps: int = 1000
         if not np.allclose(check[finite], values[finite], rtol=1e-6, atol=1e-6):
             final = policy
     return Plan(values=values, policy=final, sweeps=sweeps, error_bound=error)
+
+
+def best_total_return(mdp: TabularMDP) -> float | None:
+    """The best expected undiscounted return of whole episodes; None where none is known.
+
+    No policy has a finite one, or there is no largest, or float64 cannot resolve it.
+    """
+    try:
+        return from_start(mdp, policy_iteration(mdp, discount=1.0).values)
+    except (NoFiniteReturn, NotConverged):
+        return None
 
 
 def _evaluate(

@@ -13,11 +13,15 @@ from gymnasium.envs.toy_text.cliffwalking import CliffWalkingEnv
 from gymnasium.envs.toy_text.frozen_lake import FrozenLakeEnv
 from numpy.typing import ArrayLike
 
-from rlkit.tabular.chain import NoFiniteReturn
-from rlkit.tabular.exact import optimal_return_under_limit, policy_value, return_under_limit
+from rlkit.tabular.exact import (
+    best_return_under_limit,
+    from_start,
+    return_under_limit,
+    total_return,
+)
 from rlkit.tabular.from_env import mdp_from_env
 from rlkit.tabular.mdp import FloatArray, IntArray, TabularMDP
-from rlkit.tabular.planning import Plan, policy_iteration, value_iteration
+from rlkit.tabular.planning import Plan, best_total_return, value_iteration
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,13 +67,13 @@ def solve(
     plan = value_iteration(mdp, discount=discount, tolerance=tolerance)
     policy = _sharp_policy(mdp, plan, discount)
     if mdp.time_limit is None:
-        greedy_return, optimal_return = _endless_returns(mdp, policy)
+        greedy_return, optimal_return = total_return(mdp, policy), best_total_return(mdp)
     else:
         greedy_return = float(return_under_limit(mdp, policy)[0])
-        optimal_return = optimal_return_under_limit(mdp).expected_return
+        optimal_return = best_return_under_limit(mdp)
     return Solution(
         discount=discount,
-        start_value=_from_start(mdp, plan.values),
+        start_value=from_start(mdp, plan.values),
         greedy_return_under_limit=greedy_return,
         optimal_return_under_limit=optimal_return,
         time_limit=mdp.time_limit,
@@ -132,24 +136,3 @@ def _sharp_policy(mdp: TabularMDP, plan: Plan, discount: float) -> IntArray:
     return value_iteration(
         mdp, discount=discount, tolerance=finest, initial_values=plan.values
     ).policy
-
-
-def _endless_returns(mdp: TabularMDP, policy: IntArray) -> tuple[float | None, float | None]:
-    """Undiscounted returns of a policy and of the best one, without a time limit."""
-
-    def or_none(values: Callable[[], FloatArray]) -> float | None:
-        try:
-            return _from_start(mdp, values())
-        except NoFiniteReturn:
-            return None
-
-    return (
-        or_none(lambda: policy_value(mdp, policy, discount=1.0)),
-        or_none(lambda: policy_iteration(mdp, discount=1.0).values),
-    )
-
-
-def _from_start(mdp: TabularMDP, values: FloatArray) -> float:
-    """Average over the initial distribution; states where no episode starts may hold NaN."""
-    starts = mdp.initial_distribution > 0
-    return float((mdp.initial_distribution[starts] * values[starts]).sum())

@@ -66,28 +66,28 @@ def test_it_acts_by_the_best_of_all_policies(seed: int, discount: float) -> None
 def test_it_reaches_the_known_success_rate_on_frozen_lake() -> None:
     mdp = find_environment("FrozenLake-v1").mdp
     assert mdp is not None
-    returns = exact_returns(planner(mdp, discount=0.999).actor(), mdp, 2)
-    assert returns is not None
+    exact = exact_returns(planner(mdp, discount=0.999).actor(), mdp, 2)
+    assert exact is not None
     # Gymnasium's registry states 0.74 for 100 steps.
-    np.testing.assert_allclose(returns, 0.740165, atol=1e-6)
+    np.testing.assert_allclose(exact.returns, 0.740165, atol=1e-6)
 
 
 def test_at_discount_1_the_policy_reaches_the_goal_of_a_certain_lake() -> None:
     # Every state has value 1 there, and the first of the best actions walks into the wall for ever.
     mdp = find_environment("FrozenLake-v1", {"is_slippery": False}).mdp
     assert mdp is not None
-    returns = exact_returns(planner(mdp, discount=1.0).actor(), mdp, 2)
-    assert returns is not None
-    assert (returns == 1.0).all()
+    exact = exact_returns(planner(mdp, discount=1.0).actor(), mdp, 2)
+    assert exact is not None
+    assert (exact.returns == 1.0).all()
 
 
 def test_it_knows_that_nothing_follows_an_end() -> None:
     # The shortest way on the cliff costs 13 steps: -(1 - 0.99^13) / 0.01 = -12.2479.
     mdp = find_environment("CliffWalking-v1").mdp
     assert mdp is not None
-    returns = exact_returns(planner(mdp, discount=0.99).actor(), mdp, 2)
-    assert returns is not None
-    np.testing.assert_allclose(returns, -13.0)
+    exact = exact_returns(planner(mdp, discount=0.99).actor(), mdp, 2)
+    assert exact is not None
+    np.testing.assert_allclose(exact.returns, -13.0)
 
 
 def test_it_takes_part_in_the_loop_and_changes_nothing() -> None:

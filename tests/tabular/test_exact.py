@@ -201,7 +201,8 @@ def test_putermans_inventory_is_ordered_as_in_the_book() -> None:
         reward[s, a] = revenue[stock] - (4 + 2 * a if a else 0) - stock
         for sold, chance in enumerate(demand):
             transition[s, a, max(stock - sold, 0)] += chance
-    plan = optimal_return_under_limit(TabularMDP.from_arrays(transition, reward), 3)
+    mdp = TabularMDP.from_arrays(transition, reward, first_axis="state")
+    plan = optimal_return_under_limit(mdp, 3)
     # Sixteenths are exact in float64.
     assert plan.values[0].tolist() == [67 / 16, 129 / 16, 194 / 16, 227 / 16]
     assert plan.policy[0].tolist() == [3, 0, 0, 0]

@@ -29,12 +29,12 @@ SOLVERS = [value_iteration, policy_iteration]
 def puterman_3_1() -> TabularMDP:
     """Two states; the second has one action, here given twice."""
     transition = [[[0.5, 0.5], [0, 1]], [[0, 1], [0, 1]]]
-    return TabularMDP.from_arrays(transition, [[5.0, 10.0], [-1.0, -1.0]])
+    return TabularMDP.from_arrays(transition, [[5.0, 10.0], [-1.0, -1.0]], first_axis="state")
 
 
 def small() -> TabularMDP:
     by_action = np.array([[[0.5, 0.5], [0.8, 0.2]], [[0.0, 1.0], [0.1, 0.9]]])
-    return TabularMDP.from_arrays(np.swapaxes(by_action, 0, 1), [[5.0, 10.0], [-1.0, 2.0]])
+    return TabularMDP.from_arrays(by_action, [[5.0, 10.0], [-1.0, 2.0]], first_axis="action")
 
 
 def forest() -> TabularMDP:

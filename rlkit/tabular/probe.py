@@ -1,0 +1,190 @@
+"""Playing an environment for a while, to see what it does.
+
+Half of the steps are random and half near the best policy of the table, so that both what is
+common and what matters is visited, and late steps of episodes are; half of the random ones are in
+episodes that are left early, so that no trap holds the probe. Further resets show where episodes
+start. The probe has parts of
+equal length, each played in an environment that is given for it.
+
+The numbers of steps and resets, the random numbers of the actions and the seeds of the resets are
+fixed: an environment gets the same probe every time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.spaces import Discrete
+from numpy.typing import NDArray
+
+from rlkit.tabular.mdp import BoolArray, FloatArray, IntArray, TabularMDP
+from rlkit.tabular.planning import bellman_optimality, greedy
+from rlkit.tabular.published import UnknownModel, call, describe, index, reset
+
+NUM_PARTS = 4
+STEPS, RESETS = 5_000, 500  # of a part
+SHORT, LONG = 30, 1_000  # steps after which the probe leaves an episode
+EXPLORATION = 0.1  # chance of a random action near the best policy
+
+# Where the first 500 steps (25 resets) take longer than this on average, the parts are shorter.
+# Time decides which of the two lengths the parts have, and nothing else.
+SLOW_STEP, SLOW_RESET = 5e-4, 5e-3  # seconds
+STEP_TRIAL, RESET_TRIAL = 500, 25
+
+
+class Step(NamedTuple):
+    """One step; states and actions count from 0."""
+
+    state: int
+    action: int
+    next_state: int
+    reward: float
+    terminated: bool
+    truncated: bool
+    elapsed: int  # steps of the episode before this one
+    part: int  # of the probe
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Record:
+    """T steps and R resets, in the order in which they were made."""
+
+    state: IntArray  # [T]
+    action: IntArray  # [T]
+    next_state: IntArray  # [T]
+    reward: FloatArray  # [T]
+    terminated: BoolArray  # [T]
+    truncated: BoolArray  # [T]
+    elapsed: IntArray  # [T], steps of the episode before this one
+    part: IntArray  # [T], of the probe
+    start: IntArray  # [R], the first states of episodes
+    start_part: IntArray  # [R]
+
+
+def play(envs: Sequence[gym.Env[Any, Any]], mdp: TabularMDP) -> Record:
+    """Play one part of the probe in each of these environments.
+
+    Args:
+        envs: environments with Discrete spaces; the same one may play several parts.
+        mdp: what they claim to be.
+
+    Raises:
+        UnknownModel: an environment raised, or returned something that no table describes.
+    """
+    uniform, seeds = _uniform(np.random.default_rng(0)), np.random.default_rng(1)
+    best = best_policy(mdp)
+    spent = [0] * 4  # steps in each kind of episode
+    steps: list[Step] = []
+    starts: list[tuple[int, int]] = []
+    for part, env in enumerate(envs):
+
+        def begin(env: gym.Env[Any, Any] = env, part: int = part) -> int:
+            states = env.observation_space
+            assert isinstance(states, Discrete)
+            state = reset(env, int(seeds.integers(2**31)), states)
+            starts.append((state, part))
+            return state
+
+        moves = _moves(env, part, begin, best, mdp.n_actions, uniform, spent)
+
+        def move(moves: Iterator[Step] = moves) -> None:
+            steps.append(next(moves))
+
+        if part == 0:
+            slow = _seconds(begin, RESET_TRIAL) > SLOW_RESET * RESET_TRIAL
+            num_resets = RESET_TRIAL if slow else RESETS
+            _seconds(begin, num_resets - RESET_TRIAL)
+            slow = _seconds(move, STEP_TRIAL) > SLOW_STEP * STEP_TRIAL
+            num_steps = slow_steps(mdp) if slow else STEPS
+            _seconds(move, num_steps - STEP_TRIAL)
+        else:
+            _seconds(begin, num_resets)
+            _seconds(move, num_steps)
+    columns = {
+        name: np.array(c) for name, c in zip(Step._fields, zip(*steps, strict=True), strict=True)
+    }
+    first, first_part = np.array(starts).T
+    return Record(**columns, start=first, start_part=first_part)
+
+
+def slow_steps(mdp: TabularMDP) -> int:
+    """The steps of a part with a slow environment: a quarter of the pairs, 500 to 1,250."""
+    return int(np.clip(mdp.n_states * mdp.n_actions // NUM_PARTS, STEP_TRIAL, STEPS // 4))
+
+
+def best_policy(mdp: TabularMDP) -> IntArray:
+    """Near enough to the best policy to visit what it visits, `[n_states]`."""
+    values = np.zeros(mdp.n_states)
+    for _ in range(100):
+        values = bellman_optimality(mdp, values, 0.99)
+    return greedy(mdp, values, 0.99)
+
+
+def _seconds(function: Callable[[], object], times: int) -> float:
+    """Call a function several times; return how long that took."""
+    began = time.perf_counter()
+    for _ in range(times):
+        function()
+    return time.perf_counter() - began
+
+
+def _uniform(rng: np.random.Generator) -> Iterator[float]:
+    while True:
+        yield from rng.random(4096).tolist()
+
+
+def _moves(
+    env: gym.Env[Any, Any],
+    part: int,
+    begin: Callable[[], int],
+    best: NDArray[np.int64],
+    n_actions: int,
+    uniform: Iterator[float],
+    spent: list[int],
+) -> Iterator[Step]:
+    """Play episodes for ever, each of the kind on which the fewest steps were spent."""
+    states, first_action = env.observation_space, int(env.action_space.start)  # type: ignore[attr-defined]
+    assert isinstance(states, Discrete)
+    policy = best.tolist()
+    while True:
+        kind = spent.index(min(spent))
+        explores = 1.0 if kind < 2 else EXPLORATION
+        length = SHORT if kind == 0 else LONG
+        state, elapsed, is_last = begin(), 0, False
+        while not is_last and elapsed < length:
+            random = next(uniform) < explores
+            action = int(next(uniform) * n_actions) if random else policy[state]
+            result = call("step", env.step, action + first_action)
+            reward, terminated, truncated = _outcome(result)
+            successor = index(result[0], states, "step")
+            yield Step(state, action, successor, reward, terminated, truncated, elapsed, part)
+            state, elapsed, is_last = successor, elapsed + 1, terminated or truncated
+            spent[kind] += 1
+
+
+def _outcome(result: Any) -> tuple[float, bool, bool]:
+    """Reward, terminated and truncated of what `step` returned."""
+    if not (isinstance(result, tuple) and len(result) == 5):
+        raise UnknownModel(
+            f"step returned {describe(result)}, expected (observation, reward, terminated, "
+            "truncated, info)"
+        )
+    _, reward, terminated, truncated, _ = result
+    if type(reward) is not float:
+        array = np.asarray(reward)
+        if array.shape != () or array.dtype.kind not in "biuf":
+            raise UnknownModel(f"step returned the reward {describe(reward)}, expected a number")
+        reward = float(array)
+    flags = []
+    for name, flag in (("terminated", terminated), ("truncated", truncated)):
+        if type(flag) is not bool:
+            array = np.asarray(flag)
+            if array.shape != () or array.dtype.kind not in "biu":
+                raise UnknownModel(f"step returned {name}={describe(flag)}, expected a bool")
+        flags.append(bool(flag))
+    return reward, flags[0], flags[1]
