@@ -70,7 +70,6 @@ def plain_where_needed() -> Iterator[None]:
                 stream.reconfigure(errors=errors)
 
 
-
 def cell(text: object) -> Text:
     """Return a text for a table of rich: no control characters, and no markup."""
     from rich.text import Text

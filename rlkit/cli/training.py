@@ -120,7 +120,7 @@ def train_command(args: list[str]) -> int:
 class CompareOptions(TrainingOptions):
     """Options of `rlkit compare`."""
 
-    env: str  # a Gymnasium id, module:Id, or path/to/file.py:Class
+    env: str | None = None  # a Gymnasium id, module:Id, or path/to/file.py:Class
 
 
 def compare_command(args: list[str]) -> int:
@@ -129,14 +129,21 @@ def compare_command(args: list[str]) -> int:
     form = dataclasses.make_dataclass(
         "Compare",
         [
-            ("agents", positional(tuple[str, ...], "AGENT", f"some of {', '.join(AGENTS)}")),
+            (
+                "agents",
+                positional(
+                    tuple[str, ...], "AGENT", f"some of {', '.join(AGENTS)}, or folders of runs"
+                ),
+            ),
             ("training", CompareOptions),
         ],
         frozen=True,
     )
     form.__doc__ = (
-        "Train what is missing of several agents on one environment, then compare them: "
-        "summary.json, a table and two figures in the folder given by --out."
+        "Train what is missing of several agents on one environment, then compare them at equal "
+        "numbers of steps: summary.json and two figures in the folder given by --out, or in a "
+        "folder of its own in there where --out holds another comparison. Folders of runs are "
+        "compared as they are, without --env."
     )
     parsed = parse(form, joined_env_args(args), "compare")
     options: CompareOptions = parsed.training
@@ -156,5 +163,5 @@ def compare_command(args: list[str]) -> int:
         print_pairs(comparison.pairs())
         print()
         for name in ("summary.json", "learning_curves.png", "final_performance.png"):
-            print(options.out / name)
+            print(comparison.folder / name)
     return report_failures(list(comparison.runs.values()))

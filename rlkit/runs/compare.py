@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from rlkit.runs.figures import caveats, environment_key, plot_runs, save
 from rlkit.runs.progress import python_reports
 from rlkit.runs.record import RECORD
 from rlkit.runs.run import Run, interval_of
-from rlkit.runs.specification import content_name, make_spec, require_count
+from rlkit.runs.specification import RunSpec, content_name, make_spec, require_count
 from rlkit.runs.train import Prepared, prepare, raise_or_warn_of_failures, train_prepared
 from rlkit.runs.training import Reports
 
@@ -300,12 +301,12 @@ def _run(contender: Contender) -> Run | None:
         return contender
     if isinstance(contender, Path):
         return Run(contender)
-    if isinstance(contender, str) and (Path(contender) / RECORD).is_file():
+    if isinstance(contender, str) and (os.sep in contender or (Path(contender) / RECORD).is_file()):
         return Run(Path(contender))
     return None
 
 
-def _common_budget(opened: Sequence[Any], specs: Sequence[Any]) -> int:
+def _common_budget(opened: Sequence[Any], specs: Sequence[RunSpec]) -> int:
     trained = {agent.num_env_steps for agent in opened if isinstance(agent, Run)}
     if len(trained) > 1:
         raise UsageError(

@@ -37,6 +37,13 @@ def _is_seed(text: Any) -> bool:
     return isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 8
 
 
+def _is_reference(value: Any) -> bool:
+    if not (isinstance(value, list) and len(value) == 2 and isinstance(value[0], str)):
+        return False
+    number = value[1]
+    return isinstance(number, (int, float)) and not isinstance(number, bool)
+
+
 def _timing_of(unit: str) -> tuple[str, Check]:
     def fits(part: Any) -> bool:
         if not isinstance(part, dict):
@@ -105,6 +112,17 @@ _KEYS: dict[str, dict[str, tuple[str, Check]]] = {
     },
 }
 
+# Keys that runs of format 2 have; those of format 1 lack them.
+_LATER: dict[str, tuple[str, Check]] = {
+    "environment_details": _MAPPING,
+    "caveats": _TEXTS,
+    "sources": _MAPPING,
+    "references": (
+        "a list of [name, number]",
+        lambda value: isinstance(value, list) and all(map(_is_reference, value)),
+    ),
+}
+
 
 def require_form(record: Mapping[str, Any], path: Path, kind: str) -> None:
     """Require every key that the record of a run of this kind has, with a value of its type.
@@ -121,6 +139,9 @@ def require_form(record: Mapping[str, Any], path: Path, kind: str) -> None:
             got = repr(record[key])
             got = got if len(got) <= 200 else f"{got[:200]}..."
             raise RlkitError(f"{path}, {key!r}: expected {expected}, got {got}")
+    for key, (expected, fits) in _LATER.items():
+        if key in record and not fits(record[key]):
+            raise RlkitError(f"{path}, {key!r}: expected {expected}, got {record[key]!r:.200}")
 
 
 def stored_config(record: Mapping[str, Any], path: Path) -> Any:

@@ -293,7 +293,11 @@ class _Batch:
 
     def tell_what_was_not_learned(self) -> None:
         """Say of which seeds the agent never learned anything, though it could have."""
-        idle = [seed for seed, learned in zip(self._seeds, self.tracker.learned, strict=True) if not learned]
+        idle = [
+            seed
+            for seed, learned in zip(self._seeds, self.tracker.learned, strict=True)
+            if not learned
+        ]
         if not idle or not getattr(self.agent, "metrics", ()):
             return
         explain = getattr(self._spec.agent_class, "why_no_update", None)

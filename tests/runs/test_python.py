@@ -227,7 +227,7 @@ def test_a_run_that_is_stopped_during_evaluations_ends_in_the_same_bytes(tmp_pat
 
     assert go(tmp_path / "whole") == ""
     messages = []
-    for stop in (2, 60, 75, 90, 110, 130, 40):
+    for stop in (2, 200, 400, 250, 90, 160, 40):
         messages += re.findall(r"stopped at (\d+)", go(tmp_path / "parts", stop))
     go(tmp_path / "parts")
     assert len(set(messages)) >= 3
