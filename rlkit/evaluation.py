@@ -92,7 +92,7 @@ class Evaluator:
         self,
         actor: Actor,
         *,
-        limits: Array,
+        limits: Array | None = None,
         seeds: Sequence[int] | None = None,
         stop: Callable[[], bool] | None = None,
     ) -> Evaluation:
@@ -100,7 +100,8 @@ class Evaluator:
 
         Args:
             actor: the policies, which nothing here changes.
-            limits: where an episode of each seed is stopped, in steps, [S].
+            limits: where an episode of each seed is stopped, in steps, [S]; by default as before
+                any of training.
             seeds: their indices in the experiment, for messages.
             stop: whether to stop now.
 
@@ -124,6 +125,8 @@ class Evaluator:
                 purpose="evaluation",
                 autoreset=False,
             )
+        if limits is None:
+            limits = evaluation_limits(self._environment, np.zeros(num_seeds, dtype=np.int64))
         played = play(actor, self._grid, max_steps=limits, seeds=seeds, stop=stop)
         if played.cut.any():
             self._remark(cut_remark(limits))

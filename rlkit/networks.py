@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import itertools
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +37,17 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Affine map of each seed, y_s = x_s W_s + b_s.
 
     Args:
-        x: [S, B, in]
+        x: [S, B, in], or int64 [S, B]: index i in 0..in-1 stands for the i-th unit vector, whose
+            product with the weights is their row i. Only that row is read.
         weight: [S, in, out]
         bias: [S, out]
 
     Returns:
         [S, B, out]
     """
+    if not x.is_floating_point():
+        # The gradient of a row is the sum over its decisions in their order, whatever S is.
+        return weight[_seed_column(len(x)), x].add_(bias.unsqueeze(1))
     if weight.shape[1] == 1:
         return x * weight + bias.unsqueeze(1)
     if weight.shape[2] == 1:
@@ -50,11 +55,18 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return torch.baddbmm(bias.unsqueeze(1), x, weight)
 
 
+@functools.cache
+def _seed_column(num_seeds: int) -> Tensor:
+    """The seeds 0..S-1 as a column [S, 1]; kept, since making it costs as much as using it."""
+    with torch.inference_mode(False):  # it outlives the mode that the caller happens to be in
+        return torch.arange(num_seeds, device="cpu").unsqueeze(1)
+
+
 def mlp(x: Tensor, layers: Sequence[Tensor], *, activation: str) -> Tensor:
     """Multi-layer perceptron of each seed: linear layers with an activation between them.
 
     Args:
-        x: [S, B, in]
+        x: [S, B, in], or int64 [S, B] for unit vectors; see `linear`.
         layers: weight [S, in, out] and bias [S, out] of each layer in turn.
         activation: a key of `ACTIVATIONS`.
 
@@ -122,21 +134,23 @@ class Parameters:
         seeds: for each seed, a mapping from a name to the arrays it holds (the same shapes in all).
     """
 
-    def __init__(self, seeds: Sequence[Mapping[str, Sequence[Array]]]) -> None:
-        rows = [
-            np.concatenate([np.ravel(a) for arrays in seed.values() for a in arrays])
-            for seed in seeds
-        ]
-        self.matrix = torch.from_numpy(np.stack(rows).astype(np.float32))
+    def __init__(self, seeds: Iterable[Mapping[str, Sequence[Array]]]) -> None:
+        rows: list[Array] = []
+        shapes: dict[str, list[tuple[int, ...]]] = {}
+        for seed in seeds:  # each is in double precision, so only one is kept at a time
+            shapes = {name: [np.shape(a) for a in arrays] for name, arrays in seed.items()}
+            flat = [np.ravel(a).astype(np.float32) for arrays in seed.values() for a in arrays]
+            rows.append(np.concatenate(flat))
+        self.matrix = torch.from_numpy(np.stack(rows))
         self._views: dict[str, list[Tensor]] = {}
         start = 0
-        for name, arrays in seeds[0].items():
+        for name, of_arrays in shapes.items():
             self._views[name] = []
-            for array in arrays:
-                part = self.matrix[:, start : start + array.size]
-                view = part.view(len(seeds), *array.shape).requires_grad_()
-                self._views[name].append(view)
-                start += array.size
+            for shape in of_arrays:
+                size = math.prod(shape)
+                part = self.matrix[:, start : start + size]
+                self._views[name].append(part.view(len(rows), *shape).requires_grad_())
+                start += size
 
     def row(self, s: int) -> Parameters:
         """The parameters of one seed, as a Parameters with S = 1 that shares their memory."""

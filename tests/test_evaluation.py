@@ -13,8 +13,15 @@ from rlkit.agents.ppo import PPO, PPOConfig
 from rlkit.agents.q_learning import QLearning, QLearningConfig
 from rlkit.agents.random import Random, RandomConfig
 from rlkit.agents.reinforce import Reinforce, ReinforceConfig
-from rlkit.environments import DEFAULT_EVALUATION_LIMIT, Environment, find_environment
-from rlkit.evaluation import Evaluator, evaluation_limit, exact_returns, step_limit
+from rlkit.environments import Environment, find_environment
+from rlkit.evaluation import (
+    ENDLESS_STEPS,
+    PATIENT_STEPS,
+    Evaluator,
+    evaluation_limits,
+    exact_returns,
+)
+from rlkit.fingerprint import fingerprint
 from rlkit.loop import interact, play
 from rlkit.seeding import SeedStreams
 from rlkit.tabular.batch_env import TabularBatchEnv
@@ -136,7 +143,7 @@ def test_an_actor_without_probabilities_is_evaluated_by_episodes() -> None:
 
 def test_episode_returns_are_averaged_over_the_episodes_of_each_seed() -> None:
     made = Recorder(lambda: TimedCounter(len(made.made)))
-    environment = Environment("here:Counter", {}, made)
+    environment = Environment("here:Counter", {}, made, fingerprint(Counter))
     evaluator = Evaluator(environment, STREAMS, 2, kind="gymnasium")
     # Environments are built after one probe for the limit and one for the model.
     evaluation = evaluator(NoProbabilities())
@@ -173,27 +180,39 @@ def test_every_evaluation_plays_the_same_episodes() -> None:
 # --- limits ---------------------------------------------------------------------------------------
 
 
+def limit_of(environment: Environment, longest: int = 0) -> int:
+    limits = evaluation_limits(environment, np.array([longest, longest]))
+    assert limits[0] == limits[1]
+    return int(limits[0])
+
+
 def test_the_limit_is_the_environments_own_where_it_has_one() -> None:
-    assert step_limit(find_environment("CartPole-v1")) == 500
-    assert step_limit(find_environment("FrozenLake-v1")) == 100
-    assert step_limit(find_environment("FrozenLake-v1", {"max_episode_steps": 37})) == 37
-    assert step_limit(find_environment("FrozenLake8x8-v1")) == 200
+    assert limit_of(find_environment("CartPole-v1")) == 500
+    assert limit_of(find_environment("CartPole-v1"), longest=30) == 500
+    assert limit_of(find_environment("FrozenLake-v1")) == 100
+    assert limit_of(find_environment("FrozenLake-v1", {"max_episode_steps": 37})) == 37
+    assert limit_of(find_environment("FrozenLake8x8-v1")) == 200
+    long = find_environment(lambda: gym.wrappers.TimeLimit(Counter(), 5_000))
+    assert limit_of(long) == 5_000  # a wrapper around a class of one's own
 
 
-def test_without_a_limit_the_default_is_used() -> None:
+def test_without_a_limit_episodes_are_played_as_long_as_training_suggests() -> None:
     environment = find_environment(Counter)
-    assert step_limit(environment) == DEFAULT_EVALUATION_LIMIT
-    table = [[[(1.0, 0, 1.0, False)]]]
-    endless = TabularMDP.from_successors(table, initial_distribution=[1.0])
-    assert evaluation_limit(endless) == DEFAULT_EVALUATION_LIMIT
-    limited = TabularMDP.from_successors(table, initial_distribution=[1.0], time_limit=9)
-    assert evaluation_limit(limited) == 9
+    assert limit_of(environment) == ENDLESS_STEPS
+    assert limit_of(environment, longest=7) == PATIENT_STEPS
+    assert limit_of(environment, longest=8_000) == 16_000
+
+
+def test_the_limit_of_a_seed_does_not_depend_on_the_others() -> None:
+    environment = find_environment(Counter)
+    limits = evaluation_limits(environment, np.array([0, 12_000, 5]))
+    assert list(limits) == [ENDLESS_STEPS, 24_000, PATIENT_STEPS]
 
 
 def test_an_endless_environment_is_evaluated_up_to_the_default_limit() -> None:
     environment = find_environment(lambda: Counter(10**9))
     evaluator = Evaluator(environment, STREAMS[:1], 1, kind="gymnasium")
-    n = DEFAULT_EVALUATION_LIMIT
+    n = ENDLESS_STEPS
     assert evaluator(NoProbabilities()).mean[0] == n * (n + 1) / 2
     evaluator.close()
 

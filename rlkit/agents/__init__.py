@@ -23,12 +23,31 @@ AGENTS: dict[str, tuple[str, str, str]] = {
     "random": ("rlkit.agents.random", "Random", "acts at random"),
 }
 
+# Other names of the same methods, as they are compared: in lower case, with hyphens.
+_ALSO_CALLED = {
+    "vi": "value-iteration",
+    "planning": "value-iteration",
+    "ql": "q-learning",
+    "tabular-q": "q-learning",
+    "tabular-q-learning": "q-learning",
+    "pg": "reinforce",
+    "vpg": "reinforce",
+    "policy-gradient": "reinforce",
+    "monte-carlo-policy-gradient": "reinforce",
+    "proximal-policy-optimisation": "ppo",
+    "proximal-policy-optimization": "ppo",
+}
+
 
 def find_agent(name: str) -> Any:
-    """Return the agent class with this name."""
+    """Return the agent class with this name.
+
+    Raises:
+        UsageError: there is none; the message names the nearest.
+    """
     if name not in AGENTS:
-        raise UsageError(
-            f"unknown agent {name!r}; there are {', '.join(AGENTS)}.{closest(name, AGENTS)}"
-        )
+        plain = "-".join(name.lower().replace("_", " ").replace("-", " ").split())
+        hint = closest(_ALSO_CALLED.get(plain, plain), AGENTS)
+        raise UsageError(f"unknown agent {name!r}; there are {', '.join(AGENTS)}.{hint}")
     module, attribute, _ = AGENTS[name]
     return getattr(importlib.import_module(module), attribute)

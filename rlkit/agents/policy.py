@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,9 +10,12 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
+from scipy import special
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from rlkit import distributions
+from rlkit.errors import UsageError
 from rlkit.networks import Parameters, init_mlp, mlp
 from rlkit.normalise import RunningMoments, standard_score
 from rlkit.seeding import NoiseBlocks, SeedStreams
@@ -20,21 +24,29 @@ Array = NDArray[Any]
 
 
 class Features:
-    """Turns observations [S, M, ...] into network inputs [S, M, F] of type float32.
+    """Turns observations [S, M, ...] into network inputs.
 
-    Box observations are flattened, discrete ones become one-hot vectors. With `normalise`, Box
-    features are in units of their running standard deviation; only `update` moves the statistics.
+    Discrete observations stay indices, int64 [S, M], with which a network looks up rows of its
+    first layer. Box observations are flattened to float32 [S, M, F]; with `normalise`, they are in
+    units of their running standard deviation, and only `update` moves the statistics.
     """
 
     def __init__(self, space: spaces.Space[Any], num_seeds: int, *, normalise: bool) -> None:
-        self._one_hot = None
-        if isinstance(space, spaces.Discrete):
-            self._one_hot = np.eye(int(space.n), dtype=np.float32)
-            self.size = int(space.n)
-        else:
-            self.size = int(np.prod(space.shape or (), dtype=np.int64))
-        wanted = normalise and self._one_hot is None
-        self._moments = RunningMoments(num_seeds, self.size) if wanted else None
+        self._discrete = isinstance(space, spaces.Discrete)
+        # The number of inputs: of states where the observation is an index.
+        self.size = (
+            int(space.n)
+            if isinstance(space, spaces.Discrete)
+            else int(np.prod(space.shape or (), dtype=np.int64))
+        )
+        moments = normalise and not self._discrete
+        self._moments = RunningMoments(num_seeds, self.size) if moments else None
+
+    def zeros(self, *grid: int) -> Tensor:
+        """Return room for the features of a grid of observations, such as [T, S, N]."""
+        if self._discrete:
+            return torch.zeros(grid, dtype=torch.int64)
+        return torch.zeros(*grid, self.size)
 
     def update(self, obs: Array) -> None:
         """Take observations [S, N, ...] into the statistics."""
@@ -42,8 +54,8 @@ class Features:
             self._moments.update(obs.reshape(*obs.shape[:2], -1))
 
     def __call__(self, obs: Array) -> Tensor:
-        if self._one_hot is not None:
-            return torch.from_numpy(self._one_hot[obs])
+        if self._discrete:
+            return torch.from_numpy(obs.astype(np.int64))
         flat = obs.reshape(*obs.shape[:2], -1)
         if self._moments is not None:
             return torch.from_numpy(
@@ -54,7 +66,7 @@ class Features:
     def copy(self) -> Features:
         """The same mapping with statistics that later updates do not change."""
         twin = object.__new__(Features)
-        twin._one_hot, twin.size, twin._moments = self._one_hot, self.size, None
+        twin._discrete, twin.size, twin._moments = self._discrete, self.size, None
         if self._moments is not None:
             twin._moments = RunningMoments(len(self._moments.mean), self.size)
             twin._moments.load(self._moments.state())
@@ -128,6 +140,52 @@ class GaussianHead:
         )
 
 
+# A policy that starts as a unit Gaussian can explore a range of actions of which two standard
+# deviations cover at least this share (all of [-2, 2], 0.4 of [-5, 5]), and into which at least
+# this share of the samples falls, so that not all are clipped (0.08 fall into [-0.1, 0.1]).
+_LEAST_COVERED, _LEAST_INSIDE = 0.4, 0.075
+_UNBOUNDED = 1e30  # some spaces say "no bound" with the largest number of their type
+
+
+def action_range_remarks(agent: str, space: spaces.Space[Any]) -> list[str]:
+    """Return a sentence where the bounds of Box actions lie beyond what a unit Gaussian explores.
+
+    Args:
+        agent: its name, for the sentence.
+        space: of the actions.
+
+    Returns:
+        one sentence; none where every bounded dimension can be explored or is a single point.
+    """
+    if not isinstance(space, spaces.Box):
+        return []
+    low, high = (bound.astype(np.float64).ravel() for bound in (space.low, space.high))
+    bounded = (np.maximum(np.abs(low), np.abs(high)) < _UNBOUNDED) & (high > low)
+    low, high = low[bounded], high[bounded]
+    covered = np.clip(np.minimum(high, 2.0) - np.maximum(low, -2.0), 0.0, None) / (high - low)
+    inside = special.ndtr(high) - special.ndtr(low)
+    wrong = (covered < _LEAST_COVERED) | (inside < _LEAST_INSIDE)
+    if not wrong.any():
+        return []
+    k = int(wrong.argmax())
+    what = (
+        f"two standard deviations reach {100 * covered[k]:.2g} % of [{low[k]:g}, {high[k]:g}]"
+        if covered[k] < _LEAST_COVERED
+        else f"{100 * (1 - inside[k]):.3g} % of them are clipped to [{low[k]:g}, {high[k]:g}]"
+    )
+    several = f" (so in {wrong.sum()} of {bounded.size} dimensions)" if bounded.size > 1 else ""
+    name = str(space) if len(str(space)) < 80 else f"a Box of shape {space.shape}"
+    wrapper = (
+        "RescaleAction(env, -1.0, 1.0)"
+        if bounded.all() and space.dtype.kind == "f"
+        else "TransformAction(env, func, space), where space is [-1, 1] and func maps it onto this"
+    )
+    return [
+        f"{agent} starts with actions of mean 0 and standard deviation 1, but the action space is "
+        f"{name}: {what}{several}. It will learn badly; train on gymnasium.wrappers.{wrapper}"
+    ]
+
+
 Head = CategoricalHead | GaussianHead
 
 
@@ -163,7 +221,18 @@ def init_value(
 
 
 class NetworkActor:
-    """A policy network at one moment, with its own copy of everything it needs."""
+    """A policy network at one moment, with its own copy of everything it needs.
+
+    Args:
+        features: what the network sees of an observation; copied.
+        parameters: hold "policy" and "extra", and "value" if the critic is among them; copied.
+        head: what the outputs mean.
+        baseline: hold "value", where the critic is apart; copied. None = there is no critic, or it
+            is in `parameters`.
+        activation: of policy and critic.
+        streams: of each seed.
+        greedy: whether to take the mode, or to sample.
+    """
 
     def __init__(
         self,
@@ -171,12 +240,14 @@ class NetworkActor:
         parameters: Parameters,
         head: Head,
         *,
+        baseline: Parameters | None = None,
         activation: str,
         streams: Sequence[SeedStreams],
         greedy: bool,
     ) -> None:
-        copies = parameters.detached()
+        copies = parameters.detached() | ({} if baseline is None else baseline.detached())
         self._policy, self._extra = copies["policy"], copies["extra"]
+        self._value = copies.get("value")
         self._features, self._head, self._activation = features.copy(), head, activation
         self._greedy, self._streams = greedy, streams
         self._noise: dict[int, NoiseBlocks] = {}  # by the number of environments acted in
@@ -196,7 +267,7 @@ class NetworkActor:
         if num_envs not in self._noise:
             self._noise[num_envs] = NoiseBlocks(
                 [stream.generator("exploration", num_envs) for stream in self._streams],
-                lambda rng, length: self._head.noise(rng, length, num_envs),
+                functools.partial(self._head.noise, num_envs=num_envs),
                 block_length=64,
             )
         noise = torch.from_numpy(self._noise[num_envs].next())
@@ -205,11 +276,31 @@ class NetworkActor:
 
     def probabilities(self, obs: Array) -> Array:
         """The probability of each discrete action, [S, M, A]."""
+        if not isinstance(self._head, CategoricalHead):
+            raise UsageError(
+                "probabilities: the actions are real numbers, which have a density and no "
+                "probabilities; use a policy with a Discrete action space"
+            )
         outputs = self.outputs(obs)
         if self._greedy:
-            modes = self._head.mode(outputs).numpy()
-            one_hot: Array = np.eye(outputs.shape[-1])[modes]
-            return one_hot
+            modes: Array = one_hot(self._head.mode(outputs), outputs.shape[-1]).double().numpy()
+            return modes
         weights: Array = torch.softmax(outputs, dim=-1).double().numpy()
         probabilities: Array = weights / weights.sum(-1, keepdims=True)
         return probabilities
+
+    @torch.no_grad()
+    def value(self, obs: Array) -> Array:
+        """The critic's estimate of the discounted return from each observation, [S, M].
+
+        Raises:
+            UsageError: there is no critic.
+        """
+        if self._value is None:
+            raise UsageError(
+                "value: the agent was trained with baseline=False and has no values of states; "
+                "train with baseline=True"
+            )
+        values = mlp(self._features(obs), self._value, activation=self._activation)
+        estimates: Array = values.squeeze(-1).double().numpy()
+        return estimates

@@ -15,6 +15,7 @@ For each rollout of T steps in N environments, for each seed:
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -26,13 +27,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rlkit.agent import Task, Transition
-from rlkit.agents.policy import Features, NetworkActor, init_policy, init_value, make_head
+from rlkit.agents.policy import (
+    Features,
+    NetworkActor,
+    action_range_remarks,
+    init_policy,
+    init_value,
+    make_head,
+)
 from rlkit.agents.ppo_update import METRICS, Batch, Objective, ppo_update
 from rlkit.errors import Diverged
 from rlkit.networks import Adam, Parameters, clip_gradient_norm, mlp
 from rlkit.normalise import RewardScaler
 from rlkit.returns import gae
-from rlkit.seeding import NoiseBlocks, generator_states, restore_generators
+from rlkit.seeding import NoiseBlocks, SeedStreams, generator_states, restore_generators
 from rlkit.validation import require_choice, require_range, require_types, require_whole
 
 Array = NDArray[Any]
@@ -90,6 +98,20 @@ class PPO:
         """Whether a longer run differs from the start, because a schedule spans the run."""
         return "linear" in (config.learning_rate_schedule, config.clip_schedule)
 
+    @staticmethod
+    def remarks(task: Task, config: PPOConfig) -> list[str]:
+        """Return sentences about how the agent fits the environment."""
+        return action_range_remarks("ppo", task.action_space)
+
+    @staticmethod
+    def why_no_update(task: Task, config: PPOConfig) -> str:
+        """Return what an update needs, for a seed that ended without one."""
+        needed = config.rollout_length * task.num_envs
+        return (
+            f"an update takes a whole rollout of {needed:,} steps per seed (rollout_length "
+            f"{config.rollout_length:,} x {task.num_envs:,} environments)"
+        )
+
     def __init__(self, task: Task, config: PPOConfig) -> None:
         self._task, self._config = task, config
         num_seeds, num_envs, length = task.num_seeds, task.num_envs, config.rollout_length
@@ -97,16 +119,17 @@ class PPO:
             task.observation_space, num_seeds, normalise=config.normalise_observations
         )
         self._head = make_head(task.action_space)
-        networks = []
-        for stream in task.streams:
+
+        def networks(stream: SeedStreams) -> dict[str, list[Array]]:
             rng, sizes = stream.generator("init"), (config.hidden_sizes, config.init)
             policy = init_policy(rng, self._features.size, self._head, *sizes)
-            networks.append(policy | init_value(rng, self._features.size, *sizes))
-        self._parameters = Parameters(networks)
+            return policy | init_value(rng, self._features.size, *sizes)
+
+        self._parameters = Parameters(map(networks, task.streams))
         self._adam = Adam(self._parameters.matrix, eps=1e-5)
         self._noise = NoiseBlocks(
             [stream.generator("action") for stream in task.streams],
-            lambda rng, steps: self._head.noise(rng, steps, num_envs),
+            functools.partial(self._head.noise, num_envs=num_envs),
             block_length=length,
         )
         self._shufflers = [stream.generator("minibatch") for stream in task.streams]
@@ -117,11 +140,11 @@ class PPO:
         self._num_rollouts = max(1, num_steps // length)
         self._rollout_index = 0
         self._step = 0
-        grid, size = (length, num_seeds, num_envs), self._features.size
+        grid = (length, num_seeds, num_envs)
         discrete = isinstance(task.action_space, spaces.Discrete)
         self._rollout = {
-            "features": torch.zeros(*grid, size),
-            "next_features": torch.zeros(*grid, size),
+            "features": self._features.zeros(*grid),
+            "next_features": self._features.zeros(*grid),
             "actions": torch.zeros(*grid, dtype=torch.int64)
             if discrete
             else torch.zeros(*grid, *(task.action_space.shape or ())),

@@ -11,6 +11,7 @@ For each seed, at each step:
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -69,7 +70,7 @@ class QLearning:
         self._num_env_steps = 0
         self._noise = NoiseBlocks(
             [stream.generator("action") for stream in task.streams],
-            lambda rng, length: rng.random((length, 2, task.num_envs)),
+            functools.partial(_uniform_pairs, num_envs=task.num_envs),
             block_length=256,
         )
         self._rows = np.arange(num_seeds)
@@ -146,9 +147,24 @@ class TableActor:
     def probabilities(self, obs: Array) -> Array:
         """The probability of each action, [S, M, A]."""
         num_actions = self._q.shape[-1]
-        greedy = np.eye(num_actions)[self._q[self._rows, obs].argmax(axis=-1)]
+        greedy = one_hot(self._q[self._rows, obs].argmax(axis=-1), num_actions)
         probabilities: Array = (1.0 - self._epsilon) * greedy + self._epsilon / num_actions
         return probabilities
+
+    def action_values(self, obs: Array) -> Array:
+        """The value of each action, Q(s, a), [S, M, A]."""
+        values: Array = self._q[self._rows, obs]
+        return values
+
+    def value(self, obs: Array) -> Array:
+        """The value of the best action, max_a Q(s, a), [S, M]."""
+        values: Array = self.action_values(obs).max(axis=-1)
+        return values
+
+
+def _uniform_pairs(rng: np.random.Generator, length: int, *, num_envs: int) -> Array:
+    """Two numbers in [0, 1) for each decision: whether to explore, and what to choose."""
+    return rng.random((length, 2, num_envs))
 
 
 def greedy_actions(q: Array, uniform: Array) -> Array:
@@ -166,6 +182,13 @@ def greedy_actions(q: Array, uniform: Array) -> Array:
     chosen = (uniform * rank[..., -1]).astype(np.int64) + 1
     actions: Array = (rank == chosen[..., None]).argmax(axis=-1)
     return actions
+
+
+def one_hot(actions: Array, num_actions: int) -> Array:
+    """Return float64 [..., A] with 1 at each action [...] and 0 elsewhere."""
+    vectors = np.zeros((*actions.shape, num_actions))
+    np.put_along_axis(vectors, actions[..., None], 1.0, axis=-1)
+    return vectors
 
 
 def require_tabular(agent: str, task: Task) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -86,12 +87,13 @@ def _noise(
     )
     shape = (num_envs, *(space.shape or ()))
 
-    def draw(rng: np.random.Generator, length: int) -> Array:
-        if bounded:
-            return rng.random((length, *shape))
-        return rng.standard_normal((length, *shape))
-
+    draw = functools.partial(_draw, shape=shape, uniform=bounded)
     return NoiseBlocks([stream.generator(purpose, *key) for stream in streams], draw, 256)
+
+
+def _draw(rng: np.random.Generator, length: int, *, shape: tuple[int, ...], uniform: bool) -> Array:
+    size = (length, *shape)
+    return rng.random(size) if uniform else rng.standard_normal(size)
 
 
 def _actions(space: spaces.Space[Any], noise: Array) -> Array:

@@ -14,6 +14,7 @@ For each seed:
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,7 +25,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rlkit.agent import State, Task, Transition
-from rlkit.agents.policy import Features, NetworkActor, init_policy, init_value, make_head
+from rlkit.agents.policy import (
+    Features,
+    NetworkActor,
+    action_range_remarks,
+    init_policy,
+    init_value,
+    make_head,
+)
 from rlkit.errors import Diverged, UsageError
 from rlkit.losses import policy_gradient_loss, value_loss
 from rlkit.networks import Adam, Parameters, clip_gradient_norm, make_optimiser, mlp
@@ -90,6 +98,21 @@ class Reinforce:
         """Whether a longer run differs from the start, because a schedule spans the run."""
         return config.learning_rate_schedule == "linear"
 
+    @staticmethod
+    def remarks(task: Task, config: ReinforceConfig) -> list[str]:
+        """Return sentences about how the agent fits the environment."""
+        return action_range_remarks("reinforce", task.action_space)
+
+    @staticmethod
+    def why_no_update(task: Task, config: ReinforceConfig) -> str:
+        """Return what an update needs, for a seed that ended without one."""
+        each = config.episodes_per_update // task.num_envs
+        share = f", {each:,} in each of {task.num_envs:,} environments" if task.num_envs > 1 else ""
+        return (
+            f"an update takes {config.episodes_per_update:,} whole episodes per seed "
+            f"(episodes_per_update{share}), and not as many ended"
+        )
+
     def __init__(self, task: Task, config: ReinforceConfig) -> None:
         if config.episodes_per_update % task.num_envs:
             raise UsageError(
@@ -104,10 +127,10 @@ class Reinforce:
         sizes = (config.hidden_sizes, config.init)
         generators = [stream.generator("init") for stream in task.streams]
         self._policy = Parameters(
-            [init_policy(rng, self._features.size, self._head, *sizes) for rng in generators]
+            init_policy(rng, self._features.size, self._head, *sizes) for rng in generators
         )
         self._baseline = Parameters(
-            [init_value(rng, self._features.size, *sizes) for rng in generators]
+            init_value(rng, self._features.size, *sizes) for rng in generators
         )
         # Seeds finish their batches at different times, so each is updated by itself.
         self._policies = [self._policy.row(s) for s in range(num_seeds)]
@@ -116,7 +139,7 @@ class Reinforce:
         self._adams = [Adam(p.matrix) for p in self._baselines]
         self._noise = NoiseBlocks(
             [stream.generator("action") for stream in task.streams],
-            lambda rng, length: self._head.noise(rng, length, num_envs),
+            functools.partial(self._head.noise, num_envs=num_envs),
             block_length=256,
         )
         # Transitions since the oldest one that may still be learned from; `_first` is its time.
@@ -274,6 +297,7 @@ class Reinforce:
             self._features,
             self._policy,
             self._head,
+            baseline=self._baseline if self._config.baseline else None,
             activation=self._config.activation,
             streams=self._task.streams,
             greedy=greedy,

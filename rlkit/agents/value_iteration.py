@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlkit.agent import Task, Transition
-from rlkit.agents.q_learning import require_tabular
+from rlkit.agents.q_learning import one_hot, require_tabular
 from rlkit.errors import UsageError
+from rlkit.tabular.planning import action_values
 from rlkit.tabular.solve import solve
 from rlkit.validation import require_range
 
@@ -59,7 +60,8 @@ class ValueIteration:
             plan = solve(task.mdp, discount=config.discount, tolerance=config.tolerance)
         except ValueError as error:
             raise UsageError(f"value-iteration: {error}") from error
-        self._policy = plan.policy
+        self._policy, self._values = plan.policy, plan.values
+        self._action_values = action_values(task.mdp, plan.values, config.discount)
         self._num_seeds, self._num_actions = task.num_seeds, task.mdp.n_actions
 
     def act(self, obs: Array) -> Array:
@@ -68,8 +70,17 @@ class ValueIteration:
 
     def probabilities(self, obs: Array) -> Array:
         """The probability of each action, [S, M, A]."""
-        one_hot: Array = np.eye(self._num_actions)[self._policy[obs]]
-        return one_hot
+        return one_hot(self._policy[obs], self._num_actions)
+
+    def value(self, obs: Array) -> Array:
+        """V*(s), [S, M]."""
+        values: Array = self._values[obs]
+        return values
+
+    def action_values(self, obs: Array) -> Array:
+        """The value of each action where all later ones are optimal, Q*(s, a), [S, M, A]."""
+        values: Array = self._action_values[obs]
+        return values
 
     def learn(self, transition: Transition) -> Mapping[str, Array]:
         return {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,29 +13,40 @@ from numpy.typing import NDArray
 from rlkit.agent import Actor
 from rlkit.errors import UsageError
 
+Array = NDArray[Any]
+
+# What an actor may offer besides `act`; see docs/writing-an-agent.md.
+_OPTIONAL = ("probabilities", "value", "action_values")
+
 
 class ActorBySeed:
-    """Actors of one seed each, as one actor over a grid [S, M]."""
+    """Actors of one seed each, as one actor over a grid [S, M].
+
+    It offers `probabilities`, `value` and `action_values` where all of them do.
+    """
 
     def __init__(self, actors: Sequence[Actor]) -> None:
         self._actors = actors
-        if all(hasattr(actor, "probabilities") for actor in actors):
-            self.probabilities = self._probabilities
+        for name in _OPTIONAL:
+            if all(hasattr(actor, name) for actor in actors):
+                setattr(self, name, functools.partial(self._by_seed, name))
 
-    def act(self, obs: NDArray[Any]) -> NDArray[Any]:
-        parts = [actor.act(obs[s : s + 1]) for s, actor in enumerate(self._actors)]
-        return np.concatenate(parts)
+    def act(self, obs: Array) -> Array:
+        return self._by_seed("act", obs)
 
-    def _probabilities(self, obs: NDArray[Any]) -> NDArray[Any]:
-        actors: Any = self._actors
-        parts = [actor.probabilities(obs[s : s + 1]) for s, actor in enumerate(actors)]
+    def _by_seed(self, method: str, obs: Array) -> Array:
+        parts = [getattr(actor, method)(obs[s : s + 1]) for s, actor in enumerate(self._actors)]
         return np.concatenate(parts)
 
 
 class SingleActor:
     """The policy of one seed, in the terms of the environment itself.
 
-    Actions are what `env.step` takes: counted from the start of a discrete space, inside a box.
+    Observations are what `env.reset` and `env.step` return. Actions are what `env.step` takes:
+    counted from the start of a discrete space, inside a box.
+
+    It holds all that it needs: it can be pickled, copied and sent to other processes, and acts
+    without the folder of the run. A copy that explores continues the same random numbers.
     """
 
     def __init__(
@@ -45,11 +56,11 @@ class SingleActor:
         action_space: spaces.Space[Any],
         *,
         greedy: bool,
+        agent: str,
     ) -> None:
-        # By whether it is greedy; the exploring one is made when first asked for.
-        self._actor = functools.cache(make_actor)
-        self._greedy = greedy
-        self._actor(greedy)  # so that what is wrong is said at once
+        # By whether it is greedy. Both are made now, while the run is as it is.
+        self._actors = {choice: make_actor(choice) for choice in (greedy, not greedy)}
+        self._greedy, self._agent = greedy, agent
         self._observation_space, self._action_space = observation_space, action_space
 
     def act(self, obs: Any) -> Any:
@@ -66,22 +77,15 @@ class SingleActor:
         """Return the action for one observation, or actions for a batch, and None for a state.
 
         The signature is Stable-Baselines3's, so that its `evaluate_policy` and others' tools work.
-        `deterministic` chooses between the greedy policy and the one that explores; left out, it
+        `deterministic` chooses between the greedy policy and the one that explores; if omitted, it
         is as the actor was asked for.
+
+        Raises:
+            UsageError: the observation is not one of the environment's, or has a NaN.
         """
-        array = np.asarray(observation)
-        shape = self._observation_space.shape or ()
-        single = array.shape == shape
-        if not single and array.shape[1:] != shape:
-            raise UsageError(
-                f"the policy wants observations of shape {shape}, or a batch of them, "
-                f"got {array.shape}"
-            )
-        batch = array.reshape(1, -1, *shape)
-        if isinstance(self._observation_space, spaces.Discrete):
-            batch = batch - int(self._observation_space.start)
+        batch, single = as_batch(observation, self._observation_space)
         greedy = self._greedy if deterministic is None else deterministic
-        actions = self._actor(greedy).act(batch)[0]
+        actions = self._actors[greedy].act(batch)[0]
         space = self._action_space
         if isinstance(space, spaces.Discrete):
             actions = actions + int(space.start)
@@ -89,3 +93,118 @@ class SingleActor:
         assert isinstance(space, spaces.Box)
         actions = np.clip(actions, space.low, space.high).astype(space.dtype)
         return (actions[0] if single else actions), None
+
+    def probabilities(self, obs: Any) -> Array:
+        """Return the probability of each action, as the actor was asked for: greedy or exploring.
+
+        Args:
+            obs: one observation, or a batch of B.
+
+        Returns:
+            float64 [A], or [B, A] for a batch; entry i is of the action `action_space.start + i`.
+            Of a greedy policy, 1 for one action and 0 for the others.
+
+        Raises:
+            UsageError: the actions are a Box, the agent states no probabilities, or the
+                observation is not one of the environment's.
+        """
+        if not isinstance(self._action_space, spaces.Discrete):
+            raise UsageError(
+                f"probabilities: the actions are {self._action_space}; only the actions of a "
+                "Discrete space have probabilities"
+            )
+        return self._ask("probabilities", obs)
+
+    def value(self, obs: Any) -> Any:
+        """Return the discounted return that the agent expects from an observation on.
+
+        PPO's critic, REINFORCE's baseline, max_a Q(s, a) of Q-learning, V* of value iteration;
+        all with the discount that the agent learned with. With `scale_rewards`, PPO's values are
+        in units of the scaled reward.
+
+        Args:
+            obs: one observation, or a batch of B.
+
+        Returns:
+            a float, or float64 [B] for a batch.
+
+        Raises:
+            UsageError: the agent keeps no values of states, or the observation is not one of the
+                environment's.
+        """
+        values = self._ask("value", obs)
+        return float(values) if values.ndim == 0 else values
+
+    def _ask(self, method: str, obs: Any) -> Array:
+        actor = self._actors[self._greedy]
+        if not hasattr(actor, method):
+            raise UsageError(
+                f"{method}: the agent {self._agent} has none; its actor has no method {method!r}"
+            )
+        batch, single = as_batch(obs, self._observation_space)
+        answers = np.asarray(getattr(actor, method)(batch)[0], dtype=np.float64)
+        return np.asarray(answers[0]) if single else answers
+
+
+def as_batch(observation: Any, space: spaces.Space[Any]) -> tuple[Array, bool]:
+    """Return observations as actors see them, and whether it was a single one.
+
+    Args:
+        observation: one element of `space`, or a batch [B, ...] of them.
+        space: the environment's, Discrete or Box.
+
+    Returns:
+        [1, B, ...]: indices from 0 of a Discrete space, values of the space's type of a Box.
+
+    Raises:
+        UsageError: wrong type or shape, not finite, out of the range of a Discrete space, or with
+            values that the type of a Box cannot hold.
+    """
+    pair = isinstance(observation, tuple) and len(observation) == 2
+    hint = (
+        "; it looks like what env.reset() returns: take its first part, as in obs, info = "
+        "env.reset()"
+        if pair and isinstance(observation[1], Mapping)
+        else ""
+    )
+    wanted = f"the policy wants one observation of {space} or a batch of them"
+    try:
+        array = np.asarray(observation)
+    except Exception as error:
+        raise UsageError(f"{wanted}, got no array: {error}{hint}") from error
+    if array.dtype.kind not in "biuf":
+        kind = f"type {array.dtype}" if array.shape else type(observation).__name__
+        raise UsageError(f"{wanted}, made of numbers, got {kind}{hint}")
+    shape = space.shape or ()
+    single = array.shape == shape
+    if not single and (array.ndim == 0 or array.shape[1:] != shape):
+        raise UsageError(
+            f"the policy wants observations of shape {shape}, or a batch of them, as in {space}, "
+            f"got {array.shape}"
+        )
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        place = np.argwhere(~np.isfinite(array))[0].tolist()
+        value = array[tuple(place)]
+        raise UsageError(f"{wanted}, got {value}{f' at entry {place}' if place else ''}")
+    batch = array.reshape(1, 1 if single else len(array), *shape)
+    if isinstance(space, spaces.Discrete):
+        return _indices(batch, space, wanted), single
+    with np.errstate(invalid="ignore", over="ignore"):
+        converted = batch.astype(space.dtype)
+    whole = converted.dtype.kind in "iu"
+    if not (np.array_equal(converted, batch) if whole else np.isfinite(converted).all()):
+        raise UsageError(f"{wanted}, got values that {space.dtype} cannot hold")
+    return converted, single
+
+
+def _indices(batch: Array, space: spaces.Discrete, wanted: str) -> Array:
+    start, size = int(space.start), int(space.n)
+    with np.errstate(invalid="ignore"):
+        whole = batch.astype(np.int64)
+    wrong = (whole != batch) | (batch < start) | (batch > start + size - 1)
+    if wrong.any():
+        raise UsageError(
+            f"{wanted}, whole numbers from {start} to {start + size - 1}, got "
+            f"{batch[wrong][0].item()}"
+        )
+    return whole - start

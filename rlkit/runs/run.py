@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium import spaces
 from numpy.typing import NDArray
 
 from rlkit.agent import Actor, State, Task
@@ -371,7 +372,15 @@ class Run(RunFolder):
         return steps, state
 
     def actor(self, seed: int = 0, *, greedy: bool = True) -> SingleActor:
-        """The final policy of one seed, for environments of one's own."""
+        """Return the final policy of one seed, for environments of one's own.
+
+        Args:
+            seed: which seed.
+            greedy: the greedy policy, or the one that explores as in training.
+
+        Raises:
+            UsageError: there is no such seed.
+        """
         probe = self.environment.make()
         probe.close()
         return SingleActor(
@@ -379,7 +388,36 @@ class Run(RunFolder):
             probe.observation_space,
             probe.action_space,
             greedy=greedy,
+            agent=self.agent,
         )
+
+    def q_table(self, seed: int = 0) -> Array:
+        """Return the values of all actions in all states that one seed ended with.
+
+        Q-learning's table, or Q* of value iteration: the discounted return of taking an action and
+        acting greedily afterwards.
+
+        Args:
+            seed: which seed.
+
+        Returns:
+            float64 [num_states, num_actions], a copy; both are counted from the start of their
+            spaces.
+
+        Raises:
+            UsageError: there is no such seed, or the agent keeps no values of actions.
+        """
+        probe = self.environment.make()
+        probe.close()
+        states = probe.observation_space
+        actor = self.batch_actor([seed])
+        action_values = getattr(actor, "action_values", None)
+        if action_values is None or not isinstance(states, spaces.Discrete):
+            raise UsageError(
+                f"the run {self.folder} is of {self.agent}, which keeps no table of action "
+                "values; q-learning and value-iteration do"
+            )
+        return np.array(action_values(np.arange(int(states.n))[None])[0], dtype=np.float64)
 
     def evaluate(self, episodes: int = 1000, *, greedy: bool = True) -> dict[str, Any]:
         """Play episodes with the final policies; exact returns beside them where known.
