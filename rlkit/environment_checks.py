@@ -158,17 +158,22 @@ class Repeatability:
         return self.problem is None
 
 
-def check_repeatability(make: Make, reference: str) -> Repeatability:
+def check_repeatability(make: Make, reference: str, *, seed: int = 0) -> Repeatability:
     """Play the same seeds and actions again: on the same copy, on another, and beside another.
 
     Three copies are built and at most a few hundred steps taken. A fault of `reset` or `step` ends
     the check; training reports it where it concerns a seed.
 
+    Args:
+        make: makes a copy.
+        reference: what names the environment in messages.
+        seed: of the episodes and actions that are tried.
+
     Raises:
         UsageError: the copies are not separate environments.
     """
     try:
-        problem = _compare_trajectories(make)
+        problem = _compare_trajectories(make, seed)
     except UsageError:
         raise
     except RlkitError as error:
@@ -179,11 +184,11 @@ def check_repeatability(make: Make, reference: str) -> Repeatability:
     return Repeatability(None if problem is None else f"{reference} {problem}")
 
 
-def _compare_trajectories(make: Make) -> str | None:
-    seeds = (SeedStreams(0, 0), SeedStreams(0, 1))
+def _compare_trajectories(make: Make, seed: int) -> str | None:
+    seeds = (SeedStreams(seed, 0), SeedStreams(seed, 1))
     globals_before = _GlobalGenerators()
     with _grid(make, seeds[:1]) as alone:
-        actions = _random_actions(alone.action_space)
+        actions = _random_actions(alone.action_space, seed)
         first, drawn, touched = _play(alone, actions, globals_before, patience=PATIENCE)
         actions = actions[: len(first) - 1]
         again = _play(alone, actions, globals_before)[0]
@@ -239,8 +244,8 @@ def _grid(make: Make, streams: tuple[SeedStreams, ...]) -> Iterator[GymBatchEnv]
             grid.close()
 
 
-def _random_actions(space: spaces.Space[Any]) -> list[Array]:
-    rng = np.random.default_rng(0)
+def _random_actions(space: spaces.Space[Any], seed: int) -> list[Array]:
+    rng = np.random.default_rng(seed)
     if isinstance(space, spaces.Discrete):
         return list(rng.integers(int(space.n), size=(NUM_STEPS, 1)))
     assert isinstance(space, spaces.Box)

@@ -6,6 +6,7 @@ callable that returns an environment.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib
 import inspect
@@ -87,6 +88,13 @@ class Environment:
     def model(self) -> Model:
         """The exact model, or why the table that the environment publishes is not used."""
         return examine(self.make) if self.probe.has_table else Model(None, None)
+
+    def with_model(self, model: Model | None) -> Environment:
+        """Return the same environment, of which a model (or that there is none) is known."""
+        known = dataclasses.replace(self)
+        if model is not None:
+            known.__dict__["model"] = model  # in place of what `model` would find
+        return known
 
     @property
     def mdp(self) -> TabularMDP | None:

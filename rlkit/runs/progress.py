@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from rlkit.errors import RlkitWarning, printable
 from rlkit.runs.training import Reports
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _PACKAGE = str(Path(__file__).parents[1]) + os.sep
 
@@ -52,7 +57,7 @@ class Bar:
             TimeRemainingColumn(),
             console=console,
             transient=True,
-            disable=quiet or not (console.is_terminal or console.is_jupyter),
+            disable=quiet or not (console.is_terminal or _shows_widgets(console)),
         )
         self._steps: dict[int, int] = {}
 
@@ -75,6 +80,11 @@ class Bar:
         """Say how far some seeds are."""
         self._steps.update(dict.fromkeys(seeds, num_steps))
         self._bar.update(self._task, completed=sum(self._steps.values()))
+
+
+def _shows_widgets(console: Console) -> bool:
+    """Whether this is a notebook in which rich can show a bar."""
+    return console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None
 
 
 @contextlib.contextmanager

@@ -24,6 +24,7 @@ from rlkit.runs import store
 from rlkit.runs.specification import RunSpec
 from rlkit.runs.tracker import EVALUATION, Tracker
 from rlkit.seeding import SeedStreams
+from rlkit.tabular.from_env import Model
 
 Array = NDArray[Any]
 
@@ -68,17 +69,21 @@ class Training:
     Args:
         spec: of the run.
         environment: found already; another process finds it anew.
+        model: what is known about the environment, which another process takes over: all seeds
+            of a run must be stepped and evaluated in one way.
     """
 
     spec: RunSpec
     environment: Environment | None = None
+    model: Model | None = None
 
     def __call__(self, folder: Path, seeds: Sequence[int], reports: Reports) -> list[Failure]:
-        environment = self.environment or self.spec.resolve()
+        environment = self.environment or self.spec.resolve().with_model(self.model)
         return train_seeds(self.spec, environment, folder, seeds, reports)
 
-    def __reduce__(self) -> tuple[type[Training], tuple[RunSpec]]:
-        return Training, (self.spec,)
+    def __reduce__(self) -> tuple[type[Training], tuple[RunSpec, None, Model | None]]:
+        model = self.model if self.environment is None else self.environment.model
+        return Training, (self.spec, None, model)
 
 
 def train_seeds(
