@@ -103,6 +103,50 @@ def test_the_random_agent_earns_the_known_return_of_frozen_lake() -> None:
     np.testing.assert_allclose(exact.returns, RANDOM_ON_FROZEN_LAKE, atol=5e-11)  # its last digit
 
 
+class Fixed:
+    """The same action probabilities in every state, for each seed its own, [S, A]."""
+
+    def __init__(self, *probabilities: list[float]) -> None:
+        self.given = np.array(probabilities)
+
+    def act(self, obs: Any) -> Any:
+        raise NotImplementedError
+
+    def probabilities(self, obs: Any) -> Any:
+        return np.broadcast_to(self.given[:, None], (*obs.shape, self.given.shape[1]))
+
+
+UNIFORM, UP = [0.25] * 4, [1.0, 0.0, 0.0, 0.0]
+
+
+def test_without_a_time_limit_returns_are_those_of_whole_episodes() -> None:
+    mdp = find_environment("CliffWalking-v1").mdp
+    assert mdp is not None
+    exact = exact_returns(Fixed(UNIFORM, UP, UNIFORM), mdp, 3)
+    assert exact is not None
+    # Random play: a dense linear solve (tests/tabular/test_exact.py). Always up: -1 for ever.
+    np.testing.assert_allclose(exact.returns, [-65_375.0, -1000.0, -65_375.0], atol=0.5)
+    assert exact.endless.tolist() == [False, True, False]
+    limited = find_environment("CliffWalking-v1", {"max_episode_steps": 30}).mdp
+    assert limited is not None
+    exact = exact_returns(Fixed(UP), limited, 1)
+    assert exact is not None
+    assert exact.returns.tolist() == [-30.0]
+    assert not exact.endless.any()
+
+
+def test_a_seeds_exact_return_has_the_same_bytes_in_any_batch() -> None:
+    mdp = find_environment("CliffWalking-v1").mdp
+    assert mdp is not None
+    policies = [*np.random.default_rng(0).dirichlet(np.ones(4), size=5).tolist(), UP]
+    together = exact_returns(Fixed(*policies), mdp, 6)
+    assert together is not None
+    for s, policy in enumerate(policies):
+        alone = exact_returns(Fixed(policy), mdp, 1)
+        assert alone is not None
+        assert alone.returns.tobytes() == together.returns[s : s + 1].tobytes()
+
+
 def test_the_exact_probabilities_of_an_exploring_table_include_its_epsilon() -> None:
     mdp = frozen_lake().mdp
     assert mdp is not None

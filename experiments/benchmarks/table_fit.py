@@ -104,14 +104,15 @@ def _simulate(
             s = np.searchsorted(start, rng.random(), side="right")
             starts[n_starts] = s, part
             n_starts += 1
-            elapsed, over = 0, False
-            while t < end and not over and elapsed < length:
+            elapsed, still, over = 0, 0, False
+            while t < end and not over and elapsed < length and (kind > 1 or still < short):
                 random = rng.random() < explores
                 a = int(rng.random() * n_actions) if random else best[s]
                 cumulative = early[s, a] if elapsed < changes_after else late[s, a]
                 k = np.searchsorted(cumulative, rng.random(), side="right")
                 out[t] = s, a, k, elapsed, part
                 over = terminated[s, a, k] or elapsed + 1 == limit
+                still = still + 1 if next_state[s, a, k] == s else 0
                 s = next_state[s, a, k]
                 elapsed += 1
                 t += 1

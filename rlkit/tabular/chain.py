@@ -13,8 +13,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
-from scipy.sparse.linalg import splu
 
+from rlkit.tabular.linear import solve_chain
 from rlkit.tabular.mdp import BoolArray, FloatArray, TabularMDP
 
 
@@ -94,7 +94,7 @@ def policy_chain(mdp: TabularMDP, probabilities: FloatArray) -> tuple[sparse.csr
 def discounted_value(mdp: TabularMDP, probabilities: FloatArray, discount: float) -> FloatArray:
     """Solve v = r + discount * P v for a discount below one; `[n_states]`."""
     chain, reward = policy_chain(mdp, probabilities[None])
-    return _solve(discount * chain, reward)
+    return solve_chain(discount * chain, reward)
 
 
 def total_reward(mdp: TabularMDP, probabilities: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -121,8 +121,8 @@ def total_reward(mdp: TabularMDP, probabilities: FloatArray) -> tuple[FloatArray
     if live.size:
         inside = chain[live][:, live]
         try:
-            values[live] = _solve(inside, reward[live])
-            steps[live] = _solve(inside, np.ones(live.size))
+            values[live] = solve_chain(inside, reward[live])
+            steps[live] = solve_chain(inside, np.ones(live.size))
         except RuntimeError as error:  # how SuperLU says that a matrix is singular
             raise NoFiniteReturn(
                 "total reward of a policy: the chance that its episodes end is too small for "
@@ -141,9 +141,3 @@ def _backward_closure(chain: sparse.csr_array, states: BoolArray) -> BoolArray:
     while (fresh := ~states & reaches(chain, states)).any():
         states = states | fresh
     return states
-
-
-def _solve(matrix: sparse.csr_array, constant: FloatArray) -> FloatArray:
-    """x = constant + matrix x."""
-    identity = sparse.eye_array(matrix.shape[0], format="csc")
-    return np.asarray(splu((identity - matrix).tocsc()).solve(constant))

@@ -100,8 +100,9 @@ def _claim_and_record(
     """What two environments claim and do; they are put into `envs` as they are made."""
     envs.append(call("making an environment", make_env))
     mdp = read_table(envs[0])
+    table = envs[0].unwrapped.P  # type: ignore[attr-defined]
     envs.append(call("making a second environment", make_env))
-    other = read_table(envs[1])
+    other = read_table(envs[1], before=(table, mdp))
     difference = _difference(mdp, other)
     if difference is not None:
         raise UnknownModel(

@@ -1,9 +1,9 @@
 """Playing an environment for a while, to see what it does.
 
 Half of the steps are random and half near the best policy of the table, so that both what is
-common and what matters is visited, and late steps of episodes are; half of the random ones are in
-episodes that are left early, so that no trap holds the probe. Further resets show where episodes
-start. The probe has parts of
+common and what matters is visited, and late steps of episodes are. No trap holds the probe: half of
+the random steps are in episodes that are left early, and random play leaves where nothing moves.
+Further resets show where episodes start. The probe has parts of
 equal length, each played in an environment that is given for it.
 
 The numbers of steps and resets, the random numbers of the actions and the seeds of the resets are
@@ -28,7 +28,7 @@ from rlkit.tabular.published import UnknownModel, call, describe, index, reset
 
 NUM_PARTS = 4
 STEPS, RESETS = 5_000, 500  # of a part
-SHORT, LONG = 30, 1_000  # steps after which the probe leaves an episode
+SHORT, LONG = 10, 1_000  # steps after which the probe leaves an episode
 EXPLORATION = 0.1  # chance of a random action near the best policy
 
 # Where the first 500 steps (25 resets) take longer than this on average, the parts are shorter.
@@ -155,14 +155,15 @@ def _moves(
         kind = spent.index(min(spent))
         explores = 1.0 if kind < 2 else EXPLORATION
         length = SHORT if kind == 0 else LONG
-        state, elapsed, is_last = begin(), 0, False
-        while not is_last and elapsed < length:
+        state, elapsed, still, is_last = begin(), 0, 0, False
+        while not is_last and elapsed < length and (kind > 1 or still < SHORT):
             random = next(uniform) < explores
             action = int(next(uniform) * n_actions) if random else policy[state]
             result = call("step", env.step, action + first_action)
             reward, terminated, truncated = _outcome(result)
             successor = index(result[0], states, "step")
             yield Step(state, action, successor, reward, terminated, truncated, elapsed, part)
+            still = still + 1 if successor == state else 0
             state, elapsed, is_last = successor, elapsed + 1, terminated or truncated
             spent[kind] += 1
 

@@ -13,10 +13,12 @@ from quantecon import MarkovChain
 
 from rlkit.tabular.chain import NoFiniteReturn
 from rlkit.tabular.exact import (
+    best_return_under_limit,
     optimal_return_under_limit,
     policy_value,
     return_under_limit,
     stationary_distribution,
+    total_return,
 )
 from rlkit.tabular.from_env import mdp_from_env
 from rlkit.tabular.mdp import TabularMDP
@@ -55,6 +57,18 @@ def value_by_recursion(mdp: TabularMDP, act: Any, s: int, t: int, limit: int) ->
                 future = value_by_recursion(mdp, act, int(mdp.next_state[s, a, k]), t + 1, limit)
             total += chance * mdp.probability[s, a, k] * (mdp.reward[s, a, k] + future)
     return total
+
+
+def dense_return(mdp: TabularMDP, policy: Any) -> float:
+    """The total reward from the start by a dense solve, written out one successor at a time."""
+    going, gain = np.zeros((mdp.n_states, mdp.n_states)), np.zeros(mdp.n_states)
+    for s, a, k in np.ndindex(mdp.probability.shape):
+        chance = policy[s, a] * mdp.probability[s, a, k]
+        gain[s] += chance * mdp.reward[s, a, k]
+        if not mdp.terminated[s, a, k]:
+            going[s, mdp.next_state[s, a, k]] += chance
+    value, *_ = np.linalg.lstsq(np.eye(mdp.n_states) - going, gain, rcond=None)
+    return float(mdp.initial_distribution @ value)
 
 
 # --- policy_value -------------------------------------------------------------------------------
@@ -125,6 +139,35 @@ def test_a_policy_that_pays_for_ever_has_no_undiscounted_value() -> None:
         policy_value(mdp, always_up, discount=1.0)
     # Below discount 1 it is -1 / (1 - discount).
     assert policy_value(mdp, always_up, discount=0.9)[36] == pytest.approx(-10, abs=1e-12)
+
+
+def test_random_play_on_the_cliff_costs_what_a_dense_solve_says() -> None:
+    mdp = from_env("CliffWalking-v1")
+    uniform = np.full((48, 4), 0.25)
+    expected = dense_return(mdp, uniform)
+    assert expected == pytest.approx(-65_375, abs=1)
+    # A dense solve of 48 equations whose solution is of the size 1e5.
+    assert total_return(mdp, uniform) == pytest.approx(expected, rel=1e-9)
+    # The first 1,000 steps, which were once taken for the whole, are a seventh of it.
+    assert return_under_limit(mdp, uniform, 1000)[0] == pytest.approx(-9_512, abs=1)
+
+
+def test_a_return_is_none_where_the_policy_may_go_on_for_ever_and_earns() -> None:
+    mdp = from_env("CliffWalking-v1")
+    assert total_return(mdp, np.zeros(48, dtype=int)) is None
+
+
+@pytest.mark.parametrize("chance", [1e-11, 1e-14, 1e-18, 1e-30, 1e-300])
+def test_an_end_that_float64_cannot_tell_from_none_gives_no_number(chance: float) -> None:
+    """A softmax policy never says quite never."""
+    table = [[[(1.0, 0, -1.0, False)], [(1.0, 0, 0.0, True)]]]
+    mdp = TabularMDP.from_successors(table, initial_distribution=[1.0])
+    policy = np.array([[1 - chance, chance]])
+    assert total_return(mdp, policy) is None
+    with pytest.raises(NoFiniteReturn):
+        policy_value(mdp, policy, discount=1.0)
+    # At 1e-6 there are enough digits.
+    assert total_return(mdp, np.array([[1 - 1e-6, 1e-6]])) == pytest.approx(1 - 1e6, rel=1e-9)
 
 
 def test_states_that_are_never_visited_may_lack_a_value() -> None:
@@ -315,6 +358,12 @@ def test_stopping_early_at_a_fixed_point_changes_nothing() -> None:
     assert optimal_return_under_limit(mdp, 13).expected_return == -13
     # With 12 steps the goal is out of reach and each step costs 1.
     assert optimal_return_under_limit(mdp, 12).expected_return == -12
+
+
+def test_the_best_return_alone_is_that_of_the_best_plan() -> None:
+    for id_ in ("FrozenLake-v1", "Taxi-v4"):
+        mdp = from_env(id_)
+        assert best_return_under_limit(mdp) == optimal_return_under_limit(mdp).expected_return
 
 
 def test_without_a_limit_the_limit_must_be_given() -> None:

@@ -2,9 +2,11 @@
 
 import functools
 import re
+import time
+import tracemalloc
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -13,6 +15,7 @@ from gymnasium import wrappers
 from gymnasium.envs.toy_text.frozen_lake import FrozenLakeEnv
 from gymnasium.spaces import Box, Discrete
 
+from rlkit.tabular import probe, verdict
 from rlkit.tabular.from_env import Model, UnknownModel, examine, find_mdp, mdp_from_env
 
 
@@ -489,10 +492,10 @@ class SlipperyLake(FrozenLakeEnv):
     ) -> None:
         super().__init__()
         self.slip, self.after, self.resets, self.memory = slip, after, resets, memory
-        self.num_resets, self.last = 0, 1
+        self.num_resets = 0
 
     def reset(self, **options: Any) -> Any:
-        self.elapsed, self.last = 0, 1
+        self.elapsed, self.last = 0, None
         self.num_resets += 1
         return super().reset(**options)
 
@@ -501,8 +504,10 @@ class SlipperyLake(FrozenLakeEnv):
         k = 0
         if len(successors) == 3:
             true = self.elapsed >= self.after and self.num_resets > self.resets
+            true &= self.last is not None or not self.memory
             slip = self.slip if true else (1 / 3, 1 / 3, 1 / 3)
-            k = int(self.np_random.choice(3, p=np.roll(slip, self.last - 1 if self.memory else 0)))
+            turn = self.last if self.memory and self.last is not None else 0
+            k = int(self.np_random.choice(3, p=np.roll(slip, turn)))
             self.last = k
         _, self.s, reward, terminated = successors[k]
         self.elapsed += 1
@@ -659,10 +664,172 @@ class Grid(gym.Env[Any, Any]):
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
         super().reset(seed=seed)
-        self.s = 45_150
+        self.s = self.side**2 // 2 + self.side // 2
         return self.s, {}
 
     def step(self, action: int) -> Any:
         turn = int(self.np_random.choice(3, p=[1 - self.slip, self.slip / 2, self.slip / 2]))
         self.s = self.to(self.s, (action + (0, 1, 3)[turn]) % 4)
         return self.s, -1.0, self.s == self.side**2 - 1, False, {}
+
+
+def test_tables_are_read_and_tried_without_squares_of_their_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Grid, "side", 80)
+    tracemalloc.start()
+    problem = examine(Grid).problem
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert problem is None
+    assert peak < 80**4  # bytes: less than one for each pair of states
+
+
+@pytest.mark.slow  # about ten seconds
+def test_a_table_of_90000_states_is_tried_although_pairs_are_seldom_visited() -> None:
+    """Only the sum over pairs shows that a chance of 0.2 is 0.25."""
+    problem = examine(functools.partial(Grid, slip=0.25)).problem
+    assert problem is not None
+    assert "this outcome of rows with the same probabilities came" in problem
+
+
+# --- every part of the test is needed -----------------------------------------------------------
+
+
+def _in_part_four() -> Callable[[], Any]:
+    made: list[Any] = []
+
+    def make() -> Any:
+        made.append(lake_slipping(*((1 / 3,) * 3 if len(made) % 2 == 0 else (0.3, 0.4, 0.3)))())
+        return made[-1]
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("named", "make"),
+    [
+        ("of the probe", _in_part_four()),
+        ("of episodes", lake_slipping(0.2, 0.6, 0.2, after=60)),
+        ("after a step", lake_slipping(0.4, 0.3, 0.3, memory=True)),
+    ],
+)
+def test_each_kind_of_subset_sees_a_fault_that_the_others_miss(
+    named: str, make: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = examine(make).problem
+    assert problem is not None
+    assert named in problem
+    subsets = verdict.subsets
+    monkeypatch.setattr(
+        verdict,
+        "subsets",
+        lambda *given: {name: m for name, m in subsets(*given).items() if named not in name},
+    )
+    assert examine(make).problem is None
+
+
+def test_a_rare_start_is_seen_thanks_to_the_further_resets(monkeypatch: pytest.MonkeyPatch) -> None:
+    def make() -> Corridor:
+        return Starts(None, [0.997, 0, 0, 0.003])
+
+    assert examine(make).problem is not None
+    monkeypatch.setattr(probe, "RESETS", probe.RESET_TRIAL)
+    monkeypatch.setattr(probe, "STEPS", probe.STEP_TRIAL)
+    assert examine(make).problem is None
+
+
+def test_the_best_policys_steps_see_what_random_ones_miss(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Far from the start, where random play never comes, a certain table is wrong."""
+    far = ["S" + "F" * 15 + "G"]
+
+    class Ending(FrozenLakeEnv):
+        def __init__(self) -> None:
+            super().__init__(desc=far, is_slippery=False)
+
+        def step(self, a: int) -> Any:
+            s, reward, terminated, truncated, info = super().step(a)
+            return s, 2 * reward, terminated, truncated, info
+
+    make = functools.partial(wrappers.TimeLimit, max_episode_steps=40)
+    problem = examine(lambda: make(Ending())).problem
+    assert problem is not None
+    assert "(16, 2, True), which P gives probability 0" in problem
+    monkeypatch.setattr(probe, "EXPLORATION", 1.0)
+    assert examine(lambda: make(Ending())).problem is None
+
+
+# --- the probe ----------------------------------------------------------------------------------
+
+
+class Recorded(Corridor):
+    """Notes its resets and steps; may take its time over them."""
+
+    seeds: ClassVar[list[Any]] = []
+    num_steps: ClassVar[list[int]] = [0]
+    pause = 0.0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[int, dict[str, Any]]:
+        self.seeds.append(seed)
+        time.sleep(10 * self.pause)
+        return super().reset(seed=seed)
+
+    def step(self, action: int) -> tuple[int, float, bool, bool, dict[str, Any]]:
+        self.num_steps[0] += 1
+        time.sleep(self.pause)
+        return super().step(action)
+
+
+def test_every_reset_of_the_probe_has_a_seed_of_its_own_that_old_generators_take() -> None:
+    Recorded.seeds.clear()
+    Recorded.num_steps[0] = 0
+    assert examine(Recorded).problem is None
+    assert Recorded.num_steps[0] == 20_000
+    first = list(Recorded.seeds)
+    drawn = first[2:]  # one reset each reads where the two environments start
+    assert len(drawn) > 2_000
+    assert all(isinstance(seed, int) and 0 <= seed < 2**31 for seed in drawn)
+    assert len(set(drawn)) > 0.999 * len(drawn)
+    Recorded.seeds.clear()
+    examine(Recorded)
+    assert Recorded.seeds == first
+
+
+def test_a_slow_environment_has_a_short_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    Recorded.seeds.clear()
+    Recorded.num_steps[0] = 0
+    monkeypatch.setattr(probe, "SLOW_STEP", 1e-5)
+    monkeypatch.setattr(probe, "SLOW_RESET", 1e-4)
+    monkeypatch.setattr(Recorded, "pause", 2e-5)
+    assert examine(Recorded).problem is None
+    assert Recorded.num_steps[0] == 2_000
+
+
+def test_a_trap_does_not_hold_the_probe() -> None:
+    """Half of the cells lead to one that is never left."""
+
+    class Trap(Corridor):
+        def __init__(self) -> None:
+            super().__init__()
+            for s, row in self.P.items():
+                row[0] = [(1.0, 0, 0.0, False)]
+                row[1] = [(1.0, 0 if s == 0 else min(s + 1, 3), float(s == 3), s == 3)]
+            self.initial_state_distrib = [0, 0.5, 0.5, 0]
+            self.starts = (1, 2)
+
+        def step(self, action: int) -> Any:
+            s = self.state
+            self.state = 0 if s == 0 or action == 0 else min(s + 1, 3)
+            ends = s == 3 and action == 1
+            return self.state, float(ends), ends, False, {}
+
+    made: list[Trap] = []
+
+    def make() -> Trap:
+        made.append(Trap())
+        return made[-1]
+
+    mdp = find_mdp(make)
+    assert mdp is not None
+    record = probe.play([make()], mdp)
+    assert np.bincount(record.state).min() > 100  # of 5,000 steps

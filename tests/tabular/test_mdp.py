@@ -101,10 +101,46 @@ def test_dense_arrays_survive_the_way_into_successor_lists() -> None:
 
 
 def test_dense_arrays_in_the_other_order_are_refused_with_the_remedy() -> None:
-    with pytest.raises(ValueError, match="swapaxes"):
+    with pytest.raises(ValueError, match=r'got \(2, 3, 3\).*first_axis="action"'):
         TabularMDP.from_arrays(np.ones((2, 3, 3)) / 3, np.zeros(3))
+    with pytest.raises(ValueError, match=r"must be \[n_actions, n_states, n_states\], got \(3, 2"):
+        TabularMDP.from_arrays(np.ones((3, 2, 3)) / 3, np.zeros(3), first_axis="action")
     with pytest.raises(ValueError, match="reward must have shape"):
         TabularMDP.from_arrays(np.ones((3, 2, 3)) / 3, np.zeros((2, 3)))
+    with pytest.raises(ValueError, match="first_axis must be"):
+        TabularMDP.from_arrays(np.ones((3, 2, 3)) / 3, np.zeros(3), first_axis="actions")
+    with pytest.raises(ValueError, match=r"got \(3, 3\)"):
+        TabularMDP.from_arrays(np.eye(3), np.zeros(3))
+
+
+@pytest.mark.parametrize("n_actions", [1, 2, 3, 4])
+@pytest.mark.parametrize("reward_axes", [1, 2, 3])
+def test_both_orders_are_read_alike_when_they_are_named(n_actions: int, reward_axes: int) -> None:
+    rng = np.random.default_rng(n_actions)
+    transition = rng.dirichlet(np.ones(3), size=(3, n_actions))
+    reward = rng.normal(size=(3, n_actions, 3)[:reward_axes])
+    by_state = TabularMDP.from_arrays(transition, reward, first_axis="state")
+    by_action = TabularMDP.from_arrays(
+        np.swapaxes(transition, 0, 1),
+        np.swapaxes(reward, 0, 1) if reward_axes == 3 else reward,
+        first_axis="action",
+    )
+    for name in ("probability", "next_state", "reward"):
+        np.testing.assert_array_equal(getattr(by_state, name), getattr(by_action, name))
+    np.testing.assert_array_equal(by_state.continuation.toarray(), transition.reshape(-1, 3))
+
+
+def test_arrays_that_can_be_read_in_two_ways_must_be_named() -> None:
+    rng = np.random.default_rng(0)
+    transition = rng.dirichlet(np.ones(3), size=(3, 3))
+    with pytest.raises(ValueError, match='first_axis="state" for the first or first_axis="action"'):
+        TabularMDP.from_arrays(transition, np.zeros(3))
+    # Either reading is the same here, but for the rewards.
+    same = np.tile(transition[0], (3, 1, 1))
+    same = same + np.swapaxes(same, 0, 1)
+    assert TabularMDP.from_arrays(same / 2, np.zeros((3, 3))).n_states == 3
+    with pytest.raises(ValueError, match="can be read"):
+        TabularMDP.from_arrays(same / 2, rng.normal(size=(3, 3, 3)))
 
 
 def test_terminal_states_end_the_episode_and_are_not_started_in() -> None:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from quantecon.markov import DiscreteDP
 
+from rlkit.tabular import planning
 from rlkit.tabular.chain import NoFiniteReturn
 from rlkit.tabular.exact import optimal_return_under_limit, policy_value, return_under_limit
 from rlkit.tabular.from_env import mdp_from_env
@@ -18,6 +19,7 @@ from rlkit.tabular.planning import (
     action_values,
     bellman_optimality,
     bellman_policy,
+    best_total_return,
     greedy,
     policy_iteration,
     value_iteration,
@@ -451,3 +453,39 @@ def test_the_undiscounted_optimum_is_the_limit_of_long_time_limits(seed: int) ->
     long = optimal_return_under_limit(mdp, 400)  # 0.9^400 < 1e-18 are still going
     for solver in SOLVERS:
         np.testing.assert_allclose(solver(mdp, discount=1.0).values, long.values[0], atol=1e-9)
+
+
+def walled_walk(n: int) -> TabularMDP:
+    """Cells in a line: one step to either side with chance 0.9, -1 a step, the last ends it."""
+    cells = np.arange(n)
+    left, right = np.maximum(cells - 1, 0), np.minimum(cells + 1, n - 1)
+    next_state = np.stack([np.stack([left, right], -1), np.stack([right, left], -1)], axis=1)
+    return TabularMDP(
+        probability=np.broadcast_to([0.9, 0.1], (n, 2, 2)),
+        next_state=next_state,
+        reward=np.full((n, 2, 2), -1.0),
+        terminated=next_state == n - 1,
+        initial_distribution=np.eye(1, n)[0],
+    )
+
+
+def test_a_head_start_changes_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    mdp = walled_walk(200)
+    plain = policy_iteration(mdp, discount=1.0)
+    monkeypatch.setattr(planning, "_LARGE", 1)
+    ahead = policy_iteration(mdp, discount=1.0)
+    np.testing.assert_array_equal(plain.policy[:-1], ahead.policy[:-1])
+    np.testing.assert_allclose(plain.values, ahead.values, rtol=1e-12)
+    assert ahead.sweeps <= plain.sweeps
+    endless = TabularMDP.from_successors(
+        [[[(1.0, 0, 1.0, False)], [(1.0, 0, 0.0, True)]]], initial_distribution=[1.0]
+    )
+    with pytest.raises(NoFiniteReturn, match="no upper bound"):
+        policy_iteration(endless, discount=1.0)
+
+
+def test_the_best_total_return_is_none_where_there_is_none() -> None:
+    assert best_total_return(from_env("CliffWalking-v1")) == pytest.approx(-13, abs=1e-9)
+    for reward in (1.0, -1.0):
+        forever = TabularMDP.from_arrays([[[1.0]]], [[reward]])
+        assert best_total_return(forever) is None
