@@ -105,6 +105,47 @@ def test_mlp_leaves_its_input_as_it_was() -> None:
     assert torch.equal(x, before)
 
 
+INDEXED = [(1, 1, 1, 1), (3, 5, 4, 2), (2, 300, 16, 64), (2, 7, 3, 1), (4, 6, 1, 5), (5, 9, 90, 3)]
+
+
+@pytest.mark.parametrize(("seeds", "batch", "num_in", "num_out"), INDEXED)
+def test_an_index_is_the_product_with_its_unit_vector(
+    seeds: int, batch: int, num_in: int, num_out: int
+) -> None:
+    index = torch.from_numpy(np.random.default_rng(0).integers(num_in, size=(seeds, batch)))
+    weight, bias = draw(1, seeds, num_in, num_out), draw(2, seeds, num_out)
+    direction = draw(3, seeds, batch, num_out)
+    weight.requires_grad_(), bias.requires_grad_()
+    output = linear(index, weight, bias)
+    gradients = torch.autograd.grad(output, [weight, bias], direction)
+
+    unit = np.eye(num_in)[index.numpy()]  # in double precision, seed by seed
+    w, b, d = (x.detach().numpy().astype(np.float64) for x in (weight, bias, direction))
+    for s in range(seeds):
+        # A product with a unit vector adds zeros only: one rounding, that of adding the bias.
+        np.testing.assert_array_equal(
+            output[s].detach().numpy(), (unit[s] @ w[s] + b[s]).astype(np.float32)
+        )
+        # float32 sums of up to 300 terms of order 1, most of them far fewer
+        np.testing.assert_allclose(gradients[0][s], unit[s].T @ d[s], rtol=1e-5, atol=2e-5)
+        np.testing.assert_allclose(gradients[1][s], d[s].sum(0), rtol=1e-5, atol=2e-5)
+        unseen = np.setdiff1d(np.arange(num_in), index[s])
+        assert not gradients[0][s][unseen].any()
+
+
+def test_indices_may_be_used_first_in_inference_mode_and_then_be_learned_from() -> None:
+    networks._seed_column.cache_clear()
+    index, weight, bias = torch.tensor([[1, 0], [2, 2]]), draw(0, 2, 3, 4), draw(1, 2, 4)
+    with torch.inference_mode():
+        expected = linear(index, weight, bias).clone()
+    weight.requires_grad_()
+    output = linear(index, weight, bias)
+    assert torch.equal(output, expected)
+    output.sum().backward()
+    assert weight.grad is not None
+    assert weight.grad[1].sum(1).tolist() == [0, 0, 8]
+
+
 # --- initialisation -------------------------------------------------------------------------------
 
 
@@ -172,6 +213,13 @@ def test_parameters_hold_each_seeds_arrays_in_order() -> None:
             assert view.detach().numpy().tobytes() == expected.tobytes()
     flat = np.concatenate([a.ravel() for arrays in seeds[3].values() for a in arrays])
     assert parameters.matrix[3].numpy().tobytes() == flat.astype(np.float32).tobytes()
+
+
+def test_parameters_of_seeds_that_are_drawn_one_by_one_are_those_of_a_list() -> None:
+    seeds = [network(seed, (3, 4, 2)) for seed in range(3)]
+    one_by_one = Parameters(seed for seed in seeds)
+    assert torch.equal(one_by_one.matrix, Parameters(seeds).matrix)
+    assert [v.shape for v in one_by_one["policy"]] == [v.shape for v in Parameters(seeds)["policy"]]
 
 
 def test_a_row_shares_the_memory_of_all_and_touches_only_its_own() -> None:
@@ -359,13 +407,15 @@ def test_adam_continues_from_its_state_and_needs_every_entry_of_it() -> None:
 
 
 def train_bytes(
-    indices: list[int], sizes: tuple[int, ...], batch: int, activation: str
+    indices: list[int], sizes: tuple[int, ...], batch: int, activation: str, discrete: bool
 ) -> list[tuple[bytes, ...]]:
     """Losses, gradients and parameters of each seed over three clipped steps of Adam."""
     parameters = Parameters([network(index, sizes) for index in indices])
     parameters.matrix += torch.stack([draw(index, parameters.matrix.shape[1]) for index in indices])
     adam = Adam(parameters.matrix)
     x = torch.stack([draw(1000 + index, batch, sizes[0]) for index in indices])
+    if discrete:
+        x = x.abs().sum(-1).mul(1e4).long() % sizes[0]
     record = []
     for _ in range(3):
         losses = all_losses(parameters, x)
@@ -381,12 +431,13 @@ def train_bytes(
 
 
 def first_difference(
-    num_seeds: int, sizes: tuple[int, ...], batch: int, activation: str
+    num_seeds: int, sizes: tuple[int, ...], batch: int, activation: str, discrete: bool = False
 ) -> str | None:
-    together = train_bytes(list(range(num_seeds)), sizes, batch, activation)
+    together = train_bytes(list(range(num_seeds)), sizes, batch, activation, discrete)
     for s in {0, num_seeds // 2, num_seeds - 1}:
-        if train_bytes([s], sizes, batch, activation)[0] != together[s]:
-            return f"seed {s} of {num_seeds}, widths {sizes}, batch {batch}, {activation}"
+        if train_bytes([s], sizes, batch, activation, discrete)[0] != together[s]:
+            kind = "indices" if discrete else "vectors"
+            return f"seed {s} of {num_seeds}, widths {sizes}, batch {batch}, {activation}, {kind}"
     return None
 
 
@@ -399,11 +450,12 @@ WIDTHS = st.sampled_from([1, 2, 3, 4, 5, 7, 8, 13, 16, 17, 31, 33, 64])
     st.lists(WIDTHS, min_size=2, max_size=4),
     st.sampled_from([1, 2, 3, 7, 8, 15, 32, 65, 256]),
     st.sampled_from(["tanh", "relu"]),
+    st.booleans(),
 )
 def test_a_seed_gets_the_same_bytes_alone_and_in_a_batch(
-    num_seeds: int, sizes: list[int], batch: int, activation: str
+    num_seeds: int, sizes: list[int], batch: int, activation: str, discrete: bool
 ) -> None:
-    assert first_difference(num_seeds, tuple(sizes), batch, activation) is None
+    assert first_difference(num_seeds, tuple(sizes), batch, activation, discrete) is None
 
 
 @pytest.mark.parametrize("num_seeds", [2, 5, 10, 37])
@@ -413,6 +465,27 @@ def test_a_seed_gets_the_same_bytes_in_the_shapes_of_the_agents(
     num_seeds: int, sizes: tuple[int, ...], batch: int
 ) -> None:
     assert first_difference(num_seeds, sizes, batch, "tanh") is None
+
+
+@pytest.mark.parametrize("num_seeds", [5, 37])
+@pytest.mark.parametrize("sizes", [(16, 64, 64, 4), (16, 4), (500, 64, 6), (48, 1), (1, 16, 1)])
+@pytest.mark.parametrize("batch", [1, 33, 256])
+def test_a_seed_gets_the_same_bytes_where_observations_are_indices(
+    num_seeds: int, sizes: tuple[int, ...], batch: int
+) -> None:
+    assert first_difference(num_seeds, sizes, batch, "tanh", discrete=True) is None
+
+
+def test_adding_the_decisions_of_a_row_in_another_order_would_be_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def reordered(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        if x.is_floating_point() or len(x) == 1:
+            return linear(x, weight, bias)
+        return linear(x.flip(1), weight, bias).flip(1)
+
+    monkeypatch.setattr(networks, "linear", reordered)
+    assert first_difference(5, (16, 64, 4), 256, "tanh", discrete=True) is not None
 
 
 def test_a_plain_batched_product_would_not_give_the_same_bytes(

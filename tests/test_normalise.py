@@ -205,10 +205,11 @@ def test_only_update_moves_the_statistics() -> None:
     assert features.state_dict()["features"].tobytes() == before
 
 
-def test_discrete_observations_become_one_hot_and_are_never_normalised() -> None:
+def test_discrete_observations_stay_indices_and_are_never_normalised() -> None:
     features = Features(spaces.Discrete(3), 1, normalise=True)
     features.update(np.array([[0, 2]]))
-    assert features(np.array([[0, 2]])).tolist() == [[[1, 0, 0], [0, 0, 1]]]
+    assert features(np.array([[0, 2]])).tolist() == [[0, 2]]
+    assert not features(np.array([[0, 2]])).is_floating_point()
     assert features.state_dict() == {}
 
 

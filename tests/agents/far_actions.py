@@ -35,4 +35,4 @@ class Target(gym.Env[Any, Any]):
 
 def rescaled(**options: Any) -> gym.Env[Any, Any]:
     """The same with actions in [-1, 1]."""
-    return gym.wrappers.RescaleAction(Target(**options), -1.0, 1.0)
+    return gym.wrappers.RescaleAction(Target(**options), np.float32(-1), np.float32(1))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import functools
+import pickle
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -197,6 +199,49 @@ def test_an_actor_acts_in_any_number_of_environments_and_changes_nothing(
             assert all((action == actions[0]).all() for action in actions)
             assert (actions[0] == actions[0][:, :1]).all()
     assert per_seed(agent.state_dict()) == before
+
+
+@each_case
+@pytest.mark.parametrize("greedy", [True, False])
+@pytest.mark.parametrize("copied", [lambda x: pickle.loads(pickle.dumps(x)), copy.deepcopy])
+def test_a_copy_of_an_actor_continues_as_the_actor_does(
+    case: Case, greedy: bool, copied: Callable[[Any], Any]
+) -> None:
+    agent, env = build(case, (0, 1, 2))
+    advance(agent, env, 21)
+    shape = (3, 5, *(env.observation_space.shape or ()))
+    obs = np.zeros(shape, dtype=env.observation_space.dtype)
+    actor = agent.actor(greedy=greedy)
+    before = copied(actor)  # nothing was drawn yet
+    for _ in range(67):  # into the second block of the noise
+        actor.act(obs)
+    within = copied(actor)
+    for _ in range(67):
+        before.act(obs)
+    for _ in range(300):  # into the third and fourth
+        expected = actor.act(obs).tobytes()
+        assert before.act(obs).tobytes() == expected
+        assert within.act(obs).tobytes() == expected
+
+
+@each_case
+def test_actors_state_values_in_the_form_that_was_agreed(case: Case) -> None:
+    agent, env = build(case, (0, 1, 2))
+    advance(agent, env, 21)
+    shape = (3, 5, *(env.observation_space.shape or ()))
+    obs = np.zeros(shape, dtype=env.observation_space.dtype)
+    actor = agent.actor()
+    if case.agent == "random" or dict(case.options).get("baseline") is False:
+        with pytest.raises((AttributeError, UsageError), match=r"value|baseline=True"):
+            actor.value(obs)
+        return
+    values = actor.value(obs)
+    assert values.shape == (3, 5)
+    assert values.dtype == np.float64
+    if hasattr(actor, "action_values"):
+        table = actor.action_values(obs)
+        assert table.shape == (3, 5, 3)
+        np.testing.assert_allclose(table.max(-1), values, atol=1e-9)  # of value iteration
 
 
 # --- the seeds never touch ------------------------------------------------------------------------
@@ -418,3 +463,28 @@ def test_every_agent_states_its_options_metrics_and_environments(name: str) -> N
     assert isinstance(kind.default_num_envs, int)
     assert isinstance(kind.metrics, tuple)
     assert kind.depends_on_total_steps(kind.Config()) is False
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("PPO", "ppo"),
+        ("q_learning", "q-learning"),
+        ("Q-Learning", "q-learning"),
+        ("QLearning", "q-learning"),
+        ("VI", "value-iteration"),
+        ("Value Iteration", "value-iteration"),
+        ("reinforced", "reinforce"),
+    ],
+)
+def test_other_spellings_of_an_agent_lead_to_ours(name: str, meant: str) -> None:
+    with pytest.raises(
+        UsageError, match=f"unknown agent '{name}'.*Did you mean '{meant}'"
+    ) as caught:
+        find_agent(name)
+    assert caught.value.exit_code == 2
+
+
+def test_a_name_that_is_like_none_leads_to_the_list_alone() -> None:
+    with pytest.raises(UsageError, match=r"there are value-iteration, .*random\.$"):
+        find_agent("xyzzy")
