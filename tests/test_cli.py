@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from rlkit.cli import COMMANDS, main
+from rlkit.cli.terminal import plain, printable
 
 ROOT = Path(__file__).parents[1]
 
@@ -390,6 +391,183 @@ def test_a_reward_of_nan_is_refused_with_its_place_and_the_other_seeds_are_finis
     assert f"{len(finished)} of 8 seeds of random were finished" in err
     for part in ("seed", "environment Corridor", "copy 0", "episode", "step", "action", "reward"):
         assert part in err
+
+
+@pytest.mark.parametrize(
+    ("typed", "ours"),
+    [
+        *(("--n-envs", "--envs"), ("--num_envs", "--envs"), ("--lr", "--learning-rate")),
+        *(("--total-timesteps", "--steps"), ("--gamma", "--discount"), ("--n-seeds", "--seeds")),
+        *(("--env-kwargs", "--env-arg"), ("--n-jobs", "--workers"), ("--LR", "--learning-rate")),
+        *(("--n-epochs", "--num-epochs"), ("--ent-coef", "--entropy-coef")),
+    ],
+)
+def test_options_of_other_libraries_lead_to_ours(
+    capsys: pytest.CaptureFixture[str], typed: str, ours: str
+) -> None:
+    for words in ([typed, "4"], [f"{typed}=4"]):
+        err = output(capsys, "train", "ppo", "CartPole-v1", *words, code=2)[1]
+        assert f"Did you mean '{ours}'?" in err
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> str:
+    argv = ["train", "random", "FrozenLake-v1", "--seeds", "1", "--steps", "50"]
+    return str(answer(capsys, *argv, "--out", str(tmp_path / "runs"))["run"])
+
+
+@pytest.mark.parametrize(("command", "suffix"), [("plot", ".png"), ("watch", ".gif")])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("file/x", "is no folder"),
+        ("file/new/x", "is no folder"),
+        ("folder", "it is a folder"),
+        ("pipe", "it is no ordinary file"),
+        ("lost/x", "is a link to nothing"),
+        ("y" * 300, "name too long"),
+        ("x.txt", "expected a file name that ends in"),
+    ],
+)
+def test_a_figure_or_film_that_cannot_be_written_is_one_sentence(
+    capsys: pytest.CaptureFixture[str],
+    run: str,
+    tmp_path: Path,
+    command: str,
+    suffix: str,
+    name: str,
+    said: str,
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / f"folder{suffix}").mkdir()
+    os.mkfifo(tmp_path / f"pipe{suffix}")
+    (tmp_path / "lost").symlink_to(tmp_path / "gone")
+    before = sorted(tmp_path.rglob("*"))
+    path = tmp_path / (name if name == "x.txt" else name + suffix)
+    option = {"plot": "--out", "watch": "--gif"}[command]
+    err = output(capsys, command, run, option, str(path), code=2)[1]
+    assert err.startswith(f"rlkit: {option} {path}")
+    assert said in err
+    assert err.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_comparing_into_a_file_is_one_sentence(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    argv = ["compare", "random", "--env", "FrozenLake-v1", "--seeds", "1", "--steps", "50"]
+    for name in ("file", "file/below"):
+        err = output(capsys, *argv, "--out", str(tmp_path / name), code=2)[1]
+        assert "cannot be written" in err
+        assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "least"), [("--max-steps", "-3", 1), ("--episode", "-1", 0)]
+)
+def test_watch_refuses_a_negative_option(
+    capsys: pytest.CaptureFixture[str], run: str, option: str, value: str, least: int
+) -> None:
+    err = output(capsys, "watch", run, "--gif", "x.gif", f"{option}={value}", code=2)[1]
+    assert f"({option}): expected a whole number >= {least}, got {value}" in err
+
+
+# --- terminals ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("encoding", "arrow", "deviation"),
+    [
+        ("ascii", "<", " +- "),
+        ("cp1252", "<", " ± "),
+        ("latin-1", "<", " ± "),
+        ("utf-8", "←", " ± "),
+    ],
+)
+def test_output_is_plain_where_the_terminal_is(
+    encoding: str, arrow: str, deviation: str, run: str, tmp_path: Path
+) -> None:
+    out = ["--out", str(tmp_path / "more"), "--seeds", "2", "--steps", "50"]
+    commands = [
+        ["solve", "FrozenLake-v1"],
+        ["evaluate", run, "--episodes", "2"],
+        ["train", "random", "FrozenLake-v1", *out],
+        ["compare", "random", "value-iteration", "--env", "FrozenLake-v1", *out],
+        ["list"],
+        ["--help"],
+        ["train", "ppo", "--help"],
+        ["train", "ppo", "CartPole-v1", "--discount", "π"],
+        ["rlhf", "--help"],
+    ]
+    program = (
+        "import sys, rlkit.cli\n"
+        f"for argv in {commands!r}:\n"
+        "    try:\n"
+        "        code = rlkit.cli.main(argv)\n"
+        "    except SystemExit as stop:\n"
+        "        code = stop.code\n"
+        "    assert code == (2 if 'π' in argv else 0), (argv, code)\n"
+    )
+    environ = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, env=environ, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    text = done.stdout.decode(encoding)
+    assert arrow in text.split("0.74419029")[1].splitlines()[3]
+    assert deviation in text
+    assert "│" in text or "|" in text  # of tables
+    if encoding != "utf-8":
+        assert "?" not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("←↓→↑", "<v>^"),
+        ("± × – — … − ≥ ∞", "+- x - - ... - >= inf"),
+        ("╭─╮│╰┃━┏┳╇", "+-+|+|-+++"),
+        ("γ λ", "gamma lambda"),
+        ("漢 😀 é", "? ? ?"),
+        ("plain", "plain"),
+    ],
+)
+def test_characters_have_plain_substitutes(text: str, expected: str) -> None:
+    assert plain(text) == expected
+    assert text.encode("ascii", "rlkit-plain").decode() == expected
+    assert text.encode("utf-8", "rlkit-plain").decode() == text
+
+
+def test_the_bytes_of_a_path_that_is_no_text_are_printed_as_they_are() -> None:
+    name = os.fsdecode(b"caf\xe9")
+    assert name.encode("utf-8", "rlkit-plain") == b"caf\xe9"
+
+
+def test_control_characters_are_written_out() -> None:
+    assert printable("a\x1b[31m\x9b\r\nb\N{RIGHT-TO-LEFT OVERRIDE}") == (
+        "a\\x1b[31m\\x9b\\r\\nb\\u202e"
+    )
+    assert printable("a\nb\x07", lines=True) == "a\nb\\x07"
+    assert printable("é漢[/nope]") == "é漢[/nope]"
+
+
+@pytest.mark.parametrize("argv", [["list"], ["solve", "FrozenLake-v1", "--json"], ["--help"]])
+def test_output_on_a_full_disk_is_one_sentence(argv: list[str]) -> None:
+    for unbuffered in ("", "1"):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "rlkit", *argv],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                cwd=ROOT,
+                env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+                check=False,
+            )
+        assert done.returncode == 2
+        assert done.stderr == "rlkit: standard output cannot be written: No space left on device\n"
 
 
 # --- help and processes ---------------------------------------------------------------------------

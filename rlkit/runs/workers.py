@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from types import FrameType
+from types import FrameType, FunctionType
 from typing import Any
+
+import gymnasium as gym
 
 from rlkit.errors import RlkitError, UsageError
 from rlkit.runs.training import Failure, Reports, Stopped
@@ -55,11 +59,17 @@ class StopSignals:
 
 
 def refuse_to_be_imported(num_workers: int) -> None:
-    """Let a script that a worker process imports not start workers of its own.
+    """Refuse to start workers in a process that imports a script for one, or may not have any.
 
     Raises:
         UsageError: this is such a process, and more than one worker is asked for.
     """
+    if num_workers > 1 and multiprocessing.current_process().daemon:
+        raise UsageError(
+            "a daemonic process, such as one of multiprocessing.Pool, may not start processes of "
+            "its own: train with workers=1 there, or take "
+            "concurrent.futures.ProcessPoolExecutor, whose processes may"
+        )
     if num_workers > 1 and getattr(multiprocessing.current_process(), "_inheriting", False):
         raise UsageError(
             "a script that trains with more than one worker is imported by each of them: put what "
@@ -71,13 +81,7 @@ def work_in_processes(
     work: Work, folder: Path, seeds: Sequence[int], num_workers: int, reports: Reports
 ) -> list[Failure]:
     """Do work in several processes, each with a share of the seeds; as `work` itself otherwise."""
-    try:
-        pickle.dumps(work)
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise UsageError(
-            f"cannot hand what is to be trained to another process: {error}. Define it at the top "
-            "level of a module, or use --workers 1"
-        ) from error
+    _require_sendable(work)
     warm_up()
     context = multiprocessing.get_context("forkserver")
     failures: list[Failure] = []
@@ -93,7 +97,7 @@ def work_in_processes(
                 ours, theirs = context.Pipe(duplex=False)
                 arguments = (work, folder, share, theirs)
                 process = context.Process(target=_work, args=arguments, daemon=True)
-                with _deaf_to_ctrl_c():
+                with _deaf_to_ctrl_c(), _without_false_file():
                     process.start()
                 theirs.close()
                 workers[ours] = (process, share)
@@ -142,6 +146,72 @@ def work_in_processes(
     return failures
 
 
+class _Pickler(pickle.Pickler):
+    """Pickles, and remembers the classes and functions that belong to the main program."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file)
+        self.of_main: list[str] = []
+
+    def persistent_id(self, thing: Any) -> None:
+        if isinstance(thing, (type, FunctionType)) and thing.__module__ == "__main__":
+            self.of_main.append(thing.__qualname__)
+
+
+def _require_sendable(work: Work) -> None:
+    """Require that another process can find all that the work consists of.
+
+    Raises:
+        UsageError: it cannot be pickled, or is defined where no other process can import it.
+    """
+    buffer = io.BytesIO()
+    pickler = _Pickler(buffer)
+    try:
+        pickler.dump(work)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise UsageError(
+            f"cannot hand what is to be trained to another process: {error}. Define it at the top "
+            "level of a module, or use --workers 1"
+        ) from error
+    if _main_can_be_imported():
+        return
+    registered = [
+        spec.id
+        for spec in gym.registry.values()
+        if getattr(spec.entry_point, "__module__", "") == "__main__"
+        and spec.id.encode() in buffer.getvalue()
+    ]
+    if pickler.of_main or registered:
+        name = [*pickler.of_main, *registered][0]
+        raise UsageError(
+            f"{name} is defined in a notebook or on standard input, from where worker processes "
+            "cannot import it: put it in a file and import it from there (an environment can also "
+            "be named as path/to/file.py:Class), or use workers=1"
+        )
+
+
+def _main_can_be_imported() -> bool:
+    """Whether the main program is a module or a file, which each worker imports first."""
+    main = sys.modules["__main__"]
+    return getattr(main, "__spec__", None) is not None or os.path.isfile(
+        getattr(main, "__file__", None) or ""
+    )
+
+
+@contextlib.contextmanager
+def _without_false_file() -> Iterator[None]:
+    """Let workers not look for the file "<stdin>", as which a program on standard input goes."""
+    main = vars(sys.modules["__main__"])
+    if "__file__" not in main or _main_can_be_imported():
+        yield
+        return
+    file = main.pop("__file__")
+    try:
+        yield
+    finally:
+        main["__file__"] = file
+
+
 def warm_up() -> None:
     """Start the process that workers are forked from; it imports torch while we do other things.
 
@@ -171,7 +241,7 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
 def _death(process: Any) -> str:
     hint = (
         " (a script that trains with more than one worker must do so under "
-        '`if __name__ == "__main__":`)'
+        '`if __name__ == "__main__":`, and define its classes outside of that)'
         if process.exitcode == 1
         else ""
     )

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -208,3 +211,75 @@ def test_an_error_in_a_worker_is_told_with_its_trace(
     )
     with pytest.raises(RlkitError, match="only in workers"):
         small("ppo", environment=f"{module}:make", seeds=2, workers=2)
+
+
+PROGRAM = """
+import gymnasium as gym
+import rlkit
+from rlkit.agents.random import Random
+
+class Lake(gym.Wrapper):
+    def __init__(self):
+        super().__init__(gym.make("FrozenLake-v1"))
+
+class Mine(Random):
+    pass
+
+gym.register("Lake-v0", Lake)
+run = rlkit.train({agent}, {environment}, seeds=2, steps=100, workers={workers}, out={out!r})
+print(run.status, sorted(run.failures))
+"""
+
+
+def without_file(way: str, **parts: Any) -> subprocess.CompletedProcess[str]:
+    """Run the program on standard input, or as an argument."""
+    program = PROGRAM.format(**parts)
+    command = [sys.executable, *(["-c", program] if way == "-c" else ["-"] * (way == "-"))]
+    given = "" if way == "-c" else program
+    return subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+
+
+SLOWLY = [pytest.param(way, marks=pytest.mark.slow) for way in ("-c", "-")]
+
+
+@pytest.mark.parametrize("way", ["pipe", *SLOWLY])
+def test_a_program_without_a_file_trains_named_things_in_workers(way: str, out: Path) -> None:
+    names = {"agent": "'random'", "environment": "'FrozenLake-v1'"}
+    done = without_file(way, **names, workers=2, out=str(out))
+    assert (done.stdout, done.stderr) == ("finished []\n", "")
+
+
+@pytest.mark.parametrize("way", ["pipe", SLOWLY[0]])
+@pytest.mark.parametrize(
+    ("agent", "environment", "name"),
+    [
+        ("'random'", "Lake", "Lake"),
+        ("'random'", "'Lake-v0'", "Lake-v0"),
+        ("Mine", "'FrozenLake-v1'", "Mine"),
+    ],
+)
+def test_what_is_defined_where_no_worker_can_import_it_is_refused(
+    way: str, agent: str, environment: str, name: str, out: Path
+) -> None:
+    done = without_file(way, agent=agent, environment=environment, workers=2, out=str(out))
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert f"{name} is defined in a notebook or on standard input" in last
+    assert "file.py:Class" in last
+    assert "workers=1" in last
+
+
+@pytest.mark.slow
+def test_what_is_defined_without_a_file_can_be_trained_by_one_process(out: Path) -> None:
+    done = without_file("pipe", agent="Mine", environment="Lake", workers=1, out=str(out))
+    assert (done.stdout, done.stderr) == ("finished []\n", "")
+
+
+def test_a_daemonic_process_may_not_have_workers(
+    small: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As that of a process of multiprocessing.Pool is.
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)  # type: ignore[attr-defined]
+    with pytest.raises(UsageError, match=r"a daemonic process.* workers=1"):
+        small("random", seeds=2, workers=2)
+    assert small("random", seeds=2, workers=1).status == "finished"
