@@ -102,8 +102,10 @@ def _claim_and_record(
     mdp = read_table(envs[0])
     table = envs[0].unwrapped.P  # type: ignore[attr-defined]
     envs.append(call("making a second environment", make_env))
-    other = read_table(envs[1], before=(table, mdp))
-    difference = _difference(mdp, other)
+    try:
+        difference = _difference(mdp, read_table(envs[1], before=(table, mdp)))
+    except NoTable:
+        difference = "the second has none"
     if difference is not None:
         raise UnknownModel(
             f"two environments made by the same function publish different tables ({difference}), "
@@ -121,7 +123,8 @@ def _difference(one: TabularMDP, other: TabularMDP) -> str | None:
             return "of different sizes"
         if (a != b).any():
             s, a_, k = np.argwhere(a != b)[0]
-            return f"{name} of state {s}, action {a_}: {a[s, a_, k]} and {b[s, a_, k]}"
+            values = f"{a[s, a_, k]} and {b[s, a_, k]}"
+            return f"{name} after state {s} and action {a_}, counted from 0: {values}"
     if (one.initial_distribution != other.initial_distribution).any():
         s = int(np.flatnonzero(one.initial_distribution != other.initial_distribution)[0])
         a, b = one.initial_distribution[s], other.initial_distribution[s]
@@ -143,8 +146,8 @@ def _close(envs: list[gym.Env[Any, Any]]) -> UnknownModel | None:
 
 def _refusal(envs: list[gym.Env[Any, Any]], fault: BaseException) -> UnknownModel:
     try:
-        name = name_of(envs[0])
-    except Exception:  # there is none, or it cannot say
+        name = call("its name", name_of, envs[0]) if envs else "the environment"
+    except UnknownModel:
         name = "the environment"
     if isinstance(fault, NoTable):
         return NoTable(f"looking for the exact model of {name}: {fault}")

@@ -44,7 +44,9 @@ def describe(value: Any) -> str:
     """The `repr` of a user's object on one line of at most 200 characters, whatever it raises."""
     try:
         text = " ".join(repr(value).split())
-    except Exception:
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
         text = f"an object of type {type(value).__name__}"
     return text if len(text) <= 200 else f"{text[:197]}..."
 
