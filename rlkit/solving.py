@@ -12,6 +12,7 @@ from rlkit.runs.run import Run, load
 from rlkit.tabular.planning import NotConverged
 from rlkit.tabular.solve import Solution
 from rlkit.tabular.solve import solve as solve_model
+from rlkit.validation import require_typed
 
 
 def solve(
@@ -32,6 +33,8 @@ def solve(
     Raises:
         UsageError: there is no table that can be trusted, or no finite optimum.
     """
+    discount = require_typed("discount", discount, float)
+    tolerance = require_typed("tolerance", tolerance, float)
     found = find_environment(environment, env_args)
     try:
         return solve_model(found.make, discount=discount, tolerance=tolerance)
