@@ -15,6 +15,7 @@ from rlkit.tabular.mdp import TabularMDP
 from rlkit.tabular.planning import NotConverged
 from rlkit.tabular.solve import Solution
 from rlkit.tabular.solve import solve as solve_model
+from rlkit.validation import require_typed
 
 
 def solve(
@@ -35,6 +36,8 @@ def solve(
     Raises:
         UsageError: it is neither, there is no table that can be trusted, or no finite optimum.
     """
+    discount = require_typed("discount", discount, float)
+    tolerance = require_typed("tolerance", tolerance, float)
     if isinstance(environment, TabularMDP):
         if env_args:
             raise UsageError(

@@ -38,7 +38,7 @@ def _plain(char: str) -> str:
     if name.startswith("BRAILLE PATTERN") or name.endswith(("BLOCK", "SHADE", "EIGHTHS")):
         return "#"
     if name.startswith("GREEK SMALL LETTER "):
-        return name.removeprefix("GREEK SMALL LETTER ").lower()
+        return name.removeprefix("GREEK SMALL LETTER ").lower().replace("lamda", "lambda")
     return "?"
 
 
