@@ -249,3 +249,29 @@ def test_saved_png_is_complete(tmp_path: Path):
     height, width, _ = imread(tmp_path / "a.png").shape
     assert width == round(4.6 * 200)
     assert height == round(3.3 * 200)
+
+
+# --- small print and lines far away ---------------------------------------------------------------
+
+
+def test_footnotes_are_written_above_the_plot_and_make_room_for_themselves() -> None:
+    curve = Curve("ppo", [0, 1000], [[0.0, 1.0], [0.5, 0.7]])
+    plain = learning_curve_figure([curve], title="t")
+    note = "it draws from a global generator, so the run is not reproducible " * 3
+    noted = learning_curve_figure([curve], title="t", footnotes=[note.strip()])
+    text = noted.axes[0].get_title(loc="left").replace("\n", " ")
+    assert text == note.strip()
+    assert noted.get_figheight() > plain.get_figheight()
+    scores = comparison_figure({"ppo": [1.0, 2.0]}, title="t", footnotes=["not reproducible"])
+    assert scores.axes[0].get_title(loc="left") == "not reproducible"
+
+
+def test_a_reference_far_away_does_not_press_the_curves_flat() -> None:
+    curve = Curve("q-learning", [0, 1000], [[-100.0, -13.0], [-90.0, -14.0]])
+    lines = [Reference("optimum", -13.0), Reference("random", -65_375.0)]
+    figure = learning_curve_figure([curve], title="t", references=lines)
+    low, high = figure.axes[0].get_ylim()
+    assert -200 < low < -100
+    assert high > -13
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert any("random: -65,375" in label for label in labels)
