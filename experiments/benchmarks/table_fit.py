@@ -10,7 +10,7 @@ simulated, with the table's own sampler and the schedule of `rlkit.tabular.probe
 
 Every line is printed and written to a csv.
 
-    python -m experiments.benchmarks.table_fit --probes 20000 --power-probes 500
+    python -m experiments.benchmarks.table_fit --probes 2000 --power-probes 200
 """
 
 import argparse
@@ -238,8 +238,8 @@ def faults() -> dict[str, Simulator]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--probes", type=int, default=20_000, help="for each true table")
-    parser.add_argument("--power-probes", type=int, default=500, help="for each false table")
+    parser.add_argument("--probes", type=int, default=2_000, help="for each true table")
+    parser.add_argument("--power-probes", type=int, default=200, help="for each false table")
     parser.add_argument("--only", default="", help="part of a name; others are left out")
     parser.add_argument("--out", type=Path, default=Path("results/table_fit"))
     options = parser.parse_args()
