@@ -66,7 +66,7 @@ class Origin(enum.Enum):
 
 
 # Their versions are compared when a run is continued.
-_FOUNDATIONS = ("gymnasium", "numpy", "torch", "scipy", "numba", "rlkit")
+FOUNDATIONS = ("gymnasium", "numpy", "torch", "scipy", "numba", "rlkit")
 
 
 @functools.cache
@@ -92,7 +92,7 @@ def origin_of_code(filename: str) -> Origin:
         parts = path.relative_to(folder).parts
         if not holds_packages:
             return Origin.LIBRARY
-        if parts[0] in _FOUNDATIONS and parts[:2] != ("gymnasium", "envs"):
+        if parts[0] in FOUNDATIONS and parts[:2] != ("gymnasium", "envs"):
             return Origin.LIBRARY
         return Origin.PACKAGE
     return Origin.USER
