@@ -312,7 +312,8 @@ OBJECTS = {
     ),
     "a namespace": ("import types\nit = types.SimpleNamespace(gain=$)", "1", "9"),
     "a weak reference": (
-        "import weakref\nclass A: pass\na = A()\na.x = $\nit = (weakref.ref(a), a)[:1]\nkeep = a",
+        "import weakref\nclass A: pass\nA.kept = A()\nA.kept.x = $\n"
+        "it = A, weakref.ref(A.kept)\nA.kept.ref = it",
         "1",
         "9",
     ),
@@ -551,3 +552,177 @@ def test_the_same_source_again_is_equal(row: tuple[str, str, str], name: str | N
     moved = "\n\n# a comment\n" + source.replace("\n", "\n\n# another\n", 1)
     once, again = made(source, name), made(moved, name, "elsewhere.py")
     assert fingerprint(once) == fingerprint(again) == fingerprint(once)
+
+
+EQUAL = {
+    "documentation": ("def it():\n '$'\n return 1", "a", "b"),
+    "documentation of a class": ("class it:\n '$'\n def f(self):\n  '$'\n  return 1", "a", "b"),
+    "an annotation": ("def it(x: $): return x", "int", "'float'"),
+    "a global that is not used": ("G = $\ndef it(): return 1", "1", "9"),
+    "an attribute of a module that is not used": (
+        "import types\nm = types.ModuleType('m')\nm.a, m.b = 1, $\ndef it(): return m.a",
+        "1",
+        "9",
+    ),
+    "the order of a dict": ("it = {$}", "1: 2, 'a': [3]", "'a': [3], 1: 2"),
+    "the order of a dict with tuples": ("it = {$}", "(1,): 2, (2,): 3", "(2,): 3, (1,): 2"),
+    "the order of a set": ("it = set($)", "['a', 'b', (1,)]", "[(1,), 'b', 'a']"),
+    "the order of a dict in a cycle": (
+        "a, b = {}, {}\na['b'], b['a'] = b, a\nit = {$}",
+        "'a': a, 'b': b",
+        "'b': b, 'a': a",
+    ),
+    "the order of methods": (
+        "class it:\n$",
+        " def f(self): return self.g()\n def g(self): return self.f()",
+        " def g(self): return self.f()\n def f(self): return self.g()",
+    ),
+    "the order of a Counter": ("import collections\nit = collections.Counter('$')", "ab", "ba"),
+    "one tuple or two": ("a, b = (1, [].__len__), (1, [].__len__)\nit = a[:1], $", "a[:1]", "b[:1]"),
+    "a view and its copy": (
+        "import numpy as np\nit = np.arange(12).reshape(3, 4)[::-1, ::2]$",
+        "",
+        ".copy()",
+    ),
+    "the layout of an array": (
+        "import numpy as np\nit = np.array([[1, 2], [3, 4]], order='$')",
+        "C",
+        "F",
+    ),
+    "the sign of nothing": ("it = float('nan')$", "", " * 1"),
+    "the memory between fields": (
+        "import numpy as np\nit = np.zeros(3, np.dtype([('a', 'i1'), ('b', 'f8')], align=True))\n"
+        "it.view(np.uint8)[:] = $\nit['a'] = 1\nit['b'] = 2",
+        "0",
+        "7",
+    ),
+    "whether a cache is filled": (
+        "import functools\n@functools.lru_cache\ndef it(): return 1\n$",
+        "",
+        "it()",
+    ),
+    "whether a jitted function was compiled": (
+        "import numba\n@numba.njit\ndef it(x): return x + 1\n$",
+        "",
+        "it(1), it(1.5)",
+    ),
+    "whether a vectorized function was called": (
+        "import numpy as np\nit = np.vectorize(lambda x: x + 1)\n$",
+        "",
+        "it([1, 2])",
+    ),
+    "whether a single dispatch was used": (
+        "import functools\n@functools.singledispatch\ndef it(x): return 1\n$",
+        "",
+        "it(3), it('a')",
+    ),
+    "whether an ABC was asked": (
+        "import abc\nclass it(abc.ABC): pass\n$",
+        "",
+        "isinstance(1, it)",
+    ),
+    "whether flags were joined": (
+        "import enum\nclass it(enum.Flag): A, B = 1, 2\n$",
+        "",
+        "it.A | it.B, ~it.A",
+    ),
+    "whether a space was sampled": (
+        "import gymnasium as gym\nit = gym.spaces.Discrete(9)\n$",
+        "",
+        "it.sample()",
+    ),
+    "whether a path was used": ("import pathlib\nit = pathlib.Path('a')\n$", "", "hash(it), str(it)"),
+    "whether an object was hashed": ("it = frozenset([1])\n$", "", "hash(it)"),
+    "whether it was looked at": (
+        "import inspect, pydoc\nclass it:\n def f(self, x=1): return x\n$",
+        "",
+        "pydoc.render_doc(it), inspect.signature(it.f), inspect.getmembers(it), it.__annotations__",
+    ),
+}
+
+
+@pytest.mark.parametrize("row", EQUAL.values(), ids=EQUAL.keys())
+@pytest.mark.parametrize("name", ["__main__", None])
+def test_what_means_the_same_is_equal(row: tuple[str, str, str], name: str | None) -> None:
+    first, second = map(fingerprint, _pair(row, name))
+    assert first.unidentified == second.unidentified == ()
+    assert first.digest == second.digest
+
+
+def test_a_class_is_equal_after_it_was_run_many_times() -> None:
+    source = """
+    import gymnasium as gym
+    SIZE = 3
+    class it(gym.Env):
+        observation_space = action_space = gym.spaces.Discrete(SIZE)
+        def reset(self, *, seed=None, options=None):
+            super().reset(seed=seed)
+            self.state = 0
+            return self.state, {}
+        def step(self, action):
+            self.state = (self.state + action) % SIZE
+            return self.state, self._reward(), sum(i for i in range(4)) > 9, False, {}
+        def _reward(self): return 1.0 if self.state == 0 else -0.5
+    """
+    cls = made(textwrap.dedent(source))
+    before = fingerprint(cls)
+    env = cls()
+    env.reset(seed=1)
+    for _ in range(2000):  # the interpreter adapts code that runs often
+        env.step(cls.action_space.sample())
+    assert fingerprint(cls) == before
+
+    def trace(*_: Any) -> Any:
+        return trace
+
+    for install in (sys.settrace, sys.setprofile):
+        old = sys.gettrace() if install is sys.settrace else sys.getprofile()
+        install(trace)
+        try:
+            env.step(0)
+            traced = fingerprint(cls)
+        finally:
+            install(old)
+        assert traced == before
+
+
+@pytest.mark.parametrize("row", TABLES.values(), ids=TABLES.keys())
+def test_a_deep_copy_of_data_is_equal(row: tuple[str, str, str]) -> None:
+    thing = made(row[0].replace("$", row[1]))
+    try:
+        copied = copy.deepcopy(thing)
+    except Exception as error:
+        pytest.skip(f"Python cannot copy it: {error!r}")
+    assert fingerprint(copied).digest == fingerprint(thing).digest
+
+
+def test_other_processes_come_to_the_same_digests(tmp_path: Path) -> None:
+    """In processes that hash otherwise, and where other modules are loaded."""
+    script = f"""
+import sys
+sys.path[:0] = [{str(ROOT)!r}, {str(Path(__file__).parent)!r}]
+from test_fingerprint import ARRAYS, CLASSES, CODE, DATA, GLOBALS, LEARNING, OBJECTS, _pair
+from rlkit.fingerprint import fingerprint
+for rows in (CODE, GLOBALS, CLASSES, OBJECTS, DATA, ARRAYS, LEARNING):
+    for row in rows.values():
+        for thing in _pair(row):
+            print(fingerprint(thing).digest)
+"""
+    outputs = [
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split()
+        for seed in ("1", "2")
+    ]
+    here = [fingerprint(thing).digest for row in TABLES.values() for thing in _pair(row)]
+    differing = {
+        name: position
+        for position, name in enumerate([name for name in TABLES for _ in "ab"])
+        if len({here[position], outputs[0][position], outputs[1][position]}) > 1
+    }
+    assert differing == {}

@@ -258,9 +258,10 @@ def _enum(walk: Walk, one: Any, place: str) -> Iterator[Part]:
 
 def _context_variable(walk: Walk, variable: contextvars.ContextVar[Any], place: str) -> Iterator[Part]:
     yield variable.name.encode("utf-8", "surrogatepass")
-    nothing = object()
-    value = variable.get(nothing)
-    yield b"unset" if value is nothing else walk.refer(value, f"the value of {place}")
+    try:
+        yield walk.refer(variable.get(), f"the value of {place}")
+    except LookupError:
+        yield b"unset"
 
 
 def _array(walk: Walk, thing: Any, place: str) -> Iterator[Part]:
