@@ -486,7 +486,7 @@ ARRAYS = {
         "the kind of a generator": ("np.random.Generator(np.random.$(1))", "PCG64", "PCG64DXSM"),
         "a random state": ("np.random.RandomState($)", "1", "2"),
         "a seed sequence": ("np.random.SeedSequence($)", "1", "2"),
-        "a subclass with attributes": ("type('A', (np.ndarray,), {})((2,)) * 0 + $", "1", "2"),
+        "a subclass with attributes": ("np.zeros(2).view(type('A', (np.ndarray,), {})) + $", "1", "2"),
     }.items()
 }
 LEARNING = {

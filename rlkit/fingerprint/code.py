@@ -207,12 +207,13 @@ def _imported(
     walk: Walk, module: str, start: str, chains: list[tuple[str, ...]]
 ) -> Iterator[Part]:
     """Return what counts of a module that a function imports when it runs."""
-    if _load(walk, module) is None:  # by name: it is a library's, or it is not there
+    loaded = _load(walk, module)
+    if loaded is None:  # by name: it is a library's, or it is not there
         yield b"missing" if library.find_spec(module) is None else b"library"
-        if origin_of_module(module) is not Origin.USER:
+        if library.origin_of(module) is not Origin.USER:
             yield from library.named(walk, module, "")
     value = sys.modules.get(start)
-    if value is not None and _origin(value) is Origin.USER:
+    if value is not None and (loaded is not None or _is_own(value)):
         for chain in chains:
             place = ".".join((start, *chain))
             yield walk.group(place, [_refer(walk, _follow(walk, value, chain), place)])
@@ -222,7 +223,7 @@ def module(walk: Walk, module: types.ModuleType, place: str) -> Iterator[Part]:
     """Take apart a module that is used as a whole."""
     content = vars(module)
     name = str(content.get("__name__"))
-    if _origin(module) is not Origin.USER:
+    if not _is_own(module):
         yield from library.named(walk, name, "")
         return
     file = str(content.get("__file__"))
@@ -244,18 +245,21 @@ def _origin(module: types.ModuleType) -> Origin:
 
 
 def _load(walk: Walk, module: str) -> types.ModuleType | None:
-    """Return a user's module, imported as the code would; None where it is not the user's."""
+    """Return a module of the user, or of environments, imported as the code would; or None."""
     loaded = sys.modules.get(module)
-    if loaded is None:
-        spec = library.find_spec(module)
-        if spec is None or not spec.has_location or not spec.origin:
-            return None
-        if origin_of_code(spec.origin) is not Origin.USER:
-            return None
-        walk.file(spec.origin)
+    own = library.origin_of(module) is Origin.USER if loaded is None else _is_own(loaded)
+    if not own and not module.startswith("gymnasium.envs."):
+        return None
+    if loaded is None and library.find_spec(module) is not None:
         walk.attempt(f"the module {module}", lambda: bool(importlib.import_module(module)) * b"")
         loaded = sys.modules.get(module)
-    return loaded if loaded is not None and _origin(loaded) is Origin.USER else None
+    if loaded is not None and own:
+        walk.file(vars(loaded).get("__file__"))
+    return loaded
+
+
+def _is_own(module: types.ModuleType) -> bool:
+    return _origin(module) is Origin.USER
 
 
 def _follow(walk: Walk, value: Any, chain: tuple[str, ...]) -> Any:
@@ -264,7 +268,7 @@ def _follow(walk: Walk, value: Any, chain: tuple[str, ...]) -> Any:
         if not is_a(type(value), types.ModuleType):
             return value
         content, full = vars(value), f"{value.__name__}.{name}"
-        own = _origin(value) is Origin.USER
+        own = _is_own(value)
         if own:
             walk.file(content.get("__file__"))
         if name in content:

@@ -40,7 +40,7 @@ def is_library_class(cls: type) -> bool:
 def named(walk: Walk, module: str, name: str) -> list[bytes]:
     """Return what counts of a name of a module that is not the user's."""
     parts = [f"{module or 'builtins'}:{name}".encode("utf-8", "surrogatepass")]
-    if origin_of_module(module) is Origin.PACKAGE:
+    if origin_of(module) is Origin.PACKAGE:
         top = module.split(".")[0]
         walk.packages[top] = _version(top)
         parts += [walk.file(file_of(module), own=False), _package(top)]
@@ -86,6 +86,12 @@ def is_own_code(value: Any) -> bool:
     if file.startswith("<"):  # generated, as the methods of dataclasses are
         return origin_of_module(value.__globals__.get("__name__")) is Origin.USER
     return origin_of_code(file) is Origin.USER
+
+
+def origin_of(module: str) -> Origin:
+    """Return where a module comes from, also where it is not imported yet."""
+    file = None if module in sys.modules else file_of(module)
+    return origin_of_module(module) if file is None else origin_of_code(file)
 
 
 def file_of(module: str) -> str | None:
