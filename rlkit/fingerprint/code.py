@@ -48,7 +48,7 @@ def function(walk: Walk, function: types.FunctionType, place: str) -> Iterator[P
             return
     else:
         walk.file(code.co_filename)
-        yield from code_parts(walk, code, place)
+        yield walk.refer(code, place)
         yield walk.group("globals", _globals(walk, code, function.__globals__))
     cells = [
         (free, cell.cell_contents if _filled(cell) else _MISSING)
@@ -94,9 +94,7 @@ def code_parts(walk: Walk, code: types.CodeType, place: str) -> Iterator[Part]:
     counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
     yield f"{words} {counts}".encode("utf-8", "surrogatepass")
     for index, constant in enumerate(code.co_consts):
-        if isinstance(constant, types.CodeType):
-            yield walk.group("code", code_parts(walk, constant, place))
-        elif index == 0 and type(constant) is str and index not in used:
+        if index == 0 and type(constant) is str and index not in used:
             yield b"documentation"
         else:
             yield walk.refer(constant, f"a constant of {_short(code.co_qualname)}")
@@ -106,7 +104,7 @@ def code_parts(walk: Walk, code: types.CodeType, place: str) -> Iterator[Part]:
 
 
 @dataclass
-class _Names:
+class Names:
     """What code does with names: the attributes that it takes, `()` where it takes it whole."""
 
     taken: defaultdict[str, set[tuple[str, ...]]] = field(
@@ -119,7 +117,7 @@ class _Names:
     texts: set[str] = field(default_factory=set)
 
 
-def _read(code: types.CodeType, names: _Names) -> _Names:
+def _read(code: types.CodeType, names: Names) -> Names:
     listed = [one for one in dis.get_instructions(code) if one.opname != "EXTENDED_ARG"]
     for index, one in enumerate(listed):
         if one.opname.startswith("LOAD_") and one.opcode not in _NOT_NAMES:
@@ -173,7 +171,9 @@ def _imports(
 
 def _globals(walk: Walk, code: types.CodeType, namespace: Mapping[str, Any]) -> Iterator[Part]:
     """Return what code takes from the names around it, and from the modules that it imports."""
-    names = _read(code, _Names())
+    names = walk.names.get(id(code))
+    if names is None:
+        names = walk.names[id(code)] = _read(code, Names())
     for name in sorted(names.loaded - _OF_MODULES):
         value = namespace.get(name, vars(builtins).get(name, _MISSING))
         for chain in sorted(names.taken[name]):
@@ -253,7 +253,9 @@ def _load(walk: Walk, module: str) -> types.ModuleType | None:
     if loaded is None and library.find_spec(module) is not None:
         walk.attempt(f"the module {module}", lambda: bool(importlib.import_module(module)) * b"")
         loaded = sys.modules.get(module)
-    if loaded is not None and own:
+    if not is_a(type(loaded), types.ModuleType):
+        return None
+    if own:
         walk.file(vars(loaded).get("__file__"))
     return loaded
 

@@ -8,6 +8,7 @@ import copyreg
 import enum
 import functools
 import hashlib
+import io
 import sys
 import types
 import weakref
@@ -80,23 +81,18 @@ def class_(walk: Walk, cls: type, place: str) -> Iterator[Part]:
     if library.is_library_class(cls):
         yield from library.library_class(walk, cls)
         return
-    name = type_name(cls)
-    walk.file(getattr(sys.modules.get(module_name(cls)), "__file__", None))
-    yield name.rsplit(".", 1)[-1].encode("utf-8", "surrogatepass")
+    name = type_name(cls).rpartition(".")[2]
+    own = origin_of_module(module_name(cls)) is Origin.USER
+    walk.file(getattr(sys.modules.get(module_name(cls)), "__file__", None), own=own)
+    yield name.encode("utf-8", "surrogatepass")
     yield walk.refer(type(cls), f"the metaclass of {name}")
-    yield walk.many(cls.__bases__ if type(cls) is type else _bases(cls), f"a base of {name}")
+    yield walk.many(_BASES.__get__(cls), f"a base of {name}")
     skipped = library.OF_CLASSES | ({"_value2member_map_"} if is_a(cls, enum.Enum) else set())
-    own = [(key, value) for key, value in members(cls).items() if key not in skipped]
-    yield walk.mapping(own, name)
+    body = [(key, value) for key, value in members(cls).items() if key not in skipped]
+    yield walk.mapping(body, name)
 
 
-def _bases(cls: type) -> tuple[type, ...]:
-    found: tuple[type, ...] = type.__dict__["__bases__"].__get__(cls)
-    return found
-
-
-def _user_bases(cls: type) -> list[type]:
-    return [base for base in bases(cls) if not library.is_library_class(base)]
+_BASES = type.__dict__["__bases__"]
 
 
 # --- instances ------------------------------------------------------------------------------------
@@ -106,6 +102,8 @@ def instance(walk: Walk, thing: Any, place: str) -> Iterator[Part]:
     """Take apart an instance of a class: its state, or what it would be rebuilt from."""
     cls = type(thing)
     yield walk.refer(cls, f"the class of {place}")
+    if _is_handle(cls):
+        raise TypeError
     if library.is_library_class(cls):
         wrapped = attributes(thing).get("__wrapped__")
         if wrapped is not None:  # as functools.lru_cache keeps it
@@ -114,7 +112,7 @@ def instance(walk: Walk, thing: Any, place: str) -> Iterator[Part]:
         else:
             yield from _reduced(walk, thing, cls, place)
         return
-    where = f"{type_name(cls)}"
+    where = type_name(cls).rpartition(".")[2]
     yield walk.mapping(_without_caches(cls, attributes(thing)).items(), where)
     content = next((take for kind, take in _CONTENT if is_a(cls, kind)), None)
     builder = _library_reduce(cls)
@@ -127,6 +125,12 @@ def instance(walk: Walk, thing: Any, place: str) -> Iterator[Part]:
         raise TypeError
     else:
         yield walk.many(slots(thing), where)
+
+
+def _is_handle(cls: type) -> bool:
+    """Return whether instances stand for something open, of which they may hold the number only."""
+    libraries = [base for base in bases(cls) if library.is_library_class(base)]
+    return not is_a(cls, io.BytesIO, io.StringIO) and any("fileno" in members(b) for b in libraries)
 
 
 def _library_reduce(cls: type) -> Callable[..., Any] | None:

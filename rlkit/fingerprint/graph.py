@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 # How many nodes are hashed to tell the members of one cycle apart.
-_EFFORT = 4_000_000
+_EFFORT = 2_000_000
 
 
 @dataclass

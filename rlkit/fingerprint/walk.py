@@ -26,6 +26,7 @@ class Walk:
         self.files: dict[str, str] = {}
         self.packages: dict[str, str] = {}
         self.tokens: list[bytes] = []
+        self.names: dict[int, code.Names] = {}
         self._phrases: dict[str, None] = {}
         self._nodes: dict[int, int] = {}
         self._kept: list[Any] = []  # an id is an object's own only while the object lives
