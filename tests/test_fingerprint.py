@@ -38,7 +38,11 @@ CODE = {
     "a nested function": ("def it():\n def f(): return $\n return f", "1", "9"),
     "a comprehension": ("def it(): return [x * $ for x in range(3)]", "1", "9"),
     "two lambdas of one line": ("it = (lambda: 1, lambda: 9)[$]", "0", "1"),
-    "an exception that is caught": ("def it():\n try: f()\n except $: return 1", "OSError", "KeyError"),
+    "an exception that is caught": (
+        "def it():\n try: f()\n except $: return 1",
+        "OSError",
+        "KeyError",
+    ),
     "the range of a try": (
         "def it():\n try:\n  f()$ pass\n except OSError: pass\n g()",
         ";",
@@ -164,7 +168,11 @@ CLASSES = {
     "the order of bases": ("class A: x = 1\nclass B: x = 2\nclass it($): pass", "A, B", "B, A"),
     "a method of a base": ("class A:\n def f(self): return $\nclass it(A): pass", "1", "9"),
     "a base of a base": ("class A: x = $\nclass B(A): pass\nclass it(B): pass", "1", "9"),
-    "a base that is a library's": ("import gymnasium as gym\nclass it($): pass", "gym.Env", "gym.Wrapper"),
+    "a base that is a library's": (
+        "import gymnasium as gym\nclass it($): pass",
+        "gym.Env",
+        "gym.Wrapper",
+    ),
     "a metaclass": ("class M(type):\n def f(c): return $\nclass it(metaclass=M): pass", "1", "9"),
     "__init_subclass__": (
         "class A:\n def __init_subclass__(cls, k): cls.k = k\nclass it(A, k=$): pass",
@@ -185,8 +193,7 @@ CLASSES = {
         "9",
     ),
     "a partialmethod": (
-        "import functools\nclass it:\n def f(self, x): pass\n"
-        " g = functools.partialmethod(f, $)",
+        "import functools\nclass it:\n def f(self, x): pass\n g = functools.partialmethod(f, $)",
         "1",
         "9",
     ),
@@ -304,7 +311,11 @@ OBJECTS = {
         "1",
         "9",
     ),
-    "an environment": ("import gymnasium\nclass E(gymnasium.Env): pass\nit = E()\nit.gain = $", "1", "9"),
+    "an environment": (
+        "import gymnasium\nclass E(gymnasium.Env): pass\nit = E()\nit.gain = $",
+        "1",
+        "9",
+    ),
     "a wrapper of a lambda": (
         "import gymnasium as gym\nit = lambda: gym.wrappers.TimeLimit(gym.make('CartPole-v1'), $)",
         "10",
@@ -418,7 +429,11 @@ DATA = {
         "(1, 1), (2, 2)",
         "(2, 2), (1, 1)",
     ),
-    "a defaultdict's factory": ("import collections\nit = collections.defaultdict($)", "int", "list"),
+    "a defaultdict's factory": (
+        "import collections\nit = collections.defaultdict($)",
+        "int",
+        "list",
+    ),
     "a defaultdict": (
         "import collections\nit = collections.defaultdict(int, {1: $})",
         "1",
@@ -482,11 +497,19 @@ ARRAYS = {
         "a data type": ("np.dtype('$')", "i4", "i8"),
         "a ufunc": ("np.$", "add", "subtract"),
         "the state of a generator": ("np.random.default_rng($)", "1", "2"),
-        "the position of a generator": ("(r := np.random.default_rng(1), $, r)[2]", "0", "r.random()"),
+        "the position of a generator": (
+            "(r := np.random.default_rng(1), $, r)[2]",
+            "0",
+            "r.random()",
+        ),
         "the kind of a generator": ("np.random.Generator(np.random.$(1))", "PCG64", "PCG64DXSM"),
         "a random state": ("np.random.RandomState($)", "1", "2"),
         "a seed sequence": ("np.random.SeedSequence($)", "1", "2"),
-        "a subclass with attributes": ("np.zeros(2).view(type('A', (np.ndarray,), {})) + $", "1", "2"),
+        "a subclass with attributes": (
+            "np.zeros(2).view(type('A', (np.ndarray,), {})) + $",
+            "1",
+            "2",
+        ),
     }.items()
 }
 LEARNING = {
@@ -498,9 +521,17 @@ LEARNING = {
         "a tensor of halves": ("it = torch.tensor([$], dtype=torch.bfloat16)", "1", "2"),
         "a scalar tensor": ("it = torch.tensor($)", "True", "False"),
         "a parameter": ("it = torch.nn.Parameter(torch.tensor([$]))", "1.0", "2.0"),
-        "a layer": ("it = torch.nn.Linear(2, 2)\ntorch.nn.init.constant_(it.weight, $)\ntorch.nn.init.zeros_(it.bias)", "1", "2"),
+        "a layer": (
+            "it = torch.nn.Linear(2, 2)\ntorch.nn.init.constant_(it.weight, $)\ntorch.nn.init.zeros_(it.bias)",
+            "1",
+            "2",
+        ),
         "a module's option": ("it = torch.nn.LeakyReLU($)", "0.1", "0.2"),
-        "a user's module": ("class A(torch.nn.Module):\n def forward(self, x): return x + $\nit = A()", "1", "2"),
+        "a user's module": (
+            "class A(torch.nn.Module):\n def forward(self, x): return x + $\nit = A()",
+            "1",
+            "2",
+        ),
         "a torch generator": ("it = torch.Generator().manual_seed($)", "1", "2"),
         "a device": ("it = torch.device('$')", "cpu", "meta"),
         "a data type": ("it = torch.$", "float32", "float64"),
@@ -509,10 +540,22 @@ LEARNING = {
         "a box": ("it = gym.spaces.Box(0, $, (2,))", "1", "2"),
         "a space of spaces": ("it = gym.spaces.Dict(a=gym.spaces.Discrete($))", "2", "3"),
         "the seed of a space": ("it = gym.spaces.Discrete(2, seed=$)", "1", "2"),
-        "a registration": ("it = gym.envs.registration.EnvSpec('A-v0', 'math:sin', max_episode_steps=$)", "1", "2"),
-        "where a registration leads": ("it = gym.envs.registration.EnvSpec('A-v0', 'math:$')", "sin", "cos"),
+        "a registration": (
+            "it = gym.envs.registration.EnvSpec('A-v0', 'math:sin', max_episode_steps=$)",
+            "1",
+            "2",
+        ),
+        "where a registration leads": (
+            "it = gym.envs.registration.EnvSpec('A-v0', 'math:$')",
+            "sin",
+            "cos",
+        ),
         "an id": ("it = lambda: gym.make('$')", "CartPole-v0", "CartPole-v1"),
-        "an option of an id": ("it = lambda: gym.make('CartPole-v1', max_episode_steps=$)", "10", "50"),
+        "an option of an id": (
+            "it = lambda: gym.make('CartPole-v1', max_episode_steps=$)",
+            "10",
+            "50",
+        ),
     }.items()
 }
 TABLES = {
@@ -578,7 +621,11 @@ EQUAL = {
         " def g(self): return self.f()\n def f(self): return self.g()",
     ),
     "the order of a Counter": ("import collections\nit = collections.Counter('$')", "ab", "ba"),
-    "one tuple or two": ("a, b = (1, [].__len__), (1, [].__len__)\nit = a[:1], $", "a[:1]", "b[:1]"),
+    "one tuple or two": (
+        "a, b = (1, [].__len__), (1, [].__len__)\nit = a[:1], $",
+        "a[:1]",
+        "b[:1]",
+    ),
     "a view and its copy": (
         "import numpy as np\nit = np.arange(12).reshape(3, 4)[::-1, ::2]$",
         "",
@@ -631,7 +678,11 @@ EQUAL = {
         "",
         "it.sample()",
     ),
-    "whether a path was used": ("import pathlib\nit = pathlib.Path('a')\n$", "", "hash(it), str(it)"),
+    "whether a path was used": (
+        "import pathlib\nit = pathlib.Path('a')\n$",
+        "",
+        "hash(it), str(it)",
+    ),
     "whether an object was hashed": ("it = frozenset([1])\n$", "", "hash(it)"),
     "whether it was looked at": (
         "import inspect, pydoc\nclass it:\n def f(self, x=1): return x\n$",

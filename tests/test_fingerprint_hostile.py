@@ -87,7 +87,15 @@ def test_what_cannot_be_taken_apart_is_named_and_equals_nothing(make: Callable[[
             self.handle = thing
 
     closed = lambda: thing  # noqa: E731
-    things = [thing, make_env, Holder(), closed, [thing], {"a": thing}, functools.partial(max, thing)]
+    things = [
+        thing,
+        make_env,
+        Holder(),
+        closed,
+        [thing],
+        {"a": thing},
+        functools.partial(max, thing),
+    ]
     results = [fingerprint(one) for one in [*things, *things]]
     assert all(result.unidentified for result in results)
     assert len({result.digest for result in results}) == len(results)
@@ -144,7 +152,13 @@ def hostile(gain: int) -> Any:
     lies = property(_forbidden)
     body = {**dict.fromkeys(names[:-9] + names[-9:], _forbidden)}
     body.pop("__set_name__")
-    body |= {"__class__": lies, "__dict__": lies, "__wrapped__": lies, "gain": lies, "py_func": lies}
+    body |= {
+        "__class__": lies,
+        "__dict__": lies,
+        "__wrapped__": lies,
+        "gain": lies,
+        "py_func": lies,
+    }
     body |= {"__slots__": ("gain_", "__weakref__")}
     cls = type.__call__(Meta, "Hostile", (), body)
     thing = object.__new__(cls)
@@ -322,7 +336,9 @@ def test_long_cycles_are_told_apart() -> None:
     assert fingerprint(ring(edited)).digest != fingerprint(ring(edited[1:] + edited[:1])).digest
 
 
-def test_a_cycle_that_is_too_long_to_be_told_apart_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cycle_that_is_too_long_to_be_told_apart_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(graph, "_EFFORT", 100)
     first: list[Any] = [1]
     node = first

@@ -89,7 +89,10 @@ MODULES: dict[str, tuple[dict[str, str], str]] = {
         "",
     ),
     "a module under another name": (
-        {"env.py": "import config\ndef it():\n c = config\n return c.GAIN", "config.py": "GAIN = $"},
+        {
+            "env.py": "import config\ndef it():\n c = config\n return c.GAIN",
+            "config.py": "GAIN = $",
+        },
         "",
     ),
     "a module in a closure": (
@@ -290,7 +293,9 @@ MODULES: dict[str, tuple[dict[str, str], str]] = {
 
 def _filled_in(case: tuple[dict[str, str], str], text: str) -> tuple[dict[str, str], str]:
     files, then = case
-    return {name: source.replace("$", text) for name, source in files.items()}, then.replace("$", text)
+    return {name: source.replace("$", text) for name, source in files.items()}, then.replace(
+        "$", text
+    )
 
 
 @pytest.mark.parametrize("case", MODULES.values(), ids=MODULES.keys())
@@ -299,7 +304,9 @@ def test_modules_count_by_what_code_takes_from_them(
 ) -> None:
     monkeypatch.setenv("RLKIT_GAIN", "0")
     monkeypatch.setattr("math.patched", None, raising=False)
-    one, nine, other = (imported(tmp_path / n, *_filled_in(case, t)) for n, t in zip("abc", "191", strict=True))
+    one, nine, other = (
+        imported(tmp_path / n, *_filled_in(case, t)) for n, t in zip("abc", "191", strict=True)
+    )
     assert one.unidentified == nine.unidentified == ()
     assert one.digest != nine.digest
     assert one.digest == other.digest
@@ -328,7 +335,9 @@ def test_the_files_of_a_user_are_named(tmp_path: Path) -> None:
     }
     named = imported(tmp_path, files).files
     assert set(named) == {str(tmp_path / f"{name}.py") for name in ("env", "config", "base")}
-    assert named[str(tmp_path / "config.py")] == user_code.content_digest(str(tmp_path / "config.py"))
+    assert named[str(tmp_path / "config.py")] == user_code.content_digest(
+        str(tmp_path / "config.py")
+    )
 
 
 def test_a_file_is_equal_in_another_folder_under_another_name(tmp_path: Path) -> None:
@@ -368,24 +377,39 @@ def packages(tmp_path: Path) -> Path:
 
 
 INSTALLED = {
-    "a class": ("from pack import Env as it", {"pack/__init__.py": "class Env:\n def step(self): return $"}),
+    "a class": (
+        "from pack import Env as it",
+        {"pack/__init__.py": "class Env:\n def step(self): return $"},
+    ),
     "a function": ("from pack import it", {"pack/__init__.py": "def it(): return $"}),
     "a module": ("from pack import it", {"pack.py": "def it(): return $"}),
     "a helper": (
         "from pack import it",
-        {"pack/__init__.py": "from pack.help import f\ndef it(): return f()", "pack/help.py": "def f(): return $"},
+        {
+            "pack/__init__.py": "from pack.help import f\ndef it(): return f()",
+            "pack/help.py": "def f(): return $",
+        },
     ),
     "a base": (
         "from pack import Base\nclass it(Base): pass",
         {"pack/__init__.py": "from base import Base", "base.py": "class Base:\n x = $"},
     ),
-    "used by a lambda": ("import pack\nit = lambda: pack.Env()", {"pack/__init__.py": "class Env: x = $"}),
+    "used by a lambda": (
+        "import pack\nit = lambda: pack.Env()",
+        {"pack/__init__.py": "class Env: x = $"},
+    ),
     "imported inside": (
         "def it():\n import pack.sub\n return pack.sub.Env()",
         {"pack/__init__.py": "", "pack/sub.py": "class Env: x = $"},
     ),
-    "an instance": ("import pack\nit = pack.Env()", {"pack/__init__.py": "class Env:\n def f(self): return $"}),
-    "a closure in it": ("import pack\nit = pack.make($)", {"pack/__init__.py": "def make(x): return lambda: x"}),
+    "an instance": (
+        "import pack\nit = pack.Env()",
+        {"pack/__init__.py": "class Env:\n def f(self): return $"},
+    ),
+    "a closure in it": (
+        "import pack\nit = pack.make($)",
+        {"pack/__init__.py": "def make(x): return lambda: x"},
+    ),
     "a decorator in it": (
         "import pack\n@pack.twice\ndef it(): return $",
         {
@@ -393,7 +417,10 @@ INSTALLED = {
             " def g(): return 2 * f()\n return g"
         },
     ),
-    "a class made in it": ("import pack\nit = pack.make($)", {"pack/__init__.py": "def make(k):\n class A:\n  def f(s): return k\n return A"}),
+    "a class made in it": (
+        "import pack\nit = pack.make($)",
+        {"pack/__init__.py": "def make(k):\n class A:\n  def f(s): return k\n return A"},
+    ),
 }
 
 
@@ -417,8 +444,14 @@ def test_an_installed_package_counts_by_its_content(
 def test_an_editable_package_counts_as_the_users_and_a_virtual_environment_does_not() -> None:
     origin = user_code.origin_of_code
     assert origin("/home/me/project/pack/env.py") is user_code.Origin.USER
-    assert origin("/home/me/project/.venv/lib/python3.11/site-packages/pack/env.py") is user_code.Origin.PACKAGE
-    assert origin("/home/me/project/venv/lib/python3/dist-packages/pack.py") is user_code.Origin.PACKAGE
+    assert (
+        origin("/home/me/project/.venv/lib/python3.11/site-packages/pack/env.py")
+        is user_code.Origin.PACKAGE
+    )
+    assert (
+        origin("/home/me/project/venv/lib/python3/dist-packages/pack.py")
+        is user_code.Origin.PACKAGE
+    )
     assert origin(gym.spaces.__file__) is user_code.Origin.LIBRARY
     assert origin(os.__file__) is user_code.Origin.LIBRARY
     assert origin(user_code.__file__) is user_code.Origin.LIBRARY

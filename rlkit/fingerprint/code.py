@@ -28,7 +28,7 @@ _OF_MODULES = {
 }
 _MISSING = object()
 # A notebook's memory of its cells.
-_OF_NOTEBOOKS = re.compile(r"_.*|In|Out|exit|quit|get_ipython|open")
+_OF_NOTEBOOKS = re.compile(r"_{1,3}|_i{1,3}|_i?\d+|_[iod]h|In|Out|exit|quit|get_ipython|__\w+__")
 _ENVIRONMENT_ID = re.compile(r"[\w.]+:[\w./-]+-v\d+")
 
 
@@ -83,21 +83,25 @@ def _filled(cell: types.CellType) -> bool:
 
 def code_parts(walk: Walk, code: types.CodeType, place: str) -> Iterator[Part]:
     """Return what compiled code does; its names of files and lines do not count."""
-    used = {
-        instruction.arg
-        for instruction in dis.get_instructions(code)
-        if instruction.opcode in dis.hasconst
-    }
     yield code.co_code
     yield code.co_exceptiontable
     words = (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
     counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
     yield f"{words} {counts}".encode("utf-8", "surrogatepass")
     for index, constant in enumerate(code.co_consts):
-        if index == 0 and type(constant) is str and index not in used:
+        if index == 0 and type(constant) is str and not _loads_first_constant(code):
             yield b"documentation"
         else:
             yield walk.refer(constant, f"a constant of {_short(code.co_qualname)}")
+
+
+def _loads_first_constant(code: types.CodeType) -> bool:
+    """Return whether the first constant is more than documentation."""
+    pairs = zip(code.co_code[::2], code.co_code[1::2], strict=True)
+    return any(argument == 0 and operation in _HAS_CONSTANT for operation, argument in pairs)
+
+
+_HAS_CONSTANT = frozenset(dis.hasconst)
 
 
 # --- names ----------------------------------------------------------------------------------------
@@ -107,9 +111,7 @@ def code_parts(walk: Walk, code: types.CodeType, place: str) -> Iterator[Part]:
 class Names:
     """What code does with names: the attributes that it takes, `()` where it takes it whole."""
 
-    taken: defaultdict[str, set[tuple[str, ...]]] = field(
-        default_factory=lambda: defaultdict(set)
-    )
+    taken: defaultdict[str, set[tuple[str, ...]]] = field(default_factory=lambda: defaultdict(set))
     loaded: set[str] = field(default_factory=set)  # the globals among them
     # Modules that it imports: the variable, the module, its level, where the variable starts from,
     # and the attributes that are taken from there.
@@ -124,7 +126,7 @@ def _read(code: types.CodeType, names: Names) -> Names:
             variables = one.argval if isinstance(one.argval, tuple) else (one.argval,)
             for variable in variables:
                 names.taken[str(variable)].add(_attributes_taken(listed, index + 1))
-            if one.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            if one.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"):
                 names.loaded.add(str(one.argval))
         elif one.opname == "IMPORT_NAME":
             level = listed[index - 2].argval if index >= 2 else 0
@@ -203,13 +205,12 @@ def _absolute(module: str, level: int, namespace: Mapping[str, Any]) -> str:
     return ".".join([*package.split(".")[: len(package.split(".")) - level + 1], module]).strip(".")
 
 
-def _imported(
-    walk: Walk, module: str, start: str, chains: list[tuple[str, ...]]
-) -> Iterator[Part]:
+def _imported(walk: Walk, module: str, start: str, chains: list[tuple[str, ...]]) -> Iterator[Part]:
     """Return what counts of a module that a function imports when it runs."""
     loaded = _load(walk, module)
     if loaded is None:  # by name: it is a library's, or it is not there
-        yield b"missing" if library.find_spec(module) is None else b"library"
+        yield b"missing" if library.find_spec(module) is None else b"by name"
+        yield walk.file(library.file_of(module), own=library.origin_of(module) is Origin.USER)
         if library.origin_of(module) is not Origin.USER:
             yield from library.named(walk, module, "")
     value = sys.modules.get(start)
@@ -229,8 +230,12 @@ def module(walk: Walk, module: types.ModuleType, place: str) -> Iterator[Part]:
     file = str(content.get("__file__"))
     source = walk.file(file)
     yield b"" if file.endswith(".py") else source  # values say all, but of compiled modules
-    items = ((key, value) for key, value in content.items() if key not in _OF_MODULES)
+    skipped = _OF_MODULES | set(filter(_OF_NOTEBOOKS.fullmatch, content))
+    skipped -= {"__getattr__", "__dir__"}
+    items = ((key, value) for key, value in content.items() if key not in skipped)
     yield walk.mapping(items, f"the module {name}")
+    if type(module) is not types.ModuleType:
+        yield walk.refer(type(module), f"the class of {place}")
 
 
 def _origin(module: types.ModuleType) -> Origin:
@@ -279,13 +284,18 @@ def _follow(walk: Walk, value: Any, chain: tuple[str, ...]) -> Any:
             following = _load(walk, full) if own else sys.modules.get(full)
             if following is None:
                 return content.get("__getattr__", _MISSING) if own else value
-        if not own and not is_a(type(following), *_CODE):
-            return value  # data of a library, such as os.environ
+        if not own and not _is_code(following) and following is not sys.argv:
+            return value  # a library's data, which is not the user's: os.environ, np.pi
         value = following
     return value
 
 
-_CODE = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType, type)
+def _is_code(value: Any) -> bool:
+    if is_a(type(value), types.BuiltinFunctionType):
+        return value.__self__ is None or is_a(type(value.__self__), types.ModuleType)
+    if is_a(type(value), types.ModuleType, types.FunctionType, type):
+        return True
+    return library.is_own_code(value)
 
 
 def _by_text(

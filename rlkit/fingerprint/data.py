@@ -9,6 +9,7 @@ import enum
 import functools
 import hashlib
 import io
+import random
 import sys
 import types
 import weakref
@@ -102,6 +103,9 @@ def instance(walk: Walk, thing: Any, place: str) -> Iterator[Part]:
     """Take apart an instance of a class: its state, or what it would be rebuilt from."""
     cls = type(thing)
     yield walk.refer(cls, f"the class of {place}")
+    if any(thing is one for one in _GLOBAL_GENERATORS):
+        yield b"global"  # wherever it is by now
+        return
     if _is_handle(cls):
         raise TypeError
     if library.is_library_class(cls):
@@ -114,17 +118,24 @@ def instance(walk: Walk, thing: Any, place: str) -> Iterator[Part]:
         return
     where = type_name(cls).rpartition(".")[2]
     yield walk.mapping(_without_caches(cls, attributes(thing)).items(), where)
-    content = next((take for kind, take in _CONTENT if is_a(cls, kind)), None)
-    builder = _library_reduce(cls)
+    content = next((take for kind, take in _CONTENT.items() if is_a(cls, kind)), None)
     if content is not None:
         yield walk.refer(content(thing), f"the content of {place}")
-        yield walk.many(slots(thing), where)
-    elif builder is not None:
+    if _library_reduce(cls) is not None:
+        yield walk.many(slots(thing, _user_bases(cls)), where)
         yield from _reduced(walk, thing, cls, place)
-    elif has_hidden_state(cls):
+    elif content is None and has_hidden_state(cls):
         raise TypeError
     else:
         yield walk.many(slots(thing), where)
+
+
+def _user_bases(cls: type) -> list[type]:
+    return [base for base in bases(cls) if not library.is_library_class(base)]
+
+
+# Those behind random.random() and np.random.rand().
+_GLOBAL_GENERATORS = (vars(random)["_inst"], np.random.mtrand._rand)  # type: ignore[attr-defined]
 
 
 def _is_handle(cls: type) -> bool:
@@ -137,7 +148,9 @@ def _library_reduce(cls: type) -> Callable[..., Any] | None:
     """Return how a library's base class would be pickled, where it says."""
     for base in bases(cls)[:-1]:
         own = members(base)
-        if library.is_library_class(base) and ("__reduce_ex__" in own or "__reduce__" in own):
+        if any(base is kind for kind in _CONTENT) or not library.is_library_class(base):
+            continue  # the values say more: a set's are in no order
+        if "__reduce_ex__" in own or "__reduce__" in own:
             if "__reduce_ex__" in own:
                 return lambda thing: own["__reduce_ex__"](thing, 4)
             return lambda thing: own["__reduce__"](thing)
@@ -186,20 +199,20 @@ def _without_caches(cls: type, state: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in state.items() if key not in skipped}
 
 
-_CONTENT: list[tuple[type, Callable[[Any], Any]]] = [
-    (dict, lambda thing: dict(dict.items(thing))),
-    (list, lambda thing: list(list.__iter__(thing))),
-    (tuple, lambda thing: tuple(tuple.__iter__(thing))),
-    (set, lambda thing: set(set.__iter__(thing))),
-    (frozenset, lambda thing: frozenset(frozenset.__iter__(thing))),
-    (str, str.__str__),
-    (bytes, lambda thing: bytes.__add__(thing, b"")),
-    (bytearray, lambda thing: bytes(bytearray.__add__(thing, b""))),
-    (bool, bool),
-    (int, int.__pos__),
-    (float, float.__pos__),
-    (complex, complex.__pos__),
-]
+_CONTENT: dict[type, Callable[[Any], Any]] = {
+    dict: lambda thing: dict(dict.items(thing)),
+    list: lambda thing: list(list.__iter__(thing)),
+    tuple: lambda thing: tuple(tuple.__iter__(thing)),
+    set: lambda thing: set(set.__iter__(thing)),
+    frozenset: lambda thing: frozenset(frozenset.__iter__(thing)),
+    str: str.__str__,
+    bytes: lambda thing: bytes.__add__(thing, b""),
+    bytearray: lambda thing: bytes(bytearray.__add__(thing, b"")),
+    bool: bool,
+    int: int.__pos__,
+    float: float.__pos__,
+    complex: complex.__pos__,
+}
 
 
 # --- the kinds of objects -------------------------------------------------------------------------
@@ -209,15 +222,21 @@ def _wrapping(*names: str) -> TakeApart:
     """Take apart what wraps others: these attributes, and more where a subclass adds it."""
 
     def take_apart(walk: Walk, thing: Any, place: str) -> Iterator[Part]:
-        cls = type(thing)
         for name in names:
             yield walk.refer(object.__getattribute__(thing, name), place)
-        if not library.is_library_class(cls):
-            yield walk.refer(cls, f"the class of {place}")
-            own = _without_caches(cls, attributes(thing))
-            yield walk.mapping(((k, v) for k, v in own.items() if k not in library.OF_CLASSES), place)
+        yield from _added(walk, thing, place)
 
     return take_apart
+
+
+def _added(walk: Walk, thing: Any, place: str) -> Iterator[Part]:
+    """What a user's subclass adds to the instances of a library's class."""
+    cls = type(thing)
+    if not library.is_library_class(cls):
+        yield walk.refer(cls, f"the class of {place}")
+        own = _without_caches(cls, attributes(thing)).items()
+        yield walk.mapping(((k, v) for k, v in own if k not in library.OF_CLASSES), place)
+        yield walk.many(slots(thing), place)
 
 
 def _partial(walk: Walk, thing: Any, place: str) -> Iterator[Part]:
@@ -253,14 +272,23 @@ def _descriptor(walk: Walk, thing: Any, place: str) -> list[Part]:
     return [str(getattr(thing, "__name__", "")).encode()]
 
 
+def _weak_reference(walk: Walk, reference: weakref.ref[Any], place: str) -> Iterator[Part]:
+    yield walk.refer(weakref.ref.__call__(reference), place)
+    yield from _added(walk, reference, place)
+
+
 def _enum(walk: Walk, one: Any, place: str) -> Iterator[Part]:
     own = attributes(one)
     yield walk.refer(type(one), f"the class of {place}")
-    added = {k: v for k, v in own.items() if k not in ("_inverted_", "_sort_order_", "__objclass__")}
+    added = {
+        k: v for k, v in own.items() if k not in ("_inverted_", "_sort_order_", "__objclass__")
+    }
     yield walk.mapping(added.items(), place)
 
 
-def _context_variable(walk: Walk, variable: contextvars.ContextVar[Any], place: str) -> Iterator[Part]:
+def _context_variable(
+    walk: Walk, variable: contextvars.ContextVar[Any], place: str
+) -> Iterator[Part]:
     yield variable.name.encode("utf-8", "surrogatepass")
     try:
         yield walk.refer(variable.get(), f"the value of {place}")
@@ -273,6 +301,7 @@ def _array(walk: Walk, thing: Any, place: str) -> Iterator[Part]:
     cls = type(thing)
     if not is_a(cls, np.ndarray):
         yield from _values(walk, np.asarray(thing), place)
+        yield from _added(walk, thing, place)
         return
     yield from _values(walk, np.ndarray.view(thing, np.ndarray), place)
     if cls is not np.ndarray and cls is not np.memmap:
@@ -376,7 +405,7 @@ _KINDS: list[tuple[tuple[type, ...], TakeApart]] = [
     ((property,), _wrapping("fget", "fset", "fdel")),
     ((functools.cached_property,), _wrapping("func")),
     ((enum.Enum,), _enum),
-    ((weakref.ref,), lambda walk, ref, place: [walk.refer(ref(), place)]),
+    ((weakref.ref,), _weak_reference),
     ((contextvars.ContextVar,), _context_variable),
     ((np.ndarray, np.generic), _array),
 ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 _NAME = type.__dict__["__qualname__"]
@@ -95,9 +95,9 @@ def attributes(thing: Any) -> dict[str, Any]:
     return {}
 
 
-def slots(thing: Any) -> Iterator[tuple[str, Any]]:
-    """Yield what an object holds in `__slots__`; the same name may come more than once."""
-    for base in bases(type(thing)):
+def slots(thing: Any, bases_: Iterable[type] | None = None) -> Iterator[tuple[str, Any]]:
+    """Yield what an object holds in `__slots__` of its class, or of these bases of that alone."""
+    for base in bases(type(thing)) if bases_ is None else bases_:
         own = members(base)
         for name, descriptor in own.items():
             if "__slots__" in own and type(descriptor) is types.MemberDescriptorType:

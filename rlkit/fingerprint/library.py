@@ -41,9 +41,7 @@ def named(walk: Walk, module: str, name: str) -> list[bytes]:
     """Return what counts of a name of a module that is not the user's."""
     parts = [f"{module or 'builtins'}:{name}".encode("utf-8", "surrogatepass")]
     if origin_of(module) is Origin.PACKAGE:
-        top = module.split(".")[0]
-        walk.packages[top] = _version(top)
-        parts += [walk.file(file_of(module), own=False), _package(top)]
+        parts += [walk.file(file_of(module), own=False), walk.package(module.split(".")[0])]
     return parts
 
 
@@ -122,21 +120,22 @@ def find_spec(module: str) -> importlib.machinery.ModuleSpec | None:
 
 
 @functools.cache
-def _version(top: str) -> str:
-    from importlib.metadata import PackageNotFoundError, packages_distributions, version
+def version(top: str) -> str:
+    """Return the version of an installed package."""
+    from importlib.metadata import PackageNotFoundError, metadata, packages_distributions
 
     try:
-        return version(top)
+        return metadata(top)["Version"]
     except PackageNotFoundError:
         pass
     own = getattr(sys.modules.get(top), "__version__", None)
     if isinstance(own, str):
         return own
     names = packages_distributions().get(top, [])
-    return version(names[0]) if names else "unknown"
+    return metadata(names[0])["Version"] if names else "unknown"
 
 
-def _package(top: str) -> bytes:
+def content(top: str) -> bytes:
     """Return the content of a whole package, for a class does not name all that it uses."""
     file = file_of(top)
     if top in FOUNDATIONS or file is None or Path(file).stem != "__init__":

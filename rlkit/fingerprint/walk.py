@@ -6,10 +6,9 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from rlkit.fingerprint import code, data
+from rlkit.fingerprint import code, data, library
 from rlkit.fingerprint.graph import Graph
 from rlkit.fingerprint.inspection import PLAIN, entry_of, plain, type_name
-from rlkit.fingerprint.library import registered
 from rlkit.user_code import content_digest
 
 # Objects that make their parts while they are taken apart may never end.
@@ -33,6 +32,7 @@ class Walk:
         self._queue: list[tuple[int, Any, str, int]] = []
         self._depth = 0
         self._contents: dict[str, bytes] = {}
+        self._packages: dict[str, bytes] = {}
         self._classes: dict[int, tuple[data.TakeApart, str, bool]] = {}
 
     def explore(self, thing: Any) -> int:
@@ -72,7 +72,7 @@ class Walk:
             place: where it was met, as a phrase for a person.
         """
         if id(type(thing)) in PLAIN:
-            spec = registered(thing) if type(thing) is str else None
+            spec = library.registered(thing) if type(thing) is str else None
             if spec is None:
                 return plain(thing)
             return self.group("id", [plain(thing), self.refer(spec, f"the environment {thing}")])
@@ -107,7 +107,8 @@ class Walk:
         """Return the items of a mapping, whose order has no meaning, as one part."""
         named, others = [], []
         for key, value in items:
-            where = f"{key} of {place}" if type(key) is str else entry_of(place)
+            named_by = type(key) is str and len(key) < 50
+            where = f"{key} of {place}" if named_by else entry_of(place)
             first, second = self.refer(key, f"a key of {place}"), self.refer(value, where)
             if isinstance(first, bytes):
                 named.append((first, second))
@@ -118,9 +119,14 @@ class Walk:
         return self.group("map", [*ordered, self.group("set", others, ordered=False)])
 
     def attempt(self, place: str, function: Callable[[], bytes | int]) -> bytes | int:
-        """Return a part, or a note of it where it cannot be made."""
+        """Return a part, or a note of it where it cannot be made.
+
+        What cannot be imported is no object yet, so there is nothing that could not be told apart.
+        """
         try:
             return function()
+        except ImportError:
+            return b"cannot be imported"
         except (KeyboardInterrupt, MemoryError):
             raise
         except BaseException as error:
@@ -129,6 +135,7 @@ class Walk:
 
     def leave_out(self, phrase: str) -> None:
         """Name something that cannot be taken apart; no other digest will equal this one."""
+        phrase = "".join(letter if letter.isprintable() else "?" for letter in phrase)
         if phrase not in self._phrases:
             self._phrases[phrase] = None
             self.tokens.append(os.urandom(16))
@@ -141,6 +148,13 @@ class Walk:
             phrases[_MOST_PHRASES:] = [f"{more:,} more objects"]
         return tuple(phrases)
 
+    def package(self, name: str) -> bytes:
+        """Return the content of an installed package; note its version."""
+        if name not in self._packages:
+            self._packages[name] = library.content(name)
+            self.packages[name] = library.version(name)
+        return self._packages[name]
+
     def file(self, path: Any, *, own: bool = True) -> bytes:
         """Return the digest of a file's content; note it where it is the user's `own` source."""
         if not isinstance(path, str) or not path or path.startswith("<"):
@@ -152,5 +166,3 @@ class Walk:
         if own and content:
             self.files[path] = content.decode()
         return content
-
-
