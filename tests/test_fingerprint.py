@@ -4,20 +4,20 @@ A row of a table is a source that defines `it`, and two texts for its `$`.
 """
 
 import copy
-import inspect
+import functools
 import os
 import subprocess
 import sys
 import textwrap
-import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rlkit.fingerprint import Fingerprint, fingerprint
-from rlkit.user_code import run_file
+from rlkit.fingerprint import fingerprint
+from rlkit.fingerprint.graph import Graph
+from rlkit.fingerprint.walk import Walk
 
 ROOT = Path(__file__).parents[1]
 
@@ -211,7 +211,8 @@ CLASSES = {
     ),
     "the name of a class": ("class A: pass\nclass B: pass\nit = $", "A", "B"),
     "a decorated class": (
-        "def by(k):\n def f(c):\n  c.step = lambda self: k\n  return c\n return f\n@by($)\nclass it: pass",
+        "def by(k):\n def f(c):\n  c.step = lambda self: k\n  return c\n return f\n"
+        "@by($)\nclass it: pass",
         "1",
         "9",
     ),
@@ -310,6 +311,52 @@ OBJECTS = {
         "  functools.update_wrapper(self, f)\nit = A($)",
         "1",
         "9",
+    ),
+    "the order of a subclass of OrderedDict": (
+        "import collections\nclass A(collections.OrderedDict): pass\nit = A([$])",
+        "(1, 1), (2, 2)",
+        "(2, 2), (1, 1)",
+    ),
+    "the factory of a subclass of defaultdict": (
+        "import collections\nclass A(collections.defaultdict): pass\nit = A($)",
+        "int",
+        "list",
+    ),
+    "a slot of a subclass of deque": (
+        "import collections\nclass A(collections.deque): __slots__ = 'x',\nit = A()\nit.x = $",
+        "1",
+        "9",
+    ),
+    "what a subclass of ModuleType does": (
+        "import types\nclass A(types.ModuleType):\n"
+        " def __getattr__(self, n): return $\nit = A('a')",
+        "1",
+        "9",
+    ),
+    "what a subclass of weakref adds": (
+        "import weakref\nclass A(weakref.ref): pass\nclass B: pass\nit = A(B)\nit.x = $",
+        "1",
+        "9",
+    ),
+    "what a subclass of property adds": (
+        "class A(property): pass\nit = A()\nit.x = $",
+        "1",
+        "9",
+    ),
+    "what a subclass of a NumPy scalar adds": (
+        "import numpy as np\nclass A(np.float64): pass\nit = A(1)\nit.x = $",
+        "1",
+        "9",
+    ),
+    "an exception's attribute": (
+        "class E(ValueError): pass\nit = E(1)\nit.x = $",
+        "1",
+        "9",
+    ),
+    "one generator or two": (
+        "import random\na, b = random.Random(1), random.Random(1)\nit = [a, $]",
+        "a",
+        "b",
     ),
     "an environment": (
         "import gymnasium\nclass E(gymnasium.Env): pass\nit = E()\nit.gain = $",
@@ -522,7 +569,8 @@ LEARNING = {
         "a scalar tensor": ("it = torch.tensor($)", "True", "False"),
         "a parameter": ("it = torch.nn.Parameter(torch.tensor([$]))", "1.0", "2.0"),
         "a layer": (
-            "it = torch.nn.Linear(2, 2)\ntorch.nn.init.constant_(it.weight, $)\ntorch.nn.init.zeros_(it.bias)",
+            "it = torch.nn.Linear(2, 2)\ntorch.nn.init.constant_(it.weight, $)\n"
+            "torch.nn.init.zeros_(it.bias)",
             "1",
             "2",
         ),
@@ -684,6 +732,15 @@ EQUAL = {
         "hash(it), str(it)",
     ),
     "whether an object was hashed": ("it = frozenset([1])\n$", "", "hash(it)"),
+    **{
+        f"whether {name} was used": (f"{source}\nit = lambda: f(1, 2)\n$", "", "f(1, 2)")
+        for name, source in {
+            "random.uniform": "from random import uniform as f",
+            "np.random.uniform": "import numpy as np\nf = np.random.uniform",
+            "random.randint": "import random\nf = lambda a, b: random.randint(a, b)",
+            "np.random.rand": "import numpy as np\ndef f(a, b): return np.random.rand(a, b)",
+        }.items()
+    },
     "whether it was looked at": (
         "import inspect, pydoc\nclass it:\n def f(self, x=1): return x\n$",
         "",
@@ -777,3 +834,65 @@ for rows in (CODE, GLOBALS, CLASSES, OBJECTS, DATA, ARRAYS, LEARNING):
         if len({here[position], outputs[0][position], outputs[1][position]}) > 1
     }
     assert differing == {}
+
+
+def _ignore(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plant a fault: some parts of objects are forgotten."""
+
+    def forgetful(original: Any, argument: int) -> Any:
+        return lambda *args: b"" if str(args[argument]).startswith(what) else original(*args)
+
+    monkeypatch.setattr(Walk, "mapping", forgetful(Walk.mapping, 2))
+    monkeypatch.setattr(Walk, "refer", forgetful(Walk.refer, 2))
+    monkeypatch.setattr(Walk, "many", forgetful(Walk.many, 2))
+
+
+FAULTS: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None]]] = {
+    "closures": ("code: a closure", lambda patch: _ignore("the closure of", patch)),
+    "defaults": ("code: a default", lambda patch: _ignore("the default of", patch)),
+    "keyword defaults": ("code: a keyword's default", lambda patch: _ignore("the defaults", patch)),
+    "bases": ("class: a base class", lambda patch: _ignore("a base of", patch)),
+    "globals": (
+        "globals: a number",
+        lambda patch: patch.setattr("rlkit.fingerprint.code._globals", lambda *_: []),
+    ),
+    "attributes of modules": (
+        "globals: a module made by hand",
+        lambda patch: patch.setattr("rlkit.fingerprint.code._follow", lambda *_: None),
+    ),
+    "constants": (
+        "code: a constant",
+        lambda patch: patch.setattr(Walk, "refer", _forgetful_of_numbers(Walk.refer)),
+    ),
+    "metaclasses": ("class: a metaclass", lambda patch: _ignore("the metaclass", patch)),
+    "the order of lists": (
+        "data: the order of a list",
+        lambda patch: patch.setattr(Graph, "fill", functools.partialmethod(_unordered, Graph.fill)),
+    ),
+    "shared objects": (
+        "data: one list or two",
+        lambda patch: patch.setattr("rlkit.fingerprint.graph._count_references", lambda _: None),
+    ),
+    "where cycles lead": (
+        "data: a ring",
+        lambda patch: patch.setattr("rlkit.fingerprint.graph._tell_apart", lambda *_: True),
+    ),
+}
+
+
+def _forgetful_of_numbers(original: Any) -> Any:
+    return lambda self, thing, place: b"" if type(thing) is int else original(self, thing, place)
+
+
+def _unordered(self: Graph, original: Any, *args: Any, **options: Any) -> None:
+    original(self, *args, **{**options, "ordered": False})
+
+
+@pytest.mark.parametrize(("row", "plant"), FAULTS.values(), ids=FAULTS.keys())
+def test_the_tables_notice_what_is_forgotten(
+    row: str, plant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = _pair(TABLES[row])
+    assert fingerprint(first).digest != fingerprint(second).digest
+    plant(monkeypatch)
+    assert fingerprint(first).digest == fingerprint(second).digest

@@ -284,6 +284,14 @@ MODULES: dict[str, tuple[dict[str, str], str]] = {
         {"env.py": "from os import getenv\ndef it(): return getenv('RLKIT_GAIN', 1)"},
         "import os\nos.environ['RLKIT_GAIN'] = '$'",
     ),
+    "an argument of the process": (
+        {"env.py": "import sys\ndef it(): return sys.argv[1]"},
+        "import sys\nsys.argv[1:] = ['$']",
+    ),
+    "a module that cannot be imported": (
+        {"env.py": "def it():\n import config", "config.py": "import absent_module\nGAIN = $"},
+        "",
+    ),
     "a function that is put into a library": (
         {"env.py": "import math\ndef it(): return math.patched()"},
         "import math\nmath.patched = lambda: $",
@@ -303,6 +311,7 @@ def test_modules_count_by_what_code_takes_from_them(
     case: tuple[dict[str, str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RLKIT_GAIN", "0")
+    monkeypatch.setattr("sys.argv", ["rlkit"])
     monkeypatch.setattr("math.patched", None, raising=False)
     one, nine, other = (
         imported(tmp_path / n, *_filled_in(case, t)) for n, t in zip("abc", "191", strict=True)
@@ -317,18 +326,21 @@ def test_what_is_imported_when_it_runs_counts_the_same_before_and_after(
     case: tuple[dict[str, str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RLKIT_GAIN", "0")
+    monkeypatch.setattr("sys.argv", ["rlkit"])
     monkeypatch.setattr("math.patched", None, raising=False)
     files, then = _filled_in(case, "1")
     before = imported(tmp_path, files, then)
     modules = [name[:-3].replace("/", ".").removesuffix(".__init__") for name in files]
     loading = "import " + ", ".join(modules)
+    loading = f"try: {loading}\nexcept ImportError: pass"
     run = "\ntry: env.it()\nexcept Exception: pass"
     assert imported(tmp_path, files, f"{loading}\n{then}{run}").digest == before.digest
 
 
 def test_the_files_of_a_user_are_named(tmp_path: Path) -> None:
     files = {
-        "env.py": "import config\nfrom base import Base\nclass it(Base):\n def f(self): return config.G",
+        "env.py": "import config\nfrom base import Base\n"
+        "class it(Base):\n def f(self): return config.G",
         "config.py": "G = 1",
         "base.py": "class Base: pass",
         "other.py": "",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import dis
 import importlib
+import itertools
 import os
 import re
 import sys
@@ -164,7 +165,7 @@ def _imports(
         variable = next((str(one.argval) for one in rest if one.opname[:6] == "STORE_"), "")
         yield variable, module, level, module if renamed else module.split(".")[0], ()
         return
-    for one, following in zip(rest, rest[1:], strict=False):
+    for one, following in itertools.pairwise(rest):
         if one.opname == "IMPORT_FROM":
             yield str(following.argval), module, level, module, (str(one.argval),)
         elif one.opname[:6] != "STORE_":

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import collections
 import contextvars
-import copyreg
 import enum
 import functools
-import hashlib
-import io
 import random
 import sys
 import types
@@ -18,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rlkit.fingerprint import code, library
+from rlkit.fingerprint import arrays, code, library
 from rlkit.fingerprint.inspection import (
     attributes,
-    bases,
     entry_of,
     has_hidden_state,
     is_a,
@@ -30,6 +25,7 @@ from rlkit.fingerprint.inspection import (
     slots,
     type_name,
 )
+from rlkit.fingerprint.instances import added, instance
 from rlkit.user_code import Origin, origin_of_module
 
 if TYPE_CHECKING:
@@ -46,8 +42,8 @@ def function_for(cls: type) -> TakeApart:
             return function
     for name, take in _OF_LIBRARIES.items():
         module, _, attribute = name.rpartition(".")
-        kind = getattr(sys.modules.get(module), attribute, None)
-        if isinstance(kind, type) and is_a(cls, kind):
+        library_class = getattr(sys.modules.get(module), attribute, None)
+        if isinstance(library_class, type) and is_a(cls, library_class):
             return take
     for kinds, function in _KINDS:
         if is_a(cls, *kinds):
@@ -61,9 +57,7 @@ def is_mutable(cls: type) -> bool:
     """Return whether sharing an instance makes a difference: whether it is data that can change."""
     if is_a(cls, type, *_CODE):
         return False
-    return is_a(cls, list, dict, set, bytearray, np.ndarray, np.random.Generator) or (
-        not library.is_library_class(cls)
-    )
+    return is_a(cls, *_MUTABLE) or not library.is_library_class(cls)
 
 
 _OF_CYTHON = ("cython_function_or_method", "fused_cython_function")
@@ -71,6 +65,12 @@ _CODE = (
     *(types.FunctionType, types.CodeType, types.ModuleType, types.MethodType),
     *(staticmethod, classmethod, property, functools.cached_property, functools.partial),
     *(tuple, frozenset, str, bytes, int, float, complex, enum.Enum),
+)
+
+
+_MUTABLE = (
+    *(list, dict, set, bytearray, np.ndarray),
+    *(np.random.Generator, np.random.RandomState, random.Random),
 )
 
 
@@ -84,7 +84,9 @@ def class_(walk: Walk, cls: type, place: str) -> Iterator[Part]:
         return
     name = type_name(cls).rpartition(".")[2]
     own = origin_of_module(module_name(cls)) is Origin.USER
-    walk.file(getattr(sys.modules.get(module_name(cls)), "__file__", None), own=own)
+    file = str(getattr(sys.modules.get(module_name(cls)), "__file__", None))
+    source = walk.file(file, own=own)
+    yield b"" if file.endswith(".py") else source  # of compiled code the body says too little
     yield name.encode("utf-8", "surrogatepass")
     yield walk.refer(type(cls), f"the metaclass of {name}")
     yield walk.many(_BASES.__get__(cls), f"a base of {name}")
@@ -96,125 +98,6 @@ def class_(walk: Walk, cls: type, place: str) -> Iterator[Part]:
 _BASES = type.__dict__["__bases__"]
 
 
-# --- instances ------------------------------------------------------------------------------------
-
-
-def instance(walk: Walk, thing: Any, place: str) -> Iterator[Part]:
-    """Take apart an instance of a class: its state, or what it would be rebuilt from."""
-    cls = type(thing)
-    yield walk.refer(cls, f"the class of {place}")
-    if any(thing is one for one in _GLOBAL_GENERATORS):
-        yield b"global"  # wherever it is by now
-        return
-    if _is_handle(cls):
-        raise TypeError
-    if library.is_library_class(cls):
-        wrapped = attributes(thing).get("__wrapped__")
-        if wrapped is not None:  # as functools.lru_cache keeps it
-            own = attributes(thing).items()
-            yield walk.mapping(((k, v) for k, v in own if k not in library.OF_CLASSES), place)
-        else:
-            yield from _reduced(walk, thing, cls, place)
-        return
-    where = type_name(cls).rpartition(".")[2]
-    yield walk.mapping(_without_caches(cls, attributes(thing)).items(), where)
-    content = next((take for kind, take in _CONTENT.items() if is_a(cls, kind)), None)
-    if content is not None:
-        yield walk.refer(content(thing), f"the content of {place}")
-    if _library_reduce(cls) is not None:
-        yield walk.many(slots(thing, _user_bases(cls)), where)
-        yield from _reduced(walk, thing, cls, place)
-    elif content is None and has_hidden_state(cls):
-        raise TypeError
-    else:
-        yield walk.many(slots(thing), where)
-
-
-def _user_bases(cls: type) -> list[type]:
-    return [base for base in bases(cls) if not library.is_library_class(base)]
-
-
-# Those behind random.random() and np.random.rand().
-_GLOBAL_GENERATORS = (vars(random)["_inst"], np.random.mtrand._rand)  # type: ignore[attr-defined]
-
-
-def _is_handle(cls: type) -> bool:
-    """Return whether instances stand for something open, of which they may hold the number only."""
-    libraries = [base for base in bases(cls) if library.is_library_class(base)]
-    return not is_a(cls, io.BytesIO, io.StringIO) and any("fileno" in members(b) for b in libraries)
-
-
-def _library_reduce(cls: type) -> Callable[..., Any] | None:
-    """Return how a library's base class would be pickled, where it says."""
-    for base in bases(cls)[:-1]:
-        own = members(base)
-        if any(base is kind for kind in _CONTENT) or not library.is_library_class(base):
-            continue  # the values say more: a set's are in no order
-        if "__reduce_ex__" in own or "__reduce__" in own:
-            if "__reduce_ex__" in own:
-                return lambda thing: own["__reduce_ex__"](thing, 4)
-            return lambda thing: own["__reduce__"](thing)
-    return None
-
-
-def _reduced(walk: Walk, thing: Any, cls: type, place: str) -> Iterator[Part]:
-    walk.rebuilt()
-    builder = copyreg.dispatch_table.get(cls) or _library_reduce(cls)
-    reduced: Any = object.__reduce_ex__(thing, 4) if builder is None else builder(thing)
-    if type(reduced) is str:
-        yield reduced.encode("utf-8", "surrogatepass")
-        module = getattr(thing, "__module__", None) or module_name(cls)
-        if origin_of_module(module) is Origin.USER:
-            yield walk.file(getattr(sys.modules.get(module), "__file__", None))
-        return
-    if type(reduced) is not tuple or not 2 <= len(reduced) <= 6 or not callable(reduced[0]):
-        raise TypeError
-    function, arguments, state, entries, items, *_ = (*reduced, None, None, None, None)
-    held = place if place.startswith("the state of ") else f"the state of {place}"
-    yield walk.refer(function, held)
-    yield walk.many(arguments, held)
-    if type(state) is dict:
-        yield walk.mapping(_without_caches(cls, state).items(), type_name(cls))
-    else:
-        yield walk.refer(state, held)
-    yield walk.many(entries or (), entry_of(place))
-    if is_a(cls, collections.OrderedDict):
-        yield walk.many(items or (), entry_of(place))
-    else:
-        yield walk.mapping(items or (), place)
-
-
-# What instances of a class keep for later, or for threads; it has no meaning of its own.
-_CACHES = {
-    "functools.cached_property": {"lock", "attrname", "__doc__"},
-    "numpy.vectorize": {"_ufunc", "__doc__"},
-    "numba.core.dispatcher.Dispatcher": {"overloads"},
-}
-
-
-def _without_caches(cls: type, state: dict[str, Any]) -> dict[str, Any]:
-    skipped: set[str] = set()
-    for base in bases(cls):
-        skipped |= _CACHES.get(f"{module_name(base)}.{type_name(base)}", set())
-    return {key: value for key, value in state.items() if key not in skipped}
-
-
-_CONTENT: dict[type, Callable[[Any], Any]] = {
-    dict: lambda thing: dict(dict.items(thing)),
-    list: lambda thing: list(list.__iter__(thing)),
-    tuple: lambda thing: tuple(tuple.__iter__(thing)),
-    set: lambda thing: set(set.__iter__(thing)),
-    frozenset: lambda thing: frozenset(frozenset.__iter__(thing)),
-    str: str.__str__,
-    bytes: lambda thing: bytes.__add__(thing, b""),
-    bytearray: lambda thing: bytes(bytearray.__add__(thing, b"")),
-    bool: bool,
-    int: int.__pos__,
-    float: float.__pos__,
-    complex: complex.__pos__,
-}
-
-
 # --- the kinds of objects -------------------------------------------------------------------------
 
 
@@ -224,23 +107,14 @@ def _wrapping(*names: str) -> TakeApart:
     def take_apart(walk: Walk, thing: Any, place: str) -> Iterator[Part]:
         for name in names:
             yield walk.refer(object.__getattribute__(thing, name), place)
-        yield from _added(walk, thing, place)
+        yield from added(walk, thing, place)
 
     return take_apart
 
 
-def _added(walk: Walk, thing: Any, place: str) -> Iterator[Part]:
-    """What a user's subclass adds to the instances of a library's class."""
-    cls = type(thing)
-    if not library.is_library_class(cls):
-        yield walk.refer(cls, f"the class of {place}")
-        own = _without_caches(cls, attributes(thing)).items()
-        yield walk.mapping(((k, v) for k, v in own if k not in library.OF_CLASSES), place)
-        yield walk.many(slots(thing), place)
-
-
 def _partial(walk: Walk, thing: Any, place: str) -> Iterator[Part]:
-    _, _, (function, arguments, keywords, own) = functools.partial.__reduce__(thing)  # type: ignore[misc]
+    reduce: Any = functools.partial.__reduce__
+    function, arguments, keywords, own = reduce(thing)[2]
     yield walk.refer(type(thing), f"the class of {place}")
     yield walk.refer(function, place)
     yield walk.many(arguments, f"the argument of {place}")
@@ -274,16 +148,14 @@ def _descriptor(walk: Walk, thing: Any, place: str) -> list[Part]:
 
 def _weak_reference(walk: Walk, reference: weakref.ref[Any], place: str) -> Iterator[Part]:
     yield walk.refer(weakref.ref.__call__(reference), place)
-    yield from _added(walk, reference, place)
+    yield from added(walk, reference, place)
 
 
 def _enum(walk: Walk, one: Any, place: str) -> Iterator[Part]:
     own = attributes(one)
     yield walk.refer(type(one), f"the class of {place}")
-    added = {
-        k: v for k, v in own.items() if k not in ("_inverted_", "_sort_order_", "__objclass__")
-    }
-    yield walk.mapping(added.items(), place)
+    skipped = ("_inverted_", "_sort_order_", "__objclass__")
+    yield walk.mapping(((k, v) for k, v in own.items() if k not in skipped), place)
 
 
 def _context_variable(
@@ -296,53 +168,10 @@ def _context_variable(
         yield b"unset"
 
 
-def _array(walk: Walk, thing: Any, place: str) -> Iterator[Part]:
-    """An array or a NumPy scalar; the layout in memory does not count."""
-    cls = type(thing)
-    if not is_a(cls, np.ndarray):
-        yield from _values(walk, np.asarray(thing), place)
-        yield from _added(walk, thing, place)
-        return
-    yield from _values(walk, np.ndarray.view(thing, np.ndarray), place)
-    if cls is not np.ndarray and cls is not np.memmap:
-        yield walk.refer(cls, f"the class of {place}")
-        yield walk.mapping(attributes(thing).items(), place)  # a mask, or what a subclass adds
-        yield walk.many(slots(thing), place)
-
-
-def _values(walk: Walk, array: np.ndarray[Any, Any], place: str) -> Iterator[Part]:
-    yield f"{array.shape} {array.dtype!r}".encode()
-    if array.dtype.names is not None:  # between the fields there may be bytes without meaning
-        for name in array.dtype.names:
-            yield walk.group(name, _values(walk, array[name], place))
-    elif array.dtype.hasobject or array.dtype.kind not in "biufcmMSUV":
-        yield walk.many(array.ravel().tolist(), entry_of(place))
-    elif array.dtype.char in "gG":  # likewise in the long doubles of some machines
-        yield repr([repr(value) for value in array.ravel()]).encode()
-    elif array.size:
-        plain = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-        yield hashlib.sha256(plain.data).digest()
-
-
-def _tensor(walk: Walk, thing: Any, place: str) -> Iterator[Part]:
-    import torch
-
-    yield f"{tuple(thing.shape)} {thing.dtype} {thing.requires_grad}".encode()
-    values = thing.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-    yield values.numpy().tobytes()
-    yield walk.refer(type(thing), f"the class of {place}")
-    yield walk.mapping(attributes(thing).items(), place)
-
-
-def _torch_generator(walk: Walk, thing: Any, place: str) -> Iterator[Part]:
-    yield str(thing.device).encode()
-    yield from _tensor(walk, thing.get_state(), place)
-
-
 def _compiled_function(walk: Walk, thing: Any, place: str) -> Iterator[Part]:
     """A function that numba compiles: the function and the options, not what was compiled."""
     yield walk.refer(thing.py_func, place)
-    yield repr(sorted(thing.targetoptions.items())).encode()
+    yield walk.mapping(thing.targetoptions.items(), f"the options of {place}")
 
 
 def _space(walk: Walk, thing: Any, place: str) -> Iterator[Part]:
@@ -366,9 +195,11 @@ def _registration(walk: Walk, spec: Any, place: str) -> Iterator[Part]:
     if type(entry_point) is str:
         from gymnasium.envs.registration import load_env_creator
 
-        yield walk.attempt(place, lambda: walk.refer(load_env_creator(entry_point), place))
-    else:
-        yield walk.refer(entry_point, place)
+        try:
+            entry_point = load_env_creator(entry_point)
+        except Exception:  # whatever it is, nobody can run it
+            yield b"cannot be loaded"
+    yield walk.refer(entry_point, place)
 
 
 def _sequence(walk: Walk, items: Any, place: str) -> list[Part]:
@@ -407,11 +238,11 @@ _KINDS: list[tuple[tuple[type, ...], TakeApart]] = [
     ((enum.Enum,), _enum),
     ((weakref.ref,), _weak_reference),
     ((contextvars.ContextVar,), _context_variable),
-    ((np.ndarray, np.generic), _array),
+    ((np.ndarray, np.generic), arrays.array),
 ]
 _OF_LIBRARIES: dict[str, TakeApart] = {
-    "torch.Tensor": _tensor,
-    "torch.Generator": _torch_generator,
+    "torch.Tensor": arrays.tensor,
+    "torch.Generator": arrays.torch_generator,
     "numba.core.dispatcher.Dispatcher": _compiled_function,
     "gymnasium.spaces.Space": _space,
     "gymnasium.envs.registration.EnvSpec": _registration,

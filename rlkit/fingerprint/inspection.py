@@ -29,11 +29,11 @@ def plain(value: Any) -> bytes:
     """Return a plain value with its class as bytes."""
     cls = type(value)
     if cls is str:
-        return b"str " + value.encode("utf-8", "surrogatepass")
+        return b"str " + bytes(value.encode("utf-8", "surrogatepass"))
     if cls is bytes:
         return b"bytes " + bytes(value)
     if cls is int:
-        return b"int %x" % value
+        return f"int {value:x}".encode()
     return f"{cls.__name__} {value!r}".encode()
 
 

@@ -1,4 +1,4 @@
-"""What counts of code that is not the user's own: names, contents of files, and what was patched."""
+"""Code that is not the user's own: its names, the contents of its files, and what was patched."""
 
 from __future__ import annotations
 
