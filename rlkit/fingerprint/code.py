@@ -84,7 +84,8 @@ def _filled(cell: types.CellType) -> bool:
 
 def code_parts(walk: Walk, code: types.CodeType, place: str) -> Iterator[Part]:
     """Return what compiled code does; its names of files and lines do not count."""
-    yield code.co_code
+    instructions, line = _without_line(code)
+    yield instructions
     yield code.co_exceptiontable
     words = (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
     counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
@@ -92,8 +93,26 @@ def code_parts(walk: Walk, code: types.CodeType, place: str) -> Iterator[Part]:
     for index, constant in enumerate(code.co_consts):
         if index == 0 and type(constant) is str and not _loads_first_constant(code):
             yield b"documentation"
+        elif index == line:
+            yield b"line"
         else:
             yield walk.refer(constant, f"a constant of {_short(code.co_qualname)}")
+
+
+def _without_line(code: types.CodeType) -> tuple[bytes, int | None]:
+    """Return what code does, and which of its constants says the line of a class (Python 3.13)."""
+    if "__firstlineno__" not in code.co_names:
+        return code.co_code, None
+    listed = list(dis.get_instructions(code))
+    for load, store in itertools.pairwise(listed):
+        if store.opname != "STORE_NAME" or store.argval != "__firstlineno__":
+            continue
+        if load.opname == "LOAD_SMALL_INT":  # Python 3.14
+            before, after = code.co_code[: load.offset + 1], code.co_code[load.offset + 2 :]
+            return before + b"\0" + after, None
+        same = [one for one in listed if one.opcode in dis.hasconst and one.arg == load.arg]
+        return code.co_code, load.arg if len(same) == 1 else None
+    return code.co_code, None
 
 
 def _loads_first_constant(code: types.CodeType) -> bool:
