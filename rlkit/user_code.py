@@ -8,6 +8,7 @@ import hashlib
 import importlib.util
 import inspect
 import os
+import re
 import site
 import sys
 import sysconfig
@@ -66,47 +67,55 @@ class Origin(enum.Enum):
 
 
 # Their versions are compared when a run is continued.
-_FOUNDATIONS = ("gymnasium", "numpy", "torch", "scipy", "numba", "rlkit")
+FOUNDATIONS = ("gymnasium", "numpy", "torch", "scipy", "numba", "rlkit")
+_INSTALLED = re.compile(r"[\\/](?:site|dist)-packages[\\/]")
+_ENVIRONMENTS = os.path.join("gymnasium", "envs", "")
 
 
 @functools.cache
-def _library_folders() -> tuple[tuple[Path, bool], ...]:
-    """Folders of installed code, the innermost first, and whether they hold packages."""
-    python = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib")]
+def _folders() -> tuple[tuple[str, ...], ...]:
+    """The folders of the foundations, of installed packages and of Python itself."""
+    specs = [importlib.util.find_spec(name) for name in FOUNDATIONS]
+    foundations = [os.path.dirname(spec.origin) for spec in specs if spec and spec.origin]
     packages = [sysconfig.get_path(name) for name in ("purelib", "platlib")]
     packages += [*site.getsitepackages(), site.getusersitepackages()]
-    folders = {Path(path).resolve(): False for path in python}
-    folders |= {Path(path).resolve(): True for path in packages}
-    folders[Path(__file__).parent.resolve()] = False
-    return tuple(sorted(folders.items(), key=lambda item: -len(item[0].parts)))
+    python = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib")]
+    return tuple(tuple(map(_within, folders)) for folders in (foundations, packages, python))
+
+
+def _within(folder: str) -> str:
+    return os.path.join(os.path.realpath(folder), "")
 
 
 def origin_of_code(filename: str) -> Origin:
     """Return where code comes from, by its file; code that has none is the user's."""
     if filename.startswith("<"):
         return Origin.LIBRARY if filename.startswith("<frozen ") else Origin.USER
-    path = Path(filename).resolve()
-    for folder, holds_packages in _library_folders():
-        if not path.is_relative_to(folder):
-            continue
-        parts = path.relative_to(folder).parts
-        if not holds_packages:
-            return Origin.LIBRARY
-        if parts[0] in _FOUNDATIONS and parts[:2] != ("gymnasium", "envs"):
-            return Origin.LIBRARY
+    return _origin_of_path(os.path.realpath(filename))
+
+
+@functools.lru_cache(maxsize=10_000)
+def _origin_of_path(path: str) -> Origin:
+    foundations, packages, python = _folders()
+    if path.startswith(foundations):  # these may be installed from a folder of anywhere
+        return Origin.PACKAGE if _ENVIRONMENTS in path else Origin.LIBRARY
+    # Also those of another virtual environment, as one inside the folder of a project.
+    if path.startswith(packages) or _INSTALLED.search(path):
         return Origin.PACKAGE
-    return Origin.USER
+    return Origin.LIBRARY if path.startswith(python) else Origin.USER
 
 
 def origin_of_module(name: str | None) -> Origin:
     """Return where a module comes from; `__main__` and modules without a file are the user's."""
     if name in ("__main__", "__mp_main__"):
         return Origin.USER
-    file = getattr(sys.modules.get(name or ""), "__file__", None)
-    if file is not None:
+    module = sys.modules.get(name or "")
+    file = getattr(module, "__file__", None)
+    if isinstance(file, str):
         return origin_of_code(file)
     top = (name or "").split(".")[0]
-    return Origin.LIBRARY if top in sys.stdlib_module_names or top == "builtins" else Origin.USER
+    known = top == "builtins" or top in sys.stdlib_module_names or top in FOUNDATIONS
+    return Origin.LIBRARY if known else Origin.USER
 
 
 def content_digest(path: str) -> str | None:

@@ -1,0 +1,131 @@
+"""Looking at objects without running any code of theirs.
+
+`isinstance`, `getattr`, `vars` and `==` ask the object, its class or its metaclass, and may be
+answered with anything, or with an exception. What Python itself holds cannot lie.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+_NAME = type.__dict__["__qualname__"]
+_MODULE = type.__dict__["__module__"]
+_MRO = type.__dict__["__mro__"]
+_DICT = type.__dict__["__dict__"]
+_FLAGS = type.__dict__["__flags__"]
+_SIZE = type.__dict__["__basicsize__"]
+_DICT_OFFSET = type.__dict__["__dictoffset__"]
+_WEAK_OFFSET = type.__dict__["__weakrefoffset__"]
+_HEAP_TYPE = 1 << 9  # of classes made while running, not compiled into Python
+
+# The ids of the classes whose values count as they are: classes may not be compared by `==`.
+PLAIN = {id(cls) for cls in (type(None), bool, int, float, complex, str, bytes)}
+
+
+def plain(value: Any) -> bytes:
+    """Return a plain value with its class as bytes."""
+    cls = type(value)
+    if cls is str:
+        return b"str " + bytes(value.encode("utf-8", "surrogatepass"))
+    if cls is bytes:
+        return b"bytes " + bytes(value)
+    if cls is int:
+        return f"int {value:x}".encode()
+    return f"{cls.__name__} {value!r}".encode()
+
+
+def type_name(cls: type) -> str:
+    """Return the qualified name of a class."""
+    return str(_NAME.__get__(cls))
+
+
+def module_name(cls: type) -> str:
+    """Return the module of a class, or an empty string where it has none."""
+    try:
+        name = _MODULE.__get__(cls)
+    except AttributeError:
+        return ""
+    return name if type(name) is str else ""
+
+
+def bases(cls: type) -> tuple[type, ...]:
+    """Return a class and all its bases, in the order in which attributes are looked up."""
+    return tuple(_MRO.__get__(cls))
+
+
+def members(cls: type) -> Mapping[str, Any]:
+    """Return what a class itself defines."""
+    own: Mapping[str, Any] = _DICT.__get__(cls)
+    return own
+
+
+def is_a(cls: type, *kinds: type) -> bool:
+    """Return whether a class is, or inherits from, one of the kinds."""
+    return any(kind is base for base in bases(cls) for kind in kinds)
+
+
+def is_compiled(cls: type) -> bool:
+    """Return whether a class is compiled into Python or an extension module."""
+    return not _FLAGS.__get__(cls) & _HEAP_TYPE
+
+
+def has_hidden_state(cls: type) -> bool:
+    """Return whether instances hold memory besides their attributes, as those of C code do."""
+    expected = _SIZE.__get__(object)
+    expected += 8 * ((_DICT_OFFSET.__get__(cls) > 0) + (_WEAK_OFFSET.__get__(cls) > 0))
+    expected += 8 * sum(
+        type(value) is types.MemberDescriptorType
+        for base in bases(cls)
+        if not is_compiled(base)
+        for value in members(base).values()
+    )
+    return bool(_SIZE.__get__(cls) > expected)
+
+
+def attributes(thing: Any) -> dict[str, Any]:
+    """Return the entries of an object's own dictionary."""
+    for base in bases(type(thing)):
+        descriptor = members(base).get("__dict__")
+        if type(descriptor) is types.GetSetDescriptorType:
+            state = descriptor.__get__(thing)
+            return dict(dict.items(state)) if isinstance(state, dict) else {}
+    return {}
+
+
+def slots(thing: Any, bases_: Iterable[type] | None = None) -> Iterator[tuple[str, Any]]:
+    """Yield what an object holds in `__slots__` of its class, or of these bases of that alone."""
+    for base in bases(type(thing)) if bases_ is None else bases_:
+        own = members(base)
+        for name, descriptor in own.items():
+            if "__slots__" in own and type(descriptor) is types.MemberDescriptorType:
+                try:
+                    yield name, descriptor.__get__(thing)
+                except AttributeError:
+                    continue
+
+
+def at_name(thing: Any, module: Any, qualname: Any) -> bool:
+    """Return whether an object is where a module and a name say; generated code may lie."""
+    if type(module) is not str or type(qualname) is not str:
+        return False
+    place: Any = sys.modules.get(module)
+    for part in qualname.split("."):
+        if isinstance(place, types.ModuleType):
+            place = vars(place).get(part)
+        elif type.__subclasscheck__(type, type(place)):
+            place = members(place).get(part)
+        else:
+            return False
+    function = getattr(place, "__func__", place) if type(place) in _METHODS else place
+    return function is thing
+
+
+_METHODS = (staticmethod, classmethod)
+
+
+def entry_of(place: str) -> str:
+    """Return the name of what a container at a place holds."""
+    return place if place.startswith("an entry of ") else f"an entry of {place}"

@@ -1,0 +1,168 @@
+"""The walk over everything that an object holds, which leaves a graph of its meaning."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from rlkit.fingerprint import code, data, library
+from rlkit.fingerprint.graph import Graph
+from rlkit.fingerprint.inspection import PLAIN, entry_of, plain, type_name
+from rlkit.user_code import content_digest
+
+# Objects that make their parts while they are taken apart may never end.
+_MOST_NODES = 5_000_000
+_DEEPEST = 500
+_MOST_PHRASES = 20
+
+
+class Walk:
+    """One traversal. Parts of an object are bytes, which count as they are, or nodes."""
+
+    def __init__(self) -> None:
+        self.graph = Graph()
+        self.files: dict[str, str] = {}
+        self.packages: dict[str, str] = {}
+        self.tokens: list[bytes] = []
+        self.names: dict[int, code.Names] = {}
+        self._phrases: dict[str, None] = {}
+        self._nodes: dict[int, int] = {}
+        self._kept: list[Any] = []  # an id is an object's own only while the object lives
+        self._queue: list[tuple[int, Any, str, int]] = []
+        self._depth = 0
+        self._contents: dict[str, bytes] = {}
+        self._packages: dict[str, bytes] = {}
+        self._classes: dict[int, tuple[data.TakeApart, str, bool]] = {}
+
+    def explore(self, thing: Any) -> int:
+        """Take apart an object and all that it holds; return its node."""
+        root = self.group("root", [self.refer(thing, "it")])
+        while self._queue:
+            if len(self.graph.labels) > _MOST_NODES:
+                self.leave_out(f"the rest of more than {_MOST_NODES:,} objects")
+                break
+            node, thing, place, self._depth = self._queue.pop()
+            self._attempt(node, thing, place)
+        return root
+
+    def _attempt(self, node: int, thing: Any, place: str) -> None:
+        try:
+            take_apart, name, self.graph.mutable[node] = self._about(type(thing))
+            self.graph.fill(node, name, take_apart(self, thing, place), ordered=True)
+        except (KeyboardInterrupt, MemoryError):
+            raise
+        except BaseException:  # whatever the code of strangers raises
+            self.graph.fill(node, "unidentified", [], ordered=True)
+            self.leave_out(f"{place} (a {type_name(type(thing))})")
+
+    def _about(self, cls: type) -> tuple[data.TakeApart, str, bool]:
+        about = self._classes.get(id(cls))
+        if about is None:
+            about = (data.function_for(cls), type_name(cls), data.is_mutable(cls))
+            self._classes[id(cls)] = about
+            self._kept.append(cls)
+        return about
+
+    def refer(self, thing: Any, place: str) -> bytes | int:
+        """Return an object as a part of another; it is taken apart later.
+
+        Args:
+            thing: the object.
+            place: where it was met, as a phrase for a person.
+        """
+        if id(type(thing)) in PLAIN:
+            spec = library.registered(thing) if type(thing) is str else None
+            if spec is None:
+                return plain(thing)
+            return self.group("id", [plain(thing), self.refer(spec, f"the environment {thing}")])
+        node = self._nodes.get(id(thing))
+        if node is None:
+            node = self._nodes[id(thing)] = self.graph.add()
+            self._kept.append(thing)
+            self._queue.append((node, thing, place if len(place) < 200 else "it", self._depth))
+        return node
+
+    def rebuilt(self) -> None:
+        """Note that what comes next was made by the object that is taken apart."""
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise RecursionError
+
+    def group(self, kind: str, parts: Iterable[bytes | int], *, ordered: bool = True) -> int:
+        """Return several parts as one."""
+        node = self.graph.add()
+        self.graph.fill(node, kind, parts, ordered=ordered)
+        return node
+
+    def many(self, things: Iterable[Any], place: str) -> int:
+        """Return a sequence as one part."""
+        return self.group("many", [self.refer(item, place) for item in things])
+
+    def unordered(self, things: Iterable[Any], place: str) -> int:
+        """Return a set as one part."""
+        return self.group("set", [self.refer(item, place) for item in things], ordered=False)
+
+    def mapping(self, items: Iterable[tuple[Any, Any]], place: str) -> int:
+        """Return the items of a mapping, whose order has no meaning, as one part."""
+        named, others = [], []
+        for key, value in items:
+            named_by = type(key) is str and len(key) < 50
+            where = f"{key} of {place}" if named_by else entry_of(place)
+            first, second = self.refer(key, f"a key of {place}"), self.refer(value, where)
+            if isinstance(first, bytes):
+                named.append((first, second))
+            else:
+                others.append(self.group("item", [first, second]))
+        named.sort(key=lambda item: item[0])
+        ordered = [part for item in named for part in item]
+        return self.group("map", [*ordered, self.group("set", others, ordered=False)])
+
+    def attempt(self, place: str, function: Callable[[], bytes | int]) -> bytes | int:
+        """Return a part, or a note of it where it cannot be made.
+
+        What cannot be imported is no object yet, so there is nothing that could not be told apart.
+        """
+        try:
+            return function()
+        except ImportError:
+            return b"cannot be imported"
+        except (KeyboardInterrupt, MemoryError):
+            raise
+        except BaseException as error:
+            self.leave_out(f"{place} ({type(error).__name__})")
+            return b"failed"
+
+    def leave_out(self, phrase: str) -> None:
+        """Name something that cannot be taken apart; no other digest will equal this one."""
+        phrase = "".join(letter if letter.isprintable() else "?" for letter in phrase)
+        if phrase not in self._phrases:
+            self._phrases[phrase] = None
+            self.tokens.append(os.urandom(16))
+
+    def phrases(self) -> tuple[str, ...]:
+        """Return what was left out; the first of it where it is much."""
+        phrases = list(self._phrases)
+        if len(phrases) > _MOST_PHRASES:
+            more = len(phrases) - _MOST_PHRASES
+            phrases[_MOST_PHRASES:] = [f"{more:,} more objects"]
+        return tuple(phrases)
+
+    def package(self, name: str) -> bytes:
+        """Return the content of an installed package; note its version."""
+        if name not in self._packages:
+            self._packages[name] = library.content(name)
+            self.packages[name] = library.version(name)
+        return self._packages[name]
+
+    def file(self, path: Any, *, own: bool = True) -> bytes:
+        """Return the digest of a file's content; note it where it is the user's `own` source."""
+        if not isinstance(path, str) or not path or path.startswith("<"):
+            return b""
+        path = os.path.realpath(path)
+        if path not in self._contents:
+            self._contents[path] = (content_digest(path) or "").encode()
+        content = self._contents[path]
+        if own and content:
+            self.files[path] = content.decode()
+        return content
