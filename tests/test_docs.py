@@ -294,7 +294,7 @@ def test_every_rlkit_command_of_a_page_is_understood(name: str) -> None:
         ("rlkit train q-learning CartPole-v1 --clip-epsilon 0.1", False),
         ("rlkit train pppo CartPole-v1", False),
         ("rlkit compare ppo random --env CartPole-v1", True),
-        ("rlkit compare ppo random", False),
+        ("rlkit compare ppo random --evn CartPole-v1", False),
         ("rlkit train q-learning FrozenLake-v1 --env-arg is_slippery=False", False),
         ("rlkit solve FrozenLake-v7", False),
         ("rlkit watch runs/some --gif a.gif", True),

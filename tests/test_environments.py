@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import sys
@@ -83,7 +84,7 @@ def test_a_gymnasium_id_is_built_with_its_time_limit() -> None:
     env.close()
     assert environment.reference == environment.name == "CartPole-v1"
     assert environment.reward_threshold == 475
-    assert environment.digest == ""
+    assert environment.content == ""
 
 
 def test_a_module_and_a_registered_id(module: types.ModuleType) -> None:
@@ -105,13 +106,13 @@ def test_a_file_and_a_class(source_file: Path) -> None:
     assert type(environment.make()).__name__ == "Mine"
     assert environment.make().unwrapped.size == 3.0
     assert environment.name == "Mine"
-    assert environment.digest == hashlib.sha256(source_file.read_bytes()).hexdigest()
+    assert environment.content == hashlib.sha256(source_file.read_bytes()).hexdigest()
 
 
 def test_the_digest_of_a_file_changes_with_its_content(source_file: Path) -> None:
-    before = find_environment(f"{source_file}:Mine").digest
+    before = find_environment(f"{source_file}:Mine").source.digest
     source_file.write_text(SOURCE + "\n# another line\n")
-    assert find_environment(f"{source_file}:Mine").digest != before
+    assert find_environment(f"{source_file}:Mine").source.digest != before
 
 
 def test_a_class_a_function_and_a_callable_object() -> None:
@@ -120,7 +121,7 @@ def test_a_class_a_function_and_a_callable_object() -> None:
     assert find_environment(lambda length: Counter(length), {"length": 4}).make()
     assert isinstance(find_environment(functools.partial(Counter, 6)).make(), Counter)
     assert find_environment(Counter).name == "Counter"
-    assert find_environment(Counter).digest != ""
+    assert find_environment(Counter).source.files
 
 
 def test_arguments_reach_every_environment() -> None:
@@ -266,7 +267,7 @@ def test_a_twin_is_used_with_the_arguments_it_knows() -> None:
 @pytest.mark.parametrize("args", [{"render_mode": "rgb_array"}, {"disable_env_checker": True}])
 def test_a_twin_is_declined_with_arguments_it_does_not_know(args: dict[str, Any]) -> None:
     environment = find_environment("CartPole-v1")
-    other = type(environment)(environment.reference, args, environment.constructor)
+    other = dataclasses.replace(environment, args=args)
     assert other.kind == "gymnasium"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rlkit.environments import Environment, EnvLike
-from rlkit.errors import AllSeedsFailed
+from rlkit.errors import AllSeedsFailed, UsageError
 from rlkit.networks import prepared_torch
 from rlkit.runs import store
 from rlkit.runs.execution import Interrupted as Interrupted  # what `train` raises is found here
@@ -299,6 +299,11 @@ def _require_fit(spec: RunSpec, environment: Environment) -> list[str]:
         spec.num_env_steps,
         environment.mdp,
     )
-    spec.build_agent(task)
+    try:
+        spec.build_agent(task)
+    except UsageError as error:
+        if environment.model.problem is None:
+            raise
+        raise UsageError(f"{error} ({environment.model.problem})") from error
     remarks = getattr(spec.agent_class, "remarks", None)
     return [] if remarks is None else list(remarks(task, spec.config))

@@ -97,8 +97,9 @@ def run_child(script: str, output: str, figures: bool) -> None:
     except RlkitError as error:
         print(f"error: {error}")
         code = error.exit_code
-    except KeyboardInterrupt:
-        code = 130
+    except KeyboardInterrupt as error:
+        print(f"stopped: {error}")
+        code = getattr(error, "exit_code", 130)
     except BaseException:
         traceback.print_exc()
         code = 1

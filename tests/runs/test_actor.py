@@ -344,7 +344,9 @@ def test_an_exact_return_comes_from_the_probabilities_of_an_actor(
         def probabilities(self, obs: Any) -> Any:
             return actor.probabilities(obs[0])[None]
 
-    np.testing.assert_allclose(exact_returns(InTheTermsOfTheLoop(), mdp, 1), run.scores)
+    exact = exact_returns(InTheTermsOfTheLoop(), mdp, 1)
+    assert exact is not None
+    np.testing.assert_allclose(exact.returns, run.scores)
     env = gym.make("FrozenLake-v1")
     obs, _ = env.reset(seed=0)
     assert env.action_space.contains(actor.act(obs))

@@ -124,7 +124,7 @@ def test_a_damaged_row_is_named_when_the_curve_is_read(small: Callable[..., Run]
         (b'{"format": 1', "reading .* failed"),
         (b"\xff\xfe", "reading .* failed"),
         (b"[]", "not the record of a run"),
-        (b'{"format": 2}', "not the record of a run in a format that is known"),
+        (b'{"format": 3}', "not the record of a run in a format that is known"),
         (b"{}", "not the record of a run"),
     ],
 )

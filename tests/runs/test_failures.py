@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlkit.errors import RlkitError, UsageError
+from rlkit.errors import AllSeedsFailed, RlkitError, UsageError
 from rlkit.runs.run import Run, load
 from rlkit.runs.specification import RunSpec
 from rlkit.seeding import SeedStreams
@@ -82,9 +82,11 @@ def test_a_failure_is_not_forgotten_by_a_call_for_other_seeds(small: Callable[..
 
 
 def test_a_run_whose_every_seed_fails_lists_them_all(small: Callable[..., Run]) -> None:
-    run = small("ppo-probe", seeds=2, env_args={"fault": "raise", "bad_seed": bad_seed(0)})
-    assert list(run.failures) == [0]
-    run = small("ppo-probe", seeds=1, env_args={"fault": "raise", "bad_seed": bad_seed(0)})
+    partly = small("ppo-probe", seeds=2, env_args={"fault": "raise", "bad_seed": bad_seed(0)})
+    assert list(partly.failures) == [0]
+    with pytest.raises(AllSeedsFailed, match="the walk fell over") as caught:
+        small("ppo-probe", seeds=1, env_args={"fault": "raise", "bad_seed": bad_seed(0)})
+    run: Any = caught.value.run
     assert np.isnan(run.scores).all()
     assert run.status == "failed"
 
@@ -97,12 +99,14 @@ def test_the_figure_of_a_run_with_a_failed_seed_is_drawn(small: Callable[..., Ru
 
 @pytest.mark.usefixtures("figures")
 def test_a_run_whose_only_seed_failed_still_says_why(small: Callable[..., Run]) -> None:
-    run = small("ppo-probe", seeds=1, env_args={"fault": "raise", "bad_seed": bad_seed(0)})
-    assert "the walk fell over" in run.failures[0]
+    with pytest.raises(AllSeedsFailed, match="seed 0: .*the walk fell over"):
+        small("ppo-probe", seeds=1, env_args={"fault": "raise", "bad_seed": bad_seed(0)})
 
 
 def test_parameters_that_diverge_fail_their_seeds_alone(small: Callable[..., Run]) -> None:
-    run = small("ppo", seeds=2, learning_rate=1e30)
+    with pytest.raises(AllSeedsFailed) as caught:
+        small("ppo", seeds=2, learning_rate=1e30)
+    run: Any = caught.value.run
     assert sorted(run.failures) == [0, 1]
     assert all("diverged" in message for message in run.failures.values())
     assert run.status == "failed"

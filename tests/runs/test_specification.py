@@ -148,13 +148,13 @@ def test_an_agent_class_with_an_odd_name_stays_inside_too(
 def test_two_agent_classes_of_one_name_have_two_folders() -> None:
     def first() -> Any:
         class Mine:
-            """One."""
+            bias = 1
 
         return Mine
 
     def second() -> Any:
         class Mine:
-            """Another."""
+            bias = 2
 
         return Mine
 

@@ -334,7 +334,7 @@ def test_a_finished_run_is_noticed_and_not_written_to(out: Path) -> None:
         assert "finished already" in notes[-1]
         assert run.status == "finished"
         assert len(run.seeds) == num_seeds
-    assert any("already has 50 updates of each seed, 20 were asked for" in note for note in notes)
+    assert any("already has 50 updates of each seed; 20 were asked for" in note for note in notes)
     assert files(folder) == before
 
 
