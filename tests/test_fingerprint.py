@@ -37,7 +37,11 @@ CODE = {
     "the order of arguments": ("def it(x, y): return $", "x - y", "y - x"),
     "a nested function": ("def it():\n def f(): return $\n return f", "1", "9"),
     "a nested class": ("def it():\n class A:\n  x = $\n return A", "1", "9"),
-    "a nested generic function": ("def it():\n def f(x: list = [$]): return x\n return f", "1", "9"),
+    "a nested generic function": (
+        "def it():\n def f(x: list = [$]): return x\n return f",
+        "1",
+        "9",
+    ),
     "a comprehension": ("def it(): return [x * $ for x in range(3)]", "1", "9"),
     "two lambdas of one line": ("it = (lambda: 1, lambda: 9)[$]", "0", "1"),
     "an exception that is caught": (
@@ -722,6 +726,16 @@ EQUAL = {
         "import enum\nclass it(enum.Flag): A, B = 1, 2\n$",
         "",
         "it.A | it.B, ~it.A",
+    ),
+    "whether an instance was copied or pickled": (
+        "import copy\nclass it: pass\n$",
+        "",
+        "copy.deepcopy(it()), it().__reduce_ex__(4)",
+    ),
+    "whether a protocol was asked": (
+        "import typing\n@typing.runtime_checkable\nclass it(typing.Protocol):\n x = 1\n$",
+        "",
+        "isinstance(1, it)",
     ),
     "whether a space was sampled": (
         "import gymnasium as gym\nit = gym.spaces.Discrete(9)\n$",

@@ -311,11 +311,20 @@ def _follow(walk: Walk, value: Any, chain: tuple[str, ...]) -> Any:
 
 
 def _is_code(value: Any) -> bool:
+    """Return whether what a library's module holds may be told apart further than by its name."""
     if is_a(type(value), types.BuiltinFunctionType):
         return value.__self__ is None or is_a(type(value.__self__), types.ModuleType)
-    if is_a(type(value), types.ModuleType, types.FunctionType, type):
+    if is_a(type(value), types.ModuleType, type):
+        return True
+    # The foundations replace functions of their own: torch.manual_seed by one that does the same.
+    if is_a(type(value), types.FunctionType) and (
+        origin_of_code(value.__code__.co_filename) is not Origin.LIBRARY
+    ):
         return True
     return library.is_own_code(value)
+
+
+_IMPORTERS = (importlib, importlib.import_module, builtins.__import__, sys)
 
 
 def _by_text(
@@ -325,7 +334,7 @@ def _by_text(
     if value is globals or value is eval or value is exec:
         own = [(k, v) for k, v in namespace.items() if not _OF_NOTEBOOKS.fullmatch(k)]
         yield walk.mapping(own, "the globals")
-    elif value is importlib.import_module or value is builtins.__import__ or value is sys:
+    elif any(value is one for one in _IMPORTERS):
         for text in sorted(texts):
             named = text and all(part.isidentifier() for part in text.split("."))
             if named and (value is not sys or text in sys.modules):
