@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rlkit.fingerprint import library
-from rlkit.fingerprint.inspection import at_name, is_a
+from rlkit.fingerprint.inspection import at_name, is_a, short
 from rlkit.user_code import Origin, origin_of_code, origin_of_module
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _ENVIRONMENT_ID = re.compile(r"[\w.]+:[\w./-]+-v\d+")
 
 def function(walk: Walk, function: types.FunctionType, place: str) -> Iterator[Part]:
     """Take apart a function, lambda, generator function or coroutine function."""
-    code, name = function.__code__, _short(function.__qualname__)
+    code, name = function.__code__, short(function.__qualname__)
     module = function.__globals__.get("__name__")
     origin = origin_of_code(code.co_filename)
     if code.co_filename.startswith("<"):  # generated: it may be a library's
@@ -60,11 +60,6 @@ def function(walk: Walk, function: types.FunctionType, place: str) -> Iterator[P
     yield walk.mapping(((k, v) for k, v in cells if v is not _MISSING), f"the closure of {name}")
     own = [(key, value) for key, value in vars(function).items() if key not in library.OF_CLASSES]
     yield walk.mapping(own, f"the attributes of {name}")
-
-
-def _short(qualname: str) -> str:
-    name = qualname.rpartition("<locals>.")[2]
-    return name.replace("<lambda>", "a lambda")
 
 
 def _at_name(function: types.FunctionType) -> bool:
@@ -96,7 +91,7 @@ def code_parts(walk: Walk, code: types.CodeType, place: str) -> Iterator[Part]:
         elif index == line:
             yield b"line"
         else:
-            yield walk.refer(constant, f"a constant of {_short(code.co_qualname)}")
+            yield walk.refer(constant, f"a constant of {short(code.co_qualname)}")
 
 
 def _without_line(code: types.CodeType) -> tuple[bytes, int | None]:

@@ -240,7 +240,14 @@ _KINDS: list[tuple[tuple[type, ...], TakeApart]] = [
     ((contextvars.ContextVar,), _context_variable),
     ((np.ndarray, np.generic), arrays.array),
 ]
+
+
+def _unidentifiable(walk: Walk, thing: Any, place: str) -> Iterator[Part]:
+    raise TypeError
+
+
 _OF_LIBRARIES: dict[str, TakeApart] = {
+    "ctypes.CDLL": _unidentifiable,  # it would enter by an address
     "torch.Tensor": arrays.tensor,
     "torch.Generator": arrays.torch_generator,
     "numba.core.dispatcher.Dispatcher": _compiled_function,

@@ -8,7 +8,7 @@ from typing import Any
 
 from rlkit.fingerprint import code, data, library
 from rlkit.fingerprint.graph import Graph
-from rlkit.fingerprint.inspection import PLAIN, entry_of, plain, type_name
+from rlkit.fingerprint.inspection import PLAIN, entry_of, plain, short, type_name
 from rlkit.user_code import content_digest
 
 # Objects that make their parts while they are taken apart may never end.
@@ -54,7 +54,8 @@ class Walk:
             raise
         except BaseException:  # whatever the code of strangers raises
             self.graph.fill(node, "unidentified", [], ordered=True)
-            self.leave_out(f"{place} (a {type_name(type(thing))})")
+            name = short(type_name(type(thing)))
+            self.leave_out(f"{place} ({'an' if name[:1] in 'AEIOaeio' else 'a'} {name})")
 
     def _about(self, cls: type) -> tuple[data.TakeApart, str, bool]:
         about = self._classes.get(id(cls))
