@@ -152,11 +152,11 @@ FAULTS: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None]]] = {
     "bases": ("class: a base class", lambda patch: _ignore("a base of", patch)),
     "globals": (
         "globals: a number",
-        lambda patch: patch.setattr("rlkit.fingerprint.code._globals", lambda *_: []),
+        lambda patch: patch.setattr("rlkit.fingerprint.names.globals_of", lambda *_: []),
     ),
     "attributes of modules": (
         "globals: a module made by hand",
-        lambda patch: patch.setattr("rlkit.fingerprint.code._follow", lambda *_: None),
+        lambda patch: patch.setattr("rlkit.fingerprint.names._follow", lambda *_: None),
     ),
     "constants": (
         "code: a constant",

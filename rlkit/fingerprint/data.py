@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rlkit.fingerprint import arrays, code, library
+from rlkit.fingerprint import arrays, code, library, names
 from rlkit.fingerprint.inspection import (
     attributes,
     entry_of,
@@ -230,7 +230,7 @@ _FINAL: dict[type, TakeApart] = {
 # The first that fits counts.
 _KINDS: list[tuple[tuple[type, ...], TakeApart]] = [
     ((type,), class_),
-    ((types.ModuleType,), code.module),
+    ((types.ModuleType,), names.module),
     ((functools.partial,), _partial),
     ((staticmethod, classmethod), _wrapping("__func__")),
     ((property,), _wrapping("fget", "fset", "fdel")),
