@@ -63,6 +63,7 @@ UNIDENTIFIED: dict[str, Callable[[], Any]] = {
     "LP_c_long": lambda: ctypes.pointer(ctypes.c_long(1)),
     "PyCapsule": lambda: __import__("datetime").datetime_CAPI,
     "_thread._local": threading.local,
+    "CDLL": lambda: ctypes.CDLL(None),
     "Context": lambda: __import__("contextvars").copy_context(),
     "Connection": lambda: __import__("multiprocessing").Pipe()[0],
 }
@@ -119,6 +120,7 @@ def test_many_phrases_are_summed_up() -> None:
     result = fingerprint(locks)
     assert 2 < len(result.unidentified) < 30
     assert result.unidentified[-1] == "980 more objects"
+    assert result.unidentified[0].endswith(" of it (a lock)")
 
 
 # --- lies -----------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Fingerprints of code in files: the user's modules and packages, and those of libraries."""
 
 import contextlib
+import copy
 import importlib
 import os
 import site
@@ -534,3 +535,13 @@ def test_a_class_that_a_cell_replaces_differs_from_the_one_before() -> None:
         digests.append((fingerprint(main.Env).digest, fingerprint(main.make).digest))
     assert digests[0][0] != digests[1][0]
     assert digests[0][1] != digests[1][1]
+
+
+def test_a_librarys_class_is_equal_after_it_was_used() -> None:
+    before = fingerprint(CartPoleEnv)
+    env = CartPoleEnv()
+    env.reset(seed=1)
+    env.step(env.action_space.sample())
+    copy.deepcopy(env)
+    assert fingerprint(env).unidentified == ()
+    assert fingerprint(CartPoleEnv) == before

@@ -10,8 +10,8 @@ Library code is not followed: it enters by name, and a package that may offer en
 content of its files as well. What cannot be taken apart is named in `Fingerprint.unidentified`,
 and a digest with such a part equals no other.
 
-`walk` turns an object into a graph, with `code` and `data` taking objects apart, `library` saying
-what counts of installed code; `graph` turns the graph into a digest.
+`walk` turns an object into a graph; `code`, `names`, `data`, `instances` and `arrays` take objects
+apart, and `library` says what counts of installed code; `graph` turns the graph into a digest.
 """
 
 from __future__ import annotations

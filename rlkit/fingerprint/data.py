@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rlkit.fingerprint import arrays, code, library
+from rlkit.fingerprint import arrays, code, library, names
 from rlkit.fingerprint.inspection import (
     attributes,
     entry_of,
@@ -230,7 +230,7 @@ _FINAL: dict[type, TakeApart] = {
 # The first that fits counts.
 _KINDS: list[tuple[tuple[type, ...], TakeApart]] = [
     ((type,), class_),
-    ((types.ModuleType,), code.module),
+    ((types.ModuleType,), names.module),
     ((functools.partial,), _partial),
     ((staticmethod, classmethod), _wrapping("__func__")),
     ((property,), _wrapping("fget", "fset", "fdel")),
@@ -240,7 +240,14 @@ _KINDS: list[tuple[tuple[type, ...], TakeApart]] = [
     ((contextvars.ContextVar,), _context_variable),
     ((np.ndarray, np.generic), arrays.array),
 ]
+
+
+def _unidentifiable(walk: Walk, thing: Any, place: str) -> Iterator[Part]:
+    raise TypeError
+
+
 _OF_LIBRARIES: dict[str, TakeApart] = {
+    "ctypes.CDLL": _unidentifiable,  # it would enter by an address
     "torch.Tensor": arrays.tensor,
     "torch.Generator": arrays.torch_generator,
     "numba.core.dispatcher.Dispatcher": _compiled_function,

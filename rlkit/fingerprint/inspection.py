@@ -126,6 +126,11 @@ def at_name(thing: Any, module: Any, qualname: Any) -> bool:
 _METHODS = (staticmethod, classmethod)
 
 
+def short(qualname: str) -> str:
+    """Return a qualified name without the functions in which it was defined."""
+    return qualname.rpartition("<locals>.")[2].replace("<lambda>", "a lambda")
+
+
 def entry_of(place: str) -> str:
     """Return the name of what a container at a place holds."""
     return place if place.startswith("an entry of ") else f"an entry of {place}"

@@ -23,7 +23,14 @@ if TYPE_CHECKING:
 OF_CLASSES = {
     *("__dict__", "__weakref__", "__doc__", "__module__", "__name__", "__qualname__"),
     *("__annotations__", "__firstlineno__", "__static_attributes__", "__abstractmethods__"),
-    *("_abc_impl", "__orig_bases__", "__parameters__", "__annotate__", "__annotate_func__"),
+    *(
+        "__slotnames__",
+        "_abc_impl",
+        "__orig_bases__",
+        "__parameters__",
+        "__annotate__",
+        "__annotate_func__",
+    ),
     *("__annotations_cache__", "__classdictcell__", "__conditional_annotations__"),
 }
 # Packages with more source than this are told apart by the files that are named alone.

@@ -6,9 +6,10 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from rlkit.fingerprint import code, data, library
+from rlkit.fingerprint import data, library
 from rlkit.fingerprint.graph import Graph
-from rlkit.fingerprint.inspection import PLAIN, entry_of, plain, type_name
+from rlkit.fingerprint.inspection import PLAIN, entry_of, plain, short, type_name
+from rlkit.fingerprint.names import Names
 from rlkit.user_code import content_digest
 
 # Objects that make their parts while they are taken apart may never end.
@@ -25,7 +26,7 @@ class Walk:
         self.files: dict[str, str] = {}
         self.packages: dict[str, str] = {}
         self.tokens: list[bytes] = []
-        self.names: dict[int, code.Names] = {}
+        self.names: dict[int, Names] = {}
         self._phrases: dict[str, None] = {}
         self._nodes: dict[int, int] = {}
         self._kept: list[Any] = []  # an id is an object's own only while the object lives
@@ -54,7 +55,8 @@ class Walk:
             raise
         except BaseException:  # whatever the code of strangers raises
             self.graph.fill(node, "unidentified", [], ordered=True)
-            self.leave_out(f"{place} (a {type_name(type(thing))})")
+            name = short(type_name(type(thing)))
+            self.leave_out(f"{place} ({'an' if name[:1] in 'AEIOaeio' else 'a'} {name})")
 
     def _about(self, cls: type) -> tuple[data.TakeApart, str, bool]:
         about = self._classes.get(id(cls))

@@ -277,7 +277,8 @@ class Run(RunFolder):
             for name in ("time_limit", "spec", "layers")
             if trained[name] != now[name]
         ]
-        if self.record["environment_source"] != environment.source.digest:
+        known = not environment.source.unidentified  # else the digest equals nothing
+        if known and self.record["environment_source"] != environment.source.digest:
             differing.append("its source")
         if differing:
             given = "the environment given" if self._env is not None else environment.reference
