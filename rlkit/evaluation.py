@@ -197,12 +197,22 @@ def play_many(
         for first in range(0, num_episodes, size):
             if isinstance(grid, GymBatchEnv):
                 grid.first_copy = first
+            if first:
+                # Where the streams are by now depends on the longest episode of any seed.
+                restart(actor, first)
             parts.append(play(actor, grid, max_steps=limits, seeds=seeds))
     finally:
         grid.close()
     columns = zip(*parts, strict=True)
     joined = [np.concatenate(column, axis=1)[:, :num_episodes] for column in columns]
     return Episodes(*joined)
+
+
+def restart(actor: Actor, *part: int) -> None:
+    """Let an actor that explores begin another stream, where it can."""
+    begin = getattr(actor, "restart", None)
+    if begin is not None:
+        begin(*part)
 
 
 def evaluation_limits(environment: Environment, longest_episode: Array) -> Array:

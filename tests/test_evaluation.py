@@ -20,6 +20,7 @@ from rlkit.evaluation import (
     Evaluator,
     evaluation_limits,
     exact_returns,
+    play_many,
 )
 from rlkit.fingerprint import fingerprint
 from rlkit.loop import interact, play
@@ -350,3 +351,26 @@ def trained_policy() -> FixedPolicy:
 
 def test_evaluation_works_on_environments_that_gymnasium_does_not_know() -> None:
     assert isinstance(find_environment(Counter).make(), gym.Env)
+
+
+@pytest.mark.parametrize("name", ["ppo", "reinforce", "random", "q-learning"])
+def test_long_evaluations_of_exploring_policies_do_not_depend_on_the_other_seeds(name: str) -> None:
+    env_id = "FrozenLake-v1" if name == "q-learning" else "CartPole-v1"
+    environment = find_environment(env_id)
+
+    def played(streams: tuple[SeedStreams, ...]) -> Any:
+        probe = environment.probe
+        task = Task(probe.observation_space, probe.action_space, streams, 1, 1000)
+        agents: dict[str, Any] = {
+            "ppo": lambda: PPO(task, PPOConfig(hidden_sizes=(4,))),
+            "reinforce": lambda: Reinforce(task, ReinforceConfig(hidden_sizes=(4,))),
+            "random": lambda: Random(task, RandomConfig()),
+            "q-learning": lambda: QLearning(task, QLearningConfig(epsilon_start=0.5)),
+        }
+        actor = agents[name]().actor(greedy=False)
+        return play_many(actor, environment, streams, 9, kind="gymnasium", at_once=3)
+
+    together, alone = played(STREAMS), played(STREAMS[1:2])
+    np.testing.assert_array_equal(together.lengths[1], alone.lengths[0])
+    # Parts have streams of their own: their episodes are not copies of each other.
+    assert len({tuple(row) for row in alone.lengths.reshape(3, 3)}) == 3

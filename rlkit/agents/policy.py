@@ -251,6 +251,11 @@ class NetworkActor:
         self._value = copies.get("value")
         self._features, self._head, self._activation = features.copy(), head, activation
         self._greedy, self._streams = greedy, streams
+        self.restart()
+
+    def restart(self, *part: int) -> None:
+        """Begin the stream of exploration anew, another one for each part of an evaluation."""
+        self._part = part
         self._noise: dict[int, NoiseBlocks] = {}  # by the number of environments acted in
 
     @torch.no_grad()
@@ -267,7 +272,7 @@ class NetworkActor:
         num_envs = obs.shape[1]
         if num_envs not in self._noise:
             self._noise[num_envs] = NoiseBlocks(
-                [stream.generator("exploration", num_envs) for stream in self._streams],
+                [s.generator("exploration", num_envs, *self._part) for s in self._streams],
                 functools.partial(self._head.noise, num_envs=num_envs),
                 block_length=64,
             )

@@ -134,7 +134,12 @@ class TableActor:
     def __init__(self, q: Array, epsilon: float, streams: Sequence[SeedStreams]) -> None:
         self._q, self._epsilon = q, epsilon
         self._rows = np.arange(len(q))[:, None]
-        self._generators = [stream.generator("exploration") for stream in streams]
+        self._streams = streams
+        self.restart()
+
+    def restart(self, *part: int) -> None:
+        """Begin the stream of exploration anew, another one for each part of an evaluation."""
+        self._generators = [stream.generator("exploration", *part) for stream in self._streams]
 
     def act(self, obs: Array) -> Array:
         actions: Array = self._q[self._rows, obs].argmax(axis=-1)

@@ -59,13 +59,19 @@ class RandomActor:
 
     def __init__(self, space: spaces.Space[Any], streams: Sequence[SeedStreams]) -> None:
         self._space, self._streams = space, streams
+        self.restart()
+
+    def restart(self, *part: int) -> None:
+        """Begin the stream of exploration anew, another one for each part of an evaluation."""
+        self._part = part
         self._noise: dict[int, NoiseBlocks] = {}  # by the number of environments acted in
 
     def act(self, obs: Array) -> Array:
         num_envs = obs.shape[1]
         if num_envs not in self._noise:
+            key = (num_envs, *self._part)
             self._noise[num_envs] = _noise(
-                self._space, self._streams, "exploration", num_envs, num_envs
+                self._space, self._streams, "exploration", num_envs, *key
             )
         return _actions(self._space, self._noise[num_envs].next())
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from rlkit.agent import Actor
 from rlkit.errors import UsageError
+from rlkit.evaluation import restart
 
 Array = NDArray[Any]
 
@@ -33,6 +34,11 @@ class ActorBySeed:
 
     def act(self, obs: Array) -> Array:
         return self._by_seed("act", obs)
+
+    def restart(self, *part: int) -> None:
+        """Begin the streams of exploration anew."""
+        for actor in self._actors:
+            restart(actor, *part)
 
     def _by_seed(self, method: str, obs: Array) -> Array:
         parts = [getattr(actor, method)(obs[s : s + 1]) for s, actor in enumerate(self._actors)]

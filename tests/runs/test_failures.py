@@ -99,7 +99,7 @@ def test_the_figure_of_a_run_with_a_failed_seed_is_drawn(small: Callable[..., Ru
 
 @pytest.mark.usefixtures("figures")
 def test_a_run_whose_only_seed_failed_still_says_why(small: Callable[..., Run]) -> None:
-    with pytest.raises(AllSeedsFailed, match="seed 0: .*the walk fell over"):
+    with pytest.raises(AllSeedsFailed, match=r"seed 0: .*the walk fell over"):
         small("ppo-probe", seeds=1, env_args={"fault": "raise", "bad_seed": bad_seed(0)})
 
 

@@ -20,8 +20,9 @@ from rlkit.runs.training import Reports, Stopped, train_seeds
 # For each: what is changed, after how many iterations it is stopped, so that at that moment there
 # was an update, and rollouts, batches, episodes and rows are under way; and the entries that a
 # resumed run does not need: `ended` is False wherever environments reset themselves, what a
-# Gymnasium environment shows is played again and only compared, and a table has no gradients. Whether
-# a seed ever learned is for a note only, and where there is a time limit, how long episodes last.
+# Gymnasium environment shows is played again and only compared, and a table has no gradients.
+# Whether a seed ever learned is for a note only, and so is, under a time limit, how long its
+# longest episode was.
 NOTED = ("tracker/learned", "tracker/longest_episode")
 MIDWAY: dict[str, tuple[dict[str, Any], int, set[str]]] = {
     "ppo": ({"env_args": {"max_episode_steps": 15}}, 65, {"env/ended", *NOTED}),
