@@ -690,6 +690,11 @@ EQUAL = {
         "",
         "isinstance(1, it)",
     ),
+    "whether a box was printed": (
+        "import gymnasium as gym\nit = gym.spaces.Box(0, 1, (2,))\n$",
+        "",
+        "repr(it)",
+    ),
     "whether a space was sampled": (
         "import gymnasium as gym\nit = gym.spaces.Discrete(9)\n$",
         "",

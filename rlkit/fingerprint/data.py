@@ -183,7 +183,9 @@ def _space(walk: Walk, thing: Any, place: str) -> Iterator[Part]:
         seed = own["_np_random"].bit_generator.seed_seq.entropy
         # Without a seed NumPy takes 128 bits from the system.
         seed = None if isinstance(seed, int) and seed >= 2**64 else seed
-    yield walk.mapping({**own, "_np_random": seed}.items(), place)
+    # A Box puts its bounds into words when it is first printed.
+    kept = {name: value for name, value in own.items() if not name.endswith("_repr")}
+    yield walk.mapping({**kept, "_np_random": seed}.items(), place)
     yield walk.many(slots(thing), place)
 
 
