@@ -204,8 +204,8 @@ def stop():
 import rlkit.runs.execution as execution
 try:
     make = lambda: gym.make("CartPole-v1", max_episode_steps=20)
-    rlkit.train("ppo", make, seeds=2, steps=300, evaluate_every=100, envs=2, rollout_length=10, evaluation_episodes=2, hidden_sizes=(4,), out="runs",
-        reports=Reports(stop=stop))
+    rlkit.train("ppo", make, seeds=2, steps=300, evaluate_every=100, envs=2, rollout_length=10,
+        evaluation_episodes=2, hidden_sizes=(4,), out="runs", reports=Reports(stop=stop))
 except execution.Interrupted as error:
     print("stopped", error)
 print("calls", calls)
