@@ -121,6 +121,9 @@ def comparison_figure(
     axes.set_ylim(len(labels) - 0.5, -0.5)
     figure.suptitle(_plain(title), fontsize=10, wrap=True)
     axes.set_xlabel(_plain(x_label))
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    if np.abs(axes.get_xlim()).max() >= 1e4:  # long labels would run into each other
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.grid(axis="y", visible=False)
     _legend_below(figure, axes, _score_handles())
     _write_footnotes(figure, footnotes, 66)
