@@ -141,7 +141,6 @@ def test_an_array_that_is_drawn_into_again_is_copied() -> None:
         (np.zeros((0, 6, 3)), r"of shape \[0, 6, 3\]"),
         (3.0, r"of shape \[\]"),
     ],
-    ids=str,
 )
 def test_what_is_no_picture_is_refused_with_what_came_and_what_is_expected(
     drawing: Any, said: str
