@@ -25,6 +25,8 @@ from numpy.typing import NDArray
 
 from rlkit.batch_env import GymBatchEnv
 from rlkit.errors import RlkitError, UsageError
+from rlkit.fingerprint import Fingerprint, fingerprint, identify
+from rlkit.opened_files import reads_of
 from rlkit.seeding import SeedStreams
 from rlkit.spaces import require_supported, spaces_of
 
@@ -33,6 +35,10 @@ Make = Callable[[], gym.Env[Any, Any]]
 
 NUM_STEPS = 100  # of a trajectory that is repeated
 PATIENCE = 0.3  # seconds after which a slow environment's trajectory is taken as long enough
+
+
+# The classes of the last copy of each environment that was probed.
+_LAYERS: dict[str, list[type]] = {}
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,10 @@ class Probe:
         action_space: of one copy.
         time_limit: the steps after which it is truncated by a wrapper, or None.
         has_table: whether it publishes an attribute `P`.
-        details: spaces, registration and wrappers as plain data, part of a run's identity.
+        details: spaces, registration, wrappers and data files as plain data, part of a run's
+            identity.
+        layers: the classes of its wrappers from the outside in, and of the environment.
+        made_of: what these classes are.
     """
 
     observation_space: spaces.Space[Any]
@@ -52,6 +61,8 @@ class Probe:
     time_limit: int | None
     has_table: bool
     details: dict[str, Any]
+    layers: list[type]
+    made_of: Fingerprint
 
 
 def probe(make: Make, reference: str) -> Probe:
@@ -61,7 +72,13 @@ def probe(make: Make, reference: str) -> Probe:
         UsageError: it is no environment, its spaces are not supported, or it carries running
             statistics from episode to episode.
     """
-    env = make()
+    last = _LAYERS.get(reference)
+    before = None if last is None else identify(last)  # building a copy may change its classes
+    with reads_of() as files:
+        env = make()
+        # A first reset may load what the constructor did not; training reports what it raises.
+        with contextlib.suppress(Exception, SystemExit):
+            env.reset(seed=0)
     try:
         if not isinstance(env, gym.Env):
             raise UsageError(
@@ -73,14 +90,21 @@ def probe(make: Make, reference: str) -> Probe:
         _refuse_statistics(layers, reference)
         limit = _time_limit(layers)
         spec = getattr(env, "spec", None)
+        classes = _LAYERS[reference] = list(map(type, layers))
+        made_of = before if before is not None and last == classes else identify(classes)
+        arguments = fingerprint(getattr(spec, "kwargs", None))
         details = {
             "observation_space": _describe_space(observation_space),
             "action_space": _describe_space(action_space),
             "time_limit": limit,
             "spec": getattr(spec, "id", None),
+            "arguments": "" if arguments.unidentified else arguments.digest,
             "layers": [type(layer).__qualname__ for layer in layers],
+            "made_of": "" if made_of.unidentified else made_of.digest,
+            "data_files": sorted(files.values()),
         }
-        return Probe(observation_space, action_space, limit, _has_table(layers[-1]), details)
+        has_table = _has_table(layers[-1])
+        return Probe(observation_space, action_space, limit, has_table, details, classes, made_of)
     finally:
         _close_quietly(env)
 
@@ -186,7 +210,7 @@ def check_repeatability(make: Make, reference: str, *, seed: int = 0) -> Repeata
 
 def _compare_trajectories(make: Make, seed: int) -> str | None:
     seeds = (SeedStreams(seed, 0), SeedStreams(seed, 1))
-    globals_before = _GlobalGenerators()
+    globals_before = GlobalGenerators()
     with _grid(make, seeds[:1]) as alone:
         actions = _random_actions(alone.action_space, seed)
         first, drawn, touched = _play(alone, actions, globals_before, patience=PATIENCE)
@@ -258,7 +282,7 @@ def _random_actions(space: spaces.Space[Any], seed: int) -> list[Array]:
 def _play(
     grid: GymBatchEnv,
     actions: list[Array],
-    generators: _GlobalGenerators,
+    generators: GlobalGenerators,
     *,
     patience: float = float("inf"),
 ) -> tuple[list[tuple[Array, ...]], str, str]:
@@ -303,7 +327,7 @@ def _short(value: Array) -> str:
     return " ".join(text.split())
 
 
-class _GlobalGenerators:
+class GlobalGenerators:
     """Notices whether the process's global generators were moved."""
 
     def __init__(self) -> None:

@@ -25,12 +25,12 @@ from gymnasium.envs.registration import EnvSpec, load_env_creator
 from rlkit.batch_env import BatchEnv, GymBatchEnv
 from rlkit.environment_checks import Probe, Repeatability, check_repeatability, probe
 from rlkit.errors import RlkitError, UsageError, closest
-from rlkit.fingerprint import Fingerprint, fingerprint
+from rlkit.fingerprint import Fingerprint, identify, settle
 from rlkit.seeding import SeedStreams, episode_seeder
 from rlkit.tabular.batch_env import TabularBatchEnv
 from rlkit.tabular.from_env import Model, examine
 from rlkit.tabular.mdp import TabularMDP
-from rlkit.user_code import run_file
+from rlkit.user_code import is_patched, run_file
 
 EnvLike = str | type[gym.Env[Any, Any]] | Callable[..., gym.Env[Any, Any]]
 
@@ -61,6 +61,9 @@ class Environment:
     constructor: Callable[..., gym.Env[Any, Any]] = field(repr=False)
     source: Fingerprint = field(repr=False)
     content: str | None = None
+    meaning: Any = field(
+        default=None, repr=False
+    )  # the object of which `source` is the fingerprint
 
     @property
     def name(self) -> str:
@@ -95,6 +98,11 @@ class Environment:
         if model is not None:
             known.__dict__["model"] = model  # in place of what `model` would find
         return known
+
+    def settle(self) -> None:
+        """Take what its code has changed since, such as a counter in its class, for no change."""
+        settle(self.meaning, self.source)
+        settle(self.probe.layers, self.probe.made_of)
 
     @property
     def mdp(self) -> TabularMDP | None:
@@ -134,6 +142,8 @@ class Environment:
         # An id that somebody registered anew is no longer the environment that the twin equals.
         if spec.entry_point != getattr(factory, "original", spec.entry_point):
             return None
+        if is_patched(load_env_creator(str(spec.entry_point))):
+            return None
         # It may also have been registered anew with another time limit or other arguments.
         args = {"max_episode_steps": spec.max_episode_steps, **spec.kwargs, **self.args}
         try:
@@ -169,6 +179,7 @@ def find_environment(env: EnvLike, args: Mapping[str, Any] | None = None) -> Env
     """Resolve what a user named; the message of a failure names the closest known id."""
     environment = _resolve(env, dict(args or {}))
     environment.probe  # noqa: B018  raises what is wrong with the environment itself
+    environment.settle()
     return environment
 
 
@@ -180,11 +191,12 @@ def _resolve(env: EnvLike, args: dict[str, Any]) -> Environment:
             )
         name = getattr(env, "__qualname__", type(env).__name__)
         module = getattr(env, "__module__", "__main__")
-        return Environment(f"{module}:{name}", args, env, fingerprint(env))
+        return Environment(f"{module}:{name}", args, env, identify(env), None, env)
     head, _, tail = env.rpartition(":")
     if head.endswith(".py"):
         module, content = run_file(Path(head), f"environment {env!r}")
         if tail in gym.registry and not hasattr(module, tail):
+            _lead_into(module, Path(head).stem, gym.registry[tail])
             return _from_registry(env, tail, args, content)
         return _from_attribute(module, tail, env, args, content)
     if head:
@@ -196,6 +208,14 @@ def _resolve(env: EnvLike, args: dict[str, Any]) -> Environment:
         _refuse_unknown(env)
     own = str(gym.registry[env].entry_point).startswith("gymnasium.")
     return _from_registry(env, env, args, "" if own else None)
+
+
+def _lead_into(module: ModuleType, name: str, spec: EnvSpec) -> None:
+    """Let a registration that names a file as a module lead to the module made of the file."""
+    if isinstance(spec.entry_point, str):
+        place, _, attribute = spec.entry_point.partition(":")
+        if place == name and hasattr(module, attribute):
+            spec.entry_point = getattr(module, attribute)
 
 
 def _import_module(name: str, env: str) -> ModuleType:
@@ -239,7 +259,7 @@ def _from_registry(
 ) -> Environment:
     make = functools.partial(gym.make, env_id, disable_env_checker=True)
     meaning = _registration(gym.registry[env_id], reference)
-    return Environment(reference, args, make, fingerprint(meaning), content)
+    return Environment(reference, args, make, identify(meaning), content, meaning)
 
 
 def _registration(spec: EnvSpec, reference: str) -> dict[str, Any]:
@@ -282,4 +302,4 @@ def _from_attribute(
         )
     # All of a file counts: it may do more than define what is named.
     meaning = constructor if content is None else (content, constructor)
-    return Environment(reference, args, constructor, fingerprint(meaning), content)
+    return Environment(reference, args, constructor, identify(meaning), content, meaning)

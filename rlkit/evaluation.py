@@ -86,7 +86,7 @@ class Evaluator:
         self._environment, self._streams = environment, streams
         self._num_episodes, self._kind = num_episodes, kind
         self._grid: BatchEnv | None = None
-        self._remarks: dict[str, None] = {}
+        self.remark: str | None = None  # what the last evaluation has to say, but for its subject
 
     def __call__(
         self,
@@ -108,13 +108,13 @@ class Evaluator:
         Raises:
             PlayStopped: `stop` said so.
         """
-        num_seeds = len(self._streams)
+        num_seeds, self.remark = len(self._streams), None
         exact = exact_returns_of(actor, self._environment, num_seeds, self._kind)
         if exact is not None:
             if exact.endless.any():
-                self._remark(
-                    "has no time limit, and a policy never ended its episodes: its score is the "
-                    f"return of the first {ENDLESS_STEPS:,} steps"
+                self.remark = (
+                    "has no time limit, and a policy never ends its episodes: its return is that "
+                    f"of the first {ENDLESS_STEPS:,} steps"
                 )
             return Evaluation(exact.returns, np.full(num_seeds, np.nan))
         if self._grid is None:
@@ -129,15 +129,8 @@ class Evaluator:
             limits = evaluation_limits(self._environment, np.zeros(num_seeds, dtype=np.int64))
         played = play(actor, self._grid, max_steps=limits, seeds=seeds, stop=stop)
         if played.cut.any():
-            self._remark(cut_remark(limits))
+            self.remark = cut_remark(limits)
         return Evaluation(played.returns.mean(axis=1), played.returns.std(axis=1))
-
-    def _remark(self, text: str) -> None:
-        self._remarks.setdefault(text)
-
-    def remarks(self) -> list[str]:
-        """Return what was noticed so far, as sentences about the environment."""
-        return list(self._remarks)
 
     def close(self) -> None:
         """Close the environments."""
@@ -149,8 +142,8 @@ def cut_remark(limits: Array) -> str:
     """Return a sentence, but for its subject, on episodes that evaluation stopped."""
     steps = " or ".join(f"{limit:,}" for limit in sorted({int(limit) for limit in limits}))
     return (
-        f"states no time limit, and evaluation stopped episodes after {steps} steps: scores are "
-        "returns up to there. Wrap it in gymnasium.wrappers.TimeLimit to choose where they end"
+        f"states no time limit, and evaluation stopped episodes after {steps} steps: their returns "
+        "are up to there. Wrap it in gymnasium.wrappers.TimeLimit to choose where they end"
     )
 
 

@@ -13,6 +13,7 @@ import site
 import sys
 import sysconfig
 import traceback
+import types
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -116,6 +117,16 @@ def origin_of_module(name: str | None) -> Origin:
     top = (name or "").split(".")[0]
     known = top == "builtins" or top in sys.stdlib_module_names or top in FOUNDATIONS
     return Origin.LIBRARY if known else Origin.USER
+
+
+def is_patched(cls: Any) -> bool:
+    """Return whether a class of a library, or one of its bases, has a method of the user's."""
+    members = [value for base in getattr(cls, "__mro__", ()) for value in vars(base).values()]
+    return any(
+        isinstance(value, types.FunctionType)
+        and origin_of_code(value.__code__.co_filename) is Origin.USER
+        for value in members
+    )
 
 
 def content_digest(path: str) -> str | None:

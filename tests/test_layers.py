@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = {
     "rlkit.errors": 0,
     "rlkit.fingerprint": 0,
+    "rlkit.opened_files": 0,
     "rlkit.seeding": 0,
     "rlkit.user_code": 0,
     "rlkit.validation": 0,

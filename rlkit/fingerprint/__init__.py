@@ -16,6 +16,7 @@ apart, and `library` says what counts of installed code; `graph` turns the graph
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -63,3 +64,25 @@ def fingerprint(thing: Any) -> Fingerprint:
         dict(sorted(walk.packages.items())),
         walk.phrases(),
     )
+
+
+# What rlkit saw a thing become by running its code -> what it was at first.
+_FIRST: dict[str, str] = {}
+
+
+def identify(thing: Any) -> Fingerprint:
+    """Return the fingerprint of a thing, which its own running does not change.
+
+    A class that counts its instances is another after each of them, and a sweep in one process
+    would come to other folders than the same sweep in the next. So a digest that `settle` met is
+    taken for the one before. What the user changes in between is a change like any other.
+    """
+    now = fingerprint(thing)
+    return dataclasses.replace(now, digest=_FIRST.get(now.digest, now.digest))
+
+
+def settle(thing: Any, before: Fingerprint) -> None:
+    """Take what a thing has become by running its code for what it was."""
+    now = fingerprint(thing)
+    if now.digest != before.digest and not (now.unidentified or before.unidentified):
+        _FIRST.setdefault(now.digest, before.digest)

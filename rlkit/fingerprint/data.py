@@ -7,6 +7,7 @@ import enum
 import functools
 import random
 import sys
+import threading
 import types
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -209,6 +210,10 @@ def _sequence(walk: Walk, items: Any, place: str) -> list[Part]:
     return [walk.refer(item, where) for item in items]
 
 
+def _meaningless(walk: Walk, thing: Any, place: str) -> list[Part]:
+    return []
+
+
 _FINAL: dict[type, TakeApart] = {
     list: _sequence,
     tuple: _sequence,
@@ -220,6 +225,10 @@ _FINAL: dict[type, TakeApart] = {
     types.CodeType: code.code_parts,
     types.MethodType: _wrapping("__func__", "__self__"),
     types.BuiltinFunctionType: _builtin,
+    # They keep others out while something is done; which one it is changes nothing.
+    **dict.fromkeys(
+        (type(threading.Lock()), type(threading.RLock()), threading.local), _meaningless
+    ),
     **dict.fromkeys(
         (
             *(types.MemberDescriptorType, types.GetSetDescriptorType),

@@ -20,7 +20,7 @@ from rlkit.runs.figures import caveats, environment_key, plot_runs, save
 from rlkit.runs.progress import python_reports
 from rlkit.runs.record import RECORD
 from rlkit.runs.run import Run, interval_of
-from rlkit.runs.specification import RunSpec, content_name, make_spec, require_count
+from rlkit.runs.specification import RunSpec, content_name, make_spec, require_agent, require_count
 from rlkit.runs.train import Prepared, prepare, raise_or_warn_of_failures, train_prepared
 from rlkit.runs.training import Reports
 
@@ -171,7 +171,7 @@ def compare(
             runs or their folders, which are taken as they are. Equal names are told apart by
             " (2)", " (3)" in the order given.
         environment: not needed where every contender is a run.
-        seeds: of each agent that is trained.
+        seeds: of each agent that is trained; runs are taken with the seeds that they have.
         steps: environment steps of each seed at which all are compared; by default the largest
             number that a preset of the agents has.
 
@@ -240,6 +240,9 @@ def _prepare(
     """Refuse whatever can be refused, for all contenders, before any of them is trained."""
     if isinstance(agents, (str, Path, type, Run)) or not agents:
         raise UsageError(f"comparing: expected a list of agents or runs, got {agents!r}")
+    for agent in agents:
+        if not isinstance(agent, (str, Path, Run)):
+            require_agent(agent)
     opened = [_run(agent) or agent for agent in dict.fromkeys(agents)]
     specs = {}
     for i, agent in enumerate(opened):

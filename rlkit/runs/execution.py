@@ -81,11 +81,14 @@ def carry_out(
             notes.append(text)
             reports.note(text)
 
-    def irreproducible(text: str) -> None:
-        record["reproducible"] = False
+    def caveat(text: str) -> None:
         if text not in record["caveats"]:
             record["caveats"].append(text)
         note(text)
+
+    def irreproducible(text: str) -> None:
+        record["reproducible"] = False
+        caveat(text)
 
     def end(status: str, failures: Sequence[Failure]) -> None:
         for seed in seeds:
@@ -111,6 +114,7 @@ def carry_out(
             note=note,
             stop=lambda: stop() or reports.stop(),
             irreproducible=irreproducible,
+            caveat=caveat,
         )
         num_workers = min(workers, len(seeds))
         failures: list[Failure] = []

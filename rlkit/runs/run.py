@@ -51,9 +51,12 @@ def load(path: str | Path, env: EnvLike | None = None) -> Run:
     Warns:
         RlkitWarning: a source file of the environment or agent changed since training.
     """
+    if not isinstance(path, (str, Path)):
+        raise UsageError(f"expected the folder of a run, got {path!r}")
     run = Run(Path(path), env=env)
     changed = changed_sources(run.record)
     if changed:
+        run.told_of_source = True
         warn(
             f"the source of {run.environment_name} changed since the run {run.folder.name} was "
             f"trained ({', '.join(changed)}): its curves are those of the old source, and playing "
@@ -100,6 +103,7 @@ class Run(RunFolder):
         super().__init__(folder, num_seeds=num_seeds)
         self._spec, self._environment, self._env = spec, environment, env
         self._num_env_steps = num_env_steps
+        self.told_of_source = False  # whether the user knows that a source has changed
 
     def __repr__(self) -> str:
         return (
@@ -180,8 +184,8 @@ class Run(RunFolder):
     def scores(self) -> Array:
         """The final episode return of each seed, [S]; NaN for one that did not reach the end.
 
-        Where a seed has been trained further than asked and has no row at that very step, it is
-        that of the last row before (see `score_steps`).
+        Where a seed has been trained further than asked and has no row at that very step, the
+        scores of all seeds are those of its last row before (see `score_steps`).
         """
         return self._final[0]
 
@@ -193,14 +197,19 @@ class Run(RunFolder):
     @cached_property
     def _final(self) -> tuple[Array, Array]:
         scores, steps = np.full((2, len(self.seeds)), np.nan)
-        for s, (trained, columns) in enumerate(zip(self._all_columns, self.columns, strict=True)):
-            reached = trained.get("num_env_steps", np.zeros(0))
-            if not len(reached) or reached[-1] < self.num_env_steps:
-                continue
-            known = np.flatnonzero(np.isfinite(columns[self.measured]))
+        ended = [
+            s
+            for s, trained in enumerate(self._all_columns)
+            if len(rows := trained.get("num_env_steps", np.zeros(0)))
+            and rows[-1] >= self.num_env_steps
+        ]
+        # One step for all: the last at which every seed that came so far has a row.
+        at = min((self.columns[s]["num_env_steps"][-1] for s in ended), default=0)
+        for s in ended:
+            values, rows = self.columns[s][self.measured], self.columns[s]["num_env_steps"]
+            known = np.flatnonzero(np.isfinite(values) & (rows <= at))
             if len(known):
-                scores[s] = columns[self.measured][known[-1]]
-                steps[s] = columns["num_env_steps"][known[-1]]
+                scores[s], steps[s] = values[known[-1]], rows[known[-1]]
         return scores, steps
 
     def interval(self) -> Interval:
@@ -274,10 +283,10 @@ class Run(RunFolder):
                 )
         differing = [
             f"{name} {trained[name]} -> {now[name]}"
-            for name in ("time_limit", "spec", "layers")
-            if trained[name] != now[name]
+            for name in ("time_limit", "spec", "layers", "data_files")
+            if trained.get(name) != now[name]
         ]
-        known = not environment.source.unidentified  # else the digest equals nothing
+        known = not (environment.source.unidentified or self.told_of_source)
         if known and self.record["environment_source"] != environment.source.digest:
             differing.append("its source")
         if differing:
@@ -443,8 +452,11 @@ class Run(RunFolder):
         streams = [SeedStreams(self.spec.experiment_seed, seed) for seed in seeds]
         longest = [self._final_state(seed)[1].get("tracker/longest_episode", 0) for seed in seeds]
         limits = evaluation_limits(environment, np.array(longest, dtype=np.int64))
-        with prepared_torch():
-            played = play_many(actor, environment, streams, episodes, kind=kind, limits=limits)
+        try:
+            with prepared_torch():
+                played = play_many(actor, environment, streams, episodes, kind=kind, limits=limits)
+        finally:
+            environment.settle()
         if played.cut.any():
             warn(f"{environment.reference} {cut_remark(limits)} ({int(played.cut.sum())} episodes)")
         rows = [

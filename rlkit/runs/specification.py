@@ -18,9 +18,10 @@ from typing import Any
 from rlkit.agents import AGENTS, find_agent
 from rlkit.environments import Environment, EnvLike, find_environment
 from rlkit.errors import RlkitError, UsageError, closest
-from rlkit.fingerprint import Fingerprint, fingerprint
+from rlkit.fingerprint import Fingerprint, fingerprint, identify
 from rlkit.presets import preset
 from rlkit.tabular.mdp import TabularMDP
+from rlkit.user_code import is_patched
 from rlkit.validation import (
     convert_types,
     converted_options,
@@ -83,7 +84,7 @@ class RunSpec:
     @functools.cached_property
     def agent_source(self) -> Fingerprint | None:
         """What an agent of the user's own is made of; None for those of rlkit."""
-        return None if isinstance(self.agent, str) else fingerprint(self.agent)
+        return None if isinstance(self.agent, str) else identify(self.agent)
 
     def stepped_as(self, environment: Environment) -> str:
         """How its environments are stepped: "native", "tabular" or "gymnasium"."""
@@ -94,6 +95,7 @@ class RunSpec:
         content: dict[str, Any] = {
             "agent": self.agent_name,
             "agent_source": "" if self.agent_source is None else self.agent_source.digest,
+            "agent_patched": "" if self.agent_source is not None else _patched(self.agent_class),
             "environment": environment.reference,
             "environment_source": environment.source.digest,
             "environment_details": {
@@ -114,8 +116,12 @@ class RunSpec:
 
     def unidentified(self, environment: Environment) -> tuple[str, ...]:
         """Return what the results depend on and nobody can tell from the like of it."""
-        parts = [environment.source, self.agent_source, fingerprint(self.config)]
-        return tuple(text for part in parts if part is not None for text in part.unidentified)
+        parts = [
+            *(environment.source, environment.probe.made_of),
+            *(self.agent_source, fingerprint(self.config)),
+        ]
+        known = [part for part in parts if part is not None]
+        return tuple(dict.fromkeys(text for part in known for text in part.unidentified))
 
     def folder_name(self, environment: Environment) -> str:
         """Return agent, environment and ten digits of the sha256 of the identity.
@@ -133,8 +139,13 @@ class RunSpec:
         if environment.content is None or self.agent_source is not None:
             return None
         identity = {**self.identity(environment), "environment_source": environment.content}
-        del identity["environment_details"]
+        del identity["environment_details"], identity["agent_patched"]
         return content_name(f"{self.agent_name}-{environment.name}", identity)
+
+
+def _patched(agent_class: Any) -> str:
+    """The fingerprint of an agent of rlkit whose methods the user replaced; "" as it came."""
+    return fingerprint(agent_class).digest if is_patched(agent_class) else ""
 
 
 def _table_digest(mdp: TabularMDP) -> str:
@@ -183,7 +194,7 @@ def make_spec(
     Raises:
         UsageError: a name, number or option that cannot be used.
     """
-    agent_class = find_agent(agent) if isinstance(agent, str) else agent
+    agent_class = find_agent(agent) if isinstance(agent, str) else require_agent(agent)
     name = agent if isinstance(agent, str) else agent.__name__
     settings = _settings(agent_class, name, environment)
     config = choose_config(agent_class, name, environment, config, dict(options or {}))
@@ -205,6 +216,16 @@ def make_spec(
         ),
         evaluation_episodes=require_count("evaluation_episodes", evaluation_episodes, at_least=0),
         native=require_typed("native", native, bool),
+    )
+
+
+def require_agent(agent: Any) -> Any:
+    """Require a class that may be an agent, or a function that makes one and has a name."""
+    if callable(agent) and isinstance(getattr(agent, "__name__", None), str):
+        return agent
+    raise UsageError(
+        f"expected an agent's name or a class that keeps the Agent contract, got {agent!r:.80}; "
+        "options of a class of your own go into its Config"
     )
 
 

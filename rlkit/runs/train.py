@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rlkit.environments import Environment, EnvLike
 from rlkit.errors import AllSeedsFailed, UsageError
+from rlkit.fingerprint import settle
 from rlkit.networks import prepared_torch
 from rlkit.runs import store
+from rlkit.runs.agent_checks import check_agent
 from rlkit.runs.execution import Interrupted as Interrupted  # what `train` raises is found here
 from rlkit.runs.execution import (
     Plan,
@@ -166,6 +170,7 @@ def prepare(
     repeatable = spec.stepped_as(environment) != "gymnasium" or _noted(
         environment.repeatability.problem, remarks
     )
+    repeatable &= _noted(check_agent(spec, environment), remarks)
     _noted(environment.model.problem, remarks)
     if unidentified:
         remarks.append(
@@ -192,7 +197,9 @@ def prepare(
         record = read_record(folder)
         if record["num_env_steps"] < spec.num_env_steps or record["num_seeds"] < num_seeds:
             require_continuable(plan, folder, record, allow_drift=allow_drift)
-    return Prepared(spec, environment, folder, plan)
+    prepared = Prepared(spec, environment, folder, plan)
+    _settle(prepared)  # what was tried built copies
+    return prepared
 
 
 def _noted(problem: str | None, remarks: list[str]) -> bool:
@@ -259,16 +266,49 @@ def train_prepared(
     note_siblings(plan, folder, reports)
     store.prepare_folder(folder)
     if (folder / FIGURE).exists() and is_finished(plan, folder, num_seeds, reports):
-        return opened()
+        run = opened()
+        _note_scores(run, reports)
+        return run
     with store.locked(folder), prepared_torch():
-        worked = carry_out(
-            plan, folder, num_seeds, workers=workers, allow_drift=allow_drift, reports=reports
-        )
+        try:
+            worked = carry_out(
+                plan, folder, num_seeds, workers=workers, allow_drift=allow_drift, reports=reports
+            )
+        finally:
+            _settle(prepared)
         if "references" not in read_record(folder):
             _store_references(folder, prepared.environment)
         if worked or not (folder / FIGURE).exists():  # it was killed while drawing
             _draw(Run(folder))
-        return opened()
+    run = opened()
+    _note_scores(run, reports)
+    return run
+
+
+def _settle(prepared: Prepared) -> None:
+    """What training changed in the code's own globals is no change of the user's."""
+    prepared.environment.settle()
+    if prepared.spec.agent_source is not None:
+        settle(prepared.spec.agent, prepared.spec.agent_source)
+
+
+def _note_scores(run: Run, reports: Reports) -> None:
+    """Say where scores are not what their name promises."""
+    early = run.score_steps[run.score_steps < run.num_env_steps]
+    if len(early):
+        reports.note(
+            f"no row is at {run.num_env_steps:,} environment steps where seeds were trained "
+            f"further: the scores of all seeds are those at {int(early.min()):,}. Ask for a "
+            f"multiple of evaluate_every={run.record['evaluate_every']:,} for the very step"
+        )
+    done = [seed for seed in run.seeds if seed not in run.failures]
+    without = [seed for seed in done if np.isnan(run.scores[run.seeds.index(seed)])]
+    if without and run.status == "finished":
+        reports.note(
+            f"the seeds {without} have no score: no episode ended since the last row but one"
+            if run.measured == "train_return"
+            else f"the seeds {without} have no score: their evaluations are not finite"
+        )
 
 
 def _store_references(folder: Path, environment: Environment) -> None:
@@ -302,8 +342,11 @@ def _require_fit(spec: RunSpec, environment: Environment) -> list[str]:
     try:
         spec.build_agent(task)
     except UsageError as error:
-        if environment.model.problem is None:
+        if environment.model.problem is None or "transition table" not in str(error):
             raise
-        raise UsageError(f"{error} ({environment.model.problem})") from error
+        raise UsageError(
+            f"{spec.agent_name} plans with the model of the environment, and "
+            f"{environment.model.problem}. Use q-learning, which needs none."
+        ) from error
     remarks = getattr(spec.agent_class, "remarks", None)
     return [] if remarks is None else list(remarks(task, spec.config))

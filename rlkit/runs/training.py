@@ -51,6 +51,7 @@ class Reports:
             the environment, or updates in a run that has none.
         progress: (seeds, steps of each) now and then.
         note: a sentence for the user.
+        caveat: a sentence that belongs beside the results.
         irreproducible: a sentence on why the run is not reproducible, which also marks it.
         stop: whether to save and stop now.
     """
@@ -60,6 +61,7 @@ class Reports:
     stop: Callable[[], bool] = lambda: False
     begin: Callable[[str, int, int], None] = lambda label, seeds, steps: None
     irreproducible: Callable[[str], None] = lambda text: None
+    caveat: Callable[[str], None] = lambda text: None
 
 
 @dataclass(frozen=True)
@@ -201,6 +203,7 @@ class _Batch:
         kind = spec.stepped_as(environment)
         streams = tuple(SeedStreams(spec.experiment_seed, seed) for seed in seeds)
         self._curves: list[store.CurveFile] = []
+        self._told = False  # of returns that are not those of whole episodes
         self._evaluator = Evaluator(environment, streams, spec.evaluation_episodes, kind=kind)
         self.env = environment.grid(streams, spec.num_envs, kind=kind)
         try:
@@ -271,14 +274,25 @@ class _Batch:
                     self.save(obs, row_pending=True)
                 raise self.stopped() from None
             evaluation = dict(zip(EVALUATION, values, strict=True))
-            for text in self._evaluator.remarks():
-                self._reports.note(f"{self._environment.reference} {text}")
+            self._tell_of_evaluation()
         # Off the grid the averages go on, so that a longer run has the same rows.
         rows = self.tracker.rows(evaluation, reset=self.on_grid)
         for curve, row in zip(self._curves, rows, strict=True):
             curve.append(row)
         if self.tracker.num_env_steps:
             self.save(obs)
+
+    def _tell_of_evaluation(self) -> None:
+        """Say once where returns are not those of whole episodes; of the final ones as a caveat."""
+        if self._evaluator.remark is None:
+            return
+        steps = self.tracker.num_env_steps
+        text = f"{self._environment.reference} {self._evaluator.remark}"
+        if steps == _target(self._spec):
+            self._reports.caveat(f"{text}. This is so in the final row, at {steps:,} steps")
+        elif not self._told:
+            self._told = True
+            self._reports.note(f"{text}. This is so in the row at {steps:,} steps, if not later")
 
     def save(self, obs: Array, *, row_pending: bool = False) -> None:
         """Write a checkpoint of each seed; with `row_pending` its row is still to be written."""

@@ -123,7 +123,7 @@ def work_in_processes(
                     continue
                 if kind == "progress":
                     reports.progress(*content)
-                elif kind in ("note", "irreproducible"):
+                elif kind in ("note", "irreproducible", "caveat"):
                     getattr(reports, kind)(content)
                 elif kind == "failures":
                     failures += content
@@ -272,6 +272,7 @@ def _work(work: Work, folder: Path, seeds: Sequence[int], connection: Connection
             progress=send("progress"),
             note=send("note"),
             irreproducible=send("irreproducible"),
+            caveat=send("caveat"),
             stop=stop,
         )
         try:

@@ -43,11 +43,13 @@ def test_a_seed_added_at_fewer_steps_has_its_score_there(tmp_path: Path) -> None
     assert list(np.isfinite(whole.scores)) == [True, True, False]
 
 
-def test_without_a_row_at_the_very_step_the_row_before_counts_and_is_named(tmp_path: Path) -> None:
-    learn(tmp_path, seeds=1, steps=2000)
-    asked = learn(tmp_path, seeds=1, steps=1200)
-    assert list(asked.steps) == [0, 500, 1000]
-    assert list(asked.score_steps) == [1000]
+def test_without_a_row_at_the_very_step_all_scores_are_of_the_row_before(tmp_path: Path) -> None:
+    fresh = learn(tmp_path / "fresh", seeds=3, steps=1000)
+    learn(tmp_path, seeds=2, steps=2000)
+    with pytest.warns(RlkitWarning, match=r"no row is at 1,200 .* those at 1,000"):
+        asked = learn(tmp_path, seeds=3, steps=1200)
+    assert list(asked.score_steps) == [1000, 1000, 1000]
+    np.testing.assert_array_equal(asked.scores, fresh.scores)
 
 
 def test_the_policy_of_a_longer_run_is_not_passed_off_as_that_of_the_shorter(

@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -251,8 +252,7 @@ def test_load_says_when_the_source_changed(tmp_path: Path) -> None:
     file.write_text(CELL.replace("REWARD", "9.0"))
     with pytest.warns(RlkitWarning, match="changed since the run"):
         loaded = rlkit.load(run.folder)
-    with pytest.warns(RlkitWarning, match="its source"):
-        assert loaded.evaluate(2)["mean"] == 9.0
+    assert loaded.evaluate(2)["mean"] == 9.0  # it was said already
 
 
 test_load_says_when_the_source_changed.pytestmark = [  # type: ignore[attr-defined]
@@ -407,3 +407,181 @@ def test_a_generator_made_from_a_seed_is_part_of_a_run(tmp_path: Path) -> None:
     assert list(itertools.chain(first.scores, second.scores)) == [
         5 * float(np.random.default_rng(seed).integers(100)) for seed in (0, 1)
     ]
+
+
+# --- what an environment reads, what an id leads to, what its own running changes ------------------
+
+
+class Level(Gain):
+    """Reads its gain from a file, in the constructor or at the first reset."""
+
+    def __init__(self, path: str, late: bool = False) -> None:
+        super().__init__()
+        self.path, self.late = path, late
+        if not late:
+            self.read()
+
+    def read(self) -> None:
+        self.gain = float(json.loads(Path(self.path).read_text())["gain"])
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        if self.late:
+            self.read()
+        return super().reset(seed=seed)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_data_files_that_an_environment_reads_are_part_of_the_run(
+    late: bool, tmp_path: Path
+) -> None:
+    file = tmp_path / "level.json"
+    runs = []
+    for gain, steps in ((1, 10), (2, 20), (1, 20)):
+        file.write_text(json.dumps({"gain": gain}))
+        args = {"path": str(file), "late": late}
+        runs.append(train(Level, tmp_path / "runs", env_args=args, steps=steps))
+    assert [list(run.curve[0]) for run in runs] == [[5, 5], [10, 10, 10], [5, 5, 5]]
+    assert runs[0].folder == runs[2].folder != runs[1].folder
+
+
+@pytest.mark.parametrize("way", ["a composed id", "gym.make with the id as an argument"])
+def test_an_id_is_known_by_what_it_leads_to_however_it_is_named(way: str, tmp_path: Path) -> None:
+    version = 0
+    scores = []
+    for gain in (1.0, 2.0):
+        gym.register("Told-v0", class_of(gain))
+        try:
+            if way == "a composed id":
+                run = train(lambda: gym.make(f"Told-v{version}"), tmp_path)
+            else:
+                run = train(gym.make, tmp_path, env_args={"id": "Told-v0"})
+        finally:
+            del gym.registry["Told-v0"]
+        scores.append(run.scores[0])
+    assert scores == [5.0, 10.0]
+
+
+COUNTING = """
+import gymnasium as gym, numpy as np, rlkit, warnings, sys
+warnings.simplefilter("ignore")
+LOG = []
+class Counting(gym.Env):
+    made = 0
+    observation_space = gym.spaces.Discrete(3); action_space = gym.spaces.Discrete(2)
+    def __init__(self):
+        Counting.made += 1
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed); self.t = 0; return 0, {}
+    def step(self, a):
+        self.t += 1; LOG.append(self.t); return self.t % 3, 1.0, self.t >= 5, False, {}
+runs = [rlkit.train("q-learning", Counting, seeds=1, steps=10 * int(sys.argv[1]), step_size=size,
+                    evaluate_every=10, evaluation_episodes=1, out="runs") for size in (.1, .2, .3)]
+rlkit.compare(runs, out="compared")
+warnings.simplefilter("error")
+rlkit.load(runs[0].folder, env=Counting).evaluate(2)
+"""
+
+
+def test_what_running_changes_in_the_codes_own_globals_is_no_other_run(tmp_path: Path) -> None:
+    for times in ("1", "2"):  # the second time a longer sweep, in another process
+        done = subprocess.run(
+            [sys.executable, "-c", COUNTING, times],
+            cwd=tmp_path, capture_output=True, text=True,
+        )  # fmt: skip
+        assert "states no time limit" in done.stderr or not done.returncode, done.stderr
+        assert len(list((tmp_path / "runs").iterdir())) == 3
+
+
+def test_what_the_user_changes_in_between_is_another_run_all_the_same(tmp_path: Path) -> None:
+    class Counted(Gain):
+        made = 0
+
+        def __init__(self) -> None:
+            super().__init__()
+            Counted.made += 1
+
+    first = train(Counted, tmp_path)
+    assert train(Counted, tmp_path).folder == first.folder
+    Counted.step = lambda self, action: (np.zeros(1, np.float32), 9.0, True, False, {})  # type: ignore[method-assign,assignment,return-value]
+    assert train(Counted, tmp_path).scores[0] == 9.0
+
+
+def test_a_lock_has_no_meaning_of_its_own(tmp_path: Path) -> None:
+    lock, local = threading.Lock(), threading.local()
+
+    def make() -> Gain:
+        with lock:
+            return Gain() if local else Gain()
+
+    assert train(make, tmp_path).folder == train(make, tmp_path).folder
+
+
+def test_a_file_that_registers_an_id_by_its_own_module_name_is_found(tmp_path: Path) -> None:
+    source = CELL.replace("REWARD", "1.0")
+    (tmp_path / "own_walk.py").write_text(
+        source + "\ngym.register('OwnWalk-v0', 'own_walk:Cell', max_episode_steps=3)\n"
+    )
+    try:
+        assert train(f"{tmp_path}/own_walk.py:OwnWalk-v0", tmp_path / "runs").scores[0] == 1.0
+    finally:
+        del gym.registry["OwnWalk-v0"]
+
+
+def test_replaced_methods_of_agents_and_of_twins_originals_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gymnasium.envs.classic_control.cartpole import CartPoleEnv
+
+    from rlkit.agents.random import Random
+
+    before = train("CartPole-v1", tmp_path)
+    assert before.record["stepped_as"] == "native"
+    monkeypatch.setattr(Random, "learn", lambda self, transition: {})
+    assert train("CartPole-v1", tmp_path).folder != before.folder
+    monkeypatch.undo()
+    assert train("CartPole-v1", tmp_path).folder == before.folder
+    step = CartPoleEnv.step
+
+    def tenfold(self: Any, action: Any) -> Any:
+        obs, reward, *rest = step(self, action)
+        return obs, 10 * reward, *rest
+
+    monkeypatch.setattr(CartPoleEnv, "step", tenfold)
+    after = train("CartPole-v1", tmp_path)
+    assert after.record["stepped_as"] == "gymnasium"
+    assert after.scores[0] == 10 * before.scores[0]
+
+
+def test_an_agent_that_draws_elsewhere_is_marked(tmp_path: Path) -> None:
+    class Careless:
+        def __init__(self, task: Any) -> None:
+            self.task = task
+
+        def act(self, obs: Any) -> Any:
+            return np.random.randint(0, 2, obs.shape[:2])  # noqa: NPY002
+
+        def learn(self, transition: Any) -> dict[str, Any]:
+            return {}
+
+        def actor(self, *, greedy: bool = True) -> Any:
+            return self
+
+        def state_dict(self) -> dict[str, Any]:
+            return {}
+
+        def load_state_dict(self, state: Any) -> None:
+            pass
+
+    options: dict[str, Any] = {"seeds": 1, "steps": 20, "evaluation_episodes": 1}
+    with pytest.warns(RlkitWarning, match=r"numpy\.random.*task\.streams"):
+        run = rlkit.train(Careless, "CartPole-v1", out=tmp_path, **options)
+    assert run.record["reproducible"] is False
+    assert rlkit.train(agent(1), "CartPole-v1", out=tmp_path, **options).record["reproducible"]
+
+
+@pytest.mark.parametrize("wrong", [functools.partial(agent, 1), agent(1)(None), None, 3])
+def test_what_is_no_agent_is_one_sentence(wrong: Any, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="expected an agent's name or a class"):
+        rlkit.train(wrong, "CartPole-v1", out=tmp_path)
+    with pytest.raises(UsageError, match="expected an agent's name or a class"):
+        rlkit.compare([wrong], "CartPole-v1", out=tmp_path)

@@ -124,10 +124,14 @@ def test_episodes_that_end_late_are_evaluated_whole(tmp_path: Path) -> None:
     assert set(run.columns[0]["train_return"][1:]) == {3000.0}
     assert list(run.curve[0]) == [1000.0, 3000.0, 3000.0]
     assert run.evaluate(2)["mean"] == 3000.0
+    assert run.caveats == []  # only the row at step 0 was stopped early
+    assert "This is so in the row at 0 steps" in " ".join(run.record["notes"])
 
 
 def test_a_stopped_evaluation_is_named_with_what_to_do(tmp_path: Path) -> None:
-    with pytest.warns(RlkitWarning, match=r"stopped episodes after 1,000 steps.*TimeLimit"):
+    with pytest.warns(
+        RlkitWarning, match=r"stopped episodes after 1,000 steps.*TimeLimit.*final row, at 20"
+    ):
         rlkit.train("random", Endless, seeds=1, steps=20, evaluation_episodes=1, out=tmp_path)
 
 

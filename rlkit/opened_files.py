@@ -1,0 +1,67 @@
+"""Which data files are read while an environment is built: they are part of what it is made of."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from rlkit.user_code import Origin, content_digest, origin_of_code
+
+_CODE = (".py", ".pyc", ".so", ".pyd", ".dll", ".dylib")
+_watching = threading.local()
+
+
+@functools.cache
+def _install_hook() -> None:
+    """Let Python report every file that is opened; such a hook stays for the process."""
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open":
+            opened = getattr(_watching, "opened", None)
+            if opened is not None and not _is_for_writing(arguments):
+                opened.append(arguments[0])
+
+    sys.addaudithook(hook)
+
+
+def _is_for_writing(arguments: tuple[Any, ...]) -> bool:
+    mode, flags = arguments[1], arguments[2]
+    if isinstance(mode, str):
+        return any(letter in mode for letter in "wax+")
+    return isinstance(flags, int) and bool(flags & (os.O_WRONLY | os.O_RDWR))
+
+
+@contextlib.contextmanager
+def reads_of() -> Iterator[dict[str, str]]:
+    """Watch the files that this thread reads; at the end, fill in path -> sha256 of the content.
+
+    Code, installed files, hidden files (caches and settings) and what is no ordinary file do not
+    count. What a library opens without telling Python is not seen.
+    """
+    _install_hook()
+    files: dict[str, str] = {}
+    opened: list[Any] = []
+    _watching.opened = opened
+    try:
+        yield files
+    finally:
+        _watching.opened = None
+        for name in opened:
+            if not isinstance(name, (str, bytes, os.PathLike)):
+                continue
+            path = os.path.abspath(os.fsdecode(name))
+            if path.endswith(_CODE) or origin_of_code(path) is not Origin.USER:
+                continue
+            hidden = any(
+                part.startswith(".") or part == "__pycache__" for part in path.split(os.sep)
+            )
+            if hidden or path.startswith(("/proc/", "/sys/", "/dev/")) or not os.path.isfile(path):
+                continue
+            digest = content_digest(path)
+            if digest is not None:
+                files[path] = digest
