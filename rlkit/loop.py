@@ -94,7 +94,7 @@ def play(
     limits = _limits(max_steps, env.num_seeds)
     returns, lengths = np.zeros(shape), np.zeros(shape, dtype=np.int64)
     has_ended = np.zeros(shape, dtype=bool)
-    with _asking(env, stop) as ask:
+    with asking(env, stop) as ask:
         obs = env.reset()
         for t in range(int(limits.max())):
             ask()
@@ -120,7 +120,7 @@ def _limits(max_steps: int | Array, num_seeds: int) -> Array:
 
 
 @contextlib.contextmanager
-def _asking(env: BatchEnv, stop: Callable[[], bool] | None) -> Iterator[Callable[[], None]]:
+def asking(env: BatchEnv, stop: Callable[[], bool] | None) -> Iterator[Callable[[], None]]:
     """Yield a function that raises if `stop` returns True, and let the copies of `env` call it."""
 
     def ask() -> None:

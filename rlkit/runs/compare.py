@@ -189,11 +189,12 @@ def compare(
     }
     seeds = require_count("seeds", seeds, at_least=1)
     workers = require_count("workers", workers, at_least=1)
-    contenders = _prepare(agents, environment, seeds, Path(out), arguments)
+    place = Path(os.path.abspath(out))  # an environment may change the working directory
+    contenders = _prepare(agents, environment, seeds, place, arguments)
     if reports is not None:
-        return _carry_out(contenders, seeds, Path(out), workers, reports)
+        return _carry_out(contenders, seeds, place, workers, reports)
     with python_reports() as own:
-        comparison = _carry_out(contenders, seeds, Path(out), workers, own)
+        comparison = _carry_out(contenders, seeds, place, workers, own)
     raise_or_warn_of_failures(list(comparison.runs.values()))
     return comparison
 
@@ -220,14 +221,18 @@ def _carry_out(
 def _folder(out: Path, comparison: Comparison) -> Path:
     """Return `out`, or a folder of its own in there where `out` has another comparison."""
     try:
-        there = json.loads((out / SUMMARY).read_text())["comparison"]
+        there = json.loads((out / SUMMARY).read_text())
+        same = there["comparison"] == comparison.key
+        seeds = {name: len(agent["final"]) for name, agent in there["agents"].items()}
     except FileNotFoundError:
         return out
-    except (OSError, ValueError, KeyError, TypeError):
-        there = None  # of an older rlkit, or of somebody else
-    if there == comparison.key:
-        return out
-    return out / content_name(f"compare-{comparison.environment_name}", {"key": comparison.key})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        same, seeds = False, {}  # of an older rlkit, or of somebody else
+    now = {name: len(run.seeds) for name, run in comparison.runs.items()}
+    if same and all(seeds.get(name, 0) <= number for name, number in now.items()):
+        return out  # the same with as many seeds or more
+    identity = {"key": comparison.key, "seeds": now if same else None}
+    return out / content_name(f"compare-{comparison.environment_name}", identity)
 
 
 def _prepare(
@@ -340,6 +345,13 @@ def _require_comparable(contenders: Mapping[str, Prepared | Run], budget: int) -
                 f"comparing at {budget:,} environment steps: the run {run.folder} of {name} has "
                 f"only {run.num_env_steps:,}"
             )
+        unfinished = {s: n for s, n in run.unfinished.items() if s not in run.failures}
+        if isinstance(contender, Run) and unfinished:
+            steps = ", ".join(f"seed {seed}: {done:,}" for seed, done in unfinished.items())
+            raise UsageError(
+                f"comparing at {budget:,} environment steps: the run {run.folder} of {name} is not "
+                f"finished ({steps}); train it to the end first"
+            )
         early = run.score_steps[run.score_steps < budget]
         if len(early):
             raise UsageError(
@@ -348,6 +360,20 @@ def _require_comparable(contenders: Mapping[str, Prepared | Run], budget: int) -
                 f"Compare at a multiple of {run.record['evaluate_every']:,} steps, or train anew "
                 "with another --out"
             )
+    measures = {
+        name: bool(
+            contender.spec.evaluation_episodes
+            if isinstance(contender, Prepared)
+            else contender.record["evaluation_episodes"]
+        )
+        for name, contender in contenders.items()
+    }
+    if len(set(measures.values())) > 1:
+        listed = ", ".join(name for name, evaluated in measures.items() if not evaluated)
+        raise UsageError(
+            "comparing evaluated policies with returns of training says nothing: "
+            f"{listed} was trained with evaluation_episodes=0"
+        )
     if len(keys) > 1:
         raise UsageError(
             "comparing runs on different environments says nothing: "

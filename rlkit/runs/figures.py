@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,7 +100,11 @@ def references(environment: Environment) -> list[tuple[str, float]]:
         ("solved", environment.reward_threshold),
         ("random", random_return(environment)),
     ]
-    return [(label, value) for label, value in lines if value is not None]
+    return [
+        (label, float(value))
+        for label, value in lines
+        if isinstance(value, (int, float)) and math.isfinite(value)
+    ]
 
 
 def random_return(environment: Environment, *, episodes: int = 200) -> float | None:

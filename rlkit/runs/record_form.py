@@ -41,7 +41,7 @@ def _is_reference(value: Any) -> bool:
     if not (isinstance(value, list) and len(value) == 2 and isinstance(value[0], str)):
         return False
     number = value[1]
-    return isinstance(number, (int, float)) and not isinstance(number, bool)
+    return isinstance(number, (int, float)) and not isinstance(number, bool) and abs(number) < 1e300
 
 
 def _timing_of(unit: str) -> tuple[str, Check]:
@@ -112,11 +112,22 @@ _KEYS: dict[str, dict[str, tuple[str, Check]]] = {
     },
 }
 
+_DETAILS = {"observation_space", "action_space", "time_limit", "spec", "layers"}
 # Keys that runs of format 2 have; those of format 1 lack them.
 _LATER: dict[str, tuple[str, Check]] = {
-    "environment_details": _MAPPING,
+    "environment_source": _TEXT,
+    "environment_details": (
+        f"an object with {', '.join(_DETAILS)}",
+        lambda value: isinstance(value, dict) and value.keys() >= _DETAILS,
+    ),
     "caveats": _TEXTS,
-    "sources": _MAPPING,
+    "sources": (
+        "an object of digests by path",
+        lambda value: (
+            isinstance(value, dict)
+            and all(isinstance(one, str) and one.isprintable() for one in [*value, *value.values()])
+        ),
+    ),
     "references": (
         "a list of [name, number]",
         lambda value: isinstance(value, list) and all(map(_is_reference, value)),

@@ -25,7 +25,7 @@ from rlkit.runs.actor import ActorBySeed, SingleActor
 from rlkit.runs.progress import warn
 from rlkit.runs.record import RECORD, RunFolder
 from rlkit.runs.record_form import stored_config
-from rlkit.runs.specification import RunSpec, make_spec, require_count
+from rlkit.runs.specification import RunSpec, make_spec, require_count, unmarked
 from rlkit.runs.training import join_states
 from rlkit.seeding import SeedStreams
 from rlkit.validation import require_typed
@@ -197,12 +197,7 @@ class Run(RunFolder):
     @cached_property
     def _final(self) -> tuple[Array, Array]:
         scores, steps = np.full((2, len(self.seeds)), np.nan)
-        ended = [
-            s
-            for s, trained in enumerate(self._all_columns)
-            if len(rows := trained.get("num_env_steps", np.zeros(0)))
-            and rows[-1] >= self.num_env_steps
-        ]
+        ended = [s for s in range(len(self.seeds)) if self._reached(s) >= self.num_env_steps]
         # One step for all: the last at which every seed that came so far has a row.
         at = min((self.columns[s]["num_env_steps"][-1] for s in ended), default=0)
         for s in ended:
@@ -211,6 +206,20 @@ class Run(RunFolder):
             if len(known):
                 scores[s], steps[s] = values[known[-1]], rows[known[-1]]
         return scores, steps
+
+    def _reached(self, s: int) -> int:
+        """How many steps a seed that has rows was trained for; its last row may be due."""
+        rows = self._all_columns[s].get("num_env_steps", np.zeros(0))
+        if not len(rows):
+            return -1
+        checkpoints = store.list_checkpoints(self.folder, self.seeds[s])
+        return int(max(rows[-1], checkpoints[0][0] if checkpoints else 0))
+
+    @property
+    def unfinished(self) -> dict[int, int]:
+        """The steps of each seed that was not trained to the end, by seed."""
+        steps = {seed: max(0, self._reached(s)) for s, seed in enumerate(self.seeds)}
+        return {seed: done for seed, done in steps.items() if done < self.num_env_steps}
 
     def interval(self) -> Interval:
         """Mean of the final scores over seeds, with its 95 % interval."""
@@ -237,7 +246,11 @@ class Run(RunFolder):
             return [(str(label), float(value)) for label, value in self.record["references"]]
         from rlkit.runs.figures import references
 
-        try:  # a run of format 1 does not have them
+        # They are written at the end; a run of format 1 never has them. Drawing runs no code that
+        # a folder names, so only what Gymnasium itself registers is looked at here.
+        if self._environment is None and self.record["environment"] not in gym.registry:
+            return []
+        try:
             return references(self.environment)
         except RlkitError:
             return []
@@ -266,7 +279,9 @@ class Run(RunFolder):
             reference = self.record["environment"]
             if self._env is None:
                 self._refuse_own_code(reference)
-            environment = find_environment(self._env or reference, self.record["env_args"])
+            environment = find_environment(
+                self._env or reference, unmarked(self.record["env_args"])
+            )
             self._compare(environment)
             self._environment = environment
         return self._environment
@@ -321,7 +336,7 @@ class Run(RunFolder):
             self._spec = dataclasses.replace(
                 spec,
                 environment=self._env or record["environment"],
-                env_args=record["env_args"],
+                env_args=unmarked(record["env_args"]),
                 num_env_steps=record["num_env_steps"],
                 num_envs=record["num_envs"],
                 experiment_seed=record["experiment_seed"],
@@ -442,6 +457,12 @@ class Run(RunFolder):
         from rlkit.analysis.statistics import iqm_interval, mean_interval
 
         episodes = require_count("episodes", episodes, at_least=1)
+        if self.unfinished:
+            steps = ", ".join(f"seed {seed}: {done:,}" for seed, done in self.unfinished.items())
+            warn(
+                f"the run {self.folder.name} was not trained to its {self.num_env_steps:,} "
+                f"environment steps ({steps}): the policies are those of the last checkpoints"
+            )
         seeds = [s for s in self.seeds if store.list_checkpoints(self.folder, s)]
         if not seeds:
             raise UsageError(f"the run {self.folder} has no checkpoint to evaluate yet")

@@ -102,7 +102,7 @@ class RunSpec:
                 **environment.probe.details,
                 "table": None if environment.mdp is None else _table_digest(environment.mdp),
             },
-            "env_args": dict(self.env_args),
+            "env_args": marked(self.env_args),
             "stepped_as": self.stepped_as(environment),
             "config": _by_meaning(self.config),
             "num_envs": self.num_envs,
@@ -110,6 +110,9 @@ class RunSpec:
             "evaluate_every": self.evaluate_every,
             "evaluation_episodes": self.evaluation_episodes,
         }
+        if self.agent_source is not None:  # its options may be objects of any class
+            meaning = fingerprint(self.config)
+            content["config_meaning"] = "" if meaning.unidentified else meaning.digest
         if self.spans_run:
             content["num_env_steps"] = self.num_env_steps
         return content
@@ -141,6 +144,28 @@ class RunSpec:
         identity = {**self.identity(environment), "environment_source": environment.content}
         del identity["environment_details"], identity["agent_patched"]
         return content_name(f"{self.agent_name}-{environment.name}", identity)
+
+
+def marked(value: Any) -> Any:
+    """Return arguments as plain data in which a tuple can be told from a list."""
+    if isinstance(value, tuple):
+        return {"tuple": [marked(item) for item in value]}
+    if isinstance(value, list):
+        return [marked(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: marked(item) for key, item in value.items()}
+    return value
+
+
+def unmarked(value: Any) -> Any:
+    """Return the arguments that `marked` was given."""
+    if isinstance(value, list):
+        return [unmarked(item) for item in value]
+    if isinstance(value, Mapping):
+        if value.keys() == {"tuple"} and isinstance(value["tuple"], list):
+            return tuple(unmarked(item) for item in value["tuple"])
+        return {key: unmarked(item) for key, item in value.items()}
+    return value
 
 
 def _patched(agent_class: Any) -> str:

@@ -264,11 +264,11 @@ def train_prepared(
         )
 
     note_siblings(plan, folder, reports)
-    store.prepare_folder(folder)
     if (folder / FIGURE).exists() and is_finished(plan, folder, num_seeds, reports):
         run = opened()
         _note_scores(run, reports)
         return run
+    store.prepare_folder(folder)
     with store.locked(folder), prepared_torch():
         try:
             worked = carry_out(

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from rlkit.agent import State, Task
 from rlkit.environments import Environment
-from rlkit.errors import RlkitError, SeedError
+from rlkit.errors import RlkitError, SeedError, UsageError
 from rlkit.evaluation import Evaluator, evaluation_limits
-from rlkit.loop import PlayStopped, interact
+from rlkit.loop import PlayStopped, asking, interact
 from rlkit.runs import store
 from rlkit.runs.specification import RunSpec
 from rlkit.runs.tracker import EVALUATION, Tracker
@@ -73,19 +73,32 @@ class Training:
         environment: found already; another process finds it anew.
         model: what is known about the environment, which another process takes over: all seeds
             of a run must be stepped and evaluated in one way.
+        source: the digest of what the environment is made of in the first process.
     """
 
     spec: RunSpec
     environment: Environment | None = None
     model: Model | None = None
+    source: str = ""
 
     def __call__(self, folder: Path, seeds: Sequence[int], reports: Reports) -> list[Failure]:
-        environment = self.environment or self.spec.resolve().with_model(self.model)
+        environment = self.environment
+        if environment is None:
+            environment = self.spec.resolve().with_model(self.model)
+            if self.source not in ("", environment.source.digest):
+                raise UsageError(
+                    f"the environment {environment.reference} is another in a worker process than "
+                    "in this one: something that it is made of (a global, a class attribute, a "
+                    "file) was changed after it was defined. Give it as env_args, or use workers=1"
+                )
         return train_seeds(self.spec, environment, folder, seeds, reports)
 
-    def __reduce__(self) -> tuple[type[Training], tuple[RunSpec, None, Model | None]]:
-        model = self.model if self.environment is None else self.environment.model
-        return Training, (self.spec, None, model)
+    def __reduce__(self) -> tuple[type[Training], tuple[RunSpec, None, Model | None, str]]:
+        environment = self.environment
+        if environment is None:
+            return Training, (self.spec, None, self.model, self.source)
+        source = "" if environment.source.unidentified else environment.source.digest
+        return Training, (self.spec, None, environment.model, source)
 
 
 def train_seeds(
@@ -234,8 +247,12 @@ class _Batch:
     def take_up(self, states: Sequence[Mapping[str, Array]]) -> Array:
         """Continue from the checkpoints of the seeds; return what to act on next."""
         state = join_states(states)
-        for prefix, part in self._parts:
-            _restore(part, prefix, state, self._folder)
+        try:
+            with asking(self.env, self._reports.stop):  # playing a long episode again takes time
+                for prefix, part in self._parts:
+                    _restore(part, prefix, state, self._folder)
+        except PlayStopped:
+            raise Stopped("stopped while the running episodes were played again") from None
         obs = np.asarray(state["obs"])
         if not getattr(self.env, "exact_resume", True):
             self._reports.irreproducible(

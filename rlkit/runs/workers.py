@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -95,7 +95,7 @@ def work_in_processes(
             while shares and len(workers) < num_workers and not told:
                 share = shares.pop(0)
                 ours, theirs = context.Pipe(duplex=False)
-                arguments = (work, folder, share, theirs)
+                arguments = (work, folder, share, theirs, dict(os.environ))
                 process = context.Process(target=_work, args=arguments, daemon=True)
                 with _deaf_to_ctrl_c(), _without_false_file():
                     process.start()
@@ -255,10 +255,20 @@ def _end_with_parent() -> None:
         os._exit(1)  # nobody is left to work for, and the run may be taken up by another process
 
 
-def _work(work: Work, folder: Path, seeds: Sequence[int], connection: Connection) -> None:
+def _work(
+    work: Work,
+    folder: Path,
+    seeds: Sequence[int],
+    connection: Connection,
+    variables: Mapping[str, str],
+) -> None:
     from rlkit.networks import prepared_torch
 
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    # The process that this one was forked from may have been started under other variables.
+    for name in os.environ.keys() - variables.keys():
+        del os.environ[name]
+    os.environ.update(variables)
 
     def send(kind: str) -> Callable[..., None]:
         def report(*content: Any) -> None:

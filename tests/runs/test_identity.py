@@ -409,7 +409,7 @@ def test_a_generator_made_from_a_seed_is_part_of_a_run(tmp_path: Path) -> None:
     ]
 
 
-# --- what an environment reads, what an id leads to, what its own running changes ------------------
+# --- what an environment reads, what an id leads to, what its own running changes ----------------
 
 
 class Level(Gain):
@@ -511,7 +511,8 @@ def test_a_lock_has_no_meaning_of_its_own(tmp_path: Path) -> None:
 
     def make() -> Gain:
         with lock:
-            return Gain() if local else Gain()
+            assert local
+            return Gain()
 
     assert train(make, tmp_path).folder == train(make, tmp_path).folder
 
