@@ -46,6 +46,7 @@ class Plan:
     versions: Mapping[str, str]  # that the results may depend on
     work: Work  # brings seeds there
     caveats: Sequence[str] = ()  # what a reader of the results must know about the environment
+    notes: Sequence[str] = ()  # other sentences for the user, known before the start
     reproducible: bool = True  # as far as was checked before the start
     resumable: bool = True  # whether the same call finds the run again
 
@@ -203,7 +204,7 @@ def _begin(
             "reproducible": plan.reproducible,
             "failures": {},
             "caveats": list(plan.caveats),
-            "notes": [],
+            "notes": list(plan.notes),
             "timing": [],
         }
     record = read_record(folder, plan.kind)
@@ -216,6 +217,7 @@ def _begin(
     record["reproducible"] = record["reproducible"] and plan.reproducible
     caveats = record.setdefault("caveats", [])
     caveats += [text for text in plan.caveats if text not in caveats]
+    record["notes"] += [text for text in plan.notes if text not in record["notes"]]
     record[counter] = max(record[counter], target)
     record["num_seeds"] = max(record["num_seeds"], num_seeds)
     return record

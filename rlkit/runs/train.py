@@ -30,6 +30,7 @@ from rlkit.runs.run import Run
 from rlkit.runs.specification import RunSpec, make_spec, require_count, versions
 from rlkit.runs.training import Reports, Training
 from rlkit.runs.workers import refuse_to_be_imported
+from rlkit.tabular.published import TRANSPARENT
 from rlkit.validation import require_typed
 
 FIGURE = "learning_curve.png"
@@ -166,12 +167,15 @@ def prepare(
     if environment is None:
         environment = spec.resolve()
     unidentified = spec.unidentified(environment)
+    caveats: list[str] = []
     remarks = _require_fit(spec, environment)
     repeatable = spec.stepped_as(environment) != "gymnasium" or _noted(
-        environment.repeatability.problem, remarks
+        environment.repeatability.problem, caveats
     )
-    repeatable &= _noted(check_agent(spec, environment), remarks)
-    _noted(environment.model.problem, remarks)
+    repeatable &= _noted(check_agent(spec, environment), caveats)
+    if all(layer in TRANSPARENT for layer in environment.probe.layers[:-1]):
+        # Under other wrappers nobody expects the table to hold; `solve` says why it does not.
+        _noted(environment.model.problem, remarks)
     if unidentified:
         remarks.append(
             f"nobody can tell from outside what {'; '.join(unidentified)} is, so this run gets a "
@@ -189,7 +193,8 @@ def prepare(
         target=spec.num_env_steps,
         versions={**environment.source.packages, **versions()},
         work=Training(spec, environment),
-        caveats=remarks,
+        caveats=caveats,
+        notes=remarks,
         reproducible=repeatable,
         resumable=not unidentified,
     )
@@ -251,7 +256,7 @@ def train_prepared(
     """Train what is missing of a run that was prepared."""
     reports = reports or Reports()
     plan, folder = prepared.plan, prepared.folder
-    for text in plan.caveats:
+    for text in (*plan.caveats, *plan.notes):
         reports.note(text)
 
     def opened() -> Run:

@@ -18,12 +18,13 @@ import pytest
 import torch
 
 import rlkit.rlhf as rlhf
-from rlkit.errors import RlkitError, UsageError
+from rlkit.errors import UsageError
 from rlkit.rlhf.enumeration import all_completions, completion_log_probs
 from rlkit.rlhf.policy import KLPenalisedPolicy
 from rlkit.rlhf.sequences import pack, response_log_probs
 from rlkit.rlhf.supervised import Supervised
 from rlkit.runs import rlhf_sources, store
+from rlkit.runs.execution import Interrupted
 from rlkit.runs.rlhf_builds import BuildPolicy
 from rlkit.runs.stage_run import StageRun
 from rlkit.runs.training import Reports
@@ -117,7 +118,7 @@ def stopping(looks: int) -> Reports:
 def test_a_stage_that_was_stopped_goes_on_to_the_same_bytes(
     stage: str, looks: int, run: Callable[..., StageRun], out: Path, results: Any, undisturbed: Any
 ) -> None:
-    with pytest.raises(RlkitError, match="stopped at"):
+    with pytest.raises(Interrupted, match="stopped at"):
         run(stage, out=out, seeds=2, reports=stopping(looks))
     done = run(stage, out=out, seeds=2)
     assert done.status == "finished"
@@ -143,7 +144,7 @@ def test_a_reward_model_of_all_comparisons_has_the_same_bytes_after_a_stop(
     whole = run("reward", out=tmp_path / "whole", **options)
     # 20 prompts, of which 5 are held out; 2 of them are what a minibatch of 16 pairs has room for.
     assert whole.num_updates == 3 * 8
-    with pytest.raises(RlkitError, match="stopped at"):
+    with pytest.raises(Interrupted, match="stopped at"):
         run("reward", out=out, reports=stopping(4), **options)
     assert results(run("reward", out=out, **options).folder) == results(whole.folder)
     assert results(whole.folder) != undisturbed("reward")
@@ -475,7 +476,7 @@ def test_a_hugging_face_policy_with_adapters_has_the_same_bytes_after_a_stop(
 ) -> None:
     options = {"reward": hf["reward"], "adapter_rank": 2, **UPDATES}
     whole = rlhf.ppo(hf["sft"], out=out / "whole", **options)
-    with pytest.raises(RlkitError, match="stopped at 3 updates"):
+    with pytest.raises(Interrupted, match="stopped at 3 updates"):
         rlhf.ppo(hf["sft"], out=out / "stopped", reports=stopping(3), **options)
     stopped = rlhf.ppo(hf["sft"], out=out / "stopped", **options)
     assert results(stopped.folder) == results(whole.folder)

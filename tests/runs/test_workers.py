@@ -77,7 +77,7 @@ def test_ctrl_c_reaches_all_processes_and_all_save(started: Any, out: Path) -> N
     assert child.wait(30) == 130, child.output
     assert "Traceback" not in child.output
     # What a worker says that has saved, not what is said of one that was killed.
-    assert "environment steps of a seed; everything is saved" in child.output
+    assert "environment steps per seed; everything is saved" in child.output
     assert child.group_is_gone(10)
     (folder,) = out.iterdir()
     assert [store.newest_checkpoint(folder, seed)[2] for seed in range(2)] == [[], []]
@@ -93,7 +93,7 @@ def test_sigterm_to_the_first_process_lets_the_workers_save(
     assert child.group_is_gone(10)
     (folder,) = out.iterdir()
     assert json.loads((folder / "run.json").read_text())["status"] == "interrupted"
-    assert "environment steps of a seed; everything is saved" in child.output
+    assert "environment steps per seed; everything is saved" in child.output
     undisturbed = {**SLOW_PROBE, "workers": 1}
     assert results(small("ppo-probe", **undisturbed).folder) == reference(
         "ppo-probe", **undisturbed
