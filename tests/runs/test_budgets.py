@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
 import rlkit
 from rlkit.errors import RlkitWarning, UsageError
+from rlkit.runs.execution import Interrupted
+from rlkit.runs.training import Reports
 
 pytestmark = pytest.mark.filterwarnings("ignore::rlkit.errors.RlkitWarning")
 
@@ -153,3 +157,88 @@ def test_runs_that_cannot_be_compared_are_refused(tmp_path: Path) -> None:
         rlkit.compare([runs[0], longer], out=tmp_path)
     with pytest.raises(UsageError, match="has only 500"):
         rlkit.compare([runs[0], longer], steps=1000, out=tmp_path)
+
+
+def stopped_run(out: Path) -> rlkit.Run:
+    """A run that was stopped before its end."""
+    calls = 0
+
+    def stop() -> bool:
+        nonlocal calls
+        calls += 1
+        return calls > 300
+
+    with pytest.raises(Interrupted):
+        learn(out, seeds=2, steps=1000, reports=Reports(stop=stop))
+    (folder,) = out.iterdir()
+    return rlkit.load(folder)
+
+
+def test_an_unfinished_run_is_not_compared_and_evaluated_with_a_word(tmp_path: Path) -> None:
+    run = stopped_run(tmp_path / "stopped")
+    done = rlkit.train(
+        "random", "FrozenLake-v1", seeds=2, steps=1000, evaluate_every=500, out=tmp_path / "done"
+    )
+    with pytest.raises(UsageError, match=r"is not finished \(seed 0: \d+"):
+        rlkit.compare([run, done], out=tmp_path / "compared")
+    with pytest.warns(RlkitWarning, match="was not trained to its 1,000"):
+        run.evaluate(5)
+
+
+def test_drawing_an_unfinished_run_runs_no_code_that_its_folder_names(tmp_path: Path) -> None:
+    run = stopped_run(tmp_path)
+    file = tmp_path / "evil.py"
+    file.write_text(f"open({str(tmp_path / 'executed')!r}, 'w')\n")
+    record = json.loads((run.folder / "run.json").read_text())
+    record["environment"] = f"{file}:Env"
+    (run.folder / "run.json").write_text(json.dumps(record))
+    loaded = rlkit.load(run.folder)
+    loaded.plot(tmp_path / "curve.png")
+    assert loaded.optimum is None
+    assert not (tmp_path / "executed").exists()
+
+
+def test_evaluated_policies_are_not_compared_with_returns_of_training(tmp_path: Path) -> None:
+    runs = [
+        rlkit.train(
+            "random", "CartPole-v1", seeds=2, steps=200, evaluation_episodes=n, out=tmp_path
+        )
+        for n in (0, 2)
+    ]
+    with pytest.raises(UsageError, match="evaluation_episodes=0"):
+        rlkit.compare(runs, out=tmp_path / "compared")
+
+
+def test_fewer_seeds_do_not_overwrite_the_comparison_of_more(tmp_path: Path) -> None:
+    more = compare(["random"], tmp_path, seeds=3)
+    fewer = compare(["random"], tmp_path, seeds=2)
+    assert more.folder == tmp_path != fewer.folder
+    final = json.loads((tmp_path / "summary.json").read_text())["agents"]["random"]["final"]
+    assert len(final) == 3
+
+
+def test_a_comparison_stays_where_it_was_asked_for_when_an_environment_moves_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+
+    def make() -> Any:
+        os.chdir(tmp_path / "elsewhere")
+        return gym.make("CartPole-v1")
+
+    compared = rlkit.compare(["random"], make, seeds=2, steps=20, evaluation_episodes=1, out="here")
+    assert compared.folder == tmp_path / "here"
+    assert (tmp_path / "here" / "summary.json").exists()
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_threshold_that_is_no_finite_number_is_no_line(tmp_path: Path) -> None:
+    gym.register(
+        "Endless-v0", "gymnasium.envs.classic_control:CartPoleEnv", reward_threshold=float("inf")
+    )
+    try:
+        run = rlkit.train("random", "Endless-v0", seeds=1, steps=20, out=tmp_path)
+        assert rlkit.load(run.folder).references == []
+    finally:
+        del gym.registry["Endless-v0"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import json
@@ -586,3 +587,91 @@ def test_what_is_no_agent_is_one_sentence(wrong: Any, tmp_path: Path) -> None:
         rlkit.train(wrong, "CartPole-v1", out=tmp_path)
     with pytest.raises(UsageError, match="expected an agent's name or a class"):
         rlkit.compare([wrong], "CartPole-v1", out=tmp_path)
+
+
+# --- worker processes, arguments, configurations --------------------------------------------------
+
+CHANGED_AFTERWARDS = """
+import sys, gymnasium as gym, rlkit, warnings
+warnings.simplefilter("ignore")
+class Env(gym.Env):
+    gain = 1.0
+    observation_space = gym.spaces.Discrete(2); action_space = gym.spaces.Discrete(2)
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed); return 0, {}
+    def step(self, a):
+        return 0, self.gain, True, False, {}
+if __name__ == "__main__":
+    Env.gain = 5.0
+    for workers in (1, 2):
+        try:
+            run = rlkit.train("random", Env, seeds=2 * workers, steps=10, workers=workers, out="o")
+            print(list(run.scores))
+        except rlkit.UsageError as error:
+            print(error)
+"""
+
+
+def test_a_worker_that_would_train_another_environment_refuses(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(CHANGED_AFTERWARDS)
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    first, second = done.stdout.splitlines()
+    assert first.count("5.0") == 2
+    assert "is another in a worker process than in this one" in second
+
+
+class Goal(Gain):
+    """Rewards a goal that equals a tuple."""
+
+    def __init__(self, goal: Any = (0, 3)) -> None:
+        super().__init__(1.0 if goal == (0, 3) else 0.0)
+
+
+def test_a_tuple_is_no_list_in_arguments_and_comes_back_as_a_tuple(tmp_path: Path) -> None:
+    run = train(Goal, tmp_path, env_args={"goal": (0, 3)})
+    assert run.scores[0] == 5.0
+    assert train(Goal, tmp_path, env_args={"goal": [0, 3]}).scores[0] == 0.0
+    assert rlkit.load(run.folder, env=Goal).evaluate(2)["mean"] == 5.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Left:
+    size: int = 1
+
+    def __call__(self) -> int:
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Right(Left):
+    def __call__(self) -> int:
+        return 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RuleConfig:
+    rule: Any = None
+
+
+class FollowsRule(agent(0)):  # type: ignore[misc]
+    Config = RuleConfig
+
+    def __init__(self, task: Any, config: RuleConfig) -> None:
+        super().__init__(task)
+        self.rule = config.rule
+
+    def act(self, obs: Any) -> Any:
+        return np.full(obs.shape[:2], self.rule())
+
+
+def test_options_of_other_classes_with_equal_fields_are_told_apart(tmp_path: Path) -> None:
+    folders = {
+        rlkit.train(
+            FollowsRule, "CartPole-v1", rule=rule, seeds=1, steps=10, out=tmp_path,
+            evaluation_episodes=1,
+        ).folder
+        for rule in (Left(), Right(), Left(2), Left())
+    }  # fmt: skip
+    assert len(folders) == 3
