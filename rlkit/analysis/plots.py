@@ -344,7 +344,7 @@ def _write_footnotes(figure: Figure, footnotes: Sequence[str], width: int) -> No
     """Small print above the plot, where a reader meets it before the curves."""
     if not footnotes:
         return
-    text = "\n".join(textwrap.fill(_plain(note), width) for note in footnotes)
+    text = "\n".join(textwrap.fill(note.replace("$", r"\$"), width) for note in footnotes)
     lines = 1 + text.count("\n")
     figure.set_figheight(figure.get_figheight() + 0.115 * lines)
     figure.axes[0].set_title(text, fontsize=6, color="0.25", loc="left")
