@@ -76,9 +76,6 @@ def probe(make: Make, reference: str) -> Probe:
     before = None if last is None else identify(last)  # building a copy may change its classes
     with reads_of() as files:
         env = make()
-        # A first reset may load what the constructor did not; training reports what it raises.
-        with contextlib.suppress(Exception, SystemExit):
-            env.reset(seed=0)
     try:
         if not isinstance(env, gym.Env):
             raise UsageError(
@@ -88,6 +85,9 @@ def probe(make: Make, reference: str) -> Probe:
         require_supported(reference, observation_space, action_space)
         layers = list(_layers(env))
         _refuse_statistics(layers, reference)
+        # A first reset may read what the constructor did not; training reports what it raises.
+        with reads_of() as later, contextlib.suppress(Exception, SystemExit):
+            env.reset(seed=0)
         limit = _time_limit(layers)
         spec = getattr(env, "spec", None)
         classes = _LAYERS[reference] = list(map(type, layers))
@@ -101,7 +101,7 @@ def probe(make: Make, reference: str) -> Probe:
             "arguments": "" if arguments.unidentified else arguments.digest,
             "layers": [type(layer).__qualname__ for layer in layers],
             "made_of": "" if made_of.unidentified else made_of.digest,
-            "data_files": sorted(files.values()),
+            "data_files": sorted({**files, **later}.values()),
         }
         has_table = _has_table(layers[-1])
         return Probe(observation_space, action_space, limit, has_table, details, classes, made_of)

@@ -313,3 +313,14 @@ def test_an_id_that_was_registered_anew_with_other_settings_keeps_them(
         own.close()
     finally:
         gym.registry["CartPole-v1"] = original
+
+
+def test_spaces_that_appear_only_in_a_reset_are_refused_before_one() -> None:
+    class Late(gym.Env[Any, Any]):
+        def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+            self.observation_space = spaces.Discrete(2)
+            self.action_space = spaces.Discrete(2)
+            return 0, {}
+
+    with pytest.raises(UsageError, match="Late has no observation_space before its first reset"):
+        find_environment(Late)
