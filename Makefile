@@ -9,9 +9,8 @@ DEMO ?=
 demo: .venv/core
 	$(BIN)/python -m experiments.demo $(DEMO)
 
-# One process for each core: with two cores it takes half the time.
 test: .venv/dev
-	$(BIN)/python -m pytest -n logical
+	$(BIN)/python -m pytest
 
 check: .venv/dev
 	$(BIN)/ruff format --check .

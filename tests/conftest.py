@@ -1,6 +1,24 @@
 """One thread, as in a run: set before torch is imported, and without importing it here."""
 
 import os
+import sys
+from collections.abc import Iterator
+
+import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
+
+
+def _one_thread() -> None:
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.get_num_threads() != 1:
+        torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def threads_of_no_other_test() -> Iterator[None]:
+    """Let no test inherit the number of threads that another left."""
+    _one_thread()
+    yield
+    _one_thread()
