@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -28,6 +27,7 @@ from rlkit.runs.record_form import stored_config
 from rlkit.runs.specification import RunSpec, make_spec, require_count, unmarked
 from rlkit.runs.training import join_states
 from rlkit.seeding import SeedStreams
+from rlkit.user_code import content_digest
 from rlkit.validation import require_typed
 
 if TYPE_CHECKING:
@@ -67,15 +67,11 @@ def load(path: str | Path, env: EnvLike | None = None) -> Run:
 
 def changed_sources(record: Mapping[str, Any]) -> list[str]:
     """Return the source files of a run that still exist and have another content now."""
-    changed = []
-    for path, digest in record.get("sources", {}).items():
-        try:
-            content = Path(path).read_bytes()
-        except OSError:
-            continue
-        if hashlib.sha256(content).hexdigest() != digest:
-            changed.append(path)
-    return changed
+    return [
+        path
+        for path, digest in record.get("sources", {}).items()
+        if content_digest(path) not in (None, digest)
+    ]
 
 
 class Run(RunFolder):
