@@ -14,8 +14,8 @@ from scipy import special
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from rlkit import distributions
 from rlkit.errors import UsageError
+from rlkit.maths import distributions
 from rlkit.networks import Parameters, init_mlp, mlp
 from rlkit.normalise import RunningMoments, standard_score
 from rlkit.seeding import NoiseBlocks, SeedStreams

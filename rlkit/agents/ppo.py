@@ -37,9 +37,9 @@ from rlkit.agents.policy import (
 )
 from rlkit.agents.ppo_update import METRICS, Batch, Objective, ppo_update
 from rlkit.errors import Diverged
+from rlkit.maths.returns import gae
 from rlkit.networks import Adam, Parameters, clip_gradient_norm, mlp
 from rlkit.normalise import RewardScaler
-from rlkit.returns import gae
 from rlkit.seeding import NoiseBlocks, SeedStreams, generator_states, restore_generators
 from rlkit.validation import require_choice, require_range, require_types, require_whole
 

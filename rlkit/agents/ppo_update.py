@@ -21,15 +21,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rlkit.errors import RlkitError, UsageError
-from rlkit.losses import (
-    clipped_value_loss,
-    fill_masked,
-    kl_k3,
-    masked_mean,
-    ppo_clip_loss,
-    value_loss,
-)
-from rlkit.returns import standardise
+from rlkit.maths.divergences import kl_k3
+from rlkit.maths.losses import clipped_value_loss, ppo_clip_loss, value_loss
+from rlkit.maths.masking import fill_masked, masked_mean
+from rlkit.maths.returns import standardise
 from rlkit.validation import require_choice, require_range
 
 METRICS = (

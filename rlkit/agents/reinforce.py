@@ -34,9 +34,9 @@ from rlkit.agents.policy import (
     make_head,
 )
 from rlkit.errors import Diverged, UsageError
-from rlkit.losses import policy_gradient_loss, value_loss
+from rlkit.maths.losses import policy_gradient_loss, value_loss
+from rlkit.maths.returns import monte_carlo_returns, standardise
 from rlkit.networks import Adam, Parameters, clip_gradient_norm, make_optimiser, mlp
-from rlkit.returns import monte_carlo_returns, standardise
 from rlkit.seeding import NoiseBlocks
 from rlkit.validation import require_choice, require_range, require_types, require_whole
 

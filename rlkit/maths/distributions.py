@@ -16,13 +16,11 @@ from torch import Tensor
 
 __all__ = [
     "categorical_entropy",
-    "categorical_kl",
     "categorical_log_prob",
     "categorical_log_prob_and_entropy",
     "categorical_mode",
     "categorical_sample",
     "gaussian_entropy",
-    "gaussian_kl",
     "gaussian_log_prob",
     "gaussian_sample",
 ]
@@ -88,31 +86,6 @@ def categorical_log_prob_and_entropy(logits: Tensor, actions: Tensor) -> tuple[T
     _check_actions("categorical_log_prob_and_entropy", logits, actions)
     log_probs = _log_softmax(logits)
     return _chosen(log_probs, actions), _entropy(log_probs)
-
-
-def categorical_kl(p_logits: Tensor, q_logits: Tensor) -> Tensor:
-    """The divergence of q from p, exactly.
-
-        D_KL(p‖q) = Σ_a p(a) log(p(a)/q(a))
-
-    Args:
-        p_logits: shape [..., A].
-        q_logits: same shape.
-
-    Returns:
-        D_KL(p‖q) in nats, shape [...]; +inf where p allows an action that q does not.
-
-    Raises:
-        ValueError: the shapes differ.
-
-    Source: Kullback and Leibler (1951), "On information and sufficiency".
-    """
-    if p_logits.shape != q_logits.shape:
-        raise _shape_error("categorical_kl", "q_logits", p_logits.shape, q_logits)
-    log_p = _log_softmax(p_logits)
-    p = log_p.exp()
-    log_ratio = torch.where(p > 0, log_p - _log_softmax(q_logits), 0.0)
-    return (p * log_ratio).sum(-1)
 
 
 def categorical_sample(logits: Tensor, uniform: Tensor) -> Tensor:
@@ -217,32 +190,6 @@ def gaussian_entropy(log_std: Tensor) -> Tensor:
     Source: Cover and Thomas (2006), theorem 8.4.1.
     """
     return (log_std + (_HALF_LOG_TWO_PI + 0.5)).sum(-1)
-
-
-def gaussian_kl(p_mean: Tensor, p_log_std: Tensor, q_mean: Tensor, q_log_std: Tensor) -> Tensor:
-    """The divergence of q from p for independent normal components.
-
-        D_KL(p‖q) = Σ_i [log(σ_q/σ_p) + (σ_p²/σ_q² - 1)/2 + ((μ_p - μ_q)/σ_q)²/2]_i
-
-    Args:
-        p_mean, q_mean: μ_p and μ_q, shape [..., D].
-        p_log_std, q_log_std: log σ_p and log σ_q, same shape or one that broadcasts to it.
-
-    Returns:
-        D_KL(p‖q) in nats, shape [...].
-
-    Raises:
-        ValueError: the shapes do not fit.
-
-    Source: Cover and Thomas (2006), section 8.5, worked out for two normal densities.
-    """
-    if q_mean.shape != p_mean.shape:
-        raise _shape_error("gaussian_kl", "q_mean", p_mean.shape, q_mean)
-    _check_log_std("gaussian_kl", p_mean, p_log_std, "p_log_std")
-    _check_log_std("gaussian_kl", p_mean, q_log_std, "q_log_std")
-    log_ratio = p_log_std - q_log_std
-    z = (p_mean - q_mean) * torch.exp(-q_log_std)
-    return (0.5 * (torch.expm1(2.0 * log_ratio) + z.square()) - log_ratio).sum(-1)
 
 
 def gaussian_sample(mean: Tensor, log_std: Tensor, noise: Tensor) -> Tensor:

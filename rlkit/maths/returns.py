@@ -25,7 +25,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from rlkit.losses import masked_mean
+from rlkit.maths.masking import masked_mean
 
 __all__ = [
     "discounted_returns",

@@ -1,14 +1,14 @@
 """Advantages of tokens and of whole responses.
 
 Arrays are [B, T] with a mask that is True for each token the policy chose, end of sequence
-included. Nothing here takes part in a gradient. Whitening is `rlkit.returns.standardise` with the
-mask and dim=(0, 1), over all responses of a batch.
+included. Nothing here takes part in a gradient. Whitening is `rlkit.maths.returns.standardise` with
+the mask and dim=(0, 1), over all responses of a batch.
 """
 
 import torch
 from torch import Tensor
 
-from rlkit.returns import gae, standardise
+from rlkit.maths.returns import gae, standardise
 
 __all__ = ["check_groups", "grpo_advantages", "rloo_advantages", "to_tokens", "token_gae"]
 

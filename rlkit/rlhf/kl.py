@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rlkit.errors import UsageError
-from rlkit.losses import fill_masked, kl_k1, kl_k2
+from rlkit.maths.divergences import kl_k1, kl_k2
+from rlkit.maths.masking import fill_masked
 from rlkit.validation import require_choice, require_range
 
 Placement = Literal["reward", "loss"]

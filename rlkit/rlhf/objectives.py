@@ -1,12 +1,13 @@
 """Losses on preferences: of a reward model, and of a policy that is trained without one.
 
-As in `rlkit.losses` a loss comes back for each element and the caller averages. The policy's losses
-take the log-probability of a whole response: the sum over its tokens, end of sequence included, and
-nothing of the prompt. It is never a mean: only the sum is the log-probability of the response, and
-only with it is the minimiser of DPO the policy that the reward and the KL penalty define.
+As in `rlkit.maths.losses` a loss comes back for each element and the caller averages. The policy's
+losses take the log-probability of a whole response: the sum over its tokens, end of sequence
+included, and nothing of the prompt. It is never a mean: only the sum is the log-probability of the
+response, and only with it is the minimiser of DPO the policy that the reward and the KL penalty
+define.
 
 The loss of a reward model that learns from single labelled answers instead of pairs is
-`rlkit.losses.binary_cross_entropy_loss` of the scores.
+`rlkit.maths.losses.binary_cross_entropy_loss` of the scores.
 """
 
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rlkit.losses import binary_cross_entropy_loss
+from rlkit.maths.losses import binary_cross_entropy_loss
 
 __all__ = [
     "DirectLoss",

@@ -34,7 +34,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from rlkit.agents.ppo_update import METRICS, Batch, Objective, ppo_update
 from rlkit.errors import Diverged
-from rlkit.returns import standardise
+from rlkit.maths.returns import standardise
 from rlkit.rlhf.advantages import (
     check_groups,
     grpo_advantages,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rlkit.errors import UsageError
-from rlkit.losses import binary_cross_entropy_loss
+from rlkit.maths.losses import binary_cross_entropy_loss
 from rlkit.rlhf.configs import RewardConfig
 from rlkit.rlhf.kl import gain_and_bias
 from rlkit.rlhf.language_model import LanguageModel

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rlkit.agent import Transition
-from rlkit.distributions import categorical_log_prob, categorical_mode, categorical_sample
 from rlkit.loop import interact
+from rlkit.maths.distributions import categorical_log_prob, categorical_mode, categorical_sample
 from rlkit.rlhf.language_model import LanguageModel
 from rlkit.rlhf.sequences import Sequences
 from rlkit.rlhf.token_env import TokenEnv, TokenTask

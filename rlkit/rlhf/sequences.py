@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rlkit.distributions import categorical_log_prob_and_entropy
+from rlkit.maths.distributions import categorical_log_prob_and_entropy
 
 if TYPE_CHECKING:
     from rlkit.rlhf.language_model import LanguageModel

@@ -13,18 +13,17 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from rlkit.distributions import (
+from rlkit.maths.distributions import (
     categorical_entropy,
-    categorical_kl,
     categorical_log_prob,
     categorical_log_prob_and_entropy,
     categorical_mode,
     categorical_sample,
     gaussian_entropy,
-    gaussian_kl,
     gaussian_log_prob,
     gaussian_sample,
 )
+from rlkit.maths.divergences import categorical_kl, gaussian_kl
 
 # The same quantity in another order of float64 operations.
 ROUNDING = {"rtol": 1e-12, "atol": 1e-12}

@@ -13,18 +13,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from rlkit.losses import (
+from rlkit.maths.divergences import kl_k1, kl_k2, kl_k3
+from rlkit.maths.losses import (
     binary_cross_entropy_loss,
     clipped_value_loss,
-    fill_masked,
-    kl_k1,
-    kl_k2,
-    kl_k3,
-    masked_mean,
     policy_gradient_loss,
     ppo_clip_loss,
     value_loss,
 )
+from rlkit.maths.masking import fill_masked, masked_mean
 
 # The same quantity in another order of float64 operations: a few ulp of numbers of order 1.
 ROUNDING = {"rtol": 1e-12, "atol": 1e-12}

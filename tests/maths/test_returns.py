@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rlkit.returns import (
+from rlkit.maths.returns import (
     discounted_returns,
     gae,
     lambda_returns,

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rlkit.returns import standardise
+from rlkit.maths.returns import standardise
 from rlkit.rlhf.advantages import (
     check_groups,
     grpo_advantages,

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import torch
 
-from rlkit.distributions import categorical_log_prob_and_entropy
 from rlkit.errors import UsageError
+from rlkit.maths.distributions import categorical_log_prob_and_entropy
 from rlkit.rlhf.configs import PPOConfig
 from rlkit.rlhf.hf import HuggingFaceModel, LoRA
 from rlkit.rlhf.hf_folder import HuggingFaceCodec, quiet

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from rlkit.errors import UsageError
-from rlkit.losses import kl_k1, kl_k2, kl_k3
-from rlkit.returns import standardise
+from rlkit.maths.divergences import kl_k1, kl_k2, kl_k3
+from rlkit.maths.returns import standardise
 from rlkit.rlhf.advantages import rloo_advantages, token_gae
 from rlkit.rlhf.kl import (
     AdaptiveCoefficient,

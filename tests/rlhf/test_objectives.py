@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from rlkit.losses import binary_cross_entropy_loss
+from rlkit.maths.losses import binary_cross_entropy_loss
 from rlkit.rlhf.objectives import (
     bradley_terry_loss,
     dpo_loss,

@@ -19,8 +19,8 @@ from torch import Tensor
 from rlkit.agents import ppo_update as module
 from rlkit.agents.ppo_update import METRICS, Batch, Objective, ppo_update
 from rlkit.errors import RlkitError
-from rlkit.losses import ppo_clip_loss
-from rlkit.returns import gae, standardise
+from rlkit.maths.losses import ppo_clip_loss
+from rlkit.maths.returns import gae, standardise
 from rlkit.rlhf.advantages import token_gae
 from rlkit.rlhf.kl import KLPenalty, loss_penalty, penalised_rewards, sequence_kl
 

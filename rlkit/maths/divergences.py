@@ -1,0 +1,120 @@
+"""Divergences between distributions, exact and estimated from samples."""
+
+import torch
+from torch import Tensor
+
+from rlkit.maths.distributions import _check_log_std, _log_softmax, _shape_error
+from rlkit.maths.shapes import shape_error
+
+__all__ = ["categorical_kl", "gaussian_kl", "kl_k1", "kl_k2", "kl_k3"]
+
+
+def kl_k1(log_prob: Tensor, reference_log_prob: Tensor) -> Tensor:
+    """The plain estimate of D_KL(π‖π_ref) from one action drawn from π.
+
+        k1 = log π(a) - log π_ref(a),    E_π[k1] = D_KL(π‖π_ref)
+
+    Unbiased, of either sign, with a large variance. As a *loss* it is useless: the expectation
+    of its gradient over actions of π is zero. It belongs in the reward.
+
+    Args:
+        log_prob: log π(a_t|s_t), nats, any shape, with a_t drawn from π.
+        reference_log_prob: log π_ref(a_t|s_t), same shape, constant.
+
+    Returns:
+        The estimate from each element in nats, same shape.
+
+    Raises:
+        ValueError: the shapes differ.
+
+    Source: Schulman (2020), "Approximating KL divergence", k1.
+    """
+    if log_prob.shape != reference_log_prob.shape:
+        raise shape_error("kl_k1", log_prob, reference_log_prob=reference_log_prob)
+    return log_prob - reference_log_prob
+
+
+def kl_k2(log_prob: Tensor, reference_log_prob: Tensor) -> Tensor:
+    """The squared estimate of D_KL(π‖π_ref) from one action drawn from π.
+
+        k2 = (log π(a) - log π_ref(a))² / 2
+
+    Biased, never negative, with a small variance near π = π_ref. As a *loss* the expectation of
+    its gradient is exactly ∇ D_KL(π‖π_ref).
+
+    Args, returns, raises: as `kl_k1`.
+
+    Source: Schulman (2020), "Approximating KL divergence", k2.
+    """
+    if log_prob.shape != reference_log_prob.shape:
+        raise shape_error("kl_k2", log_prob, reference_log_prob=reference_log_prob)
+    return 0.5 * (log_prob - reference_log_prob).square()
+
+
+def kl_k3(log_prob: Tensor, reference_log_prob: Tensor) -> Tensor:
+    """The estimate of D_KL(π‖π_ref) from one action drawn from π that is never negative.
+
+        k3 = π_ref(a)/π(a) - 1 - log(π_ref(a)/π(a)),    E_π[k3] = D_KL(π‖π_ref)
+
+    Unbiased as a *value*. As a *loss* the expectation of its gradient is that of the other
+    divergence, ∇ D_KL(π_ref‖π).
+
+    Args, returns, raises: as `kl_k1`.
+
+    Source: Schulman (2020), "Approximating KL divergence", k3.
+    """
+    if log_prob.shape != reference_log_prob.shape:
+        raise shape_error("kl_k3", log_prob, reference_log_prob=reference_log_prob)
+    log_ratio = reference_log_prob - log_prob
+    return torch.expm1(log_ratio) - log_ratio
+
+
+def categorical_kl(p_logits: Tensor, q_logits: Tensor) -> Tensor:
+    """The divergence of q from p, exactly.
+
+        D_KL(p‖q) = Σ_a p(a) log(p(a)/q(a))
+
+    Args:
+        p_logits: shape [..., A].
+        q_logits: same shape.
+
+    Returns:
+        D_KL(p‖q) in nats, shape [...]; +inf where p allows an action that q does not.
+
+    Raises:
+        ValueError: the shapes differ.
+
+    Source: Kullback and Leibler (1951), "On information and sufficiency".
+    """
+    if p_logits.shape != q_logits.shape:
+        raise _shape_error("categorical_kl", "q_logits", p_logits.shape, q_logits)
+    log_p = _log_softmax(p_logits)
+    p = log_p.exp()
+    log_ratio = torch.where(p > 0, log_p - _log_softmax(q_logits), 0.0)
+    return (p * log_ratio).sum(-1)
+
+
+def gaussian_kl(p_mean: Tensor, p_log_std: Tensor, q_mean: Tensor, q_log_std: Tensor) -> Tensor:
+    """The divergence of q from p for independent normal components.
+
+        D_KL(p‖q) = Σ_i [log(σ_q/σ_p) + (σ_p²/σ_q² - 1)/2 + ((μ_p - μ_q)/σ_q)²/2]_i
+
+    Args:
+        p_mean, q_mean: μ_p and μ_q, shape [..., D].
+        p_log_std, q_log_std: log σ_p and log σ_q, same shape or one that broadcasts to it.
+
+    Returns:
+        D_KL(p‖q) in nats, shape [...].
+
+    Raises:
+        ValueError: the shapes do not fit.
+
+    Source: Cover and Thomas (2006), section 8.5, worked out for two normal densities.
+    """
+    if q_mean.shape != p_mean.shape:
+        raise _shape_error("gaussian_kl", "q_mean", p_mean.shape, q_mean)
+    _check_log_std("gaussian_kl", p_mean, p_log_std, "p_log_std")
+    _check_log_std("gaussian_kl", p_mean, q_log_std, "q_log_std")
+    log_ratio = p_log_std - q_log_std
+    z = (p_mean - q_mean) * torch.exp(-q_log_std)
+    return (0.5 * (torch.expm1(2.0 * log_ratio) + z.square()) - log_ratio).sum(-1)

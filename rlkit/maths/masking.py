@@ -1,0 +1,99 @@
+"""Means over the elements that count, and the masks that say which do."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["fill_masked", "masked_mean"]
+
+
+def fill_masked(mask: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+    """Puts 0 wherever `mask` is False, whatever stood there, NaN included.
+
+        y = x where m, else 0
+
+    Give it every input of a loss before the loss is computed. The gradient at a masked element
+    is exactly 0.
+
+    Args:
+        mask: True = a decision of the policy, boolean, any shape.
+        tensors: tensors of the same shape.
+
+    Returns:
+        The cleaned tensors in the order given.
+
+    Raises:
+        ValueError: a shape differs or the mask is not boolean.
+    """
+    _check_mask("fill_masked", mask, *tensors)
+    return tuple(x.masked_fill(~mask, 0.0) for x in tensors)
+
+
+def masked_mean(
+    x: Tensor, mask: Tensor | None = None, *, dim: int | Sequence[int], keepdim: bool = False
+) -> Tensor:
+    """The mean over some dimensions of the elements that count.
+
+        mean(x) = Σ_{i: m_i} x_i / max(1, Σ_i [m_i])
+
+    Every mean is a mean over tokens (or transitions) within one index of the dimensions that
+    stay. Reduced dimensions are brought to the end and made contiguous before the sum, since
+    torch adds in an order that depends on the layout: so a seed alone and among others gives
+    the same bits, wherever its axis is.
+
+    Args:
+        x: any shape.
+        mask: True = counts, boolean, same shape; None = everything counts.
+        dim: the dimension or dimensions to reduce.
+        keepdim: leave the reduced dimensions in place with size 1.
+
+    Returns:
+        x without the reduced dimensions. Where nothing counts the mean is 0, and so is its
+        gradient.
+
+    Raises:
+        ValueError: the shapes differ, the mask is not boolean, or there is nothing to reduce.
+    """
+    if mask is None and not keepdim and x.ndim == 2 and dim in (1, (1,)) and x.numel():
+        return x.contiguous().sum(-1) / x.shape[1]  # the common case, thousands of times a run
+    if mask is not None:
+        _check_mask("masked_mean", mask, x)
+    dims = [dim] if isinstance(dim, int) else sorted(dim)
+    if not all(-x.ndim <= d < x.ndim for d in dims):
+        raise ValueError(f"masked_mean: expected dim within {x.ndim} dimensions, got {dim}")
+    dims = sorted({d % x.ndim for d in dims})
+    kept = [d for d in range(x.ndim) if d not in dims]
+    size = math.prod(x.shape[d] for d in dims)
+    if not dims or size == 0:
+        raise ValueError(
+            f"masked_mean: expected at least one element along dim {dim}, got {tuple(x.shape)}"
+        )
+
+    order, leading = [*kept, *dims], [x.shape[d] for d in kept]
+
+    def rows(tensor: Tensor) -> Tensor:
+        if order != sorted(order):
+            tensor = tensor.permute(order)
+        return tensor.reshape(*leading, size).contiguous()
+
+    if mask is None:
+        mean = rows(x).sum(-1) / size
+    else:
+        total = rows(x.masked_fill(~mask, 0.0)).sum(-1)
+        mean = total / rows(mask).sum(-1).clamp(min=1)
+    if keepdim:
+        return mean.reshape([1 if d in dims else x.shape[d] for d in range(x.ndim)])
+    return mean
+
+
+def _check_mask(function: str, mask: Tensor, *tensors: Tensor) -> None:
+    if mask.dtype != torch.bool:
+        raise ValueError(f"{function}: expected mask to be boolean, got {mask.dtype}")
+    for i, tensor in enumerate(tensors):
+        if tensor.shape != mask.shape:
+            raise ValueError(
+                f"{function}: expected tensor {i} to have the mask's shape {tuple(mask.shape)}, "
+                f"got {tuple(tensor.shape)}"
+            )
