@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from matplotlib.figure import Figure
 
 from rlkit.analysis.plots import save_figure
-from rlkit.networks import prepared_torch
+from rlkit.determinism import prepared_torch
 from rlkit.runs import store
 
 Job = TypeVar("Job")

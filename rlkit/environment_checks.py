@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from rlkit.batch_env import GymBatchEnv
 from rlkit.errors import RlkitError, UsageError
 from rlkit.fingerprint import Fingerprint, fingerprint, identify
-from rlkit.opened_files import reads_of
+from rlkit.fingerprint.opened_files import reads_of
 from rlkit.seeding import SeedStreams
 from rlkit.spaces import require_supported, spaces_of
 

@@ -24,9 +24,10 @@ from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from rlkit.batch_env import BatchEnv, GymBatchEnv
 from rlkit.environment_checks import Probe, Repeatability, check_repeatability, probe
-from rlkit.errors import RlkitError, UsageError, closest
+from rlkit.errors import RlkitError, UsageError
 from rlkit.fingerprint import Fingerprint, identify, settle
 from rlkit.seeding import SeedStreams, episode_seeder
+from rlkit.spelling import closest
 from rlkit.tabular.batch_env import TabularBatchEnv
 from rlkit.tabular.from_env import Model, examine
 from rlkit.tabular.mdp import TabularMDP

@@ -10,12 +10,12 @@ import gymnasium as gym
 
 from rlkit.environments import EnvLike, find_environment
 from rlkit.errors import RlkitError, UsageError
+from rlkit.options import require_typed
 from rlkit.runs.run import Run, load
 from rlkit.tabular.mdp import TabularMDP
 from rlkit.tabular.planning import NotConverged
 from rlkit.tabular.solve import Solution
 from rlkit.tabular.solve import solve as solve_model
-from rlkit.validation import require_typed
 
 
 def solve(

@@ -8,7 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from rlkit.errors import UsageError, closest
+from rlkit.errors import UsageError
+from rlkit.spelling import closest
 
 # name -> (module, class, what it is in a few words)
 AGENTS: dict[str, tuple[str, str, str]] = {

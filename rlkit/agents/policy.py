@@ -16,8 +16,9 @@ from torch.nn.functional import one_hot
 
 from rlkit.errors import UsageError
 from rlkit.maths import distributions
-from rlkit.networks import Parameters, init_mlp, mlp
-from rlkit.normalise import RunningMoments, standard_score
+from rlkit.nn.layers import init_mlp, mlp
+from rlkit.nn.parameters import Parameters
+from rlkit.nn.running_statistics import RunningMoments, standard_score
 from rlkit.seeding import NoiseBlocks, SeedStreams
 
 Array = NDArray[Any]

@@ -38,10 +38,12 @@ from rlkit.agents.policy import (
 from rlkit.agents.ppo_update import METRICS, Batch, Objective, ppo_update
 from rlkit.errors import Diverged
 from rlkit.maths.returns import gae
-from rlkit.networks import Adam, Parameters, clip_gradient_norm, mlp
-from rlkit.normalise import RewardScaler
+from rlkit.nn.layers import mlp
+from rlkit.nn.optimisers import Adam, clip_gradient_norm
+from rlkit.nn.parameters import Parameters
+from rlkit.nn.running_statistics import RewardScaler
+from rlkit.options import require_choice, require_range, require_types, require_whole
 from rlkit.seeding import NoiseBlocks, SeedStreams, generator_states, restore_generators
-from rlkit.validation import require_choice, require_range, require_types, require_whole
 
 Array = NDArray[Any]
 Schedule = Literal["constant", "linear"]

@@ -25,7 +25,7 @@ from rlkit.maths.divergences import kl_k3
 from rlkit.maths.losses import clipped_value_loss, ppo_clip_loss, value_loss
 from rlkit.maths.masking import fill_masked, masked_mean
 from rlkit.maths.returns import standardise
-from rlkit.validation import require_choice, require_range
+from rlkit.options import require_choice, require_range
 
 METRICS = (
     "policy_loss",

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from rlkit.agent import Task, Transition
 from rlkit.errors import UsageError
+from rlkit.options import require_range, require_whole
 from rlkit.seeding import NoiseBlocks, SeedStreams
-from rlkit.validation import require_range, require_whole
 
 Array = NDArray[Any]
 

@@ -36,9 +36,11 @@ from rlkit.agents.policy import (
 from rlkit.errors import Diverged, UsageError
 from rlkit.maths.losses import policy_gradient_loss, value_loss
 from rlkit.maths.returns import monte_carlo_returns, standardise
-from rlkit.networks import Adam, Parameters, clip_gradient_norm, make_optimiser, mlp
+from rlkit.nn.layers import mlp
+from rlkit.nn.optimisers import Adam, clip_gradient_norm, make_optimiser
+from rlkit.nn.parameters import Parameters
+from rlkit.options import require_choice, require_range, require_types, require_whole
 from rlkit.seeding import NoiseBlocks
-from rlkit.validation import require_choice, require_range, require_types, require_whole
 
 Array = NDArray[Any]
 

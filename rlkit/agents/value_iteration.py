@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from rlkit.agent import Task, Transition
 from rlkit.agents.q_learning import one_hot, require_tabular
 from rlkit.errors import UsageError
+from rlkit.options import require_range
 from rlkit.tabular.planning import action_values
 from rlkit.tabular.solve import solve
-from rlkit.validation import require_range
 
 Array = NDArray[Any]
 

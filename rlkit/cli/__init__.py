@@ -15,7 +15,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rlkit.cli.terminal import plain_where_needed, printable
-from rlkit.errors import RlkitError, RlkitWarning, UsageError, closest
+from rlkit.errors import RlkitError, RlkitWarning, UsageError
+from rlkit.spelling import closest
 
 # command -> (module of this package, what it does)
 COMMANDS = {

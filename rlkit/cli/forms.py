@@ -8,7 +8,8 @@ import typing
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from rlkit.errors import UsageError, closest
+from rlkit.errors import UsageError
+from rlkit.spelling import closest
 
 
 def parse(options: type[Any], args: list[str], command: str, help_of: str = "") -> Any:

@@ -11,7 +11,8 @@ from typing import Any
 
 from rlkit.cli.forms import parse, positional
 from rlkit.cli.report import print_json, progress, report_stage
-from rlkit.errors import UsageError, closest
+from rlkit.errors import UsageError
+from rlkit.spelling import closest
 
 # command -> (module of this package, what it does)
 COMMANDS = {

@@ -15,7 +15,7 @@ from rlkit.errors import UsageError
 
 def chat(run: Path, num: int, judging: Mapping[str, Any]) -> int:
     """Answer prompts line by line, to the end of the input, an empty line or Ctrl+C."""
-    from rlkit.networks import prepared_torch
+    from rlkit.determinism import prepared_torch
     from rlkit.runs.rlhf_judge import generator_of, respond
     from rlkit.runs.rlhf_opened import Judging, open_policy
     from rlkit.runs.specification import require_count

@@ -75,7 +75,7 @@ def solve_command(args: list[str]) -> int:
 
 
 def _require_discount(options: SolveOptions) -> None:
-    from rlkit.validation import require_range
+    from rlkit.options import require_range
 
     require_range(options, "discount", low=0, high=1)
     require_range(options, "tolerance", low=0, open_low=True)

@@ -20,8 +20,8 @@ import torch
 from torch import nn
 
 from rlkit.errors import UsageError
+from rlkit.options import require_range, require_whole
 from rlkit.rlhf.hf_folder import extra, loaded, quiet
-from rlkit.validation import require_range, require_whole
 
 
 @dataclass(frozen=True, kw_only=True)

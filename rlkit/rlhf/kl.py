@@ -29,7 +29,7 @@ from torch import Tensor
 from rlkit.errors import UsageError
 from rlkit.maths.divergences import kl_k1, kl_k2
 from rlkit.maths.masking import fill_masked
-from rlkit.validation import require_choice, require_range
+from rlkit.options import require_choice, require_range
 
 Placement = Literal["reward", "loss"]
 Estimator = Literal["k1", "k2", "k3", "full"]

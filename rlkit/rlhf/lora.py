@@ -24,7 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rlkit.errors import UsageError, closest
+from rlkit.errors import UsageError
+from rlkit.spelling import closest
 
 TARGETS = ("qkv", "project", "expand", "contract")  # all linear layers of a GPT's blocks
 

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rlkit.errors import RlkitError, UsageError, closest
+from rlkit.errors import RlkitError, UsageError
 from rlkit.rlhf.tokenizer import TextCodec, check_codec
+from rlkit.spelling import closest
 from rlkit.user_code import place_of, run_file, source_digest
 
 if TYPE_CHECKING:

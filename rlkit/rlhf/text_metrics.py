@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rlkit.errors import closest
+from rlkit.spelling import closest
 
 if TYPE_CHECKING:
     from rlkit.rlhf.language_model import LanguageModel

@@ -21,7 +21,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, get_args
 
-from rlkit.errors import UsageError, closest
+from rlkit.errors import UsageError
+from rlkit.spelling import closest
 
 TokenizerKind = Literal["char", "word", "bpe"]
 

@@ -22,9 +22,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rlkit.errors import UsageError
+from rlkit.options import require_choice, require_range, require_whole
 from rlkit.rlhf.activations import ACTIVATIONS, Activation
 from rlkit.rlhf.layers import linear, normal
-from rlkit.validation import require_choice, require_range, require_whole
 
 Positions = Literal["learned", "sinusoidal"]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from rlkit.networks import prepared_torch
+from rlkit.determinism import prepared_torch
 from rlkit.rlhf import exact
 from rlkit.rlhf.answer_key import AnswerKey, demonstrations_of
 from rlkit.rlhf.fine_tuning import negative_log_likelihood

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rlkit.determinism import prepared_torch
 from rlkit.errors import UsageError
-from rlkit.networks import prepared_torch
 from rlkit.rlhf import best_of, exact
 from rlkit.rlhf.answer_key import AnswerKey, demonstrations_of
 from rlkit.rlhf.evaluate import evaluate_policy, sequence_log_probs

@@ -16,7 +16,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from rlkit.errors import UsageError, closest
+from rlkit.errors import UsageError
+from rlkit.options import require_range, require_types
 from rlkit.rlhf.answer_key import AnswerKey, GoldScore, TableScore, frozen, is_enumerable
 from rlkit.rlhf.language_model import LanguageModel
 from rlkit.rlhf.preferences import responses_from
@@ -27,7 +28,7 @@ from rlkit.runs.rlhf_adapters import fold_adapters, with_adapters
 from rlkit.runs.specification import require_count
 from rlkit.runs.stage_run import StageRun, load_stage_run
 from rlkit.seeding import SeedStreams
-from rlkit.validation import require_range, require_types
+from rlkit.spelling import closest
 
 TASKS = "rlkit.token_tasks"  # the entry-point group by which packages offer tasks
 POLICY_PREFIX = {

@@ -15,10 +15,11 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from rlkit.agent import Actor, State, Task
+from rlkit.determinism import prepared_torch
 from rlkit.environments import Environment, EnvLike, find_environment
 from rlkit.errors import RlkitError, UsageError
 from rlkit.evaluation import cut_remark, evaluation_limits, exact_returns_of, play_many
-from rlkit.networks import prepared_torch
+from rlkit.options import require_typed
 from rlkit.runs import store
 from rlkit.runs.actor import ActorBySeed, SingleActor
 from rlkit.runs.progress import warn
@@ -28,7 +29,6 @@ from rlkit.runs.specification import RunSpec, make_spec, require_count, unmarked
 from rlkit.runs.training import join_states
 from rlkit.seeding import SeedStreams
 from rlkit.user_code import content_digest
-from rlkit.validation import require_typed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -17,18 +17,19 @@ from typing import Any
 
 from rlkit.agents import AGENTS, find_agent
 from rlkit.environments import Environment, EnvLike, find_environment
-from rlkit.errors import RlkitError, UsageError, closest
+from rlkit.errors import RlkitError, UsageError
 from rlkit.fingerprint import Fingerprint, fingerprint, identify
-from rlkit.presets import preset
-from rlkit.tabular.mdp import TabularMDP
-from rlkit.user_code import is_patched
-from rlkit.validation import (
+from rlkit.options import (
     convert_types,
     converted_options,
     require_typed,
     require_types,
     without_axes,
 )
+from rlkit.presets import preset
+from rlkit.spelling import closest
+from rlkit.tabular.mdp import TabularMDP
+from rlkit.user_code import is_patched
 
 DEFAULT_EVALUATION_EPISODES = 20
 

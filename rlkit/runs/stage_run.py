@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rlkit.errors import RlkitError, UsageError, closest
+from rlkit.errors import RlkitError, UsageError
 from rlkit.runs import store
 from rlkit.runs.record import RunFolder
 from rlkit.runs.specification import content_name
+from rlkit.spelling import closest
 
 Array = NDArray[Any]
 

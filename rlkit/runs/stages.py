@@ -19,8 +19,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rlkit.determinism import prepared_torch
 from rlkit.errors import RlkitError, SeedError, UsageError
-from rlkit.networks import prepared_torch
+from rlkit.options import require_typed
 from rlkit.runs import store
 from rlkit.runs.execution import Plan, carry_out, is_finished, note_siblings
 from rlkit.runs.record import RECORD
@@ -30,7 +31,6 @@ from rlkit.runs.stage_run import STATE_PREFIX, StageRun
 from rlkit.runs.training import Failure, Reports, Stopped, take_up
 from rlkit.runs.workers import refuse_to_be_imported
 from rlkit.seeding import SeedStreams
-from rlkit.validation import require_typed
 
 Array = NDArray[Any]
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlkit.agent import State, Transition
-from rlkit.errors import UsageError, closest
+from rlkit.errors import UsageError
+from rlkit.spelling import closest
 
 Array = NDArray[Any]
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from rlkit.determinism import prepared_torch
 from rlkit.environments import Environment, EnvLike
 from rlkit.errors import AllSeedsFailed, UsageError
 from rlkit.fingerprint import settle
-from rlkit.networks import prepared_torch
+from rlkit.options import require_typed
 from rlkit.runs import store
 from rlkit.runs.agent_checks import check_agent
 from rlkit.runs.execution import Interrupted as Interrupted  # what `train` raises is found here
@@ -31,7 +32,6 @@ from rlkit.runs.specification import RunSpec, make_spec, require_count, versions
 from rlkit.runs.training import Reports, Training
 from rlkit.runs.workers import refuse_to_be_imported
 from rlkit.tabular.published import TRANSPARENT
-from rlkit.validation import require_typed
 
 FIGURE = "learning_curve.png"
 

@@ -262,7 +262,7 @@ def _work(
     connection: Connection,
     variables: Mapping[str, str],
 ) -> None:
-    from rlkit.networks import prepared_torch
+    from rlkit.determinism import prepared_torch
 
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # The process that this one was forked from may have been started under other variables.

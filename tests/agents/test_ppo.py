@@ -19,7 +19,7 @@ from rlkit.agents.ppo import PPO, PPOConfig
 from rlkit.batch_env import BatchEnv, GymBatchEnv
 from rlkit.errors import Diverged
 from rlkit.loop import interact
-from rlkit.networks import mlp
+from rlkit.nn.layers import mlp
 from rlkit.seeding import SeedStreams
 from rlkit.tabular.batch_env import TabularBatchEnv
 from rlkit.tabular.mdp import TabularMDP

@@ -27,7 +27,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import transformers  # noqa: E402
 
-from rlkit.networks import prepared_torch  # noqa: E402
+from rlkit.determinism import prepared_torch  # noqa: E402
 from rlkit.rlhf.configs import PPOConfig  # noqa: E402
 from rlkit.rlhf.gpt2_weights import gpt2_state, load_gpt2_weights  # noqa: E402
 from rlkit.rlhf.policy import KLPenalisedPolicy  # noqa: E402

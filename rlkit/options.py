@@ -18,7 +18,8 @@ import typing
 from collections.abc import Sequence
 from typing import Any, Literal, get_args, get_origin
 
-from rlkit.errors import UsageError, closest
+from rlkit.errors import UsageError
+from rlkit.spelling import closest
 
 _ATOMS = {bool: "True or False", int: "a whole number", float: "a number", str: "a string"}
 _SEVERAL = {bool: "booleans", int: "whole numbers", float: "numbers", str: "strings"}

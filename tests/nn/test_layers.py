@@ -16,19 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rlkit import networks
-from rlkit.networks import (
-    Adam,
-    GradientDescent,
-    Parameters,
-    clip_gradient_norm,
-    init_mlp,
-    linear,
-    make_optimiser,
-    mlp,
-    orthogonal,
-    xavier_uniform,
-)
+from rlkit.nn import layers as networks
+from rlkit.nn.layers import init_mlp, linear, mlp, orthogonal, xavier_uniform
+from rlkit.nn.optimisers import Adam, GradientDescent, clip_gradient_norm, make_optimiser
+from rlkit.nn.parameters import Parameters
 
 
 @pytest.fixture(autouse=True)
@@ -507,13 +498,13 @@ def test_a_plain_batched_product_would_not_give_the_same_bytes(
 
 @pytest.mark.parametrize("rlkit_first", [True, False])
 def test_products_before_the_import_of_rlkit_are_reported(rlkit_first: bool) -> None:
-    product, imported = "torch.ones(3, 50, 50) @ torch.ones(3, 50, 50)", "import rlkit.networks"
+    product, imported = "torch.ones(3, 50, 50) @ torch.ones(3, 50, 50)", "import rlkit.nn.layers"
     lines = [
         "import torch, warnings",
         *([imported, product] if rlkit_first else [product, imported]),
     ]
-    lines += ["if rlkit.networks._mkl_mode() is None: raise SystemExit('no MKL')"]
-    lines += ["with rlkit.networks.prepared_torch(): pass"]
+    lines += ["if rlkit.determinism._mkl_mode() is None: raise SystemExit('no MKL')"]
+    lines += ["with rlkit.determinism.prepared_torch(): pass"]
     clean = {name: value for name, value in os.environ.items() if name != "MKL_CBWR"}
     done = subprocess.run(
         [sys.executable, "-c", "\n".join(lines)], env=clean, capture_output=True, text=True

@@ -17,9 +17,8 @@ from rlkit.agents.ppo import PPOConfig
 from rlkit.agents.q_learning import QLearningConfig
 from rlkit.agents.reinforce import ReinforceConfig
 from rlkit.agents.value_iteration import ValueIterationConfig
-from rlkit.errors import UsageError, closest
-from rlkit.runs.specification import ARGUMENTS
-from rlkit.validation import (
+from rlkit.errors import UsageError
+from rlkit.options import (
     Unfit,
     converted,
     require_choice,
@@ -27,6 +26,8 @@ from rlkit.validation import (
     require_types,
     require_whole,
 )
+from rlkit.runs.specification import ARGUMENTS
+from rlkit.spelling import closest
 
 if TYPE_CHECKING:
     from decimal import Decimal as OnlyForTypeCheckers

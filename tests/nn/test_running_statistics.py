@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from rlkit.agents.policy import Features
-from rlkit.normalise import RewardScaler, RunningMoments, standard_score
+from rlkit.nn.running_statistics import RewardScaler, RunningMoments, standard_score
 
 Array = NDArray[np.float64]
 

@@ -1,0 +1,113 @@
+"""Gradient clipping and optimisers with a seed axis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rlkit.nn.layers import Array
+
+
+def clip_gradient_norm(gradient: Tensor, max_norm: float) -> Tensor:
+    """Scale each seed's gradient, in place, to a norm of at most `max_norm`.
+
+    Args:
+        gradient: [S, P]; changed.
+        max_norm: of the joint gradient of all parameters of a seed.
+
+    Returns:
+        the norms before, [S]
+    """
+    norm: Tensor = torch.linalg.vector_norm(gradient, dim=1)
+    gradient.mul_((max_norm / (norm + 1e-6)).clamp(max=1.0).unsqueeze(1))
+    return norm
+
+
+class Adam:
+    """Adam with bias correction (Kingma and Ba 2015, algorithm 1) for each seed by itself.
+
+        m <- beta1 m + (1 - beta1) g        v <- beta2 v + (1 - beta2) g^2
+        theta <- theta - rate * (m / (1 - beta1^k)) / (sqrt(v / (1 - beta2^k)) + eps)
+
+    `eps` stands outside the root of the corrected v, as in torch.
+    """
+
+    def __init__(self, matrix: Tensor, *, eps: float = 1e-8) -> None:
+        self._betas, self._eps = (0.9, 0.999), eps
+        self._m, self._v = torch.zeros_like(matrix), torch.zeros_like(matrix)
+        self._num_steps = np.zeros(len(matrix), dtype=np.int64)
+
+    @torch.no_grad()
+    def step(
+        self,
+        matrix: Tensor,
+        gradient: Tensor,
+        learning_rate: float,
+        *,
+        seeds: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Update the parameters [S, P] in place, of all seeds or of those listed only."""
+        if seeds is not None:
+            part = Adam(matrix[seeds], eps=self._eps)
+            part.load_state_dict({name: a[seeds] for name, a in self.state_dict().items()})
+            updated = matrix[seeds]
+            part.step(updated, gradient[seeds], learning_rate)
+            matrix[seeds], self._m[seeds], self._v[seeds] = updated, part._m, part._v
+            self._num_steps[seeds] = part._num_steps
+            return
+        self._num_steps += 1
+        beta1, beta2 = self._betas
+        corrections = 1.0 - np.array([[beta1], [beta2]]) ** self._num_steps
+        factors = np.stack([-learning_rate / corrections[0], 1.0 / np.sqrt(corrections[1])])
+        rate, root = torch.from_numpy(factors.astype(np.float32)).unsqueeze(2).unbind()
+        self._m.lerp_(gradient, 1.0 - beta1)
+        self._v.mul_(beta2).addcmul_(gradient, gradient, value=1.0 - beta2)
+        denominator = self._v.sqrt().mul_(root).add_(self._eps)
+        matrix.addcdiv_(self._m * rate, denominator)
+
+    def state_dict(self) -> dict[str, Array]:
+        return {
+            "adam_m": self._m.numpy().copy(),
+            "adam_v": self._v.numpy().copy(),
+            "adam_num_steps": self._num_steps.copy(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Array]) -> None:
+        self._m.copy_(torch.from_numpy(state["adam_m"]))
+        self._v.copy_(torch.from_numpy(state["adam_v"]))
+        self._num_steps[:] = state["adam_num_steps"]
+
+
+class GradientDescent:
+    """Plain gradient descent, theta <- theta - rate * g."""
+
+    @torch.no_grad()
+    def step(
+        self,
+        matrix: Tensor,
+        gradient: Tensor,
+        learning_rate: float,
+        *,
+        seeds: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Update the parameters [S, P] in place, of all seeds or of those listed only."""
+        rows = slice(None) if seeds is None else seeds
+        matrix[rows] -= learning_rate * gradient[rows]
+
+    def state_dict(self) -> dict[str, Array]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Array]) -> None:
+        pass
+
+
+Optimiser = Adam | GradientDescent
+
+
+def make_optimiser(name: str, matrix: Tensor, *, eps: float = 1e-8) -> Optimiser:
+    """Return the optimiser called "adam" or "sgd" for parameters [S, P]."""
+    return Adam(matrix, eps=eps) if name == "adam" else GradientDescent()
