@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlkit.agent import Actor
-from rlkit.batch_env import BatchEnv, GymBatchEnv
-from rlkit.environments import Environment
+from rlkit.environments.batch_env import BatchEnv
+from rlkit.environments.gymnasium_adapter import GymBatchEnv
+from rlkit.environments.resolve import Environment
 from rlkit.loop import Episodes, play
 from rlkit.seeding import SeedStreams
 from rlkit.tabular.exact import return_under_limit, total_return

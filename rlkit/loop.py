@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rlkit.actions import action_check
 from rlkit.agent import Actor, Agent, Transition
-from rlkit.batch_env import BatchEnv, GymBatchEnv
+from rlkit.environments.actions import action_check
+from rlkit.environments.batch_env import BatchEnv
+from rlkit.environments.gymnasium_adapter import GymBatchEnv
 from rlkit.errors import RlkitError, UsageError
 
 Array = NDArray[Any]

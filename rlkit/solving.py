@@ -8,7 +8,7 @@ from typing import Any
 
 import gymnasium as gym
 
-from rlkit.environments import EnvLike, find_environment
+from rlkit.environments.resolve import EnvLike, find_environment
 from rlkit.errors import RlkitError, UsageError
 from rlkit.options import require_typed
 from rlkit.runs.run import Run, load

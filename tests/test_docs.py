@@ -240,7 +240,7 @@ def commands(path: Path) -> list[str]:
 
 @pytest.fixture
 def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    from rlkit.environments import find_environment
+    from rlkit.environments.resolve import find_environment
 
     def begins(*args: Any, **kwargs: Any) -> Any:
         names = [arg for arg in args if isinstance(arg, str)]

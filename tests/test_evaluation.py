@@ -13,7 +13,8 @@ from rlkit.agents.ppo import PPO, PPOConfig
 from rlkit.agents.q_learning import QLearning, QLearningConfig
 from rlkit.agents.random import Random, RandomConfig
 from rlkit.agents.reinforce import Reinforce, ReinforceConfig
-from rlkit.environments import Environment, find_environment
+from rlkit.environments.resolve import Environment, find_environment
+from rlkit.environments.table import TabularBatchEnv
 from rlkit.evaluation import (
     ENDLESS_STEPS,
     PATIENT_STEPS,
@@ -25,7 +26,6 @@ from rlkit.evaluation import (
 from rlkit.fingerprint import fingerprint
 from rlkit.loop import interact, play
 from rlkit.seeding import SeedStreams
-from rlkit.tabular.batch_env import TabularBatchEnv
 from rlkit.tabular.mdp import TabularMDP
 from tests.faulty_envs import Counter, Recorder
 

@@ -11,16 +11,16 @@ import torch
 from gymnasium import spaces
 from scipy import stats
 
-from rlkit.actions import action_check
 from rlkit.agent import Task
 from rlkit.agents.q_learning import QLearning, QLearningConfig
 from rlkit.agents.random import RandomActor
-from rlkit.batch_env import GymBatchEnv
-from rlkit.environments import find_environment
+from rlkit.environments.actions import action_check
+from rlkit.environments.gymnasium_adapter import GymBatchEnv
+from rlkit.environments.resolve import find_environment
+from rlkit.environments.table import TabularBatchEnv
 from rlkit.errors import AgentFault, UsageError
 from rlkit.loop import PlayStopped, interact, play
 from rlkit.seeding import SeedStreams
-from rlkit.tabular.batch_env import TabularBatchEnv
 from rlkit.tabular.mdp import TabularMDP
 from tests.faulty_envs import Counter, RaisesInStep, Recorder, Replaced, Shifted
 

@@ -19,7 +19,7 @@ from scipy import stats
 
 from rlkit.agent import Task
 from rlkit.agents.ppo import PPO, PPOConfig
-from rlkit.batch_env import GymBatchEnv
+from rlkit.environments.gymnasium_adapter import GymBatchEnv
 from rlkit.loop import interact, play
 from rlkit.seeding import (
     NoiseBlocks,
@@ -423,7 +423,7 @@ def test_importing_every_core_module_leaves_the_global_generators_as_they_were()
     script = """
 import random, numpy as np, torch
 before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
-import rlkit.environments, rlkit.evaluation, rlkit.loop, rlkit.presets
+import rlkit.environments.resolve, rlkit.evaluation, rlkit.loop, rlkit.presets
 from rlkit.agents import AGENTS, find_agent
 for name in AGENTS:
     find_agent(name)

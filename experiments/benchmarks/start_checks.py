@@ -20,9 +20,9 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces, wrappers
 
-from rlkit.environment_checks import check_repeatability
-from rlkit.environments import find_environment
-from rlkit.spaces import observation_advice
+from rlkit.environments.checks import check_repeatability
+from rlkit.environments.resolve import find_environment
+from rlkit.environments.spaces import observation_advice
 
 Env = gym.Env[Any, Any]
 ENVIRONMENTS: dict[str, dict[str, Any]] = {

@@ -28,7 +28,7 @@ from gymnasium.envs.toy_text.frozen_lake import generate_random_map
 from numba import njit
 from numpy.typing import NDArray
 
-from rlkit.tabular.batch_env import _cumulative
+from rlkit.environments.table import _cumulative
 from rlkit.tabular.mdp import TabularMDP
 from rlkit.tabular.outcomes import tally
 from rlkit.tabular.probe import (

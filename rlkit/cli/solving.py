@@ -33,7 +33,7 @@ def solve_command(args: list[str]) -> int:
     parsed = parse(form, joined_env_args(args), "solve")
     options: SolveOptions = parsed.options
     _require_discount(options)
-    from rlkit.environments import find_environment
+    from rlkit.environments.resolve import find_environment
     from rlkit.solving import solve
     from rlkit.tabular.solve import policy_map
 

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlkit.agent import Task
-from rlkit.environment_checks import GlobalGenerators
+from rlkit.environments.checks import GlobalGenerators
 from rlkit.errors import RlkitError
 from rlkit.loop import interact
 from rlkit.seeding import SeedStreams
 
 if TYPE_CHECKING:
-    from rlkit.environments import Environment
+    from rlkit.environments.resolve import Environment
     from rlkit.runs.specification import RunSpec
 
 NUM_STEPS = 32

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rlkit.environments import Environment, EnvLike
+from rlkit.environments.resolve import Environment, EnvLike
 from rlkit.errors import UsageError
 from rlkit.runs import store
 from rlkit.runs.figures import caveats, environment_key, plot_runs, save

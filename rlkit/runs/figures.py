@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rlkit.agents.random import RandomActor
-from rlkit.environments import Environment
+from rlkit.environments.resolve import Environment
 from rlkit.errors import UsageError
 from rlkit.evaluation import ENDLESS_STEPS, play_many
 from rlkit.seeding import SeedStreams

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from rlkit.agent import Actor, State, Task
 from rlkit.determinism import prepared_torch
-from rlkit.environments import Environment, EnvLike, find_environment
+from rlkit.environments.resolve import Environment, EnvLike, find_environment
 from rlkit.errors import RlkitError, UsageError
 from rlkit.evaluation import cut_remark, evaluation_limits, exact_returns_of, play_many
 from rlkit.options import require_typed

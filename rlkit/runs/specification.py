@@ -16,7 +16,7 @@ from importlib.metadata import version
 from typing import Any
 
 from rlkit.agents import AGENTS, find_agent
-from rlkit.environments import Environment, EnvLike, find_environment
+from rlkit.environments.resolve import Environment, EnvLike, find_environment
 from rlkit.errors import RlkitError, UsageError
 from rlkit.fingerprint import Fingerprint, fingerprint, identify
 from rlkit.options import (

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from rlkit.determinism import prepared_torch
-from rlkit.environments import Environment, EnvLike
+from rlkit.environments.resolve import Environment, EnvLike
 from rlkit.errors import AllSeedsFailed, UsageError
 from rlkit.fingerprint import settle
 from rlkit.options import require_typed

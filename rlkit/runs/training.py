@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlkit.agent import State, Task
-from rlkit.environments import Environment
+from rlkit.environments.resolve import Environment
 from rlkit.errors import RlkitError, SeedError, UsageError
 from rlkit.evaluation import Evaluator, evaluation_limits
 from rlkit.loop import PlayStopped, asking, interact

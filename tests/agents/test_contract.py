@@ -18,7 +18,7 @@ from gymnasium.wrappers import TimeLimit
 
 from rlkit.agent import Task
 from rlkit.agents import AGENTS, find_agent
-from rlkit.batch_env import GymBatchEnv
+from rlkit.environments.gymnasium_adapter import GymBatchEnv
 from rlkit.errors import UsageError
 from rlkit.loop import interact
 from rlkit.runs.training import join_states

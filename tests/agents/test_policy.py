@@ -17,7 +17,7 @@ import rlkit
 from rlkit.agent import Task
 from rlkit.agents import find_agent
 from rlkit.agents.policy import action_range_remarks
-from rlkit.batch_env import GymBatchEnv
+from rlkit.environments.gymnasium_adapter import GymBatchEnv
 from rlkit.loop import interact
 from rlkit.seeding import SeedStreams
 from tests.agents.far_actions import Target, rescaled

@@ -16,12 +16,13 @@ from torch import Tensor
 from rlkit.agent import Task, Transition
 from rlkit.agents import ppo as ppo_module
 from rlkit.agents.ppo import PPO, PPOConfig
-from rlkit.batch_env import BatchEnv, GymBatchEnv
+from rlkit.environments.batch_env import BatchEnv
+from rlkit.environments.gymnasium_adapter import GymBatchEnv
+from rlkit.environments.table import TabularBatchEnv
 from rlkit.errors import Diverged
 from rlkit.loop import interact
 from rlkit.nn.layers import mlp
 from rlkit.seeding import SeedStreams
-from rlkit.tabular.batch_env import TabularBatchEnv
 from rlkit.tabular.mdp import TabularMDP
 from tests.faulty_envs import Counter, Drifting, Recorder
 
@@ -520,7 +521,7 @@ def test_constant_advantages_move_the_critic_and_not_the_policy() -> None:
 
 @pytest.mark.slow
 def test_ppo_balances_the_pole_far_better_than_chance() -> None:
-    from rlkit.environments import find_environment
+    from rlkit.environments.resolve import find_environment
     from rlkit.evaluation import Evaluator
 
     environment = find_environment("CartPole-v1")

@@ -10,9 +10,9 @@ from gymnasium import spaces
 
 from rlkit.agent import Task, Transition
 from rlkit.agents.q_learning import QLearning, QLearningConfig, TableActor, greedy_actions
+from rlkit.environments.table import TabularBatchEnv
 from rlkit.loop import interact
 from rlkit.seeding import SeedStreams
-from rlkit.tabular.batch_env import TabularBatchEnv
 from rlkit.tabular.mdp import TabularMDP
 
 

@@ -14,11 +14,12 @@ from torch import Tensor
 
 from rlkit.agent import Task, Transition
 from rlkit.agents.reinforce import Reinforce, ReinforceConfig
-from rlkit.batch_env import BatchEnv, GymBatchEnv
+from rlkit.environments.batch_env import BatchEnv
+from rlkit.environments.gymnasium_adapter import GymBatchEnv
+from rlkit.environments.table import TabularBatchEnv
 from rlkit.errors import Diverged
 from rlkit.loop import interact
 from rlkit.seeding import SeedStreams
-from rlkit.tabular.batch_env import TabularBatchEnv
 from rlkit.tabular.mdp import TabularMDP
 from tests.faulty_envs import Drifting
 

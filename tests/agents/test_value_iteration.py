@@ -11,12 +11,12 @@ from gymnasium import spaces
 
 from rlkit.agent import Task
 from rlkit.agents.value_iteration import ValueIteration, ValueIterationConfig
-from rlkit.environments import find_environment
+from rlkit.environments.resolve import find_environment
+from rlkit.environments.table import TabularBatchEnv
 from rlkit.errors import UsageError
 from rlkit.evaluation import exact_returns
 from rlkit.loop import interact
 from rlkit.seeding import SeedStreams
-from rlkit.tabular.batch_env import TabularBatchEnv
 from rlkit.tabular.mdp import TabularMDP
 
 STREAMS = tuple(SeedStreams(0, index) for index in range(2))

@@ -14,7 +14,7 @@ from scipy import stats
 
 from envs import enumerable
 from envs.enumerable import EnumerableEnv, EnumerableTask
-from rlkit.environments import find_environment
+from rlkit.environments.resolve import find_environment
 from rlkit.rlhf import enumeration
 from rlkit.tabular.from_env import mdp_from_env
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.fingerprint.tables import EQUAL, TABLES
 
 from rlkit.fingerprint import fingerprint
 from rlkit.fingerprint.graph import Graph
 from rlkit.fingerprint.walk import Walk
+from tests.fingerprint.tables import EQUAL, TABLES
 
 ROOT = Path(__file__).parents[1]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rlkit.environments import find_environment
+from rlkit.environments.resolve import find_environment
 from rlkit.runs.figures import optimum, random_return, references
 from rlkit.tabular.from_env import Model
 from rlkit.tabular.mdp import TabularMDP

@@ -130,7 +130,7 @@ def test_states_of_equal_form_are_stacked_and_others_listed() -> None:
 def test_a_closing_environment_that_raises_does_not_hide_the_results(
     small: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rlkit.tabular.batch_env import TabularBatchEnv
+    from rlkit.environments.table import TabularBatchEnv
 
     def close(self: Any) -> None:
         raise OSError("the door is stuck")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from rlkit.environments.table import TabularBatchEnv
 from rlkit.seeding import SeedStreams
-from rlkit.tabular.batch_env import TabularBatchEnv
 from rlkit.tabular.from_env import mdp_from_env
 from rlkit.tabular.mdp import TabularMDP
 

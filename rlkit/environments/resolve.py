@@ -22,13 +22,14 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
-from rlkit.batch_env import BatchEnv, GymBatchEnv
-from rlkit.environment_checks import Probe, Repeatability, check_repeatability, probe
+from rlkit.environments.batch_env import BatchEnv
+from rlkit.environments.checks import Probe, Repeatability, check_repeatability, probe
+from rlkit.environments.gymnasium_adapter import GymBatchEnv
+from rlkit.environments.table import TabularBatchEnv
 from rlkit.errors import RlkitError, UsageError
 from rlkit.fingerprint import Fingerprint, identify, settle
 from rlkit.seeding import SeedStreams, episode_seeder
 from rlkit.spelling import closest
-from rlkit.tabular.batch_env import TabularBatchEnv
 from rlkit.tabular.from_env import Model, examine
 from rlkit.tabular.mdp import TabularMDP
 from rlkit.user_code import is_patched, run_file

@@ -1,78 +1,20 @@
-"""The BatchEnv contract and its adapter for Gymnasium environments.
-
-A BatchEnv is a grid of environments [S, N]: N copies for each of S seeds. Agents count actions and
-discrete observations from 0; a `Discrete(n, start=k)` space is shifted here and nowhere else.
-"""
+"""A grid of Gymnasium environments as a BatchEnv."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from numpy.typing import NDArray
 
 from rlkit.agent import State
-from rlkit.env_copies import close_env, describe, env_name, make_copies
+from rlkit.environments.batch_env import Array, BatchStep
+from rlkit.environments.copies import close_env, describe, env_name, make_copies
+from rlkit.environments.spaces import spaces_of
 from rlkit.errors import EnvironmentFault, SeedError
 from rlkit.seeding import SeedStreams
-from rlkit.spaces import spaces_of
-
-Array = NDArray[Any]
-
-
-class BatchStep(NamedTuple):
-    """What one step of a BatchEnv returns; every array starts with [S, N]."""
-
-    reward: Array  # float64
-    terminated: Array  # bool: the task is over, nothing follows
-    truncated: Array  # bool: the episode was cut, by a time limit for instance
-    next_obs: Array  # the true successor of this transition
-    obs: Array  # what to act on next: next_obs, or the first observation of the next episode
-
-
-class BatchEnv(Protocol):
-    """A grid [S, N] of environments that reset themselves in the step that ends an episode.
-
-    With `autoreset=False` (used for evaluation) an environment whose episode has ended stays as it
-    is: reward 0, both flags False, and `ended` True.
-    """
-
-    num_seeds: int
-    num_envs: int
-
-    @property
-    def observation_space(self) -> spaces.Space[Any]:
-        """Of one environment."""
-
-    @property
-    def action_space(self) -> spaces.Space[Any]:
-        """Of one environment."""
-
-    @property
-    def ended(self) -> Array:
-        """Where the only episode is over, bool [S, N]; all False when resetting by itself.
-
-        It is the environment's own array: with `autoreset=False`, setting an entry to True ends
-        that episode where it is.
-        """
-
-    def reset(self) -> Array:
-        """Start episode 0 everywhere and return the observations [S, N, ...]."""
-
-    def step(self, actions: Array) -> tuple[Array, Array, Array, Array, Array]:
-        """Act everywhere; return the fields of a BatchStep, in its order."""
-
-    def state_dict(self) -> State:
-        """Return everything that changes; each entry has a leading seed axis."""
-
-    def load_state_dict(self, state: State) -> None:
-        """Continue from a state that `state_dict` returned."""
-
-    def close(self) -> None:
-        """Release what the environments hold."""
 
 
 class GymBatchEnv:

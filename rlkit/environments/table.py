@@ -10,7 +10,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from rlkit.agent import State
-from rlkit.batch_env import BatchStep
+from rlkit.environments.batch_env import BatchStep
 from rlkit.seeding import NoiseBlocks, SeedStreams
 from rlkit.tabular.mdp import TabularMDP
 

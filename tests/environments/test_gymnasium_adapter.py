@@ -19,9 +19,9 @@ from gymnasium.wrappers import OrderEnforcing, TimeLimit
 from rlkit.agent import Task
 from rlkit.agents.ppo import PPO, PPOConfig
 from rlkit.agents.random import Random, RandomConfig
-from rlkit.batch_env import GymBatchEnv
-from rlkit.env_copies import require_separate
-from rlkit.environments import find_environment
+from rlkit.environments.copies import require_separate
+from rlkit.environments.gymnasium_adapter import GymBatchEnv
+from rlkit.environments.resolve import find_environment
 from rlkit.errors import EnvironmentFault, RlkitWarning, SeedError, UsageError
 from rlkit.loop import interact
 from rlkit.runs.training import join_states

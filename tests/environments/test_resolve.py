@@ -17,11 +17,11 @@ import pytest
 from gymnasium import spaces
 from gymnasium.envs.classic_control import CartPoleEnv
 
-from rlkit.batch_env import GymBatchEnv
-from rlkit.environments import find_environment, native_env_names
+from rlkit.environments.gymnasium_adapter import GymBatchEnv
+from rlkit.environments.resolve import find_environment, native_env_names
+from rlkit.environments.table import TabularBatchEnv
 from rlkit.errors import UsageError
 from rlkit.seeding import SeedStreams
-from rlkit.tabular.batch_env import TabularBatchEnv
 from tests.faulty_envs import Counter, Recorder
 
 STREAMS = (SeedStreams(0, 0), SeedStreams(0, 1))

@@ -16,8 +16,8 @@ from gymnasium import spaces, wrappers
 from gymnasium.envs.toy_text.frozen_lake import generate_random_map
 
 import rlkit
-from rlkit.environment_checks import check_repeatability
-from rlkit.environments import find_environment
+from rlkit.environments.checks import check_repeatability
+from rlkit.environments.resolve import find_environment
 from rlkit.errors import RlkitWarning, UsageError
 
 Step = tuple[Any, float, bool, bool, dict[str, Any]]

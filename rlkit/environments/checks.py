@@ -23,12 +23,12 @@ from gymnasium import spaces, wrappers
 from gymnasium.wrappers.utils import RunningMeanStd
 from numpy.typing import NDArray
 
-from rlkit.batch_env import GymBatchEnv
+from rlkit.environments.gymnasium_adapter import GymBatchEnv
+from rlkit.environments.spaces import require_supported, spaces_of
 from rlkit.errors import RlkitError, UsageError
 from rlkit.fingerprint import Fingerprint, fingerprint, identify
 from rlkit.fingerprint.opened_files import reads_of
 from rlkit.seeding import SeedStreams
-from rlkit.spaces import require_supported, spaces_of
 
 Array = NDArray[Any]
 Make = Callable[[], gym.Env[Any, Any]]

@@ -13,11 +13,16 @@ from gymnasium import spaces
 from rlkit.agent import Task
 from rlkit.agents.ppo import PPO, PPOConfig
 from rlkit.agents.q_learning import QLearning, QLearningConfig
-from rlkit.batch_env import GymBatchEnv
+from rlkit.environments.gymnasium_adapter import GymBatchEnv
+from rlkit.environments.spaces import (
+    action_advice,
+    observation_advice,
+    require_supported,
+    spaces_of,
+)
 from rlkit.errors import UsageError
 from rlkit.loop import interact
 from rlkit.seeding import SeedStreams
-from rlkit.spaces import action_advice, observation_advice, require_supported, spaces_of
 
 STREAMS = (SeedStreams(0, 0), SeedStreams(0, 1))
 

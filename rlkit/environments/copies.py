@@ -9,8 +9,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from rlkit.environments.spaces import require_supported, spaces_of
 from rlkit.errors import RlkitWarning, UsageError
-from rlkit.spaces import require_supported, spaces_of
 
 Env = gym.Env[Any, Any]
 
