@@ -14,8 +14,8 @@ from rlkit.environments.gymnasium_adapter import GymBatchEnv
 from rlkit.environments.resolve import Environment
 from rlkit.loop import Episodes, play
 from rlkit.seeding import SeedStreams
-from rlkit.tabular.exact import return_under_limit, total_return
 from rlkit.tabular.mdp import TabularMDP
+from rlkit.tabular.returns import return_under_limit, total_return
 
 Array = NDArray[Any]
 

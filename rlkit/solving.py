@@ -13,9 +13,9 @@ from rlkit.errors import RlkitError, UsageError
 from rlkit.options import require_typed
 from rlkit.runs.run import Run, load
 from rlkit.tabular.mdp import TabularMDP
-from rlkit.tabular.planning import NotConverged
-from rlkit.tabular.solve import Solution
-from rlkit.tabular.solve import solve as solve_model
+from rlkit.tabular.solution import Solution
+from rlkit.tabular.solution import solve as solve_model
+from rlkit.tabular.solvers import NotConverged
 
 
 def solve(

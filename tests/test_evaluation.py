@@ -125,7 +125,7 @@ def test_without_a_time_limit_returns_are_those_of_whole_episodes() -> None:
     assert mdp is not None
     exact = exact_returns(Fixed(UNIFORM, UP, UNIFORM), mdp, 3)
     assert exact is not None
-    # Random play: a dense linear solve (tests/tabular/test_exact.py). Always up: -1 for ever.
+    # Random play: a dense linear solve (tests/tabular/test_returns.py). Always up: -1 for ever.
     np.testing.assert_allclose(exact.returns, [-65_375.0, -1000.0, -65_375.0], atol=0.5)
     assert exact.endless.tolist() == [False, True, False]
     limited = find_environment("CliffWalking-v1", {"max_episode_steps": 30}).mdp

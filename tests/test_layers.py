@@ -123,7 +123,7 @@ def test_environments_do_not_know_the_toolkit(module: str, path: Path) -> None:
         "from rlkit.cli import main; main(['--help'])",
         "from rlkit.cli import main; main(['list'])",
         "from rlkit.cli import main; main(['list', '--json'])",
-        "import rlkit.tabular.planning",
+        "import rlkit.tabular.solvers",
         "import rlkit.agents.q_learning",
     ],
 )

@@ -1,7 +1,7 @@
 """How often is a true transition table refused, and how often a false one?
 
-`rlkit.tabular.table_fit` compares the frequencies of a probe with a table. Here many probes are
-simulated, with the table's own sampler and the schedule of `rlkit.tabular.probe`:
+`rlkit.tabular.reading.fit` compares the frequencies of a probe with a table. Here many probes are
+simulated, with the table's own sampler and the schedule of `rlkit.tabular.reading.probe`:
 
     false alarms   on every tabular environment of Gymnasium the table is true; counted is how often
                    it would be refused, at the threshold in use and at larger ones, where a few
@@ -30,8 +30,9 @@ from numpy.typing import NDArray
 
 from rlkit.environments.table import _cumulative
 from rlkit.tabular.mdp import TabularMDP
-from rlkit.tabular.outcomes import tally
-from rlkit.tabular.probe import (
+from rlkit.tabular.reading.fit import FALSE_ALARMS, Law, strongest
+from rlkit.tabular.reading.outcomes import tally
+from rlkit.tabular.reading.probe import (
     EXPLORATION,
     LONG,
     NUM_PARTS,
@@ -41,9 +42,8 @@ from rlkit.tabular.probe import (
     Record,
     best_policy,
 )
-from rlkit.tabular.published import read_table
-from rlkit.tabular.table_fit import FALSE_ALARMS, Law, strongest
-from rlkit.tabular.verdict import subsets
+from rlkit.tabular.reading.published import read_table
+from rlkit.tabular.reading.verdict import subsets
 
 Array = NDArray[Any]
 LEVELS = (1e-2, 1e-3, FALSE_ALARMS)

@@ -19,8 +19,8 @@ from rlkit.agent import Task, Transition
 from rlkit.agents.q_learning import one_hot, require_tabular
 from rlkit.errors import UsageError
 from rlkit.options import require_range
-from rlkit.tabular.planning import action_values
-from rlkit.tabular.solve import solve
+from rlkit.tabular.operators import action_values
+from rlkit.tabular.solution import solve
 
 Array = NDArray[Any]
 

@@ -35,7 +35,7 @@ def solve_command(args: list[str]) -> int:
     _require_discount(options)
     from rlkit.environments.resolve import find_environment
     from rlkit.solving import solve
-    from rlkit.tabular.solve import policy_map
+    from rlkit.tabular.gridmap import policy_map
 
     env_args = read_env_args(options.env_arg)
     solution = solve(

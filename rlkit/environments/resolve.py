@@ -30,8 +30,8 @@ from rlkit.errors import RlkitError, UsageError
 from rlkit.fingerprint import Fingerprint, identify, settle
 from rlkit.seeding import SeedStreams, episode_seeder
 from rlkit.spelling import closest
-from rlkit.tabular.from_env import Model, examine
 from rlkit.tabular.mdp import TabularMDP
+from rlkit.tabular.reading.model import Model, examine
 from rlkit.user_code import is_patched, run_file
 
 EnvLike = str | type[gym.Env[Any, Any]] | Callable[..., gym.Env[Any, Any]]

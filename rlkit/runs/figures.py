@@ -16,8 +16,8 @@ from rlkit.environments.resolve import Environment
 from rlkit.errors import UsageError
 from rlkit.evaluation import ENDLESS_STEPS, play_many
 from rlkit.seeding import SeedStreams
-from rlkit.tabular.exact import best_return_under_limit, return_under_limit, total_return
-from rlkit.tabular.planning import best_total_return
+from rlkit.tabular.returns import best_return_under_limit, return_under_limit, total_return
+from rlkit.tabular.solvers import best_total_return
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

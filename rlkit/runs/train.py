@@ -31,7 +31,7 @@ from rlkit.runs.run import Run
 from rlkit.runs.specification import RunSpec, make_spec, require_count, versions
 from rlkit.runs.training import Reports, Training
 from rlkit.runs.workers import refuse_to_be_imported
-from rlkit.tabular.published import TRANSPARENT
+from rlkit.tabular.reading.published import TRANSPARENT
 
 FIGURE = "learning_curve.png"
 

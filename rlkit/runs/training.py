@@ -24,7 +24,7 @@ from rlkit.runs import store
 from rlkit.runs.specification import RunSpec
 from rlkit.runs.tracker import EVALUATION, Tracker
 from rlkit.seeding import SeedStreams
-from rlkit.tabular.from_env import Model
+from rlkit.tabular.reading.model import Model
 
 Array = NDArray[Any]
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from rlkit.tabular.chain import reaches
 from rlkit.tabular.mdp import BoolArray, IntArray, TabularMDP
+from rlkit.tabular.policy_chain import reaches
 
 
 def head_for_the_end(mdp: TabularMDP) -> tuple[IntArray, BoolArray]:

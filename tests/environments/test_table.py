@@ -11,8 +11,8 @@ from scipy import stats
 
 from rlkit.environments.table import TabularBatchEnv
 from rlkit.seeding import SeedStreams
-from rlkit.tabular.from_env import mdp_from_env
 from rlkit.tabular.mdp import TabularMDP
+from rlkit.tabular.reading.model import mdp_from_env
 
 
 def streams(*indices: int) -> tuple[SeedStreams, ...]:

@@ -16,7 +16,7 @@ from envs import enumerable
 from envs.enumerable import EnumerableEnv, EnumerableTask
 from rlkit.environments.resolve import find_environment
 from rlkit.rlhf import enumeration
-from rlkit.tabular.from_env import mdp_from_env
+from rlkit.tabular.reading.model import mdp_from_env
 
 Ids = NDArray[np.int64]
 TINY = {"num_content": 2, "num_prompts": 2, "max_new_tokens": 3}

@@ -21,7 +21,7 @@ from rlkit.evaluation import exact_returns
 from rlkit.runs import store
 from rlkit.runs.actor import ActorBySeed, SingleActor, as_batch
 from rlkit.runs.run import Run
-from rlkit.tabular.solve import solve
+from rlkit.tabular.solution import solve
 
 PROBES = Path(__file__).parent / "probe_envs.py"
 NAMES = ("ppo", "ppo-normalised", "reinforce", "q-learning", "random", "value-iteration")

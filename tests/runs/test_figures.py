@@ -4,14 +4,14 @@ import pytest
 
 from rlkit.environments.resolve import find_environment
 from rlkit.runs.figures import optimum, random_return, references
-from rlkit.tabular.from_env import Model
 from rlkit.tabular.mdp import TabularMDP
+from rlkit.tabular.reading.model import Model
 
 
 def test_without_a_time_limit_the_lines_are_those_of_whole_episodes() -> None:
     cliff = find_environment("CliffWalking-v1")
     assert optimum(cliff) == pytest.approx(-13, abs=1e-9)
-    # By a dense linear solve, see tests/tabular/test_exact.py.
+    # By a dense linear solve, see tests/tabular/test_returns.py.
     assert random_return(cliff) == pytest.approx(-65_375, abs=0.5)
     # Twenty steps are enough for the 13 of the best way, and random play pays for all of them.
     limited = find_environment("CliffWalking-v1", {"max_episode_steps": 20})

@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from rlkit.tabular import table_fit
-from rlkit.tabular.table_fit import FALSE_ALARMS, Law, find_misfit, strongest
+from rlkit.tabular.reading import fit as table_fit
+from rlkit.tabular.reading.fit import FALSE_ALARMS, Law, find_misfit, strongest
 
 Array = NDArray[Any]
 

@@ -8,9 +8,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from rlkit.tabular.from_env import UnknownModel, mdp_from_env
+from rlkit.tabular.gridmap import policy_map
 from rlkit.tabular.mdp import TabularMDP
-from rlkit.tabular.solve import policy_map, solve
+from rlkit.tabular.reading.model import UnknownModel, mdp_from_env
+from rlkit.tabular.solution import solve
 
 # Ten digits are known; the start value is asked for within 5e-10.
 DIGITS = 5.6e-10
@@ -141,6 +142,6 @@ def test_a_policy_of_another_size_is_refused() -> None:
 
 
 def test_solving_imports_neither_torch_nor_numba() -> None:
-    code = "import sys, rlkit.tabular.solve; print({'torch', 'numba'} & set(sys.modules))"
+    code = "import sys, rlkit.tabular.solution; print({'torch', 'numba'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -15,9 +15,16 @@ import gymnasium as gym
 import numpy as np
 
 from rlkit.tabular.mdp import TabularMDP
-from rlkit.tabular.probe import NUM_PARTS, Record, play
-from rlkit.tabular.published import NoTable, UnknownModel, call, describe, name_of, read_table
-from rlkit.tabular.verdict import Indexing, disagreement
+from rlkit.tabular.reading.probe import NUM_PARTS, Record, play
+from rlkit.tabular.reading.published import (
+    NoTable,
+    UnknownModel,
+    call,
+    describe,
+    name_of,
+    read_table,
+)
+from rlkit.tabular.reading.verdict import Indexing, disagreement
 
 __all__ = ["Model", "UnknownModel", "examine", "find_mdp", "mdp_from_env"]
 

@@ -23,8 +23,8 @@ from gymnasium.spaces import Discrete
 from numpy.typing import NDArray
 
 from rlkit.tabular.mdp import BoolArray, FloatArray, IntArray, TabularMDP
-from rlkit.tabular.planning import bellman_optimality, greedy
-from rlkit.tabular.published import UnknownModel, call, describe, index, reset
+from rlkit.tabular.operators import bellman_optimality, greedy
+from rlkit.tabular.reading.published import UnknownModel, call, describe, index, reset
 
 NUM_PARTS = 4
 STEPS, RESETS = 5_000, 500  # of a part

@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from quantecon import MarkovChain
 
-from rlkit.tabular.chain import NoFiniteReturn
-from rlkit.tabular.exact import (
+from rlkit.tabular.mdp import TabularMDP
+from rlkit.tabular.policy_chain import NoFiniteReturn
+from rlkit.tabular.reading.model import mdp_from_env
+from rlkit.tabular.returns import (
     best_return_under_limit,
     optimal_return_under_limit,
     policy_value,
@@ -20,8 +22,6 @@ from rlkit.tabular.exact import (
     stationary_distribution,
     total_return,
 )
-from rlkit.tabular.from_env import mdp_from_env
-from rlkit.tabular.mdp import TabularMDP
 
 
 def from_env(id_: str, **options: Any) -> TabularMDP:

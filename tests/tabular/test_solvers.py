@@ -9,21 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from quantecon.markov import DiscreteDP
 
-from rlkit.tabular import planning
-from rlkit.tabular.chain import NoFiniteReturn
-from rlkit.tabular.exact import optimal_return_under_limit, policy_value, return_under_limit
-from rlkit.tabular.from_env import mdp_from_env
+from rlkit.tabular import solvers as planning
 from rlkit.tabular.mdp import TabularMDP
-from rlkit.tabular.planning import (
-    NotConverged,
-    action_values,
-    bellman_optimality,
-    bellman_policy,
-    best_total_return,
-    greedy,
-    policy_iteration,
-    value_iteration,
-)
+from rlkit.tabular.operators import action_values, bellman_optimality, bellman_policy, greedy
+from rlkit.tabular.policy_chain import NoFiniteReturn
+from rlkit.tabular.reading.model import mdp_from_env
+from rlkit.tabular.returns import optimal_return_under_limit, policy_value, return_under_limit
+from rlkit.tabular.solvers import NotConverged, best_total_return, policy_iteration, value_iteration
 
 SOLVERS = [value_iteration, policy_iteration]
 

@@ -14,7 +14,7 @@ from gymnasium import wrappers
 from gymnasium.envs.toy_text.frozen_lake import FrozenLakeEnv
 from gymnasium.spaces import Discrete
 
-from rlkit.tabular.from_env import Model, UnknownModel, examine, mdp_from_env
+from rlkit.tabular.reading.model import Model, UnknownModel, examine, mdp_from_env
 from tests.tabular.table_envs import Corridor, Grid, Starts, changed, lake_slipping
 
 

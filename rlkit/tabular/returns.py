@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rlkit.tabular.chain import (
+from rlkit.tabular.mdp import FloatArray, IntArray, TabularMDP, check_limit
+from rlkit.tabular.policy_chain import (
     NoFiniteReturn,
     check_discount,
     discounted_value,
@@ -20,7 +21,6 @@ from rlkit.tabular.chain import (
     policy_probabilities,
     total_reward,
 )
-from rlkit.tabular.mdp import FloatArray, IntArray, TabularMDP, check_limit
 
 # An expected number of steps beyond this leaves a total reward fewer than six digits of float64.
 MOST_STEPS = 1e9

@@ -10,10 +10,10 @@ import numpy as np
 from gymnasium.spaces import Discrete
 
 from rlkit.tabular.mdp import BoolArray, TabularMDP
-from rlkit.tabular.outcomes import IMPOSSIBLE, Outcomes, tally
-from rlkit.tabular.probe import NUM_PARTS, Record
-from rlkit.tabular.published import states_its_start
-from rlkit.tabular.table_fit import Law, Misfit, find_misfit
+from rlkit.tabular.reading.fit import Law, Misfit, find_misfit
+from rlkit.tabular.reading.outcomes import IMPOSSIBLE, Outcomes, tally
+from rlkit.tabular.reading.probe import NUM_PARTS, Record
+from rlkit.tabular.reading.published import states_its_start
 
 _REMEDY = (
     "correct P, or take it away (P = None) if what comes next depends on more than state and action"

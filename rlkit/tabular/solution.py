@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.envs.toy_text.cliffwalking import CliffWalkingEnv
-from gymnasium.envs.toy_text.frozen_lake import FrozenLakeEnv
-from numpy.typing import ArrayLike
 
-from rlkit.tabular.exact import (
+from rlkit.tabular.mdp import FloatArray, IntArray, TabularMDP
+from rlkit.tabular.reading.model import mdp_from_env
+from rlkit.tabular.returns import (
     best_return_under_limit,
     from_start,
     return_under_limit,
     total_return,
 )
-from rlkit.tabular.from_env import mdp_from_env
-from rlkit.tabular.mdp import FloatArray, IntArray, TabularMDP
-from rlkit.tabular.planning import Plan, best_total_return, value_iteration
+from rlkit.tabular.solvers import Plan, best_total_return, value_iteration
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -81,46 +78,6 @@ def solve(
         seconds=time.perf_counter() - began,
         values=plan.values,
         policy=policy,
-    )
-
-
-def policy_map(source: gym.Env[Any, Any] | Sequence[str], policy: ArrayLike) -> str | None:
-    """Draw a policy on the map of a grid world, one arrow a cell.
-
-    Args:
-        source: a FrozenLake or CliffWalking environment, wrapped or not, or the lines of a
-            FrozenLake map such as `["SFFF", "FHFH", "FFFH", "HFFG"]`.
-        policy: the action in each state, `[n_states]`, states counted row by row.
-
-    Returns:
-        The lines of the map, holes `H`, cliff `C` and goal `G` as letters; None for any other
-        environment.
-    """
-    if isinstance(source, gym.Env):
-        world = source.unwrapped
-        if isinstance(world, CliffWalkingEnv):
-            rows, columns = world.shape
-            letters = [["F"] * columns for _ in range(rows - 1)]
-            letters.append(["S", *"C" * (columns - 2), "G"])
-            return _draw(letters, "↑→↓←", policy)
-        if not isinstance(world, FrozenLakeEnv):
-            return None
-        source = ["".join(row) for row in np.asarray(world.desc).astype("U1")]
-    return _draw([list(row) for row in source], "←↓→↑", policy)
-
-
-def _draw(letters: list[list[str]], arrows: str, policy: ArrayLike) -> str:
-    actions = np.asarray(policy)
-    n_cells = sum(len(row) for row in letters)
-    if actions.shape != (n_cells,) or actions.dtype.kind not in "iu":
-        raise ValueError(
-            f"drawing a policy: expected {n_cells} integer actions, one a cell, got "
-            f"{actions.dtype} of shape {actions.shape}"
-        )
-    moves = iter(actions)
-    drawn = [[(arrows[next(moves)], letter) for letter in row] for row in letters]
-    return "\n".join(
-        " ".join(letter if letter in "HGC" else arrow for arrow, letter in row) for row in drawn
     )
 
 

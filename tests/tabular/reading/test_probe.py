@@ -10,8 +10,8 @@ import pytest
 from gymnasium import wrappers
 from gymnasium.envs.toy_text.frozen_lake import FrozenLakeEnv
 
-from rlkit.tabular import probe, verdict
-from rlkit.tabular.from_env import examine, find_mdp
+from rlkit.tabular.reading import probe, verdict
+from rlkit.tabular.reading.model import examine, find_mdp
 from tests.tabular.table_envs import Corridor, Starts, lake_slipping
 
 # --- every part of the test is needed -----------------------------------------------------------

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rlkit.tabular.mdp import BoolArray, FloatArray, IntArray, TabularMDP
-from rlkit.tabular.probe import Record
+from rlkit.tabular.reading.probe import Record
 
 IMPOSSIBLE = -1
 _CHUNK = 10**7  # entries compared at a time

@@ -10,7 +10,7 @@ from gymnasium import wrappers
 from gymnasium.envs.toy_text.frozen_lake import FrozenLakeEnv
 from gymnasium.spaces import Box, Discrete
 
-from rlkit.tabular.from_env import UnknownModel, find_mdp, mdp_from_env
+from rlkit.tabular.reading.model import UnknownModel, find_mdp, mdp_from_env
 from tests.tabular.table_envs import Corridor, changed
 
 

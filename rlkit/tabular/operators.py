@@ -1,0 +1,58 @@
+"""The Bellman operators of a finite MDP, and the policy that is greedy for its values."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from rlkit.tabular.endings import lead_to_end, resting_actions
+from rlkit.tabular.mdp import FloatArray, IntArray, TabularMDP
+from rlkit.tabular.policy_chain import policy_probabilities
+
+EPSILON = float(np.finfo(np.float64).eps)
+
+
+def action_values(mdp: TabularMDP, values: FloatArray, discount: float) -> FloatArray:
+    """E[R + discount * v(S') | s, a], `[n_states, n_actions]`.
+
+    Args:
+        values: v `[n_states]`.
+        discount: in [0, 1].
+    """
+    successor_value = (mdp.continuation @ values).reshape(mdp.n_states, mdp.n_actions)
+    return np.asarray(mdp.expected_reward + discount * successor_value)
+
+
+def bellman_optimality(mdp: TabularMDP, values: FloatArray, discount: float) -> FloatArray:
+    """T v, `[n_states]`."""
+    return np.asarray(action_values(mdp, values, discount).max(axis=1))
+
+
+def bellman_policy(
+    mdp: TabularMDP, policy: ArrayLike, values: FloatArray, discount: float
+) -> FloatArray:
+    """T_pi v, `[n_states]`, for a policy `[n_states]` (actions) or `[n_states, n_actions]`."""
+    probabilities = policy_probabilities(mdp, policy)
+    return np.asarray((probabilities * action_values(mdp, values, discount)).sum(axis=1))
+
+
+def greedy(
+    mdp: TabularMDP, values: FloatArray, discount: float, *, tie_tolerance: float = 1e-9
+) -> IntArray:
+    """The best action in every state, `[n_states]`.
+
+    Actions within `tie_tolerance` of the best are tied, and the lowest index wins: rounding never
+    decides. One exception: where the lowest index would leave the agent in states from which it
+    never ends an episode (walking into the same wall at discount 1, for instance), the lowest
+    tied action that leads towards an end is taken. Silence for ever where the value is 0 is no
+    trap.
+    """
+    q = action_values(mdp, values, discount)
+    tied = q >= q.max(axis=1, keepdims=True) - tie_tolerance
+    policy = np.asarray(tied.argmax(axis=1), dtype=np.int64)
+
+    chosen = np.eye(mdp.n_actions, dtype=np.bool_)[policy]
+    quiet = (np.abs(values) <= tie_tolerance) & resting_actions(mdp, chosen).any(axis=1)
+    arrives = lead_to_end(mdp, policy, quiet, allowed=chosen)
+    lead_to_end(mdp, policy, arrives, allowed=tied)
+    return policy
