@@ -11,8 +11,8 @@ import numpy as np
 
 import rlkit
 from rlkit.cli.report import print_pairs, print_runs, progress
-from rlkit.runs.compare import Comparison
-from rlkit.runs.run import Run
+from rlkit.training.compare import Comparison
+from rlkit.training.run import Run
 
 
 def arguments(question: str, *, seeds: int, out: str) -> argparse.ArgumentParser:

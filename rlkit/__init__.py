@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from rlkit.agent import Agent, Task, Transition
     from rlkit.errors import RlkitError, RlkitWarning, UsageError
     from rlkit.loop import interact
-    from rlkit.runs.compare import Comparison, compare
-    from rlkit.runs.run import Run, load
-    from rlkit.runs.train import train
     from rlkit.solving import evaluate, solve
+    from rlkit.training.compare import Comparison, compare
+    from rlkit.training.run import Run, load
+    from rlkit.training.train import train
 
 # Left to itself, MKL (torch's matrix library) may sum a matrix in a batch in another order than the
 # same matrix alone, on AMD processors for one. In this mode, which costs no time, it does not: a
@@ -39,19 +39,19 @@ os.environ.setdefault("MKL_CBWR", "AUTO")
 # not wait for it.
 _HOME = {
     "Agent": "rlkit.agent",
-    "Comparison": "rlkit.runs.compare",
+    "Comparison": "rlkit.training.compare",
     "RlkitError": "rlkit.errors",
     "RlkitWarning": "rlkit.errors",
-    "Run": "rlkit.runs.run",
+    "Run": "rlkit.training.run",
     "Task": "rlkit.agent",
     "Transition": "rlkit.agent",
     "UsageError": "rlkit.errors",
-    "compare": "rlkit.runs.compare",
+    "compare": "rlkit.training.compare",
     "evaluate": "rlkit.solving",
     "interact": "rlkit.loop",
-    "load": "rlkit.runs.run",
+    "load": "rlkit.training.run",
     "solve": "rlkit.solving",
-    "train": "rlkit.runs.train",
+    "train": "rlkit.training.train",
 }
 
 __all__ = [

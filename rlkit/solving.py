@@ -11,11 +11,11 @@ import gymnasium as gym
 from rlkit.environments.resolve import EnvLike, find_environment
 from rlkit.errors import RlkitError, UsageError
 from rlkit.options import require_typed
-from rlkit.runs.run import Run, load
 from rlkit.tabular.mdp import TabularMDP
 from rlkit.tabular.solution import Solution
 from rlkit.tabular.solution import solve as solve_model
 from rlkit.tabular.solvers import NotConverged
+from rlkit.training.run import Run, load
 
 
 def solve(

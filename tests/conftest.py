@@ -9,6 +9,8 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 
+pytest_plugins = ["tests.run_fixtures"]
+
 
 def _one_thread() -> None:
     torch = sys.modules.get("torch")

@@ -249,8 +249,8 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
         raise Parsed
 
     for target in (
-        *("rlkit.runs.train.train", "rlkit.runs.compare.compare", "rlkit.solving.solve"),
-        "rlkit.runs.run.load",
+        *("rlkit.training.train.train", "rlkit.training.compare.compare", "rlkit.solving.solve"),
+        "rlkit.training.run.load",
     ):
         monkeypatch.setattr(target, begins)
 

@@ -26,8 +26,8 @@ from rlkit.options import (
     require_types,
     require_whole,
 )
-from rlkit.runs.specification import ARGUMENTS
 from rlkit.spelling import closest
+from rlkit.training.specification import ARGUMENTS
 
 if TYPE_CHECKING:
     from decimal import Decimal as OnlyForTypeCheckers

@@ -423,7 +423,7 @@ def test_importing_every_core_module_leaves_the_global_generators_as_they_were()
     script = """
 import random, numpy as np, torch
 before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
-import rlkit.environments.resolve, rlkit.evaluation, rlkit.loop, rlkit.presets
+import rlkit.environments.resolve, rlkit.evaluation, rlkit.loop, rlkit.training.presets
 from rlkit.agents import AGENTS, find_agent
 for name in AGENTS:
     find_agent(name)

@@ -20,7 +20,7 @@ def list_command(args: list[str]) -> int:
     from importlib.metadata import entry_points
 
     from rlkit.agents import AGENTS
-    from rlkit.presets import PRESETS
+    from rlkit.training.presets import PRESETS
 
     native = sorted(point.name for point in entry_points(group="rlkit.native_envs"))
     if options.json:

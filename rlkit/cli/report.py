@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from rlkit.cli.terminal import cell, printable
 
 if TYPE_CHECKING:
-    from rlkit.runs.run import Run
+    from rlkit.runs.reports import Reports
     from rlkit.runs.stage_run import StageRun
-    from rlkit.runs.training import Reports
+    from rlkit.training.run import Run
 
 
 @contextlib.contextmanager

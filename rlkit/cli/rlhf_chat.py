@@ -16,9 +16,9 @@ from rlkit.errors import UsageError
 def chat(run: Path, num: int, judging: Mapping[str, Any]) -> int:
     """Answer prompts line by line, to the end of the input, an empty line or Ctrl+C."""
     from rlkit.determinism import prepared_torch
+    from rlkit.options import require_count
     from rlkit.runs.rlhf_judge import generator_of, respond
     from rlkit.runs.rlhf_opened import Judging, open_policy
-    from rlkit.runs.specification import require_count
 
     require_count("num", num, at_least=1)
     options = Judging(**judging)

@@ -33,8 +33,8 @@ def evaluate_command(args: list[str]) -> int:
     form.__doc__ = "Play episodes with the final policies of a run, greedily."
     parsed = parse(form, args, "evaluate")
     options: EvaluateOptions = parsed.options
-    from rlkit.runs.run import load
-    from rlkit.runs.specification import require_count
+    from rlkit.options import require_count
+    from rlkit.training.run import load
 
     require_count("episodes", options.episodes, at_least=1)
     result = load(parsed.run).evaluate(options.episodes, greedy=options.greedy)
@@ -76,9 +76,9 @@ def plot_command(args: list[str]) -> int:
     form.__doc__ = "Draw the learning curves of runs into one figure."
     parsed = parse(form, args, "plot")
     from rlkit.analysis.plots import save_figure
-    from rlkit.runs.figures import plot_runs
     from rlkit.runs.places import require_place, writing
-    from rlkit.runs.run import load
+    from rlkit.training.figures import plot_runs
+    from rlkit.training.run import load
 
     out: Path = parsed.options.out
     if not parsed.runs:
@@ -110,8 +110,8 @@ def watch_command(args: list[str]) -> int:
     form.__doc__ = "Record an episode of a trained policy as a gif."
     parsed = parse(form, args, "watch")
     options: WatchOptions = parsed.options
-    from rlkit.runs.run import load
-    from rlkit.runs.watch import watch
+    from rlkit.training.film import watch
+    from rlkit.training.run import load
 
     steps, total = watch(
         load(parsed.run),

@@ -72,7 +72,7 @@ def train_command(args: list[str]) -> int:
         ("training", TrainOptions, dataclasses.field(default_factory=TrainOptions)),
     ]
     if named is not None:
-        from rlkit.runs.specification import default_config
+        from rlkit.training.specification import default_config
 
         words = positional_words(args, TrainOptions, agent_class.Config)
         env_name = words[1] if len(words) > 1 else ""
@@ -87,7 +87,7 @@ def train_command(args: list[str]) -> int:
     help_of = "train AGENT" if named is None else f"train {named}"
     parsed = parse(form, args, "train", help_of)
     options: TrainOptions = parsed.training
-    from rlkit.runs.train import train
+    from rlkit.training.train import train
 
     with progress(quiet=options.json) as reports:
         run = train(
@@ -147,7 +147,7 @@ def compare_command(args: list[str]) -> int:
     )
     parsed = parse(form, joined_env_args(args), "compare")
     options: CompareOptions = parsed.training
-    from rlkit.runs.compare import compare
+    from rlkit.training.compare import compare
 
     with progress(quiet=options.json) as reports:
         comparison = compare(

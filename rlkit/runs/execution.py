@@ -14,7 +14,7 @@ from typing import Any, Literal
 from rlkit.errors import RlkitError, UsageError
 from rlkit.runs import store
 from rlkit.runs.record import FORMATS, RECORD, Kind, read_record
-from rlkit.runs.training import Failure, Reports, Stopped
+from rlkit.runs.reports import Failure, Reports, Stopped
 from rlkit.runs.workers import StopSignals, Work, work_in_processes
 
 Counter = Literal["num_env_steps", "num_updates"]

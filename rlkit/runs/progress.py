@@ -13,7 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from rlkit.errors import RlkitWarning, printable
-from rlkit.runs.training import Reports
+from rlkit.runs.reports import Reports
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rlkit.errors import RlkitError, UsageError
+from rlkit.errors import RlkitError
 
 Check = Callable[[Any], bool]
 
@@ -153,21 +153,3 @@ def require_form(record: Mapping[str, Any], path: Path, kind: str) -> None:
     for key, (expected, fits) in _LATER.items() if kind == "agent" else ():
         if key in record and not fits(record[key]):
             raise RlkitError(f"{path}, {key!r}: expected {expected}, got {record[key]!r:.200}")
-
-
-def stored_config(record: Mapping[str, Any], path: Path) -> Any:
-    """The configuration of the agent of rlkit that a record names.
-
-    Raises:
-        RlkitError: the file, and the agent or option that is not known here.
-    """
-    from rlkit.agents import find_agent
-    from rlkit.runs.specification import known_options, make_config
-
-    name, content = f"agent {record['agent']}", record["config"] or {}
-    try:
-        config_class = find_agent(record["agent"]).Config
-        known_options(name, config_class, content)
-        return make_config(name, config_class, content)
-    except UsageError as error:
-        raise RlkitError(f"{path}, 'config': {error}") from error

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from rlkit.determinism import prepared_torch
 from rlkit.errors import UsageError
+from rlkit.options import require_count
 from rlkit.rlhf import best_of, exact
 from rlkit.rlhf.answer_key import AnswerKey, demonstrations_of
 from rlkit.rlhf.evaluate import evaluate_policy, sequence_log_probs
@@ -34,7 +35,6 @@ from rlkit.runs.rlhf_opened import (
     prompts_of,
 )
 from rlkit.runs.rlhf_reward_judge import evaluate_reward_model
-from rlkit.runs.specification import require_count
 from rlkit.seeding import SeedStreams
 
 POWERS = (1, 2, 4, 8, 16, 32, 64)

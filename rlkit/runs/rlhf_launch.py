@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rlkit.configuration import known_options, make_config, require_config
 from rlkit.errors import UsageError
 from rlkit.rlhf.configs import PolicyConfig
+from rlkit.runs.reports import Reports
 from rlkit.runs.rlhf_sources import ModelSource, Parent, TaskSource, plain
-from rlkit.runs.specification import known_options, make_config, require_config
 from rlkit.runs.stage_run import StageRun
 from rlkit.runs.stages import Stage, StageSpec, run_stage
-from rlkit.runs.training import Reports
 from rlkit.seeding import SeedStreams
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rlkit.errors import UsageError
-from rlkit.options import require_range, require_types
+from rlkit.options import require_count, require_range, require_types
 from rlkit.rlhf.answer_key import AnswerKey, GoldScore, TableScore, frozen, is_enumerable
 from rlkit.rlhf.language_model import LanguageModel
 from rlkit.rlhf.preferences import responses_from
@@ -25,7 +25,6 @@ from rlkit.rlhf.reward_model import RewardModel
 from rlkit.rlhf.state import load_trained_state
 from rlkit.rlhf.transformer import GPT, GPTConfig
 from rlkit.runs.rlhf_adapters import fold_adapters, with_adapters
-from rlkit.runs.specification import require_count
 from rlkit.runs.stage_run import StageRun, load_stage_run
 from rlkit.seeding import SeedStreams
 from rlkit.spelling import closest

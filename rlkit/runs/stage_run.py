@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from rlkit.errors import RlkitError, UsageError
 from rlkit.runs import store
+from rlkit.runs.identity import content_name
 from rlkit.runs.record import RunFolder
-from rlkit.runs.specification import content_name
 from rlkit.spelling import closest
 
 Array = NDArray[Any]

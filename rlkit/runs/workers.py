@@ -21,7 +21,7 @@ from typing import Any
 import gymnasium as gym
 
 from rlkit.errors import RlkitError, UsageError
-from rlkit.runs.training import Failure, Reports, Stopped
+from rlkit.runs.reports import Failure, Reports, Stopped
 
 # Brings seeds of a run to their end in its folder; returns those that could not go on.
 Work = Callable[[Path, Sequence[int], Reports], list[Failure]]

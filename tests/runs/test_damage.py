@@ -11,8 +11,8 @@ import pytest
 
 from rlkit.errors import RlkitError, UsageError
 from rlkit.runs import store
-from rlkit.runs.run import Run, load
-from rlkit.runs.training import Reports
+from rlkit.runs.reports import Reports
+from rlkit.training.run import Run, load
 
 
 def flip_a_bit(path: Path) -> None:

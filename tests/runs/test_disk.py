@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from rlkit.errors import RlkitError, UsageError
-from rlkit.runs import store, training
-from rlkit.runs.run import Run, load
-from rlkit.runs.training import Reports
+from rlkit.runs import store
+from rlkit.runs.reports import Reports
+from rlkit.training import seed_trainer as training
+from rlkit.training.run import Run, load
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 

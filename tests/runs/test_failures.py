@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from rlkit.errors import AllSeedsFailed, RlkitError, UsageError
-from rlkit.runs.run import Run, load
-from rlkit.runs.specification import RunSpec
 from rlkit.seeding import SeedStreams
+from rlkit.training.run import Run, load
+from rlkit.training.specification import RunSpec
 
 
 def bad_seed(seed: int, *, copy: int = 1, episode: int = 2) -> int:

@@ -13,7 +13,7 @@ import pytest
 
 import rlkit
 from rlkit import rlhf
-from rlkit.runs.figures import plot_runs
+from rlkit.training.figures import plot_runs
 
 FIXTURE = Path(__file__).parent / "fixtures" / "format-2"
 

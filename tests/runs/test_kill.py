@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from rlkit.runs import store
-from rlkit.runs.run import Run
+from rlkit.training.run import Run
 
 KILLED = -signal.SIGKILL
 
@@ -63,8 +63,8 @@ MOMENTS = {
     "after the first run.json": "die_at(store, 'write_json', 1, after=True)",
     "before the row at step 0": "die_at(store.CurveFile, 'append', 1)",
     "between the rows of two seeds": "die_at(store.CurveFile, 'append', 1, after=True)",
-    "in the first iteration": "import rlkit.runs.tracker as t; die_at(t.Tracker, 'observe', 1)",
-    "in a later iteration": "import rlkit.runs.tracker as t; die_at(t.Tracker, 'observe', 77)",
+    "in the first iteration": "import rlkit.training.tracker as t; die_at(t.Tracker, 'observe', 1)",
+    "in a later iteration": "import rlkit.training.tracker as t; die_at(t.Tracker, 'observe', 77)",
     "between row and checkpoint": "die_at(store.CurveFile, 'sync', 3)",
     "between checkpoint and next row": "die_at(store.CurveFile, 'append', 7)",
     "before the checkpoint is renamed": "die_at(os, 'replace', 3)",
@@ -75,10 +75,10 @@ MOMENTS = {
     "before a file is forced to the disk": "die_at(os, 'fsync', 9)",
     "after a file is forced to the disk": "die_at(os, 'fsync', 9, after=True)",
     "before the final evaluation": (
-        "import rlkit.runs.training as t; die_at(t.Evaluator, '__call__', 7)"
+        "import rlkit.training.seed_trainer as t; die_at(t.Evaluator, '__call__', 7)"
     ),
     "after the final evaluation": (
-        "import rlkit.runs.training as t; die_at(t.Evaluator, '__call__', 7, after=True)"
+        "import rlkit.training.seed_trainer as t; die_at(t.Evaluator, '__call__', 7, after=True)"
     ),
     "before the last run.json": "die_at(store, 'write_json', 2)",
     "after the last run.json": "die_at(store, 'write_json', 2, after=True)",
@@ -137,9 +137,9 @@ def test_a_run_killed_while_drawing_draws_again_and_changes_nothing_else(
 @pytest.mark.parametrize(
     "moment",
     [
-        "import rlkit.runs.tracker as owner; name = 'Tracker.observe', 77",
+        "import rlkit.training.tracker as owner; name = 'Tracker.observe', 77",
         "import rlkit.agents.ppo_update as owner; name = 'Objective.__init__', 2",
-        "import rlkit.runs.training as owner; name = 'Evaluator.__call__', 2",
+        "import rlkit.training.seed_trainer as owner; name = 'Evaluator.__call__', 2",
         "import rlkit.runs.store as owner; name = 'CurveFile.append', 3",
         "import os as owner; name = 'owner.replace', 3",
     ],
@@ -179,7 +179,7 @@ def test_a_second_signal_ends_at_once_and_leaves_a_sound_checkpoint(
     forks: Any, out: Path, small: Callable[..., Run], results: Any, reference: Any
 ) -> None:
     before = (
-        "import rlkit.runs.tracker as t\n"
+        "import rlkit.training.tracker as t\n"
         "def twice():\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"

@@ -13,7 +13,7 @@ import pytest
 
 from rlkit.errors import UsageError
 from rlkit.runs import store
-from rlkit.runs.run import Run
+from rlkit.training.run import Run
 
 SLOW_PROBE = {"env_args": {"pause": 0.003}, "seeds": 1, "evaluation_episodes": 0}
 

@@ -13,7 +13,7 @@ from rlkit.cli import main
 from rlkit.errors import RlkitError, UsageError
 from rlkit.runs.record import read_record
 from rlkit.runs.record_form import _KEYS
-from rlkit.runs.run import Run, load
+from rlkit.training.run import Run, load
 
 
 @pytest.fixture

@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 
 from rlkit.errors import UsageError
-from rlkit.runs import store, train, training
-from rlkit.runs.run import Run, load
-from rlkit.runs.specification import RunSpec
-from rlkit.runs.tracker import Tracker
-from rlkit.runs.training import Reports, Stopped, train_seeds
+from rlkit.runs import store
+from rlkit.runs.reports import Reports, Stopped
+from rlkit.training import seed_trainer as training
+from rlkit.training import train
+from rlkit.training.run import Run, load
+from rlkit.training.seed_trainer import train_seeds
+from rlkit.training.specification import RunSpec
+from rlkit.training.tracker import Tracker
 
 # For each: what is changed, after how many iterations it is stopped, so that at that moment there
 # was an update, and rollouts, batches, episodes and rows are under way; and the entries that a

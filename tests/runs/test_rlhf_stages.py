@@ -25,9 +25,9 @@ from rlkit.rlhf.sequences import pack, response_log_probs
 from rlkit.rlhf.supervised import Supervised
 from rlkit.runs import rlhf_sources, store
 from rlkit.runs.execution import Interrupted
+from rlkit.runs.reports import Reports
 from rlkit.runs.rlhf_builds import BuildPolicy
 from rlkit.runs.stage_run import StageRun
-from rlkit.runs.training import Reports
 
 MODEL = rlhf.ModelSource(width=8, num_layers=1, dropout=0.1)
 UPDATES = {"num_updates": 6, "batch_size": 16, "minibatch_size": 8, "num_epochs": 2}

@@ -17,9 +17,9 @@ import pytest
 
 from rlkit.errors import RlkitError, UsageError
 from rlkit.runs import store
-from rlkit.runs.run import Run
-from rlkit.runs.training import Reports
+from rlkit.runs.reports import Reports
 from rlkit.seeding import SeedStreams
+from rlkit.training.run import Run
 
 # Long enough to be signalled in the middle: 250 steps of 5 ms in each of two workers.
 SLOW_PROBE = {

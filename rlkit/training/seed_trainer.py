@@ -7,7 +7,7 @@ workers all come down to other groups.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,47 +21,14 @@ from rlkit.errors import RlkitError, SeedError, UsageError
 from rlkit.evaluation import Evaluator, evaluation_limits
 from rlkit.loop import PlayStopped, asking, interact
 from rlkit.runs import store
-from rlkit.runs.specification import RunSpec
-from rlkit.runs.tracker import EVALUATION, Tracker
+from rlkit.runs.reports import Failure, Reports, Stopped
+from rlkit.runs.restore import take_up
 from rlkit.seeding import SeedStreams
 from rlkit.tabular.reading.model import Model
+from rlkit.training.specification import RunSpec
+from rlkit.training.tracker import EVALUATION, Tracker
 
 Array = NDArray[Any]
-
-
-class Stopped(RlkitError):
-    """The process was asked to stop, and everything was saved first."""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why one seed cannot go on."""
-
-    seed: int
-    message: str
-    exit_code: int
-
-
-@dataclass(frozen=True)
-class Reports:
-    """Where training tells what is happening.
-
-    Args:
-        begin: (what, number of seeds, steps of each) before the first step; steps are those of
-            the environment, or updates in a run that has none.
-        progress: (seeds, steps of each) now and then.
-        note: a sentence for the user.
-        caveat: a sentence that belongs beside the results.
-        irreproducible: a sentence on why the run is not reproducible, which also marks it.
-        stop: whether to save and stop now.
-    """
-
-    progress: Callable[[Sequence[int], int], None] = lambda seeds, steps: None
-    note: Callable[[str], None] = lambda text: None
-    stop: Callable[[], bool] = lambda: False
-    begin: Callable[[str, int, int], None] = lambda label, seeds, steps: None
-    irreproducible: Callable[[str], None] = lambda text: None
-    caveat: Callable[[str], None] = lambda text: None
 
 
 @dataclass(frozen=True)
@@ -141,26 +108,6 @@ def train_seeds(
                 waiting.discard(error.seed)
                 break
     return failures
-
-
-def take_up(folder: Path, seed: int, unit: str, reports: Reports) -> tuple[int, dict[str, Array]]:
-    """Return from where a seed goes on: its steps or updates so far, and its state.
-
-    Raises:
-        RlkitError: it has checkpoints, but none that is sound.
-    """
-    done, state, problems = store.newest_checkpoint(folder, seed)
-    if problems and not state:
-        raise RlkitError(
-            f"seed {seed} cannot go on: {'; '.join(problems)}. Nothing was deleted: "
-            "restore one of these files, or move them away to train the seed again from "
-            "the start"
-        )
-    for problem in problems:
-        reports.note(
-            f"{problem}; seed {seed} goes on from the checkpoint before it, at {done:,} {unit}"
-        )
-    return done, state
 
 
 def _target(spec: RunSpec) -> int:

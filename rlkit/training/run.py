@@ -19,15 +19,15 @@ from rlkit.determinism import prepared_torch
 from rlkit.environments.resolve import Environment, EnvLike, find_environment
 from rlkit.errors import RlkitError, UsageError
 from rlkit.evaluation import cut_remark, evaluation_limits, exact_returns_of, play_many
-from rlkit.options import require_typed
+from rlkit.options import require_count, require_typed
 from rlkit.runs import store
-from rlkit.runs.actor import ActorBySeed, SingleActor
+from rlkit.runs.identity import unmarked
 from rlkit.runs.progress import warn
 from rlkit.runs.record import RECORD, RunFolder
-from rlkit.runs.record_form import stored_config
-from rlkit.runs.specification import RunSpec, make_spec, require_count, unmarked
-from rlkit.runs.training import join_states
 from rlkit.seeding import SeedStreams
+from rlkit.training.deployed import ActorBySeed, SingleActor
+from rlkit.training.seed_trainer import join_states
+from rlkit.training.specification import RunSpec, make_spec, stored_config
 from rlkit.user_code import content_digest
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ class Run(RunFolder):
 
     def plot(self, path: str | Path | None = None) -> Figure:
         """Draw the learning curve of all seeds, and save it if a path is given."""
-        from rlkit.runs.figures import plot_runs
+        from rlkit.training.figures import plot_runs
 
         return plot_runs([self], path)
 
@@ -240,7 +240,7 @@ class Run(RunFolder):
         """The lines to compare its curve with, such as ("optimum", 0.744)."""
         if "references" in self.record:
             return [(str(label), float(value)) for label, value in self.record["references"]]
-        from rlkit.runs.figures import references
+        from rlkit.training.references import references
 
         # They are written at the end; a run of format 1 never has them. Drawing runs no code that
         # a folder names, so only what Gymnasium itself registers is looked at here.

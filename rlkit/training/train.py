@@ -14,9 +14,8 @@ from rlkit.determinism import prepared_torch
 from rlkit.environments.resolve import Environment, EnvLike
 from rlkit.errors import AllSeedsFailed, UsageError
 from rlkit.fingerprint import settle
-from rlkit.options import require_typed
+from rlkit.options import require_count, require_typed
 from rlkit.runs import store
-from rlkit.runs.agent_checks import check_agent
 from rlkit.runs.execution import Interrupted as Interrupted  # what `train` raises is found here
 from rlkit.runs.execution import (
     Plan,
@@ -25,13 +24,16 @@ from rlkit.runs.execution import (
     note_siblings,
     require_continuable,
 )
+from rlkit.runs.identity import versions
 from rlkit.runs.progress import python_reports, warn
 from rlkit.runs.record import RECORD, read_record
-from rlkit.runs.run import Run
-from rlkit.runs.specification import RunSpec, make_spec, require_count, versions
-from rlkit.runs.training import Reports, Training
+from rlkit.runs.reports import Reports
 from rlkit.runs.workers import refuse_to_be_imported
 from rlkit.tabular.reading.published import TRANSPARENT
+from rlkit.training.agent_checks import check_agent
+from rlkit.training.run import Run
+from rlkit.training.seed_trainer import Training
+from rlkit.training.specification import RunSpec, make_spec
 
 FIGURE = "learning_curve.png"
 
@@ -318,7 +320,7 @@ def _note_scores(run: Run, reports: Reports) -> None:
 
 def _store_references(folder: Path, environment: Environment) -> None:
     """Keep the lines of the figure in the record, so that drawing needs no environment."""
-    from rlkit.runs.figures import references
+    from rlkit.training.references import references
 
     store.write_json(
         folder / RECORD, {**read_record(folder), "references": references(environment)}

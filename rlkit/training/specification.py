@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import functools
 import hashlib
 import json
-import platform
-import re
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from rlkit.agents import AGENTS, find_agent
+from rlkit.configuration import known_options, make_config, require_config
 from rlkit.environments.resolve import Environment, EnvLike, find_environment
 from rlkit.errors import RlkitError, UsageError
 from rlkit.fingerprint import Fingerprint, fingerprint, identify
-from rlkit.options import (
-    convert_types,
-    converted_options,
-    require_typed,
-    require_types,
-    without_axes,
-)
-from rlkit.presets import preset
-from rlkit.spelling import closest
+from rlkit.options import require_count, require_typed, without_axes
+from rlkit.runs.identity import content_name, marked
 from rlkit.tabular.mdp import TabularMDP
+from rlkit.training.presets import preset
 from rlkit.user_code import is_patched
 
 DEFAULT_EVALUATION_EPISODES = 20
@@ -145,28 +137,6 @@ class RunSpec:
         identity = {**self.identity(environment), "environment_source": environment.content}
         del identity["environment_details"], identity["agent_patched"]
         return content_name(f"{self.agent_name}-{environment.name}", identity)
-
-
-def marked(value: Any) -> Any:
-    """Return arguments as plain data in which a tuple can be told from a list."""
-    if isinstance(value, tuple):
-        return {"tuple": [marked(item) for item in value]}
-    if isinstance(value, list):
-        return [marked(item) for item in value]
-    if isinstance(value, Mapping):
-        return {key: marked(item) for key, item in value.items()}
-    return value
-
-
-def unmarked(value: Any) -> Any:
-    """Return the arguments that `marked` was given."""
-    if isinstance(value, list):
-        return [unmarked(item) for item in value]
-    if isinstance(value, Mapping):
-        if value.keys() == {"tuple"} and isinstance(value["tuple"], list):
-            return tuple(unmarked(item) for item in value["tuple"])
-        return {key: unmarked(item) for key, item in value.items()}
-    return value
 
 
 def _patched(agent_class: Any) -> str:
@@ -292,86 +262,6 @@ def default_config(
     return make_config(f"agent {name}", config_class, {**from_preset, **options})
 
 
-def make_config(owner: str, config_class: Any, options: Mapping[str, Any]) -> Any:
-    """Construct a configuration whose class may be the user's own, and check its types.
-
-    Raises:
-        UsageError: an option does not fit its declared type, or the class raises something.
-    """
-    taken = converted_options(config_class, options)
-    try:
-        config = config_class(**taken)
-    except RlkitError:
-        raise
-    except Exception as error:
-        given = ", ".join(f"{key}={value!r}" for key, value in options.items())
-        raise UsageError(f"{owner}: its configuration ({given}) failed: {error!r}") from error
-    # What the class itself made of an option is its own affair.
-    require_types(config, *(key for key in taken if getattr(config, key) is taken[key]))
-    convert_types(config)
-    return config
-
-
-def require_config(owner: str, config_class: Any, config: Any) -> Any:
-    """Require an instance of a configuration class, and check its types."""
-    if isinstance(config, type):
-        raise UsageError(
-            f"config of the {owner}: expected a {config_class.__name__}, got the class "
-            f"{config.__name__}; give an instance, as in config={config_class.__name__}(...)"
-        )
-    if not isinstance(config, config_class):
-        wanted, got = config_class, type(config)
-        alike = wanted.__name__ == got.__name__
-        names = [f"{c.__module__}.{c.__name__}" if alike else c.__name__ for c in (wanted, got)]
-        raise UsageError(
-            f"config of the {owner}: expected a {names[0]}, or a mapping with options of it, got "
-            f"a {names[1]}"
-        )
-    known_options(owner, config_class, ())
-    changed = copy.copy(config)
-    require_types(changed)
-    return changed
-
-
-def known_options(
-    owner: str, config_class: Any, options: Iterable[Any], arguments: Iterable[str] = ()
-) -> list[str]:
-    """The names of a configuration's options; rejects any other among `options`.
-
-    `arguments` are the names that are given beside the options rather than among them.
-    """
-    if not dataclasses.is_dataclass(config_class):
-        raise UsageError(
-            f"{owner}: expected its Config to be a dataclass, got {config_class!r}; decorate it "
-            "with @dataclass(frozen=True, kw_only=True)"
-        )
-    known = [field.name for field in dataclasses.fields(config_class) if field.init]
-    for option in options:
-        if option in known:
-            continue
-        if option in arguments:
-            raise UsageError(
-                f"{owner}: {option!r} is no option of it but an argument of its own; give it "
-                f"beside config, as in {option}=..."
-            )
-        raise UsageError(
-            f"{owner} has no option {option!r}.{closest(str(option), [*known, *arguments])} "
-            f"It has {', '.join(known) or 'none'}."
-        )
-    return known
-
-
-def require_count(name: str, value: Any, *, at_least: int) -> int:
-    """Return a whole number that is not below `at_least` and fits a signed 64-bit integer."""
-    count: int = require_typed(name, value, int, f"a whole number >= {at_least}")
-    if not at_least <= count < 2**63:
-        raise UsageError(
-            f"option {name} (--{name.replace('_', '-')}): expected a whole number >= {at_least}"
-            f"{' and < 2**63' if count >= 2**63 else ''}, got {value!r}"
-        )
-    return count
-
-
 def require_env_args(env_args: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the arguments of an environment as plain data, which can be stored with the run."""
     try:
@@ -399,15 +289,19 @@ def _plain(content: Any) -> Any:
     return without_axes(content)
 
 
-def content_name(what: str, identity: Mapping[str, Any]) -> str:
-    """The name of a run's folder: what it is, and ten digits of the sha256 of its identity."""
-    text = json.dumps(identity, sort_keys=True, default=repr)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:10]
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", what)[:80]
-    return f"{stem}-{digest}"
+def stored_config(record: Mapping[str, Any], path: Path) -> Any:
+    """The configuration of the agent of rlkit that a record names.
 
+    Raises:
+        RlkitError: the file, and the agent or option that is not known here.
+    """
+    from rlkit.agents import find_agent
+    from rlkit.configuration import known_options, make_config
 
-def versions() -> dict[str, str]:
-    """The versions that the bytes of a result may depend on."""
-    packages = ("rlkit", "gymnasium", "numpy", "torch")
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+    name, content = f"agent {record['agent']}", record["config"] or {}
+    try:
+        config_class = find_agent(record["agent"]).Config
+        known_options(name, config_class, content)
+        return make_config(name, config_class, content)
+    except UsageError as error:
+        raise RlkitError(f"{path}, 'config': {error}") from error

@@ -20,8 +20,8 @@ import rlkit.agents.random
 import rlkit.agents.reinforce  # noqa: F401
 from rlkit.errors import RlkitError
 from rlkit.runs import store
-from rlkit.runs.run import Run
-from rlkit.runs.train import train
+from rlkit.training.run import Run
+from rlkit.training.train import train
 
 
 def die_at(owner: Any, name: str, number: int, *, after: bool = False) -> None:

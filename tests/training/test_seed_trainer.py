@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from rlkit.runs import store
-from rlkit.runs.run import Run
-from rlkit.runs.specification import RunSpec
-from rlkit.runs.training import Reports, Stopped, join_states, train_seeds
+from rlkit.runs.reports import Reports, Stopped
+from rlkit.training.run import Run
+from rlkit.training.seed_trainer import join_states, train_seeds
+from rlkit.training.specification import RunSpec
 
 EVERY_KIND = ["ppo", "ppo-normalised", "reinforce", "q-learning", "random", "q-learning-gymnasium"]
 

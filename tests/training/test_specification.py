@@ -21,9 +21,10 @@ from rlkit.agents.random import Random
 from rlkit.agents.reinforce import ReinforceConfig
 from rlkit.errors import UsageError
 from rlkit.rlhf.configs import PPOConfig as RLHFConfig
-from rlkit.runs.run import Run
-from rlkit.runs.specification import ARGUMENTS, RunSpec, make_spec, versions
-from rlkit.runs.train import train
+from rlkit.runs.identity import versions
+from rlkit.training.run import Run
+from rlkit.training.specification import ARGUMENTS, RunSpec, make_spec
+from rlkit.training.train import train
 
 
 class Plain:
@@ -98,7 +99,7 @@ def test_the_order_and_the_way_of_giving_options_do_not_matter() -> None:
 
 def test_the_folder_is_the_same_in_another_process() -> None:
     script = (
-        "from rlkit.runs.specification import make_spec\n"
+        "from rlkit.training.specification import make_spec\n"
         "spec = make_spec('reinforce', 'CartPole-v1', steps=100,"
         " options={'learning_rate_schedule': 'constant'})\n"
         "print(spec.folder_name(spec.resolve()))"

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from rlkit.errors import UsageError
-from rlkit.runs.frames import new_frames, pictures
-from rlkit.runs.run import Run
-from rlkit.runs.watch import watch
+from rlkit.training.film import watch
+from rlkit.training.frames import new_frames, pictures
+from rlkit.training.run import Run
 
 BRIGHT, DARK = 200, 100
 _LINE = np.zeros((8, 6, 3))

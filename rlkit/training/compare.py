@@ -15,14 +15,16 @@ import numpy as np
 
 from rlkit.environments.resolve import Environment, EnvLike
 from rlkit.errors import UsageError
+from rlkit.options import require_count
 from rlkit.runs import store
-from rlkit.runs.figures import caveats, environment_key, plot_runs, save
+from rlkit.runs.identity import content_name
 from rlkit.runs.progress import python_reports
 from rlkit.runs.record import RECORD
-from rlkit.runs.run import Run, interval_of
-from rlkit.runs.specification import RunSpec, content_name, make_spec, require_agent, require_count
-from rlkit.runs.train import Prepared, prepare, raise_or_warn_of_failures, train_prepared
-from rlkit.runs.training import Reports
+from rlkit.runs.reports import Reports
+from rlkit.training.figures import caveats, environment_key, plot_runs, save
+from rlkit.training.run import Run, interval_of
+from rlkit.training.specification import RunSpec, make_spec, require_agent
+from rlkit.training.train import Prepared, prepare, raise_or_warn_of_failures, train_prepared
 
 if TYPE_CHECKING:
     from rlkit.analysis.statistics import Interval, PairComparison

@@ -144,7 +144,7 @@ SWEEP = """
 import sys, time, gymnasium as gym, numpy as np, rlkit, warnings
 warnings.simplefilter("ignore")
 sys.path.insert(0, {here!r})
-from tests.runs.test_python import Late
+from tests.training.test_python import Late
 class Slow(Late):
     pause = 0.0
     def step(self, action):
@@ -198,7 +198,7 @@ def test_ctrl_c_ends_a_sweep_at_once_and_everything_is_saved(
 SAME = """
 import sys, rlkit, warnings, gymnasium as gym
 warnings.simplefilter("ignore")
-from rlkit.runs.training import Reports
+from rlkit.training.seed_trainer import Reports
 asked = [int(word) for word in sys.argv[1:]]
 calls = 0
 def stop():

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from rlkit.runs.run import Run
+from rlkit.training.run import Run
 
 
 def curves(run: Run) -> list[bytes]:

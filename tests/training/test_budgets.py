@@ -14,7 +14,7 @@ import pytest
 import rlkit
 from rlkit.errors import RlkitWarning, UsageError
 from rlkit.runs.execution import Interrupted
-from rlkit.runs.training import Reports
+from rlkit.runs.reports import Reports
 
 pytestmark = pytest.mark.filterwarnings("ignore::rlkit.errors.RlkitWarning")
 
@@ -94,7 +94,7 @@ def test_a_comparison_without_a_row_at_the_budget_is_refused_first(tmp_path: Pat
 def test_presets_of_different_lengths_are_brought_to_the_longest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rlkit.presets import PRESETS
+    from rlkit.training.presets import PRESETS
 
     monkeypatch.setitem(PRESETS, ("q-learning", "FrozenLake-v1"), {"steps": 600})
     monkeypatch.setitem(PRESETS, ("random", "FrozenLake-v1"), {"steps": 200})

@@ -3,9 +3,9 @@
 import pytest
 
 from rlkit.environments.resolve import find_environment
-from rlkit.runs.figures import optimum, random_return, references
 from rlkit.tabular.mdp import TabularMDP
 from rlkit.tabular.reading.model import Model
+from rlkit.training.references import optimum, random_return, references
 
 
 def test_without_a_time_limit_the_lines_are_those_of_whole_episodes() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from rlkit.agent import Transition
 from rlkit.errors import UsageError
-from rlkit.runs.tracker import Tracker
+from rlkit.training.tracker import Tracker
 
 
 def transition(reward: Any, terminated: Any = False, truncated: Any = False) -> Transition:

@@ -16,7 +16,7 @@ from rlkit.seeding import SeedStreams
 
 if TYPE_CHECKING:
     from rlkit.environments.resolve import Environment
-    from rlkit.runs.specification import RunSpec
+    from rlkit.training.specification import RunSpec
 
 NUM_STEPS = 32
 

@@ -24,7 +24,7 @@ import pytest
 import rlkit
 from rlkit.errors import RlkitWarning, UsageError
 
-FIXTURES = Path(__file__).parent / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "runs" / "fixtures"
 pytestmark = pytest.mark.filterwarnings("ignore::rlkit.errors.RlkitWarning")
 
 

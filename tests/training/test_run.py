@@ -13,10 +13,10 @@ import pytest
 
 from rlkit.errors import RlkitError, UsageError
 from rlkit.runs.record import read_record
-from rlkit.runs.run import Run, load
 from rlkit.runs.store import write_json
+from rlkit.training.run import Run, load
 
-PROBES = Path(__file__).parent / "probe_envs.py"
+PROBES = Path(__file__).parents[1] / "probe_envs.py"
 
 
 def test_curves_have_a_row_a_seed_and_a_column_a_step(small: Callable[..., Run]) -> None:
@@ -230,8 +230,8 @@ def test_a_class_as_agent_trains_and_gives_its_policies_to_the_same_process(
 def test_a_plot_can_be_drawn_of_a_run_that_is_not_finished(
     small: Callable[..., Run], tmp_path: Path
 ) -> None:
-    from rlkit.runs.train import Interrupted
-    from rlkit.runs.training import Reports
+    from rlkit.runs.reports import Reports
+    from rlkit.training.train import Interrupted
 
     looks = itertools.count()
     with pytest.raises(Interrupted):

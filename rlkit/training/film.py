@@ -11,12 +11,12 @@ from typing import Any
 import gymnasium as gym
 
 from rlkit.errors import RlkitError, UsageError
+from rlkit.options import require_count
 from rlkit.runs import store
-from rlkit.runs.frames import Array, new_frames, pictures
 from rlkit.runs.places import require_place, writing
-from rlkit.runs.run import Run
-from rlkit.runs.specification import require_count
 from rlkit.seeding import SeedStreams
+from rlkit.training.frames import Array, new_frames, pictures
+from rlkit.training.run import Run
 
 
 def watch(

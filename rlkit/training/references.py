@@ -1,0 +1,67 @@
+"""Values to compare a curve with: the optimum, and a random agent's return."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rlkit.agents.random import RandomActor
+from rlkit.environments.resolve import Environment
+from rlkit.evaluation import ENDLESS_STEPS, play_many
+from rlkit.seeding import SeedStreams
+from rlkit.tabular.returns import best_return_under_limit, return_under_limit, total_return
+from rlkit.tabular.solvers import best_total_return
+
+if TYPE_CHECKING:
+    pass
+
+
+def references(environment: Environment) -> list[tuple[str, float]]:
+    """Return the lines to compare with: the optimum, "solved" and random play, where known."""
+    lines = [
+        ("optimum", optimum(environment)),
+        ("solved", environment.reward_threshold),
+        ("random", random_return(environment)),
+    ]
+    return [
+        (label, float(value))
+        for label, value in lines
+        if isinstance(value, (int, float)) and math.isfinite(value)
+    ]
+
+
+def random_return(environment: Environment, *, episodes: int = 200) -> float | None:
+    """Return what random play earns: exact where the model is known, else the mean of episodes.
+
+    Without a time limit it is that of whole episodes, or of the first `ENDLESS_STEPS` where random
+    play may go on for ever and keep earning rewards. None where episodes would have to be played
+    one environment at a time.
+    """
+    mdp = environment.mdp
+    if mdp is not None:
+        uniform = np.full((mdp.n_states, mdp.n_actions), 1.0 / mdp.n_actions)
+        whole = total_return(mdp, uniform) if mdp.time_limit is None else None
+        if whole is not None:
+            return whole
+        return float(return_under_limit(mdp, uniform, mdp.time_limit or ENDLESS_STEPS)[0])
+    if environment.kind != "native":
+        return None
+    streams = (SeedStreams(0, 0),)
+    actor = RandomActor(environment.probe.action_space, streams)
+    return float(play_many(actor, environment, streams, episodes, kind="native").returns.mean())
+
+
+def optimum(environment: Environment) -> float | None:
+    """Return the best achievable expected episode return, where it is known.
+
+    Under the model's time limit; without a limit it is the best total reward, and None where no
+    policy has a finite one or it can be made as large as one likes.
+    """
+    mdp = environment.mdp
+    if mdp is None:
+        return None
+    if mdp.time_limit is not None:
+        return best_return_under_limit(mdp)
+    return best_total_return(mdp)

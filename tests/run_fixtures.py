@@ -1,0 +1,265 @@
+"""Small runs, what they leave behind, and processes that can be killed."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlkit.runs import store
+from rlkit.training.run import Run
+from rlkit.training.specification import RunSpec, make_spec
+from rlkit.training.train import train
+
+HERE = Path(__file__).parent
+
+# Each takes a fraction of a second; 600 is a multiple of no rollout, so that checkpoints lie in the
+# middle of rollouts, batches and episodes.
+_PPO = {
+    "agent": "ppo",
+    "steps": 600,
+    "evaluate_every": 200,
+    "rollout_length": 18,
+    "minibatch_size": 24,
+    "num_epochs": 2,
+    "hidden_sizes": (8, 8),
+    "learning_rate": 0.01,
+    "learning_rate_schedule": "constant",
+    "clip_schedule": "constant",
+    "evaluation_episodes": 1,
+}
+SMALL: dict[str, dict[str, Any]] = {
+    "ppo": _PPO | {"environment": "CartPole-v1", "envs": 4},
+    "ppo-normalised": _PPO
+    | {
+        "environment": "Pendulum-v1",
+        "envs": 2,
+        "normalise_observations": True,
+        "scale_rewards": True,
+    },
+    "reinforce": {
+        "agent": "reinforce",
+        "environment": "CartPole-v1",
+        "steps": 600,
+        "evaluate_every": 200,
+        "envs": 2,
+        "episodes_per_update": 4,
+        "hidden_sizes": (8, 8),
+        "evaluation_episodes": 1,
+    },
+    "q-learning": {
+        "agent": "q-learning",
+        "environment": "FrozenLake-v1",
+        "steps": 600,
+        "evaluate_every": 100,
+        "envs": 2,
+        "epsilon_steps": 500,
+    },
+    "random": {
+        "agent": "random",
+        "environment": "FrozenLake-v1",
+        "steps": 300,
+        "evaluate_every": 100,
+    },
+    "q-learning-gymnasium": {
+        "agent": "q-learning",
+        "environment": "FrozenLake-v1",
+        "native": False,
+        "steps": 300,
+        "evaluate_every": 100,
+        "envs": 2,
+    },
+    "ppo-probe": _PPO | {"environment": f"{HERE / 'probe_envs.py'}:Probe", "envs": 2},
+}
+
+Results = dict[int, tuple[bytes, str, bytes]]
+
+
+@pytest.fixture
+def figures() -> None:
+    """Have the figures drawn."""
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """Where runs go."""
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def small(out: Path) -> Callable[..., Run]:
+    """Train one of the small runs, with some arguments changed."""
+
+    def small(name: str, **changes: Any) -> Run:
+        return train(**(SMALL[name] | {"out": out} | changes))
+
+    return small
+
+
+def _results(folder: Path) -> Results:
+    found = {}
+    for path in sorted(folder.glob("seed-*.csv")):
+        seed = int(path.stem.removeprefix("seed-"))
+        _, checkpoint = store.list_checkpoints(folder, seed)[0]
+        found[seed] = (path.read_bytes(), checkpoint.name, checkpoint.read_bytes())
+    return found
+
+
+@pytest.fixture(scope="session")
+def results() -> Callable[[Path], Results]:
+    """Of each seed of a folder: the bytes of its csv, and the name and bytes of its checkpoint."""
+    return _results
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Results]:
+    """The results of a small run that nothing disturbed, trained once."""
+    known: dict[str, Results] = {}
+
+    def reference(name: str, **changes: Any) -> Results:
+        key = f"{name} {sorted(changes.items())}"
+        if key not in known:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(Run, "plot", lambda self, path=None: None)
+                folder = tmp_path_factory.mktemp("reference")
+                run = train(**(SMALL[name] | {"out": folder} | changes))
+            assert run.status == "finished"
+            known[key] = _results(run.folder)
+        return known[key]
+
+    return reference
+
+
+class Child:
+    """A process that runs a script."""
+
+    def __init__(self, forks: Forks, pid: int, output: Path) -> None:
+        self._forks, self.pid, self._output = forks, pid, output
+        self._code: int | None = None
+
+    @property
+    def output(self) -> str:
+        return self._output.read_text() if self._output.exists() else ""
+
+    def poll(self) -> int | None:
+        if self._code is None:
+            answer = self._forks.ask({"poll": self.pid})
+            self._code = int(answer) if answer else None
+        return self._code
+
+    def wait(self, seconds: float = 60.0) -> int:
+        """The exit code, negative for the signal that killed it."""
+        end = time.monotonic() + seconds
+        while (code := self.poll()) is None:
+            assert time.monotonic() < end, f"still running after {seconds} s: {self.output}"
+            time.sleep(0.005)
+        return code
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        os.kill(self.pid, number)
+
+    def group_is_gone(self, seconds: float = 30.0) -> bool:
+        """Whether neither it nor a process that it started is alive, at the latest then."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            try:
+                os.killpg(self.pid, 0)
+            except ProcessLookupError:
+                return True
+            time.sleep(0.05)
+        return False
+
+
+class Forks:
+    """Starts children in milliseconds; see forks.py."""
+
+    def __init__(self, folder: Path, environ: dict[str, str]) -> None:
+        self._folder, self._number = folder, 0
+        self._process = subprocess.Popen(
+            [sys.executable, str(HERE / "forks.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **environ},
+        )
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "ready\n"
+
+    def ask(self, request: dict[str, Any]) -> str:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return self._process.stdout.readline().strip()
+
+    def start(self, script: str, *, figures: bool = False) -> Child:
+        self._number += 1
+        output = self._folder / f"output-{self._number}"
+        request = {"script": script, "output": str(output), "figures": figures}
+        return Child(self, int(self.ask(request)), output)
+
+    def train(self, name: str, *, before: str = "", figures: bool = False, **changes: Any) -> Child:
+        """Train one of the small runs in a child, after some lines of Python."""
+        settings = {**SMALL[name], **changes}
+        settings = {k: str(v) if isinstance(v, Path) else v for k, v in settings.items()}
+        return self.start(f"{before}\ntrain(**{settings!r})", figures=figures)
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    """Where children come from."""
+    forks = Forks(tmp_path_factory.mktemp("children"), {})
+    yield forks
+    forks.close()
+
+
+@pytest.fixture(scope="session")
+def start_forks(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Forks]:
+    """Start a source of children with environment variables of its own; the caller closes it."""
+
+    def start(**environ: str) -> Forks:
+        return Forks(tmp_path_factory.mktemp("children"), environ)
+
+    return start
+
+
+def _wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"nothing happened for {seconds} s"
+        time.sleep(0.005)
+
+
+@pytest.fixture(scope="session")
+def wait_for() -> Callable[..., None]:
+    """Wait until a condition holds."""
+    return _wait_for
+
+
+@pytest.fixture(scope="session")
+def spec_of() -> Callable[..., RunSpec]:
+    """The specification of a small run, with some arguments changed."""
+
+    def spec_of(name: str, **changes: Any) -> RunSpec:
+        settings = SMALL[name] | changes
+        known = inspect.signature(make_spec).parameters
+        options = {key: value for key, value in settings.items() if key not in known}
+        return make_spec(**{k: v for k, v in settings.items() if k in known}, options=options)
+
+    return spec_of
