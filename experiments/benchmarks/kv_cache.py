@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlkit.rlhf.transformer import GPT, GPTConfig
+from rlkit.rlhf.models.gpt import GPT, GPTConfig
 
 SIZES = ((64, 2), (128, 4))  # width and layers
 VOCAB_SIZE = 64

@@ -25,7 +25,7 @@ _HOME = {
         ("SFTConfig", "RewardConfig", "DPOConfig", "PPOConfig", "RLOOConfig", "GRPOConfig"),
         "rlkit.rlhf.configs",
     ),
-    **dict.fromkeys(("GPT", "GPTConfig"), "rlkit.rlhf.transformer"),
+    **dict.fromkeys(("GPT", "GPTConfig"), "rlkit.rlhf.models.gpt"),
     "KLPenalisedPolicy": "rlkit.rlhf.policy",
     "RewardModel": "rlkit.rlhf.reward_model",
     "AnswerKey": "rlkit.rlhf.answer_key",

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlkit.rlhf import enumeration, exact
-from rlkit.rlhf.language_model import LanguageModel
+from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.sequences import Sequences, from_arrays
 
 Array = NDArray[np.float64]
@@ -143,11 +143,3 @@ def demonstrations_of(task: Any, rng: np.random.Generator, n: int) -> Sequences:
     """n demonstrations drawn from a task."""
     prompts, responses = task.demonstrations(rng, n)
     return from_arrays(np.asarray(prompts), np.asarray(responses), pad=task.pad)
-
-
-def frozen(model: Any) -> Any:
-    """The model, in evaluation mode and without gradients."""
-    model.eval()
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
-    return model

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rlkit.errors import UsageError
 from rlkit.rlhf.evaluate import sample_all
-from rlkit.rlhf.language_model import LanguageModel
+from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.policy import Score
 from rlkit.rlhf.sequences import Sequences
 from rlkit.rlhf.token_env import TokenTask

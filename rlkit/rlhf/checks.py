@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from rlkit.errors import UsageError
-from rlkit.rlhf.language_model import LanguageModel
-from rlkit.rlhf.lora import LoRALinear
+from rlkit.rlhf.models.language_model import LanguageModel
+from rlkit.rlhf.models.lora import LoRALinear
 from rlkit.rlhf.token_env import TokenTask
 
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 if TYPE_CHECKING:
-    from rlkit.rlhf.language_model import LanguageModel
+    from rlkit.rlhf.models.language_model import LanguageModel
 
 Floats = NDArray[np.float64]
 Ids = NDArray[np.int64]

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from rlkit.rlhf.fine_tuning import negative_log_likelihood
-from rlkit.rlhf.language_model import LanguageModel
+from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.policy import Score
 from rlkit.rlhf.preferences import concatenate
 from rlkit.rlhf.sampling import generate

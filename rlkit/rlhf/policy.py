@@ -46,18 +46,18 @@ from rlkit.rlhf.checks import checked_scores, require_reference, require_same_vo
 from rlkit.rlhf.configs import GRPOConfig, PolicyConfig, PPOConfig, RLOOConfig
 from rlkit.rlhf.diagnostics import Watch
 from rlkit.rlhf.kl import AdaptiveCoefficient, loss_penalty, missing_eos_penalty, penalised_rewards
-from rlkit.rlhf.language_model import LanguageModel
-from rlkit.rlhf.lora import adapters_off
-from rlkit.rlhf.policy_metrics import CRITIC_METRICS, TOKEN_METRICS, rollout_metrics
-from rlkit.rlhf.rollout import Critic, Rollout
-from rlkit.rlhf.sampling import Samples, generate
-from rlkit.rlhf.sequences import Sequences, response_states, token_log_probs
-from rlkit.rlhf.state import (
+from rlkit.rlhf.models.language_model import LanguageModel
+from rlkit.rlhf.models.lora import adapters_off
+from rlkit.rlhf.models.state import (
     load_optimiser_state,
     load_trained_state,
     optimiser_state,
     trained_state,
 )
+from rlkit.rlhf.policy_metrics import CRITIC_METRICS, TOKEN_METRICS, rollout_metrics
+from rlkit.rlhf.rollout import Critic, Rollout
+from rlkit.rlhf.sampling import Samples, generate
+from rlkit.rlhf.sequences import Sequences, response_states, token_log_probs
 from rlkit.rlhf.token_env import TokenTask
 from rlkit.seeding import SeedStreams, generator_states, restore_generators
 

@@ -25,7 +25,7 @@ from scipy.special import expit
 from torch import Tensor
 
 from rlkit.errors import UsageError
-from rlkit.rlhf.language_model import LanguageModel
+from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.sampling import generate
 from rlkit.rlhf.sequences import Sequences
 from rlkit.rlhf.token_env import TokenTask

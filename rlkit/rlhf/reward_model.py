@@ -18,8 +18,8 @@ from rlkit.errors import UsageError
 from rlkit.maths.losses import binary_cross_entropy_loss
 from rlkit.rlhf.configs import RewardConfig
 from rlkit.rlhf.kl import gain_and_bias
-from rlkit.rlhf.language_model import LanguageModel
-from rlkit.rlhf.layers import ScalarHead
+from rlkit.rlhf.models.heads import ScalarHead
+from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.objectives import bradley_terry_loss, pairwise_accuracy
 from rlkit.rlhf.preferences import Comparisons, Labels, Preferences
 from rlkit.rlhf.sequences import Sequences

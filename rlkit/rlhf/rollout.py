@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlkit.rlhf.language_model import LanguageModel
-from rlkit.rlhf.layers import ScalarHead
+from rlkit.rlhf.models.heads import ScalarHead
+from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.sequences import Sequences, response_states
 
 

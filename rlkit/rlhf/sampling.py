@@ -12,7 +12,7 @@ from torch import Tensor
 from rlkit.agent import Transition
 from rlkit.loop import interact
 from rlkit.maths.distributions import categorical_log_prob, categorical_mode, categorical_sample
-from rlkit.rlhf.language_model import LanguageModel
+from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.sequences import Sequences
 from rlkit.rlhf.token_env import TokenEnv, TokenTask
 

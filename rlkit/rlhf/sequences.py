@@ -18,7 +18,7 @@ from torch import Tensor
 from rlkit.maths.distributions import categorical_log_prob_and_entropy
 
 if TYPE_CHECKING:
-    from rlkit.rlhf.language_model import LanguageModel
+    from rlkit.rlhf.models.language_model import LanguageModel
 
 
 class Sequences(NamedTuple):

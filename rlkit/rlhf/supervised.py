@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rlkit.errors import Diverged
-from rlkit.rlhf.layers import torch_seeded
-from rlkit.rlhf.state import (
+from rlkit.rlhf.models.layers import torch_seeded
+from rlkit.rlhf.models.state import (
     load_optimiser_state,
     load_trained_state,
     optimiser_state,

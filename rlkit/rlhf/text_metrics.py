@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from rlkit.spelling import closest
 
 if TYPE_CHECKING:
-    from rlkit.rlhf.language_model import LanguageModel
+    from rlkit.rlhf.models.language_model import LanguageModel
     from rlkit.rlhf.sequences import Sequences
 
 Text = str | Sequence[Hashable]

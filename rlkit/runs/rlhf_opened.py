@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlkit.errors import UsageError
-from rlkit.rlhf.answer_key import AnswerKey, TableScore, frozen, is_enumerable
-from rlkit.rlhf.language_model import LanguageModel
+from rlkit.rlhf.answer_key import AnswerKey, TableScore, is_enumerable
+from rlkit.rlhf.models.freezing import frozen
+from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.policy import Score
 from rlkit.rlhf.tokenizer import TaskCodec
 from rlkit.runs.rlhf_sources import (

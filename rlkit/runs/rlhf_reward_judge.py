@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from rlkit.errors import UsageError
 from rlkit.rlhf import exact
-from rlkit.rlhf.answer_key import AnswerKey, frozen, is_enumerable
+from rlkit.rlhf.answer_key import AnswerKey, is_enumerable
 from rlkit.rlhf.configs import RewardConfig
+from rlkit.rlhf.models.freezing import frozen
 from rlkit.rlhf.preferences import (
     Comparisons,
     Labels,

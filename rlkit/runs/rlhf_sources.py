@@ -18,13 +18,14 @@ from typing import Any
 
 from rlkit.errors import UsageError
 from rlkit.options import require_count, require_range, require_types
-from rlkit.rlhf.answer_key import AnswerKey, GoldScore, TableScore, frozen, is_enumerable
-from rlkit.rlhf.language_model import LanguageModel
+from rlkit.rlhf.answer_key import AnswerKey, GoldScore, TableScore, is_enumerable
+from rlkit.rlhf.models.adapters import fold_adapters, with_adapters
+from rlkit.rlhf.models.freezing import frozen
+from rlkit.rlhf.models.gpt import GPT, GPTConfig
+from rlkit.rlhf.models.language_model import LanguageModel
+from rlkit.rlhf.models.state import load_trained_state
 from rlkit.rlhf.preferences import responses_from
 from rlkit.rlhf.reward_model import RewardModel
-from rlkit.rlhf.state import load_trained_state
-from rlkit.rlhf.transformer import GPT, GPTConfig
-from rlkit.runs.rlhf_adapters import fold_adapters, with_adapters
 from rlkit.runs.stage_run import StageRun, load_stage_run
 from rlkit.seeding import SeedStreams
 from rlkit.spelling import closest
@@ -80,7 +81,7 @@ class TaskSource:
                 )
         codec: Any = self.tokenizer
         if model.path is not None:
-            from rlkit.rlhf.hf_folder import HuggingFaceCodec
+            from rlkit.rlhf.models.huggingface.folder import HuggingFaceCodec
 
             codec = HuggingFaceCodec(model.path)
         elif self.trained_tokenizer is not None:
@@ -149,7 +150,7 @@ class ModelSource:
         """The same with what the folder holds now, so that other content is another run."""
         if self.path is None:
             return self
-        from rlkit.rlhf.hf_folder import TOKENIZER_FILES, model_folder, read_config
+        from rlkit.rlhf.models.huggingface.folder import TOKENIZER_FILES, model_folder, read_config
 
         folder = model_folder(Path(self.path).resolve())
         longest = int(read_config(folder).get_text_config().max_position_embeddings)
@@ -173,7 +174,7 @@ class ModelSource:
     def build(self, task: Any, streams: SeedStreams) -> LanguageModel:
         """The model before any training; its weights are drawn from the seed's own stream."""
         if self.path is not None:
-            from rlkit.rlhf.hf import HuggingFaceModel
+            from rlkit.rlhf.models.huggingface.model import HuggingFaceModel
 
             model: LanguageModel = HuggingFaceModel(self.path)
             return model
@@ -385,7 +386,7 @@ def reference_of(model: LanguageModel) -> LanguageModel:
     if isinstance(model, GPT):
         copied: LanguageModel = frozen(copy.deepcopy(model))
         return copied
-    from rlkit.rlhf.hf_reference import reference_copy
+    from rlkit.rlhf.models.huggingface.reference import reference_copy
 
     reference: LanguageModel = reference_copy(model)  # type: ignore[arg-type]
     return reference

@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from envs.enumerable import EnumerableTask
-from rlkit.rlhf.answer_key import AnswerKey, TableScore, demonstrations_of, frozen
+from rlkit.rlhf.answer_key import AnswerKey, TableScore, demonstrations_of
 from rlkit.rlhf.configs import METHODS, SFTConfig
 from rlkit.rlhf.fine_tuning import supervised_fine_tuning
+from rlkit.rlhf.models.freezing import frozen
+from rlkit.rlhf.models.gpt import GPT, GPTConfig
 from rlkit.rlhf.policy import KLPenalisedPolicy
-from rlkit.rlhf.transformer import GPT, GPTConfig
 from rlkit.seeding import SeedStreams
 
 

@@ -13,11 +13,11 @@ import torch
 from rlkit.errors import UsageError
 from rlkit.rlhf.configs import DPOConfig
 from rlkit.rlhf.direct_preference import direct_preference_optimisation, reference_sums
-from rlkit.rlhf.lora import add_adapters
+from rlkit.rlhf.models.gpt import GPT
+from rlkit.rlhf.models.lora import add_adapters
 from rlkit.rlhf.preferences import Preferences, sample_preferences
 from rlkit.rlhf.sequences import pack
 from rlkit.rlhf.supervised import Supervised
-from rlkit.rlhf.transformer import GPT
 from rlkit.seeding import SeedStreams
 
 STREAMS = SeedStreams(0, 0)

@@ -15,7 +15,8 @@ from rlkit.errors import UsageError
 from rlkit.rlhf import exact
 from rlkit.rlhf.answer_key import TableScore
 from rlkit.rlhf.configs import RewardConfig
-from rlkit.rlhf.lora import add_adapters
+from rlkit.rlhf.models.gpt import GPT
+from rlkit.rlhf.models.lora import add_adapters
 from rlkit.rlhf.preferences import (
     Labels,
     Preferences,
@@ -33,7 +34,6 @@ from rlkit.rlhf.reward_model import (
 from rlkit.rlhf.sequences import Sequences, from_arrays, pack
 from rlkit.rlhf.supervised import Supervised
 from rlkit.rlhf.text_task import TextTask
-from rlkit.rlhf.transformer import GPT
 from rlkit.seeding import SeedStreams
 
 STREAMS = SeedStreams(0, 0)

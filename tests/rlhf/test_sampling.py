@@ -13,9 +13,9 @@ from torch import Tensor
 
 from rlkit.rlhf import enumeration, sampling
 from rlkit.rlhf.configs import METHODS
+from rlkit.rlhf.models.gpt import GPT
 from rlkit.rlhf.sampling import Samples, generate
 from rlkit.rlhf.sequences import Sequences, response_log_probs
-from rlkit.rlhf.transformer import GPT
 
 FLOAT32 = 1e-5  # float32 sums in another order
 NUM_SAMPLES = 100_000

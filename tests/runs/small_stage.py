@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from rlkit.errors import Diverged
-from rlkit.rlhf.state import (
+from rlkit.rlhf.models.state import (
     load_optimiser_state,
     load_trained_state,
     optimiser_state,

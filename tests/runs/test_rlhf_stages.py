@@ -394,7 +394,7 @@ def save_model(folder: Path, *, pad: str = "[PAD]") -> Path:
     """A random GPT-2 with a tokenizer of words."""
     transformers = pytest.importorskip("transformers")
     tokenizers = pytest.importorskip("tokenizers")
-    from rlkit.rlhf.hf_folder import quiet
+    from rlkit.rlhf.models.huggingface.folder import quiet
 
     special = list(dict.fromkeys(("[EOS]", pad, "[UNK]")))
     ids = {word: i for i, word in enumerate([*WORDS, *special])}

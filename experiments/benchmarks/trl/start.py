@@ -14,8 +14,8 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from rlkit.rlhf.answer_key import AnswerKey, is_enumerable
-from rlkit.rlhf.hf import HuggingFaceModel
-from rlkit.rlhf.hf_folder import quiet
+from rlkit.rlhf.models.huggingface.folder import quiet
+from rlkit.rlhf.models.huggingface.model import HuggingFaceModel
 from rlkit.rlhf.sampling import generate
 from rlkit.rlhf.sequences import response_log_probs
 

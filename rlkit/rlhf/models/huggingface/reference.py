@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rlkit.errors import UsageError
-from rlkit.rlhf.hf import Cache, HuggingFaceModel
+from rlkit.rlhf.models.huggingface.model import Cache, HuggingFaceModel
 
 
 def reference_copy(model: HuggingFaceModel) -> HuggingFaceModel | FrozenAdapters:

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from rlkit.rlhf.language_model import LanguageModel
-from rlkit.rlhf.lora import LoRALinear, add_adapters
-from rlkit.rlhf.transformer import GPT
+from rlkit.rlhf.models.gpt import GPT
+from rlkit.rlhf.models.language_model import LanguageModel
+from rlkit.rlhf.models.lora import LoRALinear, add_adapters
 from rlkit.seeding import SeedStreams
 
 
@@ -24,7 +24,7 @@ def with_adapters(model: LanguageModel, rank: int, streams: SeedStreams) -> Lang
     if isinstance(model, GPT):
         add_adapters(model, rank=rank, alpha=2.0 * rank, rng=rng)
         return model
-    from rlkit.rlhf.hf_adapters import LoRA, new_adapters
+    from rlkit.rlhf.models.huggingface.adapters import LoRA, new_adapters
 
     outer: Any = model
     outer.model = new_adapters(outer.model, LoRA(rank=rank, alpha=2.0 * rank), rng)

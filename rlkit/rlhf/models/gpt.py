@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from rlkit.errors import UsageError
 from rlkit.options import require_choice, require_range, require_whole
-from rlkit.rlhf.activations import ACTIVATIONS, Activation
-from rlkit.rlhf.layers import linear, normal
+from rlkit.rlhf.models.activations import ACTIVATIONS, Activation
+from rlkit.rlhf.models.layers import linear, normal
 
 Positions = Literal["learned", "sinusoidal"]
 

@@ -13,12 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rlkit.errors import UsageError
-from rlkit.rlhf import transformer
-from rlkit.rlhf.activations import gelu_tanh
-from rlkit.rlhf.gpt2_weights import gpt2_state, load_gpt2_weights
-from rlkit.rlhf.language_model import LanguageModel
-from rlkit.rlhf.layers import ScalarHead, torch_seeded
-from rlkit.rlhf.transformer import (
+from rlkit.rlhf.models import gpt as transformer
+from rlkit.rlhf.models.activations import gelu_tanh
+from rlkit.rlhf.models.gpt import (
     GPT,
     Attention,
     GPTConfig,
@@ -26,6 +23,10 @@ from rlkit.rlhf.transformer import (
     attention_mask,
     sinusoidal_positions,
 )
+from rlkit.rlhf.models.gpt2_weights import gpt2_state, load_gpt2_weights
+from rlkit.rlhf.models.heads import ScalarHead
+from rlkit.rlhf.models.language_model import LanguageModel
+from rlkit.rlhf.models.layers import torch_seeded
 
 VOCAB, ACTIONS, CONTEXT, PAD = 13, 11, 40, 12
 # float32 sums in another order: about ten layers deep, logits of order 1 to 10.

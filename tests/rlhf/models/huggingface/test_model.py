@@ -18,9 +18,9 @@ import torch
 from rlkit.errors import UsageError
 from rlkit.maths.distributions import categorical_log_prob_and_entropy
 from rlkit.rlhf.configs import PPOConfig
-from rlkit.rlhf.hf import HuggingFaceModel, LoRA
-from rlkit.rlhf.hf_folder import HuggingFaceCodec, quiet
-from rlkit.rlhf.hf_reference import evaluating, reference_copy, require_same_tokens
+from rlkit.rlhf.models.huggingface.folder import HuggingFaceCodec, quiet
+from rlkit.rlhf.models.huggingface.model import HuggingFaceModel, LoRA
+from rlkit.rlhf.models.huggingface.reference import evaluating, reference_copy, require_same_tokens
 from rlkit.rlhf.policy import KLPenalisedPolicy
 from rlkit.rlhf.sampling import generate
 from rlkit.rlhf.sequences import pack, response_log_probs
@@ -691,9 +691,7 @@ def test_loading_uses_no_network_prints_nothing_and_draws_nothing(
 
 
 def test_importing_the_module_imports_neither_transformers_nor_peft() -> None:
-    code = (
-        "import sys, rlkit.rlhf.hf_reference as m; print({'transformers', 'peft'} & {*sys.modules})"
-    )
+    code = "import sys, rlkit.rlhf.models.huggingface.reference as m; print({'transformers', 'peft'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

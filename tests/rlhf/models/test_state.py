@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rlkit.rlhf.state import (
+from rlkit.rlhf.models.state import (
     load_optimiser_state,
     load_trained_state,
     optimiser_state,

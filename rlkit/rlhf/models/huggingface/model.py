@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rlkit.errors import UsageError
-from rlkit.rlhf.hf_adapters import (
+from rlkit.rlhf.models.huggingface.adapters import (
     LoRA,
     merged_into_base,
     new_adapters,
     switched_off,
     trained_adapters,
 )
-from rlkit.rlhf.hf_folder import (
+from rlkit.rlhf.models.huggingface.folder import (
     Vocabulary,
     extra,
     loaded,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rlkit.errors import UsageError
-from rlkit.rlhf.transformer import GPT
+from rlkit.rlhf.models.gpt import GPT
 
 # Our names of parameters to Hugging Face's, replaced in this order.
 GPT2_NAMES = (

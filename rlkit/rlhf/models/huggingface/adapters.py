@@ -21,7 +21,7 @@ from torch import nn
 
 from rlkit.errors import UsageError
 from rlkit.options import require_range, require_whole
-from rlkit.rlhf.hf_folder import extra, loaded, quiet
+from rlkit.rlhf.models.huggingface.folder import extra, loaded, quiet
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from rlkit.errors import UsageError
-from rlkit.rlhf.layers import ScalarHead, torch_seeded
-from rlkit.rlhf.lora import (
+from rlkit.rlhf.models.gpt import GPT, GPTConfig
+from rlkit.rlhf.models.heads import ScalarHead
+from rlkit.rlhf.models.layers import torch_seeded
+from rlkit.rlhf.models.lora import (
     TARGETS,
     LoRALinear,
     adapter_parameters,
@@ -24,7 +26,6 @@ from rlkit.rlhf.lora import (
     merge,
     unmerge,
 )
-from rlkit.rlhf.transformer import GPT, GPTConfig
 
 RANK, ALPHA = 3, 6.0
 FLOAT32 = 1e-5  # float32 sums in another order, logits of order 1
