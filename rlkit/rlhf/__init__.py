@@ -29,8 +29,8 @@ _HOME = {
     "KLPenalisedPolicy": "rlkit.rlhf.policy",
     "RewardModel": "rlkit.rlhf.reward_model",
     "AnswerKey": "rlkit.rlhf.answer_key",
-    "TextScore": "rlkit.rlhf.scores",
-    "generate": "rlkit.rlhf.sampling",
+    "TextScore": "rlkit.rlhf.data.scores",
+    "generate": "rlkit.rlhf.data.sampling",
     "evaluate_policy": "rlkit.rlhf.evaluate",
     "best_of_n": "rlkit.rlhf.best_of",
 }

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlkit.rlhf import enumeration, exact
+from rlkit.rlhf.data.sequences import Sequences, from_arrays
 from rlkit.rlhf.models.language_model import LanguageModel
-from rlkit.rlhf.sequences import Sequences, from_arrays
 
 Array = NDArray[np.float64]
 
@@ -137,9 +137,3 @@ class GoldScore:
     def __call__(self, sequences: Sequences) -> Array:
         """Scores [B]."""
         return (self._raw(sequences) - self._mean) / self._std
-
-
-def demonstrations_of(task: Any, rng: np.random.Generator, n: int) -> Sequences:
-    """n demonstrations drawn from a task."""
-    prompts, responses = task.demonstrations(rng, n)
-    return from_arrays(np.asarray(prompts), np.asarray(responses), pad=task.pad)

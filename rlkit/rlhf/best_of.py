@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rlkit.errors import UsageError
+from rlkit.rlhf.data.scores import Score
+from rlkit.rlhf.data.sequences import Sequences
+from rlkit.rlhf.data.token_env import TokenTask
 from rlkit.rlhf.evaluate import sample_all
 from rlkit.rlhf.models.language_model import LanguageModel
-from rlkit.rlhf.policy import Score
-from rlkit.rlhf.sequences import Sequences
-from rlkit.rlhf.token_env import TokenTask
 
 
 class Best(NamedTuple):

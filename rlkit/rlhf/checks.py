@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from rlkit.errors import UsageError
+from rlkit.rlhf.data.token_env import TokenTask
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.models.lora import LoRALinear
-from rlkit.rlhf.token_env import TokenTask
 
 
 def require_same_vocabulary(

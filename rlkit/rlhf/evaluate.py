@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rlkit.rlhf.data.preferences import concatenate
+from rlkit.rlhf.data.sampling import generate
+from rlkit.rlhf.data.scores import Score
+from rlkit.rlhf.data.sequences import Sequences, response_log_probs, response_states
+from rlkit.rlhf.data.token_env import TokenTask
 from rlkit.rlhf.fine_tuning import negative_log_likelihood
 from rlkit.rlhf.models.language_model import LanguageModel
-from rlkit.rlhf.policy import Score
-from rlkit.rlhf.preferences import concatenate
-from rlkit.rlhf.sampling import generate
-from rlkit.rlhf.sequences import Sequences, response_log_probs, response_states
 from rlkit.rlhf.text_metrics import (
     corpus_bleu,
     distinct_n,
@@ -26,7 +27,6 @@ from rlkit.rlhf.text_metrics import (
     summarise,
     win_rate,
 )
-from rlkit.rlhf.token_env import TokenTask
 
 _CHUNK = 512  # sequences sampled at once
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from rlkit.rlhf.configs import SFTConfig
+from rlkit.rlhf.data.sequences import Sequences, response_log_probs
 from rlkit.rlhf.models.language_model import LanguageModel
-from rlkit.rlhf.sequences import Sequences, response_log_probs
 from rlkit.rlhf.supervised import Supervised
 from rlkit.seeding import SeedStreams
 

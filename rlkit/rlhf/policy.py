@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -44,6 +44,10 @@ from rlkit.rlhf.advantages import (
 )
 from rlkit.rlhf.checks import checked_scores, require_reference, require_same_vocabulary
 from rlkit.rlhf.configs import GRPOConfig, PolicyConfig, PPOConfig, RLOOConfig
+from rlkit.rlhf.data.sampling import Samples, generate
+from rlkit.rlhf.data.scores import Score
+from rlkit.rlhf.data.sequences import Sequences, response_states, token_log_probs
+from rlkit.rlhf.data.token_env import TokenTask
 from rlkit.rlhf.diagnostics import Watch
 from rlkit.rlhf.kl import AdaptiveCoefficient, loss_penalty, missing_eos_penalty, penalised_rewards
 from rlkit.rlhf.models.language_model import LanguageModel
@@ -56,13 +60,9 @@ from rlkit.rlhf.models.state import (
 )
 from rlkit.rlhf.policy_metrics import CRITIC_METRICS, TOKEN_METRICS, rollout_metrics
 from rlkit.rlhf.rollout import Critic, Rollout
-from rlkit.rlhf.sampling import Samples, generate
-from rlkit.rlhf.sequences import Sequences, response_states, token_log_probs
-from rlkit.rlhf.token_env import TokenTask
 from rlkit.seeding import SeedStreams, generator_states, restore_generators
 
 Array = NDArray[Any]
-Score = Callable[[Sequences], Any]  # a batch of B -> scores [B]
 
 
 class KLPenalisedPolicy:

@@ -17,14 +17,14 @@ from torch import Tensor
 from rlkit.errors import UsageError
 from rlkit.maths.losses import binary_cross_entropy_loss
 from rlkit.rlhf.configs import RewardConfig
+from rlkit.rlhf.data.preferences import Comparisons, Labels, Preferences
+from rlkit.rlhf.data.sequences import Sequences
+from rlkit.rlhf.data.text_task import FileLabels, FilePreferences
 from rlkit.rlhf.kl import gain_and_bias
 from rlkit.rlhf.models.heads import ScalarHead
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.objectives import bradley_terry_loss, pairwise_accuracy
-from rlkit.rlhf.preferences import Comparisons, Labels, Preferences
-from rlkit.rlhf.sequences import Sequences
 from rlkit.rlhf.supervised import Supervised, evaluating
-from rlkit.rlhf.text_task import FileLabels, FilePreferences
 from rlkit.seeding import SeedStreams
 
 Examples = Preferences | Comparisons | Labels  # what a reward model learns from

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rlkit.rlhf.data.sequences import Sequences, response_states
 from rlkit.rlhf.models.heads import ScalarHead
 from rlkit.rlhf.models.language_model import LanguageModel
-from rlkit.rlhf.sequences import Sequences, response_states
 
 
 class Rollout(NamedTuple):

@@ -17,8 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from rlkit.spelling import closest
 
 if TYPE_CHECKING:
+    from rlkit.rlhf.data.sequences import Sequences
     from rlkit.rlhf.models.language_model import LanguageModel
-    from rlkit.rlhf.sequences import Sequences
 
 Text = str | Sequence[Hashable]
 Smoothing = Literal["exp", "floor", "add-k", "none"]

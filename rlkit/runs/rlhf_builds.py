@@ -11,22 +11,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlkit.errors import UsageError
-from rlkit.rlhf.answer_key import AnswerKey, GoldScore, demonstrations_of, is_enumerable
+from rlkit.rlhf.answer_key import AnswerKey, GoldScore, is_enumerable
 from rlkit.rlhf.configs import DPOConfig, PolicyConfig, RewardConfig, SFTConfig
-from rlkit.rlhf.direct_preference import direct_preference_optimisation
-from rlkit.rlhf.fine_tuning import supervised_fine_tuning
-from rlkit.rlhf.models.adapters import with_adapters
-from rlkit.rlhf.policy import KLPenalisedPolicy
-from rlkit.rlhf.preferences import (
+from rlkit.rlhf.data.preferences import (
     Labels,
     Preferences,
+    demonstrations_of,
     responses_from,
     sample_comparisons,
     sample_labels,
     sample_preferences,
 )
+from rlkit.rlhf.data.sequences import Sequences, from_arrays
+from rlkit.rlhf.direct_preference import direct_preference_optimisation
+from rlkit.rlhf.fine_tuning import supervised_fine_tuning
+from rlkit.rlhf.models.adapters import with_adapters
+from rlkit.rlhf.policy import KLPenalisedPolicy
 from rlkit.rlhf.reward_model import Examples, RewardModel, fit_reward_model
-from rlkit.rlhf.sequences import Sequences, from_arrays
 from rlkit.rlhf.supervised import Supervised
 from rlkit.runs.rlhf_sources import ModelSource, Parent, ScoreSource, TaskSource, reference_of
 from rlkit.seeding import SeedStreams

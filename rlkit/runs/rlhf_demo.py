@@ -14,7 +14,8 @@ import numpy as np
 
 from rlkit.determinism import prepared_torch
 from rlkit.rlhf import exact
-from rlkit.rlhf.answer_key import AnswerKey, demonstrations_of
+from rlkit.rlhf.answer_key import AnswerKey
+from rlkit.rlhf.data.preferences import demonstrations_of
 from rlkit.rlhf.fine_tuning import negative_log_likelihood
 from rlkit.rlhf.text_metrics import perplexity
 from rlkit.runs import store

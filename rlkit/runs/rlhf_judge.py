@@ -21,10 +21,11 @@ from rlkit.determinism import prepared_torch
 from rlkit.errors import UsageError
 from rlkit.options import require_count
 from rlkit.rlhf import best_of, exact
-from rlkit.rlhf.answer_key import AnswerKey, demonstrations_of
+from rlkit.rlhf.answer_key import AnswerKey
+from rlkit.rlhf.data.preferences import demonstrations_of
+from rlkit.rlhf.data.sampling import generate
+from rlkit.rlhf.data.sequences import from_arrays
 from rlkit.rlhf.evaluate import evaluate_policy, sequence_log_probs
-from rlkit.rlhf.sampling import generate
-from rlkit.rlhf.sequences import from_arrays
 from rlkit.rlhf.text_metrics import standard_error
 from rlkit.runs.rlhf_opened import (
     Judging,

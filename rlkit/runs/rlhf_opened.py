@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from rlkit.errors import UsageError
 from rlkit.rlhf.answer_key import AnswerKey, TableScore, is_enumerable
+from rlkit.rlhf.data.scores import Score
+from rlkit.rlhf.data.tokenizer import TaskCodec
 from rlkit.rlhf.models.freezing import frozen
 from rlkit.rlhf.models.language_model import LanguageModel
-from rlkit.rlhf.policy import Score
-from rlkit.rlhf.tokenizer import TaskCodec
 from rlkit.runs.rlhf_sources import (
     ScoreSource,
     TaskSource,

@@ -13,14 +13,14 @@ from rlkit.errors import UsageError
 from rlkit.rlhf import exact
 from rlkit.rlhf.answer_key import AnswerKey, is_enumerable
 from rlkit.rlhf.configs import RewardConfig
-from rlkit.rlhf.models.freezing import frozen
-from rlkit.rlhf.preferences import (
+from rlkit.rlhf.data.preferences import (
     Comparisons,
     Labels,
     Preferences,
     responses_from,
     sample_preferences,
 )
+from rlkit.rlhf.models.freezing import frozen
 from rlkit.rlhf.reward_model import RewardModel, accuracy_by_group, accuracy_of, split_held_out
 from rlkit.rlhf.supervised import evaluating
 from rlkit.runs.rlhf_builds import gold_score

@@ -19,12 +19,12 @@ from typing import Any
 from rlkit.errors import UsageError
 from rlkit.options import require_count, require_range, require_types
 from rlkit.rlhf.answer_key import AnswerKey, GoldScore, TableScore, is_enumerable
+from rlkit.rlhf.data.preferences import responses_from
 from rlkit.rlhf.models.adapters import fold_adapters, with_adapters
 from rlkit.rlhf.models.freezing import frozen
 from rlkit.rlhf.models.gpt import GPT, GPTConfig
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.models.state import load_trained_state
-from rlkit.rlhf.preferences import responses_from
 from rlkit.rlhf.reward_model import RewardModel
 from rlkit.runs.stage_run import StageRun, load_stage_run
 from rlkit.seeding import SeedStreams
@@ -69,8 +69,8 @@ class TaskSource:
                     f"your own text by --demonstrations FILE.{closest(self.name, points)}"
                 )
             return points[self.name].load()()
-        from rlkit.rlhf.text_task import TextTask
-        from rlkit.rlhf.tokenizer import Tokenizer
+        from rlkit.rlhf.data.text_task import TextTask
+        from rlkit.rlhf.data.tokenizer import Tokenizer
 
         for name, digest in self.digests:
             path = Path(getattr(self, name))
@@ -298,8 +298,8 @@ class ScoreSource:
         Where all responses can be listed the scores are read from a table, standardised exactly.
         """
         if self.function is not None:
-            from rlkit.rlhf.scores import TextScore, check_score
-            from rlkit.rlhf.tokenizer import TaskCodec
+            from rlkit.rlhf.data.scores import TextScore, check_score
+            from rlkit.rlhf.data.tokenizer import TaskCodec
 
             codec = getattr(task, "codec", None) or TaskCodec(task)
             score = TextScore(self.function, codec)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from envs.enumerable import EnumerableTask
 from envs.tokens import Vocabulary, before_end
-from rlkit.rlhf.token_env import TokenEnv
+from rlkit.rlhf.data.token_env import TokenEnv
 
 Ids = NDArray[np.int64]
 

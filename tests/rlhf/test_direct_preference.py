@@ -12,11 +12,11 @@ import torch
 
 from rlkit.errors import UsageError
 from rlkit.rlhf.configs import DPOConfig
+from rlkit.rlhf.data.preferences import Preferences, sample_preferences
+from rlkit.rlhf.data.sequences import pack
 from rlkit.rlhf.direct_preference import direct_preference_optimisation, reference_sums
 from rlkit.rlhf.models.gpt import GPT
 from rlkit.rlhf.models.lora import add_adapters
-from rlkit.rlhf.preferences import Preferences, sample_preferences
-from rlkit.rlhf.sequences import pack
 from rlkit.rlhf.supervised import Supervised
 from rlkit.seeding import SeedStreams
 

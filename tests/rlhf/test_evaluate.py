@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from rlkit.rlhf import enumeration, exact
-from rlkit.rlhf.answer_key import AnswerKey, GoldScore, TableScore, demonstrations_of, is_enumerable
+from rlkit.rlhf.answer_key import AnswerKey, GoldScore, TableScore, is_enumerable
 from rlkit.rlhf.configs import SFTConfig
+from rlkit.rlhf.data.preferences import demonstrations_of, responses_from
+from rlkit.rlhf.data.sequences import pack
 from rlkit.rlhf.evaluate import (
     diversity,
     ended_fraction,
@@ -22,8 +24,6 @@ from rlkit.rlhf.evaluate import (
     word_lists,
 )
 from rlkit.rlhf.fine_tuning import supervised_fine_tuning
-from rlkit.rlhf.preferences import responses_from
-from rlkit.rlhf.sequences import pack
 from rlkit.rlhf.text_metrics import mean_cosine_similarity
 from rlkit.seeding import SeedStreams
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from envs.enumerable import EnumerableTask
 from rlkit.rlhf import enumeration, exact
+from rlkit.rlhf.data.sequences import from_arrays, response_log_probs
 from rlkit.rlhf.models.gpt import GPT, GPTConfig
-from rlkit.rlhf.sequences import from_arrays, response_log_probs
 
 Floats = NDArray[np.float64]
 

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from rlkit.agents import ppo_update as core
 from rlkit.rlhf import policy as module
+from rlkit.rlhf.data.sampling import Samples
+from rlkit.rlhf.data.sequences import response_log_probs
 from rlkit.rlhf.policy import KLPenalisedPolicy
-from rlkit.rlhf.sampling import Samples
-from rlkit.rlhf.sequences import response_log_probs
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 

@@ -15,15 +15,17 @@ from rlkit.errors import UsageError
 from rlkit.rlhf import exact
 from rlkit.rlhf.answer_key import TableScore
 from rlkit.rlhf.configs import RewardConfig
-from rlkit.rlhf.models.gpt import GPT
-from rlkit.rlhf.models.lora import add_adapters
-from rlkit.rlhf.preferences import (
+from rlkit.rlhf.data.preferences import (
     Labels,
     Preferences,
     responses_from,
     sample_labels,
     sample_preferences,
 )
+from rlkit.rlhf.data.sequences import Sequences, from_arrays, pack
+from rlkit.rlhf.data.text_task import TextTask
+from rlkit.rlhf.models.gpt import GPT
+from rlkit.rlhf.models.lora import add_adapters
 from rlkit.rlhf.reward_model import (
     RewardModel,
     accuracy_by_group,
@@ -31,9 +33,7 @@ from rlkit.rlhf.reward_model import (
     fit_reward_model,
     split_held_out,
 )
-from rlkit.rlhf.sequences import Sequences, from_arrays, pack
 from rlkit.rlhf.supervised import Supervised
-from rlkit.rlhf.text_task import TextTask
 from rlkit.seeding import SeedStreams
 
 STREAMS = SeedStreams(0, 0)

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from rlkit.errors import Diverged, UsageError
-from rlkit.rlhf.answer_key import demonstrations_of
 from rlkit.rlhf.configs import SFTConfig
+from rlkit.rlhf.data.preferences import demonstrations_of
+from rlkit.rlhf.data.sequences import Sequences, pack
 from rlkit.rlhf.fine_tuning import negative_log_likelihood, supervised_fine_tuning
 from rlkit.rlhf.models.gpt import GPT, GPTConfig
 from rlkit.rlhf.models.layers import torch_seeded
 from rlkit.rlhf.models.lora import add_adapters
-from rlkit.rlhf.sequences import Sequences, pack
 from rlkit.rlhf.supervised import Supervised, evaluating
 from rlkit.rlhf.text_metrics import perplexity
 from rlkit.seeding import SeedStreams

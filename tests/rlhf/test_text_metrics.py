@@ -17,7 +17,7 @@ from scipy import stats
 from scipy.spatial.distance import pdist
 from torch import Tensor
 
-from rlkit.rlhf.sequences import Sequences, pack
+from rlkit.rlhf.data.sequences import Sequences, pack
 from rlkit.rlhf.text_metrics import (
     bag_of_tokens,
     corpus_bleu,

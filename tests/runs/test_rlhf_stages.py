@@ -19,9 +19,9 @@ import torch
 
 import rlkit.rlhf as rlhf
 from rlkit.errors import UsageError
+from rlkit.rlhf.data.sequences import pack, response_log_probs
 from rlkit.rlhf.enumeration import all_completions, completion_log_probs
 from rlkit.rlhf.policy import KLPenalisedPolicy
-from rlkit.rlhf.sequences import pack, response_log_probs
 from rlkit.rlhf.supervised import Supervised
 from rlkit.runs import rlhf_sources, store
 from rlkit.runs.execution import Interrupted

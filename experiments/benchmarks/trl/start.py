@@ -14,10 +14,10 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from rlkit.rlhf.answer_key import AnswerKey, is_enumerable
+from rlkit.rlhf.data.sampling import generate
+from rlkit.rlhf.data.sequences import response_log_probs
 from rlkit.rlhf.models.huggingface.folder import quiet
 from rlkit.rlhf.models.huggingface.model import HuggingFaceModel
-from rlkit.rlhf.sampling import generate
-from rlkit.rlhf.sequences import response_log_probs
 
 NUM_DEMONSTRATIONS = 8192
 NUM_EPOCHS = 6

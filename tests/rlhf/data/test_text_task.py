@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from rlkit.errors import UsageError
-from rlkit.rlhf import text_task
-from rlkit.rlhf.data import Prompt, read_texts
-from rlkit.rlhf.preferences import Labels, Preferences
-from rlkit.rlhf.sequences import from_arrays
-from rlkit.rlhf.text_task import TextTask
-from rlkit.rlhf.tokenizer import Tokenizer
+from rlkit.rlhf.data import text_task
+from rlkit.rlhf.data.preferences import Labels, Preferences
+from rlkit.rlhf.data.sequences import from_arrays
+from rlkit.rlhf.data.text_files import Prompt, read_texts
+from rlkit.rlhf.data.text_task import TextTask
+from rlkit.rlhf.data.tokenizer import Tokenizer
 
 DEMONSTRATIONS = [
     {"prompt": "ab", "response": "cd"},

@@ -25,10 +25,10 @@ from scipy.special import expit
 from torch import Tensor
 
 from rlkit.errors import UsageError
+from rlkit.rlhf.data.sampling import generate
+from rlkit.rlhf.data.sequences import Sequences, from_arrays
+from rlkit.rlhf.data.token_env import TokenTask
 from rlkit.rlhf.models.language_model import LanguageModel
-from rlkit.rlhf.sampling import generate
-from rlkit.rlhf.sequences import Sequences
-from rlkit.rlhf.token_env import TokenTask
 
 Gold = Callable[[Sequences], Any]  # a batch of B -> the true reward of each, [B]
 
@@ -193,3 +193,9 @@ def sample_labels(
 def concatenate(batches: list[Sequences]) -> Sequences:
     """Join batches of the same widths."""
     return Sequences(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
+
+
+def demonstrations_of(task: Any, rng: np.random.Generator, n: int) -> Sequences:
+    """n demonstrations drawn from a task."""
+    prompts, responses = task.demonstrations(rng, n)
+    return from_arrays(np.asarray(prompts), np.asarray(responses), pad=task.pad)

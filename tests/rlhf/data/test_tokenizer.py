@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlkit.errors import UsageError
-from rlkit.rlhf.tokenizer import TaskCodec, TextCodec, Tokenizer, check_codec
+from rlkit.rlhf.data.tokenizer import TaskCodec, TextCodec, Tokenizer, check_codec
 
 TEXTS = ["the cat sat on the mat", "the hat", "a cat in the hat"]
 KINDS: tuple[Literal["char", "word", "bpe"], ...] = ("char", "word", "bpe")
@@ -169,7 +169,7 @@ def test_the_order_of_the_texts_does_not_count(kind: Any) -> None:
 
 def test_another_process_makes_the_same_bytes() -> None:
     code = (
-        "import sys; from rlkit.rlhf.tokenizer import Tokenizer; "
+        "import sys; from rlkit.rlhf.data.tokenizer import Tokenizer; "
         f"print(Tokenizer.train({TEXTS!r}, 'bpe', vocab_size=280).digest, 'torch' in sys.modules)"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

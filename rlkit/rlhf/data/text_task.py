@@ -1,8 +1,8 @@
 """A user's own texts as a task: what the built-in tasks offer, made from JSON-lines files.
 
 There is no gold reward; a score comes from a reward model or from a function of the texts
-(`rlkit.rlhf.scores`). Everything that does not fit is refused here, before training, with the file
-and the line.
+(`rlkit.rlhf.data.scores`). Everything that does not fit is refused here, before training, with the
+file and the line.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ import torch
 from numpy.typing import NDArray
 
 from rlkit.errors import UsageError
-from rlkit.rlhf.data import (
+from rlkit.rlhf.data.preferences import Labels, Preferences
+from rlkit.rlhf.data.sequences import from_arrays
+from rlkit.rlhf.data.text_files import (
     Demonstration,
     Labelled,
     Preference,
@@ -29,9 +31,7 @@ from rlkit.rlhf.data import (
     Texts,
     read_texts,
 )
-from rlkit.rlhf.preferences import Labels, Preferences
-from rlkit.rlhf.sequences import from_arrays
-from rlkit.rlhf.tokenizer import TextCodec, Tokenizer, TokenizerKind, check_codec
+from rlkit.rlhf.data.tokenizer import TextCodec, Tokenizer, TokenizerKind, check_codec
 
 Ids = NDArray[np.int64]
 

@@ -12,9 +12,9 @@ from torch import Tensor
 from rlkit.agent import Transition
 from rlkit.loop import interact
 from rlkit.maths.distributions import categorical_log_prob, categorical_mode, categorical_sample
+from rlkit.rlhf.data.sequences import Sequences
+from rlkit.rlhf.data.token_env import TokenEnv, TokenTask
 from rlkit.rlhf.models.language_model import LanguageModel
-from rlkit.rlhf.sequences import Sequences
-from rlkit.rlhf.token_env import TokenEnv, TokenTask
 
 Array = NDArray[Any]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from rlkit.rlhf.sequences import (
+from rlkit.rlhf.data.sequences import (
     Sequences,
     from_arrays,
     pack,

@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from rlkit.errors import RlkitError, UsageError
-from rlkit.rlhf import scores as module
-from rlkit.rlhf.scores import TextScore, check_score, load_score
-from rlkit.rlhf.sequences import Sequences, pack
-from rlkit.rlhf.tokenizer import Tokenizer
+from rlkit.rlhf.data import scores as module
+from rlkit.rlhf.data.scores import TextScore, check_score, load_score
+from rlkit.rlhf.data.sequences import Sequences, pack
+from rlkit.rlhf.data.tokenizer import Tokenizer
 
 CODEC = Tokenizer.train(["abcd"], "char")
 A, B, C, D = range(4)

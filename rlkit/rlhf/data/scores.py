@@ -19,12 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlkit.errors import RlkitError, UsageError
-from rlkit.rlhf.tokenizer import TextCodec, check_codec
+from rlkit.rlhf.data.sequences import Sequences
+from rlkit.rlhf.data.tokenizer import TextCodec, check_codec
 from rlkit.spelling import closest
 from rlkit.user_code import place_of, run_file, source_digest
 
 if TYPE_CHECKING:
-    from rlkit.rlhf.sequences import Sequences
+    from rlkit.rlhf.data.sequences import Sequences
 
 ScoreFunction = Callable[[list[str], list[str]], Any]
 
@@ -237,3 +238,6 @@ def _advice(array: NDArray[Any], n: int) -> str:
     if not array.shape:
         return " The function gets lists of prompts and responses: return a list of numbers"
     return " Return the scores in the order of the responses, and leave none out"
+
+
+Score = Callable[[Sequences], Any]  # a batch of B -> scores [B]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlkit.errors import UsageError
-from rlkit.rlhf.data import Demonstration, Labelled, Preference, Prompt, read_texts
+from rlkit.rlhf.data.text_files import Demonstration, Labelled, Preference, Prompt, read_texts
 
 ALL = (Prompt, Demonstration, Preference, Labelled)
 

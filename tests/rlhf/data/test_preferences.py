@@ -15,15 +15,15 @@ import rlkit.rlhf as rlhf
 from rlkit.errors import UsageError
 from rlkit.rlhf import exact
 from rlkit.rlhf.configs import RewardConfig
-from rlkit.rlhf.preferences import (
+from rlkit.rlhf.data.preferences import (
     Comparisons,
     Preferences,
     responses_from,
     sample_comparisons,
     sample_preferences,
 )
+from rlkit.rlhf.data.sequences import Sequences
 from rlkit.rlhf.reward_model import RewardModel, fit_reward_model, split_held_out
-from rlkit.rlhf.sequences import Sequences
 from rlkit.seeding import SeedStreams
 
 STREAMS = SeedStreams(0, 0)
