@@ -1,10 +1,12 @@
 """Divergences between distributions, exact and estimated from samples."""
 
+import math
+
 import torch
 from torch import Tensor
 
 from rlkit.maths.distributions import _check_log_std, _log_softmax, _shape_error
-from rlkit.maths.shapes import shape_error
+from rlkit.maths.shapes import check_mask, shape_error
 
 __all__ = ["categorical_kl", "gaussian_kl", "kl_k1", "kl_k2", "kl_k3"]
 
@@ -118,3 +120,51 @@ def gaussian_kl(p_mean: Tensor, p_log_std: Tensor, q_mean: Tensor, q_log_std: Te
     log_ratio = p_log_std - q_log_std
     z = (p_mean - q_mean) * torch.exp(-q_log_std)
     return (0.5 * (torch.expm1(2.0 * log_ratio) + z.square()) - log_ratio).sum(-1)
+
+
+def full_kl(log_probs: Tensor, reference_log_probs: Tensor) -> Tensor:
+    """The divergence of two distributions over the actions, without sampling.
+
+        D_KL(π‖π_ref) = Σ_a π(a) (log π(a) - log π_ref(a))
+
+    Args:
+        log_probs: log π of every action, nats, shape [..., A]; -inf = an impossible action.
+        reference_log_probs: log π_ref of every action, same shape, constant.
+
+    Returns:
+        Nats, shape [...].
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if log_probs.shape != reference_log_probs.shape:
+        raise ValueError(
+            f"full_kl: expected reference_log_probs of shape {tuple(log_probs.shape)}, got "
+            f"{tuple(reference_log_probs.shape)}"
+        )
+    impossible = log_probs == -math.inf  # 0 log 0 = 0, in value and in gradient
+    log_ratio = log_probs.masked_fill(impossible, 0.0) - reference_log_probs.masked_fill(
+        impossible, 0.0
+    )
+    return (log_probs.exp() * log_ratio).sum(-1)
+
+
+def sequence_kl(log_prob: Tensor, reference_log_prob: Tensor, mask: Tensor) -> Tensor:
+    """The estimate of D_KL(π‖π_ref) from each response: the number to report as KL.
+
+        Σ_{t: m_t} (log π(y_t) - log π_ref(y_t)),    mean over responses = D_KL in expectation
+
+    Args:
+        log_prob: log π of each token as it was sampled, nats, shape [B, T].
+        reference_log_prob: log π_ref of each token, same shape.
+        mask: True = a decision of the policy, boolean, same shape.
+
+    Returns:
+        Nats, shape [B], of either sign. A mean that stays well below 0 says that the responses were
+        not drawn from the policy that scored them.
+
+    Raises:
+        ValueError: the shapes differ or the mask is not boolean.
+    """
+    check_mask("sequence_kl", log_prob, mask)
+    return kl_k1(log_prob, reference_log_prob).masked_fill(~mask, 0.0).sum(1)

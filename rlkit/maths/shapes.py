@@ -1,5 +1,6 @@
 """Checks of the shapes of tensors, and what is said where one fails."""
 
+import torch
 from torch import Tensor
 
 
@@ -10,3 +11,11 @@ def shape_error(function: str, expected: Tensor, **arguments: Tensor) -> ValueEr
         f"{function}: expected {name} of shape {tuple(expected.shape)}, the shape of the first "
         f"argument, got {tuple(got.shape)}; losses do not broadcast"
     )
+
+
+def check_mask(function: str, x: Tensor, mask: Tensor) -> None:
+    if mask.dtype != torch.bool or mask.ndim != 2 or mask.shape != x.shape:
+        raise ValueError(
+            f"{function}: expected arrays [B, T] and a boolean mask of that shape, got "
+            f"{tuple(x.shape)} and {tuple(mask.shape)} of {mask.dtype}"
+        )

@@ -8,7 +8,7 @@ from typing import Literal
 from rlkit.agents.ppo_update import Aggregation
 from rlkit.errors import UsageError
 from rlkit.options import require_choice, require_range, require_types, require_whole
-from rlkit.rlhf.kl import KLPenalty
+from rlkit.rlhf.objectives.kl_penalty import KLPenalty
 
 Schedule = Literal["constant", "linear"]
 

@@ -17,7 +17,12 @@ from rlkit.rlhf.configs import DPOConfig
 from rlkit.rlhf.data.preferences import Preferences
 from rlkit.rlhf.data.sequences import Sequences, response_log_probs
 from rlkit.rlhf.models.language_model import LanguageModel
-from rlkit.rlhf.objectives import dpo_loss, ipo_loss, pairwise_accuracy, sequence_log_prob
+from rlkit.rlhf.objectives.preference_losses import (
+    dpo_loss,
+    ipo_loss,
+    pairwise_accuracy,
+    sequence_log_prob,
+)
 from rlkit.rlhf.supervised import Supervised
 from rlkit.seeding import SeedStreams
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from rlkit.rlhf.kl import sequence_kl
+from rlkit.maths.divergences import sequence_kl
 from rlkit.rlhf.rollout import Rollout
 
 TOKEN_METRICS = (

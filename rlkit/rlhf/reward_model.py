@@ -20,10 +20,10 @@ from rlkit.rlhf.configs import RewardConfig
 from rlkit.rlhf.data.preferences import Comparisons, Labels, Preferences
 from rlkit.rlhf.data.sequences import Sequences
 from rlkit.rlhf.data.text_task import FileLabels, FilePreferences
-from rlkit.rlhf.kl import gain_and_bias
 from rlkit.rlhf.models.heads import ScalarHead
 from rlkit.rlhf.models.language_model import LanguageModel
-from rlkit.rlhf.objectives import bradley_terry_loss, pairwise_accuracy
+from rlkit.rlhf.objectives.preference_losses import bradley_terry_loss, pairwise_accuracy
+from rlkit.rlhf.objectives.rewards import gain_and_bias
 from rlkit.rlhf.supervised import Supervised, evaluating
 from rlkit.seeding import SeedStreams
 

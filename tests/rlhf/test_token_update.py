@@ -19,10 +19,12 @@ from torch import Tensor
 from rlkit.agents import ppo_update as module
 from rlkit.agents.ppo_update import METRICS, Batch, Objective, ppo_update
 from rlkit.errors import RlkitError
+from rlkit.maths.divergences import sequence_kl
 from rlkit.maths.losses import ppo_clip_loss
 from rlkit.maths.returns import gae, standardise
-from rlkit.rlhf.advantages import token_gae
-from rlkit.rlhf.kl import KLPenalty, loss_penalty, penalised_rewards, sequence_kl
+from rlkit.rlhf.objectives.advantages import token_gae
+from rlkit.rlhf.objectives.kl_penalty import KLPenalty, loss_penalty
+from rlkit.rlhf.objectives.rewards import penalised_rewards
 
 S, NUM_ENVS, LIMIT, EOS, A = 2, 3, 4, 2, 3
 BETA = 0.3

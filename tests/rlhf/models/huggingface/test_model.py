@@ -691,7 +691,10 @@ def test_loading_uses_no_network_prints_nothing_and_draws_nothing(
 
 
 def test_importing_the_module_imports_neither_transformers_nor_peft() -> None:
-    code = "import sys, rlkit.rlhf.models.huggingface.reference as m; print({'transformers', 'peft'} & {*sys.modules})"
+    code = (
+        "import sys, rlkit.rlhf.models.huggingface.reference as m; "
+        "print({'transformers', 'peft'} & {*sys.modules})"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

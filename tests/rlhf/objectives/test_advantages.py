@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from rlkit.maths.returns import standardise
-from rlkit.rlhf.advantages import (
+from rlkit.rlhf.objectives.advantages import (
     check_groups,
     grpo_advantages,
     rloo_advantages,

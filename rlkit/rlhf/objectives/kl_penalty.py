@@ -22,12 +22,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from rlkit.errors import UsageError
-from rlkit.maths.divergences import kl_k1, kl_k2
+from rlkit.maths.divergences import full_kl, kl_k2
 from rlkit.maths.masking import fill_masked
 from rlkit.options import require_choice, require_range
 
@@ -117,54 +116,6 @@ class AdaptiveCoefficient:
         self.value = float(state["kl_coef"])
 
 
-def full_kl(log_probs: Tensor, reference_log_probs: Tensor) -> Tensor:
-    """The divergence of two distributions over the actions, without sampling.
-
-        D_KL(π‖π_ref) = Σ_a π(a) (log π(a) - log π_ref(a))
-
-    Args:
-        log_probs: log π of every action, nats, shape [..., A]; -inf = an impossible action.
-        reference_log_probs: log π_ref of every action, same shape, constant.
-
-    Returns:
-        Nats, shape [...].
-
-    Raises:
-        ValueError: the shapes differ.
-    """
-    if log_probs.shape != reference_log_probs.shape:
-        raise ValueError(
-            f"full_kl: expected reference_log_probs of shape {tuple(log_probs.shape)}, got "
-            f"{tuple(reference_log_probs.shape)}"
-        )
-    impossible = log_probs == -math.inf  # 0 log 0 = 0, in value and in gradient
-    log_ratio = log_probs.masked_fill(impossible, 0.0) - reference_log_probs.masked_fill(
-        impossible, 0.0
-    )
-    return (log_probs.exp() * log_ratio).sum(-1)
-
-
-def sequence_kl(log_prob: Tensor, reference_log_prob: Tensor, mask: Tensor) -> Tensor:
-    """The estimate of D_KL(π‖π_ref) from each response: the number to report as KL.
-
-        Σ_{t: m_t} (log π(y_t) - log π_ref(y_t)),    mean over responses = D_KL in expectation
-
-    Args:
-        log_prob: log π of each token as it was sampled, nats, shape [B, T].
-        reference_log_prob: log π_ref of each token, same shape.
-        mask: True = a decision of the policy, boolean, same shape.
-
-    Returns:
-        Nats, shape [B], of either sign. A mean that stays well below 0 says that the responses were
-        not drawn from the policy that scored them.
-
-    Raises:
-        ValueError: the shapes differ or the mask is not boolean.
-    """
-    _check_mask("sequence_kl", log_prob, mask)
-    return kl_k1(log_prob, reference_log_prob).masked_fill(~mask, 0.0).sum(1)
-
-
 def loss_penalty(
     penalty: KLPenalty,
     *,
@@ -203,121 +154,3 @@ def loss_penalty(
         whole = mask.unsqueeze(-1).expand(log_probs.shape)
         log_probs, reference_log_probs = fill_masked(whole, log_probs, reference_log_probs)
     return full_kl(log_probs, reference_log_probs)
-
-
-def penalised_rewards(scores: Tensor, kl: Tensor, mask: Tensor, *, kl_coef: float) -> Tensor:
-    """The reward of each token: the penalty everywhere, the score at the last one.
-
-        r_t = -β kl_t + [t is the last decision] score
-
-    so that a response's rewards add up to score - β log(π/π_ref) with kl = k1.
-
-    Args:
-        scores: of whole responses, shape [B].
-        kl: log π - log π_ref of each token as it was sampled, nats, constant, shape [B, T].
-        mask: True = a decision of the policy, end of sequence included, boolean, shape [B, T]. The
-            last True is the end of sequence, or the last token of a response that was cut off.
-        kl_coef: β.
-
-    Returns:
-        Shape [B, T], 0 outside the mask.
-
-    Raises:
-        ValueError: shapes differ, the mask is not boolean, a response is empty, or a tensor
-            requires a gradient.
-
-    Source: Stiennon et al. (2020), arXiv 2009.01325, section 3.4; Ouyang et al. (2022), arXiv
-    2203.02155, eq. 2.
-    """
-    _check_mask("penalised_rewards", kl, mask)
-    if scores.shape != mask.shape[:1]:
-        raise ValueError(
-            f"penalised_rewards: expected scores of shape {tuple(mask.shape[:1])}, got "
-            f"{tuple(scores.shape)}"
-        )
-    if scores.requires_grad or kl.requires_grad:
-        raise ValueError(
-            "penalised_rewards: expected scores and kl without a gradient; detach them"
-        )
-    empty = ~mask.any(1)
-    if bool(empty.any()):
-        raise ValueError(
-            f"penalised_rewards: response {int(empty.int().argmax())} has no token that could "
-            "carry its score; sample at least one, end of sequence included"
-        )
-    slots = torch.arange(mask.shape[1], device=mask.device).expand(mask.shape)
-    last = slots.masked_fill(~mask, -1).amax(1, keepdim=True)
-    rewards = (-kl_coef * kl).masked_fill(~mask, 0.0)
-    return rewards.scatter_add(1, last, scores.to(rewards.dtype).unsqueeze(1))
-
-
-def missing_eos_penalty(scores: Tensor, truncated: Tensor, penalty: float) -> Tensor:
-    """Scores of which `penalty` is taken where a response did not end by itself.
-
-    Args:
-        scores: of whole responses, shape [B].
-        truncated: the length limit cut the response off, boolean, shape [B], as the sampler that
-            knows its stop token reports it.
-        penalty: in units of score, >= 0.
-
-    Returns:
-        Shape [B].
-
-    Raises:
-        ValueError: shapes differ, `truncated` is not boolean, or the penalty is negative.
-    """
-    if scores.shape != truncated.shape or truncated.dtype != torch.bool:
-        raise ValueError(
-            f"missing_eos_penalty: expected truncated to be boolean of shape "
-            f"{tuple(scores.shape)}, got {tuple(truncated.shape)} of {truncated.dtype}"
-        )
-    if not penalty >= 0.0:
-        raise ValueError(f"missing_eos_penalty: expected a penalty >= 0, got {penalty}")
-    return torch.where(truncated, scores - penalty, scores)
-
-
-def gain_and_bias(reference_scores: Tensor) -> tuple[float, float]:
-    """What turns a reward model's scores into scores of mean 0 and variance 1 under the reference.
-
-        gain = 1 / std,    bias = -mean / std,    so that    gain r + bias
-
-    Do it once before the policy is trained: a reward model's zero and scale mean nothing, and β is
-    a price in units of score.
-
-    Args:
-        reference_scores: raw scores of responses sampled from the reference, shape [n], n >= 2.
-
-    Returns:
-        gain and bias.
-
-    Raises:
-        ValueError: fewer than two scores, a score is not finite, or all are equal.
-
-    Source: Ziegler et al. (2019), arXiv 1909.08593, section 2.2; Stiennon et al. (2020).
-    """
-    scores = reference_scores.detach().double().flatten()
-    if len(scores) < 2 or not bool(scores.isfinite().all()):
-        raise ValueError(
-            f"gain_and_bias: expected at least two finite scores, got {len(scores)}, "
-            f"{int((~scores.isfinite()).sum())} of them not finite"
-        )
-    mean, std = float(scores.mean()), float(scores.std())
-    if not std > 1e-12 * max(1.0, abs(mean)):
-        raise ValueError(
-            f"gain_and_bias: all {len(scores)} scores are {mean:g}; a reward that does not tell "
-            "responses apart has no scale"
-        )
-    return 1.0 / std, -mean / std
-
-
-def normalised_scores(scores: Tensor, gain: float, bias: float) -> Tensor:
-    """gain r + bias, any shape."""
-    return gain * scores + bias
-
-
-def _check_mask(function: str, x: Tensor, mask: Tensor) -> None:
-    if mask.dtype != torch.bool or mask.ndim != 2 or mask.shape != x.shape:
-        raise ValueError(
-            f"{function}: expected arrays [B, T] and a boolean mask of that shape, got "
-            f"{tuple(x.shape)} and {tuple(mask.shape)} of {mask.dtype}"
-        )

@@ -15,19 +15,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from rlkit.errors import UsageError
-from rlkit.maths.divergences import kl_k1, kl_k2, kl_k3
+from rlkit.maths.divergences import full_kl, kl_k1, kl_k2, kl_k3, sequence_kl
 from rlkit.maths.returns import standardise
-from rlkit.rlhf.advantages import rloo_advantages, token_gae
-from rlkit.rlhf.kl import (
-    AdaptiveCoefficient,
-    KLPenalty,
-    full_kl,
+from rlkit.rlhf.objectives.advantages import rloo_advantages, token_gae
+from rlkit.rlhf.objectives.kl_penalty import AdaptiveCoefficient, KLPenalty, loss_penalty
+from rlkit.rlhf.objectives.rewards import (
     gain_and_bias,
-    loss_penalty,
     missing_eos_penalty,
     normalised_scores,
     penalised_rewards,
-    sequence_kl,
 )
 
 # The same quantity in another order of float64 operations: a few ulp of numbers of order 1.

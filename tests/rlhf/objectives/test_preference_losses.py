@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rlkit.maths.losses import binary_cross_entropy_loss
-from rlkit.rlhf.objectives import (
+from rlkit.rlhf.objectives.preference_losses import (
     bradley_terry_loss,
     dpo_loss,
     ipo_loss,
