@@ -23,7 +23,7 @@ from experiments.rlhf_report import arguments, markdown, publish, side_by_side, 
 from rlkit.analysis.overoptimisation import Path as Curve
 from rlkit.analysis.overoptimisation import overoptimisation_figure
 from rlkit.analysis.rlhf_figures import TrainingCurve, training_figure
-from rlkit.rlhf.configs import PPOConfig, RewardConfig, SFTConfig
+from rlkit.rlhf.training.configs import PPOConfig, RewardConfig, SFTConfig
 from rlkit.runs.rlhf_judge import best_of_n_run, evaluate_run, sample_run
 from rlkit.runs.rlhf_sources import ModelSource
 from rlkit.runs.rlhf_stages import policy_gradient, reward, sft

@@ -20,8 +20,8 @@ import numpy as np
 from experiments.rlhf_report import arguments, markdown, publish, side_by_side, verdict
 from rlkit.analysis.rlhf_figures import GapCurves, gap_figure
 from rlkit.rlhf.answer_key import AnswerKey, TableScore
-from rlkit.rlhf.configs import METHODS
-from rlkit.rlhf.policy import KLPenalisedPolicy
+from rlkit.rlhf.training.configs import METHODS
+from rlkit.rlhf.training.policy import KLPenalisedPolicy
 from rlkit.runs.rlhf_demo import learning_rate_for
 from rlkit.runs.rlhf_sources import load_policy, reference_of
 from rlkit.runs.rlhf_stages import dpo, sft

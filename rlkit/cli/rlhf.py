@@ -119,7 +119,7 @@ class ScoreOptions:
 
 
 def sft_command(args: list[str]) -> int:
-    from rlkit.rlhf.configs import SFTConfig
+    from rlkit.rlhf.training.configs import SFTConfig
     from rlkit.runs.rlhf_sources import ModelSource
     from rlkit.runs.rlhf_stages import sft
 
@@ -142,7 +142,7 @@ def sft_command(args: list[str]) -> int:
 
 
 def reward_command(args: list[str]) -> int:
-    from rlkit.rlhf.configs import RewardConfig
+    from rlkit.rlhf.training.configs import RewardConfig
     from rlkit.runs.rlhf_stages import reward
 
     parsed = _parsed(
@@ -152,7 +152,7 @@ def reward_command(args: list[str]) -> int:
 
 
 def dpo_command(args: list[str]) -> int:
-    from rlkit.rlhf.configs import DPOConfig
+    from rlkit.rlhf.training.configs import DPOConfig
     from rlkit.runs.rlhf_stages import dpo
 
     about = "Train a policy on preferences, without a reward model."
@@ -173,7 +173,7 @@ def grpo_command(args: list[str]) -> int:
 
 
 def _policy_command(method: str, args: list[str]) -> int:
-    from rlkit.rlhf.configs import METHODS
+    from rlkit.rlhf.training.configs import METHODS
     from rlkit.runs.rlhf_stages import policy_gradient
 
     about = (

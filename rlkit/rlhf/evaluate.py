@@ -14,7 +14,6 @@ from rlkit.rlhf.data.sampling import generate
 from rlkit.rlhf.data.scores import Score
 from rlkit.rlhf.data.sequences import Sequences, response_log_probs, response_states
 from rlkit.rlhf.data.token_env import TokenTask
-from rlkit.rlhf.fine_tuning import negative_log_likelihood
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.text_metrics import (
     corpus_bleu,
@@ -27,6 +26,7 @@ from rlkit.rlhf.text_metrics import (
     summarise,
     win_rate,
 )
+from rlkit.rlhf.training.fine_tuning import negative_log_likelihood
 
 _CHUNK = 512  # sequences sampled at once
 

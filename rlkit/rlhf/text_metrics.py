@@ -55,9 +55,7 @@ def model_perplexity(
     Of demonstrations that were held out it shows what a policy forgets; of a policy's samples under
     the reference it shows how strange they have become.
     """
-    from rlkit.rlhf.fine_tuning import (
-        negative_log_likelihood,
-    )  # brings torch, which the rest need not
+    from rlkit.rlhf.training.fine_tuning import negative_log_likelihood
 
     total, num_tokens = negative_log_likelihood(
         model, sequences, batch_size=batch_size, temperature=temperature

@@ -12,7 +12,6 @@ from typing import Any
 
 from rlkit.errors import UsageError
 from rlkit.rlhf.answer_key import AnswerKey, GoldScore, is_enumerable
-from rlkit.rlhf.configs import DPOConfig, PolicyConfig, RewardConfig, SFTConfig
 from rlkit.rlhf.data.preferences import (
     Labels,
     Preferences,
@@ -23,12 +22,13 @@ from rlkit.rlhf.data.preferences import (
     sample_preferences,
 )
 from rlkit.rlhf.data.sequences import Sequences, from_arrays
-from rlkit.rlhf.direct_preference import direct_preference_optimisation
-from rlkit.rlhf.fine_tuning import supervised_fine_tuning
 from rlkit.rlhf.models.adapters import with_adapters
-from rlkit.rlhf.policy import KLPenalisedPolicy
-from rlkit.rlhf.reward_model import Examples, RewardModel, fit_reward_model
-from rlkit.rlhf.supervised import Supervised
+from rlkit.rlhf.training.configs import DPOConfig, PolicyConfig, RewardConfig, SFTConfig
+from rlkit.rlhf.training.direct_preference import direct_preference_optimisation
+from rlkit.rlhf.training.example_trainer import Supervised
+from rlkit.rlhf.training.fine_tuning import supervised_fine_tuning
+from rlkit.rlhf.training.policy import KLPenalisedPolicy
+from rlkit.rlhf.training.reward_model import Examples, RewardModel, fit_reward_model
 from rlkit.runs.rlhf_sources import ModelSource, Parent, ScoreSource, TaskSource, reference_of
 from rlkit.seeding import SeedStreams
 

@@ -16,8 +16,8 @@ from rlkit.determinism import prepared_torch
 from rlkit.rlhf import exact
 from rlkit.rlhf.answer_key import AnswerKey
 from rlkit.rlhf.data.preferences import demonstrations_of
-from rlkit.rlhf.fine_tuning import negative_log_likelihood
 from rlkit.rlhf.text_metrics import perplexity
+from rlkit.rlhf.training.fine_tuning import negative_log_likelihood
 from rlkit.runs import store
 from rlkit.runs.rlhf_sources import load_policy, load_reward_model
 from rlkit.runs.rlhf_stages import policy_gradient, reward, sft

@@ -14,7 +14,7 @@ from typing import Any
 
 from rlkit.configuration import known_options, make_config, require_config
 from rlkit.errors import UsageError
-from rlkit.rlhf.configs import PolicyConfig
+from rlkit.rlhf.training.configs import PolicyConfig
 from rlkit.runs.reports import Reports
 from rlkit.runs.rlhf_sources import ModelSource, Parent, TaskSource, plain
 from rlkit.runs.stage_run import StageRun

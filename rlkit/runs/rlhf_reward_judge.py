@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from rlkit.errors import UsageError
 from rlkit.rlhf import exact
 from rlkit.rlhf.answer_key import AnswerKey, is_enumerable
-from rlkit.rlhf.configs import RewardConfig
 from rlkit.rlhf.data.preferences import (
     Comparisons,
     Labels,
@@ -21,8 +20,14 @@ from rlkit.rlhf.data.preferences import (
     sample_preferences,
 )
 from rlkit.rlhf.models.freezing import frozen
-from rlkit.rlhf.reward_model import RewardModel, accuracy_by_group, accuracy_of, split_held_out
-from rlkit.rlhf.supervised import evaluating
+from rlkit.rlhf.training.configs import RewardConfig
+from rlkit.rlhf.training.example_trainer import evaluating
+from rlkit.rlhf.training.reward_model import (
+    RewardModel,
+    accuracy_by_group,
+    accuracy_of,
+    split_held_out,
+)
 from rlkit.runs.rlhf_builds import gold_score
 from rlkit.runs.rlhf_opened import task_with
 from rlkit.runs.rlhf_sources import load_reward_model, parent_of, sources_of

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from rlkit.errors import UsageError
-from rlkit.rlhf.configs import METHODS, DPOConfig, PolicyConfig, RewardConfig, SFTConfig
 from rlkit.rlhf.data.scores import load_score
+from rlkit.rlhf.training.configs import METHODS, DPOConfig, PolicyConfig, RewardConfig, SFTConfig
 from rlkit.runs.rlhf_builds import BuildDPO, BuildPolicy, BuildReward, BuildSFT
 from rlkit.runs.rlhf_launch import Execution, config_of, launch, split_execution
 from rlkit.runs.rlhf_sources import (

@@ -13,12 +13,12 @@ import torch
 
 from envs.enumerable import EnumerableTask
 from rlkit.rlhf.answer_key import AnswerKey, TableScore
-from rlkit.rlhf.configs import METHODS, SFTConfig
 from rlkit.rlhf.data.preferences import demonstrations_of
-from rlkit.rlhf.fine_tuning import supervised_fine_tuning
 from rlkit.rlhf.models.freezing import frozen
 from rlkit.rlhf.models.gpt import GPT, GPTConfig
-from rlkit.rlhf.policy import KLPenalisedPolicy
+from rlkit.rlhf.training.configs import METHODS, SFTConfig
+from rlkit.rlhf.training.fine_tuning import supervised_fine_tuning
+from rlkit.rlhf.training.policy import KLPenalisedPolicy
 from rlkit.seeding import SeedStreams
 
 

@@ -11,7 +11,6 @@ import torch
 
 from rlkit.rlhf import enumeration, exact
 from rlkit.rlhf.answer_key import AnswerKey, GoldScore, TableScore, is_enumerable
-from rlkit.rlhf.configs import SFTConfig
 from rlkit.rlhf.data.preferences import demonstrations_of, responses_from
 from rlkit.rlhf.data.sequences import pack
 from rlkit.rlhf.evaluate import (
@@ -23,8 +22,9 @@ from rlkit.rlhf.evaluate import (
     sequence_log_probs,
     word_lists,
 )
-from rlkit.rlhf.fine_tuning import supervised_fine_tuning
 from rlkit.rlhf.text_metrics import mean_cosine_similarity
+from rlkit.rlhf.training.configs import SFTConfig
+from rlkit.rlhf.training.fine_tuning import supervised_fine_tuning
 from rlkit.seeding import SeedStreams
 
 FLOAT32 = 1e-5  # float32 sums in another order

@@ -21,8 +21,8 @@ import rlkit.rlhf as rlhf
 from rlkit.errors import UsageError
 from rlkit.rlhf.data.sequences import pack, response_log_probs
 from rlkit.rlhf.enumeration import all_completions, completion_log_probs
-from rlkit.rlhf.policy import KLPenalisedPolicy
-from rlkit.rlhf.supervised import Supervised
+from rlkit.rlhf.training.example_trainer import Supervised
+from rlkit.rlhf.training.policy import KLPenalisedPolicy
 from rlkit.runs import rlhf_sources, store
 from rlkit.runs.execution import Interrupted
 from rlkit.runs.reports import Reports
@@ -179,9 +179,9 @@ def script(stage: str, parents: dict[str, StageRun], out: Path, before: str = ""
     first = "'enumerable', model=rlhf.ModelSource(width=8, num_layers=1, dropout=0.1)"
     if stage != "sft":
         first = repr(str(parents["sft"].folder))
-    owner = "rlkit.rlhf.policy import KLPenalisedPolicy"
+    owner = "rlkit.rlhf.training.policy import KLPenalisedPolicy"
     if stage in ("sft", "reward", "dpo"):
-        owner = "rlkit.rlhf.supervised import Supervised"
+        owner = "rlkit.rlhf.training.example_trainer import Supervised"
     return (
         f"from {owner} as Stage\n"
         "import rlkit.rlhf as rlhf\n"
@@ -348,7 +348,7 @@ def test_a_reward_model_has_mean_0_and_deviation_1_under_its_reference(
 
 
 def test_a_reference_with_another_vocabulary_is_refused(parents: dict[str, StageRun]) -> None:
-    from rlkit.rlhf.configs import PPOConfig
+    from rlkit.rlhf.training.configs import PPOConfig
     from rlkit.seeding import SeedStreams
 
     task, policy = rlhf.load_policy(parents["sft"], 0)

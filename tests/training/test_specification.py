@@ -20,7 +20,7 @@ from rlkit.agents.ppo import PPOConfig
 from rlkit.agents.random import Random
 from rlkit.agents.reinforce import ReinforceConfig
 from rlkit.errors import UsageError
-from rlkit.rlhf.configs import PPOConfig as RLHFConfig
+from rlkit.rlhf.training.configs import PPOConfig as RLHFConfig
 from rlkit.runs.identity import versions
 from rlkit.training.run import Run
 from rlkit.training.specification import ARGUMENTS, RunSpec, make_spec

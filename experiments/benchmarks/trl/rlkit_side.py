@@ -28,11 +28,11 @@ import torch  # noqa: E402
 import transformers  # noqa: E402
 
 from rlkit.determinism import prepared_torch  # noqa: E402
-from rlkit.rlhf.configs import PPOConfig  # noqa: E402
 from rlkit.rlhf.data.sequences import Sequences  # noqa: E402
 from rlkit.rlhf.models.gpt import GPT, GPTConfig  # noqa: E402
 from rlkit.rlhf.models.gpt2_weights import gpt2_state, load_gpt2_weights  # noqa: E402
-from rlkit.rlhf.policy import KLPenalisedPolicy  # noqa: E402
+from rlkit.rlhf.training.configs import PPOConfig  # noqa: E402
+from rlkit.rlhf.training.policy import KLPenalisedPolicy  # noqa: E402
 from rlkit.seeding import SeedStreams  # noqa: E402
 
 import_seconds = clock() - started

@@ -12,11 +12,11 @@ from scipy.stats import chi2
 from torch import Tensor
 
 from rlkit.rlhf import enumeration
-from rlkit.rlhf.configs import METHODS
 from rlkit.rlhf.data import sampling
 from rlkit.rlhf.data.sampling import Samples, generate
 from rlkit.rlhf.data.sequences import Sequences, response_log_probs
 from rlkit.rlhf.models.gpt import GPT
+from rlkit.rlhf.training.configs import METHODS
 
 FLOAT32 = 1e-5  # float32 sums in another order
 NUM_SAMPLES = 100_000

@@ -17,13 +17,13 @@ import torch
 
 from rlkit.errors import UsageError
 from rlkit.maths.distributions import categorical_log_prob_and_entropy
-from rlkit.rlhf.configs import PPOConfig
 from rlkit.rlhf.data.sampling import generate
 from rlkit.rlhf.data.sequences import pack, response_log_probs
 from rlkit.rlhf.models.huggingface.folder import HuggingFaceCodec, quiet
 from rlkit.rlhf.models.huggingface.model import HuggingFaceModel, LoRA
 from rlkit.rlhf.models.huggingface.reference import evaluating, reference_copy, require_same_tokens
-from rlkit.rlhf.policy import KLPenalisedPolicy
+from rlkit.rlhf.training.configs import PPOConfig
+from rlkit.rlhf.training.policy import KLPenalisedPolicy
 from rlkit.seeding import SeedStreams
 
 transformers = pytest.importorskip("transformers")

@@ -14,7 +14,6 @@ import torch
 from rlkit.errors import UsageError
 from rlkit.rlhf import exact
 from rlkit.rlhf.answer_key import TableScore
-from rlkit.rlhf.configs import RewardConfig
 from rlkit.rlhf.data.preferences import (
     Labels,
     Preferences,
@@ -26,14 +25,15 @@ from rlkit.rlhf.data.sequences import Sequences, from_arrays, pack
 from rlkit.rlhf.data.text_task import TextTask
 from rlkit.rlhf.models.gpt import GPT
 from rlkit.rlhf.models.lora import add_adapters
-from rlkit.rlhf.reward_model import (
+from rlkit.rlhf.training.configs import RewardConfig
+from rlkit.rlhf.training.example_trainer import Supervised
+from rlkit.rlhf.training.reward_model import (
     RewardModel,
     accuracy_by_group,
     accuracy_of,
     fit_reward_model,
     split_held_out,
 )
-from rlkit.rlhf.supervised import Supervised
 from rlkit.seeding import SeedStreams
 
 STREAMS = SeedStreams(0, 0)

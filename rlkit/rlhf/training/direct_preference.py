@@ -13,7 +13,6 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from rlkit.rlhf.configs import DPOConfig
 from rlkit.rlhf.data.preferences import Preferences
 from rlkit.rlhf.data.sequences import Sequences, response_log_probs
 from rlkit.rlhf.models.language_model import LanguageModel
@@ -23,7 +22,8 @@ from rlkit.rlhf.objectives.preference_losses import (
     pairwise_accuracy,
     sequence_log_prob,
 )
-from rlkit.rlhf.supervised import Supervised
+from rlkit.rlhf.training.configs import DPOConfig
+from rlkit.rlhf.training.example_trainer import Supervised
 from rlkit.seeding import SeedStreams
 
 

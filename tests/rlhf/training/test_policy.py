@@ -15,16 +15,16 @@ from torch import Tensor
 
 from rlkit.agents import ppo_update as core
 from rlkit.errors import Diverged, RlkitError, UsageError
-from rlkit.rlhf import policy as module
-from rlkit.rlhf.configs import METHODS, GRPOConfig, PPOConfig, RLOOConfig
 from rlkit.rlhf.data.sampling import Samples
 from rlkit.rlhf.data.sequences import Sequences, response_log_probs
 from rlkit.rlhf.data.text_task import TextTask
 from rlkit.rlhf.data.tokenizer import Tokenizer
 from rlkit.rlhf.models.gpt import GPT, GPTConfig
 from rlkit.rlhf.models.lora import add_adapters
-from rlkit.rlhf.policy import KLPenalisedPolicy, Rollout
-from rlkit.rlhf.reward_model import RewardModel
+from rlkit.rlhf.training import policy as module
+from rlkit.rlhf.training.configs import METHODS, GRPOConfig, PPOConfig, RLOOConfig
+from rlkit.rlhf.training.policy import KLPenalisedPolicy, Rollout
+from rlkit.rlhf.training.reward_model import RewardModel
 from rlkit.seeding import SeedStreams
 
 FLOAT32 = 1e-5  # float32 sums in another order

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from rlkit.errors import UsageError
-from rlkit.rlhf.configs import DPOConfig
 from rlkit.rlhf.data.preferences import Preferences, sample_preferences
 from rlkit.rlhf.data.sequences import pack
-from rlkit.rlhf.direct_preference import direct_preference_optimisation, reference_sums
 from rlkit.rlhf.models.gpt import GPT
 from rlkit.rlhf.models.lora import add_adapters
-from rlkit.rlhf.supervised import Supervised
+from rlkit.rlhf.training.configs import DPOConfig
+from rlkit.rlhf.training.direct_preference import direct_preference_optimisation, reference_sums
+from rlkit.rlhf.training.example_trainer import Supervised
 from rlkit.seeding import SeedStreams
 
 STREAMS = SeedStreams(0, 0)
@@ -160,7 +160,7 @@ def test_ten_times_the_pairs_halve_the_gap_on_the_whole_language(listed: Any) ->
 def test_forgetting_the_reference_would_be_seen(
     small: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rlkit.rlhf import direct_preference as module
+    from rlkit.rlhf.training import direct_preference as module
 
     monkeypatch.setattr(module, "reference_sums", lambda _, part: torch.zeros(len(part.tokens)))
     _, stage = stage_of(small, pairs_of(small))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from rlkit.maths.divergences import sequence_kl
-from rlkit.rlhf.rollout import Rollout
+from rlkit.rlhf.training.rollout import Rollout
 
 TOKEN_METRICS = (
     "score",

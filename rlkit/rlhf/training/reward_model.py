@@ -16,7 +16,6 @@ from torch import Tensor
 
 from rlkit.errors import UsageError
 from rlkit.maths.losses import binary_cross_entropy_loss
-from rlkit.rlhf.configs import RewardConfig
 from rlkit.rlhf.data.preferences import Comparisons, Labels, Preferences
 from rlkit.rlhf.data.sequences import Sequences
 from rlkit.rlhf.data.text_task import FileLabels, FilePreferences
@@ -24,7 +23,8 @@ from rlkit.rlhf.models.heads import ScalarHead
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.objectives.preference_losses import bradley_terry_loss, pairwise_accuracy
 from rlkit.rlhf.objectives.rewards import gain_and_bias
-from rlkit.rlhf.supervised import Supervised, evaluating
+from rlkit.rlhf.training.configs import RewardConfig
+from rlkit.rlhf.training.example_trainer import Supervised, evaluating
 from rlkit.seeding import SeedStreams
 
 Examples = Preferences | Comparisons | Labels  # what a reward model learns from

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from rlkit.agents import ppo_update as core
-from rlkit.rlhf import policy as module
 from rlkit.rlhf.data.sampling import Samples
 from rlkit.rlhf.data.sequences import response_log_probs
-from rlkit.rlhf.policy import KLPenalisedPolicy
+from rlkit.rlhf.training import policy as module
+from rlkit.rlhf.training.policy import KLPenalisedPolicy
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 

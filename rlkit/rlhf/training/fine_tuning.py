@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlkit.rlhf.configs import SFTConfig
 from rlkit.rlhf.data.sequences import Sequences, response_log_probs
 from rlkit.rlhf.models.language_model import LanguageModel
-from rlkit.rlhf.supervised import Supervised
+from rlkit.rlhf.training.configs import SFTConfig
+from rlkit.rlhf.training.example_trainer import Supervised
 from rlkit.seeding import SeedStreams
 
 

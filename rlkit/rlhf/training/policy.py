@@ -35,13 +35,10 @@ from torch.nn.utils import clip_grad_norm_
 from rlkit.agents.ppo_update import METRICS, Batch, Objective, ppo_update
 from rlkit.errors import Diverged
 from rlkit.maths.returns import standardise
-from rlkit.rlhf.checks import checked_scores, require_reference, require_same_vocabulary
-from rlkit.rlhf.configs import GRPOConfig, PolicyConfig, PPOConfig, RLOOConfig
 from rlkit.rlhf.data.sampling import Samples, generate
 from rlkit.rlhf.data.scores import Score
 from rlkit.rlhf.data.sequences import Sequences, response_states, token_log_probs
 from rlkit.rlhf.data.token_env import TokenTask
-from rlkit.rlhf.diagnostics import Watch
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.models.lora import adapters_off
 from rlkit.rlhf.models.state import (
@@ -59,8 +56,11 @@ from rlkit.rlhf.objectives.advantages import (
 )
 from rlkit.rlhf.objectives.kl_penalty import AdaptiveCoefficient, loss_penalty
 from rlkit.rlhf.objectives.rewards import missing_eos_penalty, penalised_rewards
-from rlkit.rlhf.policy_metrics import CRITIC_METRICS, TOKEN_METRICS, rollout_metrics
-from rlkit.rlhf.rollout import Critic, Rollout
+from rlkit.rlhf.training.checks import checked_scores, require_reference, require_same_vocabulary
+from rlkit.rlhf.training.configs import GRPOConfig, PolicyConfig, PPOConfig, RLOOConfig
+from rlkit.rlhf.training.diagnostics import Watch
+from rlkit.rlhf.training.metrics import CRITIC_METRICS, TOKEN_METRICS, rollout_metrics
+from rlkit.rlhf.training.rollout import Critic, Rollout
 from rlkit.seeding import SeedStreams, generator_states, restore_generators
 
 Array = NDArray[Any]

@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 from rlkit.errors import Diverged, UsageError
-from rlkit.rlhf.configs import SFTConfig
 from rlkit.rlhf.data.preferences import demonstrations_of
 from rlkit.rlhf.data.sequences import Sequences, pack
-from rlkit.rlhf.fine_tuning import negative_log_likelihood, supervised_fine_tuning
 from rlkit.rlhf.models.gpt import GPT, GPTConfig
 from rlkit.rlhf.models.layers import torch_seeded
 from rlkit.rlhf.models.lora import add_adapters
-from rlkit.rlhf.supervised import Supervised, evaluating
 from rlkit.rlhf.text_metrics import perplexity
+from rlkit.rlhf.training.configs import SFTConfig
+from rlkit.rlhf.training.example_trainer import Supervised, evaluating
+from rlkit.rlhf.training.fine_tuning import negative_log_likelihood, supervised_fine_tuning
 from rlkit.seeding import SeedStreams
 
 STREAMS = SeedStreams(0, 0)
@@ -236,7 +236,7 @@ def test_dropout_is_seeded_by_the_seeds_own_integer_of_each_update(
         seeds.append(seed)
         return torch_seeded(seed)
 
-    monkeypatch.setattr("rlkit.rlhf.supervised.torch_seeded", noted)
+    monkeypatch.setattr("rlkit.rlhf.training.example_trainer.torch_seeded", noted)
     gpt = gpt_for(small.task, dropout=0.3)
     stage = supervised_fine_tuning(gpt, shown(small.task), CONFIG, SeedStreams(0, 0))
     for _ in range(2):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rlkit.rlhf.diagnostics import SIGNS, Watch
+from rlkit.rlhf.training.diagnostics import SIGNS, Watch
 
 SOUND = {
     "kl": 1.0,
