@@ -19,7 +19,7 @@ import numpy as np
 
 from experiments.rlhf_report import arguments, markdown, publish, side_by_side, verdict
 from rlkit.analysis.rlhf_figures import GapCurves, gap_figure
-from rlkit.rlhf.answer_key import AnswerKey, TableScore
+from rlkit.rlhf.exact.answer_key import AnswerKey, TableScore
 from rlkit.rlhf.training.configs import METHODS
 from rlkit.rlhf.training.policy import KLPenalisedPolicy
 from rlkit.runs.rlhf_demo import learning_rate_for
@@ -102,7 +102,7 @@ def evaluate_dpo(job: tuple[Path, int]) -> dict[str, float]:
 
 def best_values(job: tuple[Path, int, float]) -> dict[str, float]:
     """KL divergence and gold reward of the optimum itself."""
-    from rlkit.rlhf import exact
+    from rlkit.rlhf.exact import optimum as exact
 
     folder, seed, kl_coef = job
     key = AnswerKey(*load_policy(load_stage_run(folder), seed))

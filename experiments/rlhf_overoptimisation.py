@@ -20,8 +20,8 @@ from experiments.rlhf_report import arguments, markdown, publish, side_by_side, 
 from rlkit.analysis.overoptimisation import Path as Curve
 from rlkit.analysis.overoptimisation import fit_logarithmic_law, fit_square_law
 from rlkit.analysis.rlhf_figures import Panel, overoptimisation_grid
-from rlkit.rlhf import exact
-from rlkit.rlhf.answer_key import AnswerKey
+from rlkit.rlhf.exact import best_of_n
+from rlkit.rlhf.exact.answer_key import AnswerKey
 from rlkit.runs.rlhf_demo import BEST_OF, KL_COEFS, TILTS, learning_rate_for
 from rlkit.runs.rlhf_sources import load_policy, load_reward_model
 from rlkit.runs.rlhf_stages import policy_gradient, reward, sft
@@ -34,14 +34,14 @@ Policies = dict[int, dict[float, list[dict[str, float]]]]  # preferences, beta, 
 FAMILIES = {"tilt": "optimum for each beta, exact", "best_of_n": "best of n, exact"}
 
 
-def frontiers(job: tuple[Path, Path, int]) -> dict[str, exact.Frontier]:
+def frontiers(job: tuple[Path, Path, int]) -> dict[str, best_of_n.Frontier]:
     """The exact frontiers of one seed of a reward model, and of gold itself."""
     key, proxy = _opened(*job)
     law = key.reference_log_prob
     return {
-        "tilt": exact.tilted_frontier(law, proxy, key.gold, TILTS),
-        "best_of_n": exact.best_of_n_frontier(law, proxy, key.gold, BEST_OF),
-        "gold": exact.tilted_frontier(law, key.gold, key.gold, TILTS),
+        "tilt": best_of_n.tilted_frontier(law, proxy, key.gold, TILTS),
+        "best_of_n": best_of_n.best_of_n_frontier(law, proxy, key.gold, BEST_OF),
+        "gold": best_of_n.tilted_frontier(law, key.gold, key.gold, TILTS),
     }
 
 
@@ -61,7 +61,7 @@ def exact_values(job: tuple[Path, Path, Path, int, float]) -> dict[str, float]:
     return {"kl_coef": kl_coef, **values._asdict()}
 
 
-def describe(frontier: exact.Frontier) -> dict[str, Any]:
+def describe(frontier: best_of_n.Frontier) -> dict[str, Any]:
     """Peak, end and fits of the gold reward along a frontier."""
     d = np.sqrt(np.maximum(frontier.kl, 0.0))
     best = int(frontier.gold.argmax())
@@ -169,7 +169,7 @@ def policy_table(policies: Policies, curves: dict[int, list[dict[str, Any]]]) ->
     return markdown(head, rows)
 
 
-def at_beta(tilt: exact.Frontier, beta: float) -> dict[str, float]:
+def at_beta(tilt: best_of_n.Frontier, beta: float) -> dict[str, float]:
     """KL divergence, proxy and gold of the exact optimum for a beta between those tabulated."""
     place = -np.log(beta)
     return {
@@ -206,7 +206,7 @@ def criteria(
 
 def panel(
     pairs: int,
-    seeds: list[dict[str, exact.Frontier]],
+    seeds: list[dict[str, best_of_n.Frontier]],
     policies: dict[float, list[dict[str, float]]] | None,
 ) -> Panel:
     """One number of preferences; the seed whose gold falls by the median is in front, with PPO."""
@@ -228,7 +228,7 @@ def panel(
     return Panel(f"{pairs:,} preferences", families, trained)
 
 
-def as_lists(frontier: exact.Frontier) -> dict[str, list[float]]:
+def as_lists(frontier: best_of_n.Frontier) -> dict[str, list[float]]:
     """A frontier as plain data."""
     return {name: np.asarray(values).tolist() for name, values in frontier._asdict().items()}
 

@@ -18,8 +18,8 @@ import numpy as np
 
 from experiments.rlhf_report import arguments, markdown, publish, side_by_side, verdict
 from rlkit.analysis.rlhf_figures import reward_model_figure
-from rlkit.rlhf import exact
-from rlkit.rlhf.answer_key import AnswerKey
+from rlkit.rlhf.exact import optimum as exact
+from rlkit.rlhf.exact.answer_key import AnswerKey
 from rlkit.runs.rlhf_sources import load_policy, load_reward_model
 from rlkit.runs.rlhf_stages import reward, sft
 from rlkit.runs.stage_run import load_stage_run

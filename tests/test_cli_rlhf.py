@@ -14,7 +14,7 @@ import pytest
 
 from rlkit.cli import main
 from rlkit.cli.rlhf import COMMANDS
-from rlkit.rlhf.answer_key import AnswerKey
+from rlkit.rlhf.exact.answer_key import AnswerKey
 from rlkit.runs.rlhf_sources import load_policy
 from rlkit.runs.stage_run import load_stage_run
 

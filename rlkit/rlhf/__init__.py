@@ -28,11 +28,11 @@ _HOME = {
     **dict.fromkeys(("GPT", "GPTConfig"), "rlkit.rlhf.models.gpt"),
     "KLPenalisedPolicy": "rlkit.rlhf.training.policy",
     "RewardModel": "rlkit.rlhf.training.reward_model",
-    "AnswerKey": "rlkit.rlhf.answer_key",
+    "AnswerKey": "rlkit.rlhf.exact.answer_key",
     "TextScore": "rlkit.rlhf.data.scores",
     "generate": "rlkit.rlhf.data.sampling",
-    "evaluate_policy": "rlkit.rlhf.evaluate",
-    "best_of_n": "rlkit.rlhf.best_of",
+    "evaluate_policy": "rlkit.rlhf.evaluation.evaluate",
+    "best_of_n": "rlkit.rlhf.evaluation.best_of",
 }
 
 __all__ = sorted(_HOME)

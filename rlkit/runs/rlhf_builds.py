@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlkit.errors import UsageError
-from rlkit.rlhf.answer_key import AnswerKey, GoldScore, is_enumerable
 from rlkit.rlhf.data.preferences import (
     Labels,
     Preferences,
@@ -22,6 +21,7 @@ from rlkit.rlhf.data.preferences import (
     sample_preferences,
 )
 from rlkit.rlhf.data.sequences import Sequences, from_arrays
+from rlkit.rlhf.exact.answer_key import AnswerKey, GoldScore, is_enumerable
 from rlkit.rlhf.models.adapters import with_adapters
 from rlkit.rlhf.training.configs import DPOConfig, PolicyConfig, RewardConfig, SFTConfig
 from rlkit.rlhf.training.direct_preference import direct_preference_optimisation

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from rlkit.determinism import prepared_torch
-from rlkit.rlhf import exact
-from rlkit.rlhf.answer_key import AnswerKey
 from rlkit.rlhf.data.preferences import demonstrations_of
-from rlkit.rlhf.text_metrics import perplexity
+from rlkit.rlhf.evaluation.text_metrics import perplexity
+from rlkit.rlhf.exact import best_of_n
+from rlkit.rlhf.exact import optimum as exact
+from rlkit.rlhf.exact.answer_key import AnswerKey
 from rlkit.rlhf.training.fine_tuning import negative_log_likelihood
 from rlkit.runs import store
 from rlkit.runs.rlhf_sources import load_policy, load_reward_model
@@ -51,9 +52,9 @@ class Demo:
     """What the demonstration found."""
 
     summary: dict[str, Any]
-    tilt: exact.Frontier
-    best_of: exact.Frontier
-    gold: exact.Frontier
+    tilt: best_of_n.Frontier
+    best_of: best_of_n.Frontier
+    gold: best_of_n.Frontier
     folder: Path
 
 
@@ -92,9 +93,9 @@ def run_demo(options: DemoOptions, say: Callable[[str], None] = lambda text: Non
         _policy_entry("ppo", kl_coef, key, proxy, run)
         for kl_coef, run in zip(options.kl_coefs, runs, strict=True)
     ]
-    tilt = exact.tilted_frontier(key.reference_log_prob, proxy, key.gold, TILTS)
-    best = exact.best_of_n_frontier(key.reference_log_prob, proxy, key.gold, BEST_OF)
-    gold = exact.tilted_frontier(key.reference_log_prob, key.gold, key.gold, TILTS)
+    tilt = best_of_n.tilted_frontier(key.reference_log_prob, proxy, key.gold, TILTS)
+    best = best_of_n.best_of_n_frontier(key.reference_log_prob, proxy, key.gold, BEST_OF)
+    gold = best_of_n.tilted_frontier(key.reference_log_prob, key.gold, key.gold, TILTS)
     for n, kl, expected, true in zip(*best, strict=True):
         if n in LABELLED:
             policies.append(
@@ -178,7 +179,7 @@ def _draw(demo: Demo, options: DemoOptions) -> None:
     from rlkit.analysis.overoptimisation import overoptimisation_figure
     from rlkit.analysis.plots import save_figure
 
-    def curve(name: str, frontier: exact.Frontier, *, itself: bool = False) -> Curve:
+    def curve(name: str, frontier: best_of_n.Frontier, *, itself: bool = False) -> Curve:
         return Curve(name, frontier.kl, None if itself else frontier.proxy, frontier.gold)
 
     trained = [entry for entry in demo.summary["policies"] if entry["method"] == "ppo"]

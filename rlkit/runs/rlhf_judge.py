@@ -20,13 +20,15 @@ from numpy.typing import NDArray
 from rlkit.determinism import prepared_torch
 from rlkit.errors import UsageError
 from rlkit.options import require_count
-from rlkit.rlhf import best_of, exact
-from rlkit.rlhf.answer_key import AnswerKey
 from rlkit.rlhf.data.preferences import demonstrations_of
 from rlkit.rlhf.data.sampling import generate
 from rlkit.rlhf.data.sequences import from_arrays
-from rlkit.rlhf.evaluate import evaluate_policy, sequence_log_probs
-from rlkit.rlhf.text_metrics import standard_error
+from rlkit.rlhf.evaluation import best_of
+from rlkit.rlhf.evaluation.evaluate import evaluate_policy, sequence_log_probs
+from rlkit.rlhf.evaluation.summary import standard_error
+from rlkit.rlhf.exact import best_of_n
+from rlkit.rlhf.exact import optimum as exact
+from rlkit.rlhf.exact.answer_key import AnswerKey
 from rlkit.runs.rlhf_opened import (
     Judging,
     Opened,
@@ -235,7 +237,7 @@ def best_of_n_run(
                 "mean": float(expected.mean()),
                 "standard_error": standard_error(expected),
             }
-        bound = float(exact.best_of_n_kl_bound(each))
+        bound = float(best_of_n.best_of_n_kl_bound(each))
         rows.append({"n": each, "kl_bound": bound, "scores": scores, "exact": exactly[i]})
     return {
         **_place(opened, "best of n"),
@@ -278,7 +280,7 @@ def _exact_best(opened: Opened, chosen_by: str, ns: Sequence[int]) -> list[dict[
     log_prob = _at(opened).log_probs(opened.policy)
     rows: list[dict[str, Any] | None] = []
     for n in ns:
-        law = exact.best_of_n(log_prob, opened.tables[chosen_by], n)
+        law = best_of_n.best_of_n(log_prob, opened.tables[chosen_by], n)
         row: dict[str, Any] = {"kl": float(exact.kl(law, log_prob).mean())}
         for name, table in opened.tables.items():
             row[name] = float(exact.expectation(law, table).mean())

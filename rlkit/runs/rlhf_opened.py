@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlkit.errors import UsageError
-from rlkit.rlhf.answer_key import AnswerKey, TableScore, is_enumerable
 from rlkit.rlhf.data.scores import Score
 from rlkit.rlhf.data.tokenizer import TaskCodec
+from rlkit.rlhf.exact.answer_key import AnswerKey, TableScore, is_enumerable
 from rlkit.rlhf.models.freezing import frozen
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.runs.rlhf_sources import (

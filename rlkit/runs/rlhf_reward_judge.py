@@ -10,8 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlkit.errors import UsageError
-from rlkit.rlhf import exact
-from rlkit.rlhf.answer_key import AnswerKey, is_enumerable
 from rlkit.rlhf.data.preferences import (
     Comparisons,
     Labels,
@@ -19,6 +17,8 @@ from rlkit.rlhf.data.preferences import (
     responses_from,
     sample_preferences,
 )
+from rlkit.rlhf.exact import optimum as exact
+from rlkit.rlhf.exact.answer_key import AnswerKey, is_enumerable
 from rlkit.rlhf.models.freezing import frozen
 from rlkit.rlhf.training.configs import RewardConfig
 from rlkit.rlhf.training.example_trainer import evaluating

@@ -18,8 +18,8 @@ from typing import Any
 
 from rlkit.errors import UsageError
 from rlkit.options import require_count, require_range, require_types
-from rlkit.rlhf.answer_key import AnswerKey, GoldScore, TableScore, is_enumerable
 from rlkit.rlhf.data.preferences import responses_from
+from rlkit.rlhf.exact.answer_key import AnswerKey, GoldScore, TableScore, is_enumerable
 from rlkit.rlhf.models.adapters import fold_adapters, with_adapters
 from rlkit.rlhf.models.freezing import frozen
 from rlkit.rlhf.models.gpt import GPT, GPTConfig

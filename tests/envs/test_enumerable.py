@@ -15,7 +15,7 @@ from scipy import stats
 from envs import enumerable
 from envs.enumerable import EnumerableEnv, EnumerableTask
 from rlkit.environments.resolve import find_environment
-from rlkit.rlhf import enumeration
+from rlkit.rlhf.exact import enumeration
 from rlkit.tabular.reading.model import mdp_from_env
 
 Ids = NDArray[np.int64]

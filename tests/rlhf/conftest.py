@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from envs.enumerable import EnumerableTask
-from rlkit.rlhf.answer_key import AnswerKey, TableScore
 from rlkit.rlhf.data.preferences import demonstrations_of
+from rlkit.rlhf.exact.answer_key import AnswerKey, TableScore
 from rlkit.rlhf.models.freezing import frozen
 from rlkit.rlhf.models.gpt import GPT, GPTConfig
 from rlkit.rlhf.training.configs import METHODS, SFTConfig

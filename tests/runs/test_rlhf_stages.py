@@ -20,7 +20,7 @@ import torch
 import rlkit.rlhf as rlhf
 from rlkit.errors import UsageError
 from rlkit.rlhf.data.sequences import pack, response_log_probs
-from rlkit.rlhf.enumeration import all_completions, completion_log_probs
+from rlkit.rlhf.exact.enumeration import all_completions, completion_log_probs
 from rlkit.rlhf.training.example_trainer import Supervised
 from rlkit.rlhf.training.policy import KLPenalisedPolicy
 from rlkit.runs import rlhf_sources, store

@@ -13,9 +13,9 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from rlkit.rlhf.answer_key import AnswerKey, is_enumerable
 from rlkit.rlhf.data.sampling import generate
 from rlkit.rlhf.data.sequences import response_log_probs
+from rlkit.rlhf.exact.answer_key import AnswerKey, is_enumerable
 from rlkit.rlhf.models.huggingface.folder import quiet
 from rlkit.rlhf.models.huggingface.model import HuggingFaceModel
 
@@ -120,6 +120,6 @@ class Judge:
 
 def exact_optimum(key: AnswerKey, kl_coef: float) -> Any:
     """log pi* of every response."""
-    from rlkit.rlhf import exact
+    from rlkit.rlhf.exact import optimum as exact
 
     return exact.optimum(key.reference_log_prob, key.gold, kl_coef).log_prob

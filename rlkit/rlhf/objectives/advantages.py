@@ -28,8 +28,8 @@ def token_gae(
         δ_t = r_t + γ V(s_{t+1}) - V(s_t),    A_t = δ_t + γ λ A_{t+1}
 
     where s_{t+1} is the state of the next decision. After the last one V = 0, at the length limit
-    too: the limit is part of the task, as it is for the optimum that rlkit.rlhf.exact computes.
-    With `final_values` a response that was cut off is worth V(s_T) more at that place.
+    too: the limit is part of the task, as it is for the optimum that rlkit.rlhf.exact.optimum
+    computes. With `final_values` a response that was cut off is worth V(s_T) more at that place.
 
     Args:
         rewards: r_t for the choice of token t, shape [B, T].

@@ -6,7 +6,7 @@ The expectation of log(π/π_ref) over whole responses is D_KL(π‖π_ref): per
 *summed* over a response, never averaged. There are two places for the penalty:
 
 * in the reward, r_t = -β k1_t with the score added at the last token. Its policy gradient is that
-  of J, and rlkit.rlhf.exact has its optimum. This is the default.
+  of J, and rlkit.rlhf.exact.optimum has its optimum. This is the default.
 * in the loss, β times k2 or the full divergence of each token's distribution. Its gradient is that
   of the divergence in each visited state, but leaves out that an action also decides which states
   are visited. So its optimum is another one, near to that of J.

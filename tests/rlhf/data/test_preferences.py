@@ -13,7 +13,6 @@ import torch
 
 import rlkit.rlhf as rlhf
 from rlkit.errors import UsageError
-from rlkit.rlhf import exact
 from rlkit.rlhf.data.preferences import (
     Comparisons,
     Preferences,
@@ -22,6 +21,7 @@ from rlkit.rlhf.data.preferences import (
     sample_preferences,
 )
 from rlkit.rlhf.data.sequences import Sequences
+from rlkit.rlhf.exact import optimum as exact
 from rlkit.rlhf.training.configs import RewardConfig
 from rlkit.rlhf.training.reward_model import RewardModel, fit_reward_model, split_held_out
 from rlkit.seeding import SeedStreams

@@ -11,10 +11,10 @@ import torch
 from scipy.stats import chi2
 from torch import Tensor
 
-from rlkit.rlhf import enumeration
 from rlkit.rlhf.data import sampling
 from rlkit.rlhf.data.sampling import Samples, generate
 from rlkit.rlhf.data.sequences import Sequences, response_log_probs
+from rlkit.rlhf.exact import enumeration
 from rlkit.rlhf.models.gpt import GPT
 from rlkit.rlhf.training.configs import METHODS
 

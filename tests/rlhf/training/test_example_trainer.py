@@ -14,10 +14,10 @@ from torch import Tensor
 from rlkit.errors import Diverged, UsageError
 from rlkit.rlhf.data.preferences import demonstrations_of
 from rlkit.rlhf.data.sequences import Sequences, pack
+from rlkit.rlhf.evaluation.text_metrics import perplexity
 from rlkit.rlhf.models.gpt import GPT, GPTConfig
 from rlkit.rlhf.models.layers import torch_seeded
 from rlkit.rlhf.models.lora import add_adapters
-from rlkit.rlhf.text_metrics import perplexity
 from rlkit.rlhf.training.configs import SFTConfig
 from rlkit.rlhf.training.example_trainer import Supervised, evaluating
 from rlkit.rlhf.training.fine_tuning import negative_log_likelihood, supervised_fine_tuning

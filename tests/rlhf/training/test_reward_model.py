@@ -12,8 +12,6 @@ import pytest
 import torch
 
 from rlkit.errors import UsageError
-from rlkit.rlhf import exact
-from rlkit.rlhf.answer_key import TableScore
 from rlkit.rlhf.data.preferences import (
     Labels,
     Preferences,
@@ -23,6 +21,8 @@ from rlkit.rlhf.data.preferences import (
 )
 from rlkit.rlhf.data.sequences import Sequences, from_arrays, pack
 from rlkit.rlhf.data.text_task import TextTask
+from rlkit.rlhf.exact import optimum as exact
+from rlkit.rlhf.exact.answer_key import TableScore
 from rlkit.rlhf.models.gpt import GPT
 from rlkit.rlhf.models.lora import add_adapters
 from rlkit.rlhf.training.configs import RewardConfig

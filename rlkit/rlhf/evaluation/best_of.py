@@ -13,7 +13,7 @@ from rlkit.errors import UsageError
 from rlkit.rlhf.data.scores import Score
 from rlkit.rlhf.data.sequences import Sequences
 from rlkit.rlhf.data.token_env import TokenTask
-from rlkit.rlhf.evaluate import sample_all
+from rlkit.rlhf.evaluation.evaluate import sample_all
 from rlkit.rlhf.models.language_model import LanguageModel
 
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from rlkit.errors import UsageError
-from rlkit.rlhf import best_of as module
-from rlkit.rlhf import exact
-from rlkit.rlhf.best_of import best_of_n, expected_best
+from rlkit.rlhf.evaluation import best_of as module
+from rlkit.rlhf.evaluation.best_of import best_of_n, expected_best
+from rlkit.rlhf.exact import best_of_n as exact
 
 
 def rng(seed: int = 0) -> np.random.Generator:

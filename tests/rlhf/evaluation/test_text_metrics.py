@@ -18,21 +18,23 @@ from scipy.spatial.distance import pdist
 from torch import Tensor
 
 from rlkit.rlhf.data.sequences import Sequences, pack
-from rlkit.rlhf.text_metrics import (
+from rlkit.rlhf.evaluation.summary import (
+    kl_estimate,
+    length_statistics,
+    standard_error,
+    summarise,
+    win_rate,
+)
+from rlkit.rlhf.evaluation.text_metrics import (
     bag_of_tokens,
     corpus_bleu,
     distinct_n,
-    kl_estimate,
-    length_statistics,
     mean_cosine_similarity,
     model_perplexity,
     perplexity,
     rouge_l,
     rouge_n,
     sentence_bleu,
-    standard_error,
-    summarise,
-    win_rate,
 )
 
 # The same float64 quantity computed in another order of operations.

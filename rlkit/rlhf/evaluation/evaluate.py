@@ -14,18 +14,16 @@ from rlkit.rlhf.data.sampling import generate
 from rlkit.rlhf.data.scores import Score
 from rlkit.rlhf.data.sequences import Sequences, response_log_probs, response_states
 from rlkit.rlhf.data.token_env import TokenTask
-from rlkit.rlhf.models.language_model import LanguageModel
-from rlkit.rlhf.text_metrics import (
+from rlkit.rlhf.evaluation.summary import kl_estimate, summarise, win_rate
+from rlkit.rlhf.evaluation.text_metrics import (
     corpus_bleu,
     distinct_n,
-    kl_estimate,
     mean_cosine_similarity,
     perplexity,
     rouge_l,
     rouge_n,
-    summarise,
-    win_rate,
 )
+from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.training.fine_tuning import negative_log_likelihood
 
 _CHUNK = 512  # sequences sampled at once

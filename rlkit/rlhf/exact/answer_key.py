@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rlkit.rlhf import enumeration, exact
 from rlkit.rlhf.data.sequences import Sequences, from_arrays
+from rlkit.rlhf.exact import enumeration
+from rlkit.rlhf.exact import optimum as exact
 from rlkit.rlhf.models.language_model import LanguageModel
 
 Array = NDArray[np.float64]

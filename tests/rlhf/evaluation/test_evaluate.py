@@ -9,11 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from rlkit.rlhf import enumeration, exact
-from rlkit.rlhf.answer_key import AnswerKey, GoldScore, TableScore, is_enumerable
 from rlkit.rlhf.data.preferences import demonstrations_of, responses_from
 from rlkit.rlhf.data.sequences import pack
-from rlkit.rlhf.evaluate import (
+from rlkit.rlhf.evaluation.evaluate import (
     diversity,
     ended_fraction,
     evaluate_policy,
@@ -22,7 +20,10 @@ from rlkit.rlhf.evaluate import (
     sequence_log_probs,
     word_lists,
 )
-from rlkit.rlhf.text_metrics import mean_cosine_similarity
+from rlkit.rlhf.evaluation.text_metrics import mean_cosine_similarity
+from rlkit.rlhf.exact import enumeration
+from rlkit.rlhf.exact import optimum as exact
+from rlkit.rlhf.exact.answer_key import AnswerKey, GoldScore, TableScore, is_enumerable
 from rlkit.rlhf.training.configs import SFTConfig
 from rlkit.rlhf.training.fine_tuning import supervised_fine_tuning
 from rlkit.seeding import SeedStreams

@@ -14,14 +14,13 @@ likely. Log-probabilities are in nats and may be -inf, which contributes nothing
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.special import expit, logsumexp
 
-from rlkit.rlhf.enumeration import Completions, divide_down
+from rlkit.rlhf.exact.enumeration import Completions, divide_down
 
 Floats = NDArray[np.float64]
 
@@ -125,88 +124,6 @@ def correlation(log_prob: Floats, f: Floats, g: Floats) -> float:
 
 
 # ---- Best of n ---------------------------------------------------------------------------------
-
-
-def best_of_n(log_prob: Floats, reward: Floats, n: float) -> Floats:
-    """The law of the best of n independent responses, ties broken evenly among the draws.
-
-        q(y) = pi(y) (F(r)^n - F(r-)^n) / (F(r) - F(r-)),    r = reward(y),
-
-    where F is the distribution function of the reward under pi and F(r-) its limit from below.
-
-    Args:
-        log_prob: log pi [Q, C].
-        reward: [Q, C]; responses are tied where it is exactly equal.
-        n: draws, at least 1.
-
-    Returns:
-        log q [Q, C].
-    """
-    if not n >= 1:
-        raise ValueError(f"best_of_n: expected n >= 1, got {n}")
-    if n == 1:  # below, it would be 0 * -inf where probabilities underflow
-        return log_prob.copy()
-    result = np.full(log_prob.shape, -np.inf)
-    for q in range(len(log_prob)):
-        seen = log_prob[q] > -np.inf
-        _, group = np.unique(reward[q, seen], return_inverse=True)
-        mass = np.bincount(group, weights=np.exp(log_prob[q, seen]))
-        # In logarithms, since F^n underflows for bad responses, and summed from the top, since n
-        # magnifies what log F lacks where F is close to 1. A group whose probability underflows
-        # gets its limit: n pi(y) F^(n-1).
-        with np.errstate(divide="ignore", invalid="ignore"):
-            share = mass / mass.cumsum()  # of each group in all that is not better than it
-            log_step = np.log1p(-share)  # log F(r-) - log F(r)
-            log_f = np.append(log_step[:0:-1].cumsum()[::-1], 0.0)
-            log_wins = n * log_f + np.log(-np.expm1(n * log_step))
-            log_gain = np.where(mass > 0, log_wins - np.log(mass), math.log(n) + (n - 1) * log_f)
-        result[q, seen] = log_prob[q, seen] + log_gain[group]
-    return result
-
-
-def best_of_n_kl_bound(n: ArrayLike) -> Floats:
-    """log n - (n - 1)/n, never below KL(best of n || policy), and far above it where many tie.
-
-    Beirami et al. (2024), Theoretical guarantees on the best-of-n alignment policy.
-    """
-    n = np.asarray(n, dtype=np.float64)
-    bound: Floats = np.log(n) - (n - 1) / n
-    return bound
-
-
-class Frontier(NamedTuple):
-    """A family of policies, one entry each, averaged over prompts."""
-
-    setting: Floats  # [M], kl_coef or n
-    kl: Floats  # [M], KL(policy || reference) in nats
-    proxy: Floats  # [M], the expected reward that was optimised
-    gold: Floats  # [M], the expected reward that was meant
-
-
-def _frontier(
-    laws: Sequence[Floats], setting: ArrayLike, reference: Floats, proxy: Floats, gold: Floats
-) -> Frontier:
-    measured = [
-        (kl(law, reference).mean(), expectation(law, proxy).mean(), expectation(law, gold).mean())
-        for law in laws
-    ]
-    return Frontier(np.asarray(setting, dtype=np.float64), *np.array(measured).T)
-
-
-def tilted_frontier(
-    reference_log_prob: Floats, proxy: Floats, gold: Floats, kl_coefs: Sequence[float]
-) -> Frontier:
-    """The optimum of `proxy` for each kl_coef."""
-    laws = [optimum(reference_log_prob, proxy, kl_coef).log_prob for kl_coef in kl_coefs]
-    return _frontier(laws, kl_coefs, reference_log_prob, proxy, gold)
-
-
-def best_of_n_frontier(
-    reference_log_prob: Floats, proxy: Floats, gold: Floats, ns: Sequence[float]
-) -> Frontier:
-    """The best of n by `proxy` for each n."""
-    laws = [best_of_n(reference_log_prob, proxy, n) for n in ns]
-    return _frontier(laws, ns, reference_log_prob, proxy, gold)
 
 
 # ---- Preferences -------------------------------------------------------------------------------
