@@ -19,15 +19,15 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments.rlhf_figures import TrainingCurve, training_figure
 from experiments.rlhf_report import arguments, markdown, publish, side_by_side, verdict
 from rlkit.analysis.overoptimisation import Path as Curve
 from rlkit.analysis.overoptimisation import overoptimisation_figure
-from rlkit.analysis.rlhf_figures import TrainingCurve, training_figure
+from rlkit.rlhf.stages.api import policy_gradient, reward, sft
+from rlkit.rlhf.stages.evaluate_policy import best_of_n_run, evaluate_run, sample_run
+from rlkit.rlhf.stages.sources import ModelSource
+from rlkit.rlhf.stages.stage_run import load_stage_run
 from rlkit.rlhf.training.configs import PPOConfig, RewardConfig, SFTConfig
-from rlkit.runs.rlhf_judge import best_of_n_run, evaluate_run, sample_run
-from rlkit.runs.rlhf_sources import ModelSource
-from rlkit.runs.rlhf_stages import policy_gradient, reward, sft
-from rlkit.runs.stage_run import load_stage_run
 
 SFT = SFTConfig(num_demonstrations=16_384, num_epochs=4)
 # Whether a word fits depends on the prompt as well. With four heads, tied embeddings and weights

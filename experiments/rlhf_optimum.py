@@ -17,15 +17,15 @@ from typing import Any
 
 import numpy as np
 
+from experiments.rlhf_figures import GapCurves, gap_figure
 from experiments.rlhf_report import arguments, markdown, publish, side_by_side, verdict
-from rlkit.analysis.rlhf_figures import GapCurves, gap_figure
+from rlkit.rlhf.demo import learning_rate_for
 from rlkit.rlhf.exact.answer_key import AnswerKey, TableScore
+from rlkit.rlhf.stages.api import dpo, sft
+from rlkit.rlhf.stages.sources import load_policy, reference_of
+from rlkit.rlhf.stages.stage_run import load_stage_run
 from rlkit.rlhf.training.configs import METHODS
 from rlkit.rlhf.training.policy import KLPenalisedPolicy
-from rlkit.runs.rlhf_demo import learning_rate_for
-from rlkit.runs.rlhf_sources import load_policy, reference_of
-from rlkit.runs.rlhf_stages import dpo, sft
-from rlkit.runs.stage_run import load_stage_run
 from rlkit.seeding import SeedStreams
 
 UPDATES = 80

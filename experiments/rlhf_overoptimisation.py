@@ -16,16 +16,16 @@ from typing import Any
 
 import numpy as np
 
+from experiments.rlhf_figures import Panel, overoptimisation_grid
 from experiments.rlhf_report import arguments, markdown, publish, side_by_side, verdict
 from rlkit.analysis.overoptimisation import Path as Curve
 from rlkit.analysis.overoptimisation import fit_logarithmic_law, fit_square_law
-from rlkit.analysis.rlhf_figures import Panel, overoptimisation_grid
+from rlkit.rlhf.demo import BEST_OF, KL_COEFS, TILTS, learning_rate_for
 from rlkit.rlhf.exact import best_of_n
 from rlkit.rlhf.exact.answer_key import AnswerKey
-from rlkit.runs.rlhf_demo import BEST_OF, KL_COEFS, TILTS, learning_rate_for
-from rlkit.runs.rlhf_sources import load_policy, load_reward_model
-from rlkit.runs.rlhf_stages import policy_gradient, reward, sft
-from rlkit.runs.stage_run import load_stage_run
+from rlkit.rlhf.stages.api import policy_gradient, reward, sft
+from rlkit.rlhf.stages.sources import load_policy, load_reward_model
+from rlkit.rlhf.stages.stage_run import load_stage_run
 
 PAIRS = (1_000, 3_000, 10_000)
 TRAINED_ON = (1_000, 3_000)  # PPO

@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 
+from experiments.rlhf_figures import reward_model_figure
 from experiments.rlhf_report import arguments, markdown, publish, side_by_side, verdict
-from rlkit.analysis.rlhf_figures import reward_model_figure
 from rlkit.rlhf.exact import optimum as exact
 from rlkit.rlhf.exact.answer_key import AnswerKey
-from rlkit.runs.rlhf_sources import load_policy, load_reward_model
-from rlkit.runs.rlhf_stages import reward, sft
-from rlkit.runs.stage_run import load_stage_run
+from rlkit.rlhf.stages.api import reward, sft
+from rlkit.rlhf.stages.sources import load_policy, load_reward_model
+from rlkit.rlhf.stages.stage_run import load_stage_run
 
 PAIRS = (100, 300, 1_000, 3_000, 10_000, 30_000)
 MEASURES = ("accuracy", "bayes_accuracy", "gold_order", "correlation")

@@ -26,7 +26,7 @@ import torch
 
 from rlkit.agents import AGENTS, find_agent
 from rlkit.cli.forms import known_flags
-from rlkit.cli.training import TrainOptions
+from rlkit.cli.train import TrainOptions
 
 ROOT = Path(__file__).parents[1]
 PAGES = [path for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))) if path.exists()]
@@ -258,9 +258,9 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
         raise Parsed
 
     for target in (
-        *(f"rlkit.runs.rlhf_stages.{stage}" for stage in ("sft", "reward", "dpo")),
-        *("rlkit.runs.rlhf_stages.policy_gradient", "rlkit.runs.rlhf_demo.run_demo"),
-        "rlkit.runs.stage_run.StageRun.__init__",  # of the commands that look at runs
+        *(f"rlkit.rlhf.stages.api.{stage}" for stage in ("sft", "reward", "dpo")),
+        *("rlkit.rlhf.stages.api.policy_gradient", "rlkit.rlhf.demo.run_demo"),
+        "rlkit.rlhf.stages.stage_run.StageRun.__init__",  # of the commands that look at runs
     ):
         monkeypatch.setattr(target, stage_begins)
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from rlkit.cli.terminal import cell, printable
 
 if TYPE_CHECKING:
+    from rlkit.rlhf.stages.stage_run import StageRun
     from rlkit.runs.reports import Reports
-    from rlkit.runs.stage_run import StageRun
     from rlkit.training.run import Run
 
 

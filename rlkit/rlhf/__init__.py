@@ -17,10 +17,14 @@ from typing import Any
 _HOME = {
     **dict.fromkeys(
         ("sft", "reward", "dpo", "ppo", "rloo", "grpo", "policy_gradient"),
-        "rlkit.runs.rlhf_stages",
+        "rlkit.rlhf.stages.api",
     ),
-    **dict.fromkeys(("sample_run", "evaluate_run", "best_of_n_run"), "rlkit.runs.rlhf_judge"),
-    **dict.fromkeys(("ModelSource", "load_policy", "load_reward_model"), "rlkit.runs.rlhf_sources"),
+    **dict.fromkeys(
+        ("sample_run", "evaluate_run", "best_of_n_run"), "rlkit.rlhf.stages.evaluate_policy"
+    ),
+    **dict.fromkeys(
+        ("ModelSource", "load_policy", "load_reward_model"), "rlkit.rlhf.stages.sources"
+    ),
     **dict.fromkeys(
         ("SFTConfig", "RewardConfig", "DPOConfig", "PPOConfig", "RLOOConfig", "GRPOConfig"),
         "rlkit.rlhf.training.configs",

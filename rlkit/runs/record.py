@@ -48,7 +48,7 @@ def read_record(folder: Path, kind: Kind = "agent") -> dict[str, Any]:
         raise UsageError(
             f"{folder} is the run of a stage of RLHF, {record['stage']!r} on {record['label']!r}: "
             "it has no agent and no environment; open it with "
-            "rlkit.runs.stage_run.load_stage_run"
+            "rlkit.rlhf.stages.stage_run.load_stage_run"
         )
     raise UsageError(
         f"{folder} is the run of the agent {record['agent']!r} on {record['environment']!r}, "

@@ -6,15 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from rlkit.analysis.overoptimisation import (
-    GOLD,
-    PROXY,
-    Path,
-    fit_logarithmic_law,
-    fit_square_law,
-    overoptimisation_figure,
-)
-from rlkit.analysis.rlhf_figures import (
+from experiments.rlhf_figures import (
     GapCurves,
     Panel,
     TrainingCurve,
@@ -22,6 +14,14 @@ from rlkit.analysis.rlhf_figures import (
     overoptimisation_grid,
     reward_model_figure,
     training_figure,
+)
+from rlkit.analysis.overoptimisation import (
+    GOLD,
+    PROXY,
+    Path,
+    fit_logarithmic_law,
+    fit_square_law,
+    overoptimisation_figure,
 )
 
 D = np.linspace(0.0, 3.0, 25)

@@ -29,15 +29,8 @@ from rlkit.rlhf.evaluation.summary import standard_error
 from rlkit.rlhf.exact import best_of_n
 from rlkit.rlhf.exact import optimum as exact
 from rlkit.rlhf.exact.answer_key import AnswerKey
-from rlkit.runs.rlhf_opened import (
-    Judging,
-    Opened,
-    RunLike,
-    open_policy,
-    opened_run,
-    prompts_of,
-)
-from rlkit.runs.rlhf_reward_judge import evaluate_reward_model
+from rlkit.rlhf.stages.evaluate_reward import evaluate_reward_model
+from rlkit.rlhf.stages.loading import Judging, Opened, RunLike, open_policy, opened_run, prompts_of
 from rlkit.seeding import SeedStreams
 
 POWERS = (1, 2, 4, 8, 16, 32, 64)

@@ -21,13 +21,14 @@ import rlkit.rlhf as rlhf
 from rlkit.errors import UsageError
 from rlkit.rlhf.data.sequences import pack, response_log_probs
 from rlkit.rlhf.exact.enumeration import all_completions, completion_log_probs
+from rlkit.rlhf.stages import sources as rlhf_sources
+from rlkit.rlhf.stages.factories import BuildPolicy
+from rlkit.rlhf.stages.stage_run import StageRun
 from rlkit.rlhf.training.example_trainer import Supervised
 from rlkit.rlhf.training.policy import KLPenalisedPolicy
-from rlkit.runs import rlhf_sources, store
+from rlkit.runs import store
 from rlkit.runs.execution import Interrupted
 from rlkit.runs.reports import Reports
-from rlkit.runs.rlhf_builds import BuildPolicy
-from rlkit.runs.stage_run import StageRun
 
 MODEL = rlhf.ModelSource(width=8, num_layers=1, dropout=0.1)
 UPDATES = {"num_updates": 6, "batch_size": 16, "minibatch_size": 8, "num_epochs": 2}

@@ -20,6 +20,10 @@ from rlkit.rlhf.data.preferences import (
 from rlkit.rlhf.exact import optimum as exact
 from rlkit.rlhf.exact.answer_key import AnswerKey, is_enumerable
 from rlkit.rlhf.models.freezing import frozen
+from rlkit.rlhf.stages.factories import gold_score
+from rlkit.rlhf.stages.loading import task_with
+from rlkit.rlhf.stages.sources import load_reward_model, parent_of, sources_of
+from rlkit.rlhf.stages.stage_run import StageRun
 from rlkit.rlhf.training.configs import RewardConfig
 from rlkit.rlhf.training.example_trainer import evaluating
 from rlkit.rlhf.training.reward_model import (
@@ -28,10 +32,6 @@ from rlkit.rlhf.training.reward_model import (
     accuracy_of,
     split_held_out,
 )
-from rlkit.runs.rlhf_builds import gold_score
-from rlkit.runs.rlhf_opened import task_with
-from rlkit.runs.rlhf_sources import load_reward_model, parent_of, sources_of
-from rlkit.runs.stage_run import StageRun
 from rlkit.seeding import SeedStreams
 
 

@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 from rlkit.determinism import prepared_torch
 from rlkit.errors import RlkitError, SeedError, UsageError
 from rlkit.options import require_count, require_typed
+from rlkit.rlhf.stages.stage_rows import StageRows
+from rlkit.rlhf.stages.stage_run import STATE_PREFIX, StageRun
 from rlkit.runs import store
 from rlkit.runs.execution import Plan, carry_out, is_finished, note_siblings
 from rlkit.runs.identity import content_name, versions
 from rlkit.runs.record import RECORD
 from rlkit.runs.reports import Failure, Reports, Stopped
 from rlkit.runs.restore import take_up
-from rlkit.runs.stage_rows import StageRows
-from rlkit.runs.stage_run import STATE_PREFIX, StageRun
 from rlkit.runs.workers import refuse_to_be_imported
 from rlkit.seeding import SeedStreams
 

@@ -71,7 +71,7 @@ class ChatOptions:
 
 def sample_command(args: list[str]) -> int:
     parsed = parsed_run("sample", "Print responses of a policy.", args, SampleOptions)
-    from rlkit.runs.rlhf_judge import sample_run
+    from rlkit.rlhf.stages.evaluate_policy import sample_run
 
     options: SampleOptions = parsed.options
     rows = sample_run(
@@ -101,7 +101,7 @@ def sample_command(args: list[str]) -> int:
 def evaluate_command(args: list[str]) -> int:
     about = "Measure a policy against its reference, or a reward model on preferences."
     parsed = parsed_run("evaluate", about, args, EvaluateOptions)
-    from rlkit.runs.rlhf_judge import evaluate_run
+    from rlkit.rlhf.stages.evaluate_policy import evaluate_run
 
     options = {name: value for name, value in vars(parsed.options).items() if name != "json"}
     found = evaluate_run(parsed.run, **options, **vars(parsed.judging))
@@ -120,7 +120,7 @@ def best_of_n_command(args: list[str]) -> int:
         "(--reward), the function (--score) or the built-in task's gold reward chooses."
     )
     parsed = parsed_run("best-of-n", about, args, BestOptions)
-    from rlkit.runs.rlhf_judge import best_of_n_run
+    from rlkit.rlhf.stages.evaluate_policy import best_of_n_run
 
     options: BestOptions = parsed.options
     found = best_of_n_run(
@@ -148,7 +148,7 @@ def best_of_n_command(args: list[str]) -> int:
 def chat_command(args: list[str]) -> int:
     about = "Type prompts, see responses of policy and reference side by side."
     parsed = parsed_run("chat", about, args, ChatOptions)
-    from rlkit.cli.rlhf_chat import chat
+    from rlkit.cli.rlhf.chat import chat
 
     return chat(parsed.run, parsed.options.num, vars(parsed.judging))
 

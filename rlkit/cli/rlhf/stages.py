@@ -119,9 +119,9 @@ class ScoreOptions:
 
 
 def sft_command(args: list[str]) -> int:
+    from rlkit.rlhf.stages.api import sft
+    from rlkit.rlhf.stages.sources import ModelSource
     from rlkit.rlhf.training.configs import SFTConfig
-    from rlkit.runs.rlhf_sources import ModelSource
-    from rlkit.runs.rlhf_stages import sft
 
     task = ("task", positional(str, "TASK", "enumerable, grammar, or left out with files"), "")
     parsed = _parsed("sft", "Fine-tune a language model.", args, [task], SFTOptions, SFTConfig)
@@ -142,8 +142,8 @@ def sft_command(args: list[str]) -> int:
 
 
 def reward_command(args: list[str]) -> int:
+    from rlkit.rlhf.stages.api import reward
     from rlkit.rlhf.training.configs import RewardConfig
-    from rlkit.runs.rlhf_stages import reward
 
     parsed = _parsed(
         "reward", "Train a reward model.", args, [_run_argument()], PreferenceOptions, RewardConfig
@@ -152,8 +152,8 @@ def reward_command(args: list[str]) -> int:
 
 
 def dpo_command(args: list[str]) -> int:
+    from rlkit.rlhf.stages.api import dpo
     from rlkit.rlhf.training.configs import DPOConfig
-    from rlkit.runs.rlhf_stages import dpo
 
     about = "Train a policy on preferences, without a reward model."
     parsed = _parsed("dpo", about, args, [_run_argument()], PreferenceOptions, DPOConfig)
@@ -173,8 +173,8 @@ def grpo_command(args: list[str]) -> int:
 
 
 def _policy_command(method: str, args: list[str]) -> int:
+    from rlkit.rlhf.stages.api import policy_gradient
     from rlkit.rlhf.training.configs import METHODS
-    from rlkit.runs.rlhf_stages import policy_gradient
 
     about = (
         f"Train a policy by {method.upper()} with a KL penalty. Without --reward and --score a "

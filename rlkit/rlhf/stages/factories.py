@@ -23,13 +23,13 @@ from rlkit.rlhf.data.preferences import (
 from rlkit.rlhf.data.sequences import Sequences, from_arrays
 from rlkit.rlhf.exact.answer_key import AnswerKey, GoldScore, is_enumerable
 from rlkit.rlhf.models.adapters import with_adapters
+from rlkit.rlhf.stages.sources import ModelSource, Parent, ScoreSource, TaskSource, reference_of
 from rlkit.rlhf.training.configs import DPOConfig, PolicyConfig, RewardConfig, SFTConfig
 from rlkit.rlhf.training.direct_preference import direct_preference_optimisation
 from rlkit.rlhf.training.example_trainer import Supervised
 from rlkit.rlhf.training.fine_tuning import supervised_fine_tuning
 from rlkit.rlhf.training.policy import KLPenalisedPolicy
 from rlkit.rlhf.training.reward_model import Examples, RewardModel, fit_reward_model
-from rlkit.runs.rlhf_sources import ModelSource, Parent, ScoreSource, TaskSource, reference_of
 from rlkit.seeding import SeedStreams
 
 

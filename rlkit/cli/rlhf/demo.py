@@ -12,11 +12,11 @@ from rlkit.cli.forms import parse
 from rlkit.cli.report import print_json
 
 if TYPE_CHECKING:
-    from rlkit.runs.rlhf_demo import Demo
+    from rlkit.rlhf.demo import Demo
 
 
 def demo_command(args: list[str]) -> int:
-    from rlkit.runs.rlhf_demo import DemoOptions, run_demo
+    from rlkit.rlhf.demo import DemoOptions, run_demo
 
     @dataclass(frozen=True, kw_only=True)
     class Output:
@@ -54,7 +54,7 @@ def _print(demo: Demo) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from rlkit.runs.rlhf_demo import rows
+    from rlkit.rlhf.demo import rows
 
     table = Table(title="policies that maximise the reward model (proxy)", title_justify="left")
     for name in ("method", "setting", "gap to the optimum", "KL, exact", "proxy", "gold"):

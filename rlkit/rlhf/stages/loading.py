@@ -17,7 +17,7 @@ from rlkit.rlhf.data.tokenizer import TaskCodec
 from rlkit.rlhf.exact.answer_key import AnswerKey, TableScore, is_enumerable
 from rlkit.rlhf.models.freezing import frozen
 from rlkit.rlhf.models.language_model import LanguageModel
-from rlkit.runs.rlhf_sources import (
+from rlkit.rlhf.stages.sources import (
     ScoreSource,
     TaskSource,
     find_parent,
@@ -25,7 +25,7 @@ from rlkit.runs.rlhf_sources import (
     parent_of,
     sources_of,
 )
-from rlkit.runs.stage_run import StageRun, load_stage_run
+from rlkit.rlhf.stages.stage_run import StageRun, load_stage_run
 from rlkit.seeding import SeedStreams
 
 Ids = NDArray[np.int64]

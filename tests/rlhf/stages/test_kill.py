@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from rlkit.runs import store
-from rlkit.runs.stages import run_stage
 from tests.runs.small_stage import small_spec
+
+from rlkit.rlhf.stages.run_stage import run_stage
+from rlkit.runs import store
 
 ROOT = Path(__file__).parents[2]
 KILLED = -signal.SIGKILL

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rlkit.cli.rlhf_judge import shown
+from rlkit.cli.rlhf.evaluate import shown
 from rlkit.errors import UsageError
 
 
@@ -17,8 +17,8 @@ def chat(run: Path, num: int, judging: Mapping[str, Any]) -> int:
     """Answer prompts line by line, to the end of the input, an empty line or Ctrl+C."""
     from rlkit.determinism import prepared_torch
     from rlkit.options import require_count
-    from rlkit.runs.rlhf_judge import generator_of, respond
-    from rlkit.runs.rlhf_opened import Judging, open_policy
+    from rlkit.rlhf.stages.evaluate_policy import generator_of, respond
+    from rlkit.rlhf.stages.loading import Judging, open_policy
 
     require_count("num", num, at_least=1)
     options = Judging(**judging)

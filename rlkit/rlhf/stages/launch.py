@@ -14,11 +14,11 @@ from typing import Any
 
 from rlkit.configuration import known_options, make_config, require_config
 from rlkit.errors import UsageError
+from rlkit.rlhf.stages.run_stage import Stage, StageSpec, run_stage
+from rlkit.rlhf.stages.sources import ModelSource, Parent, TaskSource, plain
+from rlkit.rlhf.stages.stage_run import StageRun
 from rlkit.rlhf.training.configs import PolicyConfig
 from rlkit.runs.reports import Reports
-from rlkit.runs.rlhf_sources import ModelSource, Parent, TaskSource, plain
-from rlkit.runs.stage_run import StageRun
-from rlkit.runs.stages import Stage, StageSpec, run_stage
 from rlkit.seeding import SeedStreams
 
 

@@ -18,11 +18,11 @@ from rlkit.rlhf.evaluation.text_metrics import perplexity
 from rlkit.rlhf.exact import best_of_n
 from rlkit.rlhf.exact import optimum as exact
 from rlkit.rlhf.exact.answer_key import AnswerKey
+from rlkit.rlhf.stages.api import policy_gradient, reward, sft
+from rlkit.rlhf.stages.sources import load_policy, load_reward_model
+from rlkit.rlhf.stages.stage_run import StageRun
 from rlkit.rlhf.training.fine_tuning import negative_log_likelihood
 from rlkit.runs import store
-from rlkit.runs.rlhf_sources import load_policy, load_reward_model
-from rlkit.runs.rlhf_stages import policy_gradient, reward, sft
-from rlkit.runs.stage_run import StageRun
 from rlkit.seeding import SeedStreams
 
 FIGURE = "overoptimisation.png"

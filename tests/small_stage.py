@@ -17,8 +17,8 @@ from rlkit.rlhf.models.state import (
     optimiser_state,
     trained_state,
 )
-from rlkit.runs.stage_run import load_stage_run
-from rlkit.runs.stages import StageSpec
+from rlkit.rlhf.stages.run_stage import StageSpec
+from rlkit.rlhf.stages.stage_run import load_stage_run
 from rlkit.seeding import SeedStreams, generator_states, restore_generators
 
 

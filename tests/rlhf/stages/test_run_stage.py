@@ -12,19 +12,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.runs.small_stage import Fit, small_spec
 
 from rlkit.cli import main
 from rlkit.errors import RlkitError, UsageError
-from rlkit.runs import stages, store
+from rlkit.rlhf.stages import run_stage as stages
+from rlkit.rlhf.stages.run_stage import run_seeds, run_stage
+from rlkit.rlhf.stages.stage_rows import StageRows
+from rlkit.rlhf.stages.stage_run import StageRun, load_stage_run
+from rlkit.runs import store
 from rlkit.runs.execution import Interrupted
 from rlkit.runs.identity import versions
 from rlkit.runs.record import read_record
 from rlkit.runs.reports import Reports, Stopped
-from rlkit.runs.stage_rows import StageRows
-from rlkit.runs.stage_run import StageRun, load_stage_run
-from rlkit.runs.stages import run_seeds, run_stage
 from rlkit.training.run import Run, load
-from tests.runs.small_stage import Fit, small_spec
 
 NUM_UPDATES = 50
 

@@ -18,10 +18,9 @@ from typing import Any
 
 from rlkit.errors import UsageError
 from rlkit.rlhf.data.scores import load_score
-from rlkit.rlhf.training.configs import METHODS, DPOConfig, PolicyConfig, RewardConfig, SFTConfig
-from rlkit.runs.rlhf_builds import BuildDPO, BuildPolicy, BuildReward, BuildSFT
-from rlkit.runs.rlhf_launch import Execution, config_of, launch, split_execution
-from rlkit.runs.rlhf_sources import (
+from rlkit.rlhf.stages.factories import BuildDPO, BuildPolicy, BuildReward, BuildSFT
+from rlkit.rlhf.stages.launch import Execution, config_of, launch, split_execution
+from rlkit.rlhf.stages.sources import (
     ModelSource,
     ScoreSource,
     TaskSource,
@@ -30,7 +29,8 @@ from rlkit.runs.rlhf_sources import (
     require_unused,
     sources_of,
 )
-from rlkit.runs.stage_run import StageRun
+from rlkit.rlhf.stages.stage_run import StageRun
+from rlkit.rlhf.training.configs import METHODS, DPOConfig, PolicyConfig, RewardConfig, SFTConfig
 
 RunLike = StageRun | str | Path
 

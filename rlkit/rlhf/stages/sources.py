@@ -25,8 +25,8 @@ from rlkit.rlhf.models.freezing import frozen
 from rlkit.rlhf.models.gpt import GPT, GPTConfig
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.models.state import load_trained_state
+from rlkit.rlhf.stages.stage_run import StageRun, load_stage_run
 from rlkit.rlhf.training.reward_model import RewardModel
-from rlkit.runs.stage_run import StageRun, load_stage_run
 from rlkit.seeding import SeedStreams
 from rlkit.spelling import closest
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from rlkit.cli import main
-from rlkit.cli.rlhf import COMMANDS
+from rlkit.cli.rlhf.stages import COMMANDS
 from rlkit.rlhf.exact.answer_key import AnswerKey
-from rlkit.runs.rlhf_sources import load_policy
-from rlkit.runs.stage_run import load_stage_run
+from rlkit.rlhf.stages.sources import load_policy
+from rlkit.rlhf.stages.stage_run import load_stage_run
 
 SMALL = ("--width", "16", "--num-layers", "1")
 UPDATES = ("--num-updates", "2", "--batch-size", "16", "--minibatch-size", "8")
