@@ -1,118 +1,225 @@
 """The direction of dependence, and what a light import costs."""
 
+from __future__ import annotations
+
 import ast
+import re
 import subprocess
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 
-# A module may import from its own floor and from those below it.
-FLOORS = {
-    "rlkit.errors": 0,
-    "rlkit.fingerprint": 0,
-    "rlkit.seeding": 0,
-    "rlkit.user_code": 0,
-    "rlkit.spelling": 0,
-    "rlkit.options": 0,
-    "rlkit.fingerprint.opened_files": 0,
-    "rlkit.maths": 1,
-    "rlkit.nn.layers": 1,
-    "rlkit.nn.running_statistics": 1,
-    "rlkit.training.presets": 1,
-    "rlkit.environments.spaces": 1,
-    "rlkit.environments.actions": 1,
-    "rlkit.environments.copies": 1,
-    "rlkit.agent": 2,
-    "rlkit.environments.batch_env": 2,
-    "rlkit.loop": 2,
-    "rlkit.tabular": 2,
-    "rlkit.environments.resolve": 2,
-    "rlkit.environments.checks": 2,
-    "rlkit.evaluation": 2,
-    "rlkit.agents": 3,
-    "rlkit.rlhf": 3,
-    "rlkit.analysis": 4,
-    "rlkit.runs": 4,
-    "rlkit.solving": 5,
-    "rlkit.cli": 5,
-}
-PURE_MATHS = ("rlkit.maths",)
+# The rooms from the ground up: a module imports from its own room and from those before it.
+ROOMS = (
+    "rlkit.errors",
+    "rlkit.spelling",
+    "rlkit.options",
+    "rlkit.configuration",
+    "rlkit.user_code",
+    "rlkit.seeding",
+    "rlkit.determinism",
+    "rlkit.fingerprint",
+    "rlkit.analysis",
+    "rlkit.maths",
+    "rlkit.nn",
+    "rlkit.tabular",
+    "rlkit.tabular.reading",
+    "rlkit.tabular.solution",
+    "rlkit.agent",
+    "rlkit.environments",
+    "rlkit.loop",
+    "rlkit.evaluation",
+    "rlkit.agents",
+    "rlkit.runs",
+    "rlkit.training",
+    "rlkit.solving",
+    "rlkit.rlhf.models",
+    "rlkit.rlhf.data",
+    "rlkit.rlhf.objectives",
+    "rlkit.rlhf.training",
+    "rlkit.rlhf.exact",
+    "rlkit.rlhf.evaluation",
+    "rlkit.rlhf.stages",
+    "rlkit.rlhf.demo",
+    "rlkit.rlhf",
+    "rlkit",  # the public interface
+    "rlkit.cli",
+    "rlkit.__main__",
+)
+# Neighbours of which neither knows the other.
+STRANGERS = (("rlkit.rlhf.models", "rlkit.rlhf.objectives"), ("rlkit.tabular", "rlkit.nn"))
+MOST_MODULES = 14
+_NAME = re.compile(r"rlkit(\.[a-z_0-9]+)+")
 
 
-def _floor(module: str) -> int | None:
-    if module == "rlkit":
-        return 6  # the public interface stands on everything
-    fitting = [name for name in FLOORS if module == name or module.startswith(name + ".")]
-    return FLOORS[max(fitting, key=len)] if fitting else None
-
-
-def _modules(package: str) -> list[tuple[str, Path]]:
+def _modules(package: str) -> dict[str, Path]:
     paths = sorted((ROOT / package).rglob("*.py"))
-    return [
-        (".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"), p)
+    return {
+        ".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p
         for p in paths
-        if p.name != "__main__.py"
+    }
+
+
+RLKIT = _modules("rlkit")
+
+
+def _room(module: str) -> int | None:
+    """The room that a module belongs to; that of the longest name that fits."""
+    fitting = [
+        room
+        for room in ROOMS
+        if module == room or (room != "rlkit" and module.startswith(room + "."))
     ]
+    return ROOMS.index(max(fitting, key=len)) if fitting else None
 
 
-def _imports(source: str) -> set[str]:
-    """The modules that a file imports when it runs; not those for type checkers only."""
-    found: set[str] = set()
+def _imports(source: str, known: Iterable[str] = RLKIT) -> set[str]:
+    """All modules that a file names: imports wherever they stand, and names in strings.
 
-    def visit(node: ast.AST) -> None:
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            return
+    Imports for type checkers count, and so do the modules in tables such as `_HOME`, which are
+    imported when they are first asked for. Docstrings do not.
+    """
+    known = set(known)
+    names: set[str] = set()
+    tree = ast.parse(source)
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
+            names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found.update(f"{node.module}.{alias.name}" for alias in node.names)
-        for child in ast.iter_child_nodes(node):
-            visit(child)
-
-    visit(ast.parse(source))
-    return found
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                names.add(whole if whole in known else node.module)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if id(node) not in docstrings and _NAME.fullmatch(node.value):
+                names.update({node.value} & known)
+        elif isinstance(node, ast.JoinedStr):  # f"rlkit.cli.{module}"
+            start = node.values[0]
+            if isinstance(start, ast.Constant) and str(start.value).startswith("rlkit."):
+                package = str(start.value).rstrip(".")
+                names.update(name for name in known if name.startswith(package + "."))
+    return names
 
 
 def _violations(module: str, source: str) -> list[str]:
-    own = _floor(module)
+    own = _room(module)
     if own is None:
-        return [f"{module} stands on no floor"]
+        return [f"{module} is in no room"]
     problems = []
     for imported in _imports(source):
-        if imported.split(".")[0] in ("envs", "experiments", "tests"):
+        if imported.split(".")[0] in ("envs", "rlkit_envs", "experiments", "tests"):
             problems.append(f"{module} imports {imported}")
-        elif imported.startswith("rlkit."):
-            floor = _floor(imported)
-            if floor is not None and floor > own:
-                problems.append(f"{module} (floor {own}) imports {imported} (floor {floor})")
-            if (
-                module in PURE_MATHS
-                and _floor(imported) == 1
-                and not imported.startswith(PURE_MATHS)
-            ):
-                problems.append(f"{module} is pure maths and imports {imported}")
+        if imported.split(".")[0] != "rlkit" or imported == module:
+            continue
+        room = _room(imported)
+        if room is None or room > own:
+            problems.append(f"{module} imports {imported}, which stands above it")
+        for pair in STRANGERS:
+            if {ROOMS[own], ROOMS[room or 0]} == set(pair):
+                problems.append(f"{module} imports {imported}; neither should know the other")
     return problems
 
 
-@pytest.mark.parametrize(("module", "path"), _modules("rlkit"), ids=lambda x: str(x))
-def test_imports_run_downwards_only(module: str, path: Path) -> None:
-    assert _violations(module, path.read_text()) == []
+def circles(imports: Mapping[str, set[str]]) -> list[list[str]]:
+    """The groups of modules that import one another, in a circle of any length."""
+
+    def reachable(start: str) -> set[str]:
+        seen, ahead = set(), [start]
+        while ahead:
+            for name in imports.get(ahead.pop(), set()):
+                if name not in seen:
+                    seen.add(name)
+                    ahead.append(name)
+        return seen
+
+    beyond = {name: reachable(name) for name in imports}
+    groups = {
+        tuple(sorted({name} | {other for other in beyond[name] if name in beyond.get(other, ())}))
+        for name in imports
+        if name in beyond[name]
+    }
+    return [list(group) for group in sorted(groups)]
+
+
+@pytest.mark.parametrize("module", RLKIT)
+def test_imports_run_downwards_only(module: str) -> None:
+    assert _violations(module, RLKIT[module].read_text()) == []
+
+
+def test_no_files_import_one_another_in_a_circle() -> None:
+    imports = {
+        name: {other for other in _imports(path.read_text()) if other in RLKIT and other != name}
+        for name, path in RLKIT.items()
+    }
+    assert circles(imports) == []
+
+
+def test_a_circle_is_noticed() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+    assert circles({"a": {"b"}, "b": set()}) == []
 
 
 def test_an_import_that_runs_upwards_is_noticed() -> None:
     assert _violations("rlkit.maths.losses", "from rlkit.agents.ppo import PPO")
     assert _violations("rlkit.loop", "def f():\n    import rlkit.training.train")
     assert _violations("rlkit.agents.ppo", "from envs.cartpole import BatchedCartPole")
+    assert _violations("rlkit.runs.store", "_HOME = {'train': 'rlkit.training.train'}")
+    assert _violations("rlkit.rlhf.objectives.rewards", "import rlkit.rlhf.training.policy")
+    assert _violations("rlkit.rlhf.models.gpt", "import rlkit.rlhf.objectives.rewards")
+    assert _violations("rlkit.runs.workers", "def f(x):\n    load(f'rlkit.training.{x}')")
+    checked = "if TYPE_CHECKING:\n    from rlkit.cli.forms import parse"
+    assert _violations("rlkit.training.run", checked)
     assert not _violations("rlkit.agents.ppo", "from rlkit.maths.returns import gae")
 
 
-@pytest.mark.parametrize(("module", "path"), _modules("envs"), ids=lambda x: str(x))
-def test_environments_do_not_know_the_toolkit(module: str, path: Path) -> None:
+def test_every_room_is_there() -> None:
+    assert [room for room in ROOMS if room not in RLKIT] == []
+
+
+@pytest.mark.parametrize("folder", sorted({path.parent for path in RLKIT.values()}), ids=str)
+def test_a_folder_can_be_seen_at_a_glance(folder: Path) -> None:
+    assert len(list(folder.glob("*.py"))) <= MOST_MODULES
+
+
+def _code_lines(function: ast.FunctionDef, lines: list[str]) -> int:
+    """The lines of a function, without its docstring, empty lines and comments."""
+    first = function.body[0]
+    is_docstring = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+    docstring = range(first.lineno, (first.end_lineno or 0) + 1) if is_docstring else range(0)
+    return sum(
+        1
+        for number in range(function.lineno, (function.end_lineno or 0) + 1)
+        if number not in docstring
+        and lines[number - 1].strip()
+        and not lines[number - 1].strip().startswith("#")
+    )
+
+
+@pytest.mark.parametrize("module", RLKIT)
+def test_no_function_has_more_than_sixty_lines_of_code(module: str) -> None:
+    source = RLKIT[module].read_text()
+    lengths = {
+        node.name: _code_lines(node, source.splitlines())
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef)
+    }
+    assert {name: length for name, length in lengths.items() if length > 60} == {}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "envs").glob("*.py")), ids=lambda path: path.stem)
+def test_environments_do_not_know_the_toolkit(path: Path) -> None:
     allowed = {"gymnasium", "numpy", "numba", "envs"} | set(sys.stdlib_module_names)
-    assert {name.split(".")[0] for name in _imports(path.read_text())} <= allowed
+    assert {name.split(".")[0] for name in _imports(path.read_text(), ())} <= allowed
 
 
 @pytest.mark.parametrize(

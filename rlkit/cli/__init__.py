@@ -20,16 +20,16 @@ from rlkit.spelling import closest
 
 # command -> (module of this package, what it does)
 COMMANDS = {
-    "train": ("training", "train an agent on an environment, for many seeds"),
-    "compare": ("training", "train several agents on one environment and compare them"),
+    "train": ("train", "train an agent on an environment, for many seeds"),
+    "compare": ("train", "train several agents on one environment and compare them"),
     "solve": (
-        "solving",
+        "solve",
         "compute the exact optimum of an environment with a known transition table",
     ),
     "evaluate": ("runs", "play episodes with the final policies of a run"),
     "plot": ("runs", "draw the learning curves of runs"),
     "watch": ("runs", "record an episode of a trained policy as a gif"),
-    "rlhf": ("rlhf", "demonstrations, preferences, reward model, PPO: `rlkit rlhf --help`"),
+    "rlhf": ("rlhf.stages", "demonstrations, preferences, reward model, PPO: `rlkit rlhf --help`"),
     "list": ("listing", "list agents, presets and native environments"),
 }
 

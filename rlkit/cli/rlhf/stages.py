@@ -16,17 +16,17 @@ from rlkit.spelling import closest
 
 # command -> (module of this package, what it does)
 COMMANDS = {
-    "demo": ("rlhf_demo", "the whole way on a task with a known optimum, in two minutes"),
-    "sft": ("rlhf", "fine-tune a language model on demonstrations"),
-    "reward": ("rlhf", "train a reward model on preferences"),
-    "ppo": ("rlhf", "train a policy by PPO with a KL penalty"),
-    "rloo": ("rlhf", "train a policy by RLOO with a KL penalty"),
-    "grpo": ("rlhf", "train a policy by GRPO with a KL penalty"),
-    "dpo": ("rlhf", "train a policy on preferences directly"),
-    "best-of-n": ("rlhf_judge", "what the best of n samples is worth, without training"),
-    "sample": ("rlhf_judge", "print responses of a policy"),
-    "evaluate": ("rlhf_judge", "measure a policy, or a reward model"),
-    "chat": ("rlhf_judge", "type prompts, see policy and reference side by side"),
+    "demo": ("demo", "the whole way on a task with a known optimum, in two minutes"),
+    "sft": ("stages", "fine-tune a language model on demonstrations"),
+    "reward": ("stages", "train a reward model on preferences"),
+    "ppo": ("stages", "train a policy by PPO with a KL penalty"),
+    "rloo": ("stages", "train a policy by RLOO with a KL penalty"),
+    "grpo": ("stages", "train a policy by GRPO with a KL penalty"),
+    "dpo": ("stages", "train a policy on preferences directly"),
+    "best-of-n": ("evaluate", "what the best of n samples is worth, without training"),
+    "sample": ("evaluate", "print responses of a policy"),
+    "evaluate": ("evaluate", "measure a policy, or a reward model"),
+    "chat": ("evaluate", "type prompts, see policy and reference side by side"),
 }
 
 USAGE = """\
@@ -59,7 +59,7 @@ def rlhf_command(args: list[str]) -> int:
             f"unknown command 'rlhf {args[0]}'; there are {', '.join(COMMANDS)}."
             f"{closest(args[0], COMMANDS)}"
         )
-    module = importlib.import_module(f"rlkit.cli.{COMMANDS[name][0]}")
+    module = importlib.import_module(f"rlkit.cli.rlhf.{COMMANDS[name][0]}")
     command = getattr(module, f"{name.replace('-', '_')}_command")
     return int(command(args[1:]))
 
