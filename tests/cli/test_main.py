@@ -14,7 +14,7 @@ import pytest
 from rlkit.cli import COMMANDS, main
 from rlkit.cli.terminal import plain, printable
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 GRID = """
 import gymnasium as gym

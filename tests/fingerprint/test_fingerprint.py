@@ -17,7 +17,7 @@ from rlkit.fingerprint.graph import Graph
 from rlkit.fingerprint.walk import Walk
 from tests.fingerprint.tables import EQUAL, TABLES
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def made(source: str, name: str | None = "__main__", file: str = "<cell>") -> Any:
@@ -109,7 +109,7 @@ def test_other_processes_come_to_the_same_digests(tmp_path: Path) -> None:
     script = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
-from tests.test_fingerprint import TABLES, _pair, fingerprint
+from tests.fingerprint.test_fingerprint import TABLES, _pair, fingerprint
 for row in TABLES.values():
     for thing in _pair(row):
         print(fingerprint(thing).digest)

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.runs.small_stage import small_spec
 
 from rlkit.rlhf.stages.run_stage import run_stage
 from rlkit.runs import store
+from tests.small_stage import small_spec
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 KILLED = -signal.SIGKILL
 
 
@@ -34,7 +34,7 @@ def start(forks: Any, out: Path) -> Callable[..., Any]:
         return forks.start(
             f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
             "from rlkit.runs import stage_rows, stages\n"
-            "from tests.runs.small_stage import Fit, small_spec\n"
+            "from tests.small_stage import Fit, small_spec\n"
             f"{before}\n"
             f"stages.run_stage(small_spec(**{changes!r}), 2, {str(target)!r}, workers={workers})"
         )

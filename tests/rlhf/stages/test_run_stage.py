@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.runs.small_stage import Fit, small_spec
 
 from rlkit.cli import main
 from rlkit.errors import RlkitError, UsageError
@@ -26,6 +25,7 @@ from rlkit.runs.identity import versions
 from rlkit.runs.record import read_record
 from rlkit.runs.reports import Reports, Stopped
 from rlkit.training.run import Run, load
+from tests.small_stage import Fit, small_spec
 
 NUM_UPDATES = 50
 
