@@ -27,7 +27,7 @@ from torch import Tensor
 from rlkit.errors import UsageError
 from rlkit.rlhf.data.sampling import generate
 from rlkit.rlhf.data.sequences import Sequences, from_arrays
-from rlkit.rlhf.data.token_env import TokenTask
+from rlkit.rlhf.data.task import LanguageTask
 from rlkit.rlhf.models.language_model import LanguageModel
 
 Gold = Callable[[Sequences], Any]  # a batch of B -> the true reward of each, [B]
@@ -99,7 +99,7 @@ class Labels:
 
 
 def responses_from(
-    model: LanguageModel, task: TokenTask, rng: np.random.Generator, n: int, *, copies: int = 1
+    model: LanguageModel, task: LanguageTask, rng: np.random.Generator, n: int, *, copies: int = 1
 ) -> list[Sequences]:
     """Sample `copies` independent responses of a model to each of n prompts of a task."""
     prompts = np.asarray(task.sample_prompts(rng, n))
@@ -108,7 +108,7 @@ def responses_from(
 
 def sample_preferences(
     model: LanguageModel,
-    task: TokenTask,
+    task: LanguageTask,
     gold: Gold,
     rng: np.random.Generator,
     n: int,
@@ -126,7 +126,7 @@ def sample_preferences(
 
 def sample_comparisons(
     model: LanguageModel,
-    task: TokenTask,
+    task: LanguageTask,
     gold: Gold,
     rng: np.random.Generator,
     n: int,
@@ -182,7 +182,7 @@ def sample_comparisons(
 
 
 def sample_labels(
-    model: LanguageModel, task: TokenTask, gold: Gold, rng: np.random.Generator, n: int
+    model: LanguageModel, task: LanguageTask, gold: Gold, rng: np.random.Generator, n: int
 ) -> Labels:
     """Draw n responses of a model, each accepted (1) or not (0) with probability sigmoid(gold)."""
     (sequences,) = responses_from(model, task, rng, n)

@@ -13,7 +13,8 @@ from rlkit.agent import Transition
 from rlkit.loop import interact
 from rlkit.maths.distributions import categorical_log_prob, categorical_mode, categorical_sample
 from rlkit.rlhf.data.sequences import Sequences
-from rlkit.rlhf.data.token_env import TokenEnv, TokenTask
+from rlkit.rlhf.data.task import LanguageTask
+from rlkit.rlhf.data.token_env import TokenEnv
 from rlkit.rlhf.models.language_model import LanguageModel
 
 Array = NDArray[Any]
@@ -107,7 +108,7 @@ class Sampler:
 
 def generate(
     model: LanguageModel,
-    task: TokenTask,
+    task: LanguageTask,
     prompts: NDArray[np.int64],
     rng: np.random.Generator | None,
     *,

@@ -7,31 +7,17 @@ action like any other. An episode terminates with EOS and is truncated after T t
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
 from rlkit.agent import State
+from rlkit.rlhf.data.task import LanguageTask
 
 Ids = NDArray[np.int64]
 Score = Callable[[Ids, Ids], NDArray[np.floating[Any]]]
-
-
-class TokenTask(Protocol):
-    """What a `TokenEnv` needs to know of a task."""
-
-    name: str
-    vocab_size: int
-    num_actions: int
-    eos: int
-    pad: int
-    prompt_length: int
-    max_new_tokens: int
-
-    def sample_prompts(self, rng: np.random.Generator, n: int) -> Ids:
-        """n prompts [n, P]."""
 
 
 class TokenEnv:
@@ -58,7 +44,7 @@ class TokenEnv:
 
     def __init__(
         self,
-        task: TokenTask,
+        task: LanguageTask,
         num_envs: int,
         rng: np.random.Generator | None = None,
         *,

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, get_args
 
 from rlkit.errors import UsageError
+from rlkit.rlhf.data.task import LanguageTask
 from rlkit.spelling import closest
 
 TokenizerKind = Literal["char", "word", "bpe"]
@@ -308,25 +309,10 @@ class Tokenizer:
         return hashlib.sha256(self.to_json()).hexdigest()
 
 
-class TokenTask(Protocol):
-    """What `TaskCodec` needs of a built-in task."""
-
-    @property
-    def token_names(self) -> tuple[str, ...]: ...
-    @property
-    def num_actions(self) -> int: ...
-    @property
-    def eos(self) -> int: ...
-    @property
-    def pad(self) -> int: ...
-    def text(self, ids: Any, /) -> str: ...
-    def parse(self, text: str, /) -> Any: ...
-
-
 class TaskCodec:
     """The words of a built-in task, with the interface of a tokenizer."""
 
-    def __init__(self, task: TokenTask) -> None:
+    def __init__(self, task: LanguageTask) -> None:
         self._task = task
         self.names = tuple(task.token_names)
         self.vocab_size = len(self.names)

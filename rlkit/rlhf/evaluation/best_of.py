@@ -12,7 +12,7 @@ from torch import Tensor
 from rlkit.errors import UsageError
 from rlkit.rlhf.data.scores import Score
 from rlkit.rlhf.data.sequences import Sequences
-from rlkit.rlhf.data.token_env import TokenTask
+from rlkit.rlhf.data.task import LanguageTask
 from rlkit.rlhf.evaluation.evaluate import sample_all
 from rlkit.rlhf.models.language_model import LanguageModel
 
@@ -28,7 +28,7 @@ class Best(NamedTuple):
 
 def best_of_n(
     model: LanguageModel,
-    task: TokenTask,
+    task: LanguageTask,
     prompts: NDArray[np.int64],
     score: Score,
     n: int,

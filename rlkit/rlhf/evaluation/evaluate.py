@@ -13,7 +13,7 @@ from rlkit.rlhf.data.preferences import concatenate
 from rlkit.rlhf.data.sampling import generate
 from rlkit.rlhf.data.scores import Score
 from rlkit.rlhf.data.sequences import Sequences, response_log_probs, response_states
-from rlkit.rlhf.data.token_env import TokenTask
+from rlkit.rlhf.data.task import LanguageTask
 from rlkit.rlhf.evaluation.summary import kl_estimate, summarise, win_rate
 from rlkit.rlhf.evaluation.text_metrics import (
     corpus_bleu,
@@ -32,7 +32,7 @@ _CHUNK = 512  # sequences sampled at once
 def evaluate_policy(
     policy: LanguageModel,
     reference: LanguageModel,
-    task: TokenTask,
+    task: LanguageTask,
     rng: np.random.Generator,
     *,
     scores: dict[str, Score],
@@ -91,7 +91,7 @@ def evaluate_policy(
 
 def sample_all(
     model: LanguageModel,
-    task: TokenTask,
+    task: LanguageTask,
     prompts: NDArray[np.int64],
     rng: np.random.Generator,
     temperature: float = 1.0,

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from rlkit.errors import UsageError
-from rlkit.rlhf.data.token_env import TokenTask
+from rlkit.rlhf.data.task import LanguageTask
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.models.lora import LoRALinear
 
 
 def require_same_vocabulary(
-    policy: LanguageModel, reference: LanguageModel | None, task: TokenTask
+    policy: LanguageModel, reference: LanguageModel | None, task: LanguageTask
 ) -> None:
     """Refuse models that do not speak of the same tokens."""
     if task.pad == task.eos:

@@ -38,7 +38,7 @@ from rlkit.maths.returns import standardise
 from rlkit.rlhf.data.sampling import Samples, generate
 from rlkit.rlhf.data.scores import Score
 from rlkit.rlhf.data.sequences import Sequences, response_states, token_log_probs
-from rlkit.rlhf.data.token_env import TokenTask
+from rlkit.rlhf.data.task import LanguageTask
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.models.lora import adapters_off
 from rlkit.rlhf.models.state import (
@@ -84,7 +84,7 @@ class KLPenalisedPolicy:
         policy: LanguageModel,
         reference: LanguageModel | None,
         score: Score,
-        task: TokenTask,
+        task: LanguageTask,
         config: PolicyConfig,
         streams: SeedStreams,
         *,
