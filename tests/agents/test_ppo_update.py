@@ -409,6 +409,7 @@ def weights_by_loops(mask: Tensor, name: str) -> np.ndarray[Any, Any]:
     return weights
 
 
+@pytest.mark.claim(27)
 @pytest.mark.parametrize("name", AGGREGATIONS)
 def test_the_loss_is_aggregated_as_its_name_says(name: str) -> None:
     mask, table = token_mask(), Table()
@@ -476,6 +477,7 @@ def ragged(num_units: int = 64) -> Batch:
     return batch((S, num_units, T), torch.arange(T) < lengths.unsqueeze(-1))
 
 
+@pytest.mark.claim(27)
 @pytest.mark.parametrize("name", AGGREGATIONS)
 @pytest.mark.parametrize("size", [16, 24, 1])
 def test_a_minibatch_in_parts_has_the_gradient_of_the_whole(name: str, size: int) -> None:

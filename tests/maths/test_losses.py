@@ -166,6 +166,7 @@ def check_clip_corners(loss: Ppo) -> None:
         torch.testing.assert_close(grad, f64([expected]), **ROUNDING)
 
 
+@pytest.mark.claim(29)
 def test_ppo_clip_loss_has_zero_gradient_in_exactly_two_corners() -> None:
     check_clip_corners(ppo_clip_loss)
 
@@ -256,6 +257,7 @@ def clipped_value_around_itself(values, old, targets, *, clip_range):
     return clipped_value_loss(values, values.detach(), targets, clip_range=clip_range)
 
 
+@pytest.mark.claim(29)
 def test_clipped_value_loss_is_the_larger_of_two_errors() -> None:
     check_clipped_value(clipped_value_loss)
 
@@ -332,6 +334,7 @@ def test_k2_and_k3_are_never_negative_and_all_vanish_where_the_policies_agree(
     assert [k(x, x).item() for k in (kl_k1, kl_k2, kl_k3)] == [0, 0, 0]
 
 
+@pytest.mark.claim(16)
 @pytest.mark.parametrize("mu", [0.1, 1.0])
 def test_kl_estimators_have_schulmans_gaussian_moments(mu: float) -> None:
     # π = N(μ, 1), reference N(0, 1), KL = μ²/2; Gauss-Hermite quadrature in place of sampling.

@@ -281,6 +281,7 @@ def test_the_policy_after_fine_tuning_is_its_own_reference(sft: str) -> None:
     assert "reference" not in said("evaluate", sft, "--num-samples", 64)[0]
 
 
+@pytest.mark.claim(39)
 def test_a_reward_model_is_judged_beside_its_ceiling(reward: str) -> None:
     found = answer("evaluate", reward, "--num-samples", 2048)
     exact, every = found["exact"], found["accuracy"]["all"]
@@ -458,6 +459,7 @@ def test_a_damaged_model_folder_says_what_it_lacks(tmp_path: Path) -> None:
     assert "has no tokenizer" in refused(*argv, out=tmp_path / "runs")
 
 
+@pytest.mark.claim(52)
 @pytest.mark.parametrize(
     ("argv", "reason"),
     [

@@ -65,6 +65,7 @@ def law_of_samples(small: Any, temperature: float, n: int = NUM_SAMPLES) -> floa
     return p_value(np.bincount(index, minlength=count), recorded)
 
 
+@pytest.mark.claim(4)
 @pytest.mark.parametrize("temperature", [0.7, 1.0, 1.3])
 def test_samples_follow_the_log_probability_recorded_with_them(
     small: Any, temperature: float
@@ -72,6 +73,7 @@ def test_samples_follow_the_log_probability_recorded_with_them(
     assert law_of_samples(small, temperature) > 1e-3  # a false alarm in 1,000 seeds
 
 
+@pytest.mark.claim(4)
 @pytest.mark.parametrize("temperature", [0.7, 1.0, 1.3])
 def test_the_law_of_samples_is_the_whole_softmax(small: Any, temperature: float) -> None:
     """No filter (top-k, top-p, a least length) takes any response out of what may be sampled."""
@@ -96,6 +98,7 @@ def test_sampling_at_another_temperature_than_recorded_is_noticed(
     assert law_of_samples(small, 1.0, 20_000) < 1e-10
 
 
+@pytest.mark.claim(5)
 def test_a_filter_on_what_may_be_sampled_is_noticed(
     small: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,6 +112,7 @@ def test_a_filter_on_what_may_be_sampled_is_noticed(
     assert law_of_samples(small, 1.0, 20_000) < 1e-10
 
 
+@pytest.mark.claim(5)
 @pytest.mark.parametrize(
     "option", ["top_k", "top_p", "min_p", "repetition_penalty", "bad_words", "min_new_tokens"]
 )
@@ -119,6 +123,7 @@ def test_options_that_would_change_the_law_do_not_exist(option: str) -> None:
             config(**{option: 1})
 
 
+@pytest.mark.claim(4)
 @pytest.mark.parametrize("temperature", [0.7, 1.0, 1.3])
 def test_recorded_log_probabilities_are_those_of_a_full_forward_pass(
     ragged: Any, temperature: float
@@ -178,6 +183,7 @@ def biased(ragged: Any, bias: float) -> Biased:
     return model
 
 
+@pytest.mark.claim(7)
 def test_the_length_limit_forces_no_token(ragged: Any) -> None:
     """A response that is cut keeps the token that was sampled last, with its own probability."""
     model, task = biased(ragged, -40.0), ragged.task
@@ -189,6 +195,7 @@ def test_the_length_limit_forces_no_token(ragged: Any) -> None:
     assert float(difference.abs().max()) < FLOAT32
 
 
+@pytest.mark.claim(1)
 def test_what_was_cut_is_known_and_not_inferred_from_the_width(ragged: Any) -> None:
     task = ragged.task
     samples = generate(ragged.reference, task, task.sample_prompts(rng(9), 300), rng(10))
@@ -204,6 +211,7 @@ def test_what_was_cut_is_known_and_not_inferred_from_the_width(ragged: Any) -> N
     assert (samples.sequences.responses[~samples.sequences.response_mask] == task.pad).all()
 
 
+@pytest.mark.claim(12)
 @pytest.mark.parametrize(("bias", "steps"), [(60.0, 1), (-40.0, 6)])
 def test_sampling_stops_when_all_have_ended(
     ragged: Any, monkeypatch: pytest.MonkeyPatch, bias: float, steps: int
@@ -233,6 +241,7 @@ def test_stopping_early_takes_as_many_random_numbers_as_going_on(ragged: Any) ->
     assert states[0] == states[1]
 
 
+@pytest.mark.claim(11)
 def test_dropout_is_off_while_sampling(small: Any) -> None:
     config = type(small.reference.config)(**{**vars(small.reference.config), "dropout": 0.5})
     model = GPT(config, rng())

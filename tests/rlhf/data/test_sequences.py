@@ -28,6 +28,7 @@ def batch(**widths: int) -> Sequences:
     return pack(PROMPTS, RESPONSES, pad=PAD, **widths)
 
 
+@pytest.mark.claim(1)
 def test_eos_is_an_action_and_nothing_after_it_is() -> None:
     packed = pack([[8]], [[0, 1, EOS]], pad=PAD, max_new_tokens=5)
     assert packed.response_mask.tolist() == [[True, True, True, False, False]]
@@ -76,6 +77,7 @@ def test_ids_that_do_not_fit_are_refused(arguments: Any, message: str) -> None:
         pack(prompts, responses, pad=PAD, **(options[0] if options else {}))
 
 
+@pytest.mark.claim(10)
 @pytest.mark.parametrize("temperature", [0.7, 1.0])
 @pytest.mark.parametrize("widths", [{}, {"prompt_length": 9}, {"max_new_tokens": 14}])
 def test_a_response_has_the_log_probability_it_has_alone(

@@ -298,6 +298,7 @@ def test_a_task_is_also_made_from_texts_that_were_read_before() -> None:
 # --- the tests would see these bugs ---------------------------------------------------------------
 
 
+@pytest.mark.claim(38)
 def test_responses_without_eos_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     right = text_task._encode_responses
     monkeypatch.setattr(

@@ -89,6 +89,7 @@ def test_the_win_rate_is_the_exact_one_within_its_standard_error(
     assert abs(found["win_rate"] - expected) < 4 * found["win_rate_standard_error"]
 
 
+@pytest.mark.claim(49)
 def test_perplexity_of_samples_and_of_demonstrations_is_the_exponential_of_their_loss(
     small: Any, other: Any, report: dict[str, Any]
 ) -> None:
@@ -107,6 +108,7 @@ def test_perplexity_of_samples_and_of_demonstrations_is_the_exponential_of_their
     assert 1.0 < found["of_samples_under_reference"] < small.task.num_actions
 
 
+@pytest.mark.claim(49)
 def test_the_perplexity_of_samples_is_that_of_the_policys_law_under_the_reference(
     small: Any, other: Any, report: dict[str, Any]
 ) -> None:

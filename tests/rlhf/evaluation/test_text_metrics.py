@@ -50,6 +50,7 @@ SMOOTHING = ("exp", "floor", "add-k", "none")
 # --- BLEU -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.claim(50)
 @pytest.mark.parametrize(
     ("smoothing", "expected"),
     [("exp", 37.9918), ("floor", 25.4066), ("add-k", 48.5492), ("none", 0.0)],
@@ -59,6 +60,7 @@ def test_sentence_bleu_has_the_known_values(smoothing: Any, expected: float) -> 
     assert found == pytest.approx(expected, abs=5e-5)  # four decimals are known
 
 
+@pytest.mark.claim(50)
 def test_corpus_bleu_counts_over_all_texts_before_it_divides() -> None:
     hypotheses, references = [CAT, "a b c d e"], [[CAT_REFERENCE], ["a b c d f"]]
     # Matches 9, 6, 3, 1 of 11, 9, 7, 5 n-grams, and no brevity penalty.
@@ -69,6 +71,7 @@ def test_corpus_bleu_counts_over_all_texts_before_it_divides() -> None:
     assert abs(mean - exact) > 1
 
 
+@pytest.mark.claim(50)
 def test_a_short_text_pays_the_brevity_penalty_and_a_long_one_does_not() -> None:
     assert sentence_bleu("a b c d", ["a b c d e f"]) == pytest.approx(100 * math.exp(-0.5))
     assert sentence_bleu("a b c d e f", ["a b c d"]) == pytest.approx(
@@ -76,6 +79,7 @@ def test_a_short_text_pays_the_brevity_penalty_and_a_long_one_does_not() -> None
     )
 
 
+@pytest.mark.claim(50)
 @pytest.mark.parametrize("smoothing", SMOOTHING)
 @settings(max_examples=150, deadline=None)
 @given(hypothesis=text, references=st.lists(text, min_size=1, max_size=3))
@@ -89,6 +93,7 @@ def test_sentence_bleu_is_sacrebleus(
     assert found == pytest.approx(expected, rel=ROUNDING, abs=ROUNDING)
 
 
+@pytest.mark.claim(50)
 @pytest.mark.parametrize("smoothing", SMOOTHING)
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(text, text, text), min_size=1, max_size=4))
@@ -123,6 +128,7 @@ def test_bleu_of_nothing_and_unknown_options_are_refused() -> None:
 # --- ROUGE ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.claim(50)
 def test_rouge_has_the_known_values() -> None:
     f1 = [rouge_n(CAT, CAT_REFERENCE, 1).f1, rouge_n(CAT, CAT_REFERENCE, 2).f1]
     assert [*f1, rouge_l(CAT, CAT_REFERENCE).f1] == pytest.approx([5 / 6, 3 / 5, 5 / 6])
@@ -145,6 +151,7 @@ class _WhiteSpace:
 SCORER = RougeScorer(["rouge1", "rouge2", "rouge3", "rougeL"], tokenizer=_WhiteSpace())
 
 
+@pytest.mark.claim(50)
 @settings(max_examples=300, deadline=None)
 @given(hypothesis=text, reference=text)
 def test_rouge_is_that_of_rouge_score(hypothesis: str, reference: str) -> None:
@@ -194,6 +201,7 @@ def ragged(**widths: int) -> Sequences:
     return pack(PROMPTS, RESPONSES, pad=PAD, **widths)
 
 
+@pytest.mark.claim(49)
 def test_a_uniform_model_is_as_perplexed_as_it_has_actions() -> None:
     assert perplexity(10 * math.log(7), 10) == pytest.approx(7)
     assert model_perplexity(Markov(torch.zeros(4, 4)), ragged()) == pytest.approx(4)
@@ -210,6 +218,7 @@ def by_hand(model: Markov) -> float:
     return math.exp(total / count)
 
 
+@pytest.mark.claim(49)
 def test_perplexity_is_the_same_for_any_batch_and_padding() -> None:
     logits = torch.from_numpy(np.random.default_rng(0).normal(size=(4, 4)))
     model = Markov(logits)

@@ -330,6 +330,7 @@ def brute_best_of_n(log_prob: Floats, reward: Floats, n: int) -> Floats:
     return result
 
 
+@pytest.mark.claim(47)
 @pytest.mark.parametrize("n", [1, 2, 3, 4])
 def test_best_of_n_is_the_sum_over_all_draws(n: int) -> None:
     rng = np.random.default_rng(4)
@@ -341,6 +342,7 @@ def test_best_of_n_is_the_sum_over_all_draws(n: int) -> None:
         np.testing.assert_allclose(law[q], expected, rtol=1e-12)
 
 
+@pytest.mark.claim(47)
 def test_best_of_n_agrees_with_sampling(
     full: tuple[EnumerableTask, enumeration.Completions, Floats, Floats],
 ) -> None:
@@ -405,6 +407,7 @@ def test_best_of_n_survives_probabilities_that_underflow() -> None:
         assert np.exp(upside_down[0, :2]).sum() == pytest.approx(1)
 
 
+@pytest.mark.claim(48)
 @pytest.mark.parametrize("n", [2, 16, 1024, 16384])
 def test_the_bound_on_the_kl_of_best_of_n_is_never_below_the_exact_kl(
     n: int, full: tuple[EnumerableTask, enumeration.Completions, Floats, Floats]
@@ -422,6 +425,7 @@ def test_without_ties_and_with_fine_probabilities_the_bound_is_tight() -> None:
     assert exact.kl(law, log_prob)[0] == pytest.approx(best_of_n.best_of_n_kl_bound(16), abs=1e-3)
 
 
+@pytest.mark.claim(48)
 def test_with_ties_the_bound_is_far_above_the_exact_kl(
     full: tuple[EnumerableTask, enumeration.Completions, Floats, Floats],
 ) -> None:
@@ -527,6 +531,7 @@ def test_the_accuracy_of_a_score_is_the_sum_over_all_pairs(
     assert exact.pair_accuracy(log_prob, score, gold, scale) == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.claim(39)
 def test_gold_is_as_right_as_its_noisy_labels_allow() -> None:
     # Two equally likely responses one unit apart: half of the pairs tie.
     log_prob = np.log([[0.5, 0.5]])

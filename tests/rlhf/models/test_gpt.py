@@ -256,6 +256,7 @@ def padding_gap(gpt: GPT, extra: int = 0) -> float:
     return max(largest(b[-len(a) :] - a) for a, b in zip(alone, batch, strict=True))
 
 
+@pytest.mark.claim(9)
 @pytest.mark.parametrize("positions", ["learned", "sinusoidal"])
 @pytest.mark.parametrize("extra", [0, 5])
 def test_left_padding_of_any_width_changes_no_logit(positions: str, extra: int) -> None:
@@ -269,6 +270,7 @@ WRONG_POSITIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+@pytest.mark.claim(9)
 @pytest.mark.parametrize("mutant", WRONG_POSITIONS)
 def test_wrong_positions_under_left_padding_are_noticed(
     mutant: str, monkeypatch: pytest.MonkeyPatch
@@ -288,6 +290,7 @@ def test_right_padding_changes_no_logit() -> None:
     assert largest(logits_of(gpt, padded)[:, :9] - logits_of(gpt, row)) < FLOAT32
 
 
+@pytest.mark.claim(10)
 def test_log_probs_of_a_sequence_do_not_depend_on_the_batch() -> None:
     gpt = rough_gpt()
     tokens = random_tokens(200, 9)
@@ -312,6 +315,7 @@ def test_a_row_of_padding_alone_gives_finite_states_and_gradients() -> None:
     assert all(p.grad is not None and p.grad.isfinite().all() for p in gpt.parameters())
 
 
+@pytest.mark.claim(37)
 @pytest.mark.parametrize("init", ["zero", "reward"])
 def test_score_is_the_same_padded_left_or_right_and_in_any_batch(init: Any) -> None:
     gpt, head = rough_gpt(), ScalarHead(32, init, np.random.default_rng(4))
@@ -383,6 +387,7 @@ def cache_gap(gpt: GPT, chunks: tuple[int, ...], *, padded: bool = True) -> floa
 TOKEN_BY_TOKEN = (8, *[1] * 12)
 
 
+@pytest.mark.claim(8)
 @pytest.mark.parametrize("padded", [True, False])
 @pytest.mark.parametrize("positions", ["learned", "sinusoidal"])
 @pytest.mark.parametrize("chunks", [TOKEN_BY_TOKEN, (1,) * 20, (3, 5, 8, 4), (20,)])
@@ -561,6 +566,7 @@ def test_only_actions_have_logits() -> None:
     assert logits_of(rough_gpt(), random_tokens(2, 5, high=VOCAB)).shape == (2, 5, ACTIONS)
 
 
+@pytest.mark.claim(31)
 def test_scalar_head_starts_at_zero_or_with_the_scale_of_a_reward() -> None:
     rng = np.random.default_rng(0)
     states = torch.from_numpy(rng.normal(size=(3, 5, 9999))).float()

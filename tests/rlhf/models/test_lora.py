@@ -94,6 +94,7 @@ def test_an_adapted_layer_is_the_base_plus_the_scaled_low_rank_product() -> None
         np.testing.assert_allclose(layer(torch.from_numpy(x)).detach(), expected, rtol=1e-12)
 
 
+@pytest.mark.claim(42)
 def test_outputs_and_gradients_are_those_of_peft() -> None:
     peft = pytest.importorskip("peft")
     ours, theirs = adapted_gpt(), base_gpt()
@@ -121,10 +122,12 @@ def test_outputs_and_gradients_are_those_of_peft() -> None:
 # --- the base stays -------------------------------------------------------------------------------
 
 
+@pytest.mark.claim(41)
 def test_new_adapters_leave_every_bit_of_the_output() -> None:
     assert torch.equal(logits_of(adapted_gpt()), logits_of(base_gpt()))
 
 
+@pytest.mark.claim(41)
 def test_with_adapters_off_a_trained_model_is_the_base_to_the_last_bit() -> None:
     gpt, base = adapted_gpt(), logits_of(base_gpt())
     train(gpt)
@@ -145,6 +148,7 @@ def test_a_step_that_touches_the_base_is_noticed() -> None:
         assert largest(logits_of(gpt) - base) > 0.1
 
 
+@pytest.mark.claim(41)
 def test_only_adapters_get_gradients() -> None:
     gpt, head = base_gpt(), ScalarHead(32, "reward", np.random.default_rng(0))
     add_adapters(gpt, RANK, ALPHA, np.random.default_rng(1))
@@ -173,6 +177,7 @@ def states(gpt: GPT) -> set[bool]:
     return {layer.enabled for layer in layers_of(gpt)}
 
 
+@pytest.mark.claim(44)
 def test_adapters_come_back_after_an_exception() -> None:
     def fail(gpt: GPT) -> None:
         with adapters_off(gpt):
@@ -185,6 +190,7 @@ def test_adapters_come_back_after_an_exception() -> None:
     assert states(gpt) == {True}
 
 
+@pytest.mark.claim(44)
 def test_nested_switches_end_with_the_outermost() -> None:
     gpt = adapted_gpt()
     with adapters_off(gpt):
@@ -203,6 +209,7 @@ def test_a_layer_that_was_off_before_stays_off() -> None:
     assert [layer.enabled for layer in layers_of(gpt)] == [False, *[True] * 7]
 
 
+@pytest.mark.claim(44)
 def test_adapters_learn_after_they_were_off() -> None:
     switched, never = adapted_gpt(), adapted_gpt()
     for gpt in (switched, never):
@@ -226,6 +233,7 @@ def test_a_frozen_copy_keeps_the_adapter_that_training_started_from() -> None:
 # --- merging --------------------------------------------------------------------------------------
 
 
+@pytest.mark.claim(41)
 def test_a_merged_model_gives_the_outputs_of_the_adapted_one() -> None:
     gpt = adapted_gpt()
     train(gpt)
@@ -246,6 +254,7 @@ def test_a_plain_model_with_the_merged_weights_is_the_merged_model() -> None:
     assert largest(logits_of(gpt) - logits_of(plain)) < FLOAT32
 
 
+@pytest.mark.claim(41)
 def test_unmerging_returns_to_every_bit_and_to_learning() -> None:
     gpt, never = adapted_gpt(), adapted_gpt()
     train(gpt)
@@ -281,6 +290,7 @@ def test_a_merged_model_does_not_pretend_to_learn() -> None:
 # --- what is saved --------------------------------------------------------------------------------
 
 
+@pytest.mark.claim(41)
 def test_adapters_alone_are_saved_and_bring_the_model_back() -> None:
     gpt, other = adapted_gpt(), adapted_gpt(seed=7)
     train(gpt)

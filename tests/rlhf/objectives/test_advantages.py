@@ -46,6 +46,7 @@ VALUES = f64([[1.0, 1.5, 1.2, 99.0], [0.5, 0.2, 0.3, 0.4]])
 TRUNCATED = torch.tensor([False, True])
 
 
+@pytest.mark.claim(23)
 def test_lambda_one_is_the_reward_to_go_less_the_value() -> None:
     got = token_gae(REWARDS, VALUES, MASK, discount=1.0, gae_lambda=1.0)
     # -0.1 - 0.2 + 2 - 1; -0.2 + 2 - 1.5; 2 - 1.2   and   0.8 - 0.5; 0.7 - 0.2; 0.7 - 0.3; 1 - 0.4
@@ -53,6 +54,7 @@ def test_lambda_one_is_the_reward_to_go_less_the_value() -> None:
     torch.testing.assert_close(got, expected, **ROUNDING)
 
 
+@pytest.mark.claim(23)
 def test_lambda_zero_is_the_temporal_difference_with_no_value_after_the_end() -> None:
     got = token_gae(REWARDS, VALUES, MASK, discount=1.0, gae_lambda=0.0)
     # -0.1 + 1.5 - 1; -0.2 + 1.2 - 1.5; 2 + 0 - 1.2 (not the 99 that stands after the end)
@@ -60,6 +62,7 @@ def test_lambda_zero_is_the_temporal_difference_with_no_value_after_the_end() ->
     torch.testing.assert_close(got, expected, **ROUNDING)
 
 
+@pytest.mark.claim(24)
 def test_the_length_limit_is_an_end_unless_its_value_is_given() -> None:
     final = f64([math.nan, 10.0])  # the first response ended: nothing comes after it
     options = {"discount": 0.5, "gae_lambda": 0.0}
@@ -78,6 +81,7 @@ def test_the_length_limit_is_an_end_unless_its_value_is_given() -> None:
     torch.testing.assert_close(difference, expected, **ROUNDING)
 
 
+@pytest.mark.claim(24)
 def test_a_response_as_long_as_the_batch_is_wide_is_not_cut_off_for_that() -> None:
     # The same response ends at the last column; whether it was cut off is data, not geometry.
     mask = ragged([4], 4)
@@ -110,6 +114,7 @@ def by_loops(
     return advantages
 
 
+@pytest.mark.claim(23)
 @settings(deadline=None, max_examples=40)
 @given(
     seed=st.integers(0, 2**32 - 1),
@@ -141,6 +146,7 @@ def test_token_gae_is_the_sum_of_temporal_differences(
     torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)  # powers by two routes
 
 
+@pytest.mark.claim(25)
 @pytest.mark.parametrize("poison", [math.nan, math.inf, 1e9])
 def test_what_follows_the_end_of_a_response_changes_no_advantage(poison: float) -> None:
     def run(filler: float) -> bytes:
@@ -156,6 +162,7 @@ def test_what_follows_the_end_of_a_response_changes_no_advantage(poison: float) 
 # --- whitening ------------------------------------------------------------------------------------
 
 
+@pytest.mark.claim(26)
 def test_whitening_is_over_the_tokens_of_the_batch_and_padding_changes_nothing() -> None:
     mask = ragged([3, 1, 5], 5)
     x = normal(3, 3, 5) * 4 + 7
@@ -173,6 +180,7 @@ def test_whitening_is_over_the_tokens_of_the_batch_and_padding_changes_nothing()
     assert (careless - got)[mask].abs().max() > 0.1
 
 
+@pytest.mark.claim(26)
 def test_whitening_can_keep_the_mean() -> None:
     mask = ragged([3, 1, 5], 5)
     x = normal(3, 3, 5) * 4 + 7
@@ -181,6 +189,7 @@ def test_whitening_can_keep_the_mean() -> None:
     assert kept.std().item() == pytest.approx(1.0, abs=1e-8)
 
 
+@pytest.mark.claim(26)
 def test_whitening_leaves_fewer_than_two_tokens_as_they_are() -> None:
     x = normal(3, 2, 3)
     for lengths in ([0, 1], [0, 0]):
@@ -192,6 +201,7 @@ def test_whitening_leaves_fewer_than_two_tokens_as_they_are() -> None:
 # --- groups ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.claim(33)
 def test_the_baseline_of_a_response_is_the_mean_of_the_others() -> None:
     rewards = normal(4, 12)
     got = rloo_advantages(rewards, 4)
@@ -236,6 +246,7 @@ def test_grpo_standardises_each_group_by_itself() -> None:
     np.testing.assert_allclose(grpo_advantages(rewards, 5).view(2, 5), expected, atol=1e-7)
 
 
+@pytest.mark.claim(33)
 @pytest.mark.parametrize("reward", [0.0, 3.3, -1e6, 0.1])
 def test_a_group_of_equal_rewards_has_advantages_of_zero(reward: float) -> None:
     rewards = torch.cat([torch.full((4,), reward), normal(8, 4).float()])

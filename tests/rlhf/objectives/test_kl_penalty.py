@@ -78,24 +78,29 @@ def full(log_prob: Tensor, reference: Tensor) -> Tensor:
     return full_kl(log_prob, reference).expand(6)
 
 
+@pytest.mark.claim(17)
 def test_k1_in_the_loss_has_no_gradient() -> None:
     torch.testing.assert_close(gradient_as_loss(kl_k1), torch.zeros(6).double(), **EXACT)
 
 
+@pytest.mark.claim(17)
 def test_k2_in_the_loss_has_the_gradient_of_the_kl() -> None:
     torch.testing.assert_close(gradient_as_loss(kl_k2), closed_forms()[0], **EXACT)
 
 
+@pytest.mark.claim(17)
 def test_k3_in_the_loss_has_the_gradient_of_the_reverse_kl() -> None:
     forward, reverse = closed_forms()
     torch.testing.assert_close(gradient_as_loss(kl_k3), reverse, **EXACT)
     assert (forward - reverse).abs().max() > 0.05
 
 
+@pytest.mark.claim(17)
 def test_k1_in_the_reward_has_the_gradient_of_the_kl() -> None:
     torch.testing.assert_close(gradient_as_reward(kl_k1), closed_forms()[0], **EXACT)
 
 
+@pytest.mark.claim(17)
 def test_k3_in_the_reward_has_the_gradient_of_one_kl_less_the_other() -> None:
     forward, reverse = closed_forms()
     torch.testing.assert_close(gradient_as_reward(kl_k3), forward - reverse, **EXACT)
@@ -118,6 +123,7 @@ GRADIENTS: dict[tuple[str, str], Callable[[], Tensor]] = {
 }
 
 
+@pytest.mark.claim(17)
 @pytest.mark.parametrize(("placement", "estimator"), GRADIENTS)
 def test_a_penalty_is_accepted_exactly_if_its_gradient_is_that_of_the_kl(
     placement: Any, estimator: Any
@@ -139,6 +145,7 @@ def test_the_refusal_says_why() -> None:
         KLPenalty(coef=0.1, placement="loss", estimator="k3")
 
 
+@pytest.mark.claim(16)
 def test_k1_and_k3_average_to_the_kl_and_k2_does_not() -> None:
     p = log_pi().detach().exp()
     kl = float((p * (p.log() - REFERENCE)).sum())
@@ -149,6 +156,7 @@ def test_k1_and_k3_average_to_the_kl_and_k2_does_not() -> None:
     assert float(full_kl(p.log(), REFERENCE)) == pytest.approx(kl, abs=1e-12)
 
 
+@pytest.mark.claim(16)
 @pytest.mark.parametrize(
     ("mu", "noise", "bias"), [(0.1, [20, 1.42, 1.42], 0.0025), (1.0, [2, 1.73, 1.70], 0.25)]
 )
@@ -221,6 +229,7 @@ def exact_kl() -> Tensor:
     return (p * (p.log() - q.log())).sum()
 
 
+@pytest.mark.claim(15)
 def test_the_reported_kl_is_the_mean_of_sums_over_each_response() -> None:
     table = LOGITS.detach().log_softmax(-1)
     p = probabilities(table)
@@ -249,6 +258,7 @@ def policy_gradient(rewards: Tensor) -> Tensor:
     return gradient(weight * to_go * log_prob, LOGITS)
 
 
+@pytest.mark.claim(15)
 def test_the_penalty_in_the_reward_has_the_gradient_of_the_objective() -> None:
     scores = normal(7, len(RESPONSES))
     log_prob = of_tokens(LOGITS.log_softmax(-1)).detach()
@@ -312,6 +322,7 @@ def three_responses() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return f64([1.0, -2.0, 4.0]), normal(8, 3, 4) + garbage, normal(9, 3, 4) + garbage, mask
 
 
+@pytest.mark.claim(13)
 def test_rewards_add_up_to_the_score_less_beta_times_the_log_ratio() -> None:
     scores, log_prob, reference, mask = three_responses()
     rewards = penalised_rewards(scores, kl_k1(log_prob, reference), mask, kl_coef=0.3)
@@ -322,6 +333,7 @@ def test_rewards_add_up_to_the_score_less_beta_times_the_log_ratio() -> None:
     assert not rewards[~mask].any()
 
 
+@pytest.mark.claim(13)
 def test_the_penalty_by_hand_has_the_sign_of_a_cost() -> None:
     # The policy finds its token twice as likely as the reference does: that costs β log 2.
     log_prob, reference = f64([[math.log(0.5), -1.0]]), f64([[math.log(0.25), -1.0]])
@@ -330,6 +342,7 @@ def test_the_penalty_by_hand_has_the_sign_of_a_cost() -> None:
     torch.testing.assert_close(got, f64([[-0.3 * math.log(2), 10.0]]), **ROUNDING)
 
 
+@pytest.mark.claim(14)
 def test_the_score_is_at_the_last_decision_and_nowhere_else() -> None:
     scores, log_prob, reference, mask = three_responses()
     kl = kl_k1(log_prob, reference)
@@ -345,6 +358,7 @@ def test_the_score_is_at_the_last_decision_after_a_token_that_was_none() -> None
     assert got.tolist() == [[0, 0, 5, 0]]
 
 
+@pytest.mark.claim(22)
 def test_a_response_that_did_not_end_loses_the_penalty_once() -> None:
     scores, truncated = f64([1.0, 2.0, 3.0]), torch.tensor([False, True, False])
     got = missing_eos_penalty(scores, truncated, 0.5)
@@ -359,6 +373,7 @@ def test_a_response_that_did_not_end_loses_the_penalty_once() -> None:
 # --- the scale of a reward ------------------------------------------------------------------------
 
 
+@pytest.mark.claim(21)
 def test_scores_of_the_reference_have_mean_0_and_variance_1() -> None:
     rng = np.random.default_rng(3)
     raw, fresh = (torch.from_numpy(rng.gamma(2.0, 3.0, size=4096) + 40).float() for _ in range(2))
@@ -372,6 +387,7 @@ def test_scores_of_the_reference_have_mean_0_and_variance_1() -> None:
     assert abs(other.std().item() - 1) < 0.05
 
 
+@pytest.mark.claim(21)
 @pytest.mark.parametrize("method", ["gae", "rloo"])
 def test_a_shift_of_the_reward_model_changes_no_whitened_advantage(method: str) -> None:
     raw, mask = normal(10, 8).float(), torch.arange(5) < torch.arange(8).unsqueeze(1) % 4 + 2
@@ -398,6 +414,7 @@ def test_a_shift_of_the_reward_model_changes_no_whitened_advantage(method: str) 
 # --- the adaptive coefficient ---------------------------------------------------------------------
 
 
+@pytest.mark.claim(20)
 @settings(deadline=None, max_examples=50)
 @given(kl=st.floats(-5, 20), n=st.integers(1, 400))
 def test_the_coefficient_follows_its_formula(kl: float, n: int) -> None:
@@ -407,6 +424,7 @@ def test_the_coefficient_follows_its_formula(kl: float, n: int) -> None:
     assert coefficient.value > 0
 
 
+@pytest.mark.claim(20)
 def test_at_the_target_the_coefficient_stays_and_without_one_always() -> None:
     steered = AdaptiveCoefficient(KLPenalty(coef=0.2, target=1.5))
     assert [steered.update(1.5, 256) for _ in range(3)] == [0.2] * 3

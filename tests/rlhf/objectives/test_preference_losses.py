@@ -39,6 +39,7 @@ def gradient(loss: Tensor, x: Tensor) -> Tensor:
 # --- reward models --------------------------------------------------------------------------------
 
 
+@pytest.mark.claim(34)
 def test_equal_scores_lose_ln_2_with_slope_one_half() -> None:
     scores = torch.zeros(3, dtype=torch.float64, requires_grad=True)
     losses = bradley_terry_loss(scores, scores.detach())
@@ -46,6 +47,7 @@ def test_equal_scores_lose_ln_2_with_slope_one_half() -> None:
     assert gradient(losses, scores).tolist() == [-0.5] * 3
 
 
+@pytest.mark.claim(34)
 @settings(deadline=None, max_examples=50)
 @given(
     chosen=st.floats(-30, 30),
@@ -68,6 +70,7 @@ def test_bradley_terry_is_torchs_cross_entropy_of_the_difference(
     torch.testing.assert_close(got, sides, **ROUNDING)
 
 
+@pytest.mark.claim(34)
 def test_a_constant_added_to_all_scores_changes_neither_loss_nor_gradient() -> None:
     def run(constant: float) -> tuple[Tensor, Tensor]:
         chosen, rejected = (normal(1, 8) + constant).requires_grad_(), normal(2, 8) + constant
@@ -95,6 +98,7 @@ def test_smoothed_labels_have_their_minimum_at_the_log_odds() -> None:
     torch.testing.assert_close(gradient(losses, at), torch.zeros_like(at), **ROUNDING)
 
 
+@pytest.mark.claim(35)
 def test_pointwise_cross_entropy_is_torchs_and_a_bias_holds_the_class_prior() -> None:
     scores, labels = normal(4, 50), (normal(5, 50) > 0.6).double()
     torch.testing.assert_close(
@@ -109,6 +113,7 @@ def test_pointwise_cross_entropy_is_torchs_and_a_bias_holds_the_class_prior() ->
     assert abs(slope.item()) < 1e-12
 
 
+@pytest.mark.claim(40)
 def test_exchanging_chosen_and_rejected_turns_the_accuracy_round() -> None:
     rng = np.random.default_rng(6)
     a = torch.from_numpy(rng.integers(4, size=200)).float()
@@ -192,6 +197,7 @@ def expected_dpo_gradient(
     return gradient(drawn * losses, theta)
 
 
+@pytest.mark.claim(46)
 def test_the_minimum_of_dpo_is_the_optimum_of_reward_and_kl() -> None:
     assert expected_dpo_gradient(dpo_loss).abs().max() < 1e-12
     # A mean over the tokens of responses of three tokens would be a third of the sum.

@@ -87,6 +87,7 @@ def undisturbed(
 # --- the same bytes -----------------------------------------------------------------------------
 
 
+@pytest.mark.claim(53)
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_seed_has_the_same_bytes_alone_and_beside_another(
     stage: str, run: Callable[..., StageRun], out: Path, results: Any, undisturbed: Any
@@ -111,6 +112,7 @@ def stopping(looks: int) -> Reports:
     return Reports(stop=lambda: next(left, None) == looks - 1)
 
 
+@pytest.mark.claim(51)
 @pytest.mark.parametrize(
     ("stage", "looks"),
     # At 1 nothing is saved yet, at 4 the stop is within an epoch, at 8 within the second seed.
@@ -217,6 +219,7 @@ def test_a_stage_killed_at_a_given_moment_ends_as_if_undisturbed(
     assert results(done.folder) == undisturbed(stage)
 
 
+@pytest.mark.claim(51)
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["sft", "reward", "ppo"])
 def test_the_command_killed_at_random_three_times_ends_as_if_undisturbed(

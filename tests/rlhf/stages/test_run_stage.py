@@ -263,6 +263,7 @@ def test_metrics_that_are_no_columns_are_refused(
         StageRows(metrics, last_values).observe(returned)
 
 
+@pytest.mark.claim(53)
 def test_one_thread_computes_here_and_in_workers(out: Path) -> None:
     for workers in (1, 2):
         run = run_stage(small_spec(num_updates=7), 2, out / str(workers), workers=workers)

@@ -63,6 +63,7 @@ def three(pad: int) -> Preferences:
     )
 
 
+@pytest.mark.claim(45)
 @pytest.mark.parametrize("beta", [0.1, 1.0])
 def test_the_first_loss_is_log_2_and_rewards_are_zero(small: Any, beta: float) -> None:
     _, stage = stage_of(small, pairs_of(small), beta=beta)
@@ -73,12 +74,14 @@ def test_the_first_loss_is_log_2_and_rewards_are_zero(small: Any, beta: float) -
     assert stage.update()["loss"] != pytest.approx(math.log(2), abs=1e-6)
 
 
+@pytest.mark.claim(45)
 @pytest.mark.parametrize("beta", [0.1, 0.5])
 def test_the_first_loss_of_ipo_is_its_distance_from_half_over_beta(small: Any, beta: float) -> None:
     _, stage = stage_of(small, pairs_of(small), loss="ipo", beta=beta)
     assert stage.update()["loss"] == pytest.approx((1 / (2 * beta)) ** 2, rel=1e-5)
 
 
+@pytest.mark.claim(45)
 @pytest.mark.parametrize("loss", ["dpo", "ipo"])
 def test_the_loss_is_the_formula_on_sums_over_the_tokens_of_responses(
     ragged: Any, loss: Any
@@ -108,6 +111,7 @@ def test_the_loss_is_the_formula_on_sums_over_the_tokens_of_responses(
     assert metrics["accuracy"] == pytest.approx((h > 0).mean())
 
 
+@pytest.mark.claim(45)
 def test_stored_reference_sums_are_those_computed_one_by_one(ragged: Any) -> None:
     pairs = three(ragged.task.pad)
     for part, answers in ((pairs.chosen, CHOSEN), (pairs.rejected, REJECTED)):
@@ -127,6 +131,7 @@ def test_only_the_policy_is_trained(small: Any) -> None:
     assert set(metrics[0]) == set(stage.metrics)
 
 
+@pytest.mark.claim(46)
 @pytest.mark.slow
 def test_more_pairs_bring_the_policy_nearer_to_the_exact_optimum(small: Any) -> None:
     """beta is that of the KL penalty, and preferences follow gold: the minimiser is the optimum."""
@@ -143,6 +148,7 @@ def test_more_pairs_bring_the_policy_nearer_to_the_exact_optimum(small: Any) -> 
     assert gaps[1] < 0.1 * untrained
 
 
+@pytest.mark.claim(46)
 @pytest.mark.slow
 def test_ten_times_the_pairs_halve_the_gap_on_the_whole_language(listed: Any) -> None:
     untrained, gaps = listed.gap(listed.reference, 1.0), []
@@ -197,6 +203,7 @@ def test_stopping_and_going_on_gives_the_same_bits(small: Any, tmp_path: Any, ki
         assert all(name.endswith(("up", "down")) for name in ours if name.startswith("module/"))
 
 
+@pytest.mark.claim(52)
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [

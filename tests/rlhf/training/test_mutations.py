@@ -181,6 +181,7 @@ def test_a_mistake_shows_near_the_optimum(small: Any, right_end: float, plant: P
     assert gap_after(small, plant, **TO_THE_END) > LIMIT_AT_THE_END * right_end
 
 
+@pytest.mark.claim(26)
 def test_whitening_with_padding_shows_in_the_advantages(
     small: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,6 +68,7 @@ def log_ratios(monkeypatch: pytest.MonkeyPatch) -> Log:
 # --- the policy that is updated is the one that acted ---------------------------------------------
 
 
+@pytest.mark.claim(2)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("options", [{}, {"temperature": 0.7}, {"temperature": 1.3}])
 def test_the_first_ratio_is_one(
@@ -88,6 +89,7 @@ def test_metrics_of_a_critic_are_there_where_one_is(ragged: Any, method: str) ->
     assert len(of_critic) == (2 if method == "ppo" else 0)
 
 
+@pytest.mark.claim(4)
 @pytest.mark.parametrize("temperature", [0.7, 1.3])
 def test_the_reference_is_scored_at_the_temperature_of_sampling(
     ragged: Any, temperature: float
@@ -101,6 +103,7 @@ def test_the_reference_is_scored_at_the_temperature_of_sampling(
     assert float((rollout.behaviour_log_prob - plain).abs().max()) > 0.05
 
 
+@pytest.mark.claim(4)
 def test_the_full_divergence_is_that_at_the_temperature_of_sampling(ragged: Any) -> None:
     """Summed over the actions of each state, one response and one token at a time."""
     options = {**LITTLE, "temperature": 0.7, "kl_coef": 0.5, "kl_estimator": "full"}
@@ -125,6 +128,7 @@ def test_the_full_divergence_is_that_at_the_temperature_of_sampling(ragged: Any)
     assert float(penalty[sequences.response_mask].max()) > 0.01
 
 
+@pytest.mark.claim(3)
 @pytest.mark.parametrize("microbatch_size", [None, 3])
 def test_without_a_step_all_ratios_stay_one_however_the_rollout_was_chunked(
     ragged: Any, log_ratios: Log, microbatch_size: int | None
@@ -182,6 +186,7 @@ POISONED: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.claim(25)
 @pytest.mark.parametrize("poison", [float("nan"), 1e9])
 @pytest.mark.parametrize("case", POISONED)
 def test_what_a_rollout_holds_after_the_ends_changes_no_parameter_and_no_metric(
@@ -210,6 +215,7 @@ def test_what_a_rollout_holds_after_the_ends_changes_no_parameter_and_no_metric(
     assert found[0] == found[1]  # the same bits
 
 
+@pytest.mark.claim(12)
 @pytest.mark.parametrize("bootstrap", [False, True])
 def test_wider_padding_changes_no_advantage_and_no_metric(ragged: Any, bootstrap: bool) -> None:
     options = {**LITTLE, "bootstrap_truncated": bootstrap, "missing_eos_penalty": 0.5}
@@ -228,6 +234,7 @@ def test_wider_padding_changes_no_advantage_and_no_metric(ragged: Any, bootstrap
         assert metrics == pytest.approx(found[0][2], abs=1e-3)
 
 
+@pytest.mark.claim(12)
 def test_values_after_the_last_token_do_not_depend_on_the_width(ragged: Any) -> None:
     agent = ragged.agent(score=random_score, **LITTLE)
     agent.update()
@@ -240,6 +247,7 @@ def test_values_after_the_last_token_do_not_depend_on_the_width(ragged: Any) -> 
     torch.testing.assert_close(wide[cut], values[cut], atol=FLOAT32, rtol=0)
 
 
+@pytest.mark.claim(11)
 @pytest.mark.parametrize("method", ["ppo", "grpo"])
 def test_dropout_is_off_in_policy_reference_critic_and_reward_model(
     ragged: Any, method: str
@@ -292,6 +300,7 @@ def test_training_another_policy_than_the_one_that_acted_stops_with_the_causes(
         agent.update(rollout)
 
 
+@pytest.mark.claim(30)
 def test_the_recorded_policy_stays_fixed_over_the_epochs(ragged: Any, log_ratios: Log) -> None:
     """After the first step ratios differ from 1 and go on growing."""
     options = {
@@ -306,6 +315,7 @@ def test_the_recorded_policy_stays_fixed_over_the_epochs(ragged: Any, log_ratios
     assert spread[0] < FLOAT32 < 1e-3 < spread[1] < spread[3]
 
 
+@pytest.mark.claim(6)
 def test_tokens_are_learned_as_they_were_sampled_not_as_their_text_is_encoded() -> None:
     texts = ["the cat sat on the mat", "the hat", "a cat in the hat"]
     codec = Tokenizer.train(texts, "bpe", vocab_size=280)
@@ -346,6 +356,7 @@ def test_tokens_are_learned_as_they_were_sampled_not_as_their_text_is_encoded() 
 # --- reference, reward and advantages -------------------------------------------------------------
 
 
+@pytest.mark.claim(18)
 @pytest.mark.parametrize("method", METHODS)
 def test_the_reference_is_frozen_and_the_first_kl_is_zero(ragged: Any, method: str) -> None:
     agent = ragged.agent(method, score=random_score, **LITTLE)
@@ -358,6 +369,7 @@ def test_the_reference_is_frozen_and_the_first_kl_is_zero(ragged: Any, method: s
     assert abs(metrics[-1]["kl"]) > 1e-3
 
 
+@pytest.mark.claim(18)
 @pytest.mark.parametrize(("method", "options"), [("ppo", {}), ("grpo", {"kl_estimator": "full"})])
 def test_the_reference_is_never_part_of_a_graph(
     ragged: Any, method: str, options: dict[str, Any]
@@ -377,6 +389,7 @@ def test_the_reference_is_never_part_of_a_graph(
     assert modes == [False] * (5 if options else 1)
 
 
+@pytest.mark.claim(18)
 def test_the_exact_kl_at_the_start_is_exactly_zero(small: Any) -> None:
     agent = small.agent(score=small.score, **LITTLE)
     log_prob = small.key.log_probs(agent.policy)
@@ -388,6 +401,7 @@ def test_the_exact_kl_at_the_start_is_exactly_zero(small: Any) -> None:
     assert torch.equal(ours, theirs)
 
 
+@pytest.mark.claim(18)
 def test_the_reference_can_be_neither_the_policy_nor_the_trunk_of_the_critic(ragged: Any) -> None:
     gpt, config, streams = ragged.policy(), PPOConfig(**LITTLE), SeedStreams(0, 0)
     with pytest.raises(UsageError, match="policy and reference share parameters"):
@@ -401,6 +415,7 @@ def test_the_reference_can_be_neither_the_policy_nor_the_trunk_of_the_critic(rag
     assert not any(p.requires_grad for p in ragged.reference.parameters())
 
 
+@pytest.mark.claim(36)
 def test_other_vocabularies_and_padding_with_eos_are_refused(ragged: Any, small: Any) -> None:
     config, streams = PPOConfig(**LITTLE), SeedStreams(0, 0)
     with pytest.raises(UsageError, match="another vocabulary"):
@@ -412,6 +427,7 @@ def test_other_vocabularies_and_padding_with_eos_are_refused(ragged: Any, small:
         KLPenalisedPolicy(ragged.policy(), ragged.reference, random_score, task, config, streams)
 
 
+@pytest.mark.claim(19)
 def test_the_reported_kl_is_the_exact_one_within_its_standard_error(
     listed: Any, ppo_run: Any
 ) -> None:
@@ -439,6 +455,7 @@ def agent_from(listed: Any, policy: Any, **options: Any) -> KLPenalisedPolicy:
     return found
 
 
+@pytest.mark.claim(14)
 def test_rewards_are_the_penalty_at_each_token_and_the_score_at_the_last(ragged: Any) -> None:
     """With discount 1, lambda 1 and V = 0 an advantage is the reward to go, then standardised."""
     agent = ragged.agent(
@@ -465,6 +482,7 @@ def test_rewards_are_the_penalty_at_each_token_and_the_score_at_the_last(ragged:
     assert not advantages.numpy()[~mask].any()
 
 
+@pytest.mark.claim(22)
 @pytest.mark.parametrize("stop", [6, 3])
 def test_the_penalty_for_no_end_goes_by_the_stop_token_in_use(ragged: Any, stop: int) -> None:
     """Taken once from what ran into the limit; another token that looks like an end is none."""
@@ -486,6 +504,7 @@ def test_the_penalty_for_no_end_goes_by_the_stop_token_in_use(ragged: Any, stop:
     torch.testing.assert_close(lost, expected, atol=FLOAT32, rtol=0)
 
 
+@pytest.mark.claim(24)
 @pytest.mark.parametrize("bootstrap", [False, True])
 def test_the_length_limit_is_an_end_unless_asked_otherwise(ragged: Any, bootstrap: bool) -> None:
     agent = ragged.agent(
@@ -507,6 +526,7 @@ def test_the_length_limit_is_an_end_unless_asked_otherwise(ragged: Any, bootstra
         assert float(targets[row, length - 1]) == pytest.approx(expected, abs=FLOAT32)
 
 
+@pytest.mark.claim(21)
 @pytest.mark.parametrize(
     ("method", "options"),
     [("rloo", {}), ("grpo", {}), ("ppo", {"gae_lambda": 1.0}), ("ppo", {"critic": True})],
@@ -528,6 +548,7 @@ def test_a_shift_of_all_scores_changes_no_advantage(
     torch.testing.assert_close(after, before, atol=FLOAT32, rtol=0)
 
 
+@pytest.mark.claim(31)
 def test_values_are_zero_at_the_start_and_explained_variance_grows(
     ppo_run: Any, ragged: Any
 ) -> None:
@@ -540,6 +561,7 @@ def test_values_are_zero_at_the_start_and_explained_variance_grows(
     assert np.mean([m["explained_variance"] for m in metrics[-5:]]) > 0.2
 
 
+@pytest.mark.claim(33)
 @pytest.mark.parametrize("method", ["rloo", "grpo"])
 def test_groups_keep_their_prompt_and_mixed_ones_are_refused(ragged: Any, method: str) -> None:
     agent = ragged.agent(method, score=random_score, group_size=4, **LITTLE)
@@ -553,6 +575,7 @@ def test_groups_keep_their_prompt_and_mixed_ones_are_refused(ragged: Any, method
         agent.advantages(mixed)
 
 
+@pytest.mark.claim(33)
 @pytest.mark.parametrize("method", ["rloo", "grpo"])
 def test_groups_of_equal_scores_train_nothing_and_leave_no_nan(ragged: Any, method: str) -> None:
     def score(sequences: Sequences) -> np.ndarray:
@@ -570,6 +593,7 @@ def test_groups_of_equal_scores_train_nothing_and_leave_no_nan(ragged: Any, meth
 # --- steps ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.claim(28)
 @pytest.mark.parametrize(
     ("size", "microbatch", "steps"), [(8, None, 4), (8, 3, 4), (12, None, 3), (100, None, 1)]
 )
@@ -591,6 +615,7 @@ def test_an_update_takes_epochs_times_minibatches_steps(
     assert counts == {"policy": 3 * steps, "critic": 3 * steps}
 
 
+@pytest.mark.claim(27)
 @pytest.mark.parametrize("aggregation", ["token-mean", "seq-mean-token-sum", "constant-norm"])
 def test_microbatches_change_no_update(ragged: Any, aggregation: str) -> None:
     found = []
@@ -613,6 +638,7 @@ def test_microbatches_change_no_update(ragged: Any, aggregation: str) -> None:
     torch.testing.assert_close(found[1], found[0], atol=1e-6, rtol=0)
 
 
+@pytest.mark.claim(31)
 def test_policy_and_critic_have_their_own_limits_of_the_gradient(ragged: Any) -> None:
     """A critic with a loss a million times larger does not slow the policy down."""
     found = []
@@ -640,6 +666,7 @@ def test_all_metrics_are_announced_and_finite(ragged: Any, method: str) -> None:
     assert np.isfinite(list(metrics.values())).all()
 
 
+@pytest.mark.claim(20)
 @pytest.mark.parametrize("share", [0.01, 0.9, 1.1, 100.0])
 def test_the_coefficient_follows_the_measured_kl_and_the_number_of_responses(
     ragged: Any, share: float
@@ -658,6 +685,7 @@ def test_the_coefficient_follows_the_measured_kl_and_the_number_of_responses(
     assert [found["kl_coef"] for found in metrics] == pytest.approx([0.2, first, second], rel=1e-9)
 
 
+@pytest.mark.claim(20)
 @pytest.mark.parametrize("start", [0.1, 2.0])
 @pytest.mark.slow
 def test_an_adaptive_coefficient_reaches_its_target_from_both_sides(
@@ -720,6 +748,7 @@ def test_new_adapters_have_the_base_as_reference_and_leave_it_alone(ragged: Any)
     assert not torch.equal(ours, theirs)
 
 
+@pytest.mark.claim(43)
 def test_trained_adapters_have_a_copy_of_themselves_as_reference(ragged: Any) -> None:
     policy = adapted(ragged, trained=True)
     reference = copy.deepcopy(policy)
@@ -731,11 +760,13 @@ def test_trained_adapters_have_a_copy_of_themselves_as_reference(ragged: Any) ->
     assert digest(reference) == before
 
 
+@pytest.mark.claim(43)
 def test_the_bare_base_is_refused_as_the_reference_of_trained_adapters(ragged: Any) -> None:
     with pytest.raises(UsageError, match=r"adapters are trained already.*deepcopy"):
         with_reference(ragged, adapted(ragged, trained=True), None)
 
 
+@pytest.mark.claim(44)
 @pytest.mark.parametrize("at", [1, 2])
 def test_adapters_are_on_again_after_the_reference_failed(
     ragged: Any, monkeypatch: pytest.MonkeyPatch, at: int
@@ -792,6 +823,7 @@ def make(ground: Any, case: str, seed: int = 0) -> KLPenalisedPolicy:
     )
 
 
+@pytest.mark.claim(20, 51)
 @pytest.mark.parametrize("case", CASES)
 def test_stopping_and_going_on_gives_the_same_bits(ragged: Any, tmp_path: Any, case: str) -> None:
     whole = make(ragged, case)
@@ -814,6 +846,7 @@ def test_stopping_and_going_on_gives_the_same_bits(ragged: Any, tmp_path: Any, c
         assert not [n for n in ours if n.startswith("policy/") and not n.endswith(("up", "down"))]
 
 
+@pytest.mark.claim(51)
 @pytest.mark.parametrize("lost", ["generators", "update_index", "kl/kl_coef"])
 def test_a_state_without_one_of_its_parts_does_not_go_on_alike(ragged: Any, lost: str) -> None:
     """What the state holds is needed: with an earlier value of it the curve is another one."""
@@ -826,6 +859,7 @@ def test_a_state_without_one_of_its_parts_does_not_go_on_alike(ragged: Any, lost
     assert second.fit(1) != curve[2:]
 
 
+@pytest.mark.claim(53)
 @pytest.mark.parametrize("method", METHODS)
 def test_the_same_seed_gives_the_same_curve_and_no_global_generator_is_used(
     ragged: Any, method: str
@@ -844,6 +878,7 @@ def test_the_same_seed_gives_the_same_curve_and_no_global_generator_is_used(
 # --- what is refused ------------------------------------------------------------------------------
 
 
+@pytest.mark.claim(52)
 @pytest.mark.parametrize(
     ("config", "options", "error", "message"),
     [

@@ -54,6 +54,7 @@ def scorer(ground: Any) -> RewardModel:
 # --- the position of the score --------------------------------------------------------------------
 
 
+@pytest.mark.claim(36)
 @pytest.mark.parametrize(
     "widths", [{}, {"prompt_length": 9}, {"max_new_tokens": 15}, {"prompt_length": 6}]
 )
@@ -72,6 +73,7 @@ def test_the_score_is_read_at_the_last_token_however_the_batch_is_padded(
         assert found[row] == pytest.approx(float(alone[0]), abs=FLOAT32)
 
 
+@pytest.mark.claim(37)
 def test_scores_do_not_depend_on_the_batch_size(ragged: Any) -> None:
     model = scorer(ragged)
     (batch,) = responses_from(ragged.reference, ragged.task, rng(1), 50)
@@ -80,6 +82,7 @@ def test_scores_do_not_depend_on_the_batch_size(ragged: Any) -> None:
         np.testing.assert_allclose(model.score(batch, batch_size=size), expected, atol=FLOAT32)
 
 
+@pytest.mark.claim(36)
 def test_the_last_token_is_not_found_by_looking_for_padding(ragged: Any) -> None:
     """What stands in the padding does not matter, not even if it looks like tokens."""
     model = scorer(ragged)
@@ -92,6 +95,7 @@ def test_the_last_token_is_not_found_by_looking_for_padding(ragged: Any) -> None
     )
 
 
+@pytest.mark.claim(36)
 def test_a_score_one_token_off_would_be_seen(ragged: Any) -> None:
     model = scorer(ragged)
     ended = pack([[8, 9]], [[0, 1, EOS]], pad=PAD)
@@ -99,6 +103,7 @@ def test_a_score_one_token_off_would_be_seen(ragged: Any) -> None:
     assert abs(float(model.score(ended)[0] - model.score(without)[0])) > 0.01
 
 
+@pytest.mark.claim(38)
 def test_eos_is_scored_if_and_only_if_it_was_trained_on(small: Any) -> None:
     """The state that the loss reads, in training, is that of EOS; and so it is in scoring."""
     trunk = small.policy()
@@ -127,6 +132,7 @@ def test_eos_is_scored_if_and_only_if_it_was_trained_on(small: Any) -> None:
     assert torch.equal(read[0], pairs.chosen.tokens)
 
 
+@pytest.mark.claim(38)
 @pytest.mark.parametrize("loss", ["pairwise", "pointwise"])
 def test_training_scores_a_response_as_scoring_does_with_its_eos_and_not_without(
     small: Any, loss: Any
@@ -191,6 +197,7 @@ def learned(small: Any) -> RewardModel:
     return model
 
 
+@pytest.mark.claim(21)
 def test_scores_have_mean_zero_and_deviation_one_under_the_reference(
     small: Any, learned: RewardModel
 ) -> None:
@@ -221,6 +228,7 @@ def test_normalising_is_a_positive_gain_and_a_shift(small: Any, learned: RewardM
     learned.bias.copy_(learned_before[1])
 
 
+@pytest.mark.claim(21)
 def test_a_shift_of_the_reward_models_head_changes_no_advantage(small: Any) -> None:
     """A reward model's zero means nothing, and after normalising it does nothing."""
     model = scorer(small)
@@ -238,6 +246,7 @@ def test_a_shift_of_the_reward_models_head_changes_no_advantage(small: Any) -> N
     assert float(found[0].abs().max()) > 0.5
 
 
+@pytest.mark.claim(39)
 def test_accuracy_comes_near_the_ceiling_and_does_not_exceed_it(
     small: Any, learned: RewardModel
 ) -> None:
@@ -265,6 +274,7 @@ def bayes_of_different_pairs(small: Any) -> float:
     return float(right / total)
 
 
+@pytest.mark.claim(40)
 def test_exchanging_chosen_and_rejected_turns_every_accuracy_round(
     small: Any, learned: RewardModel
 ) -> None:
@@ -298,6 +308,7 @@ def test_groups_by_a_known_margin_are_its_terciles(small: Any, learned: RewardMo
     assert groups["large margin"].accuracy > groups["small margin"].accuracy + 0.1
 
 
+@pytest.mark.claim(35)
 @pytest.mark.slow
 def test_labels_of_single_responses_recover_gold(small: Any) -> None:
     labels = sample_labels(small.reference, small.task, small.score, rng(10), 20_000)
@@ -311,6 +322,7 @@ def test_labels_of_single_responses_recover_gold(small: Any) -> None:
     assert exact.expectation(law, (raw - small.key.gold) ** 2).mean() < 0.1
 
 
+@pytest.mark.claim(35)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     # The least correlation, and the largest square of what is left of gold's variance of 1.
@@ -553,6 +565,7 @@ def stage_of(small: Any, kind: str) -> Supervised:
     return fit_reward_model(model, data, samples, config, STREAMS)
 
 
+@pytest.mark.claim(51)
 @pytest.mark.parametrize("kind", ["pairwise", "pointwise", "adapters", "dropout"])
 @pytest.mark.parametrize("at", [2, 6])  # within the first epoch, and at the end of the second
 def test_stopping_and_going_on_gives_the_same_bits(
@@ -574,6 +587,7 @@ def test_stopping_and_going_on_gives_the_same_bits(
     assert ours["module/gain"] != 1.0
 
 
+@pytest.mark.claim(52)
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [

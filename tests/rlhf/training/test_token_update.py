@@ -334,6 +334,7 @@ def whole_update(poison: float | None, aggregation: str, size: int | None) -> di
     return record
 
 
+@pytest.mark.claim(25)
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
 @pytest.mark.parametrize("size", [None, 5])
 @pytest.mark.parametrize("poison", [math.nan, 1e9, -math.inf])
@@ -363,6 +364,7 @@ def sampled() -> tuple[Batch, Table]:
 PLAIN = Objective(clip_epsilon=0.2, value_coef=0.5, entropy_coef=0.0)
 
 
+@pytest.mark.claim(32)
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
 def test_entropy_and_kl_are_means_over_tokens_and_not_over_padding(aggregation: str) -> None:
     part, table = sampled()
@@ -426,6 +428,7 @@ def test_the_recorded_policy_stays_the_same_over_the_epochs() -> None:
     assert not gradient.any()
 
 
+@pytest.mark.claim(30)
 def test_a_ratio_that_is_always_one_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     def current(log_prob: Tensor, behaviour: Tensor, advantages: Tensor, **options: Any) -> Tensor:
         return ppo_clip_loss(log_prob, log_prob.detach(), advantages, **options)
@@ -438,6 +441,7 @@ def test_a_ratio_that_is_always_one_is_noticed(monkeypatch: pytest.MonkeyPatch) 
 # --- how many steps -------------------------------------------------------------------------------
 
 
+@pytest.mark.claim(28)
 @pytest.mark.parametrize("size", [None, 2])
 def test_there_are_as_many_steps_as_epochs_times_minibatches(size: int | None) -> None:
     part, table = sampled()

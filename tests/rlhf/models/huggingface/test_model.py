@@ -169,6 +169,7 @@ class TestForward:
         assert (model.context_length, model.width) == (32, 16)
         assert not model.training
 
+    @pytest.mark.claim(10)
     @pytest.mark.parametrize(("left", "right"), [(0, 0), (1, 0), (6, 0), (0, 5), (3, 3)])
     def test_log_probs_do_not_depend_on_padding_or_on_the_batch(
         self, folders: Any, kind: str, left: int, right: int
@@ -186,6 +187,7 @@ class TestForward:
             keep = theirs.isfinite()
             torch.testing.assert_close(mine[keep], theirs[keep], **CLOSE)
 
+    @pytest.mark.claim(8)
     @pytest.mark.parametrize("left", [0, 2])
     def test_the_cache_gives_the_full_forward_with_padding_and_finished_rows(
         self, folders: Any, kind: str, left: int
@@ -223,6 +225,7 @@ class TestForward:
         model.train()
         assert not torch.equal(answers(model), answers(without))
 
+    @pytest.mark.claim(8)
     def test_half_precision_ends_in_a_float32_softmax(self, folders: Any, kind: str) -> None:
         model = HuggingFaceModel(folders[kind], dtype="bfloat16")
         assert next(model.parameters()).dtype == torch.bfloat16
@@ -262,6 +265,7 @@ class TestForward:
             model(torch.zeros(1, 4, dtype=torch.int64), real=torch.ones(1, 3, dtype=torch.bool))
 
 
+@pytest.mark.claim(9)
 def test_positions_from_the_column_instead_of_the_first_token_are_noticed(folders: Any) -> None:
     model = HuggingFaceModel(folders["gpt2"])
     right = answers(model)
@@ -355,6 +359,7 @@ class TestCodec:
         assert codec.encode("a b") == [0, 1]
         assert codec.encode("a b", prompt=True) == [5, 0, 1]
 
+    @pytest.mark.claim(6)
     def test_text_of_sampled_ids_may_encode_to_other_ids(self, folder: Path) -> None:
         # Why ids are trained on as they were sampled: "a" then "b" reads as the one token "ab".
         ids = {"a": 0, "b": 1, "ab": 2, "[EOS]": 3, "[PAD]": 4}
@@ -380,6 +385,7 @@ class TestAdapters:
         base = answers(HuggingFaceModel(folders[kind]))
         assert torch.equal(answers(adapted(folders[kind])), base)
 
+    @pytest.mark.claim(41)
     def test_switched_off_after_training_they_leave_the_bare_base(
         self, folders: Any, kind: str
     ) -> None:
@@ -391,6 +397,7 @@ class TestAdapters:
             assert torch.equal(answers(model), base)
         assert torch.equal(answers(model), trained)
 
+    @pytest.mark.claim(44)
     def test_the_switch_goes_back_after_an_exception_and_when_nested(
         self, folders: Any, kind: str
     ) -> None:
@@ -416,6 +423,7 @@ class TestAdapters:
             pass
         assert not any(p.requires_grad for p in model.parameters())
 
+    @pytest.mark.claim(41)
     def test_merged_they_answer_the_same_and_come_out_without_a_trace(
         self, folders: Any, kind: str
     ) -> None:
@@ -432,6 +440,7 @@ class TestAdapters:
         with model.adapters_off():
             assert torch.equal(answers(model), base)
 
+    @pytest.mark.claim(41)
     def test_only_they_are_trained_and_saved(self, folders: Any, kind: str) -> None:
         model = adapted(folders[kind])
         shake(model)
@@ -448,6 +457,7 @@ class TestAdapters:
         with pytest.raises(UsageError, match="2 entries differ in name or shape"):
             other.load_trainable_state(odd)
 
+    @pytest.mark.claim(42)
     def test_the_update_is_scaled_b_a_on_the_weight_of_the_layer(
         self, folders: Any, kind: str
     ) -> None:
@@ -470,6 +480,7 @@ class TestAdapters:
             keep = wanted.isfinite()
             torch.testing.assert_close(got[keep], wanted[keep], **CLOSE)
 
+    @pytest.mark.claim(43)
     def test_the_reference_of_a_trained_adapter_is_a_frozen_copy_of_it(
         self, folders: Any, kind: str, tmp_path: Path
     ) -> None:
@@ -516,6 +527,7 @@ class TestAdapters:
             gradients.append([p.grad for p in policy.parameters() if p.requires_grad])
         assert all(map(torch.equal, *gradients))
 
+    @pytest.mark.claim(11)
     def test_no_mode_of_the_policy_puts_dropout_into_the_reference(
         self, folders: Any, kind: str
     ) -> None:
@@ -648,6 +660,7 @@ def test_ppo_trains_the_adapters_and_nothing_else(folders: Any, kind: str) -> No
     assert all(map(torch.equal, reference.parameters(), state.values()))
 
 
+@pytest.mark.claim(43)
 def test_the_bare_base_is_refused_as_the_reference_of_trained_adapters(folders: Any) -> None:
     policy = adapted(folders["gpt2"])
     shake(policy)
@@ -772,6 +785,7 @@ class TestBadInput:
             transformers.CohereForCausalLM(config).save_pretrained(folder)
         self.refused(folder, "more to its logits than one linear layer")
 
+    @pytest.mark.claim(36)
     def test_padding_that_is_the_end(self, tmp_path: Path) -> None:
         save_model(tmp_path, pad="[EOS]")
         self.refused(tmp_path, r"pads with its end-of-sequence token '\[EOS\]'.*Take \"pad_token\"")
