@@ -52,7 +52,7 @@ def exact_returns(actor: Actor, mdp: TabularMDP, num_seeds: int) -> ExactReturns
     probabilities = getattr(actor, "probabilities", None)
     if probabilities is None:
         return None
-    policies = probabilities(np.tile(np.arange(mdp.n_states), (num_seeds, 1)))
+    policies = probabilities(np.tile(np.arange(mdp.num_states), (num_seeds, 1)))
     if mdp.time_limit is not None:
         returns = return_under_limit(mdp, policies)
         return ExactReturns(returns, np.zeros(num_seeds, dtype=np.bool_))

@@ -43,7 +43,7 @@ def solve(
             raise UsageError(
                 f"solving a TabularMDP: it takes no arguments, got env_args={dict(env_args)!r}"
             )
-        name = f"a TabularMDP of {environment.n_states} states"
+        name = f"a TabularMDP of {environment.num_states} states"
         model: TabularMDP | Callable[[], gym.Env[Any, Any]] = environment
     else:
         if not (isinstance(environment, str) or callable(environment)):

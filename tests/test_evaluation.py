@@ -55,7 +55,7 @@ def trained(name: str, mdp: TabularMDP, num_steps: int = 300) -> Any:
 
 def by_recursion(mdp: TabularMDP, probabilities: Any, limit: int) -> float:
     """The expected return of one policy, written out as v_{n+1}(s) = E[R + v_n(S')]."""
-    values = np.zeros(mdp.n_states)
+    values = np.zeros(mdp.num_states)
     for _ in range(limit):
         future = np.where(mdp.terminated, 0.0, values[mdp.next_state])
         q = (mdp.probability * (mdp.reward + future)).sum(axis=-1)

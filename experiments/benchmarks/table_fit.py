@@ -86,7 +86,7 @@ def _simulate(
     rng: np.random.Generator,
 ) -> Any:
     """Play the probe's schedule on tables of cumulative probabilities; k in place of the reward."""
-    n_actions = next_state.shape[1]
+    num_actions = next_state.shape[1]
     total = num_parts * steps
     out = np.empty((total, 5), dtype=np.int64)  # state, action, k, elapsed, part
     starts = np.empty((num_parts * (resets + steps), 2), dtype=np.int64)
@@ -107,7 +107,7 @@ def _simulate(
             elapsed, still, over = 0, 0, False
             while t < end and not over and elapsed < length and (kind > 1 or still < short):
                 random = rng.random() < explores
-                a = int(rng.random() * n_actions) if random else best[s]
+                a = int(rng.random() * num_actions) if random else best[s]
                 cumulative = early[s, a] if elapsed < changes_after else late[s, a]
                 k = np.searchsorted(cumulative, rng.random(), side="right")
                 out[t] = s, a, k, elapsed, part
@@ -148,7 +148,7 @@ class Simulator:
         self.outcomes = tally(claim, _record(claim, s, a, k, np.zeros_like(s), states))
         self.cell = np.full(claim.probability.shape, -1)
         self.cell[s, a, k] = self.outcomes.cell[: s.size]
-        self.start_cell = np.full(claim.n_states, -1)
+        self.start_cell = np.full(claim.num_states, -1)
         self.start_cell[states] = self.outcomes.cell[s.size :]
         self.law = Law(self.outcomes.first, self.outcomes.probability)
 

@@ -62,7 +62,7 @@ class ValueIteration:
             raise UsageError(f"value-iteration: {error}") from error
         self._policy, self._values = plan.policy, plan.values
         self._action_values = action_values(task.mdp, plan.values, config.discount)
-        self._num_seeds, self._num_actions = task.num_seeds, task.mdp.n_actions
+        self._num_seeds, self._num_actions = task.num_seeds, task.mdp.num_actions
 
     def act(self, obs: Array) -> Array:
         actions: Array = self._policy[obs]

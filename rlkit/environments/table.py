@@ -43,8 +43,8 @@ class TabularBatchEnv:
         self._mdp, self._streams, self._purpose = mdp, tuple(streams), purpose
         self._autoreset = autoreset
         self.num_seeds, self.num_envs = len(self._streams), num_envs
-        self.observation_space = spaces.Discrete(mdp.n_states)
-        self.action_space = spaces.Discrete(mdp.n_actions)
+        self.observation_space = spaces.Discrete(mdp.num_states)
+        self.action_space = spaces.Discrete(mdp.num_actions)
         # The last successor that is possible gets the rest, so that rounding never picks another.
         self._cumulative = _cumulative(mdp.probability)
         self._start = _cumulative(mdp.initial_distribution)

@@ -13,13 +13,13 @@ from rlkit.tabular.policy_chain import reaches
 
 
 def head_for_the_end(mdp: TabularMDP) -> tuple[IntArray, BoolArray]:
-    """A policy sure to end the episode or to rest, and the states `[n_states]` where it is sure.
+    """A policy sure to end the episode or to rest, and the states `[num_states]` where it is sure.
 
     No policy is sure in more states. States are given up in rounds, and an action counts only if
     it cannot lead to a state given up before.
     """
-    rests = resting_actions(mdp, np.ones((mdp.n_states, mdp.n_actions), dtype=np.bool_))
-    sure = np.ones(mdp.n_states, dtype=np.bool_)
+    rests = resting_actions(mdp, np.ones((mdp.num_states, mdp.num_actions), dtype=np.bool_))
+    sure = np.ones(mdp.num_states, dtype=np.bool_)
     while True:
         policy = rests.argmax(axis=1)
         safe = ~_may_lead_to(mdp, ~sure)
@@ -38,12 +38,12 @@ def lead_to_end(
     lead to a state that has arrived. `policy` gets the lowest such action and is changed in place.
 
     Args:
-        policy: actions `[n_states]`, kept where a state has arrived already or never does.
-        arrived: `[n_states]`.
-        allowed: `[n_states, n_actions]`.
+        policy: actions `[num_states]`, kept where a state has arrived already or never does.
+        arrived: `[num_states]`.
+        allowed: `[num_states, num_actions]`.
 
     Returns:
-        The states that arrive, `[n_states]`.
+        The states that arrive, `[num_states]`.
     """
     while True:
         leads = allowed & (mdp.may_end | _may_lead_to(mdp, arrived))
@@ -55,7 +55,7 @@ def lead_to_end(
 
 
 def resting_actions(mdp: TabularMDP, allowed: BoolArray) -> BoolArray:
-    """The allowed actions `[n_states, n_actions]` with which the agent can rest.
+    """The allowed actions `[num_states, num_actions]` with which the agent can rest.
 
     They give no reward, and lead only to states that have such an action too, or end the episode.
     """
@@ -68,5 +68,5 @@ def resting_actions(mdp: TabularMDP, allowed: BoolArray) -> BoolArray:
 
 
 def _may_lead_to(mdp: TabularMDP, states: BoolArray) -> BoolArray:
-    """Whether action a in state s can lead to one of these states, `[n_states, n_actions]`."""
-    return reaches(mdp.continuation, states).reshape(mdp.n_states, mdp.n_actions)
+    """Whether action a in state s can lead to one of these states, `[num_states, num_actions]`."""
+    return reaches(mdp.continuation, states).reshape(mdp.num_states, mdp.num_actions)

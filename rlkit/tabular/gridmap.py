@@ -18,7 +18,7 @@ def policy_map(source: gym.Env[Any, Any] | Sequence[str], policy: ArrayLike) -> 
     Args:
         source: a FrozenLake or CliffWalking environment, wrapped or not, or the lines of a
             FrozenLake map such as `["SFFF", "FHFH", "FFFH", "HFFG"]`.
-        policy: the action in each state, `[n_states]`, states counted row by row.
+        policy: the action in each state, `[num_states]`, states counted row by row.
 
     Returns:
         The lines of the map, holes `H`, cliff `C` and goal `G` as letters; None for any other
@@ -39,10 +39,10 @@ def policy_map(source: gym.Env[Any, Any] | Sequence[str], policy: ArrayLike) -> 
 
 def _draw(letters: list[list[str]], arrows: str, policy: ArrayLike) -> str:
     actions = np.asarray(policy)
-    n_cells = sum(len(row) for row in letters)
-    if actions.shape != (n_cells,) or actions.dtype.kind not in "iu":
+    num_cells = sum(len(row) for row in letters)
+    if actions.shape != (num_cells,) or actions.dtype.kind not in "iu":
         raise ValueError(
-            f"drawing a policy: expected {n_cells} integer actions, one a cell, got "
+            f"drawing a policy: expected {num_cells} integer actions, one a cell, got "
             f"{actions.dtype} of shape {actions.shape}"
         )
     moves = iter(actions)

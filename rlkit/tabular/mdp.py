@@ -44,11 +44,11 @@ class TabularMDP:
     """The arrays of a finite MDP, checked on construction and read-only afterwards.
 
     Args:
-        probability: `[n_states, n_actions, K]`, each row sums to one; 0 marks padding.
-        next_state: `[n_states, n_actions, K]`, integers in `[0, n_states)`.
-        reward: `[n_states, n_actions, K]`, finite.
-        terminated: `[n_states, n_actions, K]`, True where the episode ends.
-        initial_distribution: `[n_states]`, the law of the first state, sums to one.
+        probability: `[num_states, num_actions, K]`, each row sums to one; 0 marks padding.
+        next_state: `[num_states, num_actions, K]`, integers in `[0, num_states)`.
+        reward: `[num_states, num_actions, K]`, finite.
+        terminated: `[num_states, num_actions, K]`, True where the episode ends.
+        initial_distribution: `[num_states]`, the law of the first state, sums to one.
         time_limit: steps after which an episode is cut off, or None for no limit.
 
     Raises:
@@ -78,40 +78,40 @@ class TabularMDP:
             object.__setattr__(self, "time_limit", check_limit(self.time_limit))
 
     @property
-    def n_states(self) -> int:
+    def num_states(self) -> int:
         return int(self.probability.shape[0])
 
     @property
-    def n_actions(self) -> int:
+    def num_actions(self) -> int:
         return int(self.probability.shape[1])
 
     @cached_property
     def expected_reward(self) -> FloatArray:
-        """E[R | s, a], `[n_states, n_actions]`."""
+        """E[R | s, a], `[num_states, num_actions]`."""
         return np.asarray((self.probability * self.reward).sum(axis=-1))
 
     @cached_property
     def continuation(self) -> Any:
-        """P(S' = s', not terminated | s, a): sparse `[n_states * n_actions, n_states]`.
+        """P(S' = s', not terminated | s, a): sparse `[num_states * num_actions, num_states]`.
 
-        Row `s * n_actions + a`. What is missing to one is the chance that the episode ends.
+        Row `s * num_actions + a`. What is missing to one is the chance that the episode ends.
         Every stored entry is positive; equal successors are summed.
         """
         state, action, _ = goes_on = np.nonzero((self.probability > 0) & ~self.terminated)
-        rows = state * self.n_actions + action
-        shape = (self.n_states * self.n_actions, self.n_states)
+        rows = state * self.num_actions + action
+        shape = (self.num_states * self.num_actions, self.num_states)
         return sparse.csr_array(
             (self.probability[goes_on], (rows, self.next_state[goes_on])), shape=shape
         )
 
     @cached_property
     def may_end(self) -> BoolArray:
-        """Whether action a in state s can end the episode, `[n_states, n_actions]`."""
+        """Whether action a in state s can end the episode, `[num_states, num_actions]`."""
         return np.asarray(((self.probability > 0) & self.terminated).any(axis=-1))
 
     @cached_property
     def may_reward(self) -> BoolArray:
-        """Whether action a in state s can give a reward other than 0, `[n_states, n_actions]`."""
+        """Whether action a in state s can give a non-zero reward, `[num_states, num_actions]`."""
         return np.asarray(((self.probability > 0) & (self.reward != 0)).any(axis=-1))
 
     @classmethod
@@ -168,14 +168,14 @@ class TabularMDP:
         """Build a textbook MDP from a transition array and rewards.
 
         Args:
-            transition: P(s' | s, a), `[n_states, n_actions, n_states]` as in quantecon, or
-                `[n_actions, n_states, n_states]`, one matrix an action, as in many books.
-            reward: r(s) `[n_states]`, r(s, a) `[n_states, n_actions]`, or r(s, a, s') in the
+            transition: P(s' | s, a), `[num_states, num_actions, num_states]` as in quantecon, or
+                `[num_actions, num_states, num_states]`, one matrix an action, as in many books.
+            reward: r(s) `[num_states]`, r(s, a) `[num_states, num_actions]`, or r(s, a, s') in the
                 shape of `transition`, its axes in the same order.
             first_axis: of `transition`, "state" or "action". By default "state", unless there are
                 as many actions as states and the two readings differ: then it must be named.
             terminal_states: entering one of these ends the episode.
-            initial_distribution: `[n_states]`; by default uniform over the states that are not
+            initial_distribution: `[num_states]`; by default uniform over the states that are not
                 terminal.
             time_limit: steps after which an episode is cut off, or None.
 
@@ -187,14 +187,14 @@ class TabularMDP:
             np.asarray(reward, dtype=np.float64),
             first_axis,
         )
-        n_states, n_actions, _ = shape = dense.shape
-        if rewards.shape not in ((n_states,), (n_states, n_actions), shape):
+        num_states, num_actions, _ = shape = dense.shape
+        if rewards.shape not in ((num_states,), (num_states, num_actions), shape):
             raise ValueError(
-                f"building a TabularMDP: reward must have shape {(n_states,)}, "
-                f"{(n_states, n_actions)} or {shape}, got {rewards.shape}"
+                f"building a TabularMDP: reward must have shape {(num_states,)}, "
+                f"{(num_states, num_actions)} or {shape}, got {rewards.shape}"
             )
         rewards = np.broadcast_to(rewards.reshape(rewards.shape + (1,) * (3 - rewards.ndim)), shape)
-        terminal = np.zeros(n_states, dtype=np.bool_)
+        terminal = np.zeros(num_states, dtype=np.bool_)
         terminal[list(terminal_states)] = True
         if initial_distribution is None:
             weight = np.where(terminal, 0.0, 1.0)
@@ -248,9 +248,9 @@ def _state_first(
     if transition.ndim != 3 or transition.shape[0] != transition.shape[2]:
         remedy = "" if first_axis == "action" else '; name one matrix an action first_axis="action"'
         order = (
-            "[n_actions, n_states, n_states]"
+            "[num_actions, num_states, num_states]"
             if first_axis == "action"
-            else ("[n_states, n_actions, n_states]")
+            else ("[num_states, num_actions, num_states]")
         )
         got = per_transition[0].shape if transition.ndim == 3 else transition.shape
         raise ValueError(f"building a TabularMDP: transition must be {order}, got {got}{remedy}")
@@ -278,7 +278,7 @@ def _check_arrays(mdp: TabularMDP) -> None:
     shape = mdp.probability.shape
     if len(shape) != 3 or 0 in shape:
         raise ValueError(
-            f"building a TabularMDP: probability must be [n_states, n_actions, K], got {shape}"
+            f"building a TabularMDP: probability must be [num_states, num_actions, K], got {shape}"
         )
     for name in ("next_state", "reward", "terminated"):
         if getattr(mdp, name).shape != shape:

@@ -13,25 +13,31 @@ EPSILON = float(np.finfo(np.float64).eps)
 
 
 def action_values(mdp: TabularMDP, values: FloatArray, discount: float) -> FloatArray:
-    """E[R + discount * v(S') | s, a], `[n_states, n_actions]`.
+    """E[R + discount * v(S') | s, a], `[num_states, num_actions]`.
 
     Args:
-        values: v `[n_states]`.
+        values: v `[num_states]`.
         discount: in [0, 1].
     """
-    successor_value = (mdp.continuation @ values).reshape(mdp.n_states, mdp.n_actions)
+    successor_value = (mdp.continuation @ values).reshape(mdp.num_states, mdp.num_actions)
     return np.asarray(mdp.expected_reward + discount * successor_value)
 
 
 def bellman_optimality(mdp: TabularMDP, values: FloatArray, discount: float) -> FloatArray:
-    """T v, `[n_states]`."""
+    """T v, `[num_states]`."""
     return np.asarray(action_values(mdp, values, discount).max(axis=1))
 
 
 def bellman_policy(
     mdp: TabularMDP, policy: ArrayLike, values: FloatArray, discount: float
 ) -> FloatArray:
-    """T_pi v, `[n_states]`, for a policy `[n_states]` (actions) or `[n_states, n_actions]`."""
+    """Return T_pi v, `[num_states]`.
+
+    Args:
+        policy: actions `[num_states]` or probabilities `[num_states, num_actions]`.
+        values: v `[num_states]`.
+        discount: in [0, 1].
+    """
     probabilities = policy_probabilities(mdp, policy)
     return np.asarray((probabilities * action_values(mdp, values, discount)).sum(axis=1))
 
@@ -39,7 +45,7 @@ def bellman_policy(
 def greedy(
     mdp: TabularMDP, values: FloatArray, discount: float, *, tie_tolerance: float = 1e-9
 ) -> IntArray:
-    """The best action in every state, `[n_states]`.
+    """The best action in every state, `[num_states]`.
 
     Actions within `tie_tolerance` of the best are tied, and the lowest index wins: rounding never
     decides. One exception: where the lowest index would leave the agent in states from which it
@@ -51,7 +57,7 @@ def greedy(
     tied = q >= q.max(axis=1, keepdims=True) - tie_tolerance
     policy = np.asarray(tied.argmax(axis=1), dtype=np.int64)
 
-    chosen = np.eye(mdp.n_actions, dtype=np.bool_)[policy]
+    chosen = np.eye(mdp.num_actions, dtype=np.bool_)[policy]
     quiet = (np.abs(values) <= tie_tolerance) & resting_actions(mdp, chosen).any(axis=1)
     arrives = lead_to_end(mdp, policy, quiet, allowed=chosen)
     lead_to_end(mdp, policy, arrives, allowed=tied)

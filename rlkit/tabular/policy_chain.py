@@ -29,23 +29,23 @@ def check_discount(discount: float) -> float:
 
 
 def policy_probabilities(mdp: TabularMDP, policies: ArrayLike) -> FloatArray:
-    """Policies as probabilities `[..., n_states, n_actions]`, whichever way they were given.
+    """Policies as probabilities `[..., num_states, num_actions]`, whichever way they were given.
 
     Args:
-        policies: integers `[..., n_states]`, the action in each state; or probabilities
-            `[..., n_states, n_actions]`, rows summing to one within 1e-5 (networks work in single
-            precision), which are rescaled to sum to one.
+        policies: integers `[..., num_states]`, the action in each state; or probabilities
+            `[..., num_states, num_actions]`, with rows that sum to one within 1e-5 (networks work
+            in single precision), which are rescaled to sum to one.
     """
     given: NDArray[np.generic] = np.asarray(policies)
-    shape = (mdp.n_states, mdp.n_actions)
+    shape = (mdp.num_states, mdp.num_actions)
     if given.dtype.kind in "iu" and given.shape[-1:] == shape[:1]:
         actions = np.asarray(given, dtype=np.int64)
-        if ((actions < 0) | (actions >= mdp.n_actions)).any():
+        if ((actions < 0) | (actions >= mdp.num_actions)).any():
             raise ValueError(
-                f"reading a policy: actions must be in [0, {mdp.n_actions}), got "
+                f"reading a policy: actions must be in [0, {mdp.num_actions}), got "
                 f"{actions.min()} to {actions.max()}"
             )
-        return np.asarray(np.eye(mdp.n_actions)[actions])
+        return np.asarray(np.eye(mdp.num_actions)[actions])
     if given.dtype.kind != "f" or given.shape[-2:] != shape:
         raise ValueError(
             f"reading a policy: expected integer actions of shape [..., {shape[0]}] or "
@@ -68,31 +68,31 @@ def policy_chain(mdp: TabularMDP, probabilities: FloatArray) -> tuple[sparse.csr
     """The chains of a batch of policies, side by side in one block-diagonal matrix.
 
     Args:
-        probabilities: `[B, n_states, n_actions]`.
+        probabilities: `[B, num_states, num_actions]`.
 
     Returns:
-        P, sparse `[B * n_states, B * n_states]`, and r `[B * n_states]`. A row of either is summed
+        P, sparse `[B * num_states, B * num_states]`, and r `[B * num_states]`. Each row is summed
         on its own and in a fixed order, so the bytes of one policy do not depend on the others.
     """
-    n_batch = probabilities.shape[0]
+    num_policies = probabilities.shape[0]
     member, state, action = taken = np.nonzero(probabilities)
     choice = sparse.csr_array(
         (
             probabilities[taken],
-            (member * mdp.n_states + state, state * mdp.n_actions + action),
+            (member * mdp.num_states + state, state * mdp.num_actions + action),
         ),
-        shape=(n_batch * mdp.n_states, mdp.n_states * mdp.n_actions),
+        shape=(num_policies * mdp.num_states, mdp.num_states * mdp.num_actions),
     )
     steps = choice @ mdp.continuation
-    block = np.repeat(np.arange(n_batch) * mdp.n_states, mdp.n_states)
+    block = np.repeat(np.arange(num_policies) * mdp.num_states, mdp.num_states)
     columns = steps.indices + np.repeat(block, np.diff(steps.indptr))
-    side = n_batch * mdp.n_states
+    side = num_policies * mdp.num_states
     chain = sparse.csr_array((steps.data, columns, steps.indptr), shape=(side, side))
     return chain, choice @ mdp.expected_reward.ravel()
 
 
 def discounted_value(mdp: TabularMDP, probabilities: FloatArray, discount: float) -> FloatArray:
-    """Solve v = r + discount * P v for a discount below one; `[n_states]`."""
+    """Solve v = r + discount * P v for a discount below one; `[num_states]`."""
     chain, reward = policy_chain(mdp, probabilities[None])
     return solve_chain(discount * chain, reward)
 
@@ -101,8 +101,8 @@ def total_reward(mdp: TabularMDP, probabilities: FloatArray) -> tuple[FloatArray
     """The undiscounted value of a policy and the steps it takes, from every state.
 
     Returns:
-        The expected total reward `[n_states]` and the expected number of steps until the episode
-        ends or is quiet `[n_states]`. Both are NaN in the states from which the policy may go on
+        The expected total reward `[num_states]` and the expected number of steps until the episode
+        ends or is quiet `[num_states]`. Both are NaN in the states from which the policy may go on
         for ever and keep earning rewards, where there is no such number.
 
     Raises:

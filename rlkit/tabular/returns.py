@@ -30,11 +30,11 @@ def policy_value(mdp: TabularMDP, policy: ArrayLike, *, discount: float) -> Floa
     """The value of a policy without a time limit: the v with v = T_pi v.
 
     Args:
-        policy: actions `[n_states]` or probabilities `[n_states, n_actions]`.
+        policy: actions `[num_states]` or probabilities `[num_states, num_actions]`.
         discount: in [0, 1].
 
     Returns:
-        `[n_states]`. At discount 1 NaN in the states, never visited from the initial ones, from
+        `[num_states]`. At discount 1 NaN in the states, never visited from the initial ones, from
         which the policy may earn rewards for ever.
 
     Raises:
@@ -68,7 +68,7 @@ def total_return(mdp: TabularMDP, policy: ArrayLike) -> float | None:
     """The expected undiscounted return of whole episodes, or None where it is not finite.
 
     Args:
-        policy: actions `[n_states]` or probabilities `[n_states, n_actions]`.
+        policy: actions `[num_states]` or probabilities `[num_states, num_actions]`.
     """
     try:
         return from_start(mdp, policy_value(mdp, policy, discount=1.0))
@@ -90,8 +90,8 @@ def return_under_limit(
         v_0 = 0,  v_{n+1} = r_pi + P_pi v_n,  return = sum_s initial_distribution(s) v_limit(s)
 
     Args:
-        policies: actions `[n_states]` or `[B, n_states]`, or probabilities
-            `[n_states, n_actions]` or `[B, n_states, n_actions]`.
+        policies: actions `[num_states]` or `[B, num_states]`, or probabilities
+            `[num_states, num_actions]` or `[B, num_states, num_actions]`.
         limit: steps; by default the MDP's own time limit.
 
     Returns:
@@ -99,7 +99,7 @@ def return_under_limit(
     """
     steps = _limit(mdp, limit)
     probabilities = policy_probabilities(mdp, policies)
-    batch = probabilities.reshape(-1, mdp.n_states, mdp.n_actions)
+    batch = probabilities.reshape(-1, mdp.num_states, mdp.num_actions)
     chain, reward = policy_chain(mdp, batch)
     values = np.zeros_like(reward)
     for _ in range(steps):
@@ -107,7 +107,7 @@ def return_under_limit(
         # At a fixed point every further step is the identity, for each policy on its own too.
         if np.array_equal(values, previous):
             break
-    by_policy = values.reshape(-1, mdp.n_states)
+    by_policy = values.reshape(-1, mdp.num_states)
     return np.asarray((by_policy * mdp.initial_distribution).sum(axis=1))
 
 
@@ -116,8 +116,8 @@ class TimedPlan:
     """The best policy that may look at the clock."""
 
     expected_return: float  # from the initial distribution
-    policy: IntArray  # [limit, n_states]: the action when t steps have been taken
-    values: FloatArray  # [limit + 1, n_states]: best expected return from there on; last row 0
+    policy: IntArray  # [limit, num_states]: the action when t steps have been taken
+    values: FloatArray  # [limit + 1, num_states]: best expected return from there on; last row 0
 
 
 def optimal_return_under_limit(mdp: TabularMDP, limit: int | None = None) -> TimedPlan:
@@ -131,8 +131,8 @@ def optimal_return_under_limit(mdp: TabularMDP, limit: int | None = None) -> Tim
         limit: steps; by default the MDP's own time limit.
     """
     steps = _limit(mdp, limit)
-    values = np.zeros((steps + 1, mdp.n_states))
-    policy = np.zeros((steps, mdp.n_states), dtype=np.int64)
+    values = np.zeros((steps + 1, mdp.num_states))
+    policy = np.zeros((steps, mdp.num_states), dtype=np.int64)
     for t in reversed(range(steps)):
         q = _one_step(mdp, values[t + 1])
         values[t] = q.max(axis=1)
@@ -145,15 +145,15 @@ def optimal_return_under_limit(mdp: TabularMDP, limit: int | None = None) -> Tim
 
 def best_return_under_limit(mdp: TabularMDP, limit: int | None = None) -> float:
     """The `expected_return` of `optimal_return_under_limit`, in the memory of one step."""
-    values = np.zeros(mdp.n_states)
+    values = np.zeros(mdp.num_states)
     for _ in range(_limit(mdp, limit)):
         values = _one_step(mdp, values).max(axis=1)
     return float((mdp.initial_distribution * values).sum())
 
 
 def _one_step(mdp: TabularMDP, values: FloatArray) -> FloatArray:
-    """E[R + v(S') | s, a], `[n_states, n_actions]`."""
-    future = (mdp.continuation @ values).reshape(mdp.n_states, mdp.n_actions)
+    """E[R + v(S') | s, a], `[num_states, num_actions]`."""
+    future = (mdp.continuation @ values).reshape(mdp.num_states, mdp.num_actions)
     return np.asarray(mdp.expected_reward + future)
 
 
@@ -166,10 +166,10 @@ def stationary_distribution(mdp: TabularMDP, policy: ArrayLike) -> FloatArray:
     Dense: meant for up to a few thousand states.
 
     Args:
-        policy: actions `[n_states]` or probabilities `[n_states, n_actions]`.
+        policy: actions `[num_states]` or probabilities `[num_states, num_actions]`.
 
     Returns:
-        `[n_states]`.
+        `[num_states]`.
 
     Raises:
         NoFiniteReturn: if the agent may settle in one of several sets of states for good, so that
@@ -193,7 +193,7 @@ def stationary_distribution(mdp: TabularMDP, policy: ArrayLike) -> FloatArray:
             f"{ones.size}; the long-run distribution depends on chance, so there is not one"
         )
     vector = np.abs(vectors[:, ones[0]].real)
-    distribution = np.zeros(mdp.n_states)
+    distribution = np.zeros(mdp.num_states)
     distribution[states] = vector / vector.sum()
     return distribution
 

@@ -37,8 +37,8 @@ class Solution:
     time_limit: int | None  # steps
     sweeps: int  # of value iteration
     seconds: float  # wall-clock time of solving, without building the model
-    values: FloatArray  # V*, [n_states]
-    policy: IntArray  # greedy for this discount, [n_states]
+    values: FloatArray  # V*, [num_states]
+    policy: IntArray  # greedy for this discount, [num_states]
 
 
 def solve(

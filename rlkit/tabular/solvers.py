@@ -45,8 +45,10 @@ class NotConverged(RuntimeError):
 class Plan:
     """What a planner found."""
 
-    values: FloatArray  # [n_states], V* to within error_bound; -inf: no policy has a finite return
-    policy: IntArray  # [n_states], greedy with respect to values
+    values: (
+        FloatArray  # [num_states], V* to within error_bound; -inf: no policy has a finite return
+    )
+    policy: IntArray  # [num_states], greedy with respect to values
     sweeps: int  # applications of the optimality operator, or evaluations of policy iteration
     error_bound: float  # largest possible |values - V*| over states, rounding included
 
@@ -78,7 +80,7 @@ def value_iteration(
         discount: in [0, 1].
         tolerance: twice the error allowed in any state's value, > 0, in units of reward.
         max_sweeps: >= 1.
-        initial_values: `[n_states]` to start from, by default 0; not used at discount 1.
+        initial_values: `[num_states]` to start from, by default 0; not used at discount 1.
 
     Raises:
         NotConverged: after `max_sweeps` sweeps.
@@ -92,7 +94,7 @@ def value_iteration(
     if discount == 1.0:
         return _undiscounted_value_iteration(mdp, tolerance, max_sweeps)
 
-    values = np.zeros(mdp.n_states) if initial_values is None else initial_values
+    values = np.zeros(mdp.num_states) if initial_values is None else initial_values
     error = np.inf
     for sweep in range(1, max_sweeps + 1):
         previous, values = values, bellman_optimality(mdp, values, discount)
@@ -142,10 +144,10 @@ def policy_iteration(mdp: TabularMDP, *, discount: float, max_sweeps: int = 1000
     if max_sweeps < 1:
         raise ValueError(f"policy iteration: max_sweeps must be >= 1, got {max_sweeps!r}")
     sweeps = 0
-    policy, finite = mdp.expected_reward.argmax(axis=1), np.ones(mdp.n_states, dtype=np.bool_)
+    policy, finite = mdp.expected_reward.argmax(axis=1), np.ones(mdp.num_states, dtype=np.bool_)
     if discount == 1.0:
         policy, finite = _finite_policy(mdp)
-        if mdp.n_states >= _LARGE:
+        if mdp.num_states >= _LARGE:
             policy = _head_start(mdp, policy, finite)
     for sweep in range(1, max_sweeps + 1):
         values, horizon = _evaluate(mdp, policy, discount, finite)
@@ -210,7 +212,7 @@ def _evaluate(
 
 
 def _finite_policy(mdp: TabularMDP) -> tuple[IntArray, BoolArray]:
-    """A policy with a finite total reward, and the states `[n_states]` where one exists."""
+    """A policy with a finite total reward, and the states `[num_states]` where one exists."""
     policy, finite = head_for_the_end(mdp)
     lost = np.flatnonzero((mdp.initial_distribution > 0) & ~finite)
     if lost.size:

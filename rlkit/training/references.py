@@ -41,7 +41,7 @@ def random_return(environment: Environment, *, episodes: int = 200) -> float | N
     """
     mdp = environment.mdp
     if mdp is not None:
-        uniform = np.full((mdp.n_states, mdp.n_actions), 1.0 / mdp.n_actions)
+        uniform = np.full((mdp.num_states, mdp.num_actions), 1.0 / mdp.num_actions)
         whole = total_return(mdp, uniform) if mdp.time_limit is None else None
         if whole is not None:
             return whole

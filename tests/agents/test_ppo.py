@@ -425,7 +425,7 @@ def episodes_of_one_step(rewards: Any) -> TabularMDP:
 
 
 def all_states(mdp: TabularMDP) -> Any:
-    return np.tile(np.arange(mdp.n_states), (3, 1))
+    return np.tile(np.arange(mdp.num_states), (3, 1))
 
 
 def test_probe_a_constant_reward_is_the_value() -> None:

@@ -23,7 +23,9 @@ STREAMS = tuple(SeedStreams(0, index) for index in range(2))
 
 
 def planner(mdp: TabularMDP, **options: Any) -> ValueIteration:
-    task = Task(spaces.Discrete(mdp.n_states), spaces.Discrete(mdp.n_actions), STREAMS, 3, 100, mdp)
+    task = Task(
+        spaces.Discrete(mdp.num_states), spaces.Discrete(mdp.num_actions), STREAMS, 3, 100, mdp
+    )
     return ValueIteration(task, ValueIterationConfig(**options))
 
 

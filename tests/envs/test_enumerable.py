@@ -218,7 +218,7 @@ def test_the_environment_keeps_gymnasiums_contract() -> None:
 @pytest.mark.parametrize("options", [{}, TINY])
 def test_the_published_table_is_what_the_environment_does(options: dict[str, int]) -> None:
     mdp = mdp_from_env(functools.partial(EnumerableEnv, **options))
-    assert mdp.n_states == EnumerableEnv(**options).observation_space.n
+    assert mdp.num_states == EnumerableEnv(**options).observation_space.n
 
 
 def test_the_return_of_an_episode_is_the_gold_of_the_text() -> None:

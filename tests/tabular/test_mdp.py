@@ -24,7 +24,7 @@ def valid() -> dict[str, Any]:
         ("probability", np.array([[[0.5, 0.6]], [[1.0, 0.0]]]), r"sum to 1, got 1.1 at state 0"),
         ("probability", np.array([[[1.5, -0.5]], [[1.0, 0.0]]]), "must be >= 0, got -0.5"),
         ("probability", np.full((2, 1, 2), np.nan), "must be >= 0, got nan"),
-        ("probability", np.ones((2, 2)), r"\[n_states, n_actions, K\]"),
+        ("probability", np.ones((2, 2)), r"\[num_states, num_actions, K\]"),
         ("next_state", np.array([[[0, 1]], [[2, 1]]]), r"in \[0, 2\), got 2 at state 1, action 0"),
         ("next_state", np.array([[[0, 1]], [[-1, 1]]]), r"got -1 at state 1"),
         ("next_state", np.zeros((2, 1, 2)), "must hold integers, got dtype float64"),
@@ -103,7 +103,9 @@ def test_dense_arrays_survive_the_way_into_successor_lists() -> None:
 def test_dense_arrays_in_the_other_order_are_refused_with_the_remedy() -> None:
     with pytest.raises(ValueError, match=r'got \(2, 3, 3\).*first_axis="action"'):
         TabularMDP.from_arrays(np.ones((2, 3, 3)) / 3, np.zeros(3))
-    with pytest.raises(ValueError, match=r"must be \[n_actions, n_states, n_states\], got \(3, 2"):
+    with pytest.raises(
+        ValueError, match=r"must be \[num_actions, num_states, num_states\], got \(3, 2"
+    ):
         TabularMDP.from_arrays(np.ones((3, 2, 3)) / 3, np.zeros(3), first_axis="action")
     with pytest.raises(ValueError, match="reward must have shape"):
         TabularMDP.from_arrays(np.ones((3, 2, 3)) / 3, np.zeros((2, 3)))
@@ -113,12 +115,12 @@ def test_dense_arrays_in_the_other_order_are_refused_with_the_remedy() -> None:
         TabularMDP.from_arrays(np.eye(3), np.zeros(3))
 
 
-@pytest.mark.parametrize("n_actions", [1, 2, 3, 4])
+@pytest.mark.parametrize("num_actions", [1, 2, 3, 4])
 @pytest.mark.parametrize("reward_axes", [1, 2, 3])
-def test_both_orders_are_read_alike_when_they_are_named(n_actions: int, reward_axes: int) -> None:
-    rng = np.random.default_rng(n_actions)
-    transition = rng.dirichlet(np.ones(3), size=(3, n_actions))
-    reward = rng.normal(size=(3, n_actions, 3)[:reward_axes])
+def test_both_orders_are_read_alike_when_they_are_named(num_actions: int, reward_axes: int) -> None:
+    rng = np.random.default_rng(num_actions)
+    transition = rng.dirichlet(np.ones(3), size=(3, num_actions))
+    reward = rng.normal(size=(3, num_actions, 3)[:reward_axes])
     by_state = TabularMDP.from_arrays(transition, reward, first_axis="state")
     by_action = TabularMDP.from_arrays(
         np.swapaxes(transition, 0, 1),
@@ -138,7 +140,7 @@ def test_arrays_that_can_be_read_in_two_ways_must_be_named() -> None:
     # Either reading is the same here, but for the rewards.
     same = np.tile(transition[0], (3, 1, 1))
     same = same + np.swapaxes(same, 0, 1)
-    assert TabularMDP.from_arrays(same / 2, np.zeros((3, 3))).n_states == 3
+    assert TabularMDP.from_arrays(same / 2, np.zeros((3, 3))).num_states == 3
     with pytest.raises(ValueError, match="can be read"):
         TabularMDP.from_arrays(same / 2, rng.normal(size=(3, 3, 3)))
 

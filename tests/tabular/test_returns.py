@@ -28,21 +28,21 @@ def from_env(id_: str, **options: Any) -> TabularMDP:
     return mdp_from_env(lambda: gym.make(id_, **options))
 
 
-def random_mdp(seed: int, n_states: int = 4, n_actions: int = 2) -> TabularMDP:
+def random_mdp(seed: int, num_states: int = 4, num_actions: int = 2) -> TabularMDP:
     rng = np.random.default_rng(seed)
-    shape = (n_states, n_actions, 3)
+    shape = (num_states, num_actions, 3)
     return TabularMDP(
         probability=rng.dirichlet(np.ones(3), size=shape[:2]),
-        next_state=rng.integers(n_states, size=shape),
+        next_state=rng.integers(num_states, size=shape),
         reward=rng.normal(size=shape),
         terminated=rng.random(shape) < 0.2,
-        initial_distribution=rng.dirichlet(np.ones(n_states)),
+        initial_distribution=rng.dirichlet(np.ones(num_states)),
     )
 
 
 def random_policies(mdp: TabularMDP, n: int, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    return rng.dirichlet(np.full(mdp.n_actions, 0.5), size=(n, mdp.n_states))
+    return rng.dirichlet(np.full(mdp.num_actions, 0.5), size=(n, mdp.num_states))
 
 
 def value_by_recursion(mdp: TabularMDP, act: Any, s: int, t: int, limit: int) -> float:
@@ -61,13 +61,13 @@ def value_by_recursion(mdp: TabularMDP, act: Any, s: int, t: int, limit: int) ->
 
 def dense_return(mdp: TabularMDP, policy: Any) -> float:
     """The total reward from the start by a dense solve, written out one successor at a time."""
-    going, gain = np.zeros((mdp.n_states, mdp.n_states)), np.zeros(mdp.n_states)
+    going, gain = np.zeros((mdp.num_states, mdp.num_states)), np.zeros(mdp.num_states)
     for s, a, k in np.ndindex(mdp.probability.shape):
         chance = policy[s, a] * mdp.probability[s, a, k]
         gain[s] += chance * mdp.reward[s, a, k]
         if not mdp.terminated[s, a, k]:
             going[s, mdp.next_state[s, a, k]] += chance
-    value, *_ = np.linalg.lstsq(np.eye(mdp.n_states) - going, gain, rcond=None)
+    value, *_ = np.linalg.lstsq(np.eye(mdp.num_states) - going, gain, rcond=None)
     return float(mdp.initial_distribution @ value)
 
 
@@ -269,7 +269,7 @@ def test_the_return_under_a_limit_is_the_sum_over_all_paths(seed: int, limit: in
 
 @pytest.mark.parametrize("seed", range(4))
 def test_no_clock_watching_policy_of_all_there_are_beats_backward_induction(seed: int) -> None:
-    mdp, limit = random_mdp(seed, n_states=2), 3
+    mdp, limit = random_mdp(seed, num_states=2), 3
     returns = {}
     for table in itertools.product(range(2), repeat=2 * limit):
         plan = np.reshape(table, (limit, 2))
@@ -295,7 +295,7 @@ def test_real_episodes_score_what_was_computed(id_: str, options: dict[str, Any]
     mdp = from_env(id_, **options)
     # Half the way from random to the best, so that rewards, ends and cut-offs all happen.
     plan = optimal_return_under_limit(mdp)
-    policy = 0.5 * np.eye(mdp.n_actions)[plan.policy[0]] + 0.5 / mdp.n_actions
+    policy = 0.5 * np.eye(mdp.num_actions)[plan.policy[0]] + 0.5 / mdp.num_actions
     expected = return_under_limit(mdp, policy)[0]
     env, rng = gym.make(id_, **options), np.random.default_rng(0)
     returns = []
@@ -304,7 +304,7 @@ def test_real_episodes_score_what_was_computed(id_: str, options: dict[str, Any]
         total, over = 0.0, False
         while not over:
             action = int(np.searchsorted(policy[state].cumsum(), rng.random()))
-            state, reward, terminated, truncated, _ = env.step(min(action, mdp.n_actions - 1))
+            state, reward, terminated, truncated, _ = env.step(min(action, mdp.num_actions - 1))
             total, over = total + float(reward), terminated or truncated
         returns.append(total)
     env.close()
@@ -319,7 +319,7 @@ def test_real_episodes_score_what_was_computed(id_: str, options: dict[str, Any]
 def test_a_policys_return_has_the_same_bytes_alone_and_in_any_batch(
     seed: int, n_policies: int, limit: int
 ) -> None:
-    mdp = random_mdp(seed, n_states=9, n_actions=5)
+    mdp = random_mdp(seed, num_states=9, num_actions=5)
     policies = random_policies(mdp, n_policies, seed)
     policies[seed % n_policies] = np.eye(5)[0]
     together = return_under_limit(mdp, policies, limit)

@@ -122,8 +122,8 @@ def test_every_arrow_points_where_the_environment_goes() -> None:
     ]
     for env, columns, cell in worlds:  # `cell` is inside the map
         for action in range(4):
-            n_states = env.observation_space.n
-            drawing = policy_map(env, np.full(n_states, action))
+            num_states = env.observation_space.n
+            drawing = policy_map(env, np.full(num_states, action))
             assert drawing is not None
             arrow = drawing.split()[cell]
             ((_, to, _, _),) = env.unwrapped.P[cell][action]

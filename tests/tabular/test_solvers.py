@@ -59,29 +59,29 @@ def sutton_grid() -> TabularMDP:
     return TabularMDP.from_arrays(transition, reward)
 
 
-def random_mdp(seed: int, n_states: int = 7, n_actions: int = 3) -> TabularMDP:
+def random_mdp(seed: int, num_states: int = 7, num_actions: int = 3) -> TabularMDP:
     """Sparse transitions, some of them ending the episode, rewards of both signs."""
     rng = np.random.default_rng(seed)
-    shape = (n_states, n_actions, 4)
+    shape = (num_states, num_actions, 4)
     # No chance below 0.1, so that undiscounted episodes that can end do so before long.
     probability = 0.1 + 0.6 * rng.dirichlet(np.full(4, 0.5), size=shape[:2])
     return TabularMDP(
         probability=probability,
-        next_state=rng.integers(n_states, size=shape),
+        next_state=rng.integers(num_states, size=shape),
         reward=rng.normal(size=shape),
         terminated=rng.random(shape) < 0.2,
-        initial_distribution=rng.dirichlet(np.ones(n_states)),
+        initial_distribution=rng.dirichlet(np.ones(num_states)),
     )
 
 
 def dense(mdp: TabularMDP) -> tuple[np.ndarray, np.ndarray]:
     """Rewards and transitions with one extra absorbing state for the end, entry by entry."""
-    n_states, n_actions, width = mdp.probability.shape
-    transition = np.zeros((n_states + 1, n_actions, n_states + 1))
-    reward = np.zeros((n_states + 1, n_actions))
+    num_states, num_actions, width = mdp.probability.shape
+    transition = np.zeros((num_states + 1, num_actions, num_states + 1))
+    reward = np.zeros((num_states + 1, num_actions))
     transition[-1, :, -1] = 1
-    for s in range(n_states):
-        for a in range(n_actions):
+    for s in range(num_states):
+        for a in range(num_actions):
             for k in range(width):
                 p = mdp.probability[s, a, k]
                 to = -1 if mdp.terminated[s, a, k] else mdp.next_state[s, a, k]
@@ -177,10 +177,10 @@ def test_both_solvers_agree_with_quantecon_on_other_environments(
 
 def overwritten_duplicates(mdp: TabularMDP) -> TabularMDP:
     """The mistake `matrix[s, a, next_state] = probability`, the rest of the chance lost."""
-    n_states, n_actions, width = mdp.probability.shape
+    num_states, num_actions, width = mdp.probability.shape
     kept = mdp.probability.copy()
-    for s in range(n_states):
-        for a in range(n_actions):
+    for s in range(num_states):
+        for a in range(num_actions):
             for k in range(width):
                 kept[s, a, k] *= mdp.next_state[s, a, k] not in mdp.next_state[s, a, k + 1 :]
     lost = 1 - kept.sum(axis=-1, keepdims=True)

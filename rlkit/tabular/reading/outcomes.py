@@ -25,7 +25,7 @@ class Outcomes:
     Args:
         first: where the cells of each row begin, and C, `[R + 1]`.
         probability: of each cell `[C]`, > 0.
-        pair: state * n_actions + action of each row but the last, `[R - 1]`.
+        pair: state * num_actions + action of each row but the last, `[R - 1]`.
         entry: `[C]`, the k of a cell in the arrays of the model; of a start, its state.
         cell: of each event `[E]`, or IMPOSSIBLE.
     """
@@ -39,8 +39,8 @@ class Outcomes:
 
 def tally(mdp: TabularMDP, record: Record) -> Outcomes:
     """Find each step and reset of a record among the outcomes of a model."""
-    flat = (mdp.n_states * mdp.n_actions, -1)
-    pair, row = np.unique(record.state * mdp.n_actions + record.action, return_inverse=True)
+    flat = (mdp.num_states * mdp.num_actions, -1)
+    pair, row = np.unique(record.state * mdp.num_actions + record.action, return_inverse=True)
     probability = mdp.probability.reshape(flat)[pair]
     next_state = mdp.next_state.reshape(flat)[pair]
     reward = mdp.reward.reshape(flat)[pair]
@@ -60,18 +60,18 @@ def tally(mdp: TabularMDP, record: Record) -> Outcomes:
         cell[part] = np.where(same.any(axis=1), cell_of[at, which], IMPOSSIBLE)
 
     possible = cell_of >= 0
-    n_cells = int(cell_of.max()) + 1
-    of_pairs = np.bincount(cell_of[possible], probability[possible], n_cells)
+    num_cells = int(cell_of.max()) + 1
+    of_pairs = np.bincount(cell_of[possible], probability[possible], num_cells)
     # The first entry of each cell, since later ones are written first.
-    owner, entry = np.empty(n_cells, dtype=np.int64), np.empty(n_cells, dtype=np.int64)
+    owner, entry = np.empty(num_cells, dtype=np.int64), np.empty(num_cells, dtype=np.int64)
     rows, entries = np.nonzero(possible)
     owner[cell_of[possible][::-1]], entry[cell_of[possible][::-1]] = rows[::-1], entries[::-1]
 
     starts = np.flatnonzero(mdp.initial_distribution > 0)
-    position = np.full(mdp.n_states, IMPOSSIBLE)
-    position[starts] = n_cells + np.arange(starts.size)
+    position = np.full(mdp.num_states, IMPOSSIBLE)
+    position[starts] = num_cells + np.arange(starts.size)
     return Outcomes(
-        first=np.append(np.searchsorted(owner, np.arange(pair.size + 1)), n_cells + starts.size),
+        first=np.append(np.searchsorted(owner, np.arange(pair.size + 1)), num_cells + starts.size),
         probability=np.append(of_pairs, mdp.initial_distribution[starts]),
         pair=pair,
         entry=np.append(entry, starts),

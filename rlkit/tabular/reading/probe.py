@@ -90,7 +90,7 @@ def play(envs: Sequence[gym.Env[Any, Any]], mdp: TabularMDP) -> Record:
             starts.append((state, part))
             return state
 
-        moves = _moves(env, part, begin, best, mdp.n_actions, uniform, spent)
+        moves = _moves(env, part, begin, best, mdp.num_actions, uniform, spent)
 
         def move(moves: Iterator[Step] = moves) -> None:
             steps.append(next(moves))
@@ -114,12 +114,12 @@ def play(envs: Sequence[gym.Env[Any, Any]], mdp: TabularMDP) -> Record:
 
 def slow_steps(mdp: TabularMDP) -> int:
     """The steps of a part with a slow environment: a quarter of the pairs, 500 to 1,250."""
-    return int(np.clip(mdp.n_states * mdp.n_actions // NUM_PARTS, STEP_TRIAL, STEPS // 4))
+    return int(np.clip(mdp.num_states * mdp.num_actions // NUM_PARTS, STEP_TRIAL, STEPS // 4))
 
 
 def best_policy(mdp: TabularMDP) -> IntArray:
-    """Near enough to the best policy to visit what it visits, `[n_states]`."""
-    values = np.zeros(mdp.n_states)
+    """Near enough to the best policy to visit what it visits, `[num_states]`."""
+    values = np.zeros(mdp.num_states)
     for _ in range(100):
         values = bellman_optimality(mdp, values, 0.99)
     return greedy(mdp, values, 0.99)
@@ -143,7 +143,7 @@ def _moves(
     part: int,
     begin: Callable[[], int],
     best: NDArray[np.int64],
-    n_actions: int,
+    num_actions: int,
     uniform: Iterator[float],
     spent: list[int],
 ) -> Iterator[Step]:
@@ -158,7 +158,7 @@ def _moves(
         state, elapsed, still, is_last = begin(), 0, 0, False
         while not is_last and elapsed < length and (kind > 1 or still < SHORT):
             random = next(uniform) < explores
-            action = int(next(uniform) * n_actions) if random else policy[state]
+            action = int(next(uniform) * num_actions) if random else policy[state]
             result = call("step", env.step, action + first_action)
             reward, terminated, truncated = _outcome(result)
             successor = index(result[0], states, "step")

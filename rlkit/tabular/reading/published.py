@@ -99,7 +99,7 @@ def read_table(
             "terminated), ...] if its transitions are known"
         )
     limit = _time_limit(env)
-    if before is not None and _equal(table, before[0]) and before[1].n_states == int(states.n):
+    if before is not None and _equal(table, before[0]) and before[1].num_states == int(states.n):
         start = _initial_distribution(env, states)
         return dataclasses.replace(before[1], initial_distribution=start, time_limit=limit)
     first_state, rows = _entries(table, states, "states of P")

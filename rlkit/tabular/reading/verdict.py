@@ -96,7 +96,7 @@ def _impossible_start(record: Record, at: int, mdp: TabularMDP, indexing: Indexi
     return (
         f"{record.start.size:,} resets started in {np.unique(record.start).size} different "
         f"states, state {state} among them, with unknown probabilities; give the environment an "
-        f"attribute initial_state_distrib, an array of {mdp.n_states} probabilities"
+        f"attribute initial_state_distrib, an array of {mdp.num_states} probabilities"
     )
 
 
@@ -112,7 +112,7 @@ def _misfit(misfit: Misfit, mdp: TabularMDP, outcomes: Outcomes, indexing: Index
             f"{came}; correct initial_state_distrib, or take P away (P = None) if the start "
             "depends on anything before"
         )
-    s, a = divmod(int(outcomes.pair[row]), mdp.n_actions)
+    s, a = divmod(int(outcomes.pair[row]), mdp.num_actions)
     text = (
         f"P does not describe it: after state {s + indexing.first_state} and action "
         f"{a + indexing.first_action} comes (next_state, reward, terminated) = "

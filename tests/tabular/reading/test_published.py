@@ -129,7 +129,7 @@ def test_taxi_with_a_fickle_passenger_has_no_known_model_but_plain_and_rainy_tax
     for options in ({}, {"is_rainy": True}):
         mdp = find_mdp(lambda options=options: gym.make("Taxi-v4", **options))
         assert mdp is not None
-        assert (mdp.n_states, mdp.n_actions, mdp.time_limit) == (500, 6, 200)
+        assert (mdp.num_states, mdp.num_actions, mdp.time_limit) == (500, 6, 200)
 
 
 class OwnLimit(Corridor):
