@@ -10,8 +10,9 @@ Library code is not followed: it enters by name, and a package that may offer en
 content of its files as well. What cannot be taken apart is named in `Fingerprint.unidentified`,
 and a digest with such a part equals no other.
 
-`walk` turns an object into a graph; `code`, `names`, `data`, `instances` and `arrays` take objects
-apart, and `library` says what counts of installed code; `graph` turns the graph into a digest.
+`walk` turns an object into a graph; `data` says which function takes apart which kind of object;
+`code`, `names`, `instances`, `arrays` and `library` are those functions; `graph` turns the graph
+into a digest.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from rlkit.fingerprint.data import function_for, is_mutable
 from rlkit.fingerprint.graph import digest, hash_of
 from rlkit.fingerprint.walk import Walk
 
@@ -51,7 +53,7 @@ def fingerprint(thing: Any) -> Fingerprint:
     No code of the object is run, except that a module which a function imports is loaded. Only
     KeyboardInterrupt and MemoryError escape.
     """
-    walk = Walk()
+    walk = Walk(function_for, is_mutable)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of deprecated ways to take an object apart
         root = walk.explore(thing)

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from rlkit.fingerprint.inspection import attributes, entry_of, is_a, slots
 from rlkit.fingerprint.instances import added
-
-if TYPE_CHECKING:
-    from rlkit.fingerprint.walk import Walk
-
-Part = bytes | int
+from rlkit.fingerprint.walk import Part, Walk
 
 
 def array(walk: Walk, thing: Any, place: str) -> Iterator[Part]:

@@ -6,16 +6,11 @@ import dis
 import itertools
 import types
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from rlkit.fingerprint import library, names
 from rlkit.fingerprint.inspection import at_name, short
+from rlkit.fingerprint.walk import Part, Walk
 from rlkit.user_code import Origin, origin_of_code, origin_of_module
-
-if TYPE_CHECKING:
-    from rlkit.fingerprint.walk import Walk
-
-Part = bytes | int
 
 
 def function(walk: Walk, function: types.FunctionType, place: str) -> Iterator[Part]:

@@ -10,8 +10,8 @@ import sys
 import threading
 import types
 import weakref
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -27,13 +27,8 @@ from rlkit.fingerprint.inspection import (
     type_name,
 )
 from rlkit.fingerprint.instances import added, instance
+from rlkit.fingerprint.walk import Part, TakeApart, Walk
 from rlkit.user_code import Origin, origin_of_module
-
-if TYPE_CHECKING:
-    from rlkit.fingerprint.walk import Walk
-
-Part = bytes | int
-TakeApart = Callable[["Walk", Any, str], Iterable[Part]]
 
 
 def function_for(cls: type) -> TakeApart:

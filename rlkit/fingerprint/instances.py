@@ -9,7 +9,7 @@ import io
 import random
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -25,12 +25,8 @@ from rlkit.fingerprint.inspection import (
     slots,
     type_name,
 )
+from rlkit.fingerprint.walk import Part, Walk
 from rlkit.user_code import Origin, origin_of_module
-
-if TYPE_CHECKING:
-    from rlkit.fingerprint.walk import Walk
-
-Part = bytes | int
 
 
 def instance(walk: Walk, thing: Any, place: str) -> Iterator[Part]:

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-import importlib.machinery
-import importlib.util
-import os
-import sys
 import types
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rlkit.fingerprint.inspection import PLAIN, at_name, bases, is_compiled, members, module_name
 from rlkit.fingerprint.inspection import type_name as name_of
-from rlkit.user_code import FOUNDATIONS, Origin, content_digest, origin_of_code, origin_of_module
-
-if TYPE_CHECKING:
-    from rlkit.fingerprint.walk import Walk
+from rlkit.fingerprint.packages import file_of, origin_of
+from rlkit.fingerprint.walk import Part, Walk
+from rlkit.user_code import Origin, origin_of_code, origin_of_module
 
 # What Python keeps in a class for itself, and what has no effect.
 OF_CLASSES = {
@@ -33,8 +26,6 @@ OF_CLASSES = {
     ),
     *("__annotations_cache__", "__classdictcell__", "__conditional_annotations__"),
 }
-# Packages with more source than this are told apart by the files that are named alone.
-_MOST_FILES = 400
 
 
 def is_library_class(cls: type) -> bool:
@@ -52,7 +43,7 @@ def named(walk: Walk, module: str, name: str) -> list[bytes]:
     return parts
 
 
-def library_class(walk: Walk, cls: type) -> Iterator[bytes | int]:
+def library_class(walk: Walk, cls: type) -> Iterator[Part]:
     """Return what counts of an installed class: the files of its bases as well, and patches."""
     yield from named(walk, module_name(cls), name_of(cls))
     for base in bases(cls)[:-1]:
@@ -91,72 +82,3 @@ def is_own_code(value: Any) -> bool:
     if file.startswith("<"):  # generated, as the methods of dataclasses are
         return origin_of_module(value.__globals__.get("__name__")) is Origin.USER
     return origin_of_code(file) is Origin.USER
-
-
-def origin_of(module: str) -> Origin:
-    """Return where a module comes from, also where it is not imported yet."""
-    file = None if module in sys.modules else file_of(module)
-    return origin_of_module(module) if file is None else origin_of_code(file)
-
-
-def file_of(module: str) -> str | None:
-    """Return the file of a module, without importing it or its package."""
-    file = getattr(sys.modules.get(module), "__file__", None)
-    if file is not None:
-        return str(file)
-    spec = find_spec(module)
-    return spec.origin if spec is not None and spec.has_location else None
-
-
-def find_spec(module: str) -> importlib.machinery.ModuleSpec | None:
-    """Return where a module would be imported from, without importing its package."""
-    top, *rest = module.split(".")
-    spec: importlib.machinery.ModuleSpec | None
-    try:
-        spec = getattr(sys.modules.get(top), "__spec__", None) or importlib.util.find_spec(top)
-        full = top
-        for part in rest:
-            if spec is None or spec.submodule_search_locations is None:
-                return None
-            full = f"{full}.{part}"
-            locations = list(spec.submodule_search_locations)
-            spec = importlib.machinery.PathFinder.find_spec(full, locations)
-    except (ImportError, ValueError, AttributeError):
-        return None
-    return spec
-
-
-@functools.cache
-def version(top: str) -> str:
-    """Return the version of an installed package."""
-    from importlib.metadata import PackageNotFoundError, metadata, packages_distributions
-
-    try:
-        return metadata(top)["Version"]
-    except PackageNotFoundError:
-        pass
-    own = getattr(sys.modules.get(top), "__version__", None)
-    if isinstance(own, str):
-        return own
-    names = packages_distributions().get(top, [])
-    return metadata(names[0])["Version"] if names else "unknown"
-
-
-def content(top: str) -> bytes:
-    """Return the content of a whole package, for a class does not name all that it uses."""
-    file = file_of(top)
-    if top in FOUNDATIONS or file is None or Path(file).stem != "__init__":
-        return b""
-    sources = []
-    for folder, folders, files in os.walk(Path(file).parent):
-        folders.sort()
-        sources += [os.path.join(folder, name) for name in sorted(files) if name[-3:] == ".py"]
-        if len(sources) > _MOST_FILES:
-            return b""
-    return "".join(content_digest(path) or "" for path in sources).encode()
-
-
-def registered(name: str) -> Any:
-    """Return what Gymnasium has registered under a name, or None."""
-    registration = sys.modules.get("gymnasium.envs.registration")
-    return None if registration is None else registration.registry.get(name)

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import builtins
-import dis
 import importlib
-import itertools
 import os
 import re
 import sys
 import types
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rlkit.fingerprint import library
+from rlkit.fingerprint import library, packages
+from rlkit.fingerprint.bytecode import read_names
 from rlkit.fingerprint.inspection import is_a
+from rlkit.fingerprint.walk import Part, Walk
 from rlkit.user_code import Origin, origin_of_code, origin_of_module
 
-if TYPE_CHECKING:
-    from rlkit.fingerprint.walk import Walk
-
-Part = bytes | int
 _OF_MODULES = {
     *("__name__", "__file__", "__spec__", "__doc__", "__builtins__", "__package__"),
     *("__loader__", "__path__", "__cached__", "__annotations__", "__warningregistry__"),
@@ -33,75 +27,11 @@ _OF_NOTEBOOKS = re.compile(r"_{1,3}|_i{1,3}|_i?\d+|_[iod]h|In|Out|exit|quit|get_
 _ENVIRONMENT_ID = re.compile(r"[\w.]+:[\w./-]+-v\d+")
 
 
-@dataclass
-class Names:
-    """What code does with names: the attributes that it takes, `()` where it takes it whole."""
-
-    taken: defaultdict[str, set[tuple[str, ...]]] = field(default_factory=lambda: defaultdict(set))
-    loaded: set[str] = field(default_factory=set)  # the globals among them
-    # Modules that it imports: the variable, the module, its level, where the variable starts from,
-    # and the attributes that are taken from there.
-    imported: set[tuple[str, str, int, str, tuple[str, ...]]] = field(default_factory=set)
-    texts: set[str] = field(default_factory=set)
-
-
-def _read(code: types.CodeType, names: Names) -> Names:
-    listed = [one for one in dis.get_instructions(code) if one.opname != "EXTENDED_ARG"]
-    for index, one in enumerate(listed):
-        if one.opname.startswith("LOAD_") and one.opcode not in _NOT_NAMES:
-            variables = one.argval if isinstance(one.argval, tuple) else (one.argval,)
-            for variable in variables:
-                names.taken[str(variable)].add(_attributes_taken(listed, index + 1))
-            if one.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"):
-                names.loaded.add(str(one.argval))
-        elif one.opname == "IMPORT_NAME":
-            level = listed[index - 2].argval if index >= 2 else 0
-            names.imported |= set(_imports(listed, index, int(level or 0)))
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            _read(constant, names)
-        elif type(constant) is str:
-            names.texts.add(constant)
-        elif type(constant) is tuple:
-            names.texts |= {item for item in constant if type(item) is str}
-    return names
-
-
-_NOT_NAMES = {
-    dis.opmap[name] for name in ("LOAD_CONST", "LOAD_ATTR", "LOAD_METHOD") if name in dis.opmap
-}
-
-
-def _attributes_taken(listed: list[dis.Instruction], index: int) -> tuple[str, ...]:
-    chain = []
-    while listed[index].opname in ("LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR"):
-        chain.append(str(listed[index].argval))
-        index += 1
-    return tuple(chain)
-
-
-def _imports(
-    listed: list[dis.Instruction], index: int, level: int
-) -> Iterator[tuple[str, str, int, str, tuple[str, ...]]]:
-    module, members = str(listed[index].argval), listed[index - 1].argval
-    rest = listed[index + 1 :]
-    if not members:
-        renamed = rest[0].opname == "IMPORT_FROM"  # import a.b as c: c is a.b, not a
-        variable = next((str(one.argval) for one in rest if one.opname[:6] == "STORE_"), "")
-        yield variable, module, level, module if renamed else module.split(".")[0], ()
-        return
-    for one, following in itertools.pairwise(rest):
-        if one.opname == "IMPORT_FROM":
-            yield str(following.argval), module, level, module, (str(one.argval),)
-        elif one.opname[:6] != "STORE_":
-            return
-
-
 def globals_of(walk: Walk, code: types.CodeType, namespace: Mapping[str, Any]) -> Iterator[Part]:
     """Return what code takes from the names around it, and from the modules that it imports."""
     names = walk.names.get(id(code))
     if names is None:
-        names = walk.names[id(code)] = _read(code, Names())
+        names = walk.names[id(code)] = read_names(code)
     for name in sorted(names.loaded - _OF_MODULES):
         value = namespace.get(name, vars(builtins).get(name, _MISSING))
         for chain in sorted(names.taken[name]):
@@ -117,7 +47,7 @@ def globals_of(walk: Walk, code: types.CodeType, namespace: Mapping[str, Any]) -
         if _ENVIRONMENT_ID.fullmatch(text):
             _load(walk, text.split(":")[0])
             identity = text.split(":")[1]
-            yield walk.refer(library.registered(identity), f"the environment {identity}")
+            yield walk.refer(packages.registered(identity), f"the environment {identity}")
 
 
 def _refer(walk: Walk, value: Any, place: str) -> Part:
@@ -135,9 +65,9 @@ def _imported(walk: Walk, module: str, start: str, chains: list[tuple[str, ...]]
     """Return what counts of a module that a function imports when it runs."""
     loaded = _load(walk, module)
     if loaded is None:  # by name: it is a library's, or it is not there
-        yield b"missing" if library.find_spec(module) is None else b"by name"
-        yield walk.file(library.file_of(module), own=library.origin_of(module) is Origin.USER)
-        if library.origin_of(module) is not Origin.USER:
+        yield b"missing" if packages.find_spec(module) is None else b"by name"
+        yield walk.file(packages.file_of(module), own=packages.origin_of(module) is Origin.USER)
+        if packages.origin_of(module) is not Origin.USER:
             yield from library.named(walk, module, "")
     value = sys.modules.get(start)
     if value is not None and (loaded is not None or _is_own(value)):
@@ -178,10 +108,10 @@ def _origin(module: types.ModuleType) -> Origin:
 def _load(walk: Walk, module: str) -> types.ModuleType | None:
     """Return a module of the user, or of environments, imported as the code would; or None."""
     loaded = sys.modules.get(module)
-    own = library.origin_of(module) is Origin.USER if loaded is None else _is_own(loaded)
+    own = packages.origin_of(module) is Origin.USER if loaded is None else _is_own(loaded)
     if not own and not module.startswith("gymnasium.envs."):
         return None
-    if loaded is None and library.find_spec(module) is not None:
+    if loaded is None and packages.find_spec(module) is not None:
         walk.attempt(f"the module {module}", lambda: bool(importlib.import_module(module)) * b"")
         loaded = sys.modules.get(module)
     if not is_a(type(loaded), types.ModuleType):

@@ -6,11 +6,15 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from rlkit.fingerprint import data, library
+from rlkit.fingerprint import packages
+from rlkit.fingerprint.bytecode import Names
 from rlkit.fingerprint.graph import Graph
 from rlkit.fingerprint.inspection import PLAIN, entry_of, plain, short, type_name
-from rlkit.fingerprint.names import Names
 from rlkit.user_code import content_digest
+
+Part = bytes | int  # bytes count as they are; a number is a node
+# Yields the parts of an object; the text says where it was met, as a phrase for a person.
+TakeApart = Callable[["Walk", Any, str], Iterable[Part]]
 
 # Objects that make their parts while they are taken apart may never end.
 _MOST_NODES = 5_000_000
@@ -19,9 +23,17 @@ _MOST_PHRASES = 20
 
 
 class Walk:
-    """One traversal. Parts of an object are bytes, which count as they are, or nodes."""
+    """One traversal. Parts of an object are bytes, which count as they are, or nodes.
 
-    def __init__(self) -> None:
+    Args:
+        function_for: what takes apart the instances of a class.
+        is_mutable: whether it makes a difference that two places hold one instance of a class.
+    """
+
+    def __init__(
+        self, function_for: Callable[[type], TakeApart], is_mutable: Callable[[type], bool]
+    ) -> None:
+        self._function_for, self._is_mutable = function_for, is_mutable
         self.graph = Graph()
         self.files: dict[str, str] = {}
         self.packages: dict[str, str] = {}
@@ -34,7 +46,7 @@ class Walk:
         self._depth = 0
         self._contents: dict[str, bytes] = {}
         self._packages: dict[str, bytes] = {}
-        self._classes: dict[int, tuple[data.TakeApart, str, bool]] = {}
+        self._classes: dict[int, tuple[TakeApart, str, bool]] = {}
 
     def explore(self, thing: Any) -> int:
         """Take apart an object and all that it holds; return its node."""
@@ -58,15 +70,15 @@ class Walk:
             name = short(type_name(type(thing)))
             self.leave_out(f"{place} ({'an' if name[:1] in 'AEIOaeio' else 'a'} {name})")
 
-    def _about(self, cls: type) -> tuple[data.TakeApart, str, bool]:
+    def _about(self, cls: type) -> tuple[TakeApart, str, bool]:
         about = self._classes.get(id(cls))
         if about is None:
-            about = (data.function_for(cls), type_name(cls), data.is_mutable(cls))
+            about = (self._function_for(cls), type_name(cls), self._is_mutable(cls))
             self._classes[id(cls)] = about
             self._kept.append(cls)
         return about
 
-    def refer(self, thing: Any, place: str) -> bytes | int:
+    def refer(self, thing: Any, place: str) -> Part:
         """Return an object as a part of another; it is taken apart later.
 
         Args:
@@ -74,7 +86,7 @@ class Walk:
             place: where it was met, as a phrase for a person.
         """
         if id(type(thing)) in PLAIN:
-            spec = library.registered(thing) if type(thing) is str else None
+            spec = packages.registered(thing) if type(thing) is str else None
             if spec is None:
                 return plain(thing)
             return self.group("id", [plain(thing), self.refer(spec, f"the environment {thing}")])
@@ -91,7 +103,7 @@ class Walk:
         if self._depth > _DEEPEST:
             raise RecursionError
 
-    def group(self, kind: str, parts: Iterable[bytes | int], *, ordered: bool = True) -> int:
+    def group(self, kind: str, parts: Iterable[Part], *, ordered: bool = True) -> int:
         """Return several parts as one."""
         node = self.graph.add()
         self.graph.fill(node, kind, parts, ordered=ordered)
@@ -120,7 +132,7 @@ class Walk:
         ordered = [part for item in named for part in item]
         return self.group("map", [*ordered, self.group("set", others, ordered=False)])
 
-    def attempt(self, place: str, function: Callable[[], bytes | int]) -> bytes | int:
+    def attempt(self, place: str, function: Callable[[], Part]) -> Part:
         """Return a part, or a note of it where it cannot be made.
 
         What cannot be imported is no object yet, so there is nothing that could not be told apart.
@@ -153,8 +165,8 @@ class Walk:
     def package(self, name: str) -> bytes:
         """Return the content of an installed package; note its version."""
         if name not in self._packages:
-            self._packages[name] = library.content(name)
-            self.packages[name] = library.version(name)
+            self._packages[name] = packages.content(name)
+            self.packages[name] = packages.version(name)
         return self._packages[name]
 
     def file(self, path: Any, *, own: bool = True) -> bytes:
