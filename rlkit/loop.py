@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rlkit.agent import Actor, Agent, Transition
 from rlkit.environments.actions import action_check
-from rlkit.environments.batch_env import BatchEnv
+from rlkit.environments.batch_env import BatchEnv, BatchStep
 from rlkit.environments.gymnasium_adapter import GymBatchEnv
 from rlkit.errors import RlkitError, UsageError
 
@@ -46,7 +46,8 @@ def interact(
         obs = env.reset()
     for _ in range(num_steps):
         action = check(agent.act(obs), env.ended)
-        transition = Transition(obs, action, *env.step(action))
+        step = BatchStep(*env.step(action))
+        transition = Transition(obs=obs, action=action, **step._asdict())
         yield transition, agent.learn(transition)
         obs = transition.following_obs
 
@@ -102,9 +103,10 @@ def play(
             idle = has_ended | (t >= limits)[:, None]
             env.ended[t >= limits] = True
             lengths += ~idle
-            reward, terminated, truncated, _, obs = env.step(check(actor.act(obs), idle))
-            returns += np.where(idle, 0.0, reward)
-            has_ended |= ~idle & (terminated | truncated)
+            step = BatchStep(*env.step(check(actor.act(obs), idle)))
+            returns += np.where(idle, 0.0, step.reward)
+            has_ended |= ~idle & (step.terminated | step.truncated)
+            obs = step.following_obs
             if (has_ended | (t + 1 >= limits)[:, None]).all():
                 break
     return Episodes(returns, lengths, ~has_ended)

@@ -17,13 +17,16 @@ Array = NDArray[Any]
 
 
 class BatchStep(NamedTuple):
-    """What one step of a BatchEnv returns; every array starts with [S, N]."""
+    """The result of one step of a BatchEnv; every array starts with [S, N].
+
+    A `Transition` has fields of the same names.
+    """
 
     reward: Array  # float64
     terminated: Array  # bool: the task is over, nothing follows
     truncated: Array  # bool: the episode was cut, by a time limit for instance
     next_obs: Array  # the true successor of this transition
-    obs: Array  # what to act on next: next_obs, or the first observation of the next episode
+    following_obs: Array  # to act on next: next_obs, or the first one of the next episode
 
 
 class BatchEnv(Protocol):
@@ -56,7 +59,10 @@ class BatchEnv(Protocol):
         """Start episode 0 everywhere and return the observations [S, N, ...]."""
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, Array]:
-        """Act everywhere; return the fields of a BatchStep, in its order."""
+        """Act everywhere; return a BatchStep, or a plain tuple of its fields in its order.
+
+        A batched twin knows nothing of rlkit, so it returns a plain tuple.
+        """
 
     def state_dict(self) -> State:
         """Return everything that changes; each entry has a leading seed axis."""

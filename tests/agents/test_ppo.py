@@ -359,7 +359,7 @@ def test_what_follows_the_end_of_an_episode_changes_no_target(
         obs = env.reset()
         for _ in range(16):
             action = agent.act(obs)
-            transition = Transition(obs, action, *env.step(action))
+            transition = Transition(obs=obs, action=action, **env.step(action)._asdict())
             obs = transition.following_obs
             if corrupt:
                 transition = transition._replace(following_obs=np.full_like(obs, np.nan))

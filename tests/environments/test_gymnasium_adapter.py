@@ -114,7 +114,7 @@ def test_both_flags_at_once_are_passed_on() -> None:
     assert step.terminated.all()
     assert step.truncated.all()
     assert (step.next_obs[..., 0] == 2).all()
-    assert (step.obs[..., 0] == 0).all()
+    assert (step.following_obs[..., 0] == 0).all()
 
 
 def test_arrays_handed_out_do_not_change_later() -> None:
@@ -229,7 +229,7 @@ def test_a_space_that_starts_elsewhere_is_shifted_both_ways() -> None:
     made = Recorder(lambda: Shifted(4, -1))
     env = grid(made, 1, 3)
     assert (env.reset() == 0).all()
-    obs = env.step(np.array([[0, 1, 2]])).obs
+    obs = env.step(np.array([[0, 1, 2]])).following_obs
     assert [single.actions for single in made.made] == [[-1], [0], [1]]
     assert obs.tolist() == [[3, 0, 1]]
 
@@ -239,14 +239,16 @@ def test_observations_of_a_small_type_do_not_overflow_when_shifted(n: int, start
     env = grid(lambda: Shifted(n, start, np.int8), 1, 1)
     seen = [int(env.reset()[0, 0])]
     for _ in range(n + 1):
-        seen.append(int(env.step(np.array([[0]])).obs[0, 0]))  # one step backwards round the ring
+        seen.append(
+            int(env.step(np.array([[0]])).following_obs[0, 0])
+        )  # one step backwards round the ring
     assert seen == [-k % n for k in range(n + 2)]
 
 
 def test_an_unsigned_discrete_space_works() -> None:
     env = grid(lambda: Shifted(4, 0, np.uint8), 1, 1)
     env.reset()
-    assert env.step(np.array([[0]])).obs.tolist() == [[3]]
+    assert env.step(np.array([[0]])).following_obs.tolist() == [[3]]
 
 
 def test_box_actions_are_clipped_and_of_the_spaces_type() -> None:
@@ -306,8 +308,8 @@ GOOD_OBS = [
 @pytest.mark.parametrize("obs", GOOD_OBS, ids=repr)
 def test_observations_are_converted_to_the_type_of_the_space(obs: Any) -> None:
     step = run(grid(lambda: Replaced(1, obs=obs)), 1)[0]
-    assert step.obs.dtype == np.float32
-    assert (step.obs == np.asarray(obs, dtype=np.float32)).all()
+    assert step.following_obs.dtype == np.float32
+    assert (step.following_obs == np.asarray(obs, dtype=np.float32)).all()
 
 
 BAD_OBS = [
@@ -364,8 +366,8 @@ class Image(gym.Env[Any, Any]):
 def test_whole_numbers_are_converted_to_an_integer_space() -> None:
     for obs in ([3, 255], np.array([3.0, 255.0]), np.array([3, 255], dtype=np.uint8)):
         step = run(grid(lambda obs=obs: Image(obs)), 1)[0]
-        assert step.obs.dtype == np.uint8
-        assert (step.obs == [3, 255]).all()
+        assert step.following_obs.dtype == np.uint8
+        assert (step.following_obs == [3, 255]).all()
 
 
 @pytest.mark.parametrize("obs", [[0, 256], [-1, 0], [0.5, 1.0], [NAN, 0.0], [INF, 0.0]], ids=repr)

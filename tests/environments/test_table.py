@@ -59,9 +59,9 @@ def test_transitions_have_the_frequencies_rewards_and_endings_of_the_table() -> 
         assert not step.truncated.any()
         np.add.at(counts, (s, a, k), 1)
         going_on = ~step.terminated
-        assert (step.obs[going_on] == step.next_obs[going_on]).all()
-        assert (mdp.initial_distribution[step.obs[~going_on]] > 0).all()
-        obs = step.obs
+        assert (step.following_obs[going_on] == step.next_obs[going_on]).all()
+        assert (mdp.initial_distribution[step.following_obs[~going_on]] > 0).all()
+        obs = step.following_obs
     assert counts.sum(axis=-1).min() > 100  # enough for the test below in every row
     p_values = [
         stats.chisquare(counts[s, a], counts[s, a].sum() * mdp.probability[s, a]).pvalue
@@ -75,7 +75,9 @@ def test_first_states_have_the_initial_distribution_at_reset_and_after_an_end() 
     mdp = random_mdp(time_limit=1)
     env = TabularBatchEnv(mdp, streams(*range(20)), 50)
     first = env.reset().ravel()
-    later = np.concatenate([env.step(np.zeros((20, 50), dtype=int)).obs.ravel() for _ in range(4)])
+    later = np.concatenate(
+        [env.step(np.zeros((20, 50), dtype=int)).following_obs.ravel() for _ in range(4)]
+    )
     possible = mdp.initial_distribution > 0
     for states in (first, later):
         counts = np.bincount(states, minlength=4)
@@ -92,7 +94,7 @@ def test_the_next_first_state_does_not_depend_on_how_the_episode_ended() -> None
     counts = np.zeros((2, 2))
     for _ in range(10):
         step = env.step(np.zeros((20, 50), dtype=int))
-        np.add.at(counts, (step.reward.astype(int), step.obs), 1)
+        np.add.at(counts, (step.reward.astype(int), step.following_obs), 1)
     assert stats.chi2_contingency(counts).pvalue > 1e-3  # fixed seeds
 
 
@@ -103,7 +105,7 @@ def test_the_time_limit_truncates_and_the_count_starts_anew() -> None:
     assert [bool(step.truncated[0, 0]) for step in steps] == [False, True] * 3
     assert not any(step.terminated.any() for step in steps)
     assert [int(step.next_obs[0, 0]) for step in steps] == [1, 2] * 3  # the true successor
-    assert [int(step.obs[0, 0]) for step in steps] == [1, 0] * 3
+    assert [int(step.following_obs[0, 0]) for step in steps] == [1, 0] * 3
 
 
 def test_an_end_on_the_last_allowed_step_sets_both_flags() -> None:
@@ -137,7 +139,7 @@ def test_without_autoreset_an_ended_environment_stays_as_it_is() -> None:
         rewards.append(step.reward[0, 0])
         assert (step.terminated == (t == 2)).all()
         assert (env.ended == (t >= 2)).all()
-        assert (step.obs == step.next_obs).all()
+        assert (step.following_obs == step.next_obs).all()
     assert rewards == [1, 2, 3, 0, 0, 0]
 
 
