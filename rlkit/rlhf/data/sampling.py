@@ -56,7 +56,7 @@ class Sampler:
         self._uniforms = None if uniforms is None else torch.from_numpy(uniforms)
         self._prompt_mask = torch.from_numpy(prompt_mask)
         batch, self._prompt_length = prompt_mask.shape
-        self._all_real = bool(prompt_mask.all())
+        self._unpadded = bool(prompt_mask.all())
         self._cache = model.new_cache(batch, self._prompt_length + max_new_tokens)
         self._step = 0
         self._log_prob = torch.zeros(batch, max_new_tokens)
@@ -70,11 +70,11 @@ class Sampler:
         tokens = torch.from_numpy(obs[0])
         column = self._prompt_length + self._step
         new = tokens[:, :column] if self._step == 0 else tokens[:, column - 1 : column]
-        real = None
-        if not self._all_real:
+        token_mask = None
+        if not self._unpadded:
             ones = torch.ones(len(tokens), self._step, dtype=torch.bool)
-            real = torch.cat([self._prompt_mask, ones], dim=1)
-        hidden = self._model(new, real=real, cache=self._cache)[:, -1]
+            token_mask = torch.cat([self._prompt_mask, ones], dim=1)
+        hidden = self._model(new, token_mask=token_mask, cache=self._cache)[:, -1]
         logits = self._model.unembed(hidden) / self._temperature
         if self._uniforms is None:
             actions = categorical_mode(logits)

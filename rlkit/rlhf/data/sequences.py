@@ -52,13 +52,13 @@ class Sequences(NamedTuple):
         """Some of the rows."""
         return Sequences(*(x[index] for x in self))
 
-    def cut(self, max_new_tokens: int) -> Sequences:
-        """The same without the response columns from `max_new_tokens` on."""
+    def truncate(self, max_new_tokens: int) -> Sequences:
+        """Drop the response columns from `max_new_tokens` on."""
         tokens = self.tokens[:, : self.prompt_length + max_new_tokens]
         return Sequences(tokens, self.prompt_mask, self.response_mask[:, :max_new_tokens])
 
-    def real(self) -> Tensor | None:
-        """What is not padding on the left, bool [B, P + T]; None where nothing is padded there."""
+    def token_mask(self) -> Tensor | None:
+        """Mark all but the padding on the left, bool [B, P + T]; None where there is none."""
         if bool(self.prompt_mask.all()):
             return None
         return torch.cat([self.prompt_mask, torch.ones_like(self.response_mask)], dim=1)
@@ -116,11 +116,11 @@ def from_arrays(prompts: NDArray[np.int64], responses: NDArray[np.int64], *, pad
 
 def response_states(model: LanguageModel, sequences: Sequences) -> Tensor:
     """The hidden state in which each response token was chosen, [B, T, width]."""
-    real = sequences.real()
+    token_mask = sequences.token_mask()
     states: Tensor = model(
         sequences.tokens[:, :-1],
-        real=None if real is None else real[:, :-1],
-        last=sequences.responses.shape[1],
+        token_mask=None if token_mask is None else token_mask[:, :-1],
+        num_last=sequences.responses.shape[1],
     )
     return states
 

@@ -112,23 +112,23 @@ class Attention(nn.Module):
         self.project = linear(config.width, config.width, _residual_std(config), rng)
 
     def forward(
-        self, x: Tensor, mask: Tensor | None, cache: KVCache | None, layer: int, last: int
+        self, x: Tensor, mask: Tensor | None, cache: KVCache | None, layer: int, num_last: int
     ) -> Tensor:
-        """[B, L, width] -> [B, last, width]; mask as of `attention_mask`, for the last queries."""
+        """[B, L, width] -> [B, num_last, width], with a mask for these queries."""
         batch, length, width = x.shape
         qkv = self.qkv(x).view(batch, length, 3, self.num_heads, -1)
         query, key, value = qkv.unbind(2)  # [B, L, heads, head] each
         if cache is not None:
             key, value = cache.append(layer, qkv[:, :, 1:]).unbind(2)  # [B, cached + L, ...]
         heads = F.scaled_dot_product_attention(
-            query[:, length - last :].transpose(1, 2),  # [B, heads, last, head]
+            query[:, length - num_last :].transpose(1, 2),  # [B, heads, num_last, head]
             key.transpose(1, 2),
             value.transpose(1, 2),
             attn_mask=mask,
             dropout_p=self.dropout if self.training else 0.0,
-            is_causal=mask is None and last > 1,
+            is_causal=mask is None and num_last > 1,
         )
-        out: Tensor = self.project(heads.transpose(1, 2).reshape(batch, last, width))
+        out: Tensor = self.project(heads.transpose(1, 2).reshape(batch, num_last, width))
         return out
 
 
@@ -159,11 +159,11 @@ class Block(nn.Module):
         self.feed_forward = FeedForward(config, rng)
 
     def forward(
-        self, x: Tensor, mask: Tensor | None, cache: KVCache | None, layer: int, last: int
+        self, x: Tensor, mask: Tensor | None, cache: KVCache | None, layer: int, num_last: int
     ) -> Tensor:
-        """[B, L, width] -> [B, last, width]"""
-        attended = self.attention(self.attention_norm(x), mask, cache, layer, last)
-        x = x[:, x.shape[1] - last :] + self._drop(attended)
+        """[B, L, width] -> [B, num_last, width]"""
+        attended = self.attention(self.attention_norm(x), mask, cache, layer, num_last)
+        x = x[:, x.shape[1] - num_last :] + self._drop(attended)
         return x + self._drop(self.feed_forward(self.feed_forward_norm(x)))
 
     def _drop(self, x: Tensor) -> Tensor:
@@ -208,39 +208,39 @@ class GPT(nn.Module):
         self,
         tokens: Tensor,
         *,
-        real: Tensor | None = None,
+        token_mask: Tensor | None = None,
         cache: KVCache | None = None,
-        last: int | None = None,
+        num_last: int | None = None,
     ) -> Tensor:
-        """The states after the last layer norm, [B, last or L, width]; see `LanguageModel`.
+        """The states after the last layer norm, [B, num_last or L, width]; see `LanguageModel`.
 
         Raises:
-            ValueError: the sequences are longer than the context, `real` has another shape than
-                the tokens, or the cache is full or has other rows.
+            ValueError: the sequences are longer than the context, `token_mask` has another
+                shape than the tokens, or the cache is full or has other rows.
         """
         start = 0 if cache is None else cache.length
         total = start + tokens.shape[1]
-        self._check(tokens, total, real, cache)
-        if real is None:
+        self._check(tokens, total, token_mask, cache)
+        if token_mask is None:
             positions = self.position_table[start:total]
         else:
-            positions = F.embedding(token_positions(real)[:, start:], self.position_table)
+            positions = F.embedding(token_positions(token_mask)[:, start:], self.position_table)
         x = F.embedding(tokens, self.embedding) + positions  # [B, L, width]
         if self.training and self.config.dropout:
             x = F.dropout(x, self.config.dropout)
         length = tokens.shape[1]
-        mask = attention_mask(real, start, total, x)
+        mask = attention_mask(token_mask, start, total, x)
         for layer, block in enumerate(self.blocks[:-1]):
             x = block(x, mask, cache, layer, length)
         # Of the other tokens the last block needs keys and values only.
-        if last is None or last == length:
-            last = length
+        if num_last is None or num_last == length:
+            num_last = length
         else:
-            mask = attention_mask(real, total - last, total, x)
-        x = self.blocks[-1](x, mask, cache, len(self.blocks) - 1, last)
+            mask = attention_mask(token_mask, total - num_last, total, x)
+        x = self.blocks[-1](x, mask, cache, len(self.blocks) - 1, num_last)
         if cache is not None:
             cache.length = total
-            cache.padded = cache.padded or real is not None
+            cache.padded = cache.padded or token_mask is not None
         out: Tensor = self.norm(x)
         return out
 
@@ -257,14 +257,14 @@ class GPT(nn.Module):
         return KVCache(self.config, batch_size, max_length, self.embedding.detach())
 
     def _check(
-        self, tokens: Tensor, total: int, real: Tensor | None, cache: KVCache | None
+        self, tokens: Tensor, total: int, token_mask: Tensor | None, cache: KVCache | None
     ) -> None:
         if total > self.context_length:
             raise UsageError(_too_long(total, self.context_length))
-        if real is not None and real.shape != (len(tokens), total):
+        if token_mask is not None and token_mask.shape != (len(tokens), total):
             raise UsageError(
-                f"expected real of shape {(len(tokens), total)}, a column for each token read so "
-                f"far, those in the cache included; got {tuple(real.shape)}"
+                f"expected token_mask of shape {(len(tokens), total)}, a column for each token "
+                f"read so far, those in the cache included; got {tuple(token_mask.shape)}"
             )
         if cache is None:
             return
@@ -273,20 +273,22 @@ class GPT(nn.Module):
                 f"the cache holds {cache.batch_size} rows of at most {cache.max_length} tokens; "
                 f"got {len(tokens)} rows that would have {total}"
             )
-        if real is None and cache.padded:
-            raise UsageError("the cache was filled with padding on the left: pass real again")
+        if token_mask is None and cache.padded:
+            raise UsageError("the cache was filled with padding on the left: pass token_mask again")
 
 
-def token_positions(real: Tensor) -> Tensor:
+def token_positions(token_mask: Tensor) -> Tensor:
     """Positions [B, L] that count from 0 at the first real token, wherever its column is."""
-    return (real.cumsum(1) - 1).clamp_(min=0)
+    return (token_mask.cumsum(1) - 1).clamp_(min=0)
 
 
-def attention_mask(real: Tensor | None, start: int, total: int, like: Tensor) -> Tensor | None:
+def attention_mask(
+    token_mask: Tensor | None, start: int, total: int, like: Tensor
+) -> Tensor | None:
     """What is added to the scores of queries start..total-1 for keys 0..total-1: 0 or -inf.
 
     Args:
-        real: bool [B, total], False = padding on the left; None = there is none.
+        token_mask: bool [B, total], False = padding on the left; None = there is none.
         like: gives dtype and device.
 
     Returns:
@@ -294,13 +296,13 @@ def attention_mask(real: Tensor | None, start: int, total: int, like: Tensor) ->
         single last query, is right.
     """
     length = total - start
-    if real is None and (start == 0 or length == 1):
+    if token_mask is None and (start == 0 or length == 1):
         return None
     future = torch.ones(length, total, dtype=torch.bool, device=like.device).triu_(start + 1)
     blocked = future[None]
-    if real is not None:
+    if token_mask is not None:
         # A padding token has nothing to look at but itself; an empty row would give NaN.
-        blocked = blocked | ~real[:, None, :]
+        blocked = blocked | ~token_mask[:, None, :]
         blocked.diagonal(start, 1, 2).fill_(False)
     return like.new_zeros(blocked.shape).masked_fill_(blocked, -math.inf).unsqueeze(1)
 

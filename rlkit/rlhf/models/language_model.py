@@ -24,17 +24,17 @@ class LanguageModel(Protocol):
         self,
         tokens: Tensor,
         *,
-        real: Tensor | None = None,
+        token_mask: Tensor | None = None,
         cache: Any = None,
-        last: int | None = None,
+        num_last: int | None = None,
     ) -> Any:
         """The states after the last layer norm, [B, L, width], of tokens int64 [B, L].
 
         Args:
             tokens: with a cache, only those that it does not hold yet.
-            real: bool [B, cached + L], False = padding on the left; None = there is none.
+            token_mask: bool [B, cached + L], False = padding on the left; None = there is none.
             cache: what `new_cache` returned; the tokens are appended to it.
-            last: return only the states of so many tokens at the end, [B, last, width].
+            num_last: return only the states of so many tokens at the end, [B, num_last, width].
         """
 
     def unembed(self, hidden: Tensor) -> Tensor:

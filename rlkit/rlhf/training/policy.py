@@ -170,8 +170,8 @@ class KLPenalisedPolicy:
 
     def _final_values(self, sequences: Sequences) -> Tensor:
         assert self.critic is not None
-        real = sequences.real()
-        hidden = self.critic.trunk(sequences.tokens, real=real)
+        token_mask = sequences.token_mask()
+        hidden = self.critic.trunk(sequences.tokens, token_mask=token_mask)
         # Found by the number of tokens: the batch may be wider than the longest response.
         last = sequences.prompt_length + sequences.lengths - 1
         values: Tensor = self.critic.head(hidden[torch.arange(len(last)), last])
@@ -255,7 +255,7 @@ class KLPenalisedPolicy:
         *parts, reference_log_prob = (x.squeeze(0) for x in inputs)
         whole = Sequences(*parts)
         longest = int(whole.lengths.max())
-        sequences = whole.cut(longest)
+        sequences = whole.truncate(longest)
         mask = sequences.response_mask
         logits = self.policy.unembed(response_states(self.policy, sequences))
         log_prob, entropy = token_log_probs(

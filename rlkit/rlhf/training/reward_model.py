@@ -51,7 +51,7 @@ class RewardModel(torch.nn.Module):
 
     def forward(self, sequences: Sequences) -> Tensor:
         """Raw scores [B], differentiable."""
-        hidden = self.trunk(sequences.tokens, real=sequences.real())
+        hidden = self.trunk(sequences.tokens, token_mask=sequences.token_mask())
         # Where the last token stands follows from the number of tokens, never from a search for
         # the padding's id.
         last = sequences.prompt_length + sequences.lengths - 1

@@ -56,10 +56,10 @@ def test_arrays_with_padding_are_the_same_batch() -> None:
 
 
 def test_only_padding_on_the_left_needs_a_mask() -> None:
-    real = batch().real()
+    real = batch().token_mask()
     assert real is not None
     assert real[:, 5:].all()  # what is on the right is never looked at
-    assert pack([[8], [9]], [[0], [1, EOS]], pad=PAD).real() is None
+    assert pack([[8], [9]], [[0], [1, EOS]], pad=PAD).token_mask() is None
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,9 @@ def test_a_state_one_column_late_is_noticed(ragged: Any) -> None:
     packed = batch()
     with torch.no_grad():
         right, _, _ = response_log_probs(ragged.reference, packed)
-        hidden = ragged.reference(packed.tokens, real=packed.real())[:, packed.prompt_length :]
+        hidden = ragged.reference(packed.tokens, token_mask=packed.token_mask())[
+            :, packed.prompt_length :
+        ]
         late, _ = token_log_probs(
             ragged.reference.unembed(hidden), packed.responses, packed.response_mask, 1.0
         )

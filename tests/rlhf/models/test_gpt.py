@@ -55,7 +55,7 @@ def random_tokens(*shape: int, seed: int = 1, high: int = ACTIONS) -> Tensor:
 
 @torch.no_grad()
 def logits_of(model: LanguageModel, tokens: Tensor, real: Tensor | None = None) -> Tensor:
-    return model.unembed(model(tokens, real=real))
+    return model.unembed(model(tokens, token_mask=real))
 
 
 def left_padded(rows: list[Tensor], width: int) -> tuple[Tensor, Tensor]:
@@ -233,10 +233,12 @@ def test_the_last_states_alone_are_those_of_the_whole(
     tokens = random_tokens(5, 12, high=VOCAB)
     real = torch.arange(12) >= torch.tensor([0, 11, 3, 7, 1])[:, None] if padded else None
     with torch.no_grad():
-        whole, part = gpt(tokens, real=real), gpt(tokens, real=real, last=last)
+        whole, part = gpt(tokens, token_mask=real), gpt(tokens, token_mask=real, num_last=last)
         cache = gpt.new_cache(5, 12)
-        gpt(tokens[:, :4], real=None if real is None else real[:, :4], cache=cache, last=1)
-        later = gpt(tokens[:, 4:], real=real, cache=cache, last=min(last, 8))
+        gpt(
+            tokens[:, :4], token_mask=None if real is None else real[:, :4], cache=cache, num_last=1
+        )
+        later = gpt(tokens[:, 4:], token_mask=real, cache=cache, num_last=min(last, 8))
     assert part.shape == (5, last, 32)
     seen = torch.ones(5, 12, dtype=torch.bool) if real is None else real
     assert largest((part - whole[:, -last:])[seen[:, -last:]]) < FLOAT32
@@ -309,7 +311,7 @@ def test_what_stands_in_the_padding_does_not_matter() -> None:
 def test_a_row_of_padding_alone_gives_finite_states_and_gradients() -> None:
     gpt = rough_gpt()
     tokens = torch.full((2, 5), PAD)
-    hidden = gpt(tokens, real=torch.zeros(2, 5, dtype=torch.bool))
+    hidden = gpt(tokens, token_mask=torch.zeros(2, 5, dtype=torch.bool))
     gpt.unembed(hidden).square().sum().backward()
     assert hidden.isfinite().all()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in gpt.parameters())
@@ -324,7 +326,7 @@ def test_score_is_the_same_padded_left_or_right_and_in_any_batch(init: Any) -> N
     rows = ragged_rows()
     tokens, real = left_padded(rows, 12)
     with torch.no_grad():
-        left = head(gpt(tokens, real=real))[:, -1]
+        left = head(gpt(tokens, token_mask=real))[:, -1]
         alone = torch.stack([head(gpt(row[None]))[0, -1] for row in rows])
         right_tokens = torch.stack([F.pad(row, (0, 12 - len(row)), value=PAD) for row in rows])
         last = torch.tensor([len(row) - 1 for row in rows])
@@ -378,7 +380,7 @@ def cache_gap(gpt: GPT, chunks: tuple[int, ...], *, padded: bool = True) -> floa
         for chunk in chunks:
             columns = slice(cache.length, cache.length + chunk)
             seen = real[:, : columns.stop] if padded else None
-            hidden = gpt(tokens[:, columns], real=seen, cache=cache)
+            hidden = gpt(tokens[:, columns], token_mask=seen, cache=cache)
             parts.append(gpt.unembed(hidden).log_softmax(-1))
     assert cache.length == 20
     return largest((torch.cat(parts, 1) - whole)[real & ~ended])
@@ -436,13 +438,13 @@ def test_misuse_of_the_cache_is_refused() -> None:
     with torch.no_grad():
         with pytest.raises(UsageError, match=r"2 rows .* got 3 rows"):
             gpt(random_tokens(3, 4), cache=cache)
-        with pytest.raises(UsageError, match=r"real of shape \(2, 4\).*got \(2, 3\)"):
-            gpt(two, real=real[:, 1:], cache=cache)
-        gpt(two, real=real, cache=cache)
-        with pytest.raises(UsageError, match="pass real again"):
+        with pytest.raises(UsageError, match=r"token_mask of shape \(2, 4\).*got \(2, 3\)"):
+            gpt(two, token_mask=real[:, 1:], cache=cache)
+        gpt(two, token_mask=real, cache=cache)
+        with pytest.raises(UsageError, match="pass token_mask again"):
             gpt(two[:, :1], cache=cache)
         with pytest.raises(UsageError, match="at most 5 tokens; got 2 rows that would have 8"):
-            gpt(two, real=torch.ones(2, 8, dtype=torch.bool), cache=cache)
+            gpt(two, token_mask=torch.ones(2, 8, dtype=torch.bool), cache=cache)
 
 
 def test_sequences_beyond_the_context_are_refused_with_both_lengths() -> None:

@@ -515,8 +515,8 @@ def test_the_length_limit_is_an_end_unless_asked_otherwise(ragged: Any, bootstra
     rollout = agent.collect()
     _, targets = agent.advantages(rollout)
     with torch.no_grad():  # the critic reads the whole response, its last token included
-        real = rollout.sequences.real()
-        hidden = agent.critic.trunk(rollout.sequences.tokens, real=real)
+        real = rollout.sequences.token_mask()
+        hidden = agent.critic.trunk(rollout.sequences.tokens, token_mask=real)
         after = agent.critic.head(hidden[:, rollout.sequences.prompt_length :])
     assert float(after.abs().max()) > 1e-3
     for row, length in enumerate(rollout.sequences.lengths.tolist()):

@@ -114,38 +114,38 @@ class HuggingFaceModel(nn.Module):
         self,
         tokens: Tensor,
         *,
-        real: Tensor | None = None,
+        token_mask: Tensor | None = None,
         cache: Cache | None = None,
-        last: int | None = None,
+        num_last: int | None = None,
     ) -> Tensor:
-        """The states after the last layer norm, float32 [B, last or L, width]; see `LanguageModel`.
+        """Return the last states, float32 [B, num_last or L, width]; see `LanguageModel`.
 
         Raises:
-            ValueError: the sequences are longer than the context, or `real` does not cover all
-                tokens, those in the cache included.
+            ValueError: the sequences are longer than the context, or `token_mask` does not cover
+                all tokens, those in the cache included.
         """
         start = 0 if cache is None else cache.length
         batch, total = len(tokens), start + tokens.shape[1]
         if total > self.context_length:
             raise UsageError(_too_long(total, self.context_length))
-        if real is None:
+        if token_mask is None:
             # Given even though nothing is hidden: without it transformers warns about padding.
-            real = torch.ones(batch, total, dtype=torch.bool, device=tokens.device)
-        elif real.shape != (batch, total):
+            token_mask = torch.ones(batch, total, dtype=torch.bool, device=tokens.device)
+        elif token_mask.shape != (batch, total):
             raise UsageError(
-                f"expected real of shape {(batch, total)}, a column for each token read so far, "
-                f"those in the cache included; got {tuple(real.shape)}"
+                f"expected token_mask of shape {(batch, total)}, a column for each token read so "
+                f"far, those in the cache included; got {tuple(token_mask.shape)}"
             )
-        inputs: dict[str, Any] = {"attention_mask": real.long()}
+        inputs: dict[str, Any] = {"attention_mask": token_mask.long()}
         if self._takes_positions:
             # Positions count from 0 at the first real token, wherever its column is.
-            inputs["position_ids"] = (real.cumsum(1) - 1).clamp_(min=0)[:, start:]
+            inputs["position_ids"] = (token_mask.cumsum(1) - 1).clamp_(min=0)[:, start:]
         if cache is not None:
             inputs[self._cache_name] = cache.dynamic
         decoder = self._causal().base_model
         states = decoder(input_ids=tokens, use_cache=cache is not None, **inputs)
         hidden: Tensor = states.last_hidden_state
-        return hidden[:, 0 if last is None else hidden.shape[1] - last :].float()
+        return hidden[:, 0 if num_last is None else hidden.shape[1] - num_last :].float()
 
     def unembed(self, hidden: Tensor) -> Tensor:
         """Logits, float32 [..., num_actions], of states [..., width]."""

@@ -83,9 +83,9 @@ class FrozenAdapters(nn.Module):
         self,
         tokens: Tensor,
         *,
-        real: Tensor | None = None,
+        token_mask: Tensor | None = None,
         cache: Cache | None = None,
-        last: int | None = None,
+        num_last: int | None = None,
     ) -> Tensor:
         """As `HuggingFaceModel.forward`, without dropout whatever mode the model is in."""
         (model,) = self._shared
@@ -93,7 +93,10 @@ class FrozenAdapters(nn.Module):
         own = dict(zip(self._names, self.adapters, strict=True))
         with evaluating(model):
             hidden: Tensor = torch.func.functional_call(
-                model, own, (tokens,), {"real": real, "cache": cache, "last": last}
+                model,
+                own,
+                (tokens,),
+                {"token_mask": token_mask, "cache": cache, "num_last": num_last},
             )
         return hidden
 

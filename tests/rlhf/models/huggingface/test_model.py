@@ -149,7 +149,7 @@ def shake(model: HuggingFaceModel, seed: int = 5) -> None:
 @torch.no_grad()
 def answers(model: Any) -> torch.Tensor:
     tokens, real = padded(ragged(), left=1)
-    return model.unembed(model(tokens, real=real))[real]
+    return model.unembed(model(tokens, token_mask=real))[real]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -178,7 +178,7 @@ class TestForward:
         rows = ragged()
         tokens, real = padded(rows, left=left, right=right)
         with torch.no_grad():
-            hidden = model(tokens, real=real)
+            hidden = model(tokens, token_mask=real)
             assert hidden.isfinite().all()
             got = log_probs(model, hidden)
         for i, row in enumerate(rows):
@@ -200,14 +200,14 @@ class TestForward:
         tokens = torch.cat([tokens, continued], dim=1)
         prompt = tokens.shape[1] - 6
         with torch.no_grad():
-            full = log_probs(model, model(tokens, real=real))
+            full = log_probs(model, model(tokens, token_mask=real))
             cache = model.new_cache(len(tokens), tokens.shape[1])
             assert cache.length == 0
-            steps = [model(tokens[:, :prompt], real=real[:, :prompt], cache=cache)]
+            steps = [model(tokens[:, :prompt], token_mask=real[:, :prompt], cache=cache)]
             for column in range(prompt, tokens.shape[1]):
                 assert cache.length == column
                 new = tokens[:, column : column + 1]
-                steps.append(model(new, real=real[:, : column + 1], cache=cache))
+                steps.append(model(new, token_mask=real[:, : column + 1], cache=cache))
             cached = log_probs(model, torch.cat(steps, dim=1))
         keep = real[..., None].expand_as(full) & (full > -1e8)
         torch.testing.assert_close(cached[keep], full[keep], **CLOSE)
@@ -261,8 +261,10 @@ class TestForward:
             model(torch.zeros(1, 33, dtype=torch.int64))
         with pytest.raises(UsageError, match="33 tokens"):
             model.new_cache(1, 33)
-        with pytest.raises(UsageError, match=r"expected real of shape \(1, 4\)"):
-            model(torch.zeros(1, 4, dtype=torch.int64), real=torch.ones(1, 3, dtype=torch.bool))
+        with pytest.raises(UsageError, match=r"expected token_mask of shape \(1, 4\)"):
+            model(
+                torch.zeros(1, 4, dtype=torch.int64), token_mask=torch.ones(1, 3, dtype=torch.bool)
+            )
 
 
 @pytest.mark.claim(9)
@@ -587,7 +589,7 @@ class TestAdapters:
 
 def answers_with_grad(model: Any) -> torch.Tensor:
     tokens, real = padded(ragged(), left=1)
-    logits: torch.Tensor = model.unembed(model(tokens, real=real))[real]
+    logits: torch.Tensor = model.unembed(model(tokens, token_mask=real))[real]
     return logits[:, :6]  # not the padding's
 
 
@@ -694,7 +696,7 @@ def test_loading_uses_no_network_prints_nothing_and_draws_nothing(
     model = adapted(folders["gpt2"])
     HuggingFaceCodec(folders["gpt2"]).decode([0, 1])
     tokens, real = padded(ragged(), left=2)
-    model(tokens, real=real)
+    model(tokens, token_mask=real)
     model(tokens)
     with model.adapters_off(), model.adapters_off():
         model(tokens)
