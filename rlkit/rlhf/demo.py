@@ -18,6 +18,7 @@ from rlkit.rlhf.evaluation.text_metrics import perplexity
 from rlkit.rlhf.exact import best_of_n
 from rlkit.rlhf.exact import optimum as exact
 from rlkit.rlhf.exact.answer_key import AnswerKey
+from rlkit.rlhf.exact.bayes import Evidence
 from rlkit.rlhf.stages.api import policy_gradient, reward, sft
 from rlkit.rlhf.stages.sources import load_policy, load_reward_model
 from rlkit.rlhf.stages.stage_run import StageRun
@@ -107,6 +108,7 @@ def run_demo(options: DemoOptions, say: Callable[[str], None] = lambda text: Non
                     "kl": float(kl),
                     "gold": float(true),
                     "proxy": float(expected),
+                    **dict.fromkeys(Evidence._fields),
                 }
             )
     summary = {
@@ -169,9 +171,12 @@ def _policy_entry(
 ) -> dict[str, Any]:
     _, policy = load_policy(run, 0)
     with prepared_torch():
-        values = key.values(key.log_probs(policy), proxy, kl_coef)
+        log_prob = key.log_probs(policy)
+        values = key.values(log_prob, proxy, kl_coef)
+        evidence = key.evidence(log_prob, proxy, kl_coef)
     found = {"method": method, "kl_coef": kl_coef, **values._asdict()}
-    return {name: found[name] for name in ("method", "kl_coef", "gap", "kl", "gold", "proxy")}
+    entry = {name: found[name] for name in ("method", "kl_coef", "gap", "kl", "gold", "proxy")}
+    return entry | evidence._asdict()
 
 
 def _draw(demo: Demo, options: DemoOptions) -> None:
@@ -212,7 +217,8 @@ def rows(summary: dict[str, Any]) -> Sequence[tuple[str, ...]]:
     table = []
     for entry in summary["policies"]:
         setting = f"n = {entry['n']}" if "n" in entry else f"beta = {entry['kl_coef']:g}"
-        gap = "-" if entry["gap"] is None else f"{entry['gap']:.4f}"
+        exact = ("gap", *Evidence._fields)
+        gaps = ("-" if entry[name] is None else f"{entry[name]:.4f}" for name in exact)
         numbers = (f"{entry[name]:.3f}" for name in ("kl", "proxy", "gold"))
-        table.append((entry["method"], setting, gap, *numbers))
+        table.append((entry["method"], setting, *gaps, *numbers))
     return table

@@ -57,12 +57,14 @@ def _print(demo: Demo) -> None:
     from rlkit.rlhf.demo import rows
 
     table = Table(title="policies that maximise the reward model (proxy)", title_justify="left")
-    for name in ("method", "setting", "gap to the optimum", "KL, exact", "proxy", "gold"):
+    columns = ("method", "setting", "gap", "log evidence", "ELBO", "KL to posterior")
+    for name in (*columns, "KL, exact", "proxy", "gold"):
         table.add_column(name, justify="left" if name in ("method", "setting") else "right")
     for row in rows(demo.summary):
         table.add_row(*row)
     table.caption = (
-        "gap: closed-form optimum of proxy - beta KL, less what the policy reaches; all exact\n"
+        "gap: closed-form optimum of proxy - beta KL, minus the policy's objective; all exact\n"
+        "log evidence = ELBO + KL to posterior, in nats: gap = beta times the KL to the posterior\n"
         "proxy and gold in deviations under the reference; more proxy and less gold is "
         "over-optimisation"
     )

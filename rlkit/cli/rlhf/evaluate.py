@@ -222,6 +222,10 @@ def _exact_rows(exact: Mapping[str, Any], compared: bool) -> list[tuple[str, str
         objective = f"{exact['maximised']} - {exact['kl_coef']:g} KL"
         rows.append((f"exact objective, {objective}", f"{exact['objective']:.4f}"))
         rows.append(("  below its optimum by", f"{exact['gap']:.4f}"))
+    if exact["log_evidence"] is not None:
+        rows.append(("log evidence, nats", _fixed(exact["log_evidence"])))
+        rows.append(("  ELBO, nats", _fixed(exact["elbo"])))
+        rows.append(("  KL to the posterior, nats", _fixed(exact["posterior_kl"])))
     return rows
 
 

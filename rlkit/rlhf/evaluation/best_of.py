@@ -17,7 +17,7 @@ from rlkit.rlhf.evaluation.evaluate import sample_all
 from rlkit.rlhf.models.language_model import LanguageModel
 
 
-class Best(NamedTuple):
+class BestOfN(NamedTuple):
     """The best of n responses to each of Q prompts."""
 
     sequences: Sequences  # Q of them
@@ -35,7 +35,7 @@ def best_of_n(
     rng: np.random.Generator,
     *,
     temperature: float = 1.0,
-) -> Best:
+) -> BestOfN:
     """Sample n responses to each prompt and keep the best; the first of equals.
 
     Args:
@@ -53,7 +53,7 @@ def best_of_n(
     scores = np.asarray(score(sequences), dtype=np.float64).reshape(len(prompts), n)
     best = scores.argmax(axis=1)
     rows: Tensor = torch.from_numpy(np.arange(len(prompts)) * n + best)
-    return Best(sequences.select(rows), scores.max(axis=1), scores, sequences)
+    return BestOfN(sequences.select(rows), scores.max(axis=1), scores, sequences)
 
 
 def expected_best(

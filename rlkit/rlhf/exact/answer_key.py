@@ -1,32 +1,34 @@
-"""What is exactly known of a task whose responses can all be listed."""
+"""Exact values of policies and rewards on tasks whose responses can all be enumerated."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rlkit.rlhf.data.scores import Score
 from rlkit.rlhf.data.sequences import Sequences, from_arrays
-from rlkit.rlhf.exact import enumeration
+from rlkit.rlhf.data.task import EnumerableTask, GoldTask, LanguageTask
+from rlkit.rlhf.exact import bayes, enumeration
 from rlkit.rlhf.exact import optimum as exact
 from rlkit.rlhf.models.language_model import LanguageModel
 
 Array = NDArray[np.float64]
 
-MOST_RESPONSES = 200_000  # of all prompts together that are listed without being asked
+MOST_RESPONSES = 200_000  # over all prompts; tasks with more are not enumerated
 
 
-def is_enumerable(task: Any) -> bool:
-    """Whether all responses to all prompts of a task are few enough to be listed."""
-    if not hasattr(task, "prompts") or not hasattr(task, "gold"):
+def is_enumerable(task: LanguageTask) -> TypeGuard[EnumerableTask]:
+    """Return whether a task has few enough responses, over all prompts, to enumerate them."""
+    if not isinstance(task, EnumerableTask):
         return False
     content = task.num_actions - 1
-    lengths = range(task.max_new_tokens + 1)
-    return bool(len(task.prompts) * sum(content**k for k in lengths) <= MOST_RESPONSES)
+    responses = sum(content**length for length in range(task.max_new_tokens + 1))
+    return bool(len(task.prompts) * responses <= MOST_RESPONSES)
 
 
-class Values(NamedTuple):
+class PolicyValues(NamedTuple):
     """Exact values of a policy, averaged over prompts."""
 
     kl: float  # KL(policy || reference), nats
@@ -37,20 +39,22 @@ class Values(NamedTuple):
 
 
 class AnswerKey:
-    """All responses of a task with their probabilities under the reference, and their gold rewards.
+    """Reference probabilities and gold rewards of all responses of a task.
 
     Args:
         task: one that `is_enumerable`.
         reference: the reference policy.
-        temperature: of its sampling.
+        temperature: sampling temperature of the reference and of the policies compared with it.
 
     Attributes:
         reference_log_prob: [Q, C]
-        gold: [Q, C], with mean 0 and deviation 1 under the reference.
-        gain, bias: what made the task's raw gold so.
+        gold: [Q, C], with mean 0 and standard deviation 1 under the reference.
+        gain, bias: the affine map from raw to standardised gold reward.
     """
 
-    def __init__(self, task: Any, reference: LanguageModel, *, temperature: float = 1.0) -> None:
+    def __init__(
+        self, task: EnumerableTask, reference: LanguageModel, *, temperature: float = 1.0
+    ) -> None:
         self.task, self.temperature = task, temperature
         self.completions = enumeration.all_completions(
             task.num_actions, task.eos, task.max_new_tokens, task.pad
@@ -64,13 +68,13 @@ class AnswerKey:
         self.gold = self.gain * raw + self.bias
 
     def log_probs(self, policy: LanguageModel) -> Array:
-        """log pi(y|x) of every response, [Q, C]."""
+        """Return log pi(y|x) of every response, [Q, C]."""
         return enumeration.completion_log_probs(
             policy, self.task.prompts, self.completions, self.temperature
         )
 
-    def tabulate(self, score: Any) -> Array:
-        """The scores, by a function of a batch, of every response, [Q, C]."""
+    def tabulate(self, score: Score) -> Array:
+        """Return the scores of every response, [Q, C]."""
         responses = self.completions.responses
         rows = [
             np.asarray(score(from_arrays(tiled, responses, pad=self.task.pad)), dtype=np.float64)
@@ -79,19 +83,19 @@ class AnswerKey:
         return np.stack(rows)
 
     def standardised(self, table: Array) -> Array:
-        """A table of scores with mean 0 and deviation 1 under the reference."""
+        """Return a table of scores, rescaled to mean 0 and standard deviation 1."""
         gain, bias = exact.standardise_under(self.reference_log_prob, table)
         return gain * table + bias
 
-    def values(self, log_prob: Array, proxy: Array, kl_coef: float) -> Values:
-        """What a policy [Q, C] is worth when `proxy` [Q, C] was its reward."""
+    def values(self, log_prob: Array, proxy: Array, kl_coef: float) -> PolicyValues:
+        """Return the values of a policy [Q, C] whose reward was `proxy` [Q, C]."""
         reference = self.reference_log_prob
         objective = float(exact.objective(log_prob, reference, proxy, kl_coef).mean())
         if kl_coef > 0:
             optimum = float(exact.optimum(reference, proxy, kl_coef).value.mean())
         else:
             optimum = float(proxy.max(axis=1).mean())
-        return Values(
+        return PolicyValues(
             float(exact.kl(log_prob, reference).mean()),
             float(exact.expectation(log_prob, proxy).mean()),
             float(exact.expectation(log_prob, self.gold).mean()),
@@ -99,19 +103,35 @@ class AnswerKey:
             optimum - objective,
         )
 
+    def evidence(self, log_prob: Array, proxy: Array, kl_coef: float) -> bayes.Evidence:
+        """Return log evidence and ELBO of a policy [Q, C], and its divergence from the posterior.
+
+        Args:
+            log_prob: log pi, [Q, C].
+            proxy: the trained reward, [Q, C].
+            kl_coef: positive, reward per nat.
+        """
+        reference = self.reference_log_prob
+        posterior = bayes.posterior(reference, proxy, kl_coef)
+        return bayes.Evidence(
+            float(bayes.log_evidence(reference, proxy, kl_coef).mean()),
+            float(bayes.elbo(log_prob, reference, proxy, kl_coef).mean()),
+            float(exact.kl(log_prob, posterior).mean()),
+        )
+
     def bayes_accuracy(self, scale: float = 1.0) -> float:
-        """The accuracy that no reward model can exceed."""
+        """Return the accuracy that no reward model can exceed."""
         return exact.bayes_accuracy(self.reference_log_prob, self.gold, scale)
 
 
 class TableScore:
-    """Scores that are read from a table [Q, C] of an answer key."""
+    """A score that looks responses up in a table [Q, C] of an answer key."""
 
     def __init__(self, key: AnswerKey, table: Array) -> None:
         self._key, self._table = key, table
 
     def __call__(self, sequences: Sequences) -> Array:
-        """Scores [B]."""
+        """Return the scores, [B]."""
         prompts, responses = sequences.prompts.numpy(), sequences.responses.numpy()
         rows = self._key.task.prompt_index(prompts)
         scores: Array = self._table[rows, self._key.completions.index(responses)]
@@ -119,14 +139,15 @@ class TableScore:
 
 
 class GoldScore:
-    """A task's gold reward, shifted and scaled by the reference's samples.
+    """A task's gold reward, shifted and scaled by samples of the reference.
 
     Args:
-        task: has `gold`.
-        samples: responses of the reference policy.
+        task: the task.
+        samples: responses of the reference policy; their scores get mean 0 and standard
+            deviation 1.
     """
 
-    def __init__(self, task: Any, samples: Sequences) -> None:
+    def __init__(self, task: GoldTask, samples: Sequences) -> None:
         self._task = task
         raw = self._raw(samples)
         self._mean, self._std = float(raw.mean()), float(raw.std())
@@ -136,5 +157,5 @@ class GoldScore:
         return np.asarray(raw, dtype=np.float64)
 
     def __call__(self, sequences: Sequences) -> Array:
-        """Scores [B]."""
+        """Return the scores, [B]."""
         return (self._raw(sequences) - self._mean) / self._std

@@ -1,4 +1,4 @@
-"""The distribution of the best of n responses, and how it compares with the optimum."""
+"""The exact distribution of the best of n responses, and frontiers of reward against KL."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rlkit.rlhf.exact.optimum import Floats, expectation, kl, optimum
 
 
 def best_of_n(log_prob: Floats, reward: Floats, n: float) -> Floats:
-    """The law of the best of n independent responses, ties broken evenly among the draws.
+    """Return the distribution of the best of n independent responses, ties broken uniformly.
 
         q(y) = pi(y) (F(r)^n - F(r-)^n) / (F(r) - F(r-)),    r = reward(y),
 
@@ -21,8 +21,8 @@ def best_of_n(log_prob: Floats, reward: Floats, n: float) -> Floats:
 
     Args:
         log_prob: log pi [Q, C].
-        reward: [Q, C]; responses are tied where it is exactly equal.
-        n: draws, at least 1.
+        reward: [Q, C]; responses of exactly equal reward are tied.
+        n: number of draws, at least 1.
 
     Returns:
         log q [Q, C].
@@ -37,10 +37,10 @@ def best_of_n(log_prob: Floats, reward: Floats, n: float) -> Floats:
         _, group = np.unique(reward[q, seen], return_inverse=True)
         mass = np.bincount(group, weights=np.exp(log_prob[q, seen]))
         # In logarithms, since F^n underflows for bad responses, and summed from the top, since n
-        # magnifies what log F lacks where F is close to 1. A group whose probability underflows
-        # gets its limit: n pi(y) F^(n-1).
+        # magnifies the rounding error of log F where F is close to 1. A group whose probability
+        # underflows gets the limit n pi(y) F^(n-1).
         with np.errstate(divide="ignore", invalid="ignore"):
-            share = mass / mass.cumsum()  # of each group in all that is not better than it
+            share = mass / mass.cumsum()  # of each group among all responses that are not better
             log_step = np.log1p(-share)  # log F(r-) - log F(r)
             log_f = np.append(log_step[:0:-1].cumsum()[::-1], 0.0)
             log_wins = n * log_f + np.log(-np.expm1(n * log_step))
@@ -50,7 +50,7 @@ def best_of_n(log_prob: Floats, reward: Floats, n: float) -> Floats:
 
 
 def best_of_n_kl_bound(n: ArrayLike) -> Floats:
-    """log n - (n - 1)/n, never below KL(best of n || policy), and far above it where many tie.
+    """Return log n - (n - 1)/n, an upper bound of KL(best of n || policy), loose with many ties.
 
     Beirami et al. (2024), Theoretical guarantees on the best-of-n alignment policy.
     """
@@ -64,31 +64,31 @@ class Frontier(NamedTuple):
 
     setting: Floats  # [M], kl_coef or n
     kl: Floats  # [M], KL(policy || reference) in nats
-    proxy: Floats  # [M], the expected reward that was optimised
-    gold: Floats  # [M], the expected reward that was meant
+    proxy: Floats  # [M], expected optimised reward
+    gold: Floats  # [M], expected gold reward
 
 
 def _frontier(
-    laws: Sequence[Floats], setting: ArrayLike, reference: Floats, proxy: Floats, gold: Floats
+    log_probs: Sequence[Floats], setting: ArrayLike, reference: Floats, proxy: Floats, gold: Floats
 ) -> Frontier:
-    measured = [
-        (kl(law, reference).mean(), expectation(law, proxy).mean(), expectation(law, gold).mean())
-        for law in laws
+    values = [
+        (kl(p, reference).mean(), expectation(p, proxy).mean(), expectation(p, gold).mean())
+        for p in log_probs
     ]
-    return Frontier(np.asarray(setting, dtype=np.float64), *np.array(measured).T)
+    return Frontier(np.asarray(setting, dtype=np.float64), *np.array(values).T)
 
 
 def tilted_frontier(
     reference_log_prob: Floats, proxy: Floats, gold: Floats, kl_coefs: Sequence[float]
 ) -> Frontier:
-    """The optimum of `proxy` for each kl_coef."""
-    laws = [optimum(reference_log_prob, proxy, kl_coef).log_prob for kl_coef in kl_coefs]
-    return _frontier(laws, kl_coefs, reference_log_prob, proxy, gold)
+    """Return the frontier of the optimal policies for `proxy`, one for each kl_coef."""
+    policies = [optimum(reference_log_prob, proxy, kl_coef).log_prob for kl_coef in kl_coefs]
+    return _frontier(policies, kl_coefs, reference_log_prob, proxy, gold)
 
 
 def best_of_n_frontier(
     reference_log_prob: Floats, proxy: Floats, gold: Floats, ns: Sequence[float]
 ) -> Frontier:
-    """The best of n by `proxy` for each n."""
-    laws = [best_of_n(reference_log_prob, proxy, n) for n in ns]
-    return _frontier(laws, ns, reference_log_prob, proxy, gold)
+    """Return the frontier of the best of n by `proxy`, one for each n."""
+    policies = [best_of_n(reference_log_prob, proxy, n) for n in ns]
+    return _frontier(policies, ns, reference_log_prob, proxy, gold)

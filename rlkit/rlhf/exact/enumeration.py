@@ -1,8 +1,9 @@
-"""All responses up to a length, listed, and the law that a language model has over them.
+"""Enumerate all responses up to a length, and compute a model's distribution over them.
 
-The responses are the leaves of a tree: a prefix has a child for each action, and EOS or the length
-limit ends it. `token_log_probs` is the law of the next token at every inner node, `multiply_up`
-makes the law of whole responses of it, and `divide_down` goes back.
+The responses are the leaves of a tree: a prefix has a child for each action, and ends by EOS or at
+the length limit. `all_token_log_probs` returns the distribution of the next token at every inner
+node, `responses_from_tokens` turns that into the distribution of whole responses, and
+`tokens_from_responses` is its inverse.
 
 Arrays are float64 [Q, C]: Q prompts, C responses in the order of `all_completions`.
 Log-probabilities are in nats and may be -inf.
@@ -14,15 +15,13 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-if TYPE_CHECKING:
-    from rlkit.rlhf.models.language_model import LanguageModel
+from rlkit.rlhf.models.language_model import LanguageModel
 
 Floats = NDArray[np.float64]
 Ids = NDArray[np.int64]
@@ -30,16 +29,17 @@ Ids = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Completions:
-    """All C responses of up to T tokens, and how they hang together as a tree of prefixes.
+    """All C responses of up to T tokens, ordered as a tree of prefixes.
 
     With K actions besides EOS, the K^l responses that end after l tokens are adjacent, l from 0 to
-    T - 1, and the K^T that are cut come last; within a block the order is lexicographic. So the
-    children of prefix i of length l are the prefixes i K ... i K + K - 1 of length l + 1.
+    T - 1, and the K^T that reach the length limit come last; within a block the order is
+    lexicographic. So the children of prefix i of length l are the prefixes i K ... i K + K - 1 of
+    length l + 1.
     """
 
     responses: Ids  # [C, T]: tokens, then EOS where there is one, then padding
     lengths: Ids  # [C], tokens of each, EOS included
-    ended: NDArray[np.bool_]  # [C], True where there is an EOS, False where it was cut
+    ended: NDArray[np.bool_]  # [C], True = by EOS, False = at the length limit
     content: Ids  # [K], the actions besides EOS
     eos: int
 
@@ -54,14 +54,14 @@ class Completions:
         return [len(self.content) ** level for level in range(self.max_new_tokens + 1)]
 
     def blocks(self, table: Floats) -> list[Floats]:
-        """Split [Q, C] by length: T arrays [Q, K^l] of those that end after l, and [Q, K^T]."""
+        """Split [Q, C] by length: T arrays [Q, K^l] that end after l tokens, then [Q, K^T]."""
         return np.split(table, np.cumsum(self.num_prefixes)[:-1], axis=-1)
 
     def index(self, responses: Ids) -> Ids:
-        """Where each of the responses [n, T] stands, [n]; slots after EOS are ignored.
+        """Return the position of each response [n, T] in the list, [n]; ignore tokens after EOS.
 
         Raises:
-            ValueError: one has a token that is no action before any EOS.
+            ValueError: a response has a token before its EOS that is not an action.
         """
         digit = np.full(max(self.eos, self.content.max()) + 2, -1)
         digit[self.content] = np.arange(len(self.content))
@@ -73,7 +73,7 @@ class Completions:
             known = digit[np.clip(token, -1, len(digit) - 1)]
             if (live & (known < 0)).any():
                 raise ValueError(
-                    f"index: token {token[live & (known < 0)][0]} in a response is no action"
+                    f"index: token {token[live & (known < 0)][0]} in a response is not an action"
                 )
             prefix = np.where(live, prefix * len(self.content) + known, prefix)
             length += live
@@ -82,16 +82,16 @@ class Completions:
 
 
 def all_completions(num_actions: int, eos: int, max_new_tokens: int, pad: int) -> Completions:
-    """List every response.
+    """Enumerate every response.
 
     Args:
         num_actions: A, the actions are 0 to A - 1.
         eos: the action that ends a response.
         max_new_tokens: T, EOS included.
-        pad: fills the places after EOS; no action.
+        pad: fills the positions after EOS; not an action.
 
     Raises:
-        ValueError: `eos` is no action, `pad` is one, or T < 1.
+        ValueError: `eos` is not an action, `pad` is one, or T < 1.
     """
     if not 0 <= eos < num_actions or 0 <= pad < num_actions or max_new_tokens < 1:
         raise ValueError(
@@ -114,7 +114,7 @@ def all_completions(num_actions: int, eos: int, max_new_tokens: int, pad: int) -
 # ---- A model's log-probabilities, and the tree -------------------------------------------------
 
 
-def token_log_probs(
+def all_token_log_probs(
     model: LanguageModel,
     prompts: Ids,
     completions: Completions,
@@ -122,17 +122,17 @@ def token_log_probs(
     *,
     chunk: int = 512,
 ) -> list[Floats]:
-    """The law of the next token after every prefix, as the model has it.
+    """Return a model's log-probabilities of the next token after every prefix.
 
-    A causal model that reads the K^(T-1) longest prefixes sees all shorter ones on the way. The
-    state of each prefix is read off once, in the first row that begins with it.
+    A causal model that reads the K^(T-1) longest prefixes also computes the states of all shorter
+    ones. The state of each prefix is taken once, from the first row that begins with it.
 
     Args:
-        model: the language model; evaluated without dropout.
+        model: the language model; dropout is off.
         prompts: [Q, P], without padding.
         completions: all responses.
         temperature: of the softmax.
-        chunk: rows in one forward pass.
+        chunk: rows per forward pass.
 
     Returns:
         T arrays [Q, K^l, A]: log pi(a | prompt, prefix) for the prefixes of length l.
@@ -145,15 +145,15 @@ def token_log_probs(
     try:
         for q, start in itertools.product(range(len(prompts)), range(0, len(longest), chunk)):
             rows = longest[start : start + chunk]
-            # Prefix i of a shorter length begins the rows from i * stride on.
+            # Prefix i of a shorter length begins the rows from i * stride.
             strides = [len(longest) // size for size in sizes]
             prefixes = [
                 np.arange(-(-start // stride), -(-(start + len(rows)) // stride))
                 for stride in strides
             ]
             first_rows = [i * stride - start for i, stride in zip(prefixes, strides, strict=True)]
-            law = _next_token_law(model, prompts[q], rows, first_rows, temperature)
-            for table, i, part in zip(result, prefixes, law, strict=True):
+            parts = _next_token_log_probs(model, prompts[q], rows, first_rows, temperature)
+            for table, i, part in zip(result, prefixes, parts, strict=True):
                 table[q, i] = part
     finally:
         model.train(was_training)
@@ -161,44 +161,45 @@ def token_log_probs(
 
 
 @torch.no_grad()
-def _next_token_law(
-    model: LanguageModel, prompt: Ids, rows: Ids, wanted: Sequence[Ids], temperature: float
+def _next_token_log_probs(
+    model: LanguageModel, prompt: Ids, rows: Ids, row_indices: Sequence[Ids], temperature: float
 ) -> list[Floats]:
-    """log pi of the next token [len(wanted[l]), A] after the first l tokens of the wanted rows."""
+    """Return log pi of the next token after the first l tokens of the rows row_indices[l]."""
     repeated = np.broadcast_to(prompt, (len(rows), len(prompt)))
     tokens = torch.from_numpy(np.concatenate([repeated, rows], axis=1))
     hidden = model(tokens.to(next(model.parameters()).device))
-    states = [hidden[i, len(prompt) - 1 + length] for length, i in enumerate(wanted)]
+    states = [hidden[i, len(prompt) - 1 + length] for length, i in enumerate(row_indices)]
     # Normalised in float64, so that the probabilities of all responses add up to 1.
     logits = model.unembed(torch.cat(states)).cpu().double() / temperature
-    law: Floats = torch.log_softmax(logits, dim=-1).numpy()
-    return np.split(law, np.cumsum([len(i) for i in wanted])[:-1])
+    log_probs: Floats = torch.log_softmax(logits, dim=-1).numpy()
+    return np.split(log_probs, np.cumsum([len(i) for i in row_indices])[:-1])
 
 
 def completion_log_probs(
     model: LanguageModel, prompts: Ids, completions: Completions, temperature: float = 1.0
 ) -> Floats:
-    """log pi(y | prompt) of every response, [Q, C]; see `token_log_probs`."""
-    return multiply_up(token_log_probs(model, prompts, completions, temperature), completions)
+    """Return log pi(y | prompt) of every response, [Q, C]; see `all_token_log_probs`."""
+    tokens = all_token_log_probs(model, prompts, completions, temperature)
+    return responses_from_tokens(tokens, completions)
 
 
-def multiply_up(token_log_prob: Sequence[Floats], completions: Completions) -> Floats:
-    """From the law of the next token [Q, K^l, A] after each prefix to that of responses [Q, C]."""
+def responses_from_tokens(token_log_prob: Sequence[Floats], completions: Completions) -> Floats:
+    """Return log-probabilities of responses [Q, C] from those of next tokens [Q, K^l, A]."""
     prefix = np.zeros((len(token_log_prob[0]), 1))
     blocks = []
-    for law in token_log_prob:
-        blocks.append(prefix + law[..., completions.eos])
-        prefix = (prefix[..., None] + law[..., completions.content]).reshape(len(prefix), -1)
+    for level in token_log_prob:
+        blocks.append(prefix + level[..., completions.eos])
+        prefix = (prefix[..., None] + level[..., completions.content]).reshape(len(prefix), -1)
     return np.concatenate([*blocks, prefix], axis=1)
 
 
-def divide_down(log_prob: Floats, completions: Completions) -> list[Floats]:
-    """The inverse of `multiply_up`: from the law of responses to that of the next token.
+def tokens_from_responses(log_prob: Floats, completions: Completions) -> list[Floats]:
+    """Return log-probabilities of next tokens from those of responses [Q, C].
 
-    After a prefix of probability 0 it is uniform.
+    The inverse of `responses_from_tokens`; uniform after a prefix of probability 0.
     """
     *ended, prefix = completions.blocks(log_prob)
-    laws: list[Floats] = []
+    levels: list[Floats] = []
     for end in reversed(ended):
         joint = np.empty((*end.shape, len(completions.content) + 1))
         joint[..., completions.eos] = end
@@ -206,5 +207,5 @@ def divide_down(log_prob: Floats, completions: Completions) -> list[Floats]:
         prefix = logsumexp(joint, axis=-1)
         reached = np.isfinite(prefix)[..., None]
         total = np.where(reached, prefix[..., None], 0.0)
-        laws.insert(0, np.where(reached, joint - total, -math.log(joint.shape[-1])))
-    return laws
+        levels.insert(0, np.where(reached, joint - total, -math.log(joint.shape[-1])))
+    return levels

@@ -1,11 +1,11 @@
-"""Exact answers where every response can be listed.
+"""The optimum of KL-regularised RLHF, and exact expectations over all responses.
 
-Maximising E[reward] - kl_coef * KL(pi || ref) over policies pi has one answer,
+The maximum over policies pi of J(pi) = E[reward] - kl_coef * KL(pi || ref) is
 
     pi*(y) = ref(y) exp(reward(y) / kl_coef) / Z,    J* = kl_coef * log Z,
 
-and for every policy J* - J(pi) = kl_coef * KL(pi || pi*). When the responses are few enough to be
-listed, all of this is sums: how far a trained policy is from the best one is known, not estimated.
+and for every policy J* - J(pi) = kl_coef * KL(pi || pi*). Where all responses can be enumerated,
+these are finite sums, so a trained policy's distance from the optimum is computed, not estimated.
 
 Arrays are float64 [Q, C]: Q prompts, C responses in the order of `enumeration`. Prompts are equally
 likely. Log-probabilities are in nats and may be -inf, which contributes nothing.
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logsumexp
 
-from rlkit.rlhf.exact.enumeration import Completions, divide_down
+from rlkit.rlhf.exact.enumeration import Completions, tokens_from_responses
 
 Floats = NDArray[np.float64]
 
@@ -29,20 +29,20 @@ Floats = NDArray[np.float64]
 
 
 class Optimum(NamedTuple):
-    """The best policy against a reference."""
+    """The optimal policy for a reward and a reference."""
 
     value: Floats  # J* [Q], in units of reward
     log_prob: Floats  # log pi* [Q, C]
 
 
 def expectation(log_prob: Floats, f: Floats) -> Floats:
-    """E[f(y)] under the policy, [Q]."""
+    """Return E[f(y)] under the policy, [Q]."""
     mean: Floats = np.where(log_prob > -np.inf, np.exp(log_prob) * f, 0.0).sum(-1)
     return mean
 
 
 def kl(log_prob: Floats, other_log_prob: Floats) -> Floats:
-    """KL(policy || other) in nats, [Q]; infinite if the policy does what the other never does."""
+    """Return KL(policy || other) in nats, [Q]; infinite where only other has probability 0."""
     seen = log_prob > -np.inf
     ratio = np.where(seen, log_prob, 0.0) - np.where(seen, other_log_prob, 0.0)
     nats: Floats = np.where(seen, np.exp(log_prob) * ratio, 0.0).sum(-1)
@@ -52,12 +52,12 @@ def kl(log_prob: Floats, other_log_prob: Floats) -> Floats:
 def objective(
     log_prob: Floats, reference_log_prob: Floats, reward: Floats, kl_coef: float
 ) -> Floats:
-    """J = E[reward] - kl_coef * KL(policy || reference), [Q], in units of reward."""
+    """Return J = E[reward] - kl_coef * KL(policy || reference), [Q], in units of reward."""
     return expectation(log_prob, reward) - kl_coef * kl(log_prob, reference_log_prob)
 
 
 def optimum(reference_log_prob: Floats, reward: Floats, kl_coef: float) -> Optimum:
-    """The policy that maximises `objective`, and its value.
+    """Return the policy that maximises `objective`, and its value.
 
     Args:
         reference_log_prob: [Q, C].
@@ -72,31 +72,31 @@ def optimum(reference_log_prob: Floats, reward: Floats, kl_coef: float) -> Optim
 
 
 class PerTokenOptimum(NamedTuple):
-    """The best policy, token by token; lists by the length l = 0 ... T - 1 of the prefix s."""
+    """The optimal policy per token; lists over the length l = 0 ... T - 1 of the prefix s."""
 
-    values: list[Floats]  # V*(s) [Q, K^l]: the best objective of what follows s
+    values: list[Floats]  # V*(s) [Q, K^l]: the best objective from s onwards
     log_prob: list[Floats]  # log pi*(a|s) [Q, K^l, A]
 
 
 def per_token_optimum(
     reference_log_prob: Floats, reward: Floats, kl_coef: float, completions: Completions
 ) -> PerTokenOptimum:
-    """The optimum by dynamic programming from the last token backwards.
+    """Return the optimum by dynamic programming, from the last token backwards.
 
         V*(s) = kl_coef * log sum_a ref(a|s) exp(V*(sa) / kl_coef)
         pi*(a|s) = ref(a|s) exp((V*(sa) - V*(s)) / kl_coef)
 
-    V* of a response that is over is its reward. V* is what a perfect critic of the best policy
-    says of a prefix when the KL penalty is part of the reward.
+    V* of a complete response is its reward. V* is the value function of the optimal policy when the
+    KL penalty is part of the reward.
     """
     *ended, following = completions.blocks(reward)
     result = PerTokenOptimum([], [])
-    laws = divide_down(reference_log_prob, completions)
-    for end, law in zip(reversed(ended), reversed(laws), strict=True):
-        action_value = np.empty(law.shape)
+    levels = tokens_from_responses(reference_log_prob, completions)
+    for end, level in zip(reversed(ended), reversed(levels), strict=True):
+        action_value = np.empty(level.shape)
         action_value[..., completions.eos] = end
         action_value[..., completions.content] = following.reshape(*end.shape, -1)
-        tilted = law + action_value / kl_coef
+        tilted = level + action_value / kl_coef
         log_z = logsumexp(tilted, axis=-1)
         following = kl_coef * log_z
         result.values.insert(0, following)
@@ -105,7 +105,7 @@ def per_token_optimum(
 
 
 def standardise_under(log_prob: Floats, f: Floats) -> tuple[float, float]:
-    """(gain, bias) such that gain * f + bias has mean 0 and variance 1 over prompts and responses.
+    """Return gain and bias that give gain * f + bias mean 0 and variance 1 under a policy.
 
     Raises:
         ValueError: f is constant.
@@ -118,29 +118,27 @@ def standardise_under(log_prob: Floats, f: Floats) -> tuple[float, float]:
 
 
 def correlation(log_prob: Floats, f: Floats, g: Floats) -> float:
-    """Pearson's correlation of f and g over prompts and responses of the policy."""
+    """Return Pearson's correlation of f and g over prompts and the policy's responses."""
     x, y = (gain * h + bias for h in (f, g) for gain, bias in [standardise_under(log_prob, h)])
     return float(expectation(log_prob, x * y).mean())
-
-
-# ---- Best of n ---------------------------------------------------------------------------------
 
 
 # ---- Preferences -------------------------------------------------------------------------------
 
 
 def pair_accuracy(log_prob: Floats, score: Floats, gold: Floats, scale: float = 1.0) -> float:
-    """How often a score prefers the response that the label prefers.
+    """Return the probability that a score prefers the response that the label prefers.
 
     Two independent responses to a random prompt; the label prefers the first with probability
     sigmoid(scale * (gold_1 - gold_2)). Equal scores count one half.
 
     Args:
-        log_prob: the policy that wrote the responses, [Q, C].
-        score: what is judged, [Q, C].
-        gold: what the labels follow, [Q, C]; the cost grows with its number of different values.
-        scale: of the labels, 1 / unit of gold. Infinite for labels without noise, and then only
-            pairs whose gold differs count.
+        log_prob: the policy that generated the responses, [Q, C].
+        score: [Q, C].
+        gold: the reward that determines the labels, [Q, C]; the cost grows with its number of
+            distinct values.
+        scale: of the labels, 1 / unit of gold. If infinite, labels have no noise and only pairs
+            with different gold count.
     """
     right = counted = 0.0
     for q in range(len(log_prob)):
@@ -163,5 +161,5 @@ def pair_accuracy(log_prob: Floats, score: Floats, gold: Floats, scale: float = 
 
 
 def bayes_accuracy(reference_log_prob: Floats, gold: Floats, scale: float = 1.0) -> float:
-    """The accuracy of gold itself on its noisy labels, which no reward model can exceed."""
+    """Return gold's own accuracy on its noisy labels, which no reward model can exceed."""
     return pair_accuracy(reference_log_prob, gold, gold, scale)

@@ -29,6 +29,7 @@ from rlkit.rlhf.evaluation.summary import standard_error
 from rlkit.rlhf.exact import best_of_n
 from rlkit.rlhf.exact import optimum as exact
 from rlkit.rlhf.exact.answer_key import AnswerKey
+from rlkit.rlhf.exact.bayes import Evidence
 from rlkit.rlhf.stages.evaluate_reward import evaluate_reward_model
 from rlkit.rlhf.stages.loading import Judging, Opened, RunLike, open_policy, opened_run, prompts_of
 from rlkit.seeding import SeedStreams
@@ -124,8 +125,9 @@ def evaluate_run(
 
     Returns:
         For a policy all that `evaluate_policy` finds, and `exact` where all responses can be
-        listed: KL, rewards, and how far the objective is below its optimum. For a reward model
-        see `evaluate_reward_model`.
+        listed: KL, rewards, how far the objective is below its optimum, and, in nats,
+        `log_evidence`, `elbo` and `posterior_kl`, whose sum the first is (`exact.bayes`); None
+        without a kl_coef. For a reward model see `evaluate_reward_model`.
     """
     require_count("num_samples", num_samples, at_least=2)
     options, run = Judging(**judging), opened_run(run)
@@ -264,7 +266,9 @@ def _exact(opened: Opened, kl_coef: float | None) -> dict[str, Any] | None:
         "objective": values.objective if known else None,
         "gap": values.gap if known else None,
     }
-    return found
+    if coefficient > 0:
+        return found | key.evidence(log_prob, opened.tables[name], coefficient)._asdict()
+    return found | dict.fromkeys(Evidence._fields)
 
 
 def _exact_best(opened: Opened, chosen_by: str, ns: Sequence[int]) -> list[dict[str, Any] | None]:

@@ -29,6 +29,9 @@ def test_the_demo_gives_the_promised_keys_and_goes_on_where_it_was(
         assert entry["kl"] > 0
         # No policy is better than the optimum; two updates come nowhere near to it.
         assert entry["gap"] is None or entry["gap"] > 0
+    for entry in trained:
+        assert entry["log_evidence"] - entry["elbo"] == pytest.approx(entry["posterior_kl"])
+        assert entry["posterior_kl"] == pytest.approx(entry["gap"] / entry["kl_coef"])
     # The optimum of the proxy has more of it the further it goes; gold turns round.
     tilt = summary["frontier"]["tilt"]
     assert all(a < b for a, b in zip(tilt["proxy"], tilt["proxy"][1:], strict=False))
@@ -38,4 +41,5 @@ def test_the_demo_gives_the_promised_keys_and_goes_on_where_it_was(
     assert main(["rlhf", "demo", *folders, *small]) == 0
     text = capsys.readouterr().out
     assert f"accuracy {judged['accuracy']:.4f}, Bayes ceiling" in text
-    assert f"{trained[0]['gap']:.4f}" in text
+    for name in ("gap", "log_evidence", "elbo", "posterior_kl"):
+        assert f"{trained[0][name]:.4f}" in text

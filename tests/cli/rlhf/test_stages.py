@@ -250,12 +250,19 @@ def test_the_measured_kl_and_scores_agree_with_the_exact_ones(ppo: str) -> None:
     assert exact["kl_coef"] == 0.3
     assert exact["objective"] == pytest.approx(exact["proxy"] - 0.3 * exact["kl"], abs=1e-12)
     assert exact["gap"] > 0
+    # Sums over all responses in float64.
+    missing = exact["log_evidence"] - exact["elbo"]
+    assert missing == pytest.approx(exact["posterior_kl"], abs=1e-10)
+    assert exact["posterior_kl"] == pytest.approx(exact["gap"] / 0.3, abs=1e-10)
+    assert exact["elbo"] == pytest.approx(exact["objective"] / 0.3, abs=1e-10)
     promised = {"perplexity", "overlap", "num_samples"}
     for name in ("length", "ended", "diversity"):
         promised |= {name, f"reference_{name}"}
     assert set(found) >= promised
     printed, _ = said("evaluate", ppo, "--num-samples", 64)
     for part in ("KL from the reference", "win rate", "BLEU", "below its optimum by"):
+        assert part in printed
+    for part in ("log evidence, nats", "ELBO, nats", "KL to the posterior, nats"):
         assert part in printed
     (ended,) = (line for line in printed.splitlines() if "ended by EOS" in line)
     assert ended.count("%") == 2  # of the policy and of the reference
@@ -276,7 +283,8 @@ def test_the_policy_after_fine_tuning_is_its_own_reference(sft: str) -> None:
     assert found["is_reference"] is True
     assert found["exact"]["kl"] == pytest.approx(0.0, abs=1e-12)
     assert found["exact"]["gold"] == pytest.approx(0.0, abs=1e-9)  # standardised under it
-    assert found["exact"]["gap"] is None
+    for name in ("gap", "log_evidence", "elbo", "posterior_kl"):
+        assert found["exact"][name] is None
     assert found["kl"] == pytest.approx(0.0, abs=1e-4)  # cached and whole forward pass, float32
     assert "reference" not in said("evaluate", sft, "--num-samples", 64)[0]
 

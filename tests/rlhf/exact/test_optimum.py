@@ -111,7 +111,7 @@ def test_the_index_of_a_response_ignores_what_follows_eos() -> None:
 @pytest.mark.parametrize("bad", [-1, 4, 9, 100])
 def test_the_index_of_what_is_no_response_is_refused(bad: int) -> None:
     completions = enumeration.all_completions(4, 1, 3, 9)
-    with pytest.raises(ValueError, match=f"token {bad} in a response is no action"):
+    with pytest.raises(ValueError, match=f"token {bad} in a response is not an action"):
         completions.index(np.array([[0, bad, 1]]))
 
 
@@ -151,8 +151,8 @@ def test_enumeration_agrees_with_scoring_each_response_alone(temperature: float)
 def test_the_size_of_the_chunks_changes_nothing(chunk: int) -> None:
     task, completions = small()
     model = model_for(task)
-    whole = enumeration.token_log_probs(model, task.prompts, completions, chunk=1000)
-    parts = enumeration.token_log_probs(model, task.prompts, completions, chunk=chunk)
+    whole = enumeration.all_token_log_probs(model, task.prompts, completions, chunk=1000)
+    parts = enumeration.all_token_log_probs(model, task.prompts, completions, chunk=chunk)
     for a, b in zip(whole, parts, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)  # float32, other shapes of matrices
 
@@ -172,12 +172,12 @@ def test_laws_of_tokens_and_of_responses_are_two_forms_of_the_same() -> None:
     rng = np.random.default_rng(0)
     completions = enumeration.all_completions(4, 2, 3, 4)
     log_prob = softmax_law(rng, 2, len(completions.responses))
-    laws = enumeration.divide_down(log_prob, completions)
+    laws = enumeration.tokens_from_responses(log_prob, completions)
     for law in laws:
         np.testing.assert_allclose(np.exp(law).sum(-1), 1, rtol=1e-12)
     # Float64, sums over 40 responses.
     np.testing.assert_allclose(
-        enumeration.multiply_up(laws, completions), log_prob, rtol=0, atol=1e-12
+        enumeration.responses_from_tokens(laws, completions), log_prob, rtol=0, atol=1e-12
     )
 
 
@@ -185,9 +185,9 @@ def test_a_prefix_that_is_never_reached_has_no_nan_after_it() -> None:
     completions = enumeration.all_completions(3, 2, 3, 3)
     log_prob = np.full((1, len(completions.responses)), -np.inf)
     log_prob[0, 0] = 0.0  # EOS at once
-    laws = enumeration.divide_down(log_prob, completions)
+    laws = enumeration.tokens_from_responses(log_prob, completions)
     assert not any(np.isnan(law).any() for law in laws)
-    np.testing.assert_array_equal(enumeration.multiply_up(laws, completions), log_prob)
+    np.testing.assert_array_equal(enumeration.responses_from_tokens(laws, completions), log_prob)
     best = exact.per_token_optimum(log_prob, np.zeros_like(log_prob), 1.0, completions)
     assert not any(np.isnan(values).any() for values in best.values)
 
@@ -271,7 +271,7 @@ def test_the_optimum_token_by_token_multiplies_up_to_the_best_policy() -> None:
     np.testing.assert_allclose(stepwise.values[0][:, 0], best.value, rtol=0, atol=1e-12)
     for law in stepwise.log_prob:
         np.testing.assert_allclose(np.exp(law).sum(-1), 1, rtol=1e-12)
-    product = enumeration.multiply_up(stepwise.log_prob, completions)
+    product = enumeration.responses_from_tokens(stepwise.log_prob, completions)
     np.testing.assert_allclose(product, best.log_prob, rtol=0, atol=1e-12)
 
 
