@@ -16,12 +16,12 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "rlhf-tests.md"
 
 HEAD = """\
-# What is checked of RLHF
+# What the tests check about RLHF
 
-Mistakes in RLHF rarely stop a training: they leave a curve that rises to another optimum. So each
-detail that is known to go wrong has a test that pins it, by a closed form, an enumeration, an
-independent library or a slow twin, at a tolerance with its reason beside it. The known mistakes
-are also planted, and must show as a gap to the exact optimum
+Mistakes in RLHF rarely stop training: the curve still rises, to another optimum. So each detail
+that is known to go wrong is pinned by a test: a closed form, an enumeration, an independent
+library or a slow twin, at a tolerance whose reason stands beside it. The known mistakes are also
+planted on purpose and must show as a gap to the exact optimum
 ([`test_a_mistake_shows_in_the_gap`](../tests/rlhf/training/test_mutations.py)).
 """
 
@@ -52,7 +52,7 @@ def page() -> str:
     rows = ["| number | statement | test | remark |", "| --- | --- | --- | --- |"]
     for number, claim in CLAIMS.items():
         links = ", ".join(f"[`{name}`](../{path})" for path, name in tests.get(number, []))
-        row = f"| {number} | {claim['statement']} | {links} | {claim['remark']} |"
+        row = f"| {number} | {claim['statement']} | {links} | {claim.get('remark', '')} |"
         rows.append(row.replace("  |", " |"))
     return f"{HEAD}\n" + "\n".join(rows) + "\n"
 
