@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -26,6 +27,8 @@ from rlkit.maths.losses import clipped_value_loss, ppo_clip_loss, value_loss
 from rlkit.maths.masking import fill_masked, masked_mean
 from rlkit.maths.returns import standardise
 from rlkit.options import require_choice, require_range
+
+Array = NDArray[Any]
 
 METRICS = (
     "policy_loss",
@@ -49,17 +52,21 @@ class Batch(NamedTuple):
     value_targets: Tensor
     mask: Tensor | None = None  # True = a decision of the policy; None = all are
 
-    def select(self, index: Tensor) -> Batch:
-        """The units [S, B] given by `index` [S, B], each seed its own."""
-        rows = torch.arange(len(index)).unsqueeze(1)
+    def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """Return the batch with `function` applied to each tensor."""
         return Batch(
-            tuple(x[rows, index] for x in self.inputs),
-            self.behaviour_log_prob[rows, index],
-            self.behaviour_values[rows, index],
-            self.advantages[rows, index],
-            self.value_targets[rows, index],
-            None if self.mask is None else self.mask[rows, index],
+            tuple(map(function, self.inputs)),
+            function(self.behaviour_log_prob),
+            function(self.behaviour_values),
+            function(self.advantages),
+            function(self.value_targets),
+            None if self.mask is None else function(self.mask),
         )
+
+    def select(self, index: Tensor) -> Batch:
+        """Return the units [S, B] given by `index` [S, B], each seed its own."""
+        rows = torch.arange(len(index)).unsqueeze(1)
+        return self.map(lambda x: x[rows, index])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +133,7 @@ def ppo_update(
     accumulate: Accumulate | None = None,
     microbatch_size: int | None = None,
     check_ratio: bool = False,
-) -> dict[str, NDArray[Any]]:
+) -> dict[str, Array]:
     """Minimise, minibatch by minibatch, the clipped objective of PPO (Schulman et al. 2017, eq. 9).
 
         L = E[ -min(ratio A, clip(ratio, 1 - eps, 1 + eps) A) ] + c_v E[L_value] - c_e E[H]
@@ -160,57 +167,101 @@ def ppo_update(
     num_seeds = len(batch.behaviour_log_prob)
     running = np.ones(num_seeds, dtype=bool)
     num_steps = np.zeros(num_seeds, dtype=np.int64)
-    names: tuple[str, ...] = METRICS
-    metrics = np.zeros((len(METRICS) + 1, num_seeds))
-    ratio_error = batch.behaviour_log_prob.new_zeros(num_seeds) if check_ratio else None
+    metrics: dict[str, Array] = {name: np.zeros(num_seeds) for name in METRICS}
+    first_ratio_error: Tensor | None = None
     epochs = list(epochs)
     whole = _parts(batch, objective, microbatch_size)  # for minibatches that are the whole batch
     for k, minibatches in enumerate(epochs):
         # Metrics cost a quarter of an update, so they are of the last epoch, unless a seed may
         # stop before it.
         measured = k == len(epochs) - 1 or objective.target_kl is not None
-        totals, counts = np.zeros_like(metrics), np.zeros(num_seeds, dtype=np.int64)
-        for i, index in enumerate(minibatches):
+        steps: list[_Step] = []
+        for index in minibatches:
             parts = (
                 whole if index is None else _parts(batch.select(index), objective, microbatch_size)
             )
-            details: list[Tensor] = []
-            for part in parts:
-                evaluated = _evaluated(part.batch, evaluate)
-                if ratio_error is not None and k == i == 0:
-                    ratio_error = torch.maximum(ratio_error, _ratio_error(part.batch, evaluated))
-                losses, more = _losses(part, objective, evaluated, measured)
-                details = [a + b for a, b in zip(details, more, strict=True)] if details else more
-                if accumulate is not None and part is not parts[-1]:
-                    accumulate(losses)
-            if ratio_error is not None and k == i == 0:
+            unchecked = check_ratio and first_ratio_error is None
+            losses, details, ratio_error = _pass_through(
+                parts, objective, evaluate, accumulate, measured=measured, check_ratio=unchecked
+            )
+            if unchecked:
                 _require_ratio_of_one(ratio_error)
+                first_ratio_error = ratio_error
             if objective.target_kl is not None:
-                approx_kl = details[METRICS.index("approx_kl")].cpu().numpy()
-                running &= approx_kl <= 1.5 * objective.target_kl
+                running = running & (_numpy(details["approx_kl"]) <= 1.5 * objective.target_kl)
                 if not running.any():
-                    if len(parts) > 1:
+                    if len(parts) > 1:  # forget what was accumulated
                         descend(losses, np.flatnonzero(running))
                     break
             norms = descend(losses, None if running.all() else np.flatnonzero(running))
             num_steps += running
             if measured:
-                rows = torch.stack([*details[:5], norms.detach(), *details[5:]]).cpu().numpy()
-                names = (*METRICS, "penalty")[: len(rows)]
-                totals[: len(rows), running] += rows[:, running]
-                counts += running
-        took_part = counts > 0
-        metrics[:, took_part] = totals[:, took_part] / counts[took_part]
+                steps.append(_Step(running, details | {"gradient_norm": norms.detach()}))
+        _take_means(metrics, steps)
         if not running.any():
             break
-    result = {**dict(zip(names, metrics, strict=False)), "num_gradient_steps": num_steps}
-    if ratio_error is not None:
-        result["first_ratio_error"] = ratio_error.cpu().numpy()
-    return result
+    metrics["num_gradient_steps"] = num_steps
+    if first_ratio_error is not None:
+        metrics["first_ratio_error"] = _numpy(first_ratio_error)
+    return metrics
+
+
+class _Step(NamedTuple):
+    """The measurements of one gradient step."""
+
+    running: NDArray[np.bool_]  # the seeds that took it, [S]
+    metrics: dict[str, Tensor]  # each [S]
+
+
+def _take_means(metrics: dict[str, Array], steps: Sequence[_Step]) -> None:
+    """Replace the metrics of each seed that took any of these steps by their means over them."""
+    if not steps:
+        return
+    counts = np.sum([step.running for step in steps], axis=0)
+    took_part = counts > 0
+    for name in steps[0].metrics:
+        totals = np.zeros(len(counts))
+        for step in steps:
+            totals[step.running] += _numpy(step.metrics[name])[step.running]
+        mean = metrics.setdefault(name, np.zeros(len(counts)))
+        mean[took_part] = totals[took_part] / counts[took_part]
+
+
+def _numpy(x: Tensor) -> Array:
+    array: Array = x.cpu().numpy()
+    return array
+
+
+def _pass_through(
+    parts: Sequence[_Part],
+    objective: Objective,
+    evaluate: Evaluate,
+    accumulate: Accumulate | None,
+    *,
+    measured: bool,
+    check_ratio: bool,
+) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+    """Send the parts of a minibatch through the network, and accumulate all but the last.
+
+    Returns:
+        the losses of the last part, the metrics of the minibatch if `measured`, and max |ratio - 1|
+        if `check_ratio`; each tensor [S].
+    """
+    details: dict[str, Tensor] = {}
+    ratio_error = parts[0].batch.behaviour_log_prob.new_zeros(len(parts[0].batch.advantages))
+    for part in parts:
+        evaluated = _evaluated(part.batch, evaluate)
+        if check_ratio:
+            ratio_error = torch.maximum(ratio_error, _ratio_error(part.batch, evaluated))
+        losses, shares = _losses(part, objective, evaluated, measured)
+        details = {name: details[name] + x if details else x for name, x in shares.items()}
+        if accumulate is not None and part is not parts[-1]:
+            accumulate(losses)
+    return losses, details, ratio_error
 
 
 def _parts(batch: Batch, objective: Objective, microbatch_size: int | None) -> list[_Part]:
-    """A minibatch, prepared as a whole and then split."""
+    """Prepare a minibatch as a whole, then split it."""
     batch = _prepared(batch, objective)
     num_units = batch.advantages.shape[1]
     size = num_units if microbatch_size is None else microbatch_size
@@ -218,15 +269,10 @@ def _parts(batch: Batch, objective: Objective, microbatch_size: int | None) -> l
         return [_Part(batch)]
     weights = _weights(batch, objective.aggregation, objective.norm_length)
     by_decision = _weights(batch, "token-mean", None)
-    fields = (*batch[1:5], weights, by_decision)
     parts = []
     for start in range(0, num_units, size):
-        units = slice(start, start + size)
-        old_log_prob, old_values, advantages, targets, *both = (x[:, units] for x in fields)
-        inputs = tuple(x[:, units] for x in batch.inputs)
-        mask = None if batch.mask is None else batch.mask[:, units]
-        part = Batch(inputs, old_log_prob, old_values, advantages, targets, mask)
-        parts.append(_Part(part, *both))
+        units = itemgetter((slice(None), slice(start, start + size)))
+        parts.append(_Part(batch.map(units), units(weights), units(by_decision)))
     return parts
 
 
@@ -266,8 +312,9 @@ def _evaluated(batch: Batch, evaluate: Evaluate) -> tuple[Tensor, ...]:
 
 def _losses(
     part: _Part, objective: Objective, evaluated: tuple[Tensor, ...], measured: bool
-) -> tuple[Tensor, list[Tensor]]:
-    log_prob, entropy, values, *penalties = evaluated
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the losses of a part of a minibatch, and if `measured` its share of each metric."""
+    log_prob, entropy, values, *penalty = evaluated
     batch, mask = part.batch, part.batch.mask
     axes = tuple(range(1, log_prob.ndim))
 
@@ -276,43 +323,43 @@ def _losses(
             return masked_mean(x, mask, dim=axes)
         return (x * weights).flatten(1).sum(1)  # x is finite, 0 or not, where the weight is 0
 
-    policy_losses = mean(
-        ppo_clip_loss(
-            log_prob,
-            batch.behaviour_log_prob,
-            batch.advantages,
-            clip_epsilon=objective.clip_epsilon,
-        ),
-        part.loss_weights,
+    clipped_losses = ppo_clip_loss(
+        log_prob,
+        batch.behaviour_log_prob,
+        batch.advantages,
+        clip_epsilon=objective.clip_epsilon,
     )
     if objective.value_clip is None:
-        value_losses = mean(value_loss(values, batch.value_targets), part.loss_weights)
+        squares = value_loss(values, batch.value_targets)
     else:
-        value_losses = mean(
-            clipped_value_loss(
-                values,
-                batch.behaviour_values,
-                batch.value_targets,
-                clip_range=objective.value_clip,
-            ),
-            part.loss_weights,
+        squares = clipped_value_loss(
+            values, batch.behaviour_values, batch.value_targets, clip_range=objective.value_clip
         )
+    policy_losses = mean(clipped_losses, part.loss_weights)
+    value_losses = mean(squares, part.loss_weights)
     losses = policy_losses + objective.value_coef * value_losses
     if objective.entropy_coef:
         losses = losses - objective.entropy_coef * mean(entropy, part.loss_weights)
-    penalty_losses = [mean(penalty, part.loss_weights) for penalty in penalties]
-    for penalty in penalty_losses:
-        losses = losses + penalty
+    if penalty:
+        penalty_losses = mean(penalty[0], part.loss_weights)
+        losses = losses + penalty_losses
     if not measured:
-        return losses, []
+        return losses, {}
     with torch.no_grad():
         ratio = torch.exp(log_prob - batch.behaviour_log_prob)
-        clipped = ((ratio - 1.0).abs() > objective.clip_epsilon).float()
+        is_clipped = ((ratio - 1.0).abs() > objective.clip_epsilon).float()
         # k3 wants log(behaviour / current) under samples of the behaviour policy.
         approx_kl = kl_k3(batch.behaviour_log_prob, log_prob)
-        others = [mean(x, part.metric_weights) for x in (entropy, approx_kl, clipped)]
-        details = [policy_losses, value_losses, *others, *penalty_losses]
-        return losses, [x.detach() for x in details]
+        details = {
+            "policy_loss": policy_losses,
+            "value_loss": value_losses,
+            "entropy": mean(entropy, part.metric_weights),
+            "approx_kl": mean(approx_kl, part.metric_weights),
+            "clip_fraction": mean(is_clipped, part.metric_weights),
+        }
+        if penalty:
+            details["penalty"] = penalty_losses
+    return losses, {name: x.detach() for name, x in details.items()}
 
 
 def _ratio_error(batch: Batch, evaluated: tuple[Tensor, ...]) -> Tensor:
