@@ -17,7 +17,6 @@ import re
 import runpy
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,40 +26,13 @@ import torch
 from rlkit.agents import AGENTS, find_agent
 from rlkit.cli.forms import known_flags
 from rlkit.cli.train import TrainOptions
+from tests.pages import FENCE, ROOT, blocks_of, links_of, rows_of
 from tests.rlhf import claims
 
-ROOT = Path(__file__).parents[1]
 PAGES = [path for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))) if path.exists()]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
-_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_LINK = re.compile(r"\[((?:`[^`]*`|[^\]`])*)\]\(([^)\s]+)\)")
 _NAME = re.compile(r"`[A-Za-z_][\w.]*`")
-
-
-@dataclass(frozen=True)
-class Block:
-    """A fenced block: its language, its text, the line of its first line, its marker."""
-
-    language: str
-    text: str
-    line: int
-    marker: str
-
-
-def blocks_of(page: str) -> list[Block]:
-    blocks = []
-    for match in _FENCE.finditer(page):
-        before = page[: match.start()].rstrip("\n").rpartition("\n")[2].strip()
-        marker = before.strip("<!- >") if before.startswith("<!--") else ""
-        line = page.count("\n", 0, match.start()) + 2
-        blocks.append(Block(match[1], match[2], line, marker))
-    return blocks
-
-
-def links_of(page: str) -> list[tuple[str, str]]:
-    """The (text, target) of the links outside of fenced blocks."""
-    return [(match[1], match[2]) for match in _LINK.finditer(_FENCE.sub("", page))]
 
 
 def relative_links(path: Path) -> list[tuple[str, Path, str]]:
@@ -75,7 +47,7 @@ def relative_links(path: Path) -> list[tuple[str, Path, str]]:
 
 def anchors_of(page: str) -> set[str]:
     """The names under which GitHub lets one link to the headings of a page."""
-    headings = re.findall(r"^#+ (.+)$", _FENCE.sub("", page), re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
 
 
@@ -172,22 +144,6 @@ def test_a_name_that_is_not_in_its_file_is_noticed(tmp_path: Path) -> None:
     ]
 
 
-def rows_of(page: str) -> list[dict[str, str]]:
-    """The rows of all tables of a page in docs/ that have a column "test", by column."""
-    rows: list[dict[str, str]] = []
-    columns: list[str] = []
-    for line in (ROOT / "docs" / page).read_text().splitlines():
-        if not line.startswith("|"):
-            columns = []
-            continue
-        cells = [cell.strip() for cell in re.split(r" \|(?= |$)", line.removeprefix("|"))[:-1]]
-        if not columns:
-            columns = cells
-        elif set(cells) != {"---"} and "test" in columns:
-            rows.append(dict(zip(columns, cells, strict=True)))
-    return rows
-
-
 def assert_tests(row: dict[str, str]) -> None:
     tests = links_of(row["test"])
     assert tests, row
@@ -198,9 +154,12 @@ def test_every_formula_names_a_function_and_a_test() -> None:
     rows = rows_of("formulas.md")
     assert len(rows) > 25
     for row in rows:
+        if row["used by"] == "not yet":
+            assert not row["function"] + row["test"], row
+            continue
         assert_tests(row)
         functions = links_of(row["function"])
-        assert functions, row
+        assert functions or "`torch." in row["function"], row
         assert all(target.startswith(("../rlkit/", "../envs/")) for _, target in functions), row
 
 

@@ -1,0 +1,262 @@
+"""docs/formulas.md against the formulas that were asked for, and against what commands call.
+
+A row of the page names the functions of its formula and a command that uses them. The commands are
+run here with small sizes, and a function that its command does not call is an error.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from rlkit.rlhf.models.gpt import GPT, GPTConfig
+from rlkit.rlhf.models.layers import torch_seeded
+from tests.pages import links_of, rows_of
+
+MISSING, UNUSED = "not yet", "only to be called"
+
+# The beginnings of the rows, in the order in which the formulas were asked for.
+FORMULAS = (
+    *("linear layer", "ReLU", "sigmoid", "tanh", "softmax"),
+    *("cross-entropy", "mean squared error", "gradient descent", "Adam", "attention"),
+    *("sinusoidal positions", "layer normalisation", "feed-forward"),
+    *("Kullback-Leibler divergence", "chain rule (backpropagation)", "convolution"),
+    *("Bellman equation", "Q-learning", "REINFORCE", "multi-head attention", "Xavier"),
+    *("dropout", "perplexity", "L2 regularisation", "batch normalisation", "reward model"),
+    *("diffusion", "VAE loss", "LoRA", "normal density", "cosine similarity", "PPO-clip"),
+    *("BLEU", "FlashAttention", "neural tangent kernel", "ROUGE-N", "ELBO"),
+    *("matrix product", "dot product", "eigenvalues", "Bayes' theorem", "return"),
+    *("variance and standard deviation", "chain rule of probability", "linear regression"),
+)
+
+_AGENT = "--seeds 1 --evaluation-episodes 0"
+_SUPERVISED = "--num-pairs 8 --num-epochs 1 --batch-size 8"
+_POLICY = "--num-updates 1 --batch-size 8 --minibatch-size 8"
+# The commands of the page, each with the options that make it small. They are run in this order,
+# in one folder; `...` at the end of a path stands for the rest of the first folder that fits.
+COMMANDS = {
+    "rlkit train ppo CartPole-v1": f"{_AGENT} --steps 256",
+    "rlkit train ppo CartPole-v1 --activation relu --init xavier": f"{_AGENT} --steps 256",
+    "rlkit train ppo CartPole-v1 --value-clip 0.2 --scale-rewards": f"{_AGENT} --steps 256",
+    "rlkit train ppo Pendulum-v1 --normalise-observations": (
+        f"{_AGENT} --steps 64 --envs 4 --rollout-length 16"
+    ),
+    "rlkit train reinforce CartPole-v1 --optimiser sgd": f"{_AGENT} --steps 1024",
+    "rlkit train q-learning FrozenLake-v1": "--seeds 1 --steps 64",
+    "rlkit solve FrozenLake-v1": "",
+    "rlkit solve CliffWalking-v1": "",
+    "rlkit rlhf sft enumerable": "--num-demonstrations 8 --num-epochs 1 --width 8",
+    "rlkit rlhf sft enumerable --positions sinusoidal --dropout 0.1": (
+        "--num-demonstrations 8 --num-epochs 1 --width 8"
+    ),
+    "rlkit rlhf reward runs/sft-enumerable-...": f"{_SUPERVISED} --min-updates 1",
+    "rlkit rlhf reward runs/sft-enumerable-... --loss pointwise": (
+        f"{_SUPERVISED} --min-updates 1"
+    ),
+    "rlkit rlhf ppo runs/sft-enumerable-... --reward runs/reward-enumerable-...": _POLICY,
+    "rlkit rlhf ppo runs/sft-enumerable-... --adapter-rank 8": _POLICY,
+    "rlkit rlhf rloo runs/sft-enumerable-...": _POLICY,
+    "rlkit rlhf grpo runs/sft-enumerable-... --kl-estimator full": _POLICY,
+    "rlkit rlhf grpo runs/sft-enumerable-...": _POLICY,
+    "rlkit rlhf dpo runs/sft-enumerable-...": _SUPERVISED,
+    "rlkit rlhf dpo runs/sft-enumerable-... --loss ipo": _SUPERVISED,
+    "rlkit rlhf evaluate runs/ppo-enumerable-...": "--num-samples 16",
+    "rlkit rlhf best-of-n runs/sft-enumerable-... --reward runs/reward-enumerable-...": (
+        "--num-prompts 2 --n 1 2"
+    ),
+}
+
+
+def commands_of(row: dict[str, str]) -> list[str]:
+    return re.findall(r"`(rlkit [^`]+)`", row["used by"])
+
+
+def functions_of(row: dict[str, str]) -> dict[str, Any]:
+    """The functions that a row names: those that it links to, and those of torch, by name."""
+    functions: dict[str, Any] = {}
+    for text, target in links_of(row["function"]):
+        module = target.removeprefix("../").removesuffix(".py").replace("/", ".")
+        functions[text.strip("`")] = _attribute(module, text.strip("`"))
+    for name in re.findall(r"`(torch\.[\w.]+)`", row["function"]):
+        functions[name] = _attribute("torch", name.removeprefix("torch."))
+    return functions
+
+
+def _attribute(module: str, path: str) -> Any:
+    value: Any = importlib.import_module(module)
+    for part in path.split("."):
+        value = getattr(value, part)
+    return inspect.unwrap(value)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    threads = torch.get_num_threads()
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    torch.set_num_threads(threads)
+
+
+def calls(command: str, folder: Path, functions: dict[str, Any]) -> Counter[str]:
+    """How often a command calls each of the functions, whatever names they are bound to."""
+    from rlkit.cli import main
+
+    by_code: dict[CodeType, str] = {}
+    by_builtin: dict[Any, str] = {}
+    for name, function in functions.items():
+        if inspect.isfunction(function):
+            by_code[function.__code__] = name
+        else:
+            by_builtin[function] = name
+    counts: Counter[str] = Counter()
+
+    def watch(frame: FrameType, event: str, argument: Any) -> None:
+        if event == "call" and frame.f_code in by_code:
+            counts[by_code[frame.f_code]] += 1
+        elif event == "c_call" and inspect.isbuiltin(argument) and argument in by_builtin:
+            counts[by_builtin[argument]] += 1
+
+    words = [_path(word, folder) for word in shlex.split(f"{command} {COMMANDS[command]}")]
+    sys.setprofile(watch)
+    try:
+        code = main(words[1:])
+    finally:
+        sys.setprofile(None)
+    assert code == 0, command
+    return counts
+
+
+def _path(word: str, folder: Path) -> str:
+    if not word.endswith("..."):
+        return word
+    return str(min(folder.glob(word.replace("...", "*")), key=_began))
+
+
+def _began(run: Path) -> float:
+    """When the first file of a run was written."""
+    return min(path.stat().st_mtime for path in run.rglob("*"))
+
+
+def test_there_is_a_row_for_each_formula_in_order() -> None:
+    rows = [row for row in rows_of("formulas.md") if "number" in row]
+    assert [row["number"] for row in rows] == [str(number) for number in range(1, 46)]
+    assert len(FORMULAS) == 45
+    for row, name in zip(rows, FORMULAS, strict=True):
+        assert re.match(rf"{re.escape(name)}(?!\w)", row["formula"]), row
+
+
+def test_a_row_says_which_command_uses_it_or_that_none_does() -> None:
+    for row in rows_of("formulas.md"):
+        state = row["used by"]
+        assert bool(commands_of(row)) + state.startswith((MISSING, UNUSED)) == 1, row
+        assert state.startswith(MISSING) == (not row["function"]), row
+
+
+def test_the_commands_of_a_row_call_its_functions(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [row for row in rows_of("formulas.md") if commands_of(row)]
+    wanted = [command for row in rows for command in commands_of(row)]
+    assert sorted(set(wanted)) == sorted(COMMANDS)
+    functions = {name: value for row in rows for name, value in functions_of(row).items()}
+    counted = {command: calls(command, folder, functions) for command in COMMANDS}
+    never = [
+        f"{row['formula']}: {name} is not called by {commands_of(row)}"
+        for row in rows
+        for name in functions_of(row)
+        if not any(counted[command][name] for command in commands_of(row))
+    ]
+    idle = [
+        f"{row['formula']}: {command} calls none of {list(functions_of(row))}"
+        for row in rows
+        for command in commands_of(row)
+        if not any(counted[command][name] for name in functions_of(row))
+    ]
+    assert never + idle == []
+
+
+def test_a_function_that_is_not_called_is_noticed(folder: Path) -> None:
+    row = {
+        "function": "[`value_iteration`](../rlkit/tabular/solvers.py), "
+        "[`gae`](../rlkit/maths/returns.py), `torch.relu_`"
+    }
+    counts = calls("rlkit solve FrozenLake-v1", folder, functions_of(row))
+    assert counts["value_iteration"] > 0
+    assert counts["gae"] == counts["torch.relu_"] == 0
+
+
+# --- formulas that torch computes -----------------------------------------------------------------
+
+
+def small_gpt(dropout: float) -> GPT:
+    """A model in training mode, whose weights are not tiny."""
+    config = GPTConfig(
+        vocab_size=8, num_actions=8, context_length=512, width=32, dropout=dropout, init_std=0.2
+    )
+    return GPT(config, np.random.default_rng(0)).train()
+
+
+def tokens_of_length(length: int) -> torch.Tensor:
+    return torch.arange(4 * length).view(4, length) % 8
+
+
+@pytest.mark.filterwarnings("ignore")  # torch says why it does not take the fused kernel
+def test_attention_runs_in_the_fused_kernel_unless_there_is_dropout() -> None:
+    tokens = tokens_of_length(32)
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+        assert small_gpt(0.0)(tokens).isfinite().all()
+        with pytest.raises(RuntimeError, match="kernel"):
+            small_gpt(0.1)(tokens)
+        assert small_gpt(0.1).eval()(tokens).isfinite().all()
+
+
+def bytes_kept_for_the_gradient(gpt: GPT, length: int) -> int:
+    """Of all tensors that a forward pass keeps for its backward pass, each memory once."""
+    memories: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        memories[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        gpt(tokens_of_length(length)).sum().backward()
+    return sum(memories.values())
+
+
+def test_the_memory_of_attention_grows_with_the_length_and_with_dropout_with_its_square() -> None:
+    def growth(dropout: float) -> float:
+        small, large = (bytes_kept_for_the_gradient(small_gpt(dropout), n) for n in (256, 512))
+        return large / small
+
+    assert growth(0.0) < 2.05
+    assert growth(0.1) > 2.5
+
+
+def test_dropout_zeroes_a_share_p_and_scales_the_others_by_1_over_1_minus_p() -> None:
+    p, gpt, tokens = 0.3, small_gpt(0.3), tokens_of_length(512)
+    inputs: list[torch.Tensor] = []
+    gpt.blocks[0].register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
+    with torch.no_grad(), torch_seeded(0):
+        gpt(tokens)
+        gpt.eval()(tokens)
+    dropped, whole = inputs
+    gone = dropped == 0
+    torch.testing.assert_close(dropped[~gone], whole[~gone] / (1 - p), rtol=1e-6, atol=0)
+    deviation = (p * (1 - p) / gone.numel()) ** 0.5
+    assert abs(gone.double().mean() - p) < 4 * deviation
+    by_token = gone.double().mean(dim=(0, 2))  # elements are dropped, and not whole tokens
+    assert by_token.std() < 1.3 * (p * (1 - p) / (4 * 32)) ** 0.5
