@@ -4,19 +4,22 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 DEMO ?=
 
-.PHONY: demo test check clean
+.PHONY: demo test check torture clean
 
 demo: .venv/core
 	$(BIN)/python -m experiments.demo $(DEMO)
 
 test: .venv/dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical
 
 check: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n logical -m "not slow"
+	$(BIN)/python -m pytest -n logical -m "not slow and not torture"
+
+torture: .venv/dev
+	$(BIN)/python -m experiments.torture -n logical
 
 clean:
 	rm -rf .venv runs results/demo
