@@ -1,0 +1,77 @@
+"""Finite MDPs whose every probability is known, and their exact answers.
+
+    mdp = tabular.mdp_from_env(lambda: gym.make("FrozenLake-v1"))   # a table that was tested
+    solution = tabular.solve(mdp, discount=0.99)                    # values, policy, returns
+    plan = tabular.value_iteration(mdp, discount=0.99)              # v <- T v, with its error
+    values = tabular.policy_value(mdp, plan.policy, discount=0.99)
+    returns = tabular.return_under_limit(mdp, plan.policy)          # the score of an episode
+
+Nothing here depends on seeds, agents or torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rlkit.tabular.gridmap import policy_map as policy_map
+    from rlkit.tabular.iteration import NotConverged as NotConverged
+    from rlkit.tabular.iteration import Plan as Plan
+    from rlkit.tabular.mdp import TabularMDP as TabularMDP
+    from rlkit.tabular.operators import action_values as action_values
+    from rlkit.tabular.operators import bellman_optimality as bellman_optimality
+    from rlkit.tabular.operators import bellman_policy as bellman_policy
+    from rlkit.tabular.operators import greedy as greedy
+    from rlkit.tabular.policy_chain import NoFiniteReturn as NoFiniteReturn
+    from rlkit.tabular.reading.model import mdp_from_env as mdp_from_env
+    from rlkit.tabular.reading.published import UnknownModel as UnknownModel
+    from rlkit.tabular.returns import TimedPlan as TimedPlan
+    from rlkit.tabular.returns import optimal_return_under_limit as optimal_return_under_limit
+    from rlkit.tabular.returns import policy_value as policy_value
+    from rlkit.tabular.returns import return_under_limit as return_under_limit
+    from rlkit.tabular.returns import stationary_distribution as stationary_distribution
+    from rlkit.tabular.returns import total_return as total_return
+    from rlkit.tabular.solution import Solution as Solution
+    from rlkit.tabular.solution import solve as solve
+    from rlkit.tabular.solvers import policy_iteration as policy_iteration
+    from rlkit.tabular.solvers import value_iteration as value_iteration
+    from rlkit.tabular.undiscounted import best_total_return as best_total_return
+
+# Where each public name lives; it is imported when first used.
+_HOME = {
+    "NoFiniteReturn": "rlkit.tabular.policy_chain",
+    "NotConverged": "rlkit.tabular.iteration",
+    "Plan": "rlkit.tabular.iteration",
+    "Solution": "rlkit.tabular.solution",
+    "TabularMDP": "rlkit.tabular.mdp",
+    "TimedPlan": "rlkit.tabular.returns",
+    "UnknownModel": "rlkit.tabular.reading.published",
+    "action_values": "rlkit.tabular.operators",
+    "bellman_optimality": "rlkit.tabular.operators",
+    "bellman_policy": "rlkit.tabular.operators",
+    "best_total_return": "rlkit.tabular.undiscounted",
+    "greedy": "rlkit.tabular.operators",
+    "mdp_from_env": "rlkit.tabular.reading.model",
+    "optimal_return_under_limit": "rlkit.tabular.returns",
+    "policy_iteration": "rlkit.tabular.solvers",
+    "policy_map": "rlkit.tabular.gridmap",
+    "policy_value": "rlkit.tabular.returns",
+    "return_under_limit": "rlkit.tabular.returns",
+    "solve": "rlkit.tabular.solution",
+    "stationary_distribution": "rlkit.tabular.returns",
+    "total_return": "rlkit.tabular.returns",
+    "value_iteration": "rlkit.tabular.solvers",
+}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'rlkit.tabular' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

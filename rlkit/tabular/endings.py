@@ -1,7 +1,7 @@
-"""Which actions lead to an end of the episode: the graph of an MDP, with chances left out.
+"""Which actions can end the episode, or stop it from earning rewards, ignoring probabilities.
 
-An agent *rests* where it can go on for ever without any further reward. For the undiscounted
-return, resting is an end like any other.
+An agent *rests* where it can continue without end and without any further reward. For the
+undiscounted return, resting is an ending like any other.
 """
 
 from __future__ import annotations
@@ -12,29 +12,32 @@ from rlkit.tabular.mdp import BoolArray, IntArray, TabularMDP
 from rlkit.tabular.policy_chain import reaches
 
 
-def head_for_the_end(mdp: TabularMDP) -> tuple[IntArray, BoolArray]:
-    """A policy sure to end the episode or to rest, and the states `[num_states]` where it is sure.
+def terminating_policy(mdp: TabularMDP) -> tuple[IntArray, BoolArray]:
+    """Return a policy that is sure to end the episode or to rest wherever any policy is.
 
-    No policy is sure in more states. States are given up in rounds, and an action counts only if
-    it cannot lead to a state given up before.
+    States are given up in rounds, and an action counts only if it cannot lead to a state that was
+    given up before.
+
+    Returns:
+        The actions `[num_states]`, and the states `[num_states]` from which they are sure.
     """
     rests = resting_actions(mdp, np.ones((mdp.num_states, mdp.num_actions), dtype=np.bool_))
     sure = np.ones(mdp.num_states, dtype=np.bool_)
     while True:
         policy = rests.argmax(axis=1)
         safe = ~_may_lead_to(mdp, ~sure)
-        arrives = lead_to_end(mdp, policy, np.asarray(rests.any(axis=1)), allowed=safe)
+        arrives = extend_backwards(mdp, policy, np.asarray(rests.any(axis=1)), allowed=safe)
         if (arrives == sure).all():
             return policy, sure
         sure = arrives
 
 
-def lead_to_end(
+def extend_backwards(
     mdp: TabularMDP, policy: IntArray, arrived: BoolArray, *, allowed: BoolArray
 ) -> BoolArray:
     """Extend `arrived` backwards through allowed actions, and write those into `policy`.
 
-    A state is added, one layer a round, when one of its allowed actions may end the episode or
+    A state is added, one layer per round, when one of its allowed actions may end the episode or
     lead to a state that has arrived. `policy` gets the lowest such action and is changed in place.
 
     Args:
@@ -55,7 +58,7 @@ def lead_to_end(
 
 
 def resting_actions(mdp: TabularMDP, allowed: BoolArray) -> BoolArray:
-    """The allowed actions `[num_states, num_actions]` with which the agent can rest.
+    """Return the allowed actions `[num_states, num_actions]` with which the agent can rest.
 
     They give no reward, and lead only to states that have such an action too, or end the episode.
     """
@@ -68,5 +71,5 @@ def resting_actions(mdp: TabularMDP, allowed: BoolArray) -> BoolArray:
 
 
 def _may_lead_to(mdp: TabularMDP, states: BoolArray) -> BoolArray:
-    """Whether action a in state s can lead to one of these states, `[num_states, num_actions]`."""
+    """Return whether action a in state s can lead to these states, `[num_states, num_actions]`."""
     return reaches(mdp.continuation, states).reshape(mdp.num_states, mdp.num_actions)

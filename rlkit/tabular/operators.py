@@ -1,19 +1,17 @@
-"""The Bellman operators of a finite MDP, and the policy that is greedy for its values."""
+"""The Bellman operators of a finite MDP, and the policy that is greedy for given values."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rlkit.tabular.endings import lead_to_end, resting_actions
+from rlkit.tabular.endings import extend_backwards, resting_actions
 from rlkit.tabular.mdp import FloatArray, IntArray, TabularMDP
 from rlkit.tabular.policy_chain import policy_probabilities
 
-EPSILON = float(np.finfo(np.float64).eps)
-
 
 def action_values(mdp: TabularMDP, values: FloatArray, discount: float) -> FloatArray:
-    """E[R + discount * v(S') | s, a], `[num_states, num_actions]`.
+    """Return E[R + discount * v(S') | s, a], `[num_states, num_actions]`.
 
     Args:
         values: v `[num_states]`.
@@ -24,7 +22,7 @@ def action_values(mdp: TabularMDP, values: FloatArray, discount: float) -> Float
 
 
 def bellman_optimality(mdp: TabularMDP, values: FloatArray, discount: float) -> FloatArray:
-    """T v, `[num_states]`."""
+    """Return T v, `[num_states]`."""
     return np.asarray(action_values(mdp, values, discount).max(axis=1))
 
 
@@ -45,20 +43,20 @@ def bellman_policy(
 def greedy(
     mdp: TabularMDP, values: FloatArray, discount: float, *, tie_tolerance: float = 1e-9
 ) -> IntArray:
-    """The best action in every state, `[num_states]`.
+    """Return the best action in every state, `[num_states]`.
 
-    Actions within `tie_tolerance` of the best are tied, and the lowest index wins: rounding never
-    decides. One exception: where the lowest index would leave the agent in states from which it
-    never ends an episode (walking into the same wall at discount 1, for instance), the lowest
-    tied action that leads towards an end is taken. Silence for ever where the value is 0 is no
-    trap.
+    Actions within `tie_tolerance` of the best are tied, and the lowest index wins, so that rounding
+    never decides. One exception: where the lowest index would leave the agent in states from which
+    it never ends an episode (walking into the same wall at discount 1, for instance), the lowest
+    tied action that leads towards an ending is taken. A zero-reward loop is acceptable where the
+    value is 0.
     """
     q = action_values(mdp, values, discount)
     tied = q >= q.max(axis=1, keepdims=True) - tie_tolerance
     policy = np.asarray(tied.argmax(axis=1), dtype=np.int64)
 
     chosen = np.eye(mdp.num_actions, dtype=np.bool_)[policy]
-    quiet = (np.abs(values) <= tie_tolerance) & resting_actions(mdp, chosen).any(axis=1)
-    arrives = lead_to_end(mdp, policy, quiet, allowed=chosen)
-    lead_to_end(mdp, policy, arrives, allowed=tied)
+    resting = (np.abs(values) <= tie_tolerance) & resting_actions(mdp, chosen).any(axis=1)
+    arrives = extend_backwards(mdp, policy, resting, allowed=chosen)
+    extend_backwards(mdp, policy, arrives, allowed=tied)
     return policy

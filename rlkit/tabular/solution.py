@@ -18,7 +18,8 @@ from rlkit.tabular.returns import (
     return_under_limit,
     total_return,
 )
-from rlkit.tabular.solvers import Plan, best_total_return, value_iteration
+from rlkit.tabular.solvers import Plan, value_iteration
+from rlkit.tabular.undiscounted import best_total_return
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,7 +63,7 @@ def solve(
     mdp = model if isinstance(model, TabularMDP) else mdp_from_env(model)
     began = time.perf_counter()
     plan = value_iteration(mdp, discount=discount, tolerance=tolerance)
-    policy = _sharp_policy(mdp, plan, discount)
+    policy = _refined_policy(mdp, plan, discount)
     if mdp.time_limit is None:
         greedy_return, optimal_return = total_return(mdp, policy), best_total_return(mdp)
     else:
@@ -81,7 +82,7 @@ def solve(
     )
 
 
-def _sharp_policy(mdp: TabularMDP, plan: Plan, discount: float) -> IntArray:
+def _refined_policy(mdp: TabularMDP, plan: Plan, discount: float) -> IntArray:
     """The greedy policy once the sweeps have gone on to the precision of float64.
 
     Far from the rewards, or under a small discount, the values of two actions can differ by less

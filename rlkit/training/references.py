@@ -12,7 +12,7 @@ from rlkit.environments.resolve import Environment
 from rlkit.evaluation import ENDLESS_STEPS, play_many
 from rlkit.seeding import SeedStreams
 from rlkit.tabular.returns import best_return_under_limit, return_under_limit, total_return
-from rlkit.tabular.solvers import best_total_return
+from rlkit.tabular.undiscounted import best_total_return
 
 if TYPE_CHECKING:
     pass

@@ -13,7 +13,6 @@ from quantecon import MarkovChain
 
 from rlkit.tabular.mdp import TabularMDP
 from rlkit.tabular.policy_chain import NoFiniteReturn
-from rlkit.tabular.reading.model import mdp_from_env
 from rlkit.tabular.returns import (
     best_return_under_limit,
     optimal_return_under_limit,
@@ -22,10 +21,7 @@ from rlkit.tabular.returns import (
     stationary_distribution,
     total_return,
 )
-
-
-def from_env(id_: str, **options: Any) -> TabularMDP:
-    return mdp_from_env(lambda: gym.make(id_, **options))
+from tests.tabular.models import from_env
 
 
 def random_mdp(seed: int, num_states: int = 4, num_actions: int = 2) -> TabularMDP:
@@ -157,53 +153,12 @@ def test_a_return_is_none_where_the_policy_may_go_on_for_ever_and_earns() -> Non
     assert total_return(mdp, np.zeros(48, dtype=int)) is None
 
 
-@pytest.mark.parametrize("chance", [1e-11, 1e-14, 1e-18, 1e-30, 1e-300])
-def test_an_end_that_float64_cannot_tell_from_none_gives_no_number(chance: float) -> None:
-    """A softmax policy never says quite never."""
-    table = [[[(1.0, 0, -1.0, False)], [(1.0, 0, 0.0, True)]]]
-    mdp = TabularMDP.from_successors(table, initial_distribution=[1.0])
-    policy = np.array([[1 - chance, chance]])
-    assert total_return(mdp, policy) is None
-    with pytest.raises(NoFiniteReturn):
-        policy_value(mdp, policy, discount=1.0)
-    # At 1e-6 there are enough digits.
-    assert total_return(mdp, np.array([[1 - 1e-6, 1e-6]])) == pytest.approx(1 - 1e6, rel=1e-9)
-
-
 def test_states_that_are_never_visited_may_lack_a_value() -> None:
     table = [[[(1.0, 0, 3.0, True)]], [[(1.0, 1, 1.0, False)]]]
     mdp = TabularMDP.from_successors(table, initial_distribution=[1.0, 0.0])
     values = policy_value(mdp, [0, 0], discount=1.0)
     assert values[0] == 3
     assert np.isnan(values[1])
-
-
-@pytest.mark.parametrize(
-    ("policy", "message"),
-    [
-        (np.zeros(15, dtype=int), "expected integer actions of shape"),
-        (np.full(16, 4), r"actions must be in \[0, 4\)"),
-        (np.full(16, -1), r"actions must be in \[0, 4\)"),
-        (np.full((16, 4), 0.3), "sum to 1"),
-        (np.tile([1.5, -0.5, 0, 0], (16, 1)), ">= 0"),
-        (np.full((16, 4), np.nan), "sum to 1"),
-        (np.zeros(16), "expected integer actions"),
-        (np.zeros((2, 16), dtype=int), "expected one policy"),
-    ],
-)
-def test_policies_that_are_none_are_refused(policy: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        policy_value(from_env("FrozenLake-v1"), policy, discount=0.9)
-
-
-def test_single_precision_policies_are_accepted() -> None:
-    mdp = from_env("FrozenLake-v1")
-    policies = random_policies(mdp, 3)
-    np.testing.assert_allclose(
-        return_under_limit(mdp, policies.astype(np.float32)),
-        return_under_limit(mdp, policies),
-        rtol=1e-4,  # 100 steps of single-precision probabilities, 1e-7 each
-    )
 
 
 # --- under a time limit -------------------------------------------------------------------------
@@ -340,14 +295,6 @@ def test_bytes_do_not_depend_on_the_batch_on_real_environments() -> None:
                 together[member], return_under_limit(mdp, policies[member])[0]
             )
         np.testing.assert_array_equal(together[3:20], return_under_limit(mdp, policies[3:20]))
-
-
-def test_actions_and_their_one_hot_probabilities_give_the_same_bytes() -> None:
-    mdp = from_env("FrozenLake8x8-v1")
-    actions = np.random.default_rng(0).integers(4, size=(6, 64))
-    by_action = return_under_limit(mdp, actions)
-    assert by_action.shape == (6,)
-    np.testing.assert_array_equal(by_action, return_under_limit(mdp, np.eye(4)[actions]))
 
 
 def test_stopping_early_at_a_fixed_point_changes_nothing() -> None:

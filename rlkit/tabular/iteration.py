@@ -1,0 +1,103 @@
+"""What value iteration and policy iteration share: the plan, its error, policy improvement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from rlkit.tabular.mdp import BoolArray, FloatArray, IntArray, TabularMDP
+from rlkit.tabular.operators import action_values, greedy
+
+# policy -> (its values [num_states], the most steps over which an error can add up)
+Evaluate = Callable[[IntArray], tuple[FloatArray, float]]
+
+EPSILON = float(np.finfo(np.float64).eps)
+
+
+class NotConverged(RuntimeError):
+    """An iteration ran out of sweeps, or float64 cannot represent the answer."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Plan:
+    """The result of a solver."""
+
+    values: FloatArray  # [num_states], V* within error_bound; -inf: no policy has a finite return
+    policy: IntArray  # [num_states], greedy with respect to values
+    sweeps: int  # applications of the optimality operator, or evaluations of policy iteration
+    error_bound: float  # largest possible |values - V*| over states, rounding included
+
+
+def improve_until_greedy(
+    mdp: TabularMDP,
+    policy: IntArray,
+    evaluate: Evaluate,
+    *,
+    discount: float,
+    max_sweeps: int,
+    finite: BoolArray | None = None,
+) -> tuple[Plan, IntArray]:
+    """Evaluate a policy and make it greedy until no action is better than the chosen one.
+
+    An action replaces the chosen one only if it is better by more than the rounding of the
+    evaluation.
+
+    Args:
+        policy: actions to start from, `[num_states]`.
+        evaluate: returns the value of a policy, and the steps over which an error can add up.
+        discount: in [0, 1].
+        max_sweeps: most policies to evaluate.
+        finite: the states `[num_states]` with a finite value; by default all.
+
+    Returns:
+        The plan, with ties as in `greedy`, and the policy whose value it holds.
+
+    Raises:
+        NotConverged: after `max_sweeps` evaluations, or where float64 cannot resolve the answer.
+    """
+    if finite is None:
+        finite = np.ones(mdp.num_states, dtype=np.bool_)
+    sweeps = 0
+    while sweeps < max_sweeps:
+        sweeps += 1
+        values, horizon = evaluate(policy)
+        noise = 16 * horizon * rounding(mdp, values, discount)
+        q = action_values(mdp, values, discount)
+        chosen = np.take_along_axis(q, policy[:, None], axis=1)[:, 0]
+        best = q.max(axis=1)
+        improves = best > chosen + noise
+        if not improves.any():
+            break
+        policy = np.where(improves, q.argmax(axis=1), policy)
+    else:
+        raise NotConverged(
+            f"policy iteration at discount {discount}: still improving after {max_sweeps} "
+            "policies; raise max_sweeps"
+        )
+    residual = float(np.abs(best[finite] - values[finite]).max())
+    error = horizon * (residual + rounding(mdp, values, discount))
+    if error > 1e-4 * max(1.0, float(np.abs(values[finite]).max())):
+        raise NotConverged(
+            f"policy iteration at discount {discount}: episodes take about {horizon:.3g} steps, "
+            f"which leaves an uncertainty of {error:.3g} in float64; lower the discount"
+        )
+    final = greedy(mdp, values, discount, tie_tolerance=2 * noise)
+    return Plan(values=values, policy=final, sweeps=sweeps, error_bound=error), policy
+
+
+def rounding(mdp: TabularMDP, values: FloatArray, discount: float) -> float:
+    """Bound the float64 error of one application of an operator: K + 2 roundings on either side."""
+    finite = values[np.isfinite(values)]
+    size = np.abs(mdp.reward).max() + discount * np.abs(finite).max(initial=0.0)
+    return float((mdp.probability.shape[2] + 2) * EPSILON * size)
+
+
+def out_of_sweeps(max_sweeps: int, discount: float, error: float, tolerance: float) -> NotConverged:
+    """Return the error of a value iteration that used up its sweeps."""
+    return NotConverged(
+        f"value iteration at discount {discount}: after {max_sweeps} sweeps the values are only "
+        f"known within {error:.3g}, expected {tolerance / 2:.3g}; raise max_sweeps or tolerance, "
+        "or use policy_iteration, which does not slow down as the discount nears 1"
+    )

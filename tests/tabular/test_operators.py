@@ -1,0 +1,34 @@
+"""The Bellman operators and the greedy policy."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rlkit.tabular.mdp import TabularMDP
+from rlkit.tabular.operators import bellman_optimality, bellman_policy, greedy
+from tests.tabular.models import random_mdp
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 10**6), st.floats(0, 1))
+def test_both_operators_are_monotone_contractions(seed: int, discount: float) -> None:
+    mdp = random_mdp(seed)
+    rng = np.random.default_rng(seed)
+    low, gap = rng.normal(size=7) * 10, rng.random(7)
+    policy = rng.dirichlet(np.ones(3), size=7)
+    for apply in (
+        lambda v: bellman_optimality(mdp, v, discount),
+        lambda v: bellman_policy(mdp, policy, v, discount),
+    ):
+        difference = apply(low + gap) - apply(low)
+        # Rounding of values near 10: far below 1e-12.
+        assert (difference >= -1e-12).all()
+        assert np.abs(difference).max() <= discount * gap.max() + 1e-12
+
+
+def test_ties_go_to_the_lowest_action_whatever_the_rounding() -> None:
+    transition = np.ones((1, 3, 1))
+    noisy = TabularMDP.from_arrays(transition, [[1.0, 1.0 + 4e-16, 1.0 + 8e-16]])
+    assert greedy(noisy, np.zeros(1), 0.9).tolist() == [0]
+    real = TabularMDP.from_arrays(transition, [[1.0, 1.0 + 1e-6, 1.0]])
+    assert greedy(real, np.zeros(1), 0.9).tolist() == [1]
