@@ -23,11 +23,13 @@ from typing import Any
 import pytest
 import torch
 
+from experiments.architecture import arrows
 from rlkit.agents import AGENTS, find_agent
 from rlkit.cli.forms import known_flags
 from rlkit.cli.train import TrainOptions
 from tests.pages import FENCE, ROOT, blocks_of, links_of, rows_of
 from tests.rlhf import claims
+from tests.test_layers import ROOMS
 
 PAGES = [path for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))) if path.exists()]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
@@ -176,6 +178,17 @@ def test_no_formula_of_the_maths_modules_is_left_out() -> None:
     for module in ("returns", "losses", "distributions", "divergences", "masking"):
         for function in importlib.import_module(f"rlkit.maths.{module}").__all__:
             assert function in helpers or f"[`{function}`]" in page, function
+
+
+def test_the_map_lists_the_rooms_in_the_order_of_dependence() -> None:
+    section = (ROOT / "docs" / "architecture.md").read_text().partition("| room |")[2]
+    assert re.findall(r"^\| `(rlkit[\w.]*)` \|", section, re.MULTILINE) == list(ROOMS)
+
+
+def test_the_arrows_of_the_map_are_the_imports() -> None:
+    """`python -m experiments.architecture` draws it anew."""
+    drawn = re.findall(r'id="arrow:([^"]+)"', (ROOT / "docs" / "architecture.svg").read_text())
+    assert set(drawn) == {f"{a}:{b}".replace("/", ".") for a, b in arrows()}
 
 
 # --- commands -------------------------------------------------------------------------------------
