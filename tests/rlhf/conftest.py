@@ -14,7 +14,6 @@ import torch
 from envs.enumerable import EnumerableTask
 from rlkit.rlhf.data.preferences import demonstrations_of
 from rlkit.rlhf.exact.answer_key import AnswerKey, TableScore
-from rlkit.rlhf.models.freezing import frozen
 from rlkit.rlhf.models.gpt import GPT, GPTConfig
 from rlkit.rlhf.training.configs import METHODS, SFTConfig
 from rlkit.rlhf.training.fine_tuning import supervised_fine_tuning
@@ -38,7 +37,7 @@ class Ground:
     reference: GPT
 
     def __post_init__(self) -> None:
-        frozen(self.reference)
+        self.reference.freeze()
 
     def policy(self) -> GPT:
         """A copy of the reference that can learn."""

@@ -16,7 +16,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 from rlkit.rlhf.data.sampling import generate
 from rlkit.rlhf.data.sequences import response_log_probs
 from rlkit.rlhf.exact.answer_key import AnswerKey, is_enumerable
-from rlkit.rlhf.models.huggingface.folder import quiet
+from rlkit.rlhf.models.huggingface.folder import silenced_transformers
 from rlkit.rlhf.models.huggingface.model import HuggingFaceModel
 
 NUM_DEMONSTRATIONS = 8192
@@ -67,7 +67,7 @@ def save_start(task: Any, seed: int, folder: Path) -> None:
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimiser.step()
             falling.step()
-    with quiet():
+    with silenced_transformers():
         model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 

@@ -177,7 +177,7 @@ def sample_comparisons(
                 f"{num_responses} different responses; the model gives too often the same"
                 + (", so ask for fewer (--responses-per-prompt)" if num_responses > 2 else "")
             )
-    sequences = concatenate([part.sequences for part in parts])
+    sequences = Sequences.concatenate(part.sequences for part in parts)
     return Comparisons(sequences, torch.cat([part.first_wins for part in parts])).select(slice(n))
 
 
@@ -188,11 +188,6 @@ def sample_labels(
     (sequences,) = responses_from(model, task, rng, n)
     accepted = rng.random(n) < expit(np.asarray(gold(sequences)))
     return Labels(sequences, torch.from_numpy(accepted.astype(np.float32)))
-
-
-def concatenate(batches: list[Sequences]) -> Sequences:
-    """Join batches of the same widths."""
-    return Sequences(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
 
 
 def demonstrations_of(task: Any, rng: np.random.Generator, n: int) -> Sequences:

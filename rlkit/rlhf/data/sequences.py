@@ -7,8 +7,8 @@ column P + t - 1, whatever the lengths are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rlkit.maths.distributions import categorical_log_prob_and_entropy
-
-if TYPE_CHECKING:
-    from rlkit.rlhf.models.language_model import LanguageModel
+from rlkit.rlhf.models.language_model import LanguageModel
+from rlkit.rlhf.models.layers import evaluating
 
 
 class Sequences(NamedTuple):
@@ -49,8 +48,18 @@ class Sequences(NamedTuple):
         return self.response_mask.sum(1)
 
     def select(self, index: Tensor | NDArray[np.int64] | slice) -> Sequences:
-        """Some of the rows."""
+        """Return some of the rows."""
         return Sequences(*(x[index] for x in self))
+
+    def split(self, batch_size: int) -> Iterator[Sequences]:
+        """Yield the rows in batches, of which the last may be smaller."""
+        for start in range(0, len(self.tokens), batch_size):
+            yield self.select(slice(start, start + batch_size))
+
+    @classmethod
+    def concatenate(cls, batches: Iterable[Sequences]) -> Sequences:
+        """Join batches of the same widths."""
+        return cls(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
 
     def truncate(self, max_new_tokens: int) -> Sequences:
         """Drop the response columns from `max_new_tokens` on."""
@@ -146,6 +155,22 @@ def response_log_probs(
         model.unembed(hidden), sequences.responses, sequences.response_mask, temperature
     )
     return log_prob, entropy, hidden
+
+
+def batched_log_probs(
+    model: LanguageModel, sequences: Sequences, temperature: float = 1.0, *, batch_size: int = 512
+) -> Tensor:
+    """Return the log-probabilities of `response_log_probs` for any number of sequences, [N, T].
+
+    No dropout is active, and there is no gradient.
+    """
+    with evaluating(model):
+        return torch.cat(
+            [
+                response_log_probs(model, batch, temperature)[0]
+                for batch in sequences.split(batch_size)
+            ]
+        )
 
 
 def token_log_probs(

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rlkit.rlhf.data.preferences import concatenate
 from rlkit.rlhf.data.sampling import generate
 from rlkit.rlhf.data.scores import Score
 from rlkit.rlhf.data.sequences import Sequences, response_log_probs, response_states
@@ -102,7 +101,7 @@ def sample_all(
         for start in range(0, len(prompts), _CHUNK)
     ]
     sums = torch.cat([part.log_prob.double().sum(1) for part in parts])
-    return concatenate([part.sequences for part in parts]), sums.numpy()
+    return Sequences.concatenate(part.sequences for part in parts), sums.numpy()
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ num_actions on (padding, words of prompts) can only be read.
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,7 +25,9 @@ from torch import Tensor, nn
 from rlkit.errors import UsageError
 from rlkit.options import require_choice, require_range, require_whole
 from rlkit.rlhf.models.activations import ACTIVATIONS, Activation
+from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.models.layers import linear, normal
+from rlkit.rlhf.models.lora import adapters_off, add_adapters, fold_adapters
 
 Positions = Literal["learned", "sinusoidal"]
 
@@ -88,6 +91,16 @@ class KVCache:
         self.length = 0  # tokens held of each row
         self.batch_size, self.max_length = batch_size, max_length
         self.padded = False  # whether some of the tokens held are padding
+
+    def require(self, batch_size: int, total: int, token_mask: Tensor | None) -> None:
+        """Check that the cache fits a pass after which each row has `total` tokens."""
+        if batch_size != self.batch_size or total > self.max_length:
+            raise UsageError(
+                f"the cache holds {self.batch_size} rows of at most {self.max_length} tokens; "
+                f"got {batch_size} rows that would have {total}"
+            )
+        if token_mask is None and self.padded:
+            raise UsageError("the cache was filled with padding on the left: pass token_mask again")
 
     def append(self, layer: int, keys_and_values: Tensor) -> Tensor:
         """Store [B, L, 2, heads, head] of one layer; return all of it, [B, length + L, ...]."""
@@ -170,8 +183,8 @@ class Block(nn.Module):
         return F.dropout(x, self.dropout) if self.training and self.dropout else x
 
 
-class GPT(nn.Module):
-    """A language model; see `LanguageModel` for its interface.
+class GPT(LanguageModel):
+    """A language model of our own; see `LanguageModel` for what it can do.
 
     Dropout, where there is any, draws from torch's global generator: see `torch_seeded`.
 
@@ -212,15 +225,12 @@ class GPT(nn.Module):
         cache: KVCache | None = None,
         num_last: int | None = None,
     ) -> Tensor:
-        """The states after the last layer norm, [B, num_last or L, width]; see `LanguageModel`.
-
-        Raises:
-            ValueError: the sequences are longer than the context, `token_mask` has another
-                shape than the tokens, or the cache is full or has other rows.
-        """
+        """See `LanguageModel`."""
         start = 0 if cache is None else cache.length
         total = start + tokens.shape[1]
-        self._check(tokens, total, token_mask, cache)
+        self._require_inputs(tokens, total, token_mask)
+        if cache is not None:
+            cache.require(len(tokens), total, token_mask)
         if token_mask is None:
             positions = self.position_table[start:total]
         else:
@@ -245,36 +255,26 @@ class GPT(nn.Module):
         return out
 
     def unembed(self, hidden: Tensor) -> Tensor:
-        """Logits [..., num_actions] of states [..., width]."""
+        """See `LanguageModel`."""
         if self.config.tied:
             return F.linear(hidden, self.embedding[: self.num_actions])
         return F.linear(hidden, self.unembedding)
 
     def new_cache(self, batch_size: int, max_length: int) -> KVCache:
-        """An empty cache for `max_length` tokens a row."""
-        if max_length > self.context_length:
-            raise UsageError(_too_long(max_length, self.context_length))
+        """See `LanguageModel`."""
+        self._require_context(max_length)
         return KVCache(self.config, batch_size, max_length, self.embedding.detach())
 
-    def _check(
-        self, tokens: Tensor, total: int, token_mask: Tensor | None, cache: KVCache | None
-    ) -> None:
-        if total > self.context_length:
-            raise UsageError(_too_long(total, self.context_length))
-        if token_mask is not None and token_mask.shape != (len(tokens), total):
-            raise UsageError(
-                f"expected token_mask of shape {(len(tokens), total)}, a column for each token "
-                f"read so far, those in the cache included; got {tuple(token_mask.shape)}"
-            )
-        if cache is None:
-            return
-        if len(tokens) != cache.batch_size or total > cache.max_length:
-            raise UsageError(
-                f"the cache holds {cache.batch_size} rows of at most {cache.max_length} tokens; "
-                f"got {len(tokens)} rows that would have {total}"
-            )
-        if token_mask is None and cache.padded:
-            raise UsageError("the cache was filled with padding on the left: pass token_mask again")
+    def adapters_off(self) -> AbstractContextManager[None]:
+        """See `LanguageModel`."""
+        return adapters_off(self)
+
+    def fold_adapters(self) -> None:
+        """See `LanguageModel`."""
+        fold_adapters(self)
+
+    def _new_adapters(self, rank: int, alpha: float, rng: np.random.Generator) -> None:
+        add_adapters(self, rank, alpha, rng)
 
 
 def token_positions(token_mask: Tensor) -> Tensor:
@@ -315,13 +315,6 @@ def sinusoidal_positions(length: int, width: int) -> Tensor:
     rate = 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
     angle = torch.arange(length, dtype=torch.float64)[:, None] * rate
     return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1).float()
-
-
-def _too_long(length: int, context_length: int) -> str:
-    return (
-        f"sequences of {length} tokens are longer than the model's context_length of "
-        f"{context_length}: shorten prompts or responses, or build a model with a longer context"
-    )
 
 
 def _residual_std(config: GPTConfig) -> float:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -40,8 +40,6 @@ class LoRALinear(nn.Module):
         rng: draws A from U(-1 / sqrt(in), 1 / sqrt(in)), as loralib does.
     """
 
-    merged: Tensor | None
-
     def __init__(self, base: nn.Linear, rank: int, alpha: float, rng: np.random.Generator) -> None:
         super().__init__()
         num_out, num_in = base.weight.shape
@@ -53,15 +51,10 @@ class LoRALinear(nn.Module):
         self.up = nn.Parameter(base.weight.new_zeros(num_out, rank))
         self.scale = alpha / rank
         self.enabled = True
-        # W + (alpha / rank) B A while merged; it moves with the module, and is not saved.
-        self.register_buffer("merged", None, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] -> [..., out]"""
-        if not self.enabled:
-            weight: Tensor = self.base.weight
-        else:
-            weight = self.adapted_weight() if self.merged is None else self.merged
+        weight = self.adapted_weight() if self.enabled else self.base.weight
         return F.linear(x, weight, self.base.bias)
 
     def adapted_weight(self) -> Tensor:
@@ -107,9 +100,8 @@ def add_adapters(
             )
     model.requires_grad_(False)
     for name, layer in linear.items():
-        parent, _, last = name.rpartition(".")
-        if last in targets:
-            setattr(model.get_submodule(parent), last, LoRALinear(layer, rank, alpha, rng))
+        if name.rpartition(".")[2] in targets:
+            _replace(model, name, LoRALinear(layer, rank, alpha, rng))
 
 
 @contextlib.contextmanager
@@ -127,25 +119,14 @@ def adapters_off(model: nn.Module) -> Iterator[None]:
 
 
 @torch.no_grad()
-def merge(model: nn.Module) -> None:
-    """Compute each layer's W + (alpha / rank) B A once and for all: no cost, and no learning.
-
-    The base weights are kept beside it, so `adapters_off` still works and `unmerge` is exact. Load
-    no weights into a merged model: unmerge it first.
-    """
-    for layer in _adapters(model):
-        layer.merged = layer.adapted_weight()
-        # Training a merged model would change nothing: let it fail for want of a gradient.
-        layer.down.requires_grad_(False)
-        layer.up.requires_grad_(False)
-
-
-def unmerge(model: nn.Module) -> None:
-    """Undo `merge`; the adapters can learn again."""
-    for layer in _adapters(model):
-        layer.merged = None
-        layer.down.requires_grad_(True)
-        layer.up.requires_grad_(True)
+def fold_adapters(model: nn.Module) -> None:
+    """Add each adapter to the weight below it and remove it; all parameters can learn again."""
+    _adapters(model)
+    for name, layer in list(model.named_modules()):
+        if isinstance(layer, LoRALinear):
+            layer.base.weight.copy_(layer.adapted_weight())
+            _replace(model, name, layer.base)
+    model.requires_grad_(True)
 
 
 def adapter_parameters(model: nn.Module) -> list[nn.Parameter]:
@@ -153,40 +134,16 @@ def adapter_parameters(model: nn.Module) -> list[nn.Parameter]:
     return [parameter for layer in _adapters(model) for parameter in (layer.down, layer.up)]
 
 
-def adapter_state_dict(model: nn.Module) -> dict[str, Tensor]:
-    """What is to be saved of an adapted model: A and B of each adapter by the names of its parts.
-
-    The tensors are those of the model, not copies, as in `Module.state_dict`.
-    """
-    own = set(map(id, adapter_parameters(model)))
-    return {name: p.detach() for name, p in model.named_parameters() if id(p) in own}
-
-
-def load_adapter_state_dict(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Return to adapters that `adapter_state_dict` gave; the base is left alone.
-
-    Raises:
-        ValueError: the model has other adapters, or is merged.
-    """
-    own = adapter_state_dict(model)
-    if any(layer.merged is not None for layer in _adapters(model)):
-        raise UsageError("adapters cannot be loaded into a merged model: unmerge it first")
-    for name in sorted(own.keys() | state.keys()):
-        expected, got = (tuple(d[name].shape) if name in d else None for d in (own, state))
-        if expected != got:
-            raise UsageError(
-                f"adapter {name}: expected shape {expected}, got {got}; load into a model with "
-                "adapters of the same rank on the same layers"
-            )
-    for name, tensor in own.items():
-        tensor.copy_(state[name])
+def _replace(model: nn.Module, name: str, layer: nn.Module) -> None:
+    parent, _, attribute = name.rpartition(".")
+    setattr(model.get_submodule(parent), attribute, layer)
 
 
 def _adapters(model: nn.Module) -> list[LoRALinear]:
     layers = [module for module in model.modules() if isinstance(module, LoRALinear)]
     if not layers:
         raise UsageError(
-            "the model has no adapters, so there is nothing to switch, merge or train: call "
+            "the model has no adapters, so there is nothing to switch off, fold or train: call "
             "add_adapters first"
         )
     return layers

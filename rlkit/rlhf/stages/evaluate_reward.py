@@ -19,13 +19,12 @@ from rlkit.rlhf.data.preferences import (
 )
 from rlkit.rlhf.exact import optimum as exact
 from rlkit.rlhf.exact.answer_key import AnswerKey, is_enumerable
-from rlkit.rlhf.models.freezing import frozen
+from rlkit.rlhf.models.layers import evaluating
 from rlkit.rlhf.stages.factories import gold_score
 from rlkit.rlhf.stages.loading import task_with
 from rlkit.rlhf.stages.sources import load_reward_model, parent_of, sources_of
 from rlkit.rlhf.stages.stage_run import StageRun
 from rlkit.rlhf.training.configs import RewardConfig
-from rlkit.rlhf.training.example_trainer import evaluating
 from rlkit.rlhf.training.reward_model import (
     RewardModel,
     accuracy_by_group,
@@ -61,7 +60,7 @@ def evaluate_reward_model(
     """
     model = load_reward_model(run, run_seed)
     task, policy = parent_of(run, "policy").policy(run_seed)
-    frozen(policy)
+    policy.freeze()
     found = {
         "kind": "reward model",
         "run": str(run.folder),

@@ -22,8 +22,7 @@ from rlkit.rlhf.data.preferences import (
 )
 from rlkit.rlhf.data.sequences import Sequences, from_arrays
 from rlkit.rlhf.exact.answer_key import AnswerKey, GoldScore, is_enumerable
-from rlkit.rlhf.models.adapters import with_adapters
-from rlkit.rlhf.stages.sources import ModelSource, Parent, ScoreSource, TaskSource, reference_of
+from rlkit.rlhf.stages.sources import ModelSource, Parent, ScoreSource, TaskSource
 from rlkit.rlhf.training.configs import DPOConfig, PolicyConfig, RewardConfig, SFTConfig
 from rlkit.rlhf.training.direct_preference import direct_preference_optimisation
 from rlkit.rlhf.training.example_trainer import Supervised
@@ -88,7 +87,7 @@ class BuildDPO:
             raise UsageError("dpo needs pairs, {prompt, chosen, rejected}; the file holds labels")
         data = preferences_of(task, policy, self.config.num_pairs, streams)
         assert isinstance(data, Preferences)
-        reference = reference_of(policy)
+        reference = policy.reference_copy()
         return direct_preference_optimisation(policy, reference, data, self.config, streams)
 
 
@@ -105,10 +104,10 @@ class BuildPolicy:
     def __call__(self, streams: SeedStreams) -> KLPenalisedPolicy:
         _, policy = self.parent.policy(streams.index)
         task = self.task.build(self.model)
-        reference = reference_of(policy)
+        reference = policy.reference_copy()
         score = self.score.build(task, reference, streams)
         if self.model.adapter_rank is not None:
-            policy = with_adapters(policy, self.model.adapter_rank, streams)
+            policy.add_adapters(self.model.adapter_rank, streams)
             # With the adapters off the policy is the reference, so its copy is free for the critic.
             return KLPenalisedPolicy(
                 policy, None, score, task, self.config, streams, critic_trunk=reference

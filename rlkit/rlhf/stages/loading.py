@@ -15,7 +15,6 @@ from rlkit.errors import UsageError
 from rlkit.rlhf.data.scores import Score
 from rlkit.rlhf.data.tokenizer import TaskCodec
 from rlkit.rlhf.exact.answer_key import AnswerKey, TableScore, is_enumerable
-from rlkit.rlhf.models.freezing import frozen
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.stages.sources import (
     ScoreSource,
@@ -86,11 +85,11 @@ def open_policy(run: RunLike, judging: Judging, *, held_out: str | Path | None =
         raise UsageError("give a reward model (--reward) or a function (--score), not both")
     run.require_seed(judging.run_seed)
     task, policy = load_policy(run, judging.run_seed)
-    frozen(policy)
+    policy.freeze()
     reference = policy
     if run.stage != "sft":
         _, reference = parent_of(run, "policy").policy(judging.run_seed)
-        frozen(reference)
+        reference.freeze()
     if held_out is not None:
         task = task_with(run, demonstrations=held_out)
     trained_at = float(run.content["config"].get("temperature", 1.0))

@@ -5,7 +5,6 @@ A stage's folder stores these, so the next stage finds everything in the folder 
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import functools
 import hashlib
@@ -20,8 +19,6 @@ from rlkit.errors import UsageError
 from rlkit.options import require_count, require_range, require_types
 from rlkit.rlhf.data.preferences import responses_from
 from rlkit.rlhf.exact.answer_key import AnswerKey, GoldScore, TableScore, is_enumerable
-from rlkit.rlhf.models.adapters import fold_adapters, with_adapters
-from rlkit.rlhf.models.freezing import frozen
 from rlkit.rlhf.models.gpt import GPT, GPTConfig
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.models.state import load_trained_state
@@ -266,10 +263,10 @@ def load_policy(run: StageRun, index: int) -> tuple[Any, LanguageModel]:
     else:
         _, model = parent_of(run, "policy").policy(index)
         if model_source.adapter_rank is not None:
-            model = with_adapters(model, model_source.adapter_rank, streams)
-    load_trained_state(model, run.state(index), POLICY_PREFIX[run.stage])  # type: ignore[arg-type]
+            model.add_adapters(model_source.adapter_rank, streams)
+    load_trained_state(model, run.state(index), POLICY_PREFIX[run.stage])
     if model_source.adapter_rank is not None:
-        fold_adapters(model)
+        model.fold_adapters()
     return task, model
 
 
@@ -280,8 +277,7 @@ def load_reward_model(run: StageRun, index: int) -> RewardModel:
     _, trunk = parent_of(run, "policy").policy(index)
     model = RewardModel(trunk, SeedStreams(run.experiment_seed, index).generator("init"))
     load_trained_state(model, run.state(index), "module")
-    frozen(model)
-    return model
+    return model.eval().requires_grad_(False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -379,17 +375,6 @@ def require_gold(task: Any) -> None:
             f"the task {task.name} has no gold reward, which only built-in tasks have; give a "
             "reward model (--reward RUN), a function (--score file.py:name) or --preferences FILE"
         )
-
-
-def reference_of(model: LanguageModel) -> LanguageModel:
-    """A frozen copy of a policy as it is now."""
-    if isinstance(model, GPT):
-        copied: LanguageModel = frozen(copy.deepcopy(model))
-        return copied
-    from rlkit.rlhf.models.huggingface.reference import reference_copy
-
-    reference: LanguageModel = reference_copy(model)  # type: ignore[arg-type]
-    return reference
 
 
 @functools.lru_cache(maxsize=64)

@@ -69,7 +69,7 @@ def direct_preference_optimisation(
         return losses, metrics
 
     return Supervised(
-        policy,  # type: ignore[arg-type]
+        policy,
         len(preferences),
         loss,
         config,

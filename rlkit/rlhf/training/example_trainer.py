@@ -6,8 +6,7 @@ minibatch, so a run can be stopped and continued between any two.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -168,15 +167,3 @@ class Supervised:
         load_trained_state(self.module, state, "module")
         load_optimiser_state(self._optimiser, state, "optimiser")
         self.module.eval()
-
-
-@contextlib.contextmanager
-def evaluating(module: torch.nn.Module) -> Iterator[None]:
-    """No dropout and no gradient inside; the mode before comes back."""
-    before = module.training
-    module.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        module.train(before)

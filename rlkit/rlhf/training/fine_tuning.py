@@ -8,7 +8,6 @@ the response's tokens only, its EOS among them: prompts are given, not learned.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,7 +32,7 @@ def supervised_fine_tuning(
         log_prob, _, _ = response_log_probs(model, batch)
         return -log_prob[batch.response_mask], {}
 
-    return Supervised(_module(model), len(demonstrations.tokens), loss, config, streams)
+    return Supervised(model, len(demonstrations.tokens), loss, config, streams)
 
 
 @torch.no_grad()
@@ -42,18 +41,12 @@ def negative_log_likelihood(
 ) -> tuple[float, int]:
     """Sum over all response tokens, in nats, and their number; the same for any batch size."""
     total, count = 0.0, 0
-    module = _module(model)
-    before = module.training
-    module.eval()
+    before = model.training
+    model.eval()
     for start in range(0, len(sequences.tokens), batch_size):
         batch = sequences.select(slice(start, start + batch_size))
         log_prob, _, _ = response_log_probs(model, batch, temperature)
         total -= float(log_prob.double().sum())
         count += int(batch.response_mask.sum())
-    module.train(before)
+    model.train(before)
     return total, count
-
-
-def _module(model: Any) -> torch.nn.Module:
-    assert isinstance(model, torch.nn.Module)
-    return model

@@ -40,7 +40,6 @@ from rlkit.rlhf.data.scores import Score
 from rlkit.rlhf.data.sequences import Sequences, response_states, token_log_probs
 from rlkit.rlhf.data.task import LanguageTask
 from rlkit.rlhf.models.language_model import LanguageModel
-from rlkit.rlhf.models.lora import adapters_off
 from rlkit.rlhf.models.state import (
     load_optimiser_state,
     load_trained_state,
@@ -111,17 +110,14 @@ class KLPenalisedPolicy:
         ]
         policy.eval()
         if reference is not None:
-            reference.eval()
-            for parameter in reference.parameters():
-                parameter.requires_grad_(False)
+            reference.freeze()
         self._trained = [p for p in policy.parameters() if p.requires_grad]
         adam = partial(torch.optim.Adam, lr=config.learning_rate, eps=1e-5, fused=True)
         self._optimiser = adam(self._trained)
         self.critic: Critic | None = None
         if isinstance(config, PPOConfig):
             trunk = critic_trunk or copy.deepcopy(reference or policy)
-            for parameter in trunk.parameters():
-                parameter.requires_grad_(True)
+            trunk.requires_grad_(True)
             self.critic = Critic(trunk, streams.generator("init", 1)).eval()
             self._critic_optimiser = adam(self.critic.parameters())
 
@@ -334,8 +330,7 @@ class KLPenalisedPolicy:
         if self.reference is not None:
             yield self.reference
             return
-        off = getattr(self.policy, "adapters_off", None)  # of a Hugging Face model
-        with adapters_off(self.policy) if off is None else off():  # type: ignore[arg-type]
+        with self.policy.adapters_off():
             yield self.policy
 
     def _remaining(self) -> float:
@@ -366,7 +361,7 @@ class KLPenalisedPolicy:
             "generators": generator_states(self._generators),
             **{f"kl/{name}": value for name, value in self.kl_coef.state_dict().items()},
             **{f"watch/{name}": value for name, value in self._watch.state_dict().items()},
-            **trained_state(self.policy, "policy"),  # type: ignore[arg-type]
+            **trained_state(self.policy, "policy"),
             **optimiser_state(self._optimiser, "optimiser"),
         }
         if self.critic is not None:
@@ -382,7 +377,7 @@ class KLPenalisedPolicy:
             part.load_state_dict(
                 {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
             )
-        load_trained_state(self.policy, state, "policy")  # type: ignore[arg-type]
+        load_trained_state(self.policy, state, "policy")
         load_optimiser_state(self._optimiser, state, "optimiser")
         if self.critic is not None:
             load_trained_state(self.critic, state, "critic")

@@ -21,10 +21,11 @@ from rlkit.rlhf.data.sequences import Sequences
 from rlkit.rlhf.data.text_task import FileLabels, FilePreferences
 from rlkit.rlhf.models.heads import ScalarHead
 from rlkit.rlhf.models.language_model import LanguageModel
+from rlkit.rlhf.models.layers import evaluating
 from rlkit.rlhf.objectives.preference_losses import bradley_terry_loss, pairwise_accuracy
 from rlkit.rlhf.objectives.rewards import gain_and_bias
 from rlkit.rlhf.training.configs import RewardConfig
-from rlkit.rlhf.training.example_trainer import Supervised, evaluating
+from rlkit.rlhf.training.example_trainer import Supervised
 from rlkit.seeding import SeedStreams
 
 Examples = Preferences | Comparisons | Labels  # what a reward model learns from

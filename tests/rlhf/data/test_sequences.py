@@ -11,6 +11,7 @@ import torch
 
 from rlkit.rlhf.data.sequences import (
     Sequences,
+    batched_log_probs,
     from_arrays,
     pack,
     response_log_probs,
@@ -148,6 +149,29 @@ def test_rows_are_selected_from_every_part() -> None:
     assert torch.equal(some.tokens, packed.tokens[[2, 0]])
     assert torch.equal(some.response_mask, packed.response_mask[[2, 0]])
     assert torch.equal(some.prompt_mask, packed.prompt_mask[[2, 0]])
+
+
+def test_batches_joined_are_what_was_split() -> None:
+    packed = batch()
+    batches = list(packed.split(2))
+    assert [len(part.tokens) for part in batches] == [2, 1]
+    for ours, theirs in zip(Sequences.concatenate(batches), packed, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 512])
+def test_log_probs_in_batches_are_those_of_all_without_dropout_or_gradient(
+    ragged: Any, batch_size: int
+) -> None:
+    packed = batch()
+    model = ragged.policy()
+    model.blocks[0].dropout = 0.5
+    expected, _, _ = response_log_probs(model.eval(), packed, 0.7)
+    assert not torch.equal(response_log_probs(model.train(), packed, 0.7)[0], expected)
+    got = batched_log_probs(model, packed, 0.7, batch_size=batch_size)
+    torch.testing.assert_close(got, expected, atol=FLOAT32, rtol=0)
+    assert not got.requires_grad
+    assert model.training
 
 
 def test_states_are_those_before_each_token(ragged: Any) -> None:

@@ -19,13 +19,11 @@ from rlkit.rlhf.models.lora import (
     TARGETS,
     LoRALinear,
     adapter_parameters,
-    adapter_state_dict,
     adapters_off,
     add_adapters,
-    load_adapter_state_dict,
-    merge,
-    unmerge,
+    fold_adapters,
 )
+from rlkit.rlhf.models.state import load_trained_state, trained_state
 
 RANK, ALPHA = 3, 6.0
 FLOAT32 = 1e-5  # float32 sums in another order, logits of order 1
@@ -165,9 +163,9 @@ def test_training_changes_the_adapters_and_nothing_else() -> None:
     gpt = adapted_gpt()
     before = copy.deepcopy(gpt.state_dict())
     train(gpt)
-    own = adapter_state_dict(gpt)
+    own = trained_state(gpt, "policy")
     for name, tensor in gpt.state_dict().items():
-        assert torch.equal(tensor, before[name]) == (name not in own), name
+        assert torch.equal(tensor, before[name]) == (f"policy/{name}" not in own), name
 
 
 # --- the switch -----------------------------------------------------------------------------------
@@ -230,19 +228,20 @@ def test_a_frozen_copy_keeps_the_adapter_that_training_started_from() -> None:
     assert largest(logits_of(gpt) - before) > 1e-3
 
 
-# --- merging --------------------------------------------------------------------------------------
+# --- folding --------------------------------------------------------------------------------------
 
 
 @pytest.mark.claim(41)
-def test_a_merged_model_gives_the_outputs_of_the_adapted_one() -> None:
+def test_a_folded_model_gives_the_outputs_of_the_adapted_one() -> None:
     gpt = adapted_gpt()
     train(gpt)
     adapted = logits_of(gpt)
-    merge(gpt)
+    fold_adapters(gpt)
     assert largest(logits_of(gpt) - adapted) < FLOAT32
+    assert set(gpt.state_dict()) == set(base_gpt().state_dict())
 
 
-def test_a_plain_model_with_the_merged_weights_is_the_merged_model() -> None:
+def test_a_plain_model_with_the_folded_weights_is_the_folded_model() -> None:
     gpt, plain = adapted_gpt(), base_gpt()
     train(gpt)
     for adapted in layers_of(gpt):
@@ -250,72 +249,48 @@ def test_a_plain_model_with_the_merged_weights_is_the_merged_model() -> None:
         with torch.no_grad():
             change = (adapted.up.double() @ adapted.down.double()) * (ALPHA / RANK)
             plain.get_submodule(name).weight.add_(change)
-    merge(gpt)
+    fold_adapters(gpt)
     assert largest(logits_of(gpt) - logits_of(plain)) < FLOAT32
 
 
 @pytest.mark.claim(41)
-def test_unmerging_returns_to_every_bit_and_to_learning() -> None:
-    gpt, never = adapted_gpt(), adapted_gpt()
-    train(gpt)
-    train(never)
-    for _ in range(3):
-        merge(gpt)
-        unmerge(gpt)
-    assert torch.equal(logits_of(gpt), logits_of(never))
-    with adapters_off(gpt):
-        assert torch.equal(logits_of(gpt), logits_of(base_gpt()))
-    train(gpt)
-    train(never)
-    assert torch.equal(logits_of(gpt), logits_of(never))
-
-
-def test_a_merged_model_can_still_be_switched_off() -> None:
+def test_a_folded_model_learns_again_with_all_parameters_or_with_new_adapters() -> None:
     gpt = adapted_gpt()
     train(gpt)
-    merge(gpt)
-    merged = logits_of(gpt)
+    fold_adapters(gpt)
+    folded = logits_of(gpt)
+    loss_of(gpt).backward()
+    assert all(p.grad is not None for p in gpt.parameters())
+    add_adapters(gpt, RANK, ALPHA, np.random.default_rng(3))
+    train(gpt)
+    assert largest(logits_of(gpt) - folded) > 0.01
     with adapters_off(gpt):
-        assert torch.equal(logits_of(gpt), logits_of(base_gpt()))
-    assert torch.equal(logits_of(gpt), merged)
+        assert torch.equal(logits_of(gpt), folded)
 
 
-def test_a_merged_model_does_not_pretend_to_learn() -> None:
-    gpt = adapted_gpt()
-    merge(gpt)
-    with pytest.raises(RuntimeError, match="does not require grad"):
-        loss_of(gpt).backward()
-
-
-# --- what is saved --------------------------------------------------------------------------------
+# --- the state ------------------------------------------------------------------------------------
 
 
 @pytest.mark.claim(41)
 def test_adapters_alone_are_saved_and_bring_the_model_back() -> None:
     gpt, other = adapted_gpt(), adapted_gpt(seed=7)
     train(gpt)
-    state = adapter_state_dict(gpt)
+    state = trained_state(gpt, "policy")
     assert len(state) == 16
     assert {name.rpartition(".")[2] for name in state} == {"down", "up"}
-    load_adapter_state_dict(other, state)
+    load_trained_state(other, state, "policy")
     assert torch.equal(logits_of(other), logits_of(gpt))
-    merge(gpt)
-    assert set(gpt.state_dict()) == set(other.state_dict())  # merged matrices are not saved
 
 
 def test_adapters_of_another_kind_are_refused() -> None:
-    state, gpt = adapter_state_dict(adapted_gpt()), base_gpt()
+    state, gpt = trained_state(adapted_gpt(), "policy"), base_gpt()
     add_adapters(gpt, RANK + 1, ALPHA, np.random.default_rng(0))
-    with pytest.raises(UsageError, match=r"project\.down.*\(4, 32\).*\(3, 32\)"):
-        load_adapter_state_dict(gpt, state)
+    with pytest.raises(ValueError, match=r"qkv\.down.*\(3, 32\), expected.*\(4, 32\)"):
+        load_trained_state(gpt, state, "policy")
     few = base_gpt()
     add_adapters(few, RANK, ALPHA, np.random.default_rng(0), targets=["qkv"])
-    with pytest.raises(UsageError, match=r"project\.down.*None.*\(3, 32\)"):
-        load_adapter_state_dict(few, state)
-    merged = adapted_gpt()
-    merge(merged)
-    with pytest.raises(UsageError, match="unmerge"):
-        load_adapter_state_dict(merged, state)
+    with pytest.raises(ValueError, match=r"project\.down.*which does not belong there"):
+        load_trained_state(few, state, "policy")
 
 
 # --- making them ----------------------------------------------------------------------------------
@@ -363,3 +338,5 @@ def test_a_model_without_adapters_cannot_be_switched() -> None:
 
     with pytest.raises(UsageError, match="no adapters"):
         switch()
+    with pytest.raises(UsageError, match="no adapters"):
+        fold_adapters(base_gpt())

@@ -398,7 +398,7 @@ def save_model(folder: Path, *, pad: str = "[PAD]") -> Path:
     """A random GPT-2 with a tokenizer of words."""
     transformers = pytest.importorskip("transformers")
     tokenizers = pytest.importorskip("tokenizers")
-    from rlkit.rlhf.models.huggingface.folder import quiet
+    from rlkit.rlhf.models.huggingface.folder import silenced_transformers
 
     special = list(dict.fromkeys(("[EOS]", pad, "[UNK]")))
     ids = {word: i for i, word in enumerate([*WORDS, *special])}
@@ -408,7 +408,7 @@ def save_model(folder: Path, *, pad: str = "[PAD]") -> Path:
         **{"vocab_size": len(ids), "n_positions": 24, "n_embd": 16, "n_layer": 1, "n_head": 2},
         **{"bos_token_id": None, "eos_token_id": ids["[EOS]"], "resid_pdrop": 0.1},
     )
-    with quiet(), torch.random.fork_rng(devices=[]):
+    with silenced_transformers(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         transformers.PreTrainedTokenizerFast(
             tokenizer_object=words, eos_token="[EOS]", pad_token=pad, unk_token="[UNK]"

@@ -19,7 +19,7 @@ from rlkit.rlhf.models.gpt import GPT, GPTConfig
 from rlkit.rlhf.models.layers import torch_seeded
 from rlkit.rlhf.models.lora import add_adapters
 from rlkit.rlhf.training.configs import SFTConfig
-from rlkit.rlhf.training.example_trainer import Supervised, evaluating
+from rlkit.rlhf.training.example_trainer import Supervised
 from rlkit.rlhf.training.fine_tuning import negative_log_likelihood, supervised_fine_tuning
 from rlkit.seeding import SeedStreams
 
@@ -113,21 +113,6 @@ def test_what_diverges_is_reported_with_its_update() -> None:
     with pytest.raises(Diverged, match=r"update 2: the loss is nan .* smaller learning_rate"):
         stage.update()
     assert math.isfinite(module.weight.item())  # before it reaches a parameter
-
-
-def test_evaluating_restores_the_mode_after_an_exception() -> None:
-    module = torch.nn.Linear(1, 1).train()
-
-    def fail() -> None:
-        with evaluating(module):
-            assert not module.training
-            assert not torch.is_grad_enabled()
-            raise KeyError
-
-    with pytest.raises(KeyError):
-        fail()
-    assert module.training
-    assert torch.is_grad_enabled()
 
 
 # --- fine-tuning ----------------------------------------------------------------------------------

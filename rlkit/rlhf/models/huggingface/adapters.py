@@ -21,7 +21,11 @@ from torch import nn
 
 from rlkit.errors import UsageError
 from rlkit.options import require_range, require_whole
-from rlkit.rlhf.models.huggingface.folder import extra, loaded, quiet
+from rlkit.rlhf.models.huggingface.folder import (
+    import_optional,
+    load_or_explain,
+    silenced_transformers,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +57,8 @@ def new_adapters(model: Any, lora: LoRA, rng: np.random.Generator) -> Any:
     Raises:
         UsageError: no layer has a name among the targets, or the output layer is one of them.
     """
-    peft = extra("peft")
-    conv1d = extra("transformers.pytorch_utils").Conv1D
+    peft = import_optional("peft")
+    conv1d = import_optional("transformers.pytorch_utils").Conv1D
     config = peft.LoraConfig(
         task_type="CAUSAL_LM",
         r=lora.rank,
@@ -64,7 +68,7 @@ def new_adapters(model: Any, lora: LoRA, rng: np.random.Generator) -> Any:
         # GPT-2's Conv1D stores its weight [in, out]; left to itself peft corrects this, and warns.
         fan_in_fan_out=any(isinstance(module, conv1d) for module in model.modules()),
     )
-    with quiet():
+    with silenced_transformers():
         try:
             adapted = peft.get_peft_model(model, config)
         except ValueError as error:
@@ -96,18 +100,20 @@ def trained_adapters(model: Any, path: Path) -> Any:
             f"{path} has no adapters; expected a folder with adapter_config.json and "
             "adapter_model.safetensors, as peft's `save_pretrained` writes it"
         )
-    kind = loaded("adapters", path, lambda: json.loads(file.read_text())).get("peft_type")
+    kind = load_or_explain("adapters", path, lambda: json.loads(file.read_text())).get("peft_type")
     if kind != "LORA":
         raise UsageError(f"{path} holds adapters of the type {kind}; expected LORA")
-    peft = extra("peft")
-    adapted = loaded(
+    peft = import_optional("peft")
+    adapted = load_or_explain(
         "adapters",
         path,
         lambda: peft.PeftModel.from_pretrained(
             model, str(path), is_trainable=True, local_files_only=True
         ),
     )
-    stored = loaded("adapters", path, lambda: peft.utils.load_peft_weights(str(path), "cpu"))
+    stored = load_or_explain(
+        "adapters", path, lambda: peft.utils.load_peft_weights(str(path), "cpu")
+    )
     own = peft.get_peft_model_state_dict(adapted, save_embedding_layers=False)
     odd = sorted(set(stored) ^ set(own))
     if odd:
@@ -122,29 +128,11 @@ def switched_off(adapted: Any) -> Iterator[None]:
     # peft marks adapters as trainable when it switches them on again, even frozen ones.
     trained = [(p, p.requires_grad) for p in adapted.parameters()]
     try:
-        with quiet(), adapted.disable_adapter():
+        with silenced_transformers(), adapted.disable_adapter():
             yield
     finally:
         for parameter, flag in trained:
             parameter.requires_grad_(flag)
-
-
-@contextlib.contextmanager
-def merged_into_base(adapted: Any) -> Iterator[None]:
-    """Adapters added to the base's weights inside the block; afterwards these are restored."""
-    # Subtracting what was added would leave rounding errors behind.
-    layers = [m for m in adapted.modules() if hasattr(m, "merged_adapters")]
-    weights = [layer.get_base_layer().weight for layer in layers]
-    before = [weight.detach().clone() for weight in weights]
-    try:
-        adapted.merge_adapter()
-        yield
-    finally:
-        for layer in layers:
-            layer.merged_adapters.clear()
-        with torch.no_grad():
-            for weight, value in zip(weights, before, strict=True):
-                weight.copy_(value)
 
 
 def _require_plain_head(adapted: Any) -> None:

@@ -25,7 +25,7 @@ NEW_PAD = "[PAD]"
 
 
 @dataclass(frozen=True)
-class Vocabulary:
+class HFVocabulary:
     """The ids of a model's tokens that matter to generation."""
 
     size: int  # ids that can be read: rows of the embedding
@@ -34,7 +34,7 @@ class Vocabulary:
     pad: int  # fills up sequences; can be no action, even where it is below num_actions
     digest: str  # of all tokens with their ids: the same digest, the same tokens
 
-    def limited(self, num_actions: int) -> Vocabulary:
+    def limited(self, num_actions: int) -> HFVocabulary:
         """The same ids, of which only those below `num_actions` are generated."""
         if not self.eos < num_actions <= self.num_actions:
             raise UsageError(
@@ -73,11 +73,11 @@ class HuggingFaceCodec:
         """
         start: list[int] = []
         if prompt:
-            with quiet():
+            with silenced_transformers():
                 empty = [int(i) for i in self._tokenizer("").input_ids]
             # Some tokenizers also put an end after it, which would be one in the middle here.
             start = empty[: empty.index(self.eos)] if self.eos in empty[1:] else empty
-        with quiet():
+        with silenced_transformers():
             ids = self._tokenizer(text, add_special_tokens=False).input_ids
         return [*start, *(int(i) for i in ids)]
 
@@ -94,7 +94,7 @@ class HuggingFaceCodec:
                 f"cannot decode the id {wrong[0]}: {self._path} has the ids "
                 f"0..{self.vocab_size - 1}"
             )
-        with quiet():
+        with silenced_transformers():
             text: str = self._tokenizer.decode(
                 [i for i in listed if i != self.pad],
                 skip_special_tokens=True,
@@ -103,7 +103,7 @@ class HuggingFaceCodec:
         return text
 
 
-def extra(name: str) -> Any:
+def import_optional(name: str) -> Any:
     """Import a package of the extra `hf`, which a plain installation does not have."""
     try:
         return importlib.import_module(name)
@@ -115,9 +115,9 @@ def extra(name: str) -> Any:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def silenced_transformers() -> Iterator[None]:
     """Let transformers neither print nor warn, and leave torch's generator as it was."""
-    logging = extra("transformers").utils.logging
+    logging = import_optional("transformers").utils.logging
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore")
@@ -131,10 +131,10 @@ def quiet() -> Iterator[None]:
                 logging.enable_progress_bar()
 
 
-def loaded(what: str, path: Path, load: Callable[[], Any]) -> Any:
+def load_or_explain(what: str, path: Path, load: Callable[[], Any]) -> Any:
     """Return load(), with any failure told as one of the files in the folder."""
     try:
-        with quiet():
+        with silenced_transformers():
             return load()
     except UsageError:
         raise
@@ -174,10 +174,10 @@ def read_config(path: Path) -> Any:
     Raises:
         UsageError: config.json cannot be read, or the model is of another kind.
     """
-    auto = extra("transformers").AutoConfig
+    auto = import_optional("transformers").AutoConfig
     options = {"local_files_only": True, "trust_remote_code": False}
-    config = loaded("configuration", path, lambda: auto.from_pretrained(path, **options))
-    module = extra("transformers.models.auto.modeling_auto")
+    config = load_or_explain("configuration", path, lambda: auto.from_pretrained(path, **options))
+    module = import_optional("transformers.models.auto.modeling_auto")
     known = {
         name
         for names in module.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
@@ -193,20 +193,20 @@ def read_config(path: Path) -> Any:
     return config
 
 
-def read_tokenizer(path: Path, config: Any) -> tuple[Any, Vocabulary]:
+def read_tokenizer(path: Path, config: Any) -> tuple[Any, HFVocabulary]:
     """The tokenizer of a folder, and which ids can be generated, end a response and are padding.
 
     Padding is the tokenizer's own token for it, or else a special token whose name says "pad". If
     there is none, `[PAD]` becomes the first id that the tokenizer has not; where the model has no
-    row for it either, `Vocabulary.size` is one more than in its configuration.
+    row for it either, `HFVocabulary.size` is one more than in its configuration.
 
     Raises:
         UsageError: no tokenizer can be read, it has no end-of-sequence token, pads with that token,
             or knows tokens that the model does not.
     """
-    auto = extra("transformers").AutoTokenizer
+    auto = import_optional("transformers").AutoTokenizer
     options = {"local_files_only": True, "trust_remote_code": False}
-    tokenizer = loaded("tokenizer", path, lambda: auto.from_pretrained(path, **options))
+    tokenizer = load_or_explain("tokenizer", path, lambda: auto.from_pretrained(path, **options))
     tokens: dict[str, int] = tokenizer.get_vocab()
     rows = int(config.get_text_config().vocab_size)
     used = max(tokens.values()) + 1
@@ -233,13 +233,13 @@ def read_tokenizer(path: Path, config: Any) -> tuple[Any, Vocabulary]:
         named = [i for i, t in tokenizer.added_tokens_decoder.items() if _says_pad(t)]
         pad = min((i for i in named if i != eos), default=used)
         token = NEW_PAD if pad == used else tokenizer.convert_ids_to_tokens(pad)
-        with quiet():
+        with silenced_transformers():
             tokenizer.add_special_tokens({"pad_token": token})
     digest = hashlib.sha256(json.dumps(sorted(tokens.items())).encode()).hexdigest()
     # Rows without a token (embeddings are often rounded up to a multiple of 64) are no actions.
     num_actions = used - 1 if pad == used - 1 else used
     size = max(rows, int(pad) + 1)
-    return tokenizer, Vocabulary(size, num_actions, int(eos), int(pad), digest)
+    return tokenizer, HFVocabulary(size, num_actions, int(eos), int(pad), digest)
 
 
 def _says_pad(token: Any) -> bool:

@@ -1,62 +1,59 @@
 """Causal language models of Hugging Face, from a local folder, as policies.
 
     policy = HuggingFaceModel("models/gpt2", adapter=LoRA(rank=8), rng=rng)
-    reference = reference_copy(policy)
+    reference = policy.reference_copy()
 
-The model keeps the interface `LanguageModel`, so whatever runs with our own transformer runs with
-it. To keep what was trained for others: `policy.model.save_pretrained(folder)`.
+To save a trained model for others: `policy.model.save_pretrained(folder)`.
 """
 
 from __future__ import annotations
 
-import contextlib
+import copy
 import inspect
-from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rlkit.errors import UsageError
 from rlkit.rlhf.models.huggingface.adapters import (
     LoRA,
-    merged_into_base,
     new_adapters,
     switched_off,
     trained_adapters,
 )
 from rlkit.rlhf.models.huggingface.folder import (
-    Vocabulary,
-    extra,
-    loaded,
+    import_optional,
     model_folder,
-    quiet,
     read_config,
     read_tokenizer,
 )
+from rlkit.rlhf.models.huggingface.weights import read_model
+from rlkit.rlhf.models.language_model import LanguageModel
+from rlkit.rlhf.models.layers import evaluating
 
-__all__ = ["Cache", "HuggingFaceModel", "LoRA"]
+__all__ = ["Cache", "FrozenAdapters", "HuggingFaceModel", "LoRA"]
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
 
-class HuggingFaceModel(nn.Module):
-    """A causal language model from a local folder; see `LanguageModel` for its interface.
+class HuggingFaceModel(LanguageModel):
+    """A causal language model from a local folder; see `LanguageModel` for what it can do.
 
-    Hidden states and logits are float32 whatever the precision of the layers, because a softmax
-    in half precision is off by more than a step of PPO changes it. Padding is no action: it has
-    either no logit, or one of -1e9.
+    Hidden states and logits are float32 whatever the precision of the layers, because the rounding
+    of a softmax in half precision exceeds what one step of PPO changes. Padding is no action: it
+    has either no logit, or one of -1e9.
 
     Args:
         path: a folder as `save_pretrained` writes it, with a tokenizer.
         adapter: new adapters, or the folder of trained ones; None = all parameters are trained.
         dtype: precision of the layers.
         rng: draws the initial values of new adapters.
-        num_actions: only ids below this are generated, where those from it on are words of prompts;
+        num_actions: only ids below this are generated, where the others are words of prompts;
             None = all tokens but padding.
 
     Raises:
@@ -77,35 +74,32 @@ class HuggingFaceModel(nn.Module):
         super().__init__()
         if dtype not in ("float32", "bfloat16", "float16"):
             raise UsageError(f"dtype: expected float32, bfloat16 or float16, got {dtype!r}")
-        if isinstance(adapter, LoRA) and rng is None:
-            raise UsageError("new adapters start at random: pass rng, a numpy Generator")
         folder = model_folder(path)
         config = read_config(folder)
         _, vocabulary = read_tokenizer(folder, config)
         self.vocabulary = vocabulary if num_actions is None else vocabulary.limited(num_actions)
         self.vocab_size, self.num_actions = self.vocabulary.size, self.vocabulary.num_actions
-        model = _read_model(folder, getattr(torch, dtype), self.vocabulary)
-        _check_head(folder, model)
-        self.model: Any = model
-        self.adapted, self._merged = adapter is not None, False
-        if isinstance(adapter, LoRA):
-            assert rng is not None
-            self.model = new_adapters(model, adapter, rng)
-        elif adapter is not None:
-            self.model = trained_adapters(model, Path(adapter))
-        config = model.config.get_text_config()
+        self.model: Any = read_model(folder, getattr(torch, dtype), self.vocabulary)
+        self.adapted = False
+        config = self.model.config.get_text_config()
         self.context_length = int(config.max_position_embeddings)
-        self.width = int(model.get_output_embeddings().in_features)
-        names = inspect.signature(self._causal().base_model.forward).parameters
+        self.width = int(self.model.get_output_embeddings().in_features)
+        names = inspect.signature(self.model.base_model.forward).parameters
         self._takes_positions = "position_ids" in names
         # transformers renamed it in 5.24.
         self._cache_name = "cache" if "cache" in names else "past_key_values"
-        self.frozen = False
+        if adapter is not None:
+            self._adapt(adapter, rng)
         self.eval()
 
-    def train(self, mode: bool = True) -> HuggingFaceModel:
-        """As of any module; has no effect on a frozen reference."""
-        return super().train(mode and not self.frozen)
+    def _adapt(self, adapter: LoRA | str | Path, rng: np.random.Generator | None) -> None:
+        if not isinstance(adapter, LoRA):
+            self.model = trained_adapters(self.model, Path(adapter))
+        elif rng is None:
+            raise UsageError("new adapters start at random: pass rng, a numpy Generator")
+        else:
+            self.model = new_adapters(self.model, adapter, rng)
+        self.adapted = True
 
     def _causal(self) -> Any:
         return self.model.get_base_model() if self.adapted else self.model
@@ -118,27 +112,16 @@ class HuggingFaceModel(nn.Module):
         cache: Cache | None = None,
         num_last: int | None = None,
     ) -> Tensor:
-        """Return the last states, float32 [B, num_last or L, width]; see `LanguageModel`.
-
-        Raises:
-            ValueError: the sequences are longer than the context, or `token_mask` does not cover
-                all tokens, those in the cache included.
-        """
+        """See `LanguageModel`; the states are float32."""
         start = 0 if cache is None else cache.length
         batch, total = len(tokens), start + tokens.shape[1]
-        if total > self.context_length:
-            raise UsageError(_too_long(total, self.context_length))
+        self._require_inputs(tokens, total, token_mask)
         if token_mask is None:
-            # Given even though nothing is hidden: without it transformers warns about padding.
+            # Passed even though nothing is hidden: without it transformers warns about padding.
             token_mask = torch.ones(batch, total, dtype=torch.bool, device=tokens.device)
-        elif token_mask.shape != (batch, total):
-            raise UsageError(
-                f"expected token_mask of shape {(batch, total)}, a column for each token read so "
-                f"far, those in the cache included; got {tuple(token_mask.shape)}"
-            )
         inputs: dict[str, Any] = {"attention_mask": token_mask.long()}
         if self._takes_positions:
-            # Positions count from 0 at the first real token, wherever its column is.
+            # Positions count from 0 at the first token that is not padding.
             inputs["position_ids"] = (token_mask.cumsum(1) - 1).clamp_(min=0)[:, start:]
         if cache is not None:
             inputs[self._cache_name] = cache.dynamic
@@ -148,7 +131,7 @@ class HuggingFaceModel(nn.Module):
         return hidden[:, 0 if num_last is None else hidden.shape[1] - num_last :].float()
 
     def unembed(self, hidden: Tensor) -> Tensor:
-        """Logits, float32 [..., num_actions], of states [..., width]."""
+        """See `LanguageModel`; the logits are float32."""
         head = self._causal().get_output_embeddings()
         weight = head.weight[: self.num_actions].float()
         bias = None if head.bias is None else head.bias[: self.num_actions].float()
@@ -160,138 +143,124 @@ class HuggingFaceModel(nn.Module):
         return logits
 
     def new_cache(self, batch_size: int, max_length: int) -> Cache:
-        """An empty cache for `max_length` tokens a row."""
-        if max_length > self.context_length:
-            raise UsageError(_too_long(max_length, self.context_length))
+        """See `LanguageModel`."""
+        self._require_context(max_length)
         return Cache(self._causal().config)
 
-    @contextlib.contextmanager
-    def adapters_off(self) -> Iterator[None]:
-        """The bare base model inside the block; the state before it returns, come what may.
+    def adapters_off(self) -> AbstractContextManager[None]:
+        """See `LanguageModel`."""
+        self.require_adapters("switch off")
+        return switched_off(self.model)
 
-        Raises:
-            UsageError: there are no adapters, or they are merged just now.
+    def fold_adapters(self) -> None:
+        """See `LanguageModel`."""
+        self.require_adapters("fold")
+        self.model = self.model.merge_and_unload()
+        self.adapted = False
+        self.requires_grad_(True)
+
+    def reference_copy(self) -> LanguageModel:
+        """Return a frozen copy of the model as it is now, to keep a policy near it.
+
+        With adapters only these are copied, and the base is shared. This, and not the bare base, is
+        the reference of a policy that starts from trained adapters; where they are new, and B still
+        0, the two are the same.
         """
-        self._require_adapters("switch off")
-        with switched_off(self.model):
-            yield
+        return FrozenAdapters(self) if self.adapted else super().reference_copy()
 
-    @contextlib.contextmanager
-    def merged(self) -> Iterator[None]:
-        """Adapters added to the base's weights inside the block, for speed, e.g. while sampling.
+    def _new_adapters(self, rank: int, alpha: float, rng: np.random.Generator) -> None:
+        self._adapt(LoRA(rank=rank, alpha=alpha), rng)
 
-        Raises:
-            UsageError: there are no adapters, or they are merged already.
-        """
-        self._require_adapters("merge")
-        self._merged = True
-        try:
-            with merged_into_base(self.model):
-                yield
-        finally:
-            self._merged = False
-
-    def _require_adapters(self, verb: str) -> None:
+    def require_adapters(self, verb: str) -> None:
+        """Raise a UsageError where there are no adapters to `verb`."""
         if not self.adapted:
             raise UsageError(
                 f"there are no adapters to {verb}: load the model with adapter=LoRA(...), or take "
-                "reference_copy(model) as the reference"
+                "model.reference_copy() as the reference"
             )
-        if self._merged:
-            raise UsageError(f"cannot {verb} adapters inside `with model.merged()`")
-
-    def trainable_state(self) -> dict[str, NDArray[Any]]:
-        """Copies of the parameters that are trained: with adapters, only these."""
-        trained = {name: p for name, p in self.named_parameters() if p.requires_grad}
-        return {name: p.detach().float().cpu().numpy().copy() for name, p in trained.items()}
-
-    def load_trainable_state(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Put back what `trainable_state` returned.
-
-        Raises:
-            UsageError: the names or shapes are not those of this model's trained parameters.
-        """
-        trained = {name: p for name, p in self.named_parameters() if p.requires_grad}
-        expected = {name: tuple(p.shape) for name, p in trained.items()}
-        found = {name: np.shape(value) for name, value in state.items()}
-        if expected != found:
-            odd = sorted(dict(expected.items() ^ found.items()))
-            raise UsageError(
-                f"the state is of another model or of other adapters: {len(odd)} entries differ in "
-                f"name or shape, the first of them {odd[0]}"
-            )
-        with torch.no_grad():
-            for name, parameter in trained.items():
-                parameter.copy_(torch.from_numpy(np.asarray(state[name])))
 
 
 class Cache:
     """Keys and values of the tokens read so far."""
 
     def __init__(self, config: Any) -> None:
-        self.dynamic = extra("transformers").DynamicCache(config=config)
+        self.dynamic = import_optional("transformers").DynamicCache(config=config)
 
     @property
     def length(self) -> int:
-        """Tokens held of each row."""
+        """Tokens held per row."""
         return int(self.dynamic.get_seq_length())
 
 
-def _read_model(folder: Path, dtype: torch.dtype, vocabulary: Vocabulary) -> Any:
-    auto = extra("transformers").AutoModelForCausalLM
+class FrozenAdapters(LanguageModel):
+    """A Hugging Face model with its adapters as they are now; the base is shared with the model.
 
-    def read() -> Any:
-        return auto.from_pretrained(
-            folder,
-            dtype=dtype,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            output_loading_info=True,
+    Its parameters are only the copies of the adapters. A copy of it, by `copy.deepcopy`, is a whole
+    `HuggingFaceModel` with these adapters, base included, from which a critic can start.
+    """
+
+    def __init__(self, model: HuggingFaceModel) -> None:
+        super().__init__()
+        model.require_adapters("copy")
+        self.vocab_size, self.num_actions = model.vocab_size, model.num_actions
+        self.context_length, self.width = model.context_length, model.width
+        trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self._names = list(trained)
+        self.adapters = nn.ParameterList(
+            nn.Parameter(p.detach().clone(), requires_grad=False) for p in trained.values()
         )
+        # In a tuple, so that the shared base is no part of this module.
+        self._shared = (model,)
+        self.freeze()
 
-    model, info = loaded("weights", folder, read)
-    if info["missing_keys"] or info["mismatched_keys"]:
-        lacking = sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]]))
-        raise UsageError(
-            f"{folder}: the weights are not those of the model in config.json; {len(lacking)} are "
-            f"missing or of another shape, the first of them {lacking[0]}"
-        )
-    _fuse_gelu(model)
-    embedding = model.get_input_embeddings()
-    if vocabulary.size > len(embedding.weight):
-        with quiet(), torch.no_grad():
-            model.resize_token_embeddings(vocabulary.size, mean_resizing=False)
-            model.get_input_embeddings().weight[vocabulary.pad] = 0
-    return model
+    def forward(
+        self,
+        tokens: Tensor,
+        *,
+        token_mask: Tensor | None = None,
+        cache: Cache | None = None,
+        num_last: int | None = None,
+    ) -> Tensor:
+        """See `LanguageModel`; without dropout or gradient, whatever the shared model's mode."""
+        (model,) = self._shared
+        model.require_adapters("exchange")
+        own = dict(zip(self._names, self.adapters, strict=True))
+        options = {"token_mask": token_mask, "cache": cache, "num_last": num_last}
+        with evaluating(model):
+            hidden: Tensor = torch.func.functional_call(model, own, (tokens,), options)
+        return hidden
+
+    def unembed(self, hidden: Tensor) -> Tensor:
+        """See `LanguageModel`."""
+        return self._shared[0].unembed(hidden)
+
+    def new_cache(self, batch_size: int, max_length: int) -> Cache:
+        """See `LanguageModel`."""
+        return self._shared[0].new_cache(batch_size, max_length)
+
+    def adapters_off(self) -> AbstractContextManager[None]:
+        """See `LanguageModel`."""
+        raise UsageError(_CONSTANT)
+
+    def fold_adapters(self) -> None:
+        """See `LanguageModel`."""
+        raise UsageError(_CONSTANT)
+
+    def _new_adapters(self, rank: int, alpha: float, rng: np.random.Generator) -> None:
+        raise UsageError(_CONSTANT)
+
+    def reference_copy(self) -> LanguageModel:
+        """Return the model itself, which never changes."""
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> HuggingFaceModel:
+        # Not with `memo`: were the model copied along, the two copies would be one.
+        whole = copy.deepcopy(self._shared[0])
+        parameters = dict(whole.named_parameters())
+        with torch.no_grad():
+            for name, value in zip(self._names, self.adapters, strict=True):
+                parameters[name].copy_(value)
+        return whole.eval()
 
 
-def _fuse_gelu(model: nn.Module) -> None:
-    """Let torch's own tanh-approximated gelu stand for GPT-2's, which is eight operations."""
-    slow = extra("transformers.activations").NewGELUActivation
-    for module in list(model.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, slow):
-                setattr(module, name, nn.GELU(approximate="tanh"))
-
-
-@torch.no_grad()
-def _check_head(folder: Path, model: Any) -> None:
-    """Refuse a model whose logits are not head(state), such as one that caps or scales them."""
-    tokens = torch.arange(min(4, model.get_input_embeddings().weight.shape[0]))[None]
-    with quiet():
-        states = model.eval().base_model(input_ids=tokens, use_cache=False).last_hidden_state
-        expected = model(input_ids=tokens, use_cache=False).logits
-    head = model.get_output_embeddings()
-    if not isinstance(head, nn.Linear) or not torch.equal(head(states), expected):
-        raise UsageError(
-            f"{folder}: {type(model).__name__} does more to its logits than one linear layer, "
-            "which is not supported; expected a model such as GPT-2 or Llama"
-        )
-
-
-def _too_long(length: int, context_length: int) -> str:
-    return (
-        f"sequences of {length} tokens are longer than the model's context_length of "
-        f"{context_length}: shorten prompts or responses, or take a model with a longer context"
-    )
+_CONSTANT = "a reference is constant: change the adapters of a copy of it, copy.deepcopy(reference)"

@@ -8,6 +8,8 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,9 @@ from rlkit.errors import UsageError
 from rlkit.maths.distributions import categorical_log_prob_and_entropy
 from rlkit.rlhf.data.sampling import generate
 from rlkit.rlhf.data.sequences import pack, response_log_probs
-from rlkit.rlhf.models.huggingface.folder import HuggingFaceCodec, quiet
+from rlkit.rlhf.models.huggingface.folder import HuggingFaceCodec, silenced_transformers
 from rlkit.rlhf.models.huggingface.model import HuggingFaceModel, LoRA
-from rlkit.rlhf.models.huggingface.reference import evaluating, reference_copy, require_same_tokens
+from rlkit.rlhf.models.state import load_trained_state, trained_state
 from rlkit.rlhf.training.configs import PPOConfig
 from rlkit.rlhf.training.policy import KLPenalisedPolicy
 from rlkit.seeding import SeedStreams
@@ -83,7 +85,7 @@ def save_model(
     seed: int = 0,
     extra_rows: int = 0,
 ) -> Path:
-    with quiet():
+    with silenced_transformers():
         rows = save_tokenizer(folder, pad=pad) + extra_rows
         build(kind, rows, dropout, seed).save_pretrained(folder)
     return folder
@@ -246,7 +248,7 @@ class TestForward:
         log_prob, entropy, _ = response_log_probs(model, sequences)
         (log_prob.sum() + entropy.sum()).backward()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
-        assert set(model.trainable_state()) == {name for name, _ in model.named_parameters()}
+        assert all(p.requires_grad for p in model.parameters())
 
     def test_a_copy_is_independent(self, folders: Any, kind: str) -> None:
         model = HuggingFaceModel(folders[kind])
@@ -326,17 +328,20 @@ class TestVocabulary:
             with pytest.raises(UsageError, match=f"expected 7 .* to 9, got {wrong}"):
                 HuggingFaceModel(folders["gpt2"], num_actions=wrong)
 
-    def test_models_of_other_vocabularies_are_refused(self, folders: Any, tmp_path: Path) -> None:
-        policy = HuggingFaceModel(folders["gpt2"])
-        require_same_tokens(policy, HuggingFaceModel(folders["llama"]))
-        require_same_tokens(policy, HuggingFaceCodec(folders["llama"]))
-        fewer = HuggingFaceModel(save_model(tmp_path / "fewer", pad=None))
-        with pytest.raises(UsageError, match="9 and 8 actions"):
-            require_same_tokens(policy, fewer)
+    def test_other_tokens_for_the_same_ids_are_another_vocabulary(
+        self, folders: Any, tmp_path: Path
+    ) -> None:
+        vocabulary = HuggingFaceModel(folders["gpt2"]).vocabulary
+        assert vocabulary == HuggingFaceModel(folders["llama"]).vocabulary
+        assert vocabulary == HuggingFaceCodec(folders["llama"]).vocabulary
+        fewer = HuggingFaceModel(save_model(tmp_path / "fewer", pad=None)).vocabulary
+        assert (vocabulary.num_actions, fewer.num_actions) == (9, 8)
         save_model(tmp_path / "other")
         save_tokenizer(tmp_path / "other", words=("b", "a", *WORDS[2:]), pad="[PAD]")
-        with pytest.raises(UsageError, match="other tokens for the same ids"):
-            require_same_tokens(policy, HuggingFaceModel(tmp_path / "other"))
+        other = HuggingFaceModel(tmp_path / "other").vocabulary
+        assert other != vocabulary
+        assert other.digest != vocabulary.digest
+        assert replace(other, digest=vocabulary.digest) == vocabulary
 
 
 class TestCodec:
@@ -426,21 +431,25 @@ class TestAdapters:
         assert not any(p.requires_grad for p in model.parameters())
 
     @pytest.mark.claim(41)
-    def test_merged_they_answer_the_same_and_come_out_without_a_trace(
+    def test_folded_they_answer_the_same_and_others_can_be_put_on(
         self, folders: Any, kind: str
     ) -> None:
         model = adapted(folders[kind])
         shake(model)
         trained = answers(model)
+        model.fold_adapters()
+        folded = answers(model)
+        torch.testing.assert_close(folded, trained, **CLOSE)
+        assert not any("lora_" in name for name, _ in model.named_parameters())
+        assert all(p.requires_grad for p in model.parameters())
+        with pytest.raises(UsageError, match="no adapters to fold"):
+            model.fold_adapters()
+        model.add_adapters(4, SeedStreams(0, 0))
+        assert torch.equal(answers(model), folded)
+        shake(model)
+        assert not torch.equal(answers(model), folded)
         with model.adapters_off():
-            base = answers(model)
-        with model.merged():
-            torch.testing.assert_close(answers(model), trained, **CLOSE)
-            with pytest.raises(UsageError, match=r"inside `with model.merged\(\)`"):
-                model.adapters_off().__enter__()
-        assert torch.equal(answers(model), trained)
-        with model.adapters_off():
-            assert torch.equal(answers(model), base)
+            assert torch.equal(answers(model), folded)
 
     @pytest.mark.claim(41)
     def test_only_they_are_trained_and_saved(self, folders: Any, kind: str) -> None:
@@ -448,16 +457,17 @@ class TestAdapters:
         shake(model)
         answers_with_grad(model).sum().backward()
         with_grad = {name for name, p in model.named_parameters() if p.grad is not None}
-        state = model.trainable_state()
-        assert set(state) == with_grad
+        state = trained_state(model, "policy")
+        assert set(state) == {f"policy/{name}" for name in with_grad}
         assert all("lora_" in name for name in state)
         other = adapted(folders[kind], seed=9)
-        other.load_trainable_state(state)
+        load_trained_state(other, state, "policy")
         assert torch.equal(answers(other), answers(model))
         name = next(iter(state))
-        odd = {**state, name: state[name][:1], "odd": np.zeros(1)}
-        with pytest.raises(UsageError, match="2 entries differ in name or shape"):
-            other.load_trainable_state(odd)
+        for odd in ({**state, name: state[name][:1]}, {**state, "policy/odd": np.zeros(1)}):
+            with pytest.raises(ValueError, match=r"expected float32|does not belong there"):
+                load_trained_state(other, odd, "policy")
+        assert torch.equal(answers(other), answers(model))
 
     @pytest.mark.claim(42)
     def test_the_update_is_scaled_b_a_on_the_weight_of_the_layer(
@@ -466,13 +476,13 @@ class TestAdapters:
         model = adapted(folders[kind], alpha=12.0)
         shake(model)
         plain = build(kind, 9)
-        state = model.trainable_state()
+        state = trained_state(model, "policy")
         for name, a in state.items():
             if "lora_A" not in name:
                 continue
             b = state[name.replace("lora_A", "lora_B")]
             layer = plain.get_submodule(
-                name.removeprefix("model.base_model.model.").split(".lora_A")[0]
+                name.removeprefix("policy/model.base_model.model.").split(".lora_A")[0]
             )
             update = torch.from_numpy(12.0 / 4 * b @ a)  # [out, in]
             with torch.no_grad():
@@ -488,11 +498,11 @@ class TestAdapters:
     ) -> None:
         first = adapted(folders[kind])
         shake(first)
-        with quiet():
+        with silenced_transformers():
             first.model.save_pretrained(tmp_path, save_embedding_layers=False)
         policy = HuggingFaceModel(folders[kind], adapter=tmp_path)
         assert torch.equal(answers(policy), answers(first))
-        reference = reference_copy(policy)
+        reference = policy.reference_copy()
         sequences = pack([[0, 1], [2]], [[3, EOS], [4, 5, 1]], pad=PAD)
         own, _, _ = response_log_probs(policy, sequences)
         theirs, _, _ = response_log_probs(reference, sequences)
@@ -510,7 +520,7 @@ class TestAdapters:
 
     def test_the_reference_shares_the_base(self, folders: Any, kind: str) -> None:
         policy = adapted(folders[kind])
-        assert sum(p.numel() for p in reference_copy(policy).parameters()) == sum(
+        assert sum(p.numel() for p in policy.reference_copy().parameters()) == sum(
             p.numel() for p in policy.parameters() if p.requires_grad
         )
 
@@ -521,7 +531,7 @@ class TestAdapters:
         for interrupted in (False, True):
             policy = adapted(folders[kind])
             shake(policy)
-            reference = reference_copy(policy)
+            reference = policy.reference_copy()
             loss = answers_with_grad(policy).square().sum()
             if interrupted:
                 answers(reference)
@@ -537,7 +547,7 @@ class TestAdapters:
         lora = adapted(folders[f"{kind} dropout"], dropout=0.5)
         shake(lora)
         for policy in (whole, lora):
-            wanted, reference = answers(policy), reference_copy(policy)
+            wanted, reference = answers(policy), policy.reference_copy()
             policy.train()
             reference.train()
             assert torch.equal(answers(reference), wanted)
@@ -546,12 +556,24 @@ class TestAdapters:
             policy.eval()
             assert torch.equal(answers(policy), wanted)
 
+    def test_the_adapters_of_a_reference_cannot_be_changed(self, folders: Any, kind: str) -> None:
+        reference = adapted(folders[kind]).reference_copy()
+        assert reference.reference_copy() is reference
+        changes: list[Callable[[], Any]] = [
+            reference.fold_adapters,
+            reference.adapters_off,
+            lambda: reference.add_adapters(2, SeedStreams(0, 0)),
+        ]
+        for change in changes:
+            with pytest.raises(UsageError, match="a reference is constant"):
+                change()
+
     def test_a_copy_of_the_reference_is_a_whole_model_that_can_be_trained(
         self, folders: Any, kind: str
     ) -> None:
         policy = adapted(folders[kind])
         shake(policy)
-        reference, wanted = reference_copy(policy), answers(policy)
+        reference, wanted = policy.reference_copy(), answers(policy)
         shake(policy)
         both = copy.deepcopy((policy, reference))
         trunk = both[1].requires_grad_(True)
@@ -565,7 +587,7 @@ class TestAdapters:
     def test_the_reference_may_be_sampled_from_with_a_cache(self, folders: Any, kind: str) -> None:
         policy = adapted(folders[kind])
         shake(policy)
-        reference, row = reference_copy(policy), torch.tensor([[0, 3, 2, 5, 1]])
+        reference, row = policy.reference_copy(), torch.tensor([[0, 3, 2, 5, 1]])
         with torch.no_grad():
             wanted = policy(row)
             shake(policy)
@@ -577,7 +599,9 @@ class TestAdapters:
         self, folders: Any, kind: str
     ) -> None:
         state = torch.get_rng_state()
-        first, same, other = (adapted(folders[kind], seed).trainable_state() for seed in (1, 1, 2))
+        first, same, other = (
+            trained_state(adapted(folders[kind], seed), "policy") for seed in (1, 1, 2)
+        )
         assert torch.equal(torch.get_rng_state(), state)
         assert all(np.array_equal(first[name], same[name]) for name in first)
         drawn = [name for name in first if "lora_A" in name]
@@ -595,22 +619,10 @@ def answers_with_grad(model: Any) -> torch.Tensor:
 
 def test_a_whole_model_is_copied_as_its_own_reference(folders: Any) -> None:
     policy = HuggingFaceModel(folders["gpt2"])
-    before, reference = answers(policy), reference_copy(policy)
+    before, reference = answers(policy), policy.reference_copy()
     shake(policy)
     assert torch.equal(answers(reference), before)
     assert not any(p.requires_grad for p in reference.parameters())
-
-
-def test_evaluating_restores_the_mode_of_each_part(folders: Any) -> None:
-    model = HuggingFaceModel(folders["gpt2 dropout"])
-    model.model.transformer.h[0].train()
-    modes = [part.training for part in model.modules()]
-    with evaluating(model):
-        assert not any(part.training for part in model.modules())
-    assert [part.training for part in model.modules()] == modes
-    with pytest.raises(RuntimeError, match="inside"), evaluating(model):
-        raise RuntimeError("inside")
-    assert [part.training for part in model.modules()] == modes
 
 
 class Task:
@@ -640,8 +652,8 @@ def test_sampled_log_probs_are_those_of_the_forward_in_training(folders: Any, ki
 @pytest.mark.parametrize("kind", KINDS)
 def test_ppo_trains_the_adapters_and_nothing_else(folders: Any, kind: str) -> None:
     policy = adapted(folders[kind])
-    reference = reference_copy(policy)
-    trained = set(policy.trainable_state())
+    reference = policy.reference_copy()
+    trained = {name for name, p in policy.named_parameters() if p.requires_grad}
     before = {n: p.detach().clone() for n, p in policy.named_parameters()}
     config = PPOConfig(num_updates=2, batch_size=16, minibatch_size=8, num_epochs=2)
     agent = KLPenalisedPolicy(
@@ -675,7 +687,7 @@ def test_the_bare_base_is_refused_as_the_reference_of_trained_adapters(folders: 
 def test_quiet_is_quiet_and_loud_again() -> None:
     logging = transformers.utils.logging
     before = (logging.get_verbosity(), logging.is_progress_bar_enabled())
-    with quiet():
+    with silenced_transformers():
         assert logging.get_verbosity() == logging.ERROR
         assert not logging.is_progress_bar_enabled()
     assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
@@ -707,7 +719,7 @@ def test_loading_uses_no_network_prints_nothing_and_draws_nothing(
 
 def test_importing_the_module_imports_neither_transformers_nor_peft() -> None:
     code = (
-        "import sys, rlkit.rlhf.models.huggingface.reference as m; "
+        "import sys, rlkit.rlhf.models.huggingface.model as m; "
         "print({'transformers', 'peft'} & {*sys.modules})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -774,7 +786,7 @@ class TestBadInput:
     def test_a_model_that_is_no_causal_one(self, folder: Path) -> None:
         sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
         config = transformers.BertConfig(vocab_size=9, intermediate_size=16, **sizes)
-        with quiet():
+        with silenced_transformers():
             transformers.BertForMaskedLM(config).save_pretrained(folder)
         self.refused(folder, "architectures are BertForMaskedLM")
 
@@ -783,7 +795,7 @@ class TestBadInput:
         config = transformers.CohereConfig(
             vocab_size=9, intermediate_size=16, logit_scale=0.5, **sizes, pad_token_id=PAD
         )
-        with quiet():
+        with silenced_transformers():
             transformers.CohereForCausalLM(config).save_pretrained(folder)
         self.refused(folder, "more to its logits than one linear layer")
 
@@ -835,7 +847,7 @@ class TestBadInput:
         self.refused(folders["gpt2"], "has no adapters", adapter=folders["llama"])
 
     def test_adapters_of_another_model(self, folders: Any, tmp_path: Path) -> None:
-        with quiet():
+        with silenced_transformers():
             adapted(folders["llama"]).model.save_pretrained(tmp_path, save_embedding_layers=False)
         self.refused(folders["gpt2"], "adapters", adapter=tmp_path)
 
