@@ -12,11 +12,11 @@ a global generator nor the order of the seeds changes a result. `docs/statistics
 measured coverage of each interval.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
-from math import comb
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -214,6 +214,32 @@ def holm(p_values: ArrayLike) -> Floats:
     return corrected
 
 
+def standard_error(values: ArrayLike) -> float:
+    """Return the standard error of the mean of n independent values, [n]; nan if n is 1.
+
+    s / sqrt(n),    with s the standard deviation with divisor n - 1
+    """
+    numbers = finite_numbers("standard_error", values)
+    if len(numbers) < 2:
+        return math.nan
+    return float(numbers.std(ddof=1)) / math.sqrt(len(numbers))
+
+
+def finite_numbers(function: str, values: ArrayLike) -> Floats:
+    """Return the arguments of a function as an array [n] with n >= 1.
+
+    Raises:
+        ValueError: the shape is another, or a number is not finite.
+    """
+    numbers: Floats = np.asarray(values, dtype=np.float64)
+    if numbers.ndim != 1 or not len(numbers) or not np.isfinite(numbers).all():
+        raise ValueError(
+            f"{function}: expected finite numbers of shape [n] with n >= 1, got shape "
+            f"{numbers.shape}, {int((~np.isfinite(numbers)).sum())} of them not finite"
+        )
+    return numbers
+
+
 def align_curves(
     num_env_steps: Sequence[ArrayLike],
     returns: Sequence[ArrayLike],
@@ -409,11 +435,11 @@ def _permutation_p_value(a: Floats, b: Floats) -> float:
 def _smallest_p_value(a: Floats, b: Floats) -> float:
     """The p-value if the pooled scores had been split in the most extreme way."""
     pooled = np.sort(np.concatenate([a, b]))
-    num_splits = comb(len(pooled), len(a))
+    num_splits = math.comb(len(pooled), len(a))
     smallest = 1.0
     for ordered in (pooled, pooled[::-1]):
         edge = ordered[len(a) - 1]  # ties with the last score taken make equally extreme splits
-        ways = comb(int((pooled == edge).sum()), int((ordered[: len(a)] == edge).sum()))
+        ways = math.comb(int((pooled == edge).sum()), int((ordered[: len(a)] == edge).sum()))
         smallest = min(smallest, 2 * ways / num_splits)
     resolution = 0.0 if num_splits <= _NUM_PERMUTATIONS else 2 / (_NUM_PERMUTATIONS + 1)
     return max(smallest, resolution)

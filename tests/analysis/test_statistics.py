@@ -17,6 +17,7 @@ from rlkit.analysis.statistics import (
     holm,
     iqm_interval,
     mean_interval,
+    standard_error,
 )
 
 Floats = NDArray[np.float64]
@@ -390,6 +391,19 @@ def test_wider_confidence_never_gives_a_narrower_interval(confidence, scores):
     narrow = mean_interval(scores, confidence=confidence)
     wide = mean_interval(scores, confidence=(1 + confidence) / 2)
     assert wide.low <= narrow.low <= narrow.estimate <= narrow.high <= wide.high
+
+
+def test_the_standard_error_is_scipys_and_unknown_for_one_value():
+    values = np.random.default_rng(0).normal(size=9)
+    # The same float64 quantity computed in another order of operations.
+    assert standard_error(values) == pytest.approx(stats.sem(values), rel=1e-12)
+    assert np.isnan(standard_error([1.0]))
+
+
+@pytest.mark.parametrize("bad", [[], [[1.0, 2.0]], [1.0, np.nan], [np.inf]])
+def test_the_standard_error_of_no_or_not_finite_numbers_is_refused(bad):
+    with pytest.raises(ValueError, match="expected finite numbers"):
+        standard_error(bad)
 
 
 def test_importing_the_module_does_not_import_scipy_stats():

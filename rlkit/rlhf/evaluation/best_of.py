@@ -1,4 +1,4 @@
-"""Best of n: sample n responses, keep the one with the highest score; no training at all."""
+"""Best of n: sample n responses and keep the one with the highest score, without training."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class BestOfN(NamedTuple):
     """The best of n responses to each of Q prompts."""
 
     sequences: Sequences  # Q of them
-    scores: NDArray[np.float64]  # [Q], by which they were chosen
-    all_scores: NDArray[np.float64]  # [Q, n], of all that were sampled
-    all_sequences: Sequences  # Q n of them, those of a prompt side by side
+    scores: NDArray[np.float64]  # [Q], of the chosen responses
+    all_scores: NDArray[np.float64]  # [Q, n], of all samples
+    all_sequences: Sequences  # Q n of them, grouped by prompt
 
 
 def best_of_n(
@@ -36,15 +36,15 @@ def best_of_n(
     *,
     temperature: float = 1.0,
 ) -> BestOfN:
-    """Sample n responses to each prompt and keep the best; the first of equals.
+    """Sample n responses to each prompt and keep the best, the first one among equals.
 
     Args:
-        model: the policy that samples.
-        task: the prompts' task.
+        model: the sampled policy.
+        task: the task of the prompts.
         prompts: ids [Q, P], padded on the left.
-        score: what decides.
-        n: responses to each prompt, >= 1.
-        rng: where the randomness comes from.
+        score: the score that decides.
+        n: responses per prompt, >= 1.
+        rng: the source of randomness.
         temperature: of sampling.
     """
     if n < 1:
@@ -59,13 +59,13 @@ def best_of_n(
 def expected_best(
     all_scores: NDArray[np.float64], values: NDArray[np.float64], n: int
 ) -> NDArray[np.float64]:
-    """The expected value of the best of n, without bias, from N >= n samples of each prompt.
+    """Estimate the expected value of the best of n, without bias, from N >= n samples per prompt.
 
         E[v of the best of n] = sum_i v_(i) C(i - 1, n - 1) / C(N, n),    i = 1..N by rising score
 
     Args:
-        all_scores: [Q, N], by which the best is chosen; equal scores are ordered as sampled.
-        values: [Q, N], what is asked of it: the score itself, or another reward.
+        all_scores: the scores that decide, [Q, N]; equal scores are ordered as sampled.
+        values: the quantity to average, the score itself or another reward, [Q, N].
         n: from 1 to N.
 
     Returns:
@@ -78,7 +78,7 @@ def expected_best(
         raise ValueError(f"expected_best: expected n from 1 to {num_samples}, got {n}")
     order = np.argsort(all_scores, axis=1, kind="stable")
     ranked = np.take_along_axis(values, order, axis=1)
-    # C(i-1, n-1) / C(N, n), by a product that does not overflow: from the top rank downwards.
+    # C(i-1, n-1) / C(N, n), by a product that does not overflow, from the top rank downwards.
     weights = np.zeros(num_samples)
     weights[-1] = n / num_samples
     for i in range(num_samples - 1, n - 1, -1):  # rank i from rank i + 1

@@ -1,31 +1,26 @@
-"""How good a policy is, and how far it went from its reference."""
+"""Compare a policy with its reference: KL divergence, scores, diversity, text metrics."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rlkit.errors import RlkitWarning
 from rlkit.rlhf.data.sampling import generate
 from rlkit.rlhf.data.scores import Score
 from rlkit.rlhf.data.sequences import Sequences, response_log_probs, response_states
 from rlkit.rlhf.data.task import LanguageTask
+from rlkit.rlhf.evaluation.overlap import HOW_TO_INSTALL, corpus_bleu, metrics_installed, rouge
 from rlkit.rlhf.evaluation.summary import kl_estimate, summarise, win_rate
-from rlkit.rlhf.evaluation.text_metrics import (
-    corpus_bleu,
-    distinct_n,
-    mean_cosine_similarity,
-    perplexity,
-    rouge_l,
-    rouge_n,
-)
+from rlkit.rlhf.evaluation.text_metrics import distinct_n, mean_cosine_similarity, perplexity
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.training.fine_tuning import negative_log_likelihood
 
-_CHUNK = 512  # sequences sampled at once
+_CHUNK = 512  # sequences per forward pass
 
 
 def evaluate_policy(
@@ -42,27 +37,30 @@ def evaluate_policy(
     """Compare a policy with its reference on the same prompts.
 
     Args:
-        policy: what was trained.
-        reference: what it started from.
-        task: where prompts come from.
-        rng: where the randomness comes from.
-        scores: by name: the trained reward, the gold reward, whatever is known.
-        demonstrations: held-out ones; for perplexity, BLEU and ROUGE.
-        num_samples: responses of each of the two.
+        policy: the trained policy.
+        reference: the policy that it was trained from.
+        task: the source of prompts.
+        rng: the source of randomness.
+        scores: by name, such as the trained reward and the gold reward.
+        demonstrations: held-out demonstrations, for perplexity, BLEU and ROUGE.
+        num_samples: responses of the policy, and of the reference.
         temperature: of sampling.
 
     Returns:
         Plain data: `kl` and its standard error in nats, `length`, `ended` and `diversity` (in the
         reference's embeddings), each also of the reference as `reference_...`, `perplexity`,
-        `scores` by name with the policy's and the reference's distribution and the win rate, and
-        `overlap` with the demonstrations.
+        `scores` by name with the distributions of policy and reference and the win rate, and
+        `overlap` with the demonstrations (BLEU in [0, 100], ROUGE in [0, 1]).
+
+    Warns:
+        RlkitWarning: `overlap` is omitted, since the extra `metrics` is not installed.
     """
     prompts = np.asarray(task.sample_prompts(rng, num_samples))
     ours, log_prob = sample_all(policy, task, prompts, rng, temperature)
     theirs, _ = sample_all(reference, task, prompts, rng, temperature)
     log_ratio = log_prob - sequence_log_probs(reference, ours, temperature)
     kl, kl_error = kl_estimate(log_ratio)
-    found: dict[str, Any] = {
+    report: dict[str, Any] = {
         "num_samples": num_samples,
         "kl": kl,
         "kl_standard_error": kl_error,
@@ -70,7 +68,7 @@ def evaluate_policy(
         "reference_length": float(theirs.lengths.double().mean()),
         "ended": ended_fraction(ours, task.eos),
         "reference_ended": ended_fraction(theirs, task.eos),
-        # By one model, so that both and those of other policies can be compared.
+        # All in the embeddings of one model, so that policies can be compared.
         "diversity": diversity(reference, ours),
         "reference_diversity": diversity(reference, theirs),
         "perplexity": {
@@ -79,13 +77,16 @@ def evaluate_policy(
         "scores": {name: _compare(score, ours, theirs) for name, score in scores.items()},
     }
     if demonstrations is not None:
-        found["perplexity"] |= {
+        report["perplexity"] |= {
             "of_demonstrations": _perplexity(policy, demonstrations, 1.0),
             "of_demonstrations_under_reference": _perplexity(reference, demonstrations, 1.0),
         }
-        answers, _ = sample_all(policy, task, demonstrations.prompts.numpy(), rng, temperature)
-        found["overlap"] = overlap(answers, demonstrations)
-    return found
+        if metrics_installed():
+            answers, _ = sample_all(policy, task, demonstrations.prompts.numpy(), rng, temperature)
+            report["overlap"] = overlap(answers, demonstrations)
+        else:
+            warnings.warn(HOW_TO_INSTALL, RlkitWarning, stacklevel=2)
+    return report
 
 
 def sample_all(
@@ -95,7 +96,7 @@ def sample_all(
     rng: np.random.Generator,
     temperature: float = 1.0,
 ) -> tuple[Sequences, NDArray[np.float64]]:
-    """A response to each prompt [n, P], and its log-probability [n] as sampled."""
+    """Sample a response to each prompt [n, P]; return also the log-probabilities [n]."""
     parts = [
         generate(model, task, prompts[start : start + _CHUNK], rng, temperature=temperature)
         for start in range(0, len(prompts), _CHUNK)
@@ -108,7 +109,7 @@ def sample_all(
 def sequence_log_probs(
     model: LanguageModel, sequences: Sequences, temperature: float = 1.0
 ) -> NDArray[np.float64]:
-    """log pi(y|x) of each response, [n]."""
+    """Return log pi(y|x) of each response, [n]."""
     model.eval()
     parts = []
     for start in range(0, len(sequences.tokens), _CHUNK):
@@ -119,48 +120,42 @@ def sequence_log_probs(
 
 
 def ended_fraction(sequences: Sequences, eos: int) -> float:
-    """The share of responses whose last token is EOS."""
-    last = (sequences.lengths - 1).unsqueeze(1)
-    return float((sequences.responses.gather(1, last) == eos).double().mean())
+    """Return the fraction of responses whose last token is EOS."""
+    ends = (sequences.lengths - 1).unsqueeze(1)
+    return float((sequences.responses.gather(1, ends) == eos).double().mean())
 
 
 @torch.no_grad()
 def diversity(model: LanguageModel, sequences: Sequences, *, most: int = 512) -> dict[str, float]:
-    """How different responses are: distinct n-grams, and the mean cosine of their embeddings.
+    """Measure how much responses differ: distinct n-grams, mean cosine of their embeddings.
 
-    An embedding is the mean of the hidden states in which `model` would choose a response's tokens,
-    so it knows the prompt, and all but the last token. The cosine nears 1 where responses collapse
-    to one, and depends on the model.
+    An embedding is the mean of the hidden states from which `model` would choose the tokens of a
+    response, so it depends on the prompt and on all but the last token. The cosine approaches 1
+    where responses collapse to one. Only the first `most` responses are used.
     """
     rows = sequences.select(slice(0, most))
     model.eval()
     states = response_states(model, rows).masked_fill(~rows.response_mask.unsqueeze(2), 0.0)
     embeddings = states.sum(1) / rows.lengths.unsqueeze(1)
-    words = word_lists(rows)
+    ids = response_ids(rows)
     return {
-        "distinct_1": distinct_n(words, 1),
-        "distinct_2": distinct_n(words, 2),
-        "distinct_responses": len(set(map(tuple, words))) / len(words),
+        "distinct_1": distinct_n(ids, 1),
+        "distinct_2": distinct_n(ids, 2),
+        "distinct_responses": len(set(map(tuple, ids))) / len(ids),
         "mean_cosine": mean_cosine_similarity(embeddings.double().numpy()),
     }
 
 
 def overlap(sequences: Sequences, demonstrations: Sequences) -> dict[str, float]:
-    """BLEU and ROUGE of responses against the demonstration to the same prompt."""
-    hypotheses, references = word_lists(sequences), word_lists(demonstrations)
-    pairs = list(zip(hypotheses, references, strict=True))
-    return {
-        "bleu": corpus_bleu(hypotheses, [[reference] for reference in references]),
-        "rouge_1": float(np.mean([rouge_n(*pair, 1).f1 for pair in pairs])),
-        "rouge_2": float(np.mean([rouge_n(*pair, 2).f1 for pair in pairs])),
-        "rouge_l": float(np.mean([rouge_l(*pair).f1 for pair in pairs])),
-    }
+    """Return BLEU and ROUGE of responses against the demonstration for the same prompt."""
+    hypotheses, references = response_ids(sequences), response_ids(demonstrations)
+    return {"bleu": corpus_bleu(hypotheses, references), **rouge(hypotheses, references)}
 
 
-def word_lists(sequences: Sequences) -> list[Sequence[str]]:
-    """The ids of each response, EOS included, as words."""
+def response_ids(sequences: Sequences) -> list[list[int]]:
+    """Return the ids of each response, EOS included."""
     rows = zip(sequences.responses.tolist(), sequences.lengths.tolist(), strict=True)
-    return [[str(token) for token in row[:length]] for row, length in rows]
+    return [row[:length] for row, length in rows]
 
 
 def _perplexity(model: LanguageModel, sequences: Sequences, temperature: float) -> float:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rlkit.analysis.statistics import standard_error
 from rlkit.determinism import prepared_torch
 from rlkit.errors import UsageError
 from rlkit.options import require_count
@@ -25,7 +26,6 @@ from rlkit.rlhf.data.sampling import generate
 from rlkit.rlhf.data.sequences import from_arrays
 from rlkit.rlhf.evaluation import best_of
 from rlkit.rlhf.evaluation.evaluate import evaluate_policy, sequence_log_probs
-from rlkit.rlhf.evaluation.summary import standard_error
 from rlkit.rlhf.exact import best_of_n
 from rlkit.rlhf.exact import optimum as exact
 from rlkit.rlhf.exact.answer_key import AnswerKey

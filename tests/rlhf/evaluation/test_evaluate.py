@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from rlkit.errors import RlkitWarning
 from rlkit.rlhf.data.preferences import demonstrations_of, responses_from
 from rlkit.rlhf.data.sequences import pack
 from rlkit.rlhf.evaluation.evaluate import (
@@ -16,9 +18,9 @@ from rlkit.rlhf.evaluation.evaluate import (
     ended_fraction,
     evaluate_policy,
     overlap,
+    response_ids,
     sample_all,
     sequence_log_probs,
-    word_lists,
 )
 from rlkit.rlhf.evaluation.text_metrics import mean_cosine_similarity
 from rlkit.rlhf.exact import enumeration
@@ -185,11 +187,27 @@ def test_what_was_scored_at_another_temperature_gives_another_kl(small: Any) -> 
 def test_ends_words_and_overlap_by_hand() -> None:
     batch = pack([[8], [8]], [[0, 1, 6], [2, 3, 4]], pad=7)
     assert ended_fraction(batch, 6) == 0.5
-    assert word_lists(batch) == [["0", "1", "6"], ["2", "3", "4"]]
+    assert response_ids(batch) == [[0, 1, 6], [2, 3, 4]]
     same = overlap(batch, batch)
+    assert list(same) == ["bleu", "rouge_1", "rouge_2", "rouge_l"]
     assert same["rouge_1"] == same["rouge_2"] == same["rouge_l"] == 1.0
     other = pack([[8], [8]], [[0, 1, 6], [5, 5, 5]], pad=7)
     assert overlap(batch, other)["rouge_1"] == 0.5
+
+
+def test_without_the_extra_metrics_the_overlap_alone_is_omitted_with_a_note(
+    small: Any, other: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def report() -> dict[str, Any]:
+        shown = demonstrations_of(small.task, rng(16), 20)
+        options = {"scores": {"gold": small.score}, "demonstrations": shown, "num_samples": 20}
+        return evaluate_policy(other, small.reference, small.task, rng(17), **options)
+
+    complete = report()
+    assert 0 < complete.pop("overlap")["rouge_1"] < 1
+    monkeypatch.setitem(sys.modules, "rouge_score", None)
+    with pytest.warns(RlkitWarning, match=r'omitted.*pip install "rlkit\[metrics\]"'):
+        assert report() == complete
 
 
 def test_responses_that_are_all_the_same_have_no_diversity(ragged: Any) -> None:
