@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -266,6 +267,17 @@ def test_the_measured_kl_and_scores_agree_with_the_exact_ones(ppo: str) -> None:
         assert part in printed
     (ended,) = (line for line in printed.splitlines() if "ended by EOS" in line)
     assert ended.count("%") == 2  # of the policy and of the reference
+
+
+def test_without_the_extra_metrics_a_note_says_how_to_install_it(
+    sft: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sacrebleu", None)
+    printed, notes = said("evaluate", sft, "--num-samples", 16, "--json")
+    assert "overlap" not in json.loads(printed)
+    assert notes.count("\n") == 1
+    assert "omitted" in notes and 'pip install "rlkit[metrics]"' in notes
+    assert "BLEU" not in said("evaluate", sft, "--num-samples", 16)[0]
 
 
 def test_a_larger_kl_coefficient_leaves_a_smaller_gap_to_the_reference(sft: str) -> None:

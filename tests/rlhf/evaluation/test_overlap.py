@@ -79,7 +79,7 @@ def test_ids_and_words_are_compared_as_tokens() -> None:
     assert bleu([1, 2, 3, 4], [1, 2, 3, 5]) == bleu("1 2 3 4", "1 2 3 5") > 0
     assert bleu(["a", "b", "c", "d"], "a b c d") == pytest.approx(100)
     assert bleu([12, 3], [1, 23]) == 0.0
-    assert bleu(["a b", "c"], ["a", "b c"]) == 0.0  # white space within a word splits nothing
+    assert bleu(["a b", "c d"], ["a", "b c", "d"]) == 0.0  # white space in a word splits nothing
     assert rouge([["a b", "c"]], [["a", "b c"]])["rouge_1"] == 0.0
     assert rouge([[1, 2, 3]], [[1, 2, 4]])["rouge_2"] == 0.5
 
