@@ -276,7 +276,8 @@ def test_without_the_extra_metrics_a_note_says_how_to_install_it(
     printed, notes = said("evaluate", sft, "--num-samples", 16, "--json")
     assert "overlap" not in json.loads(printed)
     assert notes.count("\n") == 1
-    assert "omitted" in notes and 'pip install "rlkit[metrics]"' in notes
+    assert "omitted" in notes
+    assert 'pip install "rlkit[metrics]"' in notes
     assert "BLEU" not in said("evaluate", sft, "--num-samples", 16)[0]
 
 
