@@ -2,16 +2,17 @@
 
     python -m experiments.benchmarks.sb3_cartpole
 
-Both train 100,000 steps with the settings of rl-zoo3. Stable-Baselines3 trains one seed a process,
-two processes at a time, one thread each; rlkit trains ten seeds in two processes of one thread.
-Whole processes are timed, imports included, without evaluation, in turn within one run, so that
-the ratios hold on a machine whose speed drifts. A second table compares ten seeds in one process
-with one seed in one process.
+Both train 100,000 steps with the settings of rl-zoo3. Stable-Baselines3 trains one seed per
+process, two processes at a time, one thread each; rlkit trains ten seeds in two such processes.
+Whole processes are timed, imports included, without evaluation, in turn within a repetition, so
+that the ratios hold on a machine whose speed drifts. Ten seeds in one process are compared with one
+seed in one process as well.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 SB3 = """
@@ -42,7 +44,7 @@ model.learn(steps)
 
 
 def run_sb3(num_seeds: int, num_env_steps: int) -> None:
-    """Train one seed a process, two processes at a time."""
+    """Train one seed per process, two processes at a time."""
     waiting = [[sys.executable, "-c", SB3, str(s), str(num_env_steps)] for s in range(num_seeds)]
     running: list[subprocess.Popen[bytes]] = []
     while waiting or running:
@@ -87,6 +89,18 @@ def seconds(job: Callable[[], None]) -> float:
     return time.perf_counter() - started
 
 
+def table(times: dict[str, list[float]], ratios: dict[str, list[float]]) -> list[str]:
+    """Median, lowest and highest of the repetitions; of a single one, its value alone."""
+    once = all(len(values) == 1 for values in times.values())
+    columns = {"one run": min} if once else {"median": statistics.median, "min": min, "max": max}
+    lines = [f"| what | {' | '.join(columns)} |", "| --- |" + " --- |" * len(columns)]
+    for name, values in {**times, **ratios}.items():
+        unit = " s" if name in times else " x"
+        cells = [f"{of(values):.2f}{unit}" for of in columns.values()]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--seeds", type=int, default=10)
@@ -116,16 +130,15 @@ def main() -> None:
             "rlkit, 1 process", "rlkit, 1 process, 1 seed"
         ),
     }
-    print()
-    lines = ["| what | median | min | max |", "| --- | --- | --- | --- |"]
-    for name, values in {**times, **ratios}.items():
-        unit = " s" if name in times else " x"
-        cells = [f"{f(values):.2f}{unit}" for f in (statistics.median, min, max)]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    print("\n".join(lines))
+    lines = table(times, ratios)
+    print("\n" + "\n".join(lines))
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "table.md").write_text("\n".join(lines) + "\n")
-    content = {"steps": args.steps, "seeds": args.seeds, "seconds": times, "ratios": ratios}
+    content = {
+        "date": datetime.date.today().isoformat(),
+        "versions": {name: version(name) for name in ("stable_baselines3", "torch", "gymnasium")},
+        **{"steps": args.steps, "seeds": args.seeds, "seconds": times, "ratios": ratios},
+    }
     (args.out / "times.json").write_text(json.dumps(content, indent=2) + "\n")
 
 
