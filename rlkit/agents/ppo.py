@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rlkit.agent import Task, Transition
-from rlkit.agents.policy import (
+from rlkit.agents.networks import (
     Features,
     NetworkActor,
     action_range_remarks,
@@ -38,6 +38,7 @@ from rlkit.agents.policy import (
 from rlkit.agents.ppo_update import METRICS, Batch, Objective, ppo_update
 from rlkit.errors import Diverged
 from rlkit.maths.returns import gae
+from rlkit.maths.schedules import Schedule, scheduled
 from rlkit.nn.layers import mlp
 from rlkit.nn.optimisers import Adam, clip_gradient_norm
 from rlkit.nn.parameters import Parameters
@@ -46,7 +47,6 @@ from rlkit.options import require_choice, require_range, require_types, require_
 from rlkit.seeding import NoiseBlocks, SeedStreams, generator_states, restore_generators
 
 Array = NDArray[Any]
-Schedule = Literal["constant", "linear"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,9 +159,8 @@ class PPO:
     def act(self, obs: Array) -> Array:
         self._features.update(obs)
         features = self._features(obs)
-        outputs = mlp(features, self._parameters["policy"], activation=self._config.activation)
         noise = torch.from_numpy(self._noise.next())
-        actions = self._head.sample(outputs, self._parameters["extra"], noise)
+        actions = self._head.sample(self._outputs(features), self._parameters["extra"], noise)
         self._rollout["features"][self._step] = features
         self._rollout["actions"][self._step] = actions
         result: Array = actions.numpy()
@@ -184,81 +183,87 @@ class PPO:
         return self._update()
 
     def _update(self) -> dict[str, Array]:
-        config, parameters = self._config, self._parameters
-        remaining = max(0.0, 1.0 - self._rollout_index / self._num_rollouts)
-        self._rollout_index += 1
-        learning_rate = config.learning_rate
-        if config.learning_rate_schedule == "linear":
-            learning_rate *= remaining
-        clip_epsilon = config.clip_epsilon
-        if config.clip_schedule == "linear":
-            clip_epsilon *= remaining
-
-        # [T, S, N, ...] -> [S, T * N, ...]: each seed's decisions in one row.
-        rows = {name: _seed_major(x) for name, x in self._rollout.items()}
-
-        def evaluate(inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
-            features, actions = inputs
-            outputs = mlp(features, parameters["policy"], activation=config.activation)
-            log_prob, entropy = self._head.log_prob_and_entropy(
-                outputs, parameters["extra"], actions
-            )
-            values = mlp(features, parameters["value"], activation=config.activation)
-            return log_prob, entropy, values.squeeze(-1)
-
-        def descend(losses: Tensor, seeds: NDArray[np.int64] | None) -> Tensor:
-            gradient = parameters.gradient(losses)
-            norms = clip_gradient_norm(gradient, config.max_gradient_norm)
-            self._adam.step(parameters.matrix, gradient, learning_rate, seeds=seeds)
-            return norms
-
-        # 2. What the policy and the critic say of the rollout before they change.
-        inputs = (rows["features"], rows["actions"])
-        with torch.no_grad():
-            log_prob, _, values = evaluate(inputs)
-            next_values = mlp(
-                rows["next_features"], parameters["value"], activation=config.activation
-            ).squeeze(-1)
-            # 3. Advantages and value targets, time-major.
-            grid = self._rollout["rewards"].shape
-            advantages = _seed_major(
-                gae(
-                    self._rollout["rewards"],
-                    _time_major(values, grid),
-                    _time_major(next_values, grid),
-                    self._rollout["terminated"],
-                    self._rollout["is_last"],
-                    discount=config.discount,
-                    gae_lambda=config.gae_lambda,
-                )
-            )
-            targets = advantages + values
-
-        # 4. Epochs of minibatches.
+        config = self._config
+        progress = self._rollout_index / self._num_rollouts
+        rate = scheduled(config.learning_rate, config.learning_rate_schedule, progress=progress)
         objective = Objective(
-            clip_epsilon=clip_epsilon,
+            clip_epsilon=scheduled(config.clip_epsilon, config.clip_schedule, progress=progress),
             value_coef=config.value_coef,
             entropy_coef=config.entropy_coef,
             value_clip=config.value_clip,
             standardise_advantages=config.standardise_advantages,
             target_kl=config.target_kl,
         )
-        batch = Batch(inputs, log_prob, values, advantages, targets)
-        epochs = [self._minibatches(values.shape[1]) for _ in range(config.num_epochs)]
-        metrics = ppo_update(batch, objective, epochs, evaluate=evaluate, descend=descend)
+        self._rollout_index += 1
 
-        finite = parameters.finite() & np.isfinite(metrics["gradient_norm"])
+        # 2. The log-probabilities and values of the rollout, 3. its advantages and value targets.
+        batch = self._batch()
+
+        # 4. Epochs of minibatches.
+        num_decisions = batch.advantages.shape[1]
+        epochs = [self._minibatches(num_decisions) for _ in range(config.num_epochs)]
+        descend = functools.partial(self._descend, learning_rate=rate)
+        metrics = ppo_update(batch, objective, epochs, evaluate=self._evaluate, descend=descend)
+
+        finite = self._parameters.finite() & np.isfinite(metrics["gradient_norm"])
         if not finite.all():
-            seed = self._task.streams[int(np.argmin(finite))].index
             raise Diverged(
-                seed,
+                self._task.streams[int(np.argmin(finite))].index,
                 f"PPO diverged at update {self._rollout_index}: parameters or gradients are no "
                 "longer finite; try a smaller learning_rate or scale_rewards",
             )
-        unexplained = _variance(targets - values) / _variance(targets).clamp(min=1e-8)
+        errors = batch.value_targets - batch.behaviour_values
+        unexplained = _variance(errors) / _variance(batch.value_targets).clamp(min=1e-8)
         metrics["explained_variance"] = (1.0 - unexplained).numpy()
-        metrics["learning_rate"] = np.full(len(finite), learning_rate)
+        metrics["learning_rate"] = np.full(len(finite), rate)
         return metrics
+
+    @torch.no_grad()
+    def _batch(self) -> Batch:
+        """Steps 2 and 3: the rollout as each seed's decisions in one row, with advantages."""
+        rollout = self._rollout
+        # [T, S, N, ...] -> [S, T * N, ...]
+        inputs = (_seed_major(rollout["features"]), _seed_major(rollout["actions"]))
+        log_prob, _, values = self._evaluate(inputs)
+        next_values = self._values(_seed_major(rollout["next_features"]))
+        grid = rollout["rewards"].shape
+        advantages = _seed_major(
+            gae(
+                rollout["rewards"],
+                _time_major(values, grid),
+                _time_major(next_values, grid),
+                rollout["terminated"],
+                rollout["is_last"],
+                discount=self._config.discount,
+                gae_lambda=self._config.gae_lambda,
+            )
+        )
+        return Batch(inputs, log_prob, values, advantages, advantages + values)
+
+    def _evaluate(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return log pi(a|s), the entropy and V(s) of decisions, each [S, B]."""
+        features, actions = inputs
+        outputs = self._outputs(features)
+        log_prob, entropy = self._head.log_prob_and_entropy(
+            outputs, self._parameters["extra"], actions
+        )
+        return log_prob, entropy, self._values(features)
+
+    def _outputs(self, features: Tensor) -> Tensor:
+        return mlp(features, self._parameters["policy"], activation=self._config.activation)
+
+    def _values(self, features: Tensor) -> Tensor:
+        values = mlp(features, self._parameters["value"], activation=self._config.activation)
+        return values.squeeze(-1)
+
+    def _descend(
+        self, losses: Tensor, seeds: NDArray[np.int64] | None, *, learning_rate: float
+    ) -> Tensor:
+        """Take one step of Adam down the clipped gradient; return the norms before clipping."""
+        gradient = self._parameters.gradient(losses)
+        norms = clip_gradient_norm(gradient, self._config.max_gradient_norm)
+        self._adam.step(self._parameters.matrix, gradient, learning_rate, seeds=seeds)
+        return norms
 
     def _minibatches(self, num_decisions: int) -> list[Tensor | None]:
         size = self._config.minibatch_size

@@ -12,18 +12,17 @@ For each seed, at each step:
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from gymnasium import spaces
 from numpy.typing import NDArray
 
 from rlkit.agent import Task, Transition
-from rlkit.errors import UsageError
+from rlkit.agents.tables import TableActor, greedy_actions, require_tabular
 from rlkit.options import require_range, require_whole
-from rlkit.seeding import NoiseBlocks, SeedStreams
+from rlkit.seeding import NoiseBlocks
 
 Array = NDArray[Any]
 
@@ -57,7 +56,7 @@ class QLearning:
 
     @staticmethod
     def depends_on_total_steps(config: QLearningConfig) -> bool:
-        """Whether a longer run differs from the start; here schedules have lengths of their own."""
+        """Return False: the schedules have lengths of their own."""
         return False
 
     def __init__(self, task: Task, config: QLearningConfig) -> None:
@@ -77,7 +76,7 @@ class QLearning:
 
     @property
     def epsilon(self) -> float:
-        """The probability of a random action, by the environment steps of one seed so far."""
+        """The probability of a random action after the environment steps of a seed so far."""
         config = self._config
         progress = min(1.0, self._num_env_steps / config.epsilon_steps)
         return config.epsilon_start + progress * (config.epsilon_end - config.epsilon_start)
@@ -125,85 +124,6 @@ class QLearning:
         self._noise.load(state["noise"])
 
 
-class TableActor:
-    """A table of action values at one moment, acted on greedily but for epsilon.
-
-    Greedily, the first of equally good actions is taken, so that the policy is a function.
-    """
-
-    def __init__(self, q: Array, epsilon: float, streams: Sequence[SeedStreams]) -> None:
-        self._q, self._epsilon = q, epsilon
-        self._rows = np.arange(len(q))[:, None]
-        self._streams = streams
-        self.restart()
-
-    def restart(self, *part: int) -> None:
-        """Begin the stream of exploration anew, another one for each part of an evaluation."""
-        self._generators = [stream.generator("exploration", *part) for stream in self._streams]
-
-    def act(self, obs: Array) -> Array:
-        actions: Array = self._q[self._rows, obs].argmax(axis=-1)
-        if self._epsilon > 0.0:
-            noise = np.stack([rng.random((2, obs.shape[1])) for rng in self._generators])
-            random = (noise[:, 1] * self._q.shape[-1]).astype(np.int64)
-            actions = np.where(noise[:, 0] < self._epsilon, random, actions)
-        return actions
-
-    def probabilities(self, obs: Array) -> Array:
-        """The probability of each action, [S, M, A]."""
-        num_actions = self._q.shape[-1]
-        greedy = one_hot(self._q[self._rows, obs].argmax(axis=-1), num_actions)
-        probabilities: Array = (1.0 - self._epsilon) * greedy + self._epsilon / num_actions
-        return probabilities
-
-    def action_values(self, obs: Array) -> Array:
-        """The value of each action, Q(s, a), [S, M, A]."""
-        values: Array = self._q[self._rows, obs]
-        return values
-
-    def value(self, obs: Array) -> Array:
-        """The value of the best action, max_a Q(s, a), [S, M]."""
-        values: Array = self.action_values(obs).max(axis=-1)
-        return values
-
-
 def _uniform_pairs(rng: np.random.Generator, length: int, *, num_envs: int) -> Array:
-    """Two numbers in [0, 1) for each decision: whether to explore, and what to choose."""
+    """Draw two numbers in [0, 1) for each decision: whether to explore, and what to choose."""
     return rng.random((length, 2, num_envs))
-
-
-def greedy_actions(q: Array, uniform: Array) -> Array:
-    """The best action of each row, drawn evenly among equals.
-
-    Args:
-        q: action values [..., A].
-        uniform: numbers in [0, 1), [...].
-
-    Returns:
-        actions [...]
-    """
-    best = q == q.max(axis=-1, keepdims=True)
-    rank = best.cumsum(axis=-1)
-    chosen = (uniform * rank[..., -1]).astype(np.int64) + 1
-    actions: Array = (rank == chosen[..., None]).argmax(axis=-1)
-    return actions
-
-
-def one_hot(actions: Array, num_actions: int) -> Array:
-    """Return float64 [..., A] with 1 at each action [...] and 0 elsewhere."""
-    vectors = np.zeros((*actions.shape, num_actions))
-    np.put_along_axis(vectors, actions[..., None], 1.0, axis=-1)
-    return vectors
-
-
-def require_tabular(agent: str, task: Task) -> tuple[int, int]:
-    """Return the numbers of states and actions, or say why a table cannot be used."""
-    for kind, space in (("observations", task.observation_space), ("actions", task.action_space)):
-        if not isinstance(space, spaces.Discrete):
-            raise UsageError(
-                f"{agent} keeps a table and needs discrete observations and actions, but the "
-                f"{kind} are {space}. Use ppo or reinforce there."
-            )
-    assert isinstance(task.observation_space, spaces.Discrete)
-    assert isinstance(task.action_space, spaces.Discrete)
-    return int(task.observation_space.n), int(task.action_space.n)

@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rlkit.agent import State, Task, Transition
-from rlkit.agents.policy import (
+from rlkit.agents.episode_batch import EpisodeBatch, EpisodeCollector
+from rlkit.agents.networks import (
     Features,
     NetworkActor,
     action_range_remarks,
@@ -36,8 +37,9 @@ from rlkit.agents.policy import (
 from rlkit.errors import Diverged, UsageError
 from rlkit.maths.losses import policy_gradient_loss, value_loss
 from rlkit.maths.returns import monte_carlo_returns, standardise
+from rlkit.maths.schedules import Schedule, scheduled
 from rlkit.nn.layers import mlp
-from rlkit.nn.optimisers import Adam, clip_gradient_norm, make_optimiser
+from rlkit.nn.optimisers import Adam, Optimiser, clip_gradient_norm, make_optimiser
 from rlkit.nn.parameters import Parameters
 from rlkit.options import require_choice, require_range, require_types, require_whole
 from rlkit.seeding import NoiseBlocks
@@ -53,7 +55,7 @@ class ReinforceConfig:
     discount: float = 0.99  # gamma, in [0, 1]
     optimiser: Literal["adam", "sgd"] = "adam"  # of the policy; sgd is plain gradient ascent
     learning_rate: float = 5e-3  # of the policy, > 0
-    learning_rate_schedule: Literal["constant", "linear"] = "constant"  # linear: to 0 at the end
+    learning_rate_schedule: Schedule = "constant"  # linear: to 0 at the end
     baseline: bool = True  # learn b(s) and subtract it
     baseline_learning_rate: float = 5e-3  # of Adam, > 0
     baseline_steps: int = 10  # gradient steps of the baseline an update, >= 1
@@ -75,7 +77,7 @@ class ReinforceConfig:
         )
         require_range(self, "entropy_coef", low=0)
         require_choice(self, "optimiser", among=Literal["adam", "sgd"])
-        require_choice(self, "learning_rate_schedule", among=Literal["constant", "linear"])
+        require_choice(self, "learning_rate_schedule", among=Schedule)
         require_choice(self, "activation", among=Literal["tanh", "relu"])
         require_choice(self, "init", among=Literal["orthogonal", "xavier"])
         require_types(self)
@@ -123,7 +125,6 @@ class Reinforce:
             )
         self._task, self._config = task, config
         num_seeds, num_envs = task.num_seeds, task.num_envs
-        self._quota = config.episodes_per_update // num_envs
         self._features = Features(task.observation_space, num_seeds, normalise=False)
         self._head = make_head(task.action_space)
         sizes = (config.hidden_sizes, config.init)
@@ -134,24 +135,21 @@ class Reinforce:
         self._baseline = Parameters(
             init_value(rng, self._features.size, *sizes) for rng in generators
         )
-        # Seeds finish their batches at different times, so each is updated by itself.
-        self._policies = [self._policy.row(s) for s in range(num_seeds)]
-        self._baselines = [self._baseline.row(s) for s in range(num_seeds)]
-        self._optimisers = [make_optimiser(config.optimiser, p.matrix) for p in self._policies]
-        self._adams = [Adam(p.matrix) for p in self._baselines]
+        # Seeds complete their batches at different times, so each is updated by itself.
+        policies, baselines = (
+            [parameters.row(s) for s in range(num_seeds)]
+            for parameters in (self._policy, self._baseline)
+        )
+        self._seed_policies = [(p, make_optimiser(config.optimiser, p.matrix)) for p in policies]
+        self._seed_baselines = [(b, Adam(b.matrix)) for b in baselines]
         self._noise = NoiseBlocks(
             [stream.generator("action") for stream in task.streams],
             functools.partial(self._head.noise, num_envs=num_envs),
             block_length=256,
         )
-        # Transitions since the oldest one that may still be learned from; `_first` is its time.
-        self._history: list[Transition] = []
-        self._first = 0
-        self._time = 0
-        # For each environment, the times at which the episodes of its batch begin and end; an
-        # episode that was running during an update is of two policies and does not count.
-        self._begins: list[list[list[int]]] = [[[0] for _ in range(num_envs)] for _ in task.streams]
-        self._ends: list[list[list[int]]] = [[[] for _ in range(num_envs)] for _ in task.streams]
+        self._episodes = EpisodeCollector(
+            num_seeds, num_envs, config.episodes_per_update // num_envs
+        )
 
     @torch.no_grad()
     def act(self, obs: Array) -> Array:
@@ -163,136 +161,101 @@ class Reinforce:
         return actions
 
     def learn(self, transition: Transition) -> Mapping[str, Array]:
-        self._history.append(transition)
-        now, self._time = self._time, self._time + 1
-        is_last = transition.terminated | transition.truncated
-        if not is_last.any():
+        complete = self._episodes.collect(transition)
+        if not complete:
             return {}
-        for s, n in np.argwhere(is_last):
-            begins, ends = self._begins[s][n], self._ends[s][n]
-            if len(ends) < len(begins):
-                ends.append(now)
-            if len(ends) < self._quota:
-                begins.append(now + 1)
-        ready = [
-            int(s)
-            for s in np.flatnonzero(is_last.any(axis=1))
-            if all(len(ends) == self._quota for ends in self._ends[s])
-        ]
-        if not ready:
-            return {}
-        metrics = {name: np.full(len(is_last), np.nan) for name in self.metrics}
-        metrics["num_gradient_steps"] = np.zeros(len(is_last), dtype=np.int64)
-        for s in ready:
+        num_seeds = self._task.num_seeds
+        metrics = {name: np.full(num_seeds, np.nan) for name in self.metrics}
+        metrics["num_gradient_steps"] = np.zeros(num_seeds, dtype=np.int64)
+        for s in complete:
             for name, value in self._update(s).items():
                 metrics[name][s] = value
-            for n in range(self._task.num_envs):
-                self._begins[s][n] = [now + 1] if is_last[s, n] else []
-                self._ends[s][n] = []
-        self._forget()
         return metrics
 
-    def _forget(self) -> None:
-        needed = [begins[0] for seed in self._begins for begins in seed if begins]
-        oldest = min(needed, default=self._time)
-        del self._history[: oldest - self._first]
-        self._first = oldest
-
-    def _episodes(self, s: int) -> list[tuple[int, int, int]]:
-        """The (environment, first time, last time) of each episode in a seed's batch."""
-        return [
-            (n, begin, end)
-            for n in range(self._task.num_envs)
-            for begin, end in zip(self._begins[s][n], self._ends[s][n], strict=True)
-        ]
-
     def _update(self, s: int) -> dict[str, float]:
-        config = self._config
-        policy, baseline = self._policies[s], self._baselines[s]
-        learning_rate = config.learning_rate
-        if config.learning_rate_schedule == "linear":
-            done = (self._time - 1) * self._task.num_envs / self._task.num_env_steps
-            learning_rate *= max(0.0, 1.0 - done)
-
-        # 1. The batch: one row a decision, episodes one after another; `grid` puts each at its
-        # time [T, E] within its episode.
-        episodes = self._episodes(s)
-        lengths = torch.tensor([end - begin + 1 for _, begin, end in episodes])
-        steps = [
-            (self._history[t - self._first], n)
-            for n, begin, end in episodes
-            for t in range(begin, end + 1)
-        ]
-
-        def column(name: str) -> Array:
-            return np.stack([getattr(transition, name)[s, n] for transition, n in steps])
-
-        obs, next_obs = column("obs"), column("next_obs")
-        features = self._features(obs[None])
-        actions = torch.from_numpy(column("action"))[None]
-        grid = torch.arange(int(lengths.max()))[:, None] < lengths
-
-        def spread(values: Tensor) -> Tensor:
-            spread = torch.zeros(tuple(reversed(grid.shape)), dtype=values.dtype)
-            spread[grid.T] = values
-            return spread.T
+        config, task = self._config, self._task
+        # 1. Whole episodes.
+        batch = self._episodes.complete(s)
+        features = self._features(batch.steps.obs[None])
 
         # 2. Returns and 3. advantages.
-        terminated, truncated = column("terminated"), column("truncated")
-        with torch.no_grad():
-            values = torch.zeros(len(steps))
-            next_values = None
-            if config.baseline:
-                values = self._value(baseline, features)[0]
-                next_values = spread(self._value(baseline, self._features(next_obs[None]))[0])
-            returns = monte_carlo_returns(
-                spread(torch.from_numpy(column("reward").astype(np.float32))),
-                spread(torch.from_numpy(terminated)),
-                spread(torch.from_numpy(terminated | truncated)),
-                discount=config.discount,
-                next_values=next_values,
-                mask=grid,
-            ).T[grid.T]
-            advantages = returns - values
-            if config.standardise_advantages:
-                advantages = standardise(advantages, dim=0)
+        returns = self._returns(s, batch)
+        advantages = returns
+        if config.baseline:
+            with torch.no_grad():
+                advantages = returns - self._values(s, features)
+        if config.standardise_advantages:
+            advantages = standardise(advantages, dim=0)
 
         # 4. The policy.
-        outputs = mlp(features, policy["policy"], activation=config.activation)
-        log_prob, entropy = self._head.log_prob_and_entropy(outputs, policy["extra"], actions)
-        policy_loss = policy_gradient_loss(log_prob, advantages[None]).mean(dim=1)
-        losses = policy_loss - config.entropy_coef * entropy.mean(dim=1)
-        gradient = policy.gradient(losses)
-        norm = clip_gradient_norm(gradient, config.max_gradient_norm)
-        self._optimisers[s].step(policy.matrix, gradient, learning_rate)
+        done = (self._episodes.time - 1) * task.num_envs / task.num_env_steps
+        rate = scheduled(config.learning_rate, config.learning_rate_schedule, progress=done)
+        metrics = self._improve_policy(s, features, batch.steps.action, advantages, rate)
 
         # 5. The baseline.
-        baseline_loss = torch.zeros(1)
-        if config.baseline:
-            for _ in range(config.baseline_steps):
-                predicted = self._value(baseline, features)
-                baseline_loss = value_loss(predicted, returns[None]).mean(dim=1)
-                step = baseline.gradient(baseline_loss)
-                self._adams[s].step(baseline.matrix, step, config.baseline_learning_rate)
+        baseline_loss = self._fit_baseline(s, features, returns) if config.baseline else 0.0
 
-        if not (policy.finite()[0] and baseline.finite()[0]):
+        if not (self._policy.finite()[s] and self._baseline.finite()[s]):
             raise Diverged(
-                self._task.streams[s].index,
-                f"REINFORCE diverged at step {self._time}: parameters are no longer finite; "
-                "try a smaller learning_rate",
+                task.streams[s].index,
+                f"REINFORCE diverged at step {self._episodes.time}: parameters are no longer "
+                "finite; try a smaller learning_rate",
             )
-        return {
-            "policy_loss": float(policy_loss.detach()),
-            "baseline_loss": float(baseline_loss.detach()),
-            "entropy": float(entropy.detach().mean()),
-            "gradient_norm": float(norm),
-            "batch_size": float(len(steps)),
-            "learning_rate": learning_rate,
+        return metrics | {
+            "baseline_loss": baseline_loss,
+            "batch_size": float(len(returns)),
+            "learning_rate": rate,
             "num_gradient_steps": 1,
         }
 
-    def _value(self, baseline: Parameters, features: Tensor) -> Tensor:
-        return mlp(features, baseline["value"], activation=self._config.activation).squeeze(-1)
+    @torch.no_grad()
+    def _returns(self, s: int, batch: EpisodeBatch) -> Tensor:
+        """Step 2: the return of each decision of a batch, [D]."""
+        steps, next_values = batch.steps, None
+        if self._config.baseline:
+            next_values = batch.to_grid(self._values(s, self._features(steps.next_obs[None])))
+        returns = monte_carlo_returns(
+            batch.to_grid(torch.from_numpy(steps.reward.astype(np.float32))),
+            batch.to_grid(torch.from_numpy(steps.terminated)),
+            batch.to_grid(torch.from_numpy(steps.terminated | steps.truncated)),
+            discount=self._config.discount,
+            next_values=next_values,
+            mask=batch.grid,
+        )
+        return batch.to_rows(returns)
+
+    def _improve_policy(
+        self, s: int, features: Tensor, actions: Array, advantages: Tensor, learning_rate: float
+    ) -> dict[str, float]:
+        """Step 4: one step up the policy gradient; returns the metrics of the policy."""
+        config = self._config
+        policy, optimiser = self._seed_policies[s]
+        outputs = mlp(features, policy["policy"], activation=config.activation)
+        log_prob, entropy = self._head.log_prob_and_entropy(
+            outputs, policy["extra"], torch.from_numpy(actions)[None]
+        )
+        policy_loss = policy_gradient_loss(log_prob, advantages[None]).mean(dim=1)
+        gradient = policy.gradient(policy_loss - config.entropy_coef * entropy.mean(dim=1))
+        norm = clip_gradient_norm(gradient, config.max_gradient_norm)
+        optimiser.step(policy.matrix, gradient, learning_rate)
+        return {
+            "policy_loss": float(policy_loss.detach()),
+            "entropy": float(entropy.detach().mean()),
+            "gradient_norm": float(norm),
+        }
+
+    def _fit_baseline(self, s: int, features: Tensor, returns: Tensor) -> float:
+        """Step 5: gradient steps of the baseline towards the returns; returns the last loss."""
+        baseline, adam = self._seed_baselines[s]
+        for _ in range(self._config.baseline_steps):
+            loss = value_loss(self._values(s, features)[None], returns[None]).mean(dim=1)
+            adam.step(baseline.matrix, baseline.gradient(loss), self._config.baseline_learning_rate)
+        return float(loss.detach())
+
+    def _values(self, s: int, features: Tensor) -> Tensor:
+        """The baseline b of features [1, D, F], [D]."""
+        layers = self._seed_baselines[s][0]["value"]
+        return mlp(features, layers, activation=self._config.activation)[0, :, 0]
 
     def actor(self, *, greedy: bool = True) -> NetworkActor:
         return NetworkActor(
@@ -306,61 +269,31 @@ class Reinforce:
         )
 
     def state_dict(self) -> State:
-        num_seeds = self._task.num_seeds
         state: State = {
             "policy": self._policy.matrix.numpy().copy(),
             "baseline": self._baseline.matrix.numpy().copy(),
             "noise": self._noise.state(),
-            "time": np.full(num_seeds, self._time),
         }
-        for prefix, optimisers in (("policy", self._optimisers), ("baseline", self._adams)):
+        for prefix, optimisers in self._optimisers().items():
             parts = [optimiser.state_dict() for optimiser in optimisers]
             for name in parts[0]:
                 state[f"{prefix}_{name}"] = np.concatenate([part[name] for part in parts])
-        # Each seed keeps its own stretch of the history, so these entries are ragged.
-        starts = [min((b[0] for b in seed if b), default=self._time) for seed in self._begins]
-        for name in Transition._fields:
-            state[f"history_{name}"] = [
-                np.stack([getattr(x, name)[s] for x in self._history[start - self._first :]])
-                if start < self._time
-                else np.zeros(0)
-                for s, start in enumerate(starts)
-            ]
-        for name, times in (("begins", self._begins), ("ends", self._ends)):
-            table = np.full((num_seeds, self._task.num_envs, self._quota), -1)
-            for s, seed in enumerate(times):
-                for n, one in enumerate(seed):
-                    table[s, n, : len(one)] = one
-            state[name] = table
-        return state
+        return state | self._episodes.state_dict()
 
     def load_state_dict(self, state: State) -> None:
         self._policy.matrix.copy_(torch.from_numpy(np.asarray(state["policy"])))
         self._baseline.matrix.copy_(torch.from_numpy(np.asarray(state["baseline"])))
         self._noise.load(np.asarray(state["noise"]))
-        self._time = int(state["time"][0])
-        for prefix, optimisers in (("policy", self._optimisers), ("baseline", self._adams)):
+        for prefix, optimisers in self._optimisers().items():
             for s, optimiser in enumerate(optimisers):
                 names = optimiser.state_dict()
                 optimiser.load_state_dict(
                     {name: np.asarray(state[f"{prefix}_{name}"])[s : s + 1] for name in names}
                 )
-        for name, times in (("begins", self._begins), ("ends", self._ends)):
-            for s, seed in enumerate(np.asarray(state[name])):
-                times[s] = [[int(t) for t in one if t >= 0] for one in seed]
-        lengths = [len(columns) for columns in state["history_obs"]]
-        self._first = self._time - max(lengths)
-        self._history = []
-        for t in range(self._first, self._time):
-            # Seeds whose stretch begins later have no part in the older transitions.
-            fields = []
-            for name in Transition._fields:
-                columns = state[f"history_{name}"]
-                longest = columns[int(np.argmax(lengths))]
-                joined = np.zeros((len(lengths), *longest.shape[1:]), dtype=longest.dtype)
-                for s, own in enumerate(columns):
-                    index = t - (self._time - lengths[s])
-                    if index >= 0:
-                        joined[s] = own[index]
-                fields.append(joined)
-            self._history.append(Transition(*fields))
+        self._episodes.load_state_dict(state)
+
+    def _optimisers(self) -> dict[str, list[Optimiser]]:
+        return {
+            "policy": [optimiser for _, optimiser in self._seed_policies],
+            "baseline": [optimiser for _, optimiser in self._seed_baselines],
+        }

@@ -249,6 +249,19 @@ def test_metrics_are_means_over_the_minibatches_of_the_last_epoch() -> None:
     assert (metrics["clip_fraction"] < 1).all()
 
 
+@pytest.mark.parametrize("value_clip", [None, 0.2])
+def test_each_loss_is_reported_under_its_own_name(value_clip: float | None) -> None:
+    part, nothing = batch(), {"entropy_coef": 0.0, "value_clip": value_clip}
+    policy = Objective(clip_epsilon=0.1, value_coef=0.0, **nothing)  # type: ignore[arg-type]
+    both = Objective(clip_epsilon=0.1, value_coef=1.0, **nothing)  # type: ignore[arg-type]
+    metrics = update(Table(), part, policy, [[None]])
+    policy_losses = np.array([by_loops(part, policy, Table(), s) for s in range(S)])
+    value_losses = np.array([by_loops(part, both, Table(), s) for s in range(S)]) - policy_losses
+    # float32 sums of 30 terms of order 1
+    np.testing.assert_allclose(metrics["policy_loss"], policy_losses, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(metrics["value_loss"], value_losses, rtol=1e-5, atol=1e-5)
+
+
 # --- stopping early -------------------------------------------------------------------------------
 
 

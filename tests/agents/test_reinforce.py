@@ -334,7 +334,7 @@ def test_the_past_that_is_kept_does_not_grow() -> None:
     agent = agent_for(env, episodes_per_update=4, hidden_sizes=(4,))
     longest = 0
     for _ in interact(agent, env, 400):
-        longest = max(longest, len(agent._history))
+        longest = max(longest, len(agent._episodes._history))
     # Two episodes of at most 5 steps in each environment, and those that are waited for.
     assert longest <= 4 * 5
 
@@ -425,9 +425,7 @@ def test_probe_the_baseline_is_the_value_also_behind_a_time_limit() -> None:
     table = [[[(1.0, (s + 1) % 4, 1.0, False)]] * 2 for s in range(4)]
     mdp = TabularMDP.from_successors(table, initial_distribution=[1.0, 0.0, 0.0, 0.0], time_limit=4)
     agent = learn(mdp, 800, discount=0.8)
-    features = agent._features(np.tile(np.arange(4), (3, 1)))
-    with torch.no_grad():
-        values = agent._value(agent._baseline, features).numpy()
+    values = agent.actor().value(np.tile(np.arange(4), (3, 1)))
     np.testing.assert_allclose(values, 5.0, atol=0.3)
 
 

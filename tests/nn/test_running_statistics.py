@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from rlkit.agents.policy import Features
+from rlkit.agents.networks import Features
 from rlkit.nn.running_statistics import RewardScaler, RunningMoments, standard_score
 
 Array = NDArray[np.float64]

@@ -16,7 +16,7 @@ from gymnasium.wrappers import FlattenObservation, RescaleAction, TimeLimit
 import rlkit
 from rlkit.agent import Task
 from rlkit.agents import find_agent
-from rlkit.agents.policy import action_range_remarks
+from rlkit.agents.networks import action_range_remarks
 from rlkit.environments.gymnasium_adapter import GymBatchEnv
 from rlkit.loop import interact
 from rlkit.seeding import SeedStreams

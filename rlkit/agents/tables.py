@@ -1,0 +1,109 @@
+"""Tables of action values: acting on them, and the environments that they fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from rlkit.agent import Task
+from rlkit.errors import UsageError
+from rlkit.seeding import SeedStreams
+
+Array = NDArray[Any]
+
+
+class TableActor:
+    """An epsilon-greedy policy for a table of action values at one moment.
+
+    Among equally good actions it takes the first, so that the greedy policy is a function of the
+    observation.
+
+    Args:
+        q: action values, [S, states, actions].
+        epsilon: probability of a random action, in [0, 1].
+        streams: the streams of each seed.
+    """
+
+    def __init__(self, q: Array, epsilon: float, streams: Sequence[SeedStreams]) -> None:
+        self._q, self._epsilon = q, epsilon
+        self._rows = np.arange(len(q))[:, None]
+        self._streams = streams
+        self.restart()
+
+    def restart(self, *part: int) -> None:
+        """Restart the stream of exploration; each part of an evaluation has its own."""
+        self._generators = [stream.generator("exploration", *part) for stream in self._streams]
+
+    def act(self, obs: Array) -> Array:
+        actions: Array = self._q[self._rows, obs].argmax(axis=-1)
+        if self._epsilon > 0.0:
+            noise = np.stack([rng.random((2, obs.shape[1])) for rng in self._generators])
+            random = (noise[:, 1] * self._q.shape[-1]).astype(np.int64)
+            actions = np.where(noise[:, 0] < self._epsilon, random, actions)
+        return actions
+
+    def probabilities(self, obs: Array) -> Array:
+        """Return the probability of each action, [S, M, A]."""
+        num_actions = self._q.shape[-1]
+        greedy = one_hot(self._q[self._rows, obs].argmax(axis=-1), num_actions)
+        probabilities: Array = (1.0 - self._epsilon) * greedy + self._epsilon / num_actions
+        return probabilities
+
+    def action_values(self, obs: Array) -> Array:
+        """Return the value of each action, Q(s, a), [S, M, A]."""
+        values: Array = self._q[self._rows, obs]
+        return values
+
+    def value(self, obs: Array) -> Array:
+        """Return the value of the best action, max_a Q(s, a), [S, M]."""
+        values: Array = self.action_values(obs).max(axis=-1)
+        return values
+
+
+def greedy_actions(q: Array, uniform: Array) -> Array:
+    """Return the best action of each row, drawn uniformly among equally good ones.
+
+    Args:
+        q: action values, [..., A].
+        uniform: numbers in [0, 1), [...].
+
+    Returns:
+        actions, [...]
+    """
+    best = q == q.max(axis=-1, keepdims=True)
+    rank = best.cumsum(axis=-1)
+    chosen = (uniform * rank[..., -1]).astype(np.int64) + 1
+    actions: Array = (rank == chosen[..., None]).argmax(axis=-1)
+    return actions
+
+
+def one_hot(actions: Array, num_actions: int) -> Array:
+    """Return float64 [..., A] with 1 at each action [...] and 0 elsewhere."""
+    vectors = np.zeros((*actions.shape, num_actions))
+    np.put_along_axis(vectors, actions[..., None], 1.0, axis=-1)
+    return vectors
+
+
+def require_tabular(agent: str, task: Task) -> tuple[int, int]:
+    """Return the numbers of states and actions.
+
+    Args:
+        agent: its name, for the message.
+        task: what the agent is built for.
+
+    Raises:
+        UsageError: observations or actions are not discrete, so a table cannot be used.
+    """
+    for kind, space in (("observations", task.observation_space), ("actions", task.action_space)):
+        if not isinstance(space, spaces.Discrete):
+            raise UsageError(
+                f"{agent} keeps a table and needs discrete observations and actions, but the "
+                f"{kind} are {space}. Use ppo or reinforce there."
+            )
+    assert isinstance(task.observation_space, spaces.Discrete)
+    assert isinstance(task.action_space, spaces.Discrete)
+    return int(task.observation_space.n), int(task.action_space.n)
