@@ -13,6 +13,7 @@ import torch
 
 from envs.enumerable import EnumerableTask
 from rlkit.rlhf.data.preferences import demonstrations_of
+from rlkit.rlhf.data.task import LanguageTask
 from rlkit.rlhf.exact.answer_key import AnswerKey, TableScore
 from rlkit.rlhf.models.gpt import GPT, GPTConfig
 from rlkit.rlhf.training.configs import METHODS, SFTConfig
@@ -33,7 +34,7 @@ def one_thread() -> Iterator[None]:
 class Ground:
     """A task with a reference policy; nothing in it is changed by a test."""
 
-    task: Any
+    task: LanguageTask
     reference: GPT
 
     def __post_init__(self) -> None:
@@ -75,8 +76,8 @@ def fine_tuned(task: EnumerableTask, config: SFTConfig, **model: Any) -> Listed:
         **model,
     )
     gpt = GPT(sizes, streams.generator("init"))
-    shown = demonstrations_of(task, streams.generator("data"), config.num_demonstrations)
-    stage = supervised_fine_tuning(gpt, shown, config, streams)
+    demonstrations = demonstrations_of(task, streams.generator("data"), config.num_demonstrations)
+    stage = supervised_fine_tuning(gpt, demonstrations, config, streams)
     for _ in range(stage.num_updates):
         stage.update()
     key = AnswerKey(task, gpt)
@@ -99,7 +100,7 @@ def small() -> Listed:
     return fine_tuned(task, config, width=32, num_layers=1)
 
 
-class RaggedTask:
+class RaggedTask(LanguageTask):
     """Prompts of 1 to 5 tokens, padded on the left, and responses of any length."""
 
     name = "ragged"

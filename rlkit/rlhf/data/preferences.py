@@ -40,11 +40,16 @@ class Preferences:
     chosen: Sequences
     rejected: Sequences
     margin: Tensor  # [N], how much better at least; 0 where nothing is known
+    # Whether equal pairs may be copies of one, as in a file; pairs that were drawn are independent.
+    may_repeat: bool = False
 
     def select(self, index: Tensor | NDArray[np.int64] | slice) -> Preferences:
-        """Some of the pairs."""
+        """Return some of the pairs."""
         return Preferences(
-            self.chosen.select(index), self.rejected.select(index), self.margin[index]
+            self.chosen.select(index),
+            self.rejected.select(index),
+            self.margin[index],
+            self.may_repeat,
         )
 
     def __len__(self) -> int:
@@ -89,10 +94,11 @@ class Labels:
 
     sequences: Sequences
     label: Tensor  # [N]
+    may_repeat: bool = False  # whether equal responses may be copies of one, as in a file
 
     def select(self, index: Tensor | NDArray[np.int64] | slice) -> Labels:
-        """Some of the responses."""
-        return Labels(self.sequences.select(index), self.label[index])
+        """Return some of the responses."""
+        return Labels(self.sequences.select(index), self.label[index], self.may_repeat)
 
     def __len__(self) -> int:
         return len(self.label)
@@ -190,7 +196,7 @@ def sample_labels(
     return Labels(sequences, torch.from_numpy(accepted.astype(np.float32)))
 
 
-def demonstrations_of(task: Any, rng: np.random.Generator, n: int) -> Sequences:
-    """n demonstrations drawn from a task."""
+def demonstrations_of(task: LanguageTask, rng: np.random.Generator, n: int) -> Sequences:
+    """Draw n demonstrations from a task."""
     prompts, responses = task.demonstrations(rng, n)
     return from_arrays(np.asarray(prompts), np.asarray(responses), pad=task.pad)

@@ -47,6 +47,11 @@ class Sequences(NamedTuple):
         """Tokens of each response, EOS included, int64 [B]."""
         return self.response_mask.sum(1)
 
+    @property
+    def last_tokens(self) -> Tensor:
+        """The last token of each response, EOS where it has one, int64 [B]."""
+        return self.responses.gather(1, (self.lengths - 1).unsqueeze(1)).squeeze(1)
+
     def select(self, index: Tensor | NDArray[np.int64] | slice) -> Sequences:
         """Return some of the rows."""
         return Sequences(*(x[index] for x in self))

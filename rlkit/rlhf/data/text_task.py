@@ -36,14 +36,6 @@ from rlkit.rlhf.data.tokenizer import TextCodec, Tokenizer, TokenizerKind, check
 Ids = NDArray[np.int64]
 
 
-class FilePreferences(Preferences):
-    """Pairs of a file, in which equal ones may be copies; drawn ones are independent."""
-
-
-class FileLabels(Labels):
-    """Labelled responses of a file, in which equal ones may be copies."""
-
-
 class TextTask:
     """Prompts, demonstrations and preferences of a user, encoded and checked.
 
@@ -271,12 +263,14 @@ class TextTask:
         left, right = self._padded_prompts(prompts), self._padded_responses(answers)
         if isinstance(texts.records[0], Labelled):
             labels = [record.label for record in texts.records if isinstance(record, Labelled)]
-            return FileLabels(from_arrays(left, right, pad=self.pad), torch.tensor(labels))
+            sequences = from_arrays(left, right, pad=self.pad)
+            return Labels(sequences, torch.tensor(labels), may_repeat=True)
         margins = [record.margin for record in texts.records if isinstance(record, Preference)]
-        return FilePreferences(
+        return Preferences(
             from_arrays(left, right[0::2], pad=self.pad),
             from_arrays(left, right[1::2], pad=self.pad),
             torch.tensor(margins),
+            may_repeat=True,
         )
 
 

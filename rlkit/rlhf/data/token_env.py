@@ -1,12 +1,12 @@
-"""Writing text as an environment: B sequences grow by one token a step.
+"""Writing text as an environment: B sequences grow by one token per step.
 
 The state is the prompt and the tokens chosen so far, the action is the next token, and EOS is an
-action like any other. An episode terminates with EOS and is truncated after T tokens.
+action like any other. An episode terminates with EOS and is truncated after T tokens. So a language
+model is a policy like any other, and `loop.play` samples from it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,81 +17,53 @@ from rlkit.agent import State
 from rlkit.rlhf.data.task import LanguageTask
 
 Ids = NDArray[np.int64]
-Score = Callable[[Ids, Ids], NDArray[np.floating[Any]]]
 
 
 class TokenEnv:
-    """B sequences of a task, as a grid [1, B] of environments that do not reset themselves.
+    """B sequences of a task: a `BatchEnv` of one seed, [1, B], that does not reset itself.
 
     The observation of a sequence is all of its P + T places: the prompt, then the response so far,
     then padding. There is ONE buffer of them: what `reset` and `step` return are views of it, and
-    the next step changes them. So a whole rollout costs B * (P + T) integers, and what a policy
-    sees at step t is the first P + t columns.
+    the next step changes them. So a whole rollout costs B * (P + T) integers, and a policy sees the
+    first P + t columns at step t. Rewards are 0: a response is scored as a whole, after its end.
 
     Args:
-        task: the language, and where prompts come from.
-        num_envs: B.
-        rng: draws prompts where `reset` is given none. It stays the caller's, to save and restore.
-        score: (prompts [n, P], responses [n, T]) -> [n], the reward of sequences, given in the step
-            in which they end; without it all rewards are 0.
+        task: the language, and the length limit T.
+        prompts: ids [B, P] to start from, padded on the left.
 
     Attributes:
-        ended: bool [1, B], the sequence has its EOS or has no place left.
-        position: tokens that the sequences which have not ended have by now.
+        ended: bool [1, B], whether the sequence has its EOS or has no place left.
+        position: the number of tokens that the sequences which have not ended have so far.
     """
 
     num_seeds = 1
 
-    def __init__(
-        self,
-        task: LanguageTask,
-        num_envs: int,
-        rng: np.random.Generator | None = None,
-        *,
-        score: Score | None = None,
-    ) -> None:
-        if num_envs < 1:
-            raise ValueError(f"{task.name}: expected num_envs to be at least 1, got {num_envs}")
-        self.task, self.num_envs = task, num_envs
-        self._rng, self._score = rng, score
+    def __init__(self, task: LanguageTask, prompts: Ids) -> None:
+        if prompts.ndim != 2 or not len(prompts) or prompts.shape[1] != task.prompt_length:
+            raise ValueError(
+                f"{task.name}: expected prompts of shape [B, {task.prompt_length}] with B >= 1, "
+                f"got {list(prompts.shape)}"
+            )
+        self.task, self.num_envs = task, len(prompts)
+        self._prompts = prompts
         width = task.prompt_length + task.max_new_tokens
         self.observation_space = spaces.Box(0, task.vocab_size - 1, (width,), np.int64)
         self.action_space = spaces.Discrete(task.num_actions)
-        self._tokens = np.full((1, num_envs, width), task.pad, dtype=np.int64)
-        self.ended = np.ones((1, num_envs), dtype=np.bool_)
+        self._tokens = np.full((1, self.num_envs, width), task.pad, dtype=np.int64)
+        self.ended = np.ones((1, self.num_envs), dtype=np.bool_)
         self.position = 0
 
     @property
-    def prompts(self) -> Ids:
-        """[B, P], a view."""
-        return self._tokens[0, :, : self.task.prompt_length]
+    def tokens(self) -> Ids:
+        """Prompts and responses, [B, P + T], a view; `pad` where nothing was chosen."""
+        view: Ids = self._tokens[0]
+        return view
 
-    @property
-    def responses(self) -> Ids:
-        """[B, T], a view; `pad` where nothing was chosen."""
-        return self._tokens[0, :, self.task.prompt_length :]
-
-    def reset(self, prompts: Ids | None = None) -> Ids:
-        """Start all sequences again.
-
-        Args:
-            prompts: [B, P] to start from; drawn from the task if left out.
-
-        Returns:
-            The buffer of observations, int64 [1, B, P + T].
-        """
-        if prompts is None:
-            if self._rng is None:
-                raise ValueError(f"{self.task.name}: reset: give prompts, there is no generator")
-            prompts = self.task.sample_prompts(self._rng, self.num_envs)
-        if prompts.shape != self.prompts.shape:
-            raise ValueError(
-                f"{self.task.name}: reset: expected prompts of shape {self.prompts.shape}, "
-                f"got {prompts.shape}"
-            )
+    def reset(self) -> Ids:
+        """Return all sequences to their prompts; return the buffer, int64 [1, B, P + T]."""
         self._tokens.fill(self.task.pad)
-        self.prompts[...] = prompts
-        self.ended = np.zeros((1, self.num_envs), dtype=np.bool_)
+        self.tokens[:, : self.task.prompt_length] = self._prompts
+        self.ended.fill(False)
         self.position = 0
         return self._tokens
 
@@ -108,10 +80,9 @@ class TokenEnv:
             [1, B], and the buffer of observations twice.
 
         Raises:
-            ValueError: the shape is wrong, or a token is not one that can be chosen.
+            ValueError: the shape is wrong, or a token cannot be chosen.
         """
         live = ~self.ended
-        reward = np.zeros(self.ended.shape)
         terminated, truncated = np.zeros_like(live), np.zeros_like(live)
         if actions.shape != live.shape or actions.dtype.kind not in "iu":
             raise ValueError(
@@ -129,14 +100,11 @@ class TokenEnv:
             self.position += 1
             terminated[live] = chosen == self.task.eos
             truncated = live & ~terminated & (self.position == self.task.max_new_tokens)
-            over = terminated | truncated
-            if self._score is not None and over.any():
-                reward[over] = self._score(self.prompts[over[0]], self.responses[over[0]])
-            self.ended = self.ended | over
-        return reward, terminated, truncated, self._tokens, self._tokens
+            self.ended |= terminated | truncated
+        return np.zeros(live.shape), terminated, truncated, self._tokens, self._tokens
 
     def state_dict(self) -> State:
-        """Everything that changes, except the generator of prompts, which is the caller's."""
+        """Return everything that changes."""
         return {
             "tokens": self._tokens.copy(),
             "ended": self.ended.copy(),
@@ -144,10 +112,10 @@ class TokenEnv:
         }
 
     def load_state_dict(self, state: State) -> None:
-        """Continue from what `state_dict` returned."""
+        """Continue from a state that `state_dict` returned."""
         self._tokens[...] = state["tokens"]
-        self.ended = np.array(state["ended"])
+        self.ended[...] = state["ended"]
         self.position = int(state["position"][0])
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: no resource is held."""

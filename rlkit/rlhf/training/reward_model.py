@@ -18,7 +18,6 @@ from rlkit.errors import UsageError
 from rlkit.maths.losses import binary_cross_entropy_loss
 from rlkit.rlhf.data.preferences import Comparisons, Labels, Preferences
 from rlkit.rlhf.data.sequences import Sequences
-from rlkit.rlhf.data.text_task import FileLabels, FilePreferences
 from rlkit.rlhf.models.heads import ScalarHead
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.models.layers import evaluating
@@ -154,7 +153,7 @@ def split_held_out(
     order = streams.generator("minibatch", 1).permutation(len(data))
     count = config.num_held_out(len(data))
     held_out = order[:count]
-    if isinstance(data, FilePreferences | FileLabels):
+    if not isinstance(data, Comparisons) and data.may_repeat:
         parts = [data.sequences] if isinstance(data, Labels) else [data.chosen, data.rejected]
         tokens = (part.tokens.numpy()[order] for part in parts)
         keys = [tuple(sorted(row.tobytes() for row in rows)) for rows in zip(*tokens, strict=True)]

@@ -21,6 +21,7 @@ from rlkit.errors import UsageError
 from rlkit.maths.distributions import categorical_log_prob_and_entropy
 from rlkit.rlhf.data.sampling import generate
 from rlkit.rlhf.data.sequences import pack, response_log_probs
+from rlkit.rlhf.data.task import LanguageTask
 from rlkit.rlhf.models.huggingface.folder import HuggingFaceCodec, silenced_transformers
 from rlkit.rlhf.models.huggingface.model import HuggingFaceModel, LoRA
 from rlkit.rlhf.models.state import load_trained_state, trained_state
@@ -625,7 +626,7 @@ def test_a_whole_model_is_copied_as_its_own_reference(folders: Any) -> None:
     assert not any(p.requires_grad for p in reference.parameters())
 
 
-class Task:
+class Task(LanguageTask):
     """Prompts of one to four words; whatever is generated ends after six tokens."""
 
     name = "words"
