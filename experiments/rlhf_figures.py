@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import ArrayLike, NDArray
 
-from rlkit.analysis.overoptimisation import GOLD, PROXY, Path, write_labels
+from rlkit.analysis.overoptimisation import GOLD, PROXY, RewardCurve, write_labels
 from rlkit.analysis.plots import PALETTE, new_figure
 
 _DASHES: tuple[tuple[int, tuple[float, ...]], ...] = (
@@ -99,8 +99,8 @@ class Panel:
     """One reward model among small multiples."""
 
     title: str
-    exact: Sequence[Sequence[Path]]  # families of frontiers; those of a family are its seeds
-    trained: Path | None = None
+    exact: Sequence[Sequence[RewardCurve]]  # families of frontiers; those of a family are its seeds
+    trained: RewardCurve | None = None
 
 
 def overoptimisation_grid(panels: Sequence[Panel], *, title: str) -> Figure:
@@ -118,8 +118,8 @@ def overoptimisation_grid(panels: Sequence[Panel], *, title: str) -> Figure:
         axes.set_title(panel.title, fontsize=9)
         axes.set_xlabel("distance sqrt(KL), nats$^{1/2}$", fontsize=9)
         for family, dashes in zip(panel.exact, _DASHES, strict=False):
-            for seed, path in enumerate(family):
-                _draw_frontier(axes, path, dashes, thick=seed == 0)
+            for seed, curve in enumerate(family):
+                _draw_frontier(axes, curve, dashes, thick=seed == 0)
             if family[0].name not in names:
                 names.append(family[0].name)
         if panel.trained is not None:
@@ -200,22 +200,22 @@ _MARK: dict[str, Any] = {"markersize": 4.5, "markeredgecolor": "black", "markere
 
 
 def _draw_frontier(
-    axes: Axes, path: Path, dashes: tuple[int, tuple[float, ...]], *, thick: bool
+    axes: Axes, curve: RewardCurve, dashes: tuple[int, tuple[float, ...]], *, thick: bool
 ) -> None:
-    d = np.sqrt(np.asarray(path.kl))
+    d = np.sqrt(np.asarray(curve.kl))
     width, alpha = (1.7, 1.0) if thick else (0.7, 0.45)
     style: dict[str, Any] = {"linestyle": dashes, "linewidth": width, "alpha": alpha}
-    if path.proxy is not None:
-        axes.plot(d, path.proxy, color=PROXY, **style)
-    axes.plot(d, path.gold, color=GOLD, **style)
+    if curve.proxy is not None:
+        axes.plot(d, curve.proxy, color=PROXY, **style)
+    axes.plot(d, curve.gold, color=GOLD, **style)
 
 
-def _draw_trained(axes: Axes, path: Path) -> None:
-    d: NDArray[np.float64] = np.sqrt(np.asarray(path.kl))
-    if path.proxy is not None:
-        axes.plot(d, path.proxy, "o", color=PROXY, zorder=4, **_MARK)
-    axes.plot(d, np.asarray(path.gold), "o", color=GOLD, zorder=4, **_MARK)
-    write_labels(axes, path)
+def _draw_trained(axes: Axes, curve: RewardCurve) -> None:
+    d: NDArray[np.float64] = np.sqrt(np.asarray(curve.kl))
+    if curve.proxy is not None:
+        axes.plot(d, curve.proxy, "o", color=PROXY, zorder=4, **_MARK)
+    axes.plot(d, np.asarray(curve.gold), "o", color=GOLD, zorder=4, **_MARK)
+    write_labels(axes, curve)
 
 
 def _plain_log(axes: Axes, which: str) -> None:

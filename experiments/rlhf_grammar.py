@@ -21,8 +21,7 @@ from matplotlib.figure import Figure
 
 from experiments.rlhf_figures import TrainingCurve, training_figure
 from experiments.rlhf_report import arguments, markdown, publish, side_by_side, verdict
-from rlkit.analysis.overoptimisation import Path as Curve
-from rlkit.analysis.overoptimisation import overoptimisation_figure
+from rlkit.analysis.overoptimisation import RewardCurve, overoptimisation_figure
 from rlkit.rlhf.stages.api import policy_gradient, reward, sft
 from rlkit.rlhf.stages.evaluate_policy import best_of_n_run, evaluate_run, sample_run
 from rlkit.rlhf.stages.sources import ModelSource
@@ -239,11 +238,13 @@ def gold_figure(policies: list[dict[str, Any]], best: list[dict[str, Any]]) -> F
     labels = [f"{entry['kl_coef']:g}" for entry in first]
     gained = {name: [gain(entry, name) for entry in first] for name in ("reward", "gold")}
     kl = [entry["kl"] for entry in first]
-    ppo = Curve("PPO, by its beta", kl, gained["reward"], gained["gold"], labels)
+    ppo = RewardCurve("PPO, by its beta", kl, gained["reward"], gained["gold"], labels)
     rows = best[0]["rows"]
     proxy, gold = ([row["scores"][name]["mean"] for row in rows] for name in ("reward", "gold"))
     bound = [row["kl_bound"] for row in rows]
-    chosen = Curve(f"best of n = 1 to {BEST_OF[-1]}, at the bound of its KL", bound, proxy, gold)
+    chosen = RewardCurve(
+        f"best of n = 1 to {BEST_OF[-1]}, at the bound of its KL", bound, proxy, gold
+    )
     return overoptimisation_figure(
         [chosen], [ppo], title="Grammar: what the reward was worth (seed 0)"
     )

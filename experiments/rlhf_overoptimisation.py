@@ -18,8 +18,8 @@ import numpy as np
 
 from experiments.rlhf_figures import Panel, overoptimisation_grid
 from experiments.rlhf_report import arguments, markdown, publish, side_by_side, verdict
-from rlkit.analysis.overoptimisation import Path as Curve
-from rlkit.analysis.overoptimisation import fit_logarithmic_law, fit_square_law
+from rlkit.analysis.overoptimisation import RewardCurve
+from rlkit.analysis.scaling_laws import fit_logarithmic_law, fit_square_law
 from rlkit.rlhf.demo import BEST_OF, KL_COEFS, TILTS, learning_rate_for
 from rlkit.rlhf.exact import best_of_n
 from rlkit.rlhf.exact.answer_key import AnswerKey
@@ -215,7 +215,7 @@ def panel(
     order = [front, *(k for k in range(len(seeds)) if k != front)]
     families = [
         [
-            Curve(label, *(getattr(seeds[k][name], x) for x in ("kl", "proxy", "gold")))
+            RewardCurve(label, *(getattr(seeds[k][name], x) for x in ("kl", "proxy", "gold")))
             for k in order
         ]
         for name, label in FAMILIES.items()
@@ -224,7 +224,9 @@ def panel(
     if policies is not None:
         entries = [each[front] for each in policies.values()]
         kl, proxy, gold = ([entry[name] for entry in entries] for name in ("kl", "proxy", "gold"))
-        trained = Curve("PPO, by its beta", kl, proxy, gold, [f"{beta:g}" for beta in policies])
+        trained = RewardCurve(
+            "PPO, by its beta", kl, proxy, gold, [f"{beta:g}" for beta in policies]
+        )
     return Panel(f"{pairs:,} preferences", families, trained)
 
 

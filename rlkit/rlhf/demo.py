@@ -180,15 +180,14 @@ def _policy_entry(
 
 
 def _draw(demo: Demo, options: DemoOptions) -> None:
-    from rlkit.analysis.overoptimisation import Path as Curve
-    from rlkit.analysis.overoptimisation import overoptimisation_figure
+    from rlkit.analysis.overoptimisation import RewardCurve, overoptimisation_figure
     from rlkit.analysis.plots import save_figure
 
-    def curve(name: str, frontier: best_of_n.Frontier, *, itself: bool = False) -> Curve:
-        return Curve(name, frontier.kl, None if itself else frontier.proxy, frontier.gold)
+    def curve(name: str, frontier: best_of_n.Frontier, *, itself: bool = False) -> RewardCurve:
+        return RewardCurve(name, frontier.kl, None if itself else frontier.proxy, frontier.gold)
 
     trained = [entry for entry in demo.summary["policies"] if entry["method"] == "ppo"]
-    points = Curve(
+    points = RewardCurve(
         "PPO, by its KL coefficient",
         [entry["kl"] for entry in trained],
         [entry["proxy"] for entry in trained],
