@@ -89,7 +89,7 @@ def functions_of(row: dict[str, str]) -> dict[str, Any]:
     functions: dict[str, Any] = {}
     for text, target in links_of(row["function"]):
         module = target.removeprefix("../").removesuffix(".py").replace("/", ".")
-        functions[text.strip("`")] = _attribute(module, text.strip("`"))
+        functions[f"{module}.{text.strip('`')}"] = _attribute(module, text.strip("`"))
     for name in re.findall(r"`(torch\.[\w.]+)`", row["function"]):
         functions[name] = _attribute("torch", name.removeprefix("torch."))
     return functions
@@ -194,8 +194,8 @@ def test_a_function_that_is_not_called_is_noticed(folder: Path) -> None:
         "[`gae`](../rlkit/maths/returns.py), `torch.relu_`"
     }
     counts = calls("rlkit solve FrozenLake-v1", folder, functions_of(row))
-    assert counts["value_iteration"] > 0
-    assert counts["gae"] == counts["torch.relu_"] == 0
+    assert counts["rlkit.tabular.solvers.value_iteration"] > 0
+    assert counts["rlkit.maths.returns.gae"] == counts["torch.relu_"] == 0
 
 
 # --- formulas that torch computes -----------------------------------------------------------------
