@@ -19,7 +19,7 @@ import rlkit.agents.q_learning
 import rlkit.agents.random
 import rlkit.agents.reinforce  # noqa: F401
 from rlkit.errors import RlkitError
-from rlkit.runs import store
+from rlkit.runs import checkpoints, curves, store
 from rlkit.training.run import Run
 from rlkit.training.train import train
 
@@ -84,6 +84,8 @@ def run_child(script: str, output: str, figures: bool) -> None:
     names = {
         "__name__": "script",
         "call_at": call_at,
+        "checkpoints": checkpoints,
+        "curves": curves,
         "die_at": die_at,
         "die_while_writing": die_while_writing,
         "os": os,

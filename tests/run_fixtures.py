@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from rlkit.runs import store
+from rlkit.runs import checkpoints
 from rlkit.training.run import Run
 from rlkit.training.specification import RunSpec, make_spec
 from rlkit.training.train import train
@@ -109,7 +109,7 @@ def _results(folder: Path) -> Results:
     found = {}
     for path in sorted(folder.glob("seed-*.csv")):
         seed = int(path.stem.removeprefix("seed-"))
-        _, checkpoint = store.list_checkpoints(folder, seed)[0]
+        _, checkpoint = checkpoints.list_checkpoints(folder, seed)[0]
         found[seed] = (path.read_bytes(), checkpoint.name, checkpoint.read_bytes())
     return found
 

@@ -53,7 +53,11 @@ ROOMS = (
 # A package whose own file lists names from several rooms, and the highest of these rooms.
 INTERFACES = {"rlkit.tabular": "rlkit.tabular.solution"}
 # Neighbours of which neither knows the other.
-STRANGERS = (("rlkit.rlhf.models", "rlkit.rlhf.objectives"), ("rlkit.tabular", "rlkit.nn"))
+STRANGERS = (
+    ("rlkit.rlhf.models", "rlkit.rlhf.objectives"),
+    ("rlkit.tabular", "rlkit.nn"),
+    ("rlkit.agents", "rlkit.runs"),
+)
 MOST_MODULES = 14
 _NAME = re.compile(r"rlkit(\.[a-z_0-9]+)+")
 

@@ -53,8 +53,9 @@ def train_command(args: list[str]) -> int:
 
     if "--workers" in args:
         from rlkit.runs.workers import warm_up
+        from rlkit.training.kind import AGENT_RUN
 
-        warm_up()
+        warm_up(AGENT_RUN.worker_imports)
     args = joined_env_args(args)
     words = positional_words(args, TrainOptions)
     named = words[0] if words and words[0] in AGENTS else None

@@ -1,4 +1,4 @@
-"""Brings the seeds of a run to their end and keeps its record: the same for every kind of run."""
+"""Train the seeds of a run and keep its record: the same for every kind of run."""
 
 from __future__ import annotations
 
@@ -9,22 +9,20 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rlkit.errors import RlkitError, UsageError
-from rlkit.runs import store
-from rlkit.runs.record import FORMATS, RECORD, Kind, read_record
-from rlkit.runs.reports import Failure, Reports, Stopped
-from rlkit.runs.workers import StopSignals, Work, work_in_processes
-
-Counter = Literal["num_env_steps", "num_updates"]
-_UNITS = {"num_env_steps": "environment steps", "num_updates": "updates"}
+from rlkit.runs import checkpoints, store
+from rlkit.runs.kinds import RunKind
+from rlkit.runs.record import RECORD, read_record
+from rlkit.runs.reports import Failure, Reports, Stopped, StopSignals
+from rlkit.runs.workers import Work, work_in_processes
 
 
 class Interrupted(KeyboardInterrupt):
     """Training was stopped by a signal, after saving.
 
-    No `Exception`, so that a loop over many runs that catches those ends as well.
+    It is not an `Exception`, so that a loop over many runs that catches those ends as well.
     """
 
     def __init__(self, number: int, message: str) -> None:
@@ -33,26 +31,25 @@ class Interrupted(KeyboardInterrupt):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What is asked of a run."""
+class RunRequest:
+    """What a call requests of a run."""
 
-    kind: Kind
+    kind: RunKind
     name: str  # of the agent or stage
     task: str  # what it is trained on
     identity: Mapping[str, Any]  # everything that the results depend on, as plain data
     sources: Mapping[str, Any] = field(default_factory=dict)  # where inputs were found
-    counter: Counter  # in what the way of a seed is counted
-    target: int  # how far each seed is to come
+    target: int  # how far to train each seed, in the unit of the kind
     versions: Mapping[str, str]  # that the results may depend on
-    work: Work  # brings seeds there
+    work: Work  # trains seeds up to the target
     caveats: Sequence[str] = ()  # what a reader of the results must know about the environment
     notes: Sequence[str] = ()  # other sentences for the user, known before the start
     reproducible: bool = True  # as far as was checked before the start
     resumable: bool = True  # whether the same call finds the run again
 
 
-def carry_out(
-    plan: Plan,
+def execute(
+    request: RunRequest,
     folder: Path,
     num_seeds: int,
     *,
@@ -60,235 +57,269 @@ def carry_out(
     allow_drift: bool,
     reports: Reports,
 ) -> bool:
-    """Do what is missing of a run whose folder this process has locked.
+    """Do the missing part of a run whose folder this process has locked.
 
     Returns:
         whether anything was missing.
 
     Raises:
         UsageError: the run was begun with other versions.
-        Interrupted: SIGINT or SIGTERM came; everything is saved, the same call goes on.
+        Interrupted: SIGINT or SIGTERM came; everything is saved, and the same call continues.
     """
-    if is_finished(plan, folder, num_seeds, reports):
+    if is_finished(request, folder, num_seeds, reports):
         return False
-    seeds = [seed for seed in range(num_seeds) if not _is_done(folder, seed, plan.target)]
-    record = _begin(plan, folder, num_seeds, seeds, allow_drift)
-    _note_surplus(plan, record, reports)
-    started, before = time.monotonic(), _amount_done(folder, range(num_seeds))
-    notes: list[str] = record["notes"]
-
-    def note(text: str) -> None:
-        if text not in notes:
-            notes.append(text)
-            reports.note(text)
-
-    def caveat(text: str) -> None:
-        if text not in record["caveats"]:
-            record["caveats"].append(text)
-        note(text)
-
-    def irreproducible(text: str) -> None:
-        record["reproducible"] = False
-        caveat(text)
-
-    def end(status: str, failures: Sequence[Failure]) -> None:
-        for seed in seeds:
-            record["failures"].pop(str(seed), None)
-        for failure in failures:
-            content = {"message": failure.message, "exit_code": failure.exit_code}
-            record["failures"][str(failure.seed)] = content
-        record["status"] = status or _status(plan, record, folder)
-        done = _amount_done(folder, range(num_seeds)) - before
-        unit = plan.counter.removeprefix("num_")
-        record["timing"].append({"seconds": round(time.monotonic() - started, 3), unit: done})
-        store.write_json(folder / RECORD, record)
-
+    seeds = [seed for seed in range(num_seeds) if not _is_done(folder, seed, request.target)]
+    record = _begin(request, folder, num_seeds, seeds, allow_drift)
+    _note_surplus(request, record, reports)
+    journal = _Journal(request, folder, record, num_seeds, seeds)
     # Listening before the record says that it runs: whoever reads that may send a signal.
     with StopSignals().watched() as stop:
-        record["status"] = "running"
-        store.write_json(folder / RECORD, record)
-        reports.begin(f"{plan.name} on {plan.task}", num_seeds, plan.target)
-        for s in range(num_seeds):
-            reports.progress([s], _amount_done(folder, [s]))
-        own = Reports(
+        journal.start(reports)
+        try:
+            failures = _train(request, folder, seeds, workers, journal.reports(reports, stop))
+        except BaseException as error:
+            requested = isinstance(error, (Stopped, KeyboardInterrupt))
+            with contextlib.suppress(RlkitError):  # the first error is the one to raise
+                journal.end("interrupted" if requested else "failed", [])
+            if isinstance(error, Stopped):
+                raise _interruption(error, request, folder, stop.received) from None
+            raise
+        journal.end("", failures)
+    return True
+
+
+def _train(
+    request: RunRequest, folder: Path, seeds: Sequence[int], workers: int, reports: Reports
+) -> list[Failure]:
+    num_workers = min(workers, len(seeds))
+    if num_workers > 1:
+        return work_in_processes(
+            request.work, folder, seeds, num_workers, reports, kind=request.kind
+        )
+    return request.work(folder, seeds, reports) if seeds else []
+
+
+def _interruption(
+    error: Stopped, request: RunRequest, folder: Path, signal: int | None
+) -> Interrupted:
+    further = (
+        "the same command continues from there"
+        if request.resumable
+        else "it can be opened there, but not continued, because it cannot be identified"
+    )
+    return Interrupted(signal or 2, f"{error}; everything is saved in {folder}: {further}")
+
+
+class _Journal:
+    """Keeps the record of a run during training: its notes, its failures and its end."""
+
+    def __init__(
+        self,
+        request: RunRequest,
+        folder: Path,
+        record: dict[str, Any],
+        num_seeds: int,
+        seeds: Sequence[int],
+    ) -> None:
+        self._request, self._folder, self._record = request, folder, record
+        self._num_seeds, self._seeds = num_seeds, seeds
+        self._started, self._before = time.monotonic(), _amount_done(folder, range(num_seeds))
+
+    def start(self, reports: Reports) -> None:
+        """Write that the run is running, and report where its seeds are."""
+        self._record["status"] = "running"
+        store.write_json(self._folder / RECORD, self._record)
+        request = self._request
+        reports.begin(f"{request.name} on {request.task}", self._num_seeds, request.target)
+        for seed in range(self._num_seeds):
+            reports.progress([seed], _amount_done(self._folder, [seed]))
+
+    def reports(self, reports: Reports, stop: StopSignals) -> Reports:
+        """Return reports that are recorded and then handed to `reports`."""
+
+        def note(text: str) -> None:
+            if text not in self._record["notes"]:
+                self._record["notes"].append(text)
+                reports.note(text)
+
+        def caveat(text: str) -> None:
+            if text not in self._record["caveats"]:
+                self._record["caveats"].append(text)
+            note(text)
+
+        def irreproducible(text: str) -> None:
+            self._record["reproducible"] = False
+            caveat(text)
+
+        return Reports(
             progress=reports.progress,
             note=note,
             stop=lambda: stop() or reports.stop(),
             irreproducible=irreproducible,
             caveat=caveat,
         )
-        num_workers = min(workers, len(seeds))
-        failures: list[Failure] = []
-        try:
-            if num_workers > 1:
-                failures = work_in_processes(plan.work, folder, seeds, num_workers, own)
-            elif seeds:
-                failures = plan.work(folder, seeds, own)
-        except BaseException as error:
-            asked_to = isinstance(error, (Stopped, KeyboardInterrupt))
-            with contextlib.suppress(RlkitError):  # what went wrong first is the answer
-                end("interrupted" if asked_to else "failed", [])
-            if not isinstance(error, Stopped):
-                raise
-            further = (
-                "the same command goes on from there"
-                if plan.resumable
-                else "it can be opened there, but not continued, because it cannot be identified"
-            )
-            raise Interrupted(
-                stop.received or 2, f"{error}; everything is saved in {folder}: {further}"
-            ) from None
-        end("", failures)
-    return True
+
+    def end(self, status: str, failures: Sequence[Failure]) -> None:
+        """Write how the run ended; without a status, as its seeds stand."""
+        request, folder, record = self._request, self._folder, self._record
+        for seed in self._seeds:
+            record["failures"].pop(str(seed), None)
+        for failure in failures:
+            content = {"message": failure.message, "exit_code": failure.exit_code}
+            record["failures"][str(failure.seed)] = content
+        record["status"] = status or _status(request, record, folder)
+        done = _amount_done(folder, range(self._num_seeds)) - self._before
+        seconds = round(time.monotonic() - self._started, 3)
+        record["timing"].append({"seconds": seconds, request.kind.timing_unit: done})
+        store.write_json(folder / RECORD, record)
 
 
-def is_finished(plan: Plan, folder: Path, num_seeds: int, reports: Reports) -> bool:
-    """Whether a run has all that is asked for; it can then be opened without its lock."""
+def is_finished(request: RunRequest, folder: Path, num_seeds: int, reports: Reports) -> bool:
+    """Return whether a run has all that is requested; then it can be opened without its lock."""
     if not (folder / RECORD).exists():
         return False
-    record = read_record(folder, plan.kind)
+    record = read_record(folder, request.kind)
     seeds = range(num_seeds)
-    if record["status"] != "finished" or not all(_is_done(folder, s, plan.target) for s in seeds):
+    if record["status"] != "finished" or not all(
+        _is_done(folder, seed, request.target) for seed in seeds
+    ):
         return False
-    _note_surplus(plan, record, reports)
-    if record["format"] != FORMATS[plan.kind]:
+    _note_surplus(request, record, reports)
+    if record["format"] != request.kind.format:
         reports.note(
             f"the run {folder} was made by an older rlkit, which did not record everything that "
-            "its results depend on; to be sure of them, train anew with another --out"
+            "its results depend on; to be sure of them, train again with another --out"
         )
-    reports.note(f"the run is finished already: {folder}")
+    reports.note(f"the run is already finished: {folder}")
     return True
 
 
-def note_siblings(plan: Plan, folder: Path, reports: Reports) -> None:
-    """Say of which runs a new one is not the longer or shorter form, but might be taken for it."""
-    if folder.exists() or plan.counter not in plan.identity:
+def warn_about_similar_runs(request: RunRequest, folder: Path, reports: Reports) -> None:
+    """Note existing runs that look like a longer or shorter version of a new one but are not."""
+    kind = request.kind
+    if folder.exists() or kind.counter not in request.identity:
         return
-    identity = json.loads(json.dumps(plan.identity))
-    unit = _UNITS[plan.counter].split()[-1]
+    identity = json.loads(json.dumps(request.identity))
+    unit = kind.unit.split()[-1]
     for path in sorted(folder.parent.glob(f"{folder.name[:-10]}*/{RECORD}")):
         with contextlib.suppress(RlkitError):
-            record = read_record(path.parent, plan.kind)
+            record = read_record(path.parent, kind)
             if all(
                 record.get(name) == value
                 for name, value in identity.items()
-                if name != plan.counter
+                if name != kind.counter
             ):
                 reports.note(
-                    f"a schedule of {plan.name} spans the run, so {plan.target:,} {unit} are "
-                    f"another configuration than the {record[plan.counter]:,} of "
-                    f"{path.parent.name}: this is a run of its own"
+                    f"a schedule of {request.name} spans the run, so {request.target:,} {unit} are "
+                    f"another configuration than the {record[kind.counter]:,} of "
+                    f"{path.parent.name}: this is a separate run"
                 )
 
 
 def _begin(
-    plan: Plan,
+    request: RunRequest,
     folder: Path,
     num_seeds: int,
     unfinished: Sequence[int],
     allow_drift: bool,
 ) -> dict[str, Any]:
-    """The run's record, new or read back and brought up to what is asked now."""
-    counter, target = plan.counter, plan.target
+    """Return the run's record: new, or read and updated to what is requested now."""
+    counter, target = request.kind.counter, request.target
     if not (folder / RECORD).exists():
         return {
-            "format": FORMATS[plan.kind],
+            "format": request.kind.format,
             "status": "new",
-            **plan.identity,
-            **({"sources": dict(plan.sources)} if plan.sources else {}),
+            **request.identity,
+            **({"sources": dict(request.sources)} if request.sources else {}),
             counter: target,
             "num_seeds": num_seeds,
-            "versions": dict(plan.versions),
+            "versions": dict(request.versions),
             "torch_threads": 1,
             "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-            "reproducible": plan.reproducible,
+            "reproducible": request.reproducible,
             "failures": {},
-            "caveats": list(plan.caveats),
-            "notes": list(plan.notes),
+            "caveats": list(request.caveats),
+            "notes": list(request.notes),
             "timing": [],
         }
-    record = read_record(folder, plan.kind)
+    record = read_record(folder, request.kind)
     if unfinished:
-        require_continuable(plan, folder, record, allow_drift=allow_drift)
-        drift = _drift(plan, record)
+        require_continuable(request, folder, record, allow_drift=allow_drift)
+        drift = _drift(request, record)
         if drift:
             record["reproducible"] = False
-            record["notes"].append(f"went on with other versions: {drift}")
-    record["reproducible"] = record["reproducible"] and plan.reproducible
+            record["notes"].append(f"continued with other versions: {drift}")
+    record["reproducible"] = record["reproducible"] and request.reproducible
     caveats = record.setdefault("caveats", [])
-    caveats += [text for text in plan.caveats if text not in caveats]
-    record["notes"] += [text for text in plan.notes if text not in record["notes"]]
+    caveats += [text for text in request.caveats if text not in caveats]
+    record["notes"] += [text for text in request.notes if text not in record["notes"]]
     record[counter] = max(record[counter], target)
     record["num_seeds"] = max(record["num_seeds"], num_seeds)
     return record
 
 
 def require_continuable(
-    plan: Plan, folder: Path, record: Mapping[str, Any], *, allow_drift: bool
+    request: RunRequest, folder: Path, record: Mapping[str, Any], *, allow_drift: bool
 ) -> None:
-    """Refuse to continue a run that would not go on as it began.
+    """Reject a run that would not continue as it began.
 
     Raises:
         UsageError: it was begun in an older format, or with other versions.
     """
-    if record["format"] != FORMATS[plan.kind]:
+    kind = request.kind
+    if record["format"] != kind.format:
         raise UsageError(
-            f"the run {folder} was begun by an older rlkit (format {record['format']}), which "
-            "seeded episodes with other integers, so it cannot be continued. It can still be "
-            "opened, plotted and evaluated; to train anew, choose another --out or move it away"
+            f"the run {folder} was begun by an older rlkit (format {record['format']}), "
+            f"{kind.older_formats[record['format']]}, so it cannot be continued. It can still be "
+            "opened, plotted and evaluated; to train again, choose another --out or move it away"
         )
-    drift = _drift(plan, record)
+    drift = _drift(request, record)
     if drift and not allow_drift:
         raise UsageError(
-            f"the run {folder} was begun with other versions ({drift}), so going on may not "
-            "give the same results; install those, start anew with another --out, or go on "
+            f"the run {folder} was begun with other versions ({drift}), so continuing may not "
+            "give the same results; install those, start again with another --out, or continue "
             "with --allow-drift, which marks the run as not reproducible"
         )
 
 
-def _drift(plan: Plan, record: Mapping[str, Any]) -> str:
+def _drift(request: RunRequest, record: Mapping[str, Any]) -> str:
     return ", ".join(
         f"{name} {record['versions'].get(name)} -> {now}"
-        for name, now in plan.versions.items()
+        for name, now in request.versions.items()
         if record["versions"].get(name) != now
     )
 
 
-def _note_surplus(plan: Plan, record: Mapping[str, Any], reports: Reports) -> None:
-    counter, target = plan.counter, plan.target
-    if target < record[counter]:
-        rest = (
-            f"its rows and scores are given up to the {target:,} that were asked for"
-            if plan.kind == "agent"
-            else f"{target:,} were asked for; nothing is cut off"
-        )
+def _note_surplus(request: RunRequest, record: Mapping[str, Any], reports: Reports) -> None:
+    kind, target = request.kind, request.target
+    if target < record[kind.counter]:
         reports.note(
-            f"the run already has {record[counter]:,} {_UNITS[counter]} of each seed; {rest}"
+            f"the run already has {record[kind.counter]:,} {kind.unit} per seed; "
+            f"{kind.surplus.format(target=target)}"
         )
 
 
-def _status(plan: Plan, record: Mapping[str, Any], folder: Path) -> str:
-    """How the run as a whole stands: a call may have asked for less than it has."""
+def _status(request: RunRequest, record: Mapping[str, Any], folder: Path) -> str:
+    """Return the status of the run as a whole: a call may have requested less than it has."""
     if record["failures"]:
         return "failed"
-    seeds = range(record["num_seeds"])
-    done = all(_is_done(folder, seed, record[plan.counter]) for seed in seeds)
+    target = record[request.kind.counter]
+    done = all(_is_done(folder, seed, target) for seed in range(record["num_seeds"]))
     return "finished" if done else "interrupted"
 
 
 def _is_done(folder: Path, seed: int, target: int) -> bool:
-    """Whether a seed's newest checkpoint, which must be sound, is at the end, its row written."""
-    checkpoints = store.list_checkpoints(folder, seed)
-    if not checkpoints or checkpoints[0][0] < target:
+    """Return whether a seed's newest checkpoint is sound and at the target, its row written."""
+    kept = checkpoints.list_checkpoints(folder, seed)
+    if not kept or kept[0][0] < target:
         return False
     try:
-        state = store.read_checkpoint(checkpoints[0][1])
+        state = checkpoints.read_checkpoint(kept[0][1])
     except ValueError:
         return False
-    return not state.get(store.ROW_PENDING, False)
+    return not state.get(checkpoints.ROW_PENDING, False)
 
 
 def _amount_done(folder: Path, seeds: Iterable[int]) -> int:
-    return sum(
-        checkpoints[0][0] for seed in seeds if (checkpoints := store.list_checkpoints(folder, seed))
-    )
+    kept = [checkpoints.list_checkpoints(folder, seed) for seed in seeds]
+    return sum(one[0][0] for one in kept if one)

@@ -1,9 +1,13 @@
-"""What a run reports while it works, and how it may end."""
+"""What a run reports during training, and how it is asked to stop."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from types import FrameType
 
 from rlkit.errors import RlkitError
 
@@ -14,7 +18,7 @@ class Stopped(RlkitError):
 
 @dataclass(frozen=True)
 class Failure:
-    """Why one seed cannot go on."""
+    """Why one seed cannot be continued."""
 
     seed: int
     message: str
@@ -23,7 +27,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Reports:
-    """Where training tells what is happening.
+    """Where training reports what is happening.
 
     Args:
         begin: (what, number of seeds, steps of each) before the first step; steps are those of
@@ -41,3 +45,32 @@ class Reports:
     begin: Callable[[str, int, int], None] = lambda label, seeds, steps: None
     irreproducible: Callable[[str], None] = lambda text: None
     caveat: Callable[[str], None] = lambda text: None
+
+
+class StopSignals:
+    """Remembers SIGINT or SIGTERM, so that the loop saves and stops; a second one stops at once."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+
+    def __call__(self) -> bool:
+        return self.received is not None
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            raise KeyboardInterrupt
+        self.received = number
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[StopSignals]:
+        """Listen until the end of the block; only the main thread can."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self._receive) for number in numbers}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

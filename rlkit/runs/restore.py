@@ -1,34 +1,92 @@
-"""Takes up a seed where its last sound checkpoint left it."""
+"""Resume a seed from its last sound checkpoint, and verify that its parts took their state."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from rlkit.errors import RlkitError
-from rlkit.runs import store
+from rlkit.runs.checkpoints import newest_checkpoint
 from rlkit.runs.reports import Reports
 
 Array = NDArray[Any]
 
 
+class Stateful(Protocol):
+    """A part of a run with a state: an agent, its environments, a stage, counts."""
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """Return everything that changes, as arrays or lists of arrays."""
+
+    def load_state_dict(self, state: Any) -> Any:
+        """Continue from what `state_dict` returned."""
+
+
 def take_up(folder: Path, seed: int, unit: str, reports: Reports) -> tuple[int, dict[str, Array]]:
-    """Return from where a seed goes on: its steps or updates so far, and its state.
+    """Return where a seed continues: its steps or updates so far, and its state.
 
     Raises:
         RlkitError: it has checkpoints, but none that is sound.
     """
-    done, state, problems = store.newest_checkpoint(folder, seed)
+    done, state, problems = newest_checkpoint(folder, seed)
     if problems and not state:
         raise RlkitError(
-            f"seed {seed} cannot go on: {'; '.join(problems)}. Nothing was deleted: "
+            f"seed {seed} cannot be continued: {'; '.join(problems)}. Nothing was deleted: "
             "restore one of these files, or move them away to train the seed again from "
             "the start"
         )
     for problem in problems:
         reports.note(
-            f"{problem}; seed {seed} goes on from the checkpoint before it, at {done:,} {unit}"
+            f"{problem}; seed {seed} continues from the checkpoint before it, at {done:,} {unit}"
         )
     return done, state
+
+
+def entries(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """Return the entries of one part of a state, without the prefix of their names."""
+    return {
+        name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
+    }
+
+
+def restore(part: Stateful, state: Mapping[str, Any], what: str, *, exact: bool) -> None:
+    """Load the state of one part, and require that the part then has that state.
+
+    Args:
+        part: what is restored.
+        state: its entries: arrays, or lists of arrays.
+        what: the part and the checkpoint, for messages.
+        exact: whether every bit must come back, or names and shapes only; an environment that is
+            not determined by its seed cannot return to the very same state.
+
+    Raises:
+        RlkitError: the state does not fit the part.
+    """
+    failure = f"continuing {what} failed: its state"
+    copies = {name: np.array(x) if isinstance(x, np.ndarray) else x for name, x in state.items()}
+    try:
+        part.load_state_dict(copies)
+        now = part.state_dict()
+    except RlkitError:
+        raise
+    except (ValueError, RuntimeError, KeyError, IndexError, TypeError) as error:
+        raise RlkitError(f"{failure} is of another form: {error!r}") from error
+    if now.keys() != state.keys():
+        raise RlkitError(f"{failure} has the entries {sorted(state)}, expected {sorted(now)}")
+    if exact:
+        differing = [name for name in sorted(now) if _bits(now[name]) != _bits(state[name])]
+        if differing:
+            raise RlkitError(f"{failure} differs after loading in {', '.join(differing)}")
+        return
+    for name, value in now.items():
+        expected, got = ([np.shape(one) for one in seeds] for seeds in (value, state[name]))
+        if expected != got:
+            raise RlkitError(f"{failure} has {name!r} of shape {got[0]}, expected {expected[0]}")
+
+
+def _bits(array: Array) -> tuple[str, tuple[int, ...], bytes]:
+    return array.dtype.str, array.shape, array.tobytes()

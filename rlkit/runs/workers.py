@@ -3,232 +3,155 @@
 from __future__ import annotations
 
 import contextlib
-import io
+import importlib
 import multiprocessing
 import os
-import pickle
 import signal
-import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from types import FrameType, FunctionType
 from typing import Any
 
-import gymnasium as gym
+from rlkit.errors import RlkitError
+from rlkit.runs.kinds import RunKind
+from rlkit.runs.reports import Failure, Reports, Stopped, StopSignals
+from rlkit.runs.sending import require_sendable, without_false_file
 
-from rlkit.errors import RlkitError, UsageError
-from rlkit.runs.reports import Failure, Reports, Stopped
-
-# Brings seeds of a run to their end in its folder; returns those that could not go on.
+# Trains seeds of a run in its folder; returns those that could not be finished.
 Work = Callable[[Path, Sequence[int], Reports], list[Failure]]
 
 _PATIENCE = 10.0  # seconds that a worker has to save and end before it is killed
-
-
-class StopSignals:
-    """Remembers SIGINT or SIGTERM, so that the loop saves and stops; a second one stops at once."""
-
-    def __init__(self) -> None:
-        self.received: int | None = None
-
-    def __call__(self) -> bool:
-        return self.received is not None
-
-    def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
-            raise KeyboardInterrupt
-        self.received = number
-
-    @contextlib.contextmanager
-    def watched(self) -> Iterator[StopSignals]:
-        """Listen until the end of the block; only the main thread can."""
-        if threading.current_thread() is not threading.main_thread():
-            yield self
-            return
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        before = {number: signal.signal(number, self._receive) for number in numbers}
-        try:
-            yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-def refuse_to_be_imported(num_workers: int) -> None:
-    """Refuse to start workers in a process that imports a script for one, or may not have any.
-
-    Raises:
-        UsageError: this is such a process, and more than one worker is asked for.
-    """
-    if num_workers > 1 and multiprocessing.current_process().daemon:
-        raise UsageError(
-            "a daemonic process, such as one of multiprocessing.Pool, may not start processes of "
-            "its own: train with workers=1 there, or take "
-            "concurrent.futures.ProcessPoolExecutor, whose processes may"
-        )
-    if num_workers > 1 and getattr(multiprocessing.current_process(), "_inheriting", False):
-        raise UsageError(
-            "a script that trains with more than one worker is imported by each of them: put what "
-            'it does under `if __name__ == "__main__":`'
-        )
+_REPORTED = ("progress", "note", "irreproducible", "caveat")  # by workers, as in Reports
 
 
 def work_in_processes(
-    work: Work, folder: Path, seeds: Sequence[int], num_workers: int, reports: Reports
+    work: Work,
+    folder: Path,
+    seeds: Sequence[int],
+    num_workers: int,
+    reports: Reports,
+    *,
+    kind: RunKind,
 ) -> list[Failure]:
-    """Do work in several processes, each with a share of the seeds; as `work` itself otherwise."""
-    _require_sendable(work)
-    warm_up()
-    context = multiprocessing.get_context("forkserver")
-    failures: list[Failure] = []
-    errors: list[RlkitError] = []
-    shares = [list(seeds)[k::num_workers] for k in range(num_workers)]
-    alone: set[int] = set()  # seeds whose worker died, tried once more by themselves
-    workers: dict[Connection, tuple[Any, list[int]]] = {}
-    told = False
-    try:
-        while workers or (shares and not told):
-            while shares and len(workers) < num_workers and not told:
-                share = shares.pop(0)
-                ours, theirs = context.Pipe(duplex=False)
-                arguments = (work, folder, share, theirs, dict(os.environ))
-                process = context.Process(target=_work, args=arguments, daemon=True)
-                with _deaf_to_ctrl_c(), _without_false_file():
-                    process.start()
-                theirs.close()
-                workers[ours] = (process, share)
-            import rlkit.analysis.plots  # noqa: F401  needed at the end; now there is time for it
+    """Do work in several processes, each with a share of the seeds; otherwise like `work` itself.
 
-            for connection in wait(list(workers), timeout=0.2):
-                assert isinstance(connection, Connection)
-                process, share = workers[connection]
-                try:
-                    kind, content = connection.recv()
-                except (EOFError, OSError):
-                    del workers[connection]
-                    process.join()
-                    if process.exitcode and (told or reports.stop()):
-                        errors.append(Stopped(f"the worker with the seeds {share} was stopped"))
-                    elif process.exitcode and alone.isdisjoint(share):
-                        reports.note(f"{_death(process)}; its seeds {share} are tried once more")
-                        alone.update(share)
-                        shares += [[seed] for seed in share]
-                    elif process.exitcode:
-                        message = f"{_death(process)}, and did so again when it was tried once more"
-                        failures += [Failure(seed, message, 1) for seed in share]
-                    continue
-                if kind == "progress":
-                    reports.progress(*content)
-                elif kind in ("note", "irreproducible", "caveat"):
-                    getattr(reports, kind)(content)
-                elif kind == "failures":
-                    failures += content
-                else:
-                    errors.append(content)
-            if reports.stop() and not told:
-                told = True
-                for process, _ in workers.values():
-                    process.terminate()
+    Raises:
+        UsageError: the work cannot be sent to another process.
+    """
+    require_sendable(work)
+    warm_up(kind.worker_imports)
+    shares = [list(seeds)[k::num_workers] for k in range(num_workers)]
+    workers = _Workers(work, folder, num_workers, reports)
+    try:
+        workers.run(shares, kind.late_imports)
     finally:
-        for process, _ in workers.values():
+        workers.end()
+    # Raise the original failure, not the stop that followed in the other workers.
+    if workers.errors:
+        raise min(workers.errors, key=lambda error: isinstance(error, Stopped))
+    return workers.failures
+
+
+class _Workers:
+    """The worker processes of a run, each with the seeds that it trains."""
+
+    def __init__(self, work: Work, folder: Path, num_workers: int, reports: Reports) -> None:
+        self._work, self._folder, self._reports = work, folder, reports
+        self._num_workers = num_workers
+        self._running: dict[Connection, tuple[ForkServerProcess, list[int]]] = {}
+        self._waiting: list[list[int]] = []
+        self._retried: set[int] = set()  # seeds whose worker died, tried once more by themselves
+        self._stopping = False
+        self.failures: list[Failure] = []
+        self.errors: list[RlkitError] = []
+
+    def run(self, shares: Sequence[list[int]], late_imports: Sequence[str]) -> None:
+        """Train shares of seeds until none is left, or until the run is asked to stop."""
+        self._waiting = list(shares)
+        while self._running or (self._waiting and not self._stopping):
+            while self._waiting and len(self._running) < self._num_workers and not self._stopping:
+                self._start(self._waiting.pop(0))
+            for module in late_imports:  # needed after training; this process has time now
+                importlib.import_module(module)
+            for connection in wait(list(self._running), timeout=0.2):
+                assert isinstance(connection, Connection)
+                try:
+                    what, content = connection.recv()
+                except (EOFError, OSError):
+                    self._ended(*self._running.pop(connection))
+                    continue
+                self._received(what, content)
+            if self._reports.stop() and not self._stopping:
+                self._stopping = True
+                for process, _ in self._running.values():
+                    process.terminate()
+
+    def _start(self, share: list[int]) -> None:
+        context = multiprocessing.get_context("forkserver")
+        ours, theirs = context.Pipe(duplex=False)
+        arguments = (self._work, self._folder, share, theirs, dict(os.environ))
+        process = context.Process(target=_work, args=arguments, daemon=True)
+        with _sigint_blocked(), without_false_file():
+            process.start()
+        theirs.close()
+        self._running[ours] = (process, share)
+
+    def _received(self, what: str, content: Any) -> None:
+        if what == "progress":
+            self._reports.progress(*content)
+        elif what in _REPORTED:
+            getattr(self._reports, what)(content)
+        elif what == "failures":
+            self.failures += content
+        else:
+            self.errors.append(content)
+
+    def _ended(self, process: ForkServerProcess, share: list[int]) -> None:
+        """Try the seeds of a worker that died once more, each by itself."""
+        process.join()
+        if not process.exitcode:
+            return
+        if self._stopping or self._reports.stop():
+            self.errors.append(Stopped(f"the worker with the seeds {share} was stopped"))
+        elif self._retried.isdisjoint(share):
+            self._reports.note(f"{_describe_exit(process)}; its seeds {share} are tried once more")
+            self._retried.update(share)
+            self._waiting += [[seed] for seed in share]
+        else:
+            message = f"{_describe_exit(process)}, and did so again when it was tried once more"
+            self.failures += [Failure(seed, message, 1) for seed in share]
+
+    def end(self) -> None:
+        """End all processes, first by asking them."""
+        for process, _ in self._running.values():
             process.terminate()
-        for process, _ in workers.values():
+        for process, _ in self._running.values():
             process.join(_PATIENCE)
             process.kill()
             process.join()
-    # What is wrong with one worker is the answer, rather than that the others were stopped.
-    if errors:
-        raise min(errors, key=lambda error: isinstance(error, Stopped))
-    return failures
 
 
-class _Pickler(pickle.Pickler):
-    """Pickles, and remembers the classes and functions that belong to the main program."""
+def warm_up(modules: Sequence[str]) -> None:
+    """Start the process that workers are forked from, which imports modules for all of them.
 
-    def __init__(self, file: io.BytesIO) -> None:
-        super().__init__(file)
-        self.of_main: list[str] = []
-
-    def persistent_id(self, thing: Any) -> None:
-        if isinstance(thing, (type, FunctionType)) and thing.__module__ == "__main__":
-            self.of_main.append(thing.__qualname__)
-
-
-def _require_sendable(work: Work) -> None:
-    """Require that another process can find all that the work consists of.
-
-    Raises:
-        UsageError: it cannot be pickled, or is defined where no other process can import it.
-    """
-    buffer = io.BytesIO()
-    pickler = _Pickler(buffer)
-    try:
-        pickler.dump(work)
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise UsageError(
-            f"cannot hand what is to be trained to another process: {error}. Define it at the top "
-            "level of a module, or use --workers 1"
-        ) from error
-    if _main_can_be_imported():
-        return
-    registered = [
-        spec.id
-        for spec in gym.registry.values()
-        if getattr(spec.entry_point, "__module__", "") == "__main__"
-        and spec.id.encode() in buffer.getvalue()
-    ]
-    if pickler.of_main or registered:
-        name = [*pickler.of_main, *registered][0]
-        raise UsageError(
-            f"{name} is defined in a notebook or on standard input, from where worker processes "
-            "cannot import it: put it in a file and import it from there (an environment can also "
-            "be named as path/to/file.py:Class), or use workers=1"
-        )
-
-
-def _main_can_be_imported() -> bool:
-    """Whether the main program is a module or a file, which each worker imports first."""
-    main = sys.modules["__main__"]
-    return getattr(main, "__spec__", None) is not None or os.path.isfile(
-        getattr(main, "__file__", None) or ""
-    )
-
-
-@contextlib.contextmanager
-def _without_false_file() -> Iterator[None]:
-    """Let workers not look for the file "<stdin>", as which a program on standard input goes."""
-    main = vars(sys.modules["__main__"])
-    if "__file__" not in main or _main_can_be_imported():
-        yield
-        return
-    file = main.pop("__file__")
-    try:
-        yield
-    finally:
-        main["__file__"] = file
-
-
-def warm_up() -> None:
-    """Start the process that workers are forked from; it imports torch while we do other things.
-
-    Forking this process would copy the threads and locks of torch half way; that one has used
-    nothing of what it imported. Called early, it takes a second off the start of the workers.
+    Forking this process would copy the threads and locks of torch halfway; that one has used
+    nothing of what it imported. Called early, this saves a second when the workers start.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["rlkit.runs.workers", "rlkit.agents.ppo"])
-    with _deaf_to_ctrl_c():
+    context.set_forkserver_preload([__name__, *modules])
+    with _sigint_blocked():
         forkserver.ensure_running()
 
 
 @contextlib.contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """What is started here never sees Ctrl+C, which goes to all processes of a terminal.
+def _sigint_blocked() -> Iterator[None]:
+    """Start processes that never receive Ctrl+C, which goes to all processes of a terminal.
 
-    Only this process takes it, and tells the workers by SIGTERM, once.
+    Only this process receives it, and sends SIGTERM to the workers, once.
     """
     resource_tracker.ensure_running()  # its own start would unblock SIGINT again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -238,7 +161,7 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _death(process: Any) -> str:
+def _describe_exit(process: ForkServerProcess) -> str:
     hint = (
         " (a script that trains with more than one worker must do so under "
         '`if __name__ == "__main__":`, and define its classes outside of that)'
@@ -252,7 +175,7 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        os._exit(1)  # nobody is left to work for, and the run may be taken up by another process
+        os._exit(1)  # nobody is left to work for, and another process may take up the run
 
 
 def _work(
@@ -265,26 +188,20 @@ def _work(
     from rlkit.determinism import prepared_torch
 
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    # The process that this one was forked from may have been started under other variables.
+    # The process that this one was forked from may have been started with other variables.
     for name in os.environ.keys() - variables.keys():
         del os.environ[name]
     os.environ.update(variables)
 
-    def send(kind: str) -> Callable[..., None]:
+    def send(what: str) -> Callable[..., None]:
         def report(*content: Any) -> None:
             with contextlib.suppress(BrokenPipeError):
-                connection.send((kind, content if len(content) > 1 else content[0]))
+                connection.send((what, content if len(content) > 1 else content[0]))
 
         return report
 
     with prepared_torch(), StopSignals().watched() as stop:
-        reports = Reports(
-            progress=send("progress"),
-            note=send("note"),
-            irreproducible=send("irreproducible"),
-            caveat=send("caveat"),
-            stop=stop,
-        )
+        reports = Reports(**{what: send(what) for what in _REPORTED}, stop=stop)
         try:
             failures = work(folder, seeds, reports)
             send("failures")(failures)

@@ -194,14 +194,14 @@ def compare(
     place = Path(os.path.abspath(out))  # an environment may change the working directory
     contenders = _prepare(agents, environment, seeds, place, arguments)
     if reports is not None:
-        return _carry_out(contenders, seeds, place, workers, reports)
+        return _finish(contenders, seeds, place, workers, reports)
     with python_reports() as own:
-        comparison = _carry_out(contenders, seeds, place, workers, own)
+        comparison = _finish(contenders, seeds, place, workers, own)
     raise_or_warn_of_failures(list(comparison.runs.values()))
     return comparison
 
 
-def _carry_out(
+def _finish(
     contenders: Mapping[str, Prepared | Run],
     num_seeds: int,
     out: Path,
@@ -334,7 +334,7 @@ def _require_comparable(contenders: Mapping[str, Prepared | Run], budget: int) -
     keys: dict[str, str] = {}
     for name, contender in contenders.items():
         if isinstance(contender, Prepared):
-            record = json.loads(json.dumps(contender.plan.identity))
+            record = json.loads(json.dumps(contender.request.identity))
             keys.setdefault(environment_key(record), name)
             if not (contender.folder / RECORD).exists():
                 continue

@@ -20,12 +20,14 @@ from rlkit.environments.resolve import Environment, EnvLike, find_environment
 from rlkit.errors import RlkitError, UsageError
 from rlkit.evaluation import cut_remark, evaluation_limits, exact_returns_of, play_many
 from rlkit.options import require_count, require_typed
-from rlkit.runs import store
+from rlkit.runs import checkpoints
 from rlkit.runs.identity import unmarked
 from rlkit.runs.progress import warn
 from rlkit.runs.record import RECORD, RunFolder
+from rlkit.runs.restore import entries
 from rlkit.seeding import SeedStreams
 from rlkit.training.deployed import ActorBySeed, SingleActor
+from rlkit.training.kind import AGENT_RUN
 from rlkit.training.seed_trainer import join_states
 from rlkit.training.specification import RunSpec, make_spec, stored_config
 from rlkit.user_code import content_digest
@@ -96,7 +98,7 @@ class Run(RunFolder):
         environment: Environment | None = None,
         env: EnvLike | None = None,
     ) -> None:
-        super().__init__(folder, num_seeds=num_seeds)
+        super().__init__(folder, AGENT_RUN, num_seeds=num_seeds)
         self._spec, self._environment, self._env = spec, environment, env
         self._num_env_steps = num_env_steps
         self.told_of_source = False  # whether the user knows that a source has changed
@@ -208,8 +210,8 @@ class Run(RunFolder):
         rows = self._all_columns[s].get("num_env_steps", np.zeros(0))
         if not len(rows):
             return -1
-        checkpoints = store.list_checkpoints(self.folder, self.seeds[s])
-        return int(max(rows[-1], checkpoints[0][0] if checkpoints else 0))
+        kept = checkpoints.list_checkpoints(self.folder, self.seeds[s])
+        return int(max(rows[-1], kept[0][0] if kept else 0))
 
     @property
     def unfinished(self) -> dict[int, int]:
@@ -361,13 +363,7 @@ class Run(RunFolder):
         )
         agent = self.spec.build_agent(task)
         state: State = join_states(states)
-        agent.load_state_dict(
-            {
-                name.removeprefix("agent/"): value
-                for name, value in state.items()
-                if name.startswith("agent/")
-            }
-        )
+        agent.load_state_dict(entries(state, "agent/"))
         actor: Actor = agent.actor(greedy=greedy)
         return actor
 
@@ -376,7 +372,7 @@ class Run(RunFolder):
             raise UsageError(
                 f"the run {self.folder} has the seeds 0 to {len(self.seeds) - 1}, not {seed!r}"
             )
-        steps, state, problems = store.newest_checkpoint(self.folder, seed)
+        steps, state, problems = checkpoints.newest_checkpoint(self.folder, seed)
         if not state:
             listed = "; ".join(problems) or "there is none"
             raise RlkitError(f"seed {seed} of the run {self.folder} has no checkpoint: {listed}")
@@ -459,7 +455,7 @@ class Run(RunFolder):
                 f"the run {self.folder.name} was not trained to its {self.num_env_steps:,} "
                 f"environment steps ({steps}): the policies are those of the last checkpoints"
             )
-        seeds = [s for s in self.seeds if store.list_checkpoints(self.folder, s)]
+        seeds = [s for s in self.seeds if checkpoints.list_checkpoints(self.folder, s)]
         if not seeds:
             raise UsageError(f"the run {self.folder} has no checkpoint to evaluate yet")
         actor = self.batch_actor(seeds, greedy=greedy)

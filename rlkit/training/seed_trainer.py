@@ -20,9 +20,9 @@ from rlkit.environments.resolve import Environment
 from rlkit.errors import RlkitError, SeedError, UsageError
 from rlkit.evaluation import Evaluator, evaluation_limits
 from rlkit.loop import PlayStopped, asking, interact
-from rlkit.runs import store
+from rlkit.runs import checkpoints, curves
 from rlkit.runs.reports import Failure, Reports, Stopped
-from rlkit.runs.restore import take_up
+from rlkit.runs.restore import entries, restore, take_up
 from rlkit.seeding import SeedStreams
 from rlkit.tabular.reading.model import Model
 from rlkit.training.specification import RunSpec
@@ -92,7 +92,7 @@ def train_seeds(
         positions: dict[tuple[int, bool], dict[int, dict[str, Array]]] = {}
         for seed in sorted(waiting):
             steps, state = take_up(folder, seed, "environment steps", reports)
-            pending = bool(state.get(store.ROW_PENDING, False))
+            pending = bool(state.get(checkpoints.ROW_PENDING, False))
             positions.setdefault((steps, pending), {})[seed] = state
         for (steps, pending), states in sorted(positions.items(), key=lambda item: item[0]):
             group = list(states)
@@ -162,7 +162,7 @@ class _Batch:
         self._seeds, self._reports = seeds, reports
         kind = spec.stepped_as(environment)
         streams = tuple(SeedStreams(spec.experiment_seed, seed) for seed in seeds)
-        self._curves: list[store.CurveFile] = []
+        self._curves: list[curves.CurveFile] = []
         self._told = False  # of returns that are not those of whole episodes
         self._evaluator = Evaluator(environment, streams, spec.evaluation_episodes, kind=kind)
         self.env = environment.grid(streams, spec.num_envs, kind=kind)
@@ -197,7 +197,8 @@ class _Batch:
         try:
             with asking(self.env, self._reports.stop):  # playing a long episode again takes time
                 for prefix, part in self._parts:
-                    _restore(part, prefix, state, self._folder)
+                    what = f"the {prefix[:-1]} from the checkpoints in {self._folder}"
+                    restore(part, entries(state, prefix), what, exact=False)
         except PlayStopped:
             raise Stopped("stopped while the running episodes were played again") from None
         obs = np.asarray(state["obs"])
@@ -209,14 +210,14 @@ class _Batch:
             obs = np.asarray(self.env.state_dict()["obs"])
         self._open_curves([int(one["curve_bytes"]) for one in states])
         at_end = self.tracker.num_env_steps == _target(self._spec)
-        if states[0].get(store.ROW_PENDING, False) and (self.on_grid or at_end):
+        if states[0].get(checkpoints.ROW_PENDING, False) and (self.on_grid or at_end):
             self.write_rows(obs)
         return obs
 
     def _open_curves(self, lengths: Sequence[int]) -> None:
         for seed, num_bytes in zip(self._seeds, lengths, strict=True):
-            path = store.curve_path(self._folder, seed)
-            self._curves.append(store.CurveFile(path, self.tracker.columns, num_bytes))
+            path = curves.curve_path(self._folder, seed)
+            self._curves.append(curves.CurveFile(path, self.tracker.columns, num_bytes))
 
     @property
     def on_grid(self) -> bool:
@@ -262,12 +263,12 @@ class _Batch:
         """Write a checkpoint of each seed; with `row_pending` its row is still to be written."""
         state: State = {"obs": obs.copy()}
         state["curve_bytes"] = np.array([curve.sync() for curve in self._curves])
-        state[store.ROW_PENDING] = np.full(len(self._seeds), row_pending)
+        state[checkpoints.ROW_PENDING] = np.full(len(self._seeds), row_pending)
         for prefix, part in self._parts:
             state |= {prefix + name: value for name, value in part.state_dict().items()}
         for s, seed in enumerate(self._seeds):
             own = {name: np.asarray(value[s]) for name, value in state.items()}
-            store.save_checkpoint(self._folder, seed, self.tracker.num_env_steps, own)
+            checkpoints.save_checkpoint(self._folder, seed, self.tracker.num_env_steps, own)
         self._reports.progress(self._seeds, self.tracker.num_env_steps)
 
     def stopped(self) -> Stopped:
@@ -311,24 +312,3 @@ def join_states(states: Sequence[Mapping[str, Array]]) -> State:
         same = len({part.shape for part in parts}) == 1
         joined[name] = np.stack(parts) if same else parts
     return joined
-
-
-def _restore(part: Any, prefix: str, state: State, folder: Path) -> None:
-    """Let an agent, environment or tracker go on from its entries, which must be of its form."""
-    own: State = {
-        name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
-    }
-    what = f"going on from the checkpoints in {folder} failed: the state of the {prefix[:-1]}"
-    try:
-        part.load_state_dict(own)
-    except RlkitError:
-        raise
-    except (ValueError, RuntimeError, KeyError, IndexError, TypeError) as error:
-        raise RlkitError(f"{what} is of another form: {error!r}") from error
-    now: State = part.state_dict()
-    if now.keys() != own.keys():
-        raise RlkitError(f"{what} has the entries {sorted(own)}, expected {sorted(now)}")
-    for name, value in now.items():
-        expected, got = [np.shape(x) for x in value], [np.shape(x) for x in own[name]]
-        if expected != got:
-            raise RlkitError(f"{what} has {name!r} of shape {got[0]}, expected {expected[0]}")

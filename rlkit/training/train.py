@@ -18,19 +18,20 @@ from rlkit.options import require_count, require_typed
 from rlkit.runs import store
 from rlkit.runs.execution import Interrupted as Interrupted  # what `train` raises is found here
 from rlkit.runs.execution import (
-    Plan,
-    carry_out,
+    RunRequest,
+    execute,
     is_finished,
-    note_siblings,
     require_continuable,
+    warn_about_similar_runs,
 )
 from rlkit.runs.identity import versions
 from rlkit.runs.progress import python_reports, warn
 from rlkit.runs.record import RECORD, read_record
 from rlkit.runs.reports import Reports
-from rlkit.runs.workers import refuse_to_be_imported
+from rlkit.runs.sending import require_main_guard
 from rlkit.tabular.reading.published import TRANSPARENT
 from rlkit.training.agent_checks import check_agent
+from rlkit.training.kind import AGENT_RUN
 from rlkit.training.run import Run
 from rlkit.training.seed_trainer import Training
 from rlkit.training.specification import RunSpec, make_spec
@@ -146,7 +147,7 @@ class Prepared:
     spec: RunSpec
     environment: Environment
     folder: Path
-    plan: Plan
+    request: RunRequest
 
 
 def prepare(
@@ -185,13 +186,12 @@ def prepare(
             "env_args (numbers, text), or name the environment by file.py:Class or module:Class"
         )
     folder = _folder(spec, environment, out)
-    plan = Plan(
-        kind="agent",
+    request = RunRequest(
+        kind=AGENT_RUN,
         name=spec.agent_name,
         task=environment.name,
         identity=spec.identity(environment),
         sources=_sources(spec, environment),
-        counter="num_env_steps",
         target=spec.num_env_steps,
         versions={**environment.source.packages, **versions()},
         work=Training(spec, environment),
@@ -201,10 +201,10 @@ def prepare(
         resumable=not unidentified,
     )
     if (folder / RECORD).exists():
-        record = read_record(folder)
+        record = read_record(folder, AGENT_RUN)
         if record["num_env_steps"] < spec.num_env_steps or record["num_seeds"] < num_seeds:
-            require_continuable(plan, folder, record, allow_drift=allow_drift)
-    prepared = Prepared(spec, environment, folder, plan)
+            require_continuable(request, folder, record, allow_drift=allow_drift)
+    prepared = Prepared(spec, environment, folder, request)
     _settle(prepared)  # what was tried built copies
     return prepared
 
@@ -240,7 +240,7 @@ def train_spec(
     reports: Reports | None = None,
 ) -> Run:
     """As `train`, for a specification that was made before; failures are only in the run."""
-    refuse_to_be_imported(workers)
+    require_main_guard(workers)
     prepared = prepare(spec, num_seeds, out, allow_drift=allow_drift)
     return train_prepared(
         prepared, num_seeds, workers=workers, allow_drift=allow_drift, reports=reports
@@ -257,8 +257,8 @@ def train_prepared(
 ) -> Run:
     """Train what is missing of a run that was prepared."""
     reports = reports or Reports()
-    plan, folder = prepared.plan, prepared.folder
-    for text in (*plan.caveats, *plan.notes):
+    request, folder = prepared.request, prepared.folder
+    for text in (*request.caveats, *request.notes):
         reports.note(text)
 
     def opened() -> Run:
@@ -270,20 +270,25 @@ def train_prepared(
             environment=prepared.environment,
         )
 
-    note_siblings(plan, folder, reports)
-    if (folder / FIGURE).exists() and is_finished(plan, folder, num_seeds, reports):
+    warn_about_similar_runs(request, folder, reports)
+    if (folder / FIGURE).exists() and is_finished(request, folder, num_seeds, reports):
         run = opened()
         _note_scores(run, reports)
         return run
     store.prepare_folder(folder)
     with store.locked(folder), prepared_torch():
         try:
-            worked = carry_out(
-                plan, folder, num_seeds, workers=workers, allow_drift=allow_drift, reports=reports
+            worked = execute(
+                request,
+                folder,
+                num_seeds,
+                workers=workers,
+                allow_drift=allow_drift,
+                reports=reports,
             )
         finally:
             _settle(prepared)
-        if "references" not in read_record(folder):
+        if "references" not in read_record(folder, AGENT_RUN):
             _store_references(folder, prepared.environment)
         if worked or not (folder / FIGURE).exists():  # it was killed while drawing
             _draw(Run(folder))
@@ -323,7 +328,7 @@ def _store_references(folder: Path, environment: Environment) -> None:
     from rlkit.training.references import references
 
     store.write_json(
-        folder / RECORD, {**read_record(folder), "references": references(environment)}
+        folder / RECORD, {**read_record(folder, AGENT_RUN), "references": references(environment)}
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rlkit.errors import RlkitError, UsageError
-from rlkit.runs import store
+from rlkit.runs import checkpoints, curves
 from rlkit.runs.reports import Reports
 from rlkit.training.run import Run, load
 
@@ -39,7 +39,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(
     reference: Any,
 ) -> None:
     run = small("ppo", seeds=2, steps=steps)
-    damaged = store.list_checkpoints(run.folder, 1)[0][1]
+    damaged = checkpoints.list_checkpoints(run.folder, 1)[0][1]
     damage(damaged)
     notes: list[str] = []
     run = small("ppo", seeds=2, reports=Reports(note=notes.append))
@@ -55,7 +55,7 @@ def test_a_seed_without_a_sound_checkpoint_is_refused_and_nothing_is_deleted(
     small: Callable[..., Run], results: Any, reference: Any, tmp_path: Path
 ) -> None:
     run = small("ppo", seeds=2, steps=400)
-    paths = [path for _, path in store.list_checkpoints(run.folder, 1)]
+    paths = [path for _, path in checkpoints.list_checkpoints(run.folder, 1)]
     assert len(paths) == 2
     for path in paths:
         flip_a_bit(path)
@@ -77,7 +77,7 @@ def test_the_policy_of_a_seed_without_a_sound_checkpoint_names_the_files(
     small: Callable[..., Run],
 ) -> None:
     run = small("q-learning", seeds=2, steps=100)
-    (_, path), *_ = store.list_checkpoints(run.folder, 1)
+    (_, path), *_ = checkpoints.list_checkpoints(run.folder, 1)
     overwrite(path)
     with pytest.raises(RlkitError, match=str(path)):
         run.actor(1)
@@ -88,7 +88,7 @@ def test_a_half_written_row_is_dropped_and_written_again(
     small: Callable[..., Run], results: Any, reference: Any
 ) -> None:
     run = small("q-learning", seeds=1, steps=300)
-    with open(store.curve_path(run.folder, 0), "ab") as file:
+    with open(curves.curve_path(run.folder, 0), "ab") as file:
         file.write(b"350,12,0,0.12")
     assert load(run.folder).steps.tolist() == [0, 100, 200, 300]
     run = small("q-learning", seeds=1)
@@ -99,7 +99,7 @@ def test_a_csv_that_lost_rows_stops_the_run_before_it_is_made_worse(
     small: Callable[..., Run],
 ) -> None:
     run = small("q-learning", seeds=2, steps=300)
-    path = store.curve_path(run.folder, 1)
+    path = curves.curve_path(run.folder, 1)
     data = path.read_bytes()
     path.write_bytes(data[:-7])
     with pytest.raises(RlkitError, match=f"{path} has .* rows were lost"):
@@ -111,7 +111,7 @@ def test_a_csv_that_lost_rows_stops_the_run_before_it_is_made_worse(
 
 def test_a_damaged_row_is_named_when_the_curve_is_read(small: Callable[..., Run]) -> None:
     run = small("q-learning", seeds=2, steps=300)
-    path = store.curve_path(run.folder, 1)
+    path = curves.curve_path(run.folder, 1)
     path.write_bytes(path.read_bytes().replace(b"\n200,", b"\n2\x0000,"))
     with pytest.raises(RlkitError, match=f"{path}, line 4: "):
         _ = load(run.folder).curve
@@ -150,11 +150,11 @@ def test_a_run_with_counters_beyond_32_bits_goes_on_exactly(
 ) -> None:
     far = 2**31 - 10
     near = small("q-learning", seeds=1, steps=300, envs=1, evaluate_every=10, epsilon_steps=1)
-    steps, state, _ = store.newest_checkpoint(near.folder, 0)
+    steps, state, _ = checkpoints.newest_checkpoint(near.folder, 0)
     for entry in ("tracker/num_env_steps", "tracker/num_episodes", "agent/num_env_steps"):
         state[entry] = state[entry] + (far - steps)
     state["agent/visits"] = state["agent/visits"] + 2**31
-    store.save_checkpoint(near.folder, 0, far, state)
+    checkpoints.save_checkpoint(near.folder, 0, far, state)
     run = small("q-learning", seeds=1, steps=far + 40, envs=1, evaluate_every=10, epsilon_steps=1)
     rows = run.columns[0]["num_env_steps"]
     first = 10 * (far // 10 + 1)
@@ -162,7 +162,7 @@ def test_a_run_with_counters_beyond_32_bits_goes_on_exactly(
     assert rows[rows > 300].tolist() == expected
     assert np.all(np.diff(rows) > 0)
     assert run.columns[0]["num_episodes"][-1] > 2**31 - 400
-    assert f"\n{expected[-1]}," in store.curve_path(run.folder, 0).read_text()
-    _, state, _ = store.newest_checkpoint(run.folder, 0)
+    assert f"\n{expected[-1]}," in curves.curve_path(run.folder, 0).read_text()
+    _, state, _ = checkpoints.newest_checkpoint(run.folder, 0)
     assert int(state["tracker/num_env_steps"]) == far + 40
     assert run.status == "finished"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from rlkit.errors import RlkitError, UsageError
-from rlkit.runs import store
+from rlkit.runs import checkpoints, curves
 from rlkit.runs.reports import Reports
 from rlkit.training import seed_trainer as training
 from rlkit.training.run import Run, load
@@ -51,7 +51,7 @@ def test_a_full_disk_at_a_checkpoint_keeps_the_one_before(
     assert str(folder) in str(caught.value)
     assert load(folder).status != "finished"
     for seed in range(2):
-        steps, _, problems = store.newest_checkpoint(folder, seed)
+        steps, _, problems = checkpoints.newest_checkpoint(folder, seed)
         assert steps >= 100
         assert not problems
     assert not list(folder.rglob(".*.tmp"))
@@ -84,20 +84,20 @@ def test_a_full_disk_in_the_middle_of_a_row_leaves_only_whole_rows(
     reference: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    init = store.CurveFile.__init__
+    init = curves.CurveFile.__init__
 
     def init_full(self: Any, *args: Any) -> None:
         init(self, *args)
         self._file = FullFile(self._file, room)
 
     with monkeypatch.context() as patch:
-        patch.setattr(store.CurveFile, "__init__", init_full)
+        patch.setattr(curves.CurveFile, "__init__", init_full)
         with pytest.raises(RlkitError, match=r"appending to .*\.csv failed: No space left"):
             small("q-learning", seeds=2)
     (folder,) = out.iterdir()
     assert load(folder).status == "failed"
     for seed in range(2):
-        assert store.curve_path(folder, seed).read_bytes()[-1:] == b"\n"
+        assert curves.curve_path(folder, seed).read_bytes()[-1:] == b"\n"
     assert results(small("q-learning", seeds=2).folder) == reference("q-learning", seeds=2)
 
 
@@ -140,7 +140,7 @@ def test_a_run_whose_files_are_deleted_meanwhile_is_not_finished(
         if steps == 300:
             (folder,) = out.iterdir()
             if what == "csv":
-                store.curve_path(folder, 1).unlink()
+                curves.curve_path(folder, 1).unlink()
             else:
                 shutil.rmtree(folder if what == "run" else folder / "checkpoints")
 
@@ -157,9 +157,9 @@ def test_a_row_that_fails_in_one_group_leaves_no_file_open(
     small: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closed: list[Any] = []
-    close = store.CurveFile.close
-    monkeypatch.setattr(store.CurveFile, "close", lambda self: (closed.append(self), close(self)))
-    fail_at(monkeypatch, training.store.CurveFile, "append", 5)
+    close = curves.CurveFile.close
+    monkeypatch.setattr(curves.CurveFile, "close", lambda self: (closed.append(self), close(self)))
+    fail_at(monkeypatch, training.curves.CurveFile, "append", 5)
     with pytest.raises(OSError, match="No space"):
         small("q-learning", seeds=3)
     assert len(closed) == 3

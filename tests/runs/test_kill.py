@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from rlkit.runs import store
+from rlkit.runs import checkpoints
 from rlkit.training.run import Run
 
 KILLED = -signal.SIGKILL
@@ -61,12 +61,12 @@ MOMENTS = {
     "before anything is written": "die_at(store, 'prepare_folder', 1)",
     "before the first run.json": "die_at(store, 'write_json', 1)",
     "after the first run.json": "die_at(store, 'write_json', 1, after=True)",
-    "before the row at step 0": "die_at(store.CurveFile, 'append', 1)",
-    "between the rows of two seeds": "die_at(store.CurveFile, 'append', 1, after=True)",
+    "before the row at step 0": "die_at(curves.CurveFile, 'append', 1)",
+    "between the rows of two seeds": "die_at(curves.CurveFile, 'append', 1, after=True)",
     "in the first iteration": "import rlkit.training.tracker as t; die_at(t.Tracker, 'observe', 1)",
     "in a later iteration": "import rlkit.training.tracker as t; die_at(t.Tracker, 'observe', 77)",
-    "between row and checkpoint": "die_at(store.CurveFile, 'sync', 3)",
-    "between checkpoint and next row": "die_at(store.CurveFile, 'append', 7)",
+    "between row and checkpoint": "die_at(curves.CurveFile, 'sync', 3)",
+    "between checkpoint and next row": "die_at(curves.CurveFile, 'append', 7)",
     "before the checkpoint is renamed": "die_at(os, 'replace', 3)",
     "after the checkpoint is renamed": "die_at(os, 'replace', 3, after=True)",
     "between the checkpoints of two seeds": "die_at(os, 'replace', 4, after=True)",
@@ -106,7 +106,7 @@ def test_a_run_killed_while_a_checkpoint_is_written_goes_on_from_the_one_before(
     assert child.wait() == KILLED, child.output
     (folder,) = out.iterdir()
     assert len(list(folder.rglob(".*.tmp"))) == 1
-    assert [store.newest_checkpoint(folder, seed)[0] for seed in range(2)] == [200, 200]
+    assert [checkpoints.newest_checkpoint(folder, seed)[0] for seed in range(2)] == [200, 200]
     run = small("q-learning", seeds=2)
     assert results(run.folder) == reference("q-learning", seeds=2)
     assert not list(folder.rglob(".*.tmp"))
@@ -167,7 +167,7 @@ def test_a_signal_lets_the_run_save_and_the_same_call_go_on(
     (folder,) = out.iterdir()
     record = json.loads((folder / "run.json").read_text())
     assert record["status"] == "interrupted"
-    steps, _, problems = store.newest_checkpoint(folder, 0)
+    steps, _, problems = checkpoints.newest_checkpoint(folder, 0)
     assert 0 < steps < 600
     assert not problems
     run = small("ppo", seeds=2)
@@ -190,7 +190,7 @@ def test_a_second_signal_ends_at_once_and_leaves_a_sound_checkpoint(
     (folder,) = out.iterdir()
     assert json.loads((folder / "run.json").read_text())["status"] == "interrupted"
     # Not saved once more: the loop was at step 520.
-    assert store.newest_checkpoint(folder, 0)[0] == 400
+    assert checkpoints.newest_checkpoint(folder, 0)[0] == 400
     assert results(small("ppo", seeds=2).folder) == reference("ppo", seeds=2)
 
 

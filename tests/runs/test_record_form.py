@@ -11,9 +11,12 @@ import pytest
 
 from rlkit.cli import main
 from rlkit.errors import RlkitError, UsageError
+from rlkit.runs.kinds import _COMMON
 from rlkit.runs.record import read_record
-from rlkit.runs.record_form import _KEYS
+from rlkit.training.kind import AGENT_RUN
 from rlkit.training.run import Run, load
+
+KEYS = [*AGENT_RUN.keys, *_COMMON, "timing"]
 
 
 @pytest.fixture
@@ -35,7 +38,7 @@ def damaged(small: Callable[..., Run]) -> Callable[..., Path]:
     return damaged
 
 
-@pytest.mark.parametrize("key", _KEYS["agent"])
+@pytest.mark.parametrize("key", KEYS)
 def test_a_missing_key_is_named(key: str, damaged: Callable[..., Path]) -> None:
     folder = damaged(**{key: ...})
     with pytest.raises(RlkitError, match=f"run.json .* it has no '{key}'"):
@@ -74,7 +77,7 @@ def test_a_value_of_another_type_is_named_with_what_is_expected(
 
 
 def test_every_key_has_examples_of_what_it_must_not_hold() -> None:
-    assert ILL_TYPED.keys() == _KEYS["agent"].keys()
+    assert ILL_TYPED.keys() == set(KEYS)
 
 
 def test_further_keys_and_failures_of_seeds_are_read(damaged: Callable[..., Path]) -> None:
@@ -121,13 +124,13 @@ def test_what_is_no_record_is_refused_with_its_file(
     folder = damaged()
     (folder / "run.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(RlkitError, match=r"run\.json"):
-        read_record(folder)
+        read_record(folder, AGENT_RUN)
 
 
 def test_a_file_is_not_the_folder_of_a_run(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="not the folder of a run"):
-        read_record(tmp_path / "file")
+        read_record(tmp_path / "file", AGENT_RUN)
 
 
 def test_markup_and_control_characters_of_names_are_printed_as_they_are(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rlkit.errors import UsageError
-from rlkit.runs import store
+from rlkit.runs import checkpoints, curves, store
 from rlkit.runs.reports import Reports, Stopped
 from rlkit.training import seed_trainer as training
 from rlkit.training import train
@@ -58,7 +58,7 @@ def stop_midway(spec: RunSpec, folder: Path, iterations: int) -> dict[str, Any]:
         patch.setattr(Tracker, "observe", counted)
         with pytest.raises(Stopped):
             train_seeds(spec, spec.resolve(), folder, [0], reports)
-    return store.newest_checkpoint(folder, 0)[1]
+    return checkpoints.newest_checkpoint(folder, 0)[1]
 
 
 def left_out(value: Any, fresh: Any) -> Any:
@@ -91,21 +91,22 @@ def test_no_entry_of_the_state_can_be_left_out_or_altered_unnoticed(
     spec = spec_of(name, **changes)
     expected = reference(name, seeds=1, **changes)[0]
     state = stop_midway(spec, out / "stopped", iterations)
-    restore, environment = training._restore, spec.resolve()
+    restore, environment = training.restore, spec.resolve()
 
     def noticed(entry: str) -> bool:
-        def restore_mutant(part: Any, prefix: str, joined: Any, folder: Path) -> None:
-            if entry.startswith(prefix):
-                if prefix == "env/":
+        owner, _, own = entry.partition("/")
+
+        def restore_mutant(part: Any, state: Any, what: str, *, exact: bool) -> None:
+            if what.startswith(f"the {owner} "):
+                if owner == "env":
                     part.reset()
-                fresh = part.state_dict()[entry.removeprefix(prefix)]
-                joined = {**joined, entry: change(joined[entry], fresh)}
-            restore(part, prefix, joined, folder)
+                state = {**state, own: change(state[own], part.state_dict()[own])}
+            restore(part, state, what, exact=exact)
 
         folder = out / entry.replace("/", "-")
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(out / "stopped", folder)
-        monkeypatch.setattr(training, "_restore", restore_mutant)
+        monkeypatch.setattr(training, "restore", restore_mutant)
         try:
             train_seeds(spec, environment, folder, [0], Reports())
         except Exception:
@@ -127,11 +128,11 @@ def test_the_observation_and_the_length_of_the_csv_count(
 ) -> None:
     spec = spec_of("ppo")
     state = stop_midway(spec, out, 65)
-    (_, path), *_ = store.list_checkpoints(out, 0)
+    (_, path), *_ = checkpoints.list_checkpoints(out, 0)
     steps = int(state["tracker/num_env_steps"])
     path.unlink()
     altered = {entry: state[entry] - state[entry].dtype.type(1)}
-    store.save_checkpoint(out, 0, steps, {**state, **altered})
+    checkpoints.save_checkpoint(out, 0, steps, {**state, **altered})
     train_seeds(spec, spec.resolve(), out, [0], Reports())
     assert results(out)[0] != reference("ppo", seeds=10)[0]
 
@@ -247,7 +248,7 @@ def test_a_state_of_other_shapes_or_of_another_agent_is_refused(
 
     store.prepare_folder(out)
     resume(spec_of("ppo", steps=200))
-    csv = store.curve_path(out, 0).read_bytes()
+    csv = curves.curve_path(out, 0).read_bytes()
     for other in (
         spec_of("reinforce"),
         spec_of("ppo", hidden_sizes=(8, 4)),
@@ -257,15 +258,15 @@ def test_a_state_of_other_shapes_or_of_another_agent_is_refused(
     ):
         with pytest.raises(Exception, match="state of the agent"):
             resume(other)
-    assert store.curve_path(out, 0).read_bytes() == csv
+    assert curves.curve_path(out, 0).read_bytes() == csv
     resume(spec_of("ppo"))
 
 
 def test_the_shape_of_a_table_is_not_broadcast(out: Path, spec_of: Callable[..., RunSpec]) -> None:
     spec = spec_of("q-learning")
     state = stop_midway(spec, out, 65)
-    (steps, path), *_ = store.list_checkpoints(out, 0)
+    (steps, path), *_ = checkpoints.list_checkpoints(out, 0)
     path.unlink()
-    store.save_checkpoint(out, 0, steps, {**state, "agent/q": state["agent/q"][:1]})
+    checkpoints.save_checkpoint(out, 0, steps, {**state, "agent/q": state["agent/q"][:1]})
     with pytest.raises(Exception, match=r"'q' of shape \(1, 4\), expected \(16, 4\)"):
         train_seeds(spec, spec.resolve(), out, [0], Reports())

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from rlkit.errors import RlkitError, UsageError
-from rlkit.runs import store
+from rlkit.runs import checkpoints, curves, store
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def put_checkpoint(folder: Path, data: bytes, steps: int = 5) -> Path:
     """A file with any content under a name whose digest is right."""
     seed_folder = folder / "checkpoints" / "seed-000"
     seed_folder.mkdir(exist_ok=True)
-    digest = store.hashlib.sha256(data).hexdigest()
+    digest = checkpoints.hashlib.sha256(data).hexdigest()
     path = seed_folder / f"step-{steps:012d}-{digest}.npz"
     path.write_bytes(data)
     return path
@@ -58,8 +58,8 @@ def test_a_checkpoint_comes_back_as_it_was(folder: Path) -> None:
         "d": np.zeros((0, 4), dtype=bool),
         "e": np.array(2**64 - 1, dtype=np.uint64),
     }
-    store.save_checkpoint(folder, 3, 10, state)
-    steps, read, problems = store.newest_checkpoint(folder, 3)
+    checkpoints.save_checkpoint(folder, 3, 10, state)
+    steps, read, problems = checkpoints.newest_checkpoint(folder, 3)
     assert (steps, problems) == (10, [])
     assert read.keys() == state.keys()
     for name, array in state.items():
@@ -70,9 +70,9 @@ def test_a_checkpoint_comes_back_as_it_was(folder: Path) -> None:
 
 def test_equal_states_are_equal_bytes_whatever_the_order_of_entries(folder: Path) -> None:
     a, b = np.ones(3), np.zeros(2)
-    store.save_checkpoint(folder, 0, 1, {"a": a, "b": b})
-    store.save_checkpoint(folder, 1, 1, {"b": b, "a": a})
-    names = [store.list_checkpoints(folder, seed)[0][1].name for seed in (0, 1)]
+    checkpoints.save_checkpoint(folder, 0, 1, {"a": a, "b": b})
+    checkpoints.save_checkpoint(folder, 1, 1, {"b": b, "a": a})
+    names = [checkpoints.list_checkpoints(folder, seed)[0][1].name for seed in (0, 1)]
     assert names[0] == names[1]
 
 
@@ -100,20 +100,20 @@ def test_a_file_is_forced_to_the_disk_then_renamed_then_its_folder_is_forced(
 
 def test_only_the_newest_checkpoints_are_kept_and_other_files_left_alone(folder: Path) -> None:
     for steps in (10, 9, 10**13, 11):
-        store.save_checkpoint(folder, 0, steps, {"x": np.array(steps)})
+        checkpoints.save_checkpoint(folder, 0, steps, {"x": np.array(steps)})
         (folder / "checkpoints" / "seed-000" / "notes.txt").write_text("mine")
-    assert [steps for steps, _ in store.list_checkpoints(folder, 0)] == [10**13, 11]
+    assert [steps for steps, _ in checkpoints.list_checkpoints(folder, 0)] == [10**13, 11]
     assert (folder / "checkpoints" / "seed-000" / "notes.txt").exists()
 
 
 @pytest.mark.parametrize("per_cent", [0, 0.1, 10, 50, 90, 99, 99.99])
 def test_a_truncated_checkpoint_is_passed_over_and_named(folder: Path, per_cent: float) -> None:
-    store.save_checkpoint(folder, 0, 1, {"x": np.zeros(3)})
-    store.save_checkpoint(folder, 0, 2, {"x": np.random.default_rng(0).random(5000)})
-    path = store.list_checkpoints(folder, 0)[0][1]
+    checkpoints.save_checkpoint(folder, 0, 1, {"x": np.zeros(3)})
+    checkpoints.save_checkpoint(folder, 0, 2, {"x": np.random.default_rng(0).random(5000)})
+    path = checkpoints.list_checkpoints(folder, 0)[0][1]
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * per_cent / 100)])
-    steps, state, problems = store.newest_checkpoint(folder, 0)
+    steps, state, problems = checkpoints.newest_checkpoint(folder, 0)
     assert steps == 1
     assert state["x"].tolist() == [0, 0, 0]
     assert len(problems) == 1
@@ -122,17 +122,17 @@ def test_a_truncated_checkpoint_is_passed_over_and_named(folder: Path, per_cent:
 
 
 def test_each_of_a_hundred_flipped_bits_is_noticed(folder: Path) -> None:
-    store.save_checkpoint(folder, 0, 2, {"x": np.random.default_rng(0).random(50)})
-    path = store.list_checkpoints(folder, 0)[0][1]
+    checkpoints.save_checkpoint(folder, 0, 2, {"x": np.random.default_rng(0).random(50)})
+    path = checkpoints.list_checkpoints(folder, 0)[0][1]
     data = path.read_bytes()
     for position in np.random.default_rng(1).choice(8 * len(data), 100, replace=False):
         damaged = bytearray(data)
         damaged[position // 8] ^= 1 << (position % 8)
         path.write_bytes(damaged)
         with pytest.raises(ValueError, match="sha256"):
-            store.read_checkpoint(path)
+            checkpoints.read_checkpoint(path)
     path.write_bytes(data)
-    store.read_checkpoint(path)
+    checkpoints.read_checkpoint(path)
 
 
 class Bomb:
@@ -151,7 +151,7 @@ def test_a_pickle_in_a_checkpoint_is_refused_and_not_run(folder: Path, tmp_path:
     np.savez(buffer, x=np.array([Bomb(marker)], dtype=object))
     path = put_checkpoint(folder, buffer.getvalue())
     with pytest.raises(ValueError, match="Python objects, which are never read"):
-        store.read_checkpoint(path)
+        checkpoints.read_checkpoint(path)
     assert not marker.exists()
 
 
@@ -175,7 +175,7 @@ def test_a_file_that_claims_more_than_it_holds_is_refused(
     folder: Path, content: bytes, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        store.read_checkpoint(put_checkpoint(folder, content))
+        checkpoints.read_checkpoint(put_checkpoint(folder, content))
 
 
 def test_json_has_null_for_numbers_that_it_lacks(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_json_has_null_for_numbers_that_it_lacks(tmp_path: Path) -> None:
 
 
 def write_curve(path: Path, rows: int = 3) -> bytes:
-    curve = store.CurveFile(path, ["num_env_steps", "x", "y"], 0)
+    curve = curves.CurveFile(path, ["num_env_steps", "x", "y"], 0)
     for i in range(rows):
         curve.append({"num_env_steps": 10 * i, "x": i / 3, "y": None if i == 1 else -1e-30})
     curve.close()
@@ -196,11 +196,11 @@ def write_curve(path: Path, rows: int = 3) -> bytes:
 def test_numbers_come_back_from_a_csv_to_the_last_bit(tmp_path: Path) -> None:
     path = tmp_path / "seed-000.csv"
     values = [0.1, 1 / 3, 1e300, -5e-324, 2.0**53, np.float32(0.1), float("inf"), float("nan")]
-    curve = store.CurveFile(path, ["x"], 0)
+    curve = curves.CurveFile(path, ["x"], 0)
     for value in values:
         curve.append({"x": value})
     curve.close()
-    np.testing.assert_array_equal(store.read_curve(path)["x"], np.array(values, dtype=float))
+    np.testing.assert_array_equal(curves.read_curve(path)["x"], np.array(values, dtype=float))
 
 
 def test_a_last_line_that_was_cut_anywhere_is_dropped_and_written_again(tmp_path: Path) -> None:
@@ -209,9 +209,9 @@ def test_a_last_line_that_was_cut_anywhere_is_dropped_and_written_again(tmp_path
     last = data[:-1].rindex(b"\n") + 1
     for length in range(last, len(data)):
         path.write_bytes(data[:length])
-        columns = store.read_curve(path)
+        columns = curves.read_curve(path)
         assert columns["num_env_steps"].tolist() == [0, 10], data[last:length]
-        curve = store.CurveFile(path, ["num_env_steps", "x", "y"], last)
+        curve = curves.CurveFile(path, ["num_env_steps", "x", "y"], last)
         curve.append({"num_env_steps": 20, "x": 2 / 3, "y": -1e-30})
         curve.close()
         assert path.read_bytes() == data
@@ -240,7 +240,7 @@ def test_a_damaged_line_is_named_with_its_file(
     data = write_curve(path)
     path.write_bytes(damage(data))
     with pytest.raises(RlkitError, match=re.escape(f"{path}, line {line}: ")):
-        store.read_curve(path)
+        curves.read_curve(path)
 
 
 def test_a_csv_that_lost_rows_is_not_padded(tmp_path: Path) -> None:
@@ -248,7 +248,7 @@ def test_a_csv_that_lost_rows_is_not_padded(tmp_path: Path) -> None:
     data = write_curve(path)
     path.write_bytes(data[:-5])
     with pytest.raises(RlkitError, match="rows were lost"):
-        store.CurveFile(path, ["num_env_steps", "x", "y"], len(data))
+        curves.CurveFile(path, ["num_env_steps", "x", "y"], len(data))
     assert path.read_bytes() == data[:-5]
 
 
@@ -278,7 +278,7 @@ def test_neither_the_lock_nor_a_csv_is_opened_through_a_link(folder: Path, tmp_p
     with pytest.raises(OSError, match="symbolic links"), store.locked(folder):
         pass
     with pytest.raises(RlkitError, match="symbolic links"):
-        store.CurveFile(folder / "seed-000.csv", ["x"], 0)
+        curves.CurveFile(folder / "seed-000.csv", ["x"], 0)
     assert outside.read_bytes() == b"precious"
 
 

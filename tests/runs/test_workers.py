@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from rlkit.errors import RlkitError, UsageError
-from rlkit.runs import store
+from rlkit.runs import checkpoints
 from rlkit.runs.reports import Reports
 from rlkit.seeding import SeedStreams
 from rlkit.training.run import Run
@@ -80,7 +80,7 @@ def test_ctrl_c_reaches_all_processes_and_all_save(started: Any, out: Path) -> N
     assert "environment steps per seed; everything is saved" in child.output
     assert child.group_is_gone(10)
     (folder,) = out.iterdir()
-    assert [store.newest_checkpoint(folder, seed)[2] for seed in range(2)] == [[], []]
+    assert [checkpoints.newest_checkpoint(folder, seed)[2] for seed in range(2)] == [[], []]
 
 
 @pytest.mark.slow
@@ -120,7 +120,7 @@ def test_a_second_signal_ends_all_at_once(started: Any, out: Path) -> None:
     assert child.group_is_gone(10)
     (folder,) = out.iterdir()
     for seed in range(2):
-        steps, _, problems = store.newest_checkpoint(folder, seed)
+        steps, _, problems = checkpoints.newest_checkpoint(folder, seed)
         assert steps > 0
         assert not problems
 
@@ -133,7 +133,7 @@ def test_workers_end_when_the_first_process_is_killed(started: Any, out: Path) -
     assert child.group_is_gone(5)
     (folder,) = out.iterdir()
     for seed in range(2):
-        steps, _, problems = store.newest_checkpoint(folder, seed)
+        steps, _, problems = checkpoints.newest_checkpoint(folder, seed)
         assert 0 < steps < 500
         assert not problems
 

@@ -18,7 +18,7 @@ from gymnasium import spaces
 import rlkit
 from rlkit.errors import UsageError
 from rlkit.evaluation import exact_returns
-from rlkit.runs import store
+from rlkit.runs import checkpoints
 from rlkit.tabular.solution import solve
 from rlkit.training.deployed import ActorBySeed, SingleActor, as_batch
 from rlkit.training.run import Run
@@ -143,7 +143,7 @@ def test_values_are_those_of_the_critic_with_its_statistics(trained: Callable[..
     assert isinstance(actor.value(obs[2]), float)
     assert actor.value(obs[2]) == pytest.approx(actor.value(obs)[2], rel=1e-5)
     # By hand: standardise, then the critic.
-    _, state = store.newest_checkpoint(run.folder, 0)[:2]
+    _, state = checkpoints.newest_checkpoint(run.folder, 0)[:2]
     count, moments = state["agent/features"][0], state["agent/features"][1:]
     mean, variance = moments[:3], moments[3:] / count
     x = np.clip((obs - mean) / np.sqrt(variance + 1e-8), -10, 10)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlkit.runs import store
+from rlkit.runs import checkpoints, store
 from rlkit.runs.reports import Reports, Stopped
 from rlkit.training.run import Run
 from rlkit.training.seed_trainer import join_states, train_seeds
@@ -54,8 +54,8 @@ def test_evaluation_changes_nothing_but_its_own_columns(
             if not column.startswith("eval_"):
                 np.testing.assert_array_equal(with_it[column], without[column])
     for seed in range(2):
-        _, state, _ = store.newest_checkpoint(evaluated.folder, seed)
-        _, other, _ = store.newest_checkpoint(unevaluated.folder, seed)
+        _, state, _ = checkpoints.newest_checkpoint(evaluated.folder, seed)
+        _, other, _ = checkpoints.newest_checkpoint(unevaluated.folder, seed)
         assert state.keys() == other.keys()
         for entry in state.keys() - {"curve_bytes"}:
             np.testing.assert_array_equal(state[entry], other[entry], err_msg=entry)
@@ -82,7 +82,9 @@ def test_seeds_that_stopped_at_different_places_of_their_episodes_are_joined(
     short = spec_of("q-learning-gymnasium", steps=100)
     for seed in range(3):
         train_seeds(short, short.resolve(), out, [seed], Reports())
-    lengths = [store.newest_checkpoint(out, seed)[1]["env/num_actions"].max() for seed in range(3)]
+    lengths = [
+        checkpoints.newest_checkpoint(out, seed)[1]["env/num_actions"].max() for seed in range(3)
+    ]
     assert len(set(lengths)) > 1
     spec = spec_of("q-learning-gymnasium")
     train_seeds(spec, spec.resolve(), out, range(3), Reports())
@@ -98,7 +100,7 @@ def test_a_run_stops_when_asked_however_often_rows_are_written(
     spec = spec_of("q-learning", evaluate_every=every, evaluation_episodes=0)
     with pytest.raises(Stopped, match="stopped at"):
         train_seeds(spec, spec.resolve(), out, [0], Reports(stop=lambda: True))
-    steps, state, _ = store.newest_checkpoint(out, 0)
+    steps, state, _ = checkpoints.newest_checkpoint(out, 0)
     assert 0 < steps < 600
     assert int(state["tracker/num_env_steps"]) == steps
 

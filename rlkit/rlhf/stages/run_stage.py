@@ -20,17 +20,18 @@ import torch
 from numpy.typing import NDArray
 
 from rlkit.determinism import prepared_torch
-from rlkit.errors import RlkitError, SeedError, UsageError
+from rlkit.errors import SeedError, UsageError
 from rlkit.options import require_count, require_typed
+from rlkit.rlhf.stages.kind import STAGE_RUN
 from rlkit.rlhf.stages.stage_rows import StageRows
 from rlkit.rlhf.stages.stage_run import STATE_PREFIX, StageRun
-from rlkit.runs import store
-from rlkit.runs.execution import Plan, carry_out, is_finished, note_siblings
+from rlkit.runs import checkpoints, curves, store
+from rlkit.runs.execution import RunRequest, execute, is_finished, warn_about_similar_runs
 from rlkit.runs.identity import content_name, versions
 from rlkit.runs.record import RECORD
 from rlkit.runs.reports import Failure, Reports, Stopped
-from rlkit.runs.restore import take_up
-from rlkit.runs.workers import refuse_to_be_imported
+from rlkit.runs.restore import entries, restore, take_up
+from rlkit.runs.sending import require_main_guard
 from rlkit.seeding import SeedStreams
 
 Array = NDArray[Any]
@@ -146,16 +147,15 @@ def run_stage(
     num_seeds = require_count("seeds", num_seeds, at_least=1)
     workers = require_count("workers", workers, at_least=1)
     allow_drift = require_typed("allow_drift", allow_drift, bool)
-    refuse_to_be_imported(workers)
+    require_main_guard(workers)
     folder = Path(os.path.abspath(out)) / spec.folder_name()
     reports = reports or Reports()
-    plan = Plan(
-        kind="stage",
+    request = RunRequest(
+        kind=STAGE_RUN,
         name=spec.stage,
         task=spec.label,
         identity=spec.identity(),
         sources=spec.sources,
-        counter="num_updates",
         target=spec.num_updates,
         versions=versions(),
         work=partial(run_seeds, spec),
@@ -163,12 +163,12 @@ def run_stage(
     with prepared_torch():
         if not (folder / RECORD).exists():
             _require_fit(spec, num_seeds)
-        note_siblings(plan, folder, reports)
+        warn_about_similar_runs(request, folder, reports)
         store.prepare_folder(folder)
-        if not is_finished(plan, folder, num_seeds, reports):
+        if not is_finished(request, folder, num_seeds, reports):
             with store.locked(folder):
-                carry_out(
-                    plan,
+                execute(
+                    request,
                     folder,
                     num_seeds,
                     workers=workers,
@@ -206,10 +206,12 @@ def _run_seed(spec: StageSpec, folder: Path, seed: int, reports: Reports) -> Non
         return
     stage = _build(spec, seed)
     rows = StageRows(stage.metrics, getattr(stage, "last_value_metrics", ()))
-    path = store.curve_path(folder, seed)
+    path = curves.curve_path(folder, seed)
     if state:
-        _restore(stage, rows, state, folder, seed)
-    curve = store.CurveFile(path, rows.columns, int(state["curve_bytes"]) if state else 0)
+        for prefix, part in ((STATE_PREFIX, stage), ("rows/", rows)):
+            what = f"the {prefix[:-1]} of seed {seed} from its checkpoint in {folder}"
+            restore(part, entries(state, prefix), what, exact=True)
+    curve = curves.CurveFile(path, rows.columns, int(state["curve_bytes"]) if state else 0)
     try:
         # Where a checkpoint lets the csv go on: after the last row on the grid. A row at an end
         # off the grid comes after it, so that it leaves no trace in a run that is extended.
@@ -228,7 +230,7 @@ def _run_seed(spec: StageSpec, folder: Path, seed: int, reports: Reports) -> Non
             asked_to_stop = not at_end and reports.stop()
             if at_end or asked_to_stop or number % spec.save_every == 0:
                 curve.sync()
-                store.save_checkpoint(folder, seed, number, _state(stage, rows, grid_bytes))
+                checkpoints.save_checkpoint(folder, seed, number, _state(stage, rows, grid_bytes))
             reports.progress([seed], number)
             if asked_to_stop:
                 raise Stopped(f"stopped at {number:,} updates of seed {seed}")
@@ -277,34 +279,3 @@ def _state(stage: Stage, rows: StageRows, curve_bytes: int) -> dict[str, Array]:
                 )
             state[prefix + name] = np.asarray(value)
     return state
-
-
-def _restore(
-    stage: Stage, rows: StageRows, state: Mapping[str, Array], folder: Path, seed: int
-) -> None:
-    """Let a stage go on from a checkpoint, and require that it then is in that very state."""
-    what = f"going on from the checkpoint of seed {seed} in {folder} failed:"
-    try:
-        for prefix, part in ((STATE_PREFIX, stage), ("rows/", rows)):
-            part.load_state_dict(
-                {
-                    name.removeprefix(prefix): value.copy()
-                    for name, value in state.items()
-                    if name.startswith(prefix)
-                }
-            )
-        now = _state(stage, rows, int(state["curve_bytes"]))
-    except RlkitError:
-        raise
-    except (ValueError, RuntimeError, KeyError, IndexError, TypeError) as error:
-        raise RlkitError(f"{what} its state is of another form: {error!r}") from error
-    differing = {
-        name for name in now.keys() & state.keys() if _bits(now[name]) != _bits(state[name])
-    }
-    if now.keys() != state.keys() or differing:
-        listed = sorted((now.keys() ^ state.keys()) | differing)
-        raise RlkitError(f"{what} after loading, the stage differs from it in {', '.join(listed)}")
-
-
-def _bits(array: Array) -> tuple[str, tuple[int, ...], bytes]:
-    return array.dtype.str, array.shape, array.tobytes()

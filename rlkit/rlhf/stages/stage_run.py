@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlkit.errors import RlkitError, UsageError
-from rlkit.runs import store
+from rlkit.rlhf.stages.kind import STAGE_RUN
+from rlkit.runs import checkpoints
 from rlkit.runs.identity import content_name
 from rlkit.runs.record import RunFolder
+from rlkit.runs.restore import entries
 from rlkit.spelling import closest
 
 Array = NDArray[Any]
@@ -38,7 +40,7 @@ class StageRun(RunFolder):
     """
 
     def __init__(self, folder: Path, *, num_seeds: int | None = None) -> None:
-        super().__init__(folder, num_seeds=num_seeds, kind="stage")
+        super().__init__(folder, STAGE_RUN, num_seeds=num_seeds)
 
     def __repr__(self) -> str:
         return (
@@ -107,11 +109,7 @@ class StageRun(RunFolder):
         """
         path = self._last_checkpoint(seed)
         state = self._read(path, seed)
-        return {
-            name.removeprefix(STATE_PREFIX): value
-            for name, value in state.items()
-            if name.startswith(STATE_PREFIX)
-        }
+        return entries(state, STATE_PREFIX)
 
     @property
     def content_name(self) -> str:
@@ -133,8 +131,8 @@ class StageRun(RunFolder):
 
     def _last_checkpoint(self, seed: int) -> Path:
         self.require_seed(seed)
-        checkpoints = store.list_checkpoints(self.folder, seed)
-        done = checkpoints[0][0] if checkpoints else 0
+        kept = checkpoints.list_checkpoints(self.folder, seed)
+        done = kept[0][0] if kept else 0
         if done < self.num_updates:
             why = f" ({self.failures[seed]})" if seed in self.failures else ""
             raise UsageError(
@@ -142,11 +140,11 @@ class StageRun(RunFolder):
                 f"{self.num_updates:,} updates{why}; bring it to its end first, with the command "
                 f"that began it: {shlex.join(self.record['command'])}"
             )
-        return checkpoints[0][1]
+        return kept[0][1]
 
     def _read(self, path: Path, seed: int) -> dict[str, Array]:
         try:
-            return store.read_checkpoint(path)
+            return checkpoints.read_checkpoint(path)
         except ValueError as error:
             raise RlkitError(
                 f"{error}; run the stage {self.stage!r} again, which brings seed {seed} to its end "

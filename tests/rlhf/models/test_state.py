@@ -16,7 +16,7 @@ from rlkit.rlhf.models.state import (
     optimiser_state,
     trained_state,
 )
-from rlkit.runs import store
+from rlkit.runs import checkpoints, store
 
 
 class Net(nn.Module):
@@ -78,10 +78,10 @@ def test_training_goes_on_from_a_checkpoint_with_the_same_bits(kind: str, tmp_pa
     net, optimiser = make(0, kind)
     update(net, optimiser, 3)
     store.prepare_folder(tmp_path)
-    store.save_checkpoint(tmp_path, 0, 3, state_of(net, optimiser))
+    checkpoints.save_checkpoint(tmp_path, 0, 3, state_of(net, optimiser))
     update(net, optimiser, 4)
 
-    _, state, _ = store.newest_checkpoint(tmp_path, 0)
+    _, state, _ = checkpoints.newest_checkpoint(tmp_path, 0)
     other_net, other_optimiser = make(1, kind)
     update(other_net, other_optimiser, 1)  # it may have a state of its own before
     load_trained_state(other_net, state, "net")

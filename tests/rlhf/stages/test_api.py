@@ -26,7 +26,7 @@ from rlkit.rlhf.stages.factories import BuildPolicy
 from rlkit.rlhf.stages.stage_run import StageRun
 from rlkit.rlhf.training.example_trainer import Supervised
 from rlkit.rlhf.training.policy import KLPenalisedPolicy
-from rlkit.runs import store
+from rlkit.runs import checkpoints
 from rlkit.runs.execution import Interrupted
 from rlkit.runs.reports import Reports
 
@@ -170,7 +170,7 @@ MOMENTS = {
     "in the second seed": "call_at(Stage, 'update', 10, kill)",
     "before the second checkpoint is renamed": "die_at(os, 'replace', 3)",
     "after it is renamed": "die_at(os, 'replace', 3, after=True)",
-    "between row and checkpoint": "die_at(store.CurveFile, 'sync', 2)",
+    "between row and checkpoint": "die_at(curves.CurveFile, 'sync', 2)",
 }
 
 
@@ -383,7 +383,7 @@ def test_a_seed_that_cannot_go_on_is_told_and_the_others_are_finished(
     done = run("rloo", out=out, seeds=2, check_ratio=False)
     assert done.status == "failed"
     assert list(done.failures) == [0]
-    assert store.newest_checkpoint(done.folder, 1)[0] == UPDATES["num_updates"]
+    assert checkpoints.newest_checkpoint(done.folder, 1)[0] == UPDATES["num_updates"]
     with pytest.raises(UsageError, match=r"seed 0 of the stage 'rloo'.*is at 0 of 6"):
         rlhf.load_policy(done, 0)
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from rlkit.rlhf.stages.run_stage import run_stage
-from rlkit.runs import store
+from rlkit.runs import checkpoints
 from tests.small_stage import small_spec
 
 ROOT = Path(__file__).parents[3]
@@ -48,14 +48,14 @@ MOMENTS = {
     "before the first run.json": "die_at(store, 'write_json', 1)",
     "after the first run.json": "die_at(store, 'write_json', 1, after=True)",
     "in the first update": "die_at(Fit, 'update', 1)",
-    "before the first row": "die_at(store.CurveFile, 'append', 1)",
-    "between row and checkpoint": "die_at(store.CurveFile, 'sync', 2)",
+    "before the first row": "die_at(curves.CurveFile, 'append', 1)",
+    "between row and checkpoint": "die_at(curves.CurveFile, 'sync', 2)",
     "in the middle of rows and checkpoints": "die_at(Fit, 'update', 26)",
     "before a checkpoint is renamed": "die_at(os, 'replace', 3)",
     "after a checkpoint is renamed": "die_at(os, 'replace', 3, after=True)",
     "before an old checkpoint is removed": "die_at(os, 'replace', 5, after=True)",
-    "before the row at the end": "die_at(store.CurveFile, 'append', 8)",
-    "between the row at the end and the checkpoint": "die_at(store.CurveFile, 'sync', 5)",
+    "before the row at the end": "die_at(curves.CurveFile, 'append', 8)",
+    "between the row at the end and the checkpoint": "die_at(curves.CurveFile, 'sync', 5)",
     "between two seeds": "die_at(stages, '_run_seed', 1, after=True)",
     "in the second seed": "die_at(Fit, 'update', 91)",
     "before the last run.json": "die_at(store, 'write_json', 2)",
@@ -83,7 +83,7 @@ def test_a_stage_killed_while_a_checkpoint_is_written_goes_on_from_the_one_befor
     assert child.wait() == KILLED, child.output
     (folder,) = out.iterdir()
     assert len(list(folder.rglob(".*.tmp"))) == 1
-    assert store.newest_checkpoint(folder, 0)[0] == 20
+    assert checkpoints.newest_checkpoint(folder, 0)[0] == 20
     assert results(run_stage(small_spec(), 2, out).folder) == undisturbed
 
 
@@ -122,7 +122,7 @@ def test_a_signal_lets_the_stage_save_and_the_same_call_go_on(
     assert "stopped at 26 updates of seed 0; everything is saved in" in child.output
     (folder,) = out.iterdir()
     assert json.loads((folder / "run.json").read_text())["status"] == "interrupted"
-    assert store.newest_checkpoint(folder, 0)[0] == 26
+    assert checkpoints.newest_checkpoint(folder, 0)[0] == 26
     run = run_stage(small_spec(), 2, out)
     assert run.status == "finished"
     assert results(run.folder) == undisturbed
@@ -149,5 +149,5 @@ def test_workers_end_with_the_first_process_and_the_same_call_goes_on(
     assert child.wait(30) == code, child.output
     assert child.group_is_gone(10)
     (folder,) = out.iterdir()
-    assert all(0 < store.newest_checkpoint(folder, seed)[0] < 50 for seed in range(2))
+    assert all(0 < checkpoints.newest_checkpoint(folder, seed)[0] < 50 for seed in range(2))
     assert results(run_stage(small_spec(), 2, out).folder) == undisturbed

@@ -16,10 +16,11 @@ import pytest
 from rlkit.cli import main
 from rlkit.errors import RlkitError, UsageError
 from rlkit.rlhf.stages import run_stage as stages
+from rlkit.rlhf.stages.kind import STAGE_RUN
 from rlkit.rlhf.stages.run_stage import run_seeds, run_stage
 from rlkit.rlhf.stages.stage_rows import StageRows
 from rlkit.rlhf.stages.stage_run import StageRun, load_stage_run
-from rlkit.runs import store
+from rlkit.runs import checkpoints, curves, restore, store
 from rlkit.runs.execution import Interrupted
 from rlkit.runs.identity import versions
 from rlkit.runs.record import read_record
@@ -49,7 +50,7 @@ def stopped_at(folder: Path, num_updates: int, seed: int = 0) -> dict[str, Any]:
     store.prepare_folder(folder)
     with pytest.raises(Stopped, match=f"stopped at {num_updates} updates of seed {seed}"):
         run_seeds(small_spec(), folder, [seed], stop_after(num_updates))
-    return store.newest_checkpoint(folder, seed)[1]
+    return checkpoints.newest_checkpoint(folder, seed)[1]
 
 
 # --- the same bytes -------------------------------------------------------------------------------
@@ -88,7 +89,7 @@ def test_a_stage_stopped_anywhere_goes_on_to_the_same_bytes(
         run_stage(small_spec(), 2, out, reports=stop_after(num_updates))
     (folder,) = out.iterdir()
     assert load_stage_run(folder).status == "interrupted"
-    assert store.list_checkpoints(folder, 0)[0][0] == num_updates
+    assert checkpoints.list_checkpoints(folder, 0)[0][0] == num_updates
     run = run_stage(small_spec(), 2, out)
     assert run.status == "finished"
     assert results(run.folder) == {seed: undisturbed[seed] for seed in range(2)}
@@ -120,17 +121,17 @@ def test_a_damaged_checkpoint_is_passed_over_and_the_bytes_are_the_same(
     out: Path, results: Any, undisturbed: Any
 ) -> None:
     run = run_stage(small_spec(), 2, out)
-    (_, damaged), (_, kept) = store.list_checkpoints(run.folder, 1)
+    (_, damaged), (_, kept) = checkpoints.list_checkpoints(run.folder, 1)
     damaged.write_bytes(damaged.read_bytes()[:-1])
     with pytest.raises(RlkitError, match=r"is damaged.*run the stage 'fit' again"):
         run.state(1)
     notes: list[str] = []
     run = run_stage(small_spec(), 2, out, reports=Reports(note=notes.append))
-    assert "seed 1 goes on from the checkpoint before it, at 40 updates" in notes[0]
+    assert "seed 1 continues from the checkpoint before it, at 40 updates" in notes[0]
     assert results(run.folder) == {seed: undisturbed[seed] for seed in range(2)}
     for path in (damaged, kept):
         path.write_bytes(b"")
-    with pytest.raises(RlkitError, match="seed 1 cannot go on"):
+    with pytest.raises(RlkitError, match="seed 1 cannot be continued"):
         run_stage(small_spec(), 2, out)
 
 
@@ -169,13 +170,13 @@ def test_no_entry_of_the_state_can_be_left_out_or_altered_unnoticed(
 
                 patch.setattr(owner, "load_state_dict", load_mutant)
                 # What is loaded is compared with the checkpoint, which would notice all of it.
-                patch.setattr(stages, "_bits", lambda array: ("", (), b""))
+                patch.setattr(restore, "_bits", lambda array: ("", (), b""))
             elif entry == "curve_bytes":
-                path = store.list_checkpoints(folder, 0)[0][1]
+                path = checkpoints.list_checkpoints(folder, 0)[0][1]
                 path.unlink()
                 value = state[entry]
                 mutant = {entry: change(value, np.zeros_like(value))}
-                store.save_checkpoint(folder, 0, 27, {**state, **mutant})
+                checkpoints.save_checkpoint(folder, 0, 27, {**state, **mutant})
             try:
                 run_seeds(small_spec(), folder, [0], Reports())
             except RlkitError:
@@ -198,7 +199,7 @@ def test_a_stage_that_does_not_load_what_it_saved_is_refused(
         load_state_dict(self, {**state, entry: value})
 
     monkeypatch.setattr(Fit, "load_state_dict", forgetful)
-    with pytest.raises(RlkitError, match=f"seed 0 .* the stage differs from it in stage/{entry}"):
+    with pytest.raises(RlkitError, match=f"seed 0 .* differs after loading in {entry}"):
         run_seeds(small_spec(), out, [0], Reports())
 
 
@@ -275,7 +276,7 @@ def test_one_thread_computes_here_and_in_workers(out: Path) -> None:
 
 
 def test_the_record_is_that_of_other_runs_and_says_that_it_is_a_stage(out: Path) -> None:
-    record = read_record(run_stage(small_spec(), 2, out).folder, "stage")
+    record = read_record(run_stage(small_spec(), 2, out).folder, STAGE_RUN)
     assert list(record)[:4] == ["format", "status", "kind", "stage"]
     assert (record["kind"], record["stage"], record["label"]) == ("stage", "fit", "line")
     assert (record["num_updates"], record["num_seeds"]) == (NUM_UPDATES, 2)
@@ -515,7 +516,7 @@ def test_metrics_are_found_by_name(out: Path) -> None:
 
 def test_a_curve_that_does_not_grow_is_damaged(out: Path) -> None:
     run = run_stage(small_spec(), 1, out)
-    path = store.curve_path(run.folder, 0)
+    path = curves.curve_path(run.folder, 0)
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join([*lines, lines[-1]]))
     with pytest.raises(RlkitError, match="num_updates is 50, which is not beyond the row before"):

@@ -1,0 +1,140 @@
+"""Curves of seeds: one csv per seed, whose bytes depend only on the numbers in it."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlkit.errors import RlkitError
+from rlkit.runs.store import sync_folder
+
+Array = NDArray[Any]
+
+COUNTER = "num_"  # begins the name of a first column that grows from row to row
+# `float` would also take spaces, underscores and a carriage return.
+_ROW = re.compile(r"[-+.,0-9einf]*")
+
+
+def curve_path(folder: Path, seed: int) -> Path:
+    """Where a seed's rows are."""
+    return folder / f"seed-{seed:03d}.csv"
+
+
+class CurveFile:
+    """Appends rows to a seed's csv; the same numbers always give the same bytes.
+
+    Args:
+        path: the file.
+        columns: names, written as its first line.
+        num_bytes: how much of an existing file is known to be good; the rest is cut off.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str], num_bytes: int) -> None:
+        self._path, self._columns, self._num_bytes = path, tuple(columns), num_bytes
+        is_new = not path.exists()
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        except OSError as error:
+            raise RlkitError(f"opening {path} failed: {error.strerror}") from error
+        self._file = open(descriptor, "r+b", buffering=0)  # noqa: SIM115
+        length = self._file.seek(0, os.SEEK_END)
+        if length < num_bytes:
+            self._file.close()
+            raise RlkitError(
+                f"{path} has {length} bytes, but its checkpoint follows on {num_bytes}: rows were "
+                f"lost. Restore the file, or move it and the checkpoints of the seed away to train "
+                "the seed again from the start"
+            )
+        self._file.truncate(num_bytes)
+        self._file.seek(num_bytes)
+        if num_bytes == 0:
+            self._write(self._columns)
+        if is_new:
+            sync_folder(path.parent)
+
+    def append(self, row: Mapping[str, float | int | None]) -> None:
+        """Write one row and hand it to the system."""
+        self._write([_cell(row.get(column)) for column in self._columns])
+
+    def _write(self, cells: Sequence[str]) -> None:
+        line = (",".join(cells) + "\n").encode()
+        try:
+            written = 0
+            while written < len(line):
+                written += self._file.write(line[written:]) or 0
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._file.truncate(self._num_bytes)
+            raise RlkitError(
+                f"appending to {self._path} failed: {error.strerror}; make room and run the "
+                "same command again, which goes on from the last checkpoint"
+            ) from error
+        self._num_bytes += len(line)
+
+    @property
+    def num_bytes(self) -> int:
+        """The length of the file, with rows that may not have come to the disk yet."""
+        return self._num_bytes
+
+    def sync(self) -> int:
+        """Force all rows to the disk and return the length of the file in bytes."""
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise RlkitError(f"saving {self._path} failed: {error.strerror}") from error
+        if os.fstat(self._file.fileno()).st_nlink == 0:
+            raise RlkitError(
+                f"{self._path} was deleted while the run was writing it; what is left of the run "
+                "is not complete, start it again"
+            )
+        return self._num_bytes
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _cell(value: float | int | None) -> str:
+    if value is None or (isinstance(value, (float, np.floating)) and math.isnan(value)):
+        return ""
+    if isinstance(value, (int, np.integer)):
+        return str(int(value))
+    return repr(float(value))
+
+
+def read_curve(path: Path) -> dict[str, Array]:
+    """Return the columns of a seed's csv; empty cells are NaN, an unfinished last line is dropped.
+
+    Raises:
+        RlkitError: a line does not have the form that was written, with its number.
+    """
+    text = path.read_bytes().decode("utf-8", errors="replace")
+    lines = text.split("\n")
+    lines.pop()  # what follows the last newline: nothing, or a row cut short
+    if not lines:
+        return {}
+    columns = lines[0].split(",")
+    if not lines[0].isprintable():
+        raise RlkitError(f"{path}, line 1: the names of the columns are not plain text")
+    rows: list[list[float]] = []
+    for number, line in enumerate(lines[1:], start=2):
+        cells = line.split(",")
+        try:
+            if not _ROW.fullmatch(line):
+                raise ValueError("it holds other characters than those of numbers and commas")
+            if len(cells) != len(columns):
+                raise ValueError(f"{len(columns)} cells expected, {len(cells)} found")
+            rows.append([float(cell) if cell else math.nan for cell in cells])
+            if len(rows) > 1 and columns[0].startswith(COUNTER) and rows[-1][0] <= rows[-2][0]:
+                raise ValueError(f"{columns[0]} is {cells[0]}, which is not beyond the row before")
+        except ValueError as error:
+            raise RlkitError(f"{path}, line {number}: {error}") from error
+    table = np.array(rows).reshape(len(rows), len(columns))
+    return {column: table[:, i] for i, column in enumerate(columns)}

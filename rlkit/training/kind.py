@@ -1,0 +1,67 @@
+"""The kind of run that trains an agent: the keys of its run.json, and what it counts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rlkit.runs.kinds import MAPPING, NAME, TEXT, TEXTS, RunKind, whole
+
+_DETAILS = {"observation_space", "action_space", "time_limit", "spec", "layers"}
+
+
+def _is_reference(value: Any) -> bool:
+    if not (isinstance(value, list) and len(value) == 2 and isinstance(value[0], str)):
+        return False
+    number = value[1]
+    return isinstance(number, (int, float)) and not isinstance(number, bool) and abs(number) < 1e300
+
+
+AGENT_RUN = RunKind(
+    name=None,
+    # Format 2: episodes are reset with integers below 2^31, and the identity holds what the
+    # environment is made of.
+    format=2,
+    older_formats={1: "which seeded episodes with other integers"},
+    counter="num_env_steps",
+    unit="environment steps",
+    keys={
+        "agent": NAME,
+        "agent_source": TEXT,
+        "environment": NAME,
+        "env_args": MAPPING,
+        "stepped_as": NAME,
+        "config": ("an object or null", lambda value: value is None or isinstance(value, dict)),
+        "num_env_steps": whole(1),
+        "num_envs": whole(1),
+        "evaluate_every": whole(1),
+        "evaluation_episodes": whole(0),
+    },
+    optional_keys={  # runs of format 2 have them
+        "environment_source": TEXT,
+        "environment_details": (
+            f"an object with {', '.join(sorted(_DETAILS))}",
+            lambda value: isinstance(value, dict) and value.keys() >= _DETAILS,
+        ),
+        "caveats": TEXTS,
+        "sources": (
+            "an object of digests by path",
+            lambda value: (
+                isinstance(value, dict)
+                and all(
+                    isinstance(one, str) and one.isprintable() for one in [*value, *value.values()]
+                )
+            ),
+        ),
+        "references": (
+            "a list of [name, number]",
+            lambda value: isinstance(value, list) and all(map(_is_reference, value)),
+        ),
+    },
+    surplus="its rows and scores are shown up to the requested {target:,}",
+    others={
+        "stage": "is the run of a stage of RLHF, {stage!r} on {label!r}: it has no agent and no "
+        "environment; open it with rlkit.rlhf.stages.stage_run.load_stage_run"
+    },
+    worker_imports=("rlkit.agents.ppo",),
+    late_imports=("rlkit.analysis.plots",),
+)
