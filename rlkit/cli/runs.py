@@ -110,7 +110,7 @@ def watch_command(args: list[str]) -> int:
     form.__doc__ = "Record an episode of a trained policy as a gif."
     parsed = parse(form, args, "watch")
     options: WatchOptions = parsed.options
-    from rlkit.training.film import watch
+    from rlkit.training.playing.film import watch
     from rlkit.training.run import load
 
     steps, total = watch(

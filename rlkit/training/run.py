@@ -26,8 +26,8 @@ from rlkit.runs.progress import warn
 from rlkit.runs.record import RECORD, RunFolder
 from rlkit.runs.restore import entries
 from rlkit.seeding import SeedStreams
-from rlkit.training.deployed import ActorBySeed, SingleActor
 from rlkit.training.kind import AGENT_RUN
+from rlkit.training.playing.deployed import ActorBySeed, SingleActor
 from rlkit.training.seed_trainer import join_states
 from rlkit.training.specification import RunSpec, make_spec, stored_config
 from rlkit.user_code import content_digest

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from rlkit.errors import UsageError
-from rlkit.training.film import watch
-from rlkit.training.frames import new_frames, pictures
+from rlkit.training.playing.film import watch
+from rlkit.training.playing.frames import new_frames, pictures
 from rlkit.training.run import Run
 
 BRIGHT, DARK = 200, 100

@@ -20,10 +20,10 @@ from rlkit.errors import UsageError
 from rlkit.evaluation import exact_returns
 from rlkit.runs import checkpoints
 from rlkit.tabular.solution import solve
-from rlkit.training.deployed import ActorBySeed, SingleActor, as_batch
+from rlkit.training.playing.deployed import ActorBySeed, SingleActor, as_batch
 from rlkit.training.run import Run
 
-PROBES = Path(__file__).parents[1] / "probe_envs.py"
+PROBES = Path(__file__).parents[2] / "probe_envs.py"
 NAMES = ("ppo", "ppo-normalised", "reinforce", "q-learning", "random", "value-iteration")
 
 

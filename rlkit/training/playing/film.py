@@ -15,7 +15,7 @@ from rlkit.options import require_count
 from rlkit.runs import store
 from rlkit.runs.places import require_place, writing
 from rlkit.seeding import SeedStreams
-from rlkit.training.frames import Array, new_frames, pictures
+from rlkit.training.playing.frames import Array, new_frames, pictures
 from rlkit.training.run import Run
 
 
