@@ -79,7 +79,7 @@ def _write_curve(run: Run, path: Path) -> Path:
 def markdown_table(comparison: Comparison) -> str:
     """The agents of a comparison as a table for a page."""
     best = comparison.optimum
-    head = ["agent", "seeds", "env steps a seed", "final return (95 %)", "IQM"]
+    head = ["agent", "seeds", "env steps per seed", "final return (95 %)", "IQM"]
     if best is not None:
         head.append("of the optimum")
     lines = [_row(head), _row(["---"] * len(head))]

@@ -153,7 +153,14 @@ def gain(entry: dict[str, Any], name: str) -> float:
 
 def policy_table(policies: list[dict[str, Any]]) -> str:
     """What RLHF changed, a row each policy; the fine-tuned one in the first."""
-    head = ["policy", "seed", "KL ± s.e., nats", "gold gain, deviations", "proxy gain", "gold wins"]
+    head = [
+        "policy",
+        "seed",
+        "KL ± s.e., nats",
+        "gold gain, standard deviations",
+        "proxy gain",
+        "gold wins",
+    ]
     head += ["perplexity of demonstrations", "BLEU", "ROUGE-L", "distinct-2", "distinct responses"]
     head += ["mean cosine", "length", "ended"]
     rows = []

@@ -1,4 +1,4 @@
-"""Reads the pages of docs/: their fenced blocks, links and tables."""
+"""Read the pages of docs/: fenced blocks, links and tables."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def blocks_of(page: str) -> list[Block]:
 
 
 def links_of(page: str) -> list[tuple[str, str]]:
-    """The (text, target) of the links outside of fenced blocks."""
+    """Return the (text, target) of the links outside fenced blocks."""
     return [(match[1], match[2]) for match in _LINK.finditer(FENCE.sub("", page))]
 
 
 def rows_of(page: str) -> list[dict[str, str]]:
-    """The rows of all tables of a page in docs/ that have a column "test", by column."""
+    """Return the rows of all tables of a page in docs/ that have a column "test", by column."""
     rows: list[dict[str, str]] = []
     columns: list[str] = []
     for line in (ROOT / "docs" / page).read_text().splitlines():

@@ -1,4 +1,4 @@
-"""What the README and the pages of docs/ claim: code that runs, links and commands that exist.
+"""Tests of the README and the pages of docs/: their code runs, their links and commands exist.
 
 Conventions in the pages:
 
@@ -38,7 +38,7 @@ _NAME = re.compile(r"`[A-Za-z_][\w.]*`")
 
 
 def relative_links(path: Path) -> list[tuple[str, Path, str]]:
-    """The (text, file, anchor) of the links that stay in the repository."""
+    """Return the (text, file, anchor) of the links within the repository."""
     links = []
     for text, target in links_of(path.read_text()):
         if not re.match(r"[a-z]+:", target):
@@ -48,7 +48,7 @@ def relative_links(path: Path) -> list[tuple[str, Path, str]]:
 
 
 def anchors_of(page: str) -> set[str]:
-    """The names under which GitHub lets one link to the headings of a page."""
+    """Return the names under which GitHub links to the headings of a page."""
     headings = re.findall(r"^#+ (.+)$", FENCE.sub("", page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
 
@@ -107,15 +107,15 @@ def test_every_relative_link_leads_to_a_file_and_a_heading(name: str) -> None:
 
 
 def resolve(file: Path, name: str) -> Any:
-    """What a dotted name means in a Python file; of a test, whether it is defined there."""
+    """Return the meaning of a dotted name in a Python file, or the definition of a test there."""
     if file.is_relative_to(ROOT / "tests"):
         # A function, or a method of a class of tests.
         return re.search(rf"^(?: {{4}})?def {re.escape(name)}\(", file.read_text(), re.MULTILINE)
     module = ".".join(file.relative_to(ROOT).with_suffix("").parts)
-    found: Any = importlib.import_module(module)
+    value: Any = importlib.import_module(module)
     for part in name.split("."):
-        found = getattr(found, part)
-    return found
+        value = getattr(value, part)
+    return value
 
 
 def missing_names(path: Path) -> list[str]:
@@ -123,10 +123,10 @@ def missing_names(path: Path) -> list[str]:
     for text, file, _ in relative_links(path):
         if file.suffix == ".py" and _NAME.fullmatch(text) and not text.endswith(".py`"):
             try:
-                found = resolve(file, text.strip("`"))
+                meaning = resolve(file, text.strip("`"))
             except AttributeError:
-                found = None
-            if found is None:
+                meaning = None
+            if meaning is None:
                 missing.append(f"{text} in {file.relative_to(ROOT)}")
     return missing
 
@@ -171,8 +171,7 @@ def test_every_claim_about_rlhf_has_a_test_and_the_page_is_made_from_the_marks()
     assert claims.PAGE.read_text() == claims.page(), "run `python -m tests.rlhf.claims`"
 
 
-def test_no_formula_of_the_maths_modules_is_left_out() -> None:
-    """Every public function of the pure maths is in the table, or helps others to be formulas."""
+def test_every_public_function_of_the_maths_is_in_the_page_of_formulas() -> None:
     helpers = {"fill_masked", "masked_mean", "categorical_mode"}
     page = (ROOT / "docs" / "formulas.md").read_text()
     for module in ("returns", "losses", "distributions", "divergences", "masking"):
@@ -195,11 +194,11 @@ def test_the_arrows_of_the_map_are_the_imports() -> None:
 
 
 class Parsed(Exception):
-    """The command line understood what was asked and would begin now."""
+    """Raised where a command that was understood would begin."""
 
 
 def commands(path: Path) -> list[str]:
-    """The lines of the page's sh blocks, continued lines joined, without pipes and redirections."""
+    """Return the lines of the sh blocks, continued ones joined, without pipes and redirections."""
     lines = []
     for block in blocks_of(path.read_text()):
         if block.language in ("sh", "bash", "console"):
@@ -298,7 +297,7 @@ def agent_page(agent: str) -> str:
 
 
 def table_rows(page: str, heading: str) -> list[list[str]]:
-    """The cells of the table under a heading, without its first two lines."""
+    """Return the cells of the table under a heading, without its first two lines."""
     section = page.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
     lines = [line for line in section.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[2:]]
@@ -346,20 +345,20 @@ def test_an_agents_page_explains_every_metric_and_has_its_parts(agent: str) -> N
 
 
 @pytest.mark.parametrize("agent", ["q-learning", "reinforce", "ppo"])
-def test_an_agents_page_leaves_out_no_option(agent: str) -> None:
+def test_an_agents_page_has_every_option(agent: str) -> None:
     for field in dataclasses.fields(find_agent(agent).Config):
         assert f"--{field.name}".replace("_", "-") in agent_page(agent), field.name
 
 
 def _tables() -> list[tuple[Path, str, str]]:
-    """(page, results file, the table that follows its marker)"""
-    found = []
+    """Return each page, results file and the table that follows its marker."""
+    tables = []
     for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
         pieces = re.split(r"<!-- table: (\S+) -->\n", page.read_text())
         for name, text in zip(pieces[1::2], pieces[2::2], strict=True):
             rows = itertools.takewhile(lambda line: line.startswith("|"), text.strip().split("\n"))
-            found.append((page, name, "\n".join(rows)))
-    return found
+            tables.append((page, name, "\n".join(rows)))
+    return tables
 
 
 @pytest.mark.parametrize(("page", "name", "table"), _tables(), ids=lambda x: str(x)[-40:])
