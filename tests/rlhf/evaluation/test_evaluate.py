@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from rlkit.errors import RlkitWarning
-from rlkit.rlhf.data.preferences import demonstrations_of, responses_from
+from rlkit.rlhf.data.preferences import demonstrations_of
 from rlkit.rlhf.data.sequences import pack
 from rlkit.rlhf.evaluation.evaluate import (
     diversity,
@@ -23,9 +23,6 @@ from rlkit.rlhf.evaluation.evaluate import (
     sequence_log_probs,
 )
 from rlkit.rlhf.evaluation.text_metrics import mean_cosine_similarity
-from rlkit.rlhf.exact import enumeration
-from rlkit.rlhf.exact import optimum as exact
-from rlkit.rlhf.exact.answer_key import AnswerKey, GoldScore, TableScore, is_enumerable
 from rlkit.rlhf.training.configs import SFTConfig
 from rlkit.rlhf.training.fine_tuning import supervised_fine_tuning
 from rlkit.seeding import SeedStreams
@@ -240,61 +237,3 @@ def test_evaluation_is_reproducible_and_trains_nothing(small: Any, other: Any) -
     assert found[0] == found[1]
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(p, w) for p, w in zip(other.parameters(), weights, strict=True))
-
-
-# --- the answer key -------------------------------------------------------------------------------
-
-
-def test_gold_is_standardised_and_the_optimum_has_no_gap(small: Any) -> None:
-    key = small.key
-    assert exact.expectation(key.reference_log_prob, key.gold).mean() == pytest.approx(0, abs=1e-9)
-    best = exact.optimum(key.reference_log_prob, key.gold, 0.3)
-    values = key.values(best.log_prob, key.gold, 0.3)
-    assert values.gap == pytest.approx(0.0, abs=1e-9)
-    reference = key.values(key.reference_log_prob, key.gold, 0.3)
-    assert reference.kl == 0.0
-    # J* - J(reference) = kl_coef KL(reference || pi*).
-    distance = exact.kl(key.reference_log_prob, best.log_prob).mean()
-    assert reference.gap == pytest.approx(0.3 * distance, abs=1e-9)
-    assert key.values(key.reference_log_prob, key.gold, 0.0).gap == pytest.approx(
-        key.gold.max(1).mean(), abs=1e-9
-    )
-
-
-def test_an_answer_key_at_another_temperature_has_that_law(small: Any) -> None:
-    key = AnswerKey(small.task, small.reference, temperature=0.7)
-    completions = small.key.completions
-    expected = enumeration.completion_log_probs(
-        small.reference, small.task.prompts, completions, temperature=0.7
-    )
-    np.testing.assert_array_equal(key.reference_log_prob, expected)
-    np.testing.assert_allclose(np.exp(key.reference_log_prob).sum(1), 1.0, atol=1e-9)
-
-
-def test_a_table_reads_the_right_prompt_and_response(small: Any) -> None:
-    table = rng(12).normal(size=small.key.gold.shape)
-    (samples,) = responses_from(small.reference, small.task, rng(13), 100)
-    found = TableScore(small.key, table)(samples)
-    for row in range(100):
-        prompt = small.task.prompts.tolist().index(samples.prompts[row].tolist())
-        written = samples.responses[row, : samples.lengths[row]].tolist()
-        column = next(
-            c
-            for c, response in enumerate(small.key.completions.responses.tolist())
-            if response[: small.key.completions.lengths[c]] == written
-        )
-        assert found[row] == table[prompt, column]
-
-
-def test_only_tasks_whose_responses_can_be_listed_are_enumerable(small: Any, ragged: Any) -> None:
-    assert is_enumerable(small.task)
-    assert not is_enumerable(ragged.task)
-    longer = type(small.task)(max_new_tokens=9)
-    assert not is_enumerable(longer)
-
-
-def test_gold_by_samples_comes_near_exact_gold(small: Any) -> None:
-    (samples,) = responses_from(small.reference, small.task, rng(14), N)
-    by_samples = GoldScore(small.task, samples)(samples)
-    assert by_samples.mean() == pytest.approx(0.0, abs=1e-9)
-    np.testing.assert_allclose(by_samples, small.score(samples), atol=0.15)

@@ -6,34 +6,19 @@ import math
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from envs.enumerable import EnumerableTask
-from rlkit.rlhf.exact import bayes, enumeration
+from rlkit.rlhf.exact import bayes
 from rlkit.rlhf.exact.answer_key import AnswerKey
 from rlkit.rlhf.models.gpt import GPT, GPTConfig
-
-Floats = NDArray[np.float64]
+from tests.rlhf.exact.tables import Floats, random_policy, small
 
 KL_COEFS = (0.1, 0.3, 1.0, 5.0)
 
 
-def random_policy(rng: np.random.Generator, *shape: int) -> Floats:
-    """Log-probabilities over several orders of magnitude."""
-    logits = 2 * rng.normal(size=shape)
-    return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-
-
-def small_task() -> tuple[EnumerableTask, Floats, Floats]:
-    """A task with 40 responses to each of 2 prompts, a random prior over them, and their gold."""
-    task = EnumerableTask(num_content=3, num_prompts=2, max_new_tokens=3)
-    responses = enumeration.all_completions(
-        task.num_actions, task.eos, task.max_new_tokens, task.pad
-    ).responses
-    gold = np.stack(
-        [task.gold(np.tile(prompt, (len(responses), 1)), responses) for prompt in task.prompts]
-    )
-    return task, random_policy(np.random.default_rng(9), *gold.shape), gold
+def random_table() -> tuple[Floats, Floats]:
+    """Gold of 40 responses to each of 2 prompts, and a random prior over them."""
+    gold = small().gold
+    return random_policy(np.random.default_rng(9), *gold.shape), gold
 
 
 def brute_force(
@@ -54,7 +39,7 @@ def brute_force(
 
 @pytest.mark.parametrize("kl_coef", KL_COEFS)
 def test_evidence_and_bound_are_plain_sums_over_all_responses(kl_coef: float) -> None:
-    _, prior, gold = small_task()
+    prior, gold = random_table()
     policy = random_policy(np.random.default_rng(0), *prior.shape)
     evidence = bayes.log_evidence(prior, gold, kl_coef)
     bound = bayes.elbo(policy, prior, gold, kl_coef)
@@ -70,7 +55,7 @@ def test_evidence_and_bound_are_plain_sums_over_all_responses(kl_coef: float) ->
 
 @pytest.mark.parametrize("kl_coef", KL_COEFS)
 def test_what_the_bound_lacks_is_the_divergence_from_the_posterior(kl_coef: float) -> None:
-    _, prior, gold = small_task()
+    prior, gold = random_table()
     rng = np.random.default_rng(1)
     posterior = bayes.posterior(prior, gold, kl_coef)
     evidence = bayes.log_evidence(prior, gold, kl_coef)
@@ -84,7 +69,7 @@ def test_what_the_bound_lacks_is_the_divergence_from_the_posterior(kl_coef: floa
 
 @pytest.mark.parametrize("kl_coef", KL_COEFS)
 def test_the_bound_is_tight_at_the_posterior_alone(kl_coef: float) -> None:
-    _, prior, gold = small_task()
+    prior, gold = random_table()
     posterior = bayes.posterior(prior, gold, kl_coef)
     np.testing.assert_allclose(np.exp(posterior).sum(1), 1, rtol=0, atol=1e-12)
     evidence = bayes.log_evidence(prior, gold, kl_coef)
@@ -120,7 +105,7 @@ def test_responses_that_the_prior_never_gives_contribute_nothing() -> None:
 
 
 def test_a_constant_in_the_reward_moves_evidence_and_bound_alike_and_not_the_posterior() -> None:
-    _, prior, gold = small_task()
+    prior, gold = random_table()
     policy = random_policy(np.random.default_rng(3), *prior.shape)
     for function in (bayes.log_evidence, lambda *a: bayes.elbo(policy, *a)):
         moved = function(prior, gold + 0.6, 0.3) - function(prior, gold, 0.3)
@@ -135,7 +120,7 @@ def test_a_constant_in_the_reward_moves_evidence_and_bound_alike_and_not_the_pos
 
 @pytest.mark.parametrize("kl_coef", [0.0, -1.0, math.nan])
 def test_without_a_positive_kl_coefficient_there_is_no_posterior(kl_coef: float) -> None:
-    _, prior, gold = small_task()
+    prior, gold = random_table()
     for call in (
         lambda: bayes.log_evidence(prior, gold, kl_coef),
         lambda: bayes.posterior(prior, gold, kl_coef),
@@ -148,7 +133,7 @@ def test_without_a_positive_kl_coefficient_there_is_no_posterior(kl_coef: float)
 def test_the_evidence_of_an_answer_key_is_the_mean_over_prompts_and_its_divergence_the_gap() -> (
     None
 ):
-    task, _, _ = small_task()
+    task = small().task
     config = GPTConfig(
         vocab_size=task.vocab_size,
         num_actions=task.num_actions,
