@@ -81,7 +81,7 @@ class AdaptiveCoefficient:
     """
 
     def __init__(self, penalty: KLPenalty) -> None:
-        self._penalty = penalty
+        self.penalty = penalty
         self.value = float(penalty.coef)  # β
 
     def update(self, kl: float, num_sequences: int) -> float:
@@ -94,7 +94,7 @@ class AdaptiveCoefficient:
         Raises:
             ValueError: kl is not finite, or the batch is so large that β could fall to 0.
         """
-        target, horizon = self._penalty.target, self._penalty.horizon
+        target, horizon = self.penalty.target, self.penalty.horizon
         if target is None:
             return self.value
         if not math.isfinite(kl):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -9,6 +10,13 @@ from rlkit.agents.ppo_update import Aggregation
 from rlkit.errors import UsageError
 from rlkit.options import require_choice, require_range, require_types, require_whole
 from rlkit.rlhf.objectives.kl_penalty import KLPenalty
+from rlkit.rlhf.training.advantage_estimators import (
+    AdvantageEstimator,
+    CriticAdvantages,
+    GroupRelativeAdvantages,
+    LeaveOneOutAdvantages,
+)
+from rlkit.rlhf.training.critic import CriticOptions
 
 Schedule = Literal["constant", "linear"]
 
@@ -121,7 +129,7 @@ class DPOConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PolicyConfig:
+class PolicyConfig(ABC):
     """Options that PPO, RLOO and GRPO share."""
 
     num_updates: int = 80  # rollouts with their epochs, >= 1
@@ -179,6 +187,14 @@ class PolicyConfig:
             horizon=self.kl_horizon,
         )
 
+    @abstractmethod
+    def advantage_estimator(self) -> AdvantageEstimator:
+        """Return how the method turns rewards into advantages."""
+
+    def critic_options(self) -> CriticOptions | None:
+        """Return the options of the critic; None = the method has none."""
+        return None
+
 
 @dataclass(frozen=True, kw_only=True)
 class PPOConfig(PolicyConfig):
@@ -197,6 +213,23 @@ class PPOConfig(PolicyConfig):
         require_range(self, "value_coef", low=0)
         require_range(self, "value_clip", "max_value_gradient_norm", low=0, open_low=True)
 
+    def advantage_estimator(self) -> AdvantageEstimator:
+        """Return generalised advantage estimation."""
+        return CriticAdvantages(
+            discount=self.discount,
+            gae_lambda=self.gae_lambda,
+            bootstrap_truncated=self.bootstrap_truncated,
+        )
+
+    def critic_options(self) -> CriticOptions:
+        """Return the options of the critic."""
+        return CriticOptions(
+            value_coef=self.value_coef,
+            value_clip=self.value_clip,
+            max_gradient_norm=self.max_value_gradient_norm,
+            bootstrap_truncated=self.bootstrap_truncated,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class RLOOConfig(PolicyConfig):
@@ -207,6 +240,10 @@ class RLOOConfig(PolicyConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_group(self.group_size, self.batch_size)
+
+    def advantage_estimator(self) -> AdvantageEstimator:
+        """Return the leave-one-out baseline."""
+        return LeaveOneOutAdvantages(group_size=self.group_size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,6 +257,10 @@ class GRPOConfig(PolicyConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_group(self.group_size, self.batch_size)
+
+    def advantage_estimator(self) -> AdvantageEstimator:
+        """Return rewards standardised within each group."""
+        return GroupRelativeAdvantages(group_size=self.group_size)
 
 
 def require_smoothing_used(label_smoothing: float, loss: str, *, by: str) -> None:

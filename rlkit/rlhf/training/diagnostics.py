@@ -15,22 +15,22 @@ Metrics = Mapping[str, float]
 BASELINE = 3  # updates whose mean is what later ones are compared with
 
 
-class Sign(NamedTuple):
+class Symptom(NamedTuple):
     """Something to look out for."""
 
     shows: Callable[[Metrics, Metrics], bool]  # (the metrics now, their means at the start)
     message: str  # may use the names of metrics; `was_` before a name is its mean at the start
 
 
-SIGNS: dict[str, Sign] = {
-    "negative KL": Sign(
+SYMPTOMS: dict[str, Symptom] = {
+    "negative KL": Symptom(
         lambda now, _: now["kl"] < -4.0 * now["kl_standard_error"] - 1e-3,
         "the KL divergence is estimated as {kl:.3f} +- {kl_standard_error:.3f} nats, but no "
         "true one is below 0: the responses were not drawn from the law that scored them. Likely "
         "causes: a filter on sampling (top-k, top-p, a forced token), another temperature for one "
         "of the two, log-probabilities summed over padding, half precision while sampling",
     ),
-    "exploding KL": Sign(
+    "exploding KL": Symptom(
         lambda now, was: now["kl"] > 20.0 and now["kl"] > 10.0 * max(was["kl"], 0.5),
         "the KL divergence from the reference is {kl:.1f} nats a response, {was_kl:.2f} at the "
         "start: the policy has left the region that the reward model knows. Likely causes: "
@@ -38,7 +38,7 @@ SIGNS: dict[str, Sign] = {
         "set kl_target), a learning_rate that is too large, a penalty that is added instead of "
         "subtracted",
     ),
-    "growing length": Sign(
+    "growing length": Symptom(
         lambda now, was: (
             now["score"] > was["score"] + was["score_std"]
             and now["response_length"] > 1.5 * was["response_length"]
@@ -48,19 +48,19 @@ SIGNS: dict[str, Sign] = {
         "length. Look at its accuracy where the chosen response is the shorter one (rlkit rlhf "
         "evaluate on the reward model), balance the preferences by length, raise kl_coef",
     ),
-    "no end": Sign(
+    "no end": Symptom(
         lambda now, was: now["ended_fraction"] < 0.5 * was["ended_fraction"],
         "{ended_fraction:.0%} of the responses end by themselves, {was_ended_fraction:.0%} did at "
         "the start: the score likely does not notice a missing end. Likely causes: EOS taken for "
         "padding when the reward model was trained; set missing_eos_penalty",
     ),
-    "collapse": Sign(
+    "collapse": Symptom(
         lambda now, was: now["entropy"] < 0.1 * was["entropy"],
         "the entropy fell from {was_entropy:.3f} to {entropy:.3f} nats a token: nearly all "
         "responses to a prompt are the same by now. Likely causes: kl_coef = {kl_coef:.3g} small, "
         "learning_rate too large",
     ),
-    "large steps": Sign(
+    "large steps": Symptom(
         lambda now, _: now["clip_fraction"] > 0.6,
         "{clip_fraction:.0%} of the ratios are clipped: an update moves the policy further than "
         "the clipped objective can use. Use a smaller learning_rate or fewer epochs",
@@ -68,7 +68,7 @@ SIGNS: dict[str, Sign] = {
 }
 
 
-class Watch:
+class MetricMonitor:
     """Looks at the metrics of each update and says what is likely wrong.
 
     It holds the sums of the first updates and which messages were given, so that a run that is
@@ -79,7 +79,7 @@ class Watch:
         self._names = names
         self._sums = np.zeros(len(names))
         self._num_updates = 0
-        self._told = np.zeros(len(SIGNS), dtype=bool)
+        self._reported = np.zeros(len(SYMPTOMS), dtype=bool)
 
     def observe(self, metrics: Metrics) -> list[str]:
         """Messages about this update that were not given before."""
@@ -89,9 +89,9 @@ class Watch:
         means = self._sums / min(self._num_updates, BASELINE)
         start = dict(zip(self._names, means.tolist(), strict=True))
         messages = []
-        for i, (name, sign) in enumerate(SIGNS.items()):
-            if not self._told[i] and sign.shows(metrics, start):
-                self._told[i] = True
+        for i, (name, sign) in enumerate(SYMPTOMS.items()):
+            if not self._reported[i] and sign.shows(metrics, start):
+                self._reported[i] = True
                 before = {f"was_{key}": value for key, value in start.items()}
                 messages.append(f"{name}: {sign.message.format(**metrics, **before)}")
         return messages
@@ -101,11 +101,11 @@ class Watch:
         return {
             "sums": self._sums.copy(),
             "num_updates": np.asarray(self._num_updates),
-            "told": self._told.copy(),
+            "told": self._reported.copy(),
         }
 
     def load_state_dict(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Continue from what `state_dict` returned."""
         self._sums[:] = state["sums"]
         self._num_updates = int(state["num_updates"])
-        self._told[:] = state["told"]
+        self._reported[:] = state["told"]

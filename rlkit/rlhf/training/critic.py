@@ -1,0 +1,54 @@
+"""The critic of PPO: a value for each state of a response."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlkit.rlhf.data.sequences import Sequences, response_states
+from rlkit.rlhf.models.heads import ScalarHead
+from rlkit.rlhf.models.language_model import LanguageModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class CriticOptions:
+    """The options of PPO that concern its critic; see `PPOConfig`."""
+
+    value_coef: float
+    value_clip: float | None
+    max_gradient_norm: float
+    bootstrap_truncated: bool
+
+
+class Critic(torch.nn.Module):
+    """A trunk of its own with a head that starts at zero.
+
+    Args:
+        trunk: a language model; trained in place, all of it.
+        options: of PPO.
+        rng: given to the head.
+    """
+
+    def __init__(
+        self, trunk: LanguageModel, options: CriticOptions, rng: np.random.Generator
+    ) -> None:
+        super().__init__()
+        self.options = options
+        self.trunk = trunk.requires_grad_(True)
+        self.head = ScalarHead(trunk.width, init="zero", rng=rng)
+
+    def forward(self, sequences: Sequences) -> Tensor:
+        """Return the values of the states in which each response token was chosen, [B, T]."""
+        values: Tensor = self.head(response_states(self.trunk, sequences))
+        return values
+
+    def final_values(self, sequences: Sequences) -> Tensor:
+        """Return the values of the states after the last token of each response, [B]."""
+        hidden = self.trunk(sequences.tokens, token_mask=sequences.token_mask())
+        # Located by the number of tokens: the batch may be wider than the longest response.
+        position = sequences.prompt_length + sequences.lengths - 1
+        values: Tensor = self.head(hidden[torch.arange(len(position)), position])
+        return values
