@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,13 +46,22 @@ class Ground:
         return policy.requires_grad_(True)
 
     def agent(
-        self, method: str = "ppo", *, score: Any, seed: int = 0, policy: Any = None, **options: Any
+        self,
+        method: str = "ppo",
+        *,
+        score: Any,
+        seed: int = 0,
+        policy: Any = None,
+        parts: Mapping[str, Any] | None = None,
+        **options: Any,
     ) -> KLPenalisedPolicy:
-        """PPO, RLOO or GRPO from the reference."""
+        """PPO, RLOO or GRPO from the reference; `parts` replace those of the constructor."""
         config = METHODS[method](**options)
         policy = self.policy() if policy is None else policy
-        reference = copy.deepcopy(self.reference)
-        return KLPenalisedPolicy(policy, reference, score, self.task, config, SeedStreams(0, seed))
+        reference, streams = copy.deepcopy(self.reference), SeedStreams(0, seed)
+        return KLPenalisedPolicy(
+            policy, reference, score, self.task, config, streams, **(parts or {})
+        )
 
 
 @dataclass(frozen=True)

@@ -81,8 +81,10 @@ def main() -> None:
     theirs = transformers.GPT2LMHeadModel.from_pretrained(job.model)
     policy, reference = (converted(theirs, task.num_actions) for _ in range(2))
     agent = KLPenalisedPolicy(policy, reference, score, task, config, SeedStreams(job.seed, 0))
-    optimisers = (agent._optimiser, agent._critic_optimiser)
-    assert all(o.defaults["eps"] == ADAM_EPSILON for o in optimisers)
+    update = agent.token_update
+    assert update.critic is not None
+    for descent in (update.policy, update.critic):
+        assert descent.optimiser.defaults["eps"] == ADAM_EPSILON
     times, metrics = [clock()], {}
     with prepared_torch():  # as every run does it
         for _ in range(job.num_updates):

@@ -1,8 +1,8 @@
-"""Each message appears at its sign, once, and a sound run gives none."""
+"""Each symptom is reported once, and a sound run gives no message."""
 
 import pytest
 
-from rlkit.rlhf.training.diagnostics import SIGNS, Watch
+from rlkit.rlhf.training.diagnostics import SYMPTOMS, MetricMonitor
 
 SOUND = {
     "kl": 1.0,
@@ -15,7 +15,7 @@ SOUND = {
     "clip_fraction": 0.2,
     "kl_coef": 0.3,
 }
-# What makes each sign show, after a sound start.
+# The change that shows each symptom, after a sound start.
 CHANGES = {
     "negative KL": {"kl": -0.9},
     "exploding KL": {"kl": 60.0},
@@ -26,25 +26,25 @@ CHANGES = {
 }
 
 
-def started() -> Watch:
-    watch = Watch(tuple(SOUND))
+def started() -> MetricMonitor:
+    monitor = MetricMonitor(tuple(SOUND))
     for _ in range(3):
-        assert watch.observe(SOUND) == []
-    return watch
+        assert monitor.observe(SOUND) == []
+    return monitor
 
 
-def test_each_sign_is_tried_here() -> None:
-    assert CHANGES.keys() == SIGNS.keys()
+def test_each_symptom_is_tried_here() -> None:
+    assert CHANGES.keys() == SYMPTOMS.keys()
 
 
-@pytest.mark.parametrize("name", SIGNS)
-def test_a_sign_is_told_once_with_its_numbers_and_a_cause(name: str) -> None:
-    watch = started()
+@pytest.mark.parametrize("name", SYMPTOMS)
+def test_a_symptom_is_reported_once_with_its_numbers_and_a_cause(name: str) -> None:
+    monitor = started()
     changed = SOUND | CHANGES[name]
-    (message,) = watch.observe(changed)
+    (message,) = monitor.observe(changed)
     assert message.startswith(f"{name}: ")
     assert "{" not in message
-    assert watch.observe(changed) == []
+    assert monitor.observe(changed) == []
 
 
 def test_a_kl_that_is_negative_by_chance_is_not_reported() -> None:
@@ -52,15 +52,15 @@ def test_a_kl_that_is_negative_by_chance_is_not_reported() -> None:
 
 
 def test_a_score_that_rises_without_length_and_length_without_score_are_not_reported() -> None:
-    watch = started()
-    assert watch.observe(SOUND | {"score": 3.0}) == []
-    assert watch.observe(SOUND | {"response_length": 9.0}) == []
+    monitor = started()
+    assert monitor.observe(SOUND | {"score": 3.0}) == []
+    assert monitor.observe(SOUND | {"response_length": 9.0}) == []
 
 
-def test_a_watch_that_is_restored_remembers_the_start_and_what_was_told() -> None:
+def test_a_restored_monitor_remembers_the_start_and_what_was_reported() -> None:
     first = started()
     first.observe(SOUND | CHANGES["collapse"])
-    second = Watch(tuple(SOUND))
+    second = MetricMonitor(tuple(SOUND))
     second.load_state_dict(first.state_dict())
     assert second.observe(SOUND | CHANGES["collapse"]) == []
     (message,) = second.observe(SOUND | CHANGES["growing length"])

@@ -7,7 +7,8 @@ the end. Whitening over padding does not show in the gap at all, but in the numb
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -15,150 +16,144 @@ import torch
 from torch import Tensor
 
 from rlkit.agents import ppo_update as core
-from rlkit.rlhf.data.sampling import Samples
+from rlkit.maths.returns import standardise
+from rlkit.rlhf.data.sampling import Samples, generate
 from rlkit.rlhf.data.sequences import response_log_probs
-from rlkit.rlhf.training import policy as module
+from rlkit.rlhf.objectives.rewards import penalised_rewards
+from rlkit.rlhf.training.advantage_estimators import LeaveOneOutAdvantages
+from rlkit.rlhf.training.configs import PPOConfig
 from rlkit.rlhf.training.policy import KLPenalisedPolicy
-
-Plant = Callable[[pytest.MonkeyPatch], None]
+from rlkit.rlhf.training.rollout import Rollout
 
 KL_COEF = 0.3
 NUM_UPDATES = 12
 LIMIT = 2.5  # times the gap of the right code; the least of the mistakes has 3.8 times
 LIMIT_AT_THE_END = 1.5  # near the optimum, where sampling at 0.7 has 1.8 to 2.3 times
 
-right_standardise = module.standardise
-right_rewards = module.penalised_rewards
-right_generate = module.generate
-right_loss = core.ppo_clip_loss
-right_log_probs = module.token_log_probs
+
+# --- mistakes in the rewards: (scores, log-ratios, mask, kl_coef) -> rewards ----------------------
 
 
-def wrong_advantage_sign(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(module, "standardise", lambda *a, **k: -right_standardise(*a, **k))
+def wrong_kl_sign(scores: Tensor, kl: Tensor, mask: Tensor, *, kl_coef: float) -> Tensor:
+    return penalised_rewards(scores, kl, mask, kl_coef=-kl_coef)
 
 
-def rewards(patch: pytest.MonkeyPatch, mistaken: Callable[..., Tensor]) -> None:
-    patch.setattr(
-        module, "penalised_rewards", lambda s, kl, mask, *, kl_coef: mistaken(s, kl, mask, kl_coef)
-    )
+def k3_in_the_reward(scores: Tensor, kl: Tensor, mask: Tensor, *, kl_coef: float) -> Tensor:
+    return penalised_rewards(scores, torch.expm1(-kl) + kl, mask, kl_coef=kl_coef)
 
 
-def wrong_kl_sign(patch: pytest.MonkeyPatch) -> None:
-    rewards(patch, lambda s, kl, mask, beta: right_rewards(s, kl, mask, kl_coef=-beta))
+def kl_averaged(scores: Tensor, kl: Tensor, mask: Tensor, *, kl_coef: float) -> Tensor:
+    return penalised_rewards(scores, kl / mask.sum(1, keepdim=True), mask, kl_coef=kl_coef)
 
 
-def k3_in_the_reward(patch: pytest.MonkeyPatch) -> None:
-    rewards(
-        patch,
-        lambda s, kl, mask, beta: right_rewards(s, torch.expm1(-kl) + kl, mask, kl_coef=beta),
-    )
+def score_at_every_token(scores: Tensor, kl: Tensor, mask: Tensor, *, kl_coef: float) -> Tensor:
+    return (scores.unsqueeze(1) - kl_coef * kl).masked_fill(~mask, 0.0)
 
 
-def kl_averaged(patch: pytest.MonkeyPatch) -> None:
-    rewards(
-        patch,
-        lambda s, kl, mask, beta: right_rewards(
-            s, kl / mask.sum(1, keepdim=True), mask, kl_coef=beta
-        ),
-    )
+# --- mistakes in sampling -------------------------------------------------------------------------
 
 
-def score_at_every_token(patch: pytest.MonkeyPatch) -> None:
-    rewards(patch, lambda s, kl, mask, beta: (s.unsqueeze(1) - beta * kl).masked_fill(~mask, 0.0))
+def eos_is_no_action(model: Any, task: Any, *arguments: Any, **options: Any) -> Samples:
+    samples = generate(model, task, *arguments, **options)
+    mask = samples.sequences.response_mask & (samples.sequences.responses != task.eos)
+    mask[:, 0] = True  # a response needs a token to carry its score
+    return samples._replace(sequences=samples.sequences._replace(response_mask=mask))
 
 
-def eos_is_no_action(patch: pytest.MonkeyPatch) -> None:
-    def masked(model: Any, task: Any, *arguments: Any, **options: Any) -> Samples:
-        samples = right_generate(model, task, *arguments, **options)
-        mask = samples.sequences.response_mask & (samples.sequences.responses != task.eos)
-        mask[:, 0] = True  # a response needs a token to carry its score
-        return samples._replace(sequences=samples.sequences._replace(response_mask=mask))
-
-    patch.setattr(module, "generate", masked)
+def _sampled_at(sampling: float, model: Any, *arguments: Any, temperature: float) -> Samples:
+    """Sample at one temperature, and record log-probabilities at that of the configuration."""
+    samples = generate(model, *arguments, temperature=sampling)
+    log_prob, _, _ = response_log_probs(model, samples.sequences, temperature)
+    return samples._replace(log_prob=log_prob)
 
 
-def reference_is_policy(patch: pytest.MonkeyPatch) -> None:
-    start = KLPenalisedPolicy.__init__
-
-    def shared(self: KLPenalisedPolicy, *arguments: Any, **options: Any) -> None:
-        start(self, *arguments, **options)
-        self.reference = self.policy
-
-    patch.setattr(KLPenalisedPolicy, "__init__", shared)
+def sampled_at_1(*arguments: Any, temperature: float) -> Samples:
+    """With the option at 0.7 every log-probability, the recorded one too, is at 0.7."""
+    assert temperature == 0.7
+    return _sampled_at(1.0, *arguments, temperature=temperature)
 
 
-def ratio_is_always_one(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(
-        core, "ppo_clip_loss", lambda new, old, a, **k: right_loss(new, new.detach(), a, **k)
-    )
+def sampled_at_070(*arguments: Any, temperature: float) -> Samples:
+    assert temperature == 1.0
+    return _sampled_at(0.7, *arguments, temperature=temperature)
 
 
-def trained_at_another_temperature(patch: pytest.MonkeyPatch) -> None:
-    """Sampled at 1, but every log-probability, the recorded one too, at 0.7: no ratio shows it."""
-
-    def relabelled(model: Any, *arguments: Any, **options: Any) -> Samples:
-        samples = right_generate(model, *arguments, **options)
-        log_prob, _, _ = response_log_probs(model, samples.sequences, 0.7)
-        return samples._replace(log_prob=log_prob)
-
-    patch.setattr(module, "generate", relabelled)
-    patch.setattr(
-        module, "token_log_probs", lambda logits, t, mask, _: right_log_probs(logits, t, mask, 0.7)
-    )
+# --- mistakes in the advantages: (rewards, rollout) -> advantages, targets ------------------------
 
 
-def sampled_at_another_temperature(patch: pytest.MonkeyPatch) -> None:
-    """Sampled at 0.7, but every log-probability at 1."""
-
-    def cold(model: Any, *arguments: Any, temperature: float, **options: Any) -> Samples:
-        samples = right_generate(model, *arguments, temperature=0.7, **options)
-        log_prob, _, _ = response_log_probs(model, samples.sequences)
-        return samples._replace(log_prob=log_prob)
-
-    patch.setattr(module, "generate", cold)
+class WrongSign(LeaveOneOutAdvantages):
+    def __call__(self, rewards: Tensor, rollout: Rollout) -> tuple[Tensor, Tensor]:
+        advantages, targets = super().__call__(rewards, rollout)
+        return -advantages, targets
 
 
-def whitening_with_padding(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(
-        module,
-        "standardise",
-        lambda x, *, mask, dim: right_standardise(x, dim=dim).masked_fill(~mask, 0.0),
-    )
+class WhitenedWithPadding:
+    group_size = 1
+
+    def __call__(self, rewards: Tensor, rollout: Rollout) -> tuple[Tensor, Tensor]:
+        _, targets = PPOConfig().advantage_estimator()(rewards, rollout)
+        mask = rollout.sequences.response_mask
+        return standardise(targets - rollout.values, dim=(0, 1)).masked_fill(~mask, 0.0), targets
 
 
-def gap_after(listed: Any, plant: Plant | None, **options: Any) -> float:
+# --- mistakes elsewhere ---------------------------------------------------------------------------
+
+
+@contextmanager
+def ratio_always_one() -> Iterator[None]:
+    right = core.ppo_clip_loss
     with pytest.MonkeyPatch.context() as patch:
-        if plant is not None:
-            plant(patch)
-        agent = listed.agent("rloo", score=listed.score, kl_coef=KL_COEF, **options)
-        agent.fit()
-    gap: float = listed.gap(agent.policy, KL_COEF)
-    print(f"{'right' if plant is None else plant.__name__}: gap {gap:.4f}")  # pytest -s
+        patch.setattr(
+            core, "ppo_clip_loss", lambda new, old, a, **k: right(new, new.detach(), a, **k)
+        )
+        yield
+
+
+def reference_is_policy(agent: KLPenalisedPolicy) -> None:
+    agent.reference = agent.policy
+
+
+def gap_after(
+    ground: Any, plant: Callable[[KLPenalisedPolicy], None] | None = None, **options: Any
+) -> float:
+    agent = ground.agent("rloo", score=ground.score, kl_coef=KL_COEF, **options)
+    if plant is not None:
+        plant(agent)
+    agent.fit()
+    gap: float = ground.gap(agent.policy, KL_COEF)
+    print(f"gap {gap:.4f}")  # pytest -s
     return gap
 
 
 @pytest.fixture(scope="module")
 def right_gap(listed: Any) -> float:
-    return gap_after(listed, None, num_updates=NUM_UPDATES)
+    return gap_after(listed, num_updates=NUM_UPDATES)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "plant",
+    "parts",
     [
-        wrong_advantage_sign,
-        wrong_kl_sign,
-        reference_is_policy,
-        k3_in_the_reward,
-        eos_is_no_action,
-        score_at_every_token,
-        kl_averaged,
+        {"advantage_estimator": WrongSign(group_size=4)},
+        {"sample": eos_is_no_action},
+        {"reward": wrong_kl_sign},
+        {"reward": k3_in_the_reward},
+        {"reward": score_at_every_token},
+        {"reward": kl_averaged},
     ],
+    ids=repr,
 )
-def test_a_mistake_shows_in_the_gap(listed: Any, right_gap: float, plant: Plant) -> None:
+def test_a_mistake_shows_in_the_gap(listed: Any, right_gap: float, parts: dict[str, Any]) -> None:
     assert right_gap < 0.25
-    assert gap_after(listed, plant, num_updates=NUM_UPDATES) > LIMIT * right_gap
+    assert gap_after(listed, num_updates=NUM_UPDATES, parts=parts) > LIMIT * right_gap
+
+
+@pytest.mark.slow
+def test_a_reference_that_moves_with_the_policy_shows_in_the_gap(
+    listed: Any, right_gap: float
+) -> None:
+    gap = gap_after(listed, reference_is_policy, num_updates=NUM_UPDATES)
+    assert gap > LIMIT * right_gap
 
 
 TO_THE_END: dict[str, Any] = {
@@ -168,35 +163,47 @@ TO_THE_END: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def right_end(small: Any) -> float:
-    return gap_after(small, None, **TO_THE_END)
+    return gap_after(small, **TO_THE_END)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "plant",
-    [trained_at_another_temperature, sampled_at_another_temperature, ratio_is_always_one],
+    "options",
+    [
+        {"parts": {"sample": sampled_at_1}, "temperature": 0.7},
+        {"parts": {"sample": sampled_at_070}},
+    ],
+    ids=["trained at another temperature", "sampled at another temperature"],
 )
-def test_a_mistake_shows_near_the_optimum(small: Any, right_end: float, plant: Plant) -> None:
+def test_another_temperature_shows_near_the_optimum(
+    small: Any, right_end: float, options: dict[str, Any]
+) -> None:
     assert right_end < 0.01
-    assert gap_after(small, plant, **TO_THE_END) > LIMIT_AT_THE_END * right_end
+    assert gap_after(small, **options, **TO_THE_END) > LIMIT_AT_THE_END * right_end
+
+
+@pytest.mark.slow
+def test_a_ratio_that_is_always_one_shows_near_the_optimum(small: Any, right_end: float) -> None:
+    with ratio_always_one():
+        assert gap_after(small, **TO_THE_END) > LIMIT_AT_THE_END * right_end
 
 
 @pytest.mark.claim(26)
-def test_whitening_with_padding_shows_in_the_advantages(
-    small: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_whitening_with_padding_shows_in_the_advantages(small: Any) -> None:
     """Mean 0 and variance 1 over what was decided, at lengths that differ."""
-    agent = small.agent("ppo", score=small.score, batch_size=64)
-    rollout = agent.collect()
+    agents = [
+        small.agent("ppo", score=small.score, batch_size=64, parts=parts)
+        for parts in ({}, {"advantage_estimator": WhitenedWithPadding()})
+    ]
+    rollout = agents[0].collect()
     mask = rollout.sequences.response_mask
     assert not mask.all()
 
-    def moments() -> tuple[float, float]:
+    def moments(agent: KLPenalisedPolicy) -> tuple[float, float]:
         white = agent.advantages(rollout)[0][mask]
         return float(white.mean()), float(white.std())
 
     # float32 sums of 200 numbers
-    assert moments() == (pytest.approx(0.0, abs=1e-5), pytest.approx(1.0, abs=1e-5))
-    whitening_with_padding(monkeypatch)
-    mean, std = moments()
+    assert moments(agents[0]) == (pytest.approx(0.0, abs=1e-5), pytest.approx(1.0, abs=1e-5))
+    mean, std = moments(agents[1])
     assert abs(std - 1.0) > 0.02 or abs(mean) > 0.02

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import hashlib
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,13 +14,12 @@ from torch import Tensor
 
 from rlkit.agents import ppo_update as core
 from rlkit.errors import Diverged, RlkitError, UsageError
-from rlkit.rlhf.data.sampling import Samples
+from rlkit.rlhf.data.sampling import Samples, generate
 from rlkit.rlhf.data.sequences import Sequences, response_log_probs
 from rlkit.rlhf.data.text_task import TextTask
 from rlkit.rlhf.data.tokenizer import Tokenizer
 from rlkit.rlhf.models.gpt import GPT, GPTConfig
-from rlkit.rlhf.models.lora import add_adapters
-from rlkit.rlhf.training import policy as module
+from rlkit.rlhf.models.lora import LoRALinear, add_adapters
 from rlkit.rlhf.training.configs import METHODS, GRPOConfig, PPOConfig, RLOOConfig
 from rlkit.rlhf.training.policy import KLPenalisedPolicy, Rollout
 from rlkit.rlhf.training.reward_model import RewardModel
@@ -113,7 +111,7 @@ def test_the_full_divergence_is_that_at_the_temperature_of_sampling(ragged: Any)
     sequences = rollout.sequences
     inputs = tuple(x.unsqueeze(0) for x in (*sequences, rollout.reference_log_prob))
     with torch.no_grad():
-        penalty = agent._evaluate(inputs)[3].squeeze(0)
+        penalty = agent.token_update.evaluate(inputs)[3].squeeze(0)
         for row in range(0, 32, 5):
             prompt = sequences.prompts[row][sequences.prompt_mask[row]].tolist()
             response = sequences.responses[row].tolist()
@@ -240,8 +238,8 @@ def test_values_after_the_last_token_do_not_depend_on_the_width(ragged: Any) -> 
     agent.update()
     rollout = agent.collect()
     with torch.no_grad():
-        values = agent._final_values(rollout.sequences)
-        wide = agent._final_values(widened(rollout, 7, 5).sequences)
+        values = agent.critic.final_values(rollout.sequences)
+        wide = agent.critic.final_values(widened(rollout, 7, 5).sequences)
     cut = rollout.truncated
     assert cut.any()
     torch.testing.assert_close(wide[cut], values[cut], atol=FLOAT32, rtol=0)
@@ -277,21 +275,23 @@ def test_dropout_is_off_in_policy_reference_critic_and_reward_model(
     assert found[0] == found[1]
 
 
+def sampled_at_102_percent(*arguments: Any, temperature: float) -> Samples:
+    return generate(*arguments, temperature=1.02 * temperature)
+
+
 @pytest.mark.parametrize("mistake", ["temperature", "dropout", "position"])
 def test_training_another_policy_than_the_one_that_acted_stops_with_the_causes(
-    ragged: Any, monkeypatch: pytest.MonkeyPatch, mistake: str
+    ragged: Any, mistake: str
 ) -> None:
-    agent = ragged.agent(score=random_score, **LITTLE)
+    sample = sampled_at_102_percent if mistake == "temperature" else generate
+    agent = ragged.agent(score=random_score, parts={"sample": sample}, **LITTLE)
     rollout = agent.collect()
-    if mistake == "temperature":
-        right = module.token_log_probs
-        monkeypatch.setattr(module, "token_log_probs", lambda x, t, m, _: right(x, t, m, 1.02))
-    elif mistake == "dropout":
+    if mistake == "dropout":
         object.__setattr__(agent.policy.config, "dropout", 0.1)
         for block in agent.policy.blocks:
             block.dropout = 0.1
         agent.policy.train()
-    else:
+    if mistake == "position":
         sequences = rollout.sequences._replace(
             prompt_mask=torch.ones_like(rollout.sequences.prompt_mask)
         )
@@ -598,19 +598,17 @@ def test_groups_of_equal_scores_train_nothing_and_leave_no_nan(ragged: Any, meth
     ("size", "microbatch", "steps"), [(8, None, 4), (8, 3, 4), (12, None, 3), (100, None, 1)]
 )
 def test_an_update_takes_epochs_times_minibatches_steps(
-    ragged: Any, monkeypatch: pytest.MonkeyPatch, size: int, microbatch: int | None, steps: int
+    ragged: Any, size: int, microbatch: int | None, steps: int
 ) -> None:
     options = {**LITTLE, "num_epochs": 3, "minibatch_size": size, "microbatch_size": microbatch}
     agent = ragged.agent(score=random_score, **options)
     counts = {"policy": 0, "critic": 0}
-    for name, optimiser in (("policy", agent._optimiser), ("critic", agent._critic_optimiser)):
-        take = optimiser.step
+    for name in counts:
 
-        def counted(name: str = name, take: Callable[[], Any] = take) -> None:
+        def count(*_: Any, name: str = name) -> None:
             counts[name] += 1
-            take()
 
-        monkeypatch.setattr(optimiser, "step", counted)
+        getattr(agent.token_update, name).optimiser.register_step_pre_hook(count)
     agent.update()
     assert counts == {"policy": 3 * steps, "critic": 3 * steps}
 
@@ -625,13 +623,11 @@ def test_microbatches_change_no_update(ragged: Any, aggregation: str) -> None:
             score=random_score, aggregation=aggregation, microbatch_size=microbatch, **options
         )
         gradients: list[Tensor] = []
-        take = agent._optimiser.step
 
-        def kept(agent: Any = agent, take: Any = take, gradients: list[Tensor] = gradients) -> None:
-            gradients.extend(p.grad.clone() for p in agent._trained)
-            take()
+        def keep(adam: Any, _: Any, __: Any, gradients: list[Tensor] = gradients) -> None:
+            gradients.extend(p.grad.clone() for p in adam.param_groups[0]["params"])
 
-        agent._optimiser.step = kept
+        agent.token_update.policy.optimiser.register_step_pre_hook(keep)
         agent.update()
         found.append(torch.cat([g.flatten() for g in gradients]))
     assert float(found[0].norm()) > 1e-3
@@ -739,7 +735,7 @@ def test_new_adapters_have_the_base_as_reference_and_leave_it_alone(ragged: Any)
     for name, parameter in frozen.items():
         assert torch.equal(parameter, base[name.replace(".base.", ".")])
     sequences = agent.collect().sequences
-    with torch.no_grad(), agent._reference() as reference:
+    with torch.no_grad(), agent.reference_model() as reference:
         theirs, _, _ = response_log_probs(reference, sequences)
         expected, _, _ = response_log_probs(ragged.reference, sequences)
     assert torch.equal(theirs, expected)
@@ -768,25 +764,23 @@ def test_the_bare_base_is_refused_as_the_reference_of_trained_adapters(ragged: A
 
 @pytest.mark.claim(44)
 @pytest.mark.parametrize("at", [1, 2])
-def test_adapters_are_on_again_after_the_reference_failed(
-    ragged: Any, monkeypatch: pytest.MonkeyPatch, at: int
-) -> None:
+def test_adapters_are_on_again_after_the_reference_failed(ragged: Any, at: int) -> None:
     """And the next update is the one that would have been."""
+
+    def fail_without_adapters(gpt: GPT, _: Any) -> None:
+        if not all(m.enabled for m in gpt.modules() if isinstance(m, LoRALinear)):
+            raise MemoryError
+
     curves = []
     for fails in (False, True):
         agent = with_reference(ragged, adapted(ragged, trained=False), None)
         curve = agent.fit(at)
         if fails:
             rollout = agent.collect()
-            samples = Samples(rollout.sequences, rollout.behaviour_log_prob, rollout.truncated)
-            with monkeypatch.context() as patch:
-
-                def failing(*_: Any) -> Tensor:
-                    raise MemoryError
-
-                patch.setattr(module, "response_states", failing)
-                with pytest.raises(MemoryError):
-                    agent._judge(samples)
+            hook = agent.policy.register_forward_pre_hook(fail_without_adapters)
+            with pytest.raises(MemoryError):
+                agent.collect()
+            hook.remove()
             curves.append([*curve, agent.update(rollout)])
         else:
             curves.append([*curve, agent.update()])
