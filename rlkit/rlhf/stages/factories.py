@@ -25,7 +25,7 @@ from rlkit.rlhf.exact.answer_key import AnswerKey, GoldScore, is_enumerable
 from rlkit.rlhf.stages.sources import ModelSource, Parent, ScoreSource, TaskSource
 from rlkit.rlhf.training.configs import DPOConfig, PolicyConfig, RewardConfig, SFTConfig
 from rlkit.rlhf.training.direct_preference import direct_preference_optimisation
-from rlkit.rlhf.training.example_trainer import Supervised
+from rlkit.rlhf.training.example_trainer import ExampleTrainer
 from rlkit.rlhf.training.fine_tuning import supervised_fine_tuning
 from rlkit.rlhf.training.policy import KLPenalisedPolicy
 from rlkit.rlhf.training.reward_model import Examples, RewardModel, fit_reward_model
@@ -40,7 +40,7 @@ class BuildSFT:
     model: ModelSource
     config: SFTConfig
 
-    def __call__(self, streams: SeedStreams) -> Supervised:
+    def __call__(self, streams: SeedStreams) -> ExampleTrainer:
         task = self.task.build(self.model)
         model = self.model.build(task, streams)
         if self.task.name:
@@ -60,7 +60,7 @@ class BuildReward:
     parent: Parent
     config: RewardConfig
 
-    def __call__(self, streams: SeedStreams) -> Supervised:
+    def __call__(self, streams: SeedStreams) -> ExampleTrainer:
         _, policy = self.parent.policy(streams.index)
         task = self.task.build(self.model)
         data = examples_of(task, policy, self.config, streams)
@@ -80,7 +80,7 @@ class BuildDPO:
     parent: Parent
     config: DPOConfig
 
-    def __call__(self, streams: SeedStreams) -> Supervised:
+    def __call__(self, streams: SeedStreams) -> ExampleTrainer:
         _, policy = self.parent.policy(streams.index)
         task = self.task.build(self.model)
         if not hasattr(task, "gold") and isinstance(task.preferences(), Labels):

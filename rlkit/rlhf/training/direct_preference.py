@@ -23,7 +23,7 @@ from rlkit.rlhf.objectives.preference_losses import (
     sequence_log_prob,
 )
 from rlkit.rlhf.training.configs import DPOConfig
-from rlkit.rlhf.training.example_trainer import Supervised
+from rlkit.rlhf.training.example_trainer import ExampleTrainer
 from rlkit.seeding import SeedStreams
 
 
@@ -33,7 +33,7 @@ def direct_preference_optimisation(
     preferences: Preferences,
     config: DPOConfig,
     streams: SeedStreams,
-) -> Supervised:
+) -> ExampleTrainer:
     """The stage that trains `policy`, in place, towards the optimum that the preferences imply.
 
     Args:
@@ -68,7 +68,7 @@ def direct_preference_optimisation(
         }
         return losses, metrics
 
-    return Supervised(
+    return ExampleTrainer(
         policy,
         len(preferences),
         loss,

@@ -44,7 +44,7 @@ class DescentConfig(Protocol):
     def max_gradient_norm(self) -> float: ...
 
 
-class Supervised:
+class ExampleTrainer:
     """One seed of a stage that learns from examples, by AdamW with a rate that falls to 0.
 
     Args:

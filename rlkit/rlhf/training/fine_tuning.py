@@ -15,13 +15,13 @@ from torch import Tensor
 from rlkit.rlhf.data.sequences import Sequences, response_log_probs
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.training.configs import SFTConfig
-from rlkit.rlhf.training.example_trainer import Supervised
+from rlkit.rlhf.training.example_trainer import ExampleTrainer
 from rlkit.seeding import SeedStreams
 
 
 def supervised_fine_tuning(
     model: LanguageModel, demonstrations: Sequences, config: SFTConfig, streams: SeedStreams
-) -> Supervised:
+) -> ExampleTrainer:
     """The stage that trains `model`, in place, on demonstrations.
 
     Its metric `loss` is the mean negative log-likelihood of a response token, in nats.
@@ -32,7 +32,7 @@ def supervised_fine_tuning(
         log_prob, _, _ = response_log_probs(model, batch)
         return -log_prob[batch.response_mask], {}
 
-    return Supervised(model, len(demonstrations.tokens), loss, config, streams)
+    return ExampleTrainer(model, len(demonstrations.tokens), loss, config, streams)
 
 
 @torch.no_grad()

@@ -24,7 +24,7 @@ from rlkit.rlhf.models.layers import evaluating
 from rlkit.rlhf.objectives.preference_losses import bradley_terry_loss, pairwise_accuracy
 from rlkit.rlhf.objectives.rewards import gain_and_bias
 from rlkit.rlhf.training.configs import RewardConfig
-from rlkit.rlhf.training.example_trainer import Supervised
+from rlkit.rlhf.training.example_trainer import ExampleTrainer
 from rlkit.seeding import SeedStreams
 
 Examples = Preferences | Comparisons | Labels  # what a reward model learns from
@@ -83,7 +83,7 @@ def fit_reward_model(
     reference_samples: Sequences,
     config: RewardConfig,
     streams: SeedStreams,
-) -> Supervised:
+) -> ExampleTrainer:
     """The stage that trains `model`, in place, and keeps its best epoch by held-out loss.
 
     Args:
@@ -126,7 +126,7 @@ def fit_reward_model(
         chosen, rejected = scores(held_out)
         return loss_at_best_scale((chosen - rejected).flatten())
 
-    return Supervised(
+    return ExampleTrainer(
         model,
         len(training),
         loss,

@@ -24,7 +24,7 @@ from rlkit.rlhf.exact.enumeration import all_completions, completion_log_probs
 from rlkit.rlhf.stages import sources as rlhf_sources
 from rlkit.rlhf.stages.factories import BuildPolicy
 from rlkit.rlhf.stages.stage_run import StageRun
-from rlkit.rlhf.training.example_trainer import Supervised
+from rlkit.rlhf.training.example_trainer import ExampleTrainer
 from rlkit.rlhf.training.policy import KLPenalisedPolicy
 from rlkit.runs import checkpoints
 from rlkit.runs.execution import Interrupted
@@ -184,7 +184,7 @@ def script(stage: str, parents: dict[str, StageRun], out: Path, before: str = ""
         first = repr(str(parents["sft"].folder))
     owner = "rlkit.rlhf.training.policy import KLPenalisedPolicy"
     if stage in ("sft", "reward", "dpo"):
-        owner = "rlkit.rlhf.training.example_trainer import Supervised"
+        owner = "rlkit.rlhf.training.example_trainer import ExampleTrainer"
     return (
         f"from {owner} as Stage\n"
         "import rlkit.rlhf as rlhf\n"
@@ -269,7 +269,7 @@ def log_probs_of(model: Any, task: Any) -> np.ndarray[Any, Any]:
 def finished(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The stages that were built; after a run the last of them holds what was trained."""
     built: list[Any] = []
-    for kind in (KLPenalisedPolicy, Supervised):
+    for kind in (KLPenalisedPolicy, ExampleTrainer):
 
         def initialise(
             self: Any, *args: Any, __original: Any = kind.__init__, **kwargs: Any

@@ -17,7 +17,7 @@ from rlkit.rlhf.models.gpt import GPT
 from rlkit.rlhf.models.lora import add_adapters
 from rlkit.rlhf.training.configs import DPOConfig
 from rlkit.rlhf.training.direct_preference import direct_preference_optimisation, reference_sums
-from rlkit.rlhf.training.example_trainer import Supervised
+from rlkit.rlhf.training.example_trainer import ExampleTrainer
 from rlkit.seeding import SeedStreams
 
 STREAMS = SeedStreams(0, 0)
@@ -34,7 +34,7 @@ def pairs_of(small: Any, n: int = 60, seed: int = 1) -> Preferences:
 
 def stage_of(
     ground: Any, pairs: Preferences, policy: Any = None, **options: Any
-) -> tuple[Any, Supervised]:
+) -> tuple[Any, ExampleTrainer]:
     policy = ground.policy() if policy is None else policy
     config = DPOConfig(**options)
     stage = direct_preference_optimisation(policy, ground.reference, pairs, config, STREAMS)
@@ -175,7 +175,7 @@ def test_forgetting_the_reference_would_be_seen(
 
 @pytest.mark.parametrize("kind", ["dpo", "ipo", "adapters", "dropout"])
 def test_stopping_and_going_on_gives_the_same_bits(small: Any, tmp_path: Any, kind: str) -> None:
-    def stage() -> Supervised:
+    def stage() -> ExampleTrainer:
         policy = small.policy()
         if kind == "adapters":
             add_adapters(policy, rank=2, alpha=4.0, rng=rng(3))

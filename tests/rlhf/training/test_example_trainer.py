@@ -19,7 +19,7 @@ from rlkit.rlhf.models.gpt import GPT, GPTConfig
 from rlkit.rlhf.models.layers import torch_seeded
 from rlkit.rlhf.models.lora import add_adapters
 from rlkit.rlhf.training.configs import SFTConfig
-from rlkit.rlhf.training.example_trainer import Supervised
+from rlkit.rlhf.training.example_trainer import ExampleTrainer
 from rlkit.rlhf.training.fine_tuning import negative_log_likelihood, supervised_fine_tuning
 from rlkit.seeding import SeedStreams
 
@@ -52,10 +52,10 @@ class Line(torch.nn.Module):
         return (self.weight - self.examples[index]).square() / 2, {}
 
 
-def line(**options: Any) -> tuple[Line, Supervised]:
+def line(**options: Any) -> tuple[Line, ExampleTrainer]:
     module = Line(torch.arange(10.0))
     config = SFTConfig(num_epochs=3, batch_size=4, weight_decay=0.0)
-    return module, Supervised(module, 10, module.loss, config, STREAMS, **options)
+    return module, ExampleTrainer(module, 10, module.loss, config, STREAMS, **options)
 
 
 def test_each_epoch_sees_each_example_once_in_an_order_of_its_own() -> None:
@@ -194,7 +194,7 @@ MODELS: dict[str, Callable[[Any], GPT]] = {
 def test_stopping_and_going_on_gives_the_same_bits(
     small: Any, tmp_path: Any, kind: str, at: int
 ) -> None:
-    def stage() -> Supervised:
+    def stage() -> ExampleTrainer:
         return supervised_fine_tuning(MODELS[kind](small.task), shown(small.task), CONFIG, STREAMS)
 
     whole, first, second = stage(), stage(), stage()

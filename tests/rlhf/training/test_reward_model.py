@@ -26,7 +26,7 @@ from rlkit.rlhf.exact.answer_key import TableScore
 from rlkit.rlhf.models.gpt import GPT
 from rlkit.rlhf.models.lora import add_adapters
 from rlkit.rlhf.training.configs import RewardConfig
-from rlkit.rlhf.training.example_trainer import Supervised
+from rlkit.rlhf.training.example_trainer import ExampleTrainer
 from rlkit.rlhf.training.reward_model import (
     RewardModel,
     accuracy_by_group,
@@ -544,7 +544,7 @@ def test_a_model_that_always_says_the_same_gives_no_pairs(ragged: Any) -> None:
 # --- state ----------------------------------------------------------------------------------------
 
 
-def stage_of(small: Any, kind: str) -> Supervised:
+def stage_of(small: Any, kind: str) -> ExampleTrainer:
     trunk = small.policy()
     if kind == "adapters":
         add_adapters(trunk, rank=2, alpha=4.0, rng=rng(15))
