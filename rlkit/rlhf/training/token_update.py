@@ -92,7 +92,7 @@ class TokenUpdate:
     ) -> None:
         self._model, self._critic_model, self._reference = policy, critic, reference
         self._config, self._kl_coef, self._rng = config, kl_coef, rng
-        self.policy = Descent(policy, config, config.max_gradient_norm)  # type: ignore[arg-type]
+        self.policy = Descent(policy, config, config.max_gradient_norm)
         options = None if critic is None else critic.options
         self.critic: Descent | None = None
         if critic is not None:
