@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from rlkit.errors import RlkitError, RlkitWarning, UsageError
     from rlkit.loop import interact
     from rlkit.solving import evaluate, solve
-    from rlkit.training.compare import Comparison, compare
+    from rlkit.training.compare import compare
+    from rlkit.training.comparison import Comparison
     from rlkit.training.run import Run, load
     from rlkit.training.train import train
 
@@ -39,7 +40,7 @@ os.environ.setdefault("MKL_CBWR", "AUTO")
 # not wait for it.
 _HOME = {
     "Agent": "rlkit.agent",
-    "Comparison": "rlkit.training.compare",
+    "Comparison": "rlkit.training.comparison",
     "RlkitError": "rlkit.errors",
     "RlkitWarning": "rlkit.errors",
     "Run": "rlkit.training.run",

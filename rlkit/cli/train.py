@@ -15,6 +15,7 @@ from rlkit.cli.forms import (
     read_env_args,
 )
 from rlkit.cli.report import print_json, print_pairs, print_runs, progress, report_failures
+from rlkit.training.presets import DEFAULT_EVALUATION_EPISODES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,8 @@ class TrainingOptions:
     workers: int = 1  # processes over which the seeds are split; results are the same for any
     env_arg: tuple[str, ...] = ()  # name=value of the environment, value in JSON; may be repeated
     evaluate_every: int | None = None  # steps between rows of the curve; None = the preset's
-    evaluation_episodes: int = 20  # an evaluation, where the return is not known exactly; 0 = none
+    # episodes per evaluation, where the return is not known exactly; 0 = no evaluation
+    evaluation_episodes: int = DEFAULT_EVALUATION_EPISODES
     native: bool = True  # use a batched twin of the environment, or its model, where there is one
     json: bool = False  # print one JSON object and nothing else
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -51,6 +51,18 @@ def entries(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return {
         name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
     }
+
+
+def join_states(states: Sequence[Mapping[str, Array]]) -> dict[str, Any]:
+    """Return the state of a batch from those of its seeds; differing shapes are listed."""
+    joined: dict[str, Any] = {}
+    if any(state.keys() != states[0].keys() for state in states):
+        raise RlkitError("the checkpoints of the seeds do not hold the same entries")
+    for name in states[0]:
+        parts = [state[name] for state in states]
+        same = len({part.shape for part in parts}) == 1
+        joined[name] = np.stack(parts) if same else parts
+    return joined
 
 
 def restore(part: Stateful, state: Mapping[str, Any], what: str, *, exact: bool) -> None:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
-from rlkit.environments.resolve import Environment, EnvLike
+from rlkit.environments.resolve import EnvLike
 from rlkit.errors import UsageError
 from rlkit.options import require_count
 from rlkit.runs import store
@@ -21,130 +17,16 @@ from rlkit.runs.identity import content_name
 from rlkit.runs.progress import python_reports
 from rlkit.runs.record import RECORD
 from rlkit.runs.reports import Reports
-from rlkit.training.figures import caveats, environment_key, plot_runs, save
-from rlkit.training.run import Run, interval_of
+from rlkit.training.comparison import SUMMARY, Comparison
+from rlkit.training.figures import environment_key
+from rlkit.training.prepare import Prepared, prepare
+from rlkit.training.presets import DEFAULT_EVALUATION_EPISODES
+from rlkit.training.run import Run
 from rlkit.training.specification import RunSpec, make_spec, require_agent
-from rlkit.training.train import Prepared, prepare, raise_or_warn_of_failures, train_prepared
-
-if TYPE_CHECKING:
-    from rlkit.analysis.statistics import Interval, PairComparison
+from rlkit.training.train import raise_or_warn_of_failures, train_prepared
 
 # What is compared: an agent's name, a class of one's own, or a run that was trained before.
 Contender = str | type[Any] | Path | Run
-SUMMARY = "summary.json"
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The runs of several agents on one environment, under what each is called.
-
-    Nothing but the folders of the runs is needed, but for `environment`.
-    """
-
-    runs: Mapping[str, Run]
-    folder: Path  # of the summary and the figures
-
-    @property
-    def environment(self) -> Environment:
-        """The environment that all runs were trained on."""
-        return next(iter(self.runs.values())).environment
-
-    @property
-    def environment_name(self) -> str:
-        """The environment's short name."""
-        return next(iter(self.runs.values())).environment_name
-
-    @property
-    def scores(self) -> dict[str, Any]:
-        """The final return of each seed that was finished, by agent."""
-        return {name: run.scores[np.isfinite(run.scores)] for name, run in self.runs.items()}
-
-    @property
-    def optimum(self) -> float | None:
-        """The best achievable expected return, where it is known exactly."""
-        return next(iter(self.runs.values())).optimum
-
-    def intervals(self) -> dict[str, Interval]:
-        """The mean over seeds with its 95 % interval, by agent."""
-        from rlkit.analysis.statistics import mean_interval
-
-        return {name: interval_of(mean_interval, s) for name, s in self.scores.items()}
-
-    def pairs(self) -> list[PairComparison]:
-        """Every pair of agents: difference of means, corrected p-value, verdict."""
-        from rlkit.analysis.statistics import compare_pairs
-
-        scores = {name: s for name, s in self.scores.items() if len(s)}
-        return compare_pairs(scores) if len(scores) > 1 else []
-
-    def summary(self) -> dict[str, Any]:
-        """Estimates, intervals and pairwise differences as plain data."""
-        from rlkit.analysis.statistics import iqm_interval
-
-        agents = {}
-        for name, interval in self.intervals().items():
-            iqm = interval_of(iqm_interval, self.scores[name])
-            agents[name] = {
-                "run": self.runs[name].folder.name,
-                "final": self.runs[name].scores.tolist(),
-                "mean": interval.estimate,
-                "interval": [interval.low, interval.high],
-                "iqm": iqm.estimate,
-                "iqm_interval": [iqm.low, iqm.high],
-                "notes": [
-                    *(note for note in (interval.note, iqm.note) if note),
-                    *self.runs[name].caveats,
-                ],
-                "env_steps": self.runs[name].num_env_steps,
-            }
-        pairs = [
-            {
-                "a": pair.a,
-                "b": pair.b,
-                "difference": pair.difference,
-                "interval": [pair.low, pair.high],
-                "p_value": pair.p_value,
-                "verdict": pair.verdict,
-            }
-            for pair in self.pairs()
-        ]
-        return {
-            "comparison": self.key,
-            "environment": next(iter(self.runs.values())).record["environment"],
-            "optimum": self.optimum,
-            "agents": agents,
-            "pairs": pairs,
-        }
-
-    @property
-    def key(self) -> str:
-        """The sha256 of what is compared: the runs, under their names, and their budget."""
-        content = [
-            [name, run.folder.name, run.num_env_steps] for name, run in sorted(self.runs.items())
-        ]
-        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-    def write(self) -> list[Path]:
-        """Write summary.json and the two figures; return their paths."""
-        from rlkit.analysis.plots import Reference, comparison_figure
-
-        paths = [
-            self.folder / name for name in (SUMMARY, "learning_curves.png", "final_performance.png")
-        ]
-        store.write_json(paths[0], self.summary())
-        drawn = {name: run for name, run in self.runs.items() if np.isfinite(run.scores).any()}
-        if not drawn:
-            return paths[:1]
-        runs = list(drawn.values())
-        plot_runs(runs, paths[1], names=list(drawn))
-        figure = comparison_figure(
-            {name: run.scores for name, run in drawn.items()},
-            title=self.environment_name,
-            references=[Reference(label, value) for label, value in runs[0].references],
-            footnotes=caveats(runs),
-        )
-        save(figure, paths[2])
-        return paths
 
 
 def compare(
@@ -158,7 +40,7 @@ def compare(
     workers: int = 1,
     env_args: Mapping[str, Any] | None = None,
     evaluate_every: int | None = None,
-    evaluation_episodes: int = 20,
+    evaluation_episodes: int = DEFAULT_EVALUATION_EPISODES,
     native: bool = True,
     reports: Reports | None = None,
 ) -> Comparison:

@@ -6,18 +6,44 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
+
+from numpy.typing import NDArray
 
 from rlkit.errors import UsageError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from rlkit.training.run import Run
+    from rlkit.analysis.plots import Curve
+
+
+class Drawable(Protocol):
+    """What is drawn of a run."""
+
+    folder: Path
+    record: dict[str, Any]
+
+    @property
+    def agent(self) -> str: ...
+
+    @property
+    def environment_name(self) -> str: ...
+
+    @property
+    def curve(self) -> NDArray[Any]: ...
+
+    @property
+    def references(self) -> list[tuple[str, float]]: ...
+
+    @property
+    def caveats(self) -> list[str]: ...
+
+    def as_curve(self) -> Curve: ...
 
 
 def plot_runs(
-    runs: Sequence[Run], path: str | Path | None = None, *, names: Sequence[str] | None = None
+    runs: Sequence[Drawable], path: str | Path | None = None, *, names: Sequence[str] | None = None
 ) -> Figure:
     """Draw the learning curves of runs on one environment, with the lines to compare them to.
 
@@ -79,6 +105,6 @@ def environment_key(record: Mapping[str, Any]) -> str:
     return json.dumps([record.get(name) for name in names], sort_keys=True)
 
 
-def caveats(runs: Sequence[Run]) -> list[str]:
+def caveats(runs: Sequence[Drawable]) -> list[str]:
     """Return what a reader of the runs' results must know, each sentence once."""
     return list(dict.fromkeys(text for run in runs for text in run.caveats))

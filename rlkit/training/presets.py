@@ -10,6 +10,7 @@ from typing import Any
 
 # Used where there is no preset.
 DEFAULTS: dict[str, Any] = {"steps": 100_000, "evaluate_every": 5_000}
+DEFAULT_EVALUATION_EPISODES = 20
 
 PRESETS: dict[tuple[str, str], dict[str, Any]] = {
     # --- tables ---

@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium import spaces
 from numpy.typing import NDArray
 
-from rlkit.agent import Actor, State, Task
-from rlkit.determinism import prepared_torch
-from rlkit.environments.resolve import Environment, EnvLike, find_environment
+from rlkit.agent import Actor
+from rlkit.environments.resolve import Environment, EnvLike
 from rlkit.errors import RlkitError, UsageError
-from rlkit.evaluation import cut_remark, evaluation_limits, exact_returns_of, play_many
-from rlkit.options import require_count, require_typed
-from rlkit.runs import checkpoints
+from rlkit.options import require_count
+from rlkit.runs.checkpoints import list_checkpoints
 from rlkit.runs.identity import unmarked
 from rlkit.runs.progress import warn
 from rlkit.runs.record import RECORD, RunFolder
-from rlkit.runs.restore import entries
-from rlkit.seeding import SeedStreams
 from rlkit.training.kind import AGENT_RUN
-from rlkit.training.playing.deployed import ActorBySeed, SingleActor
-from rlkit.training.seed_trainer import join_states
-from rlkit.training.specification import RunSpec, make_spec, stored_config
-from rlkit.user_code import content_digest
+from rlkit.training.playing.deployed import SingleActor
+from rlkit.training.playing.environment import changed_sources, stored_environment
+from rlkit.training.playing.policies import Policies
+from rlkit.training.specification import RunSpec, make_spec, stored_config, whole_steps
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -58,22 +52,13 @@ def load(path: str | Path, env: EnvLike | None = None) -> Run:
     run = Run(Path(path), env=env)
     changed = changed_sources(run.record)
     if changed:
-        run.told_of_source = True
+        run.source_known = True
         warn(
             f"the source of {run.environment_name} changed since the run {run.folder.name} was "
             f"trained ({', '.join(changed)}): its curves are those of the old source, and playing "
             "it would use the new one"
         )
     return run
-
-
-def changed_sources(record: Mapping[str, Any]) -> list[str]:
-    """Return the source files of a run that still exist and have another content now."""
-    return [
-        path
-        for path, digest in record.get("sources", {}).items()
-        if content_digest(path) not in (None, digest)
-    ]
 
 
 class Run(RunFolder):
@@ -101,7 +86,7 @@ class Run(RunFolder):
         super().__init__(folder, AGENT_RUN, num_seeds=num_seeds)
         self._spec, self._environment, self._env = spec, environment, env
         self._num_env_steps = num_env_steps
-        self.told_of_source = False  # whether the user knows that a source has changed
+        self.source_known = False  # whether the user was warned that a source changed
 
     def __repr__(self) -> str:
         return (
@@ -139,7 +124,7 @@ class Run(RunFolder):
     @cached_property
     def columns(self) -> list[dict[str, Array]]:
         """Each seed's csv up to `num_env_steps`, column by column."""
-        limit = _rounded_up(self.num_env_steps, int(self.record["num_envs"]))
+        limit = whole_steps(self.num_env_steps, int(self.record["num_envs"]))
         return [
             {name: values[columns["num_env_steps"] <= limit] for name, values in columns.items()}
             for columns in self._all_columns
@@ -210,7 +195,7 @@ class Run(RunFolder):
         rows = self._all_columns[s].get("num_env_steps", np.zeros(0))
         if not len(rows):
             return -1
-        kept = checkpoints.list_checkpoints(self.folder, self.seeds[s])
+        kept = list_checkpoints(self.folder, self.seeds[s])
         return int(max(rows[-1], kept[0][0] if kept else 0))
 
     @property
@@ -274,50 +259,10 @@ class Run(RunFolder):
             RlkitWarning: it is not made of what it was made of in training.
         """
         if self._environment is None:
-            reference = self.record["environment"]
-            if self._env is None:
-                self._refuse_own_code(reference)
-            environment = find_environment(
-                self._env or reference, unmarked(self.record["env_args"])
+            self._environment = stored_environment(
+                self.folder, self.record, self._env, source_known=self.source_known
             )
-            self._compare(environment)
-            self._environment = environment
         return self._environment
-
-    def _compare(self, environment: Environment) -> None:
-        trained, now = self.record.get("environment_details"), environment.probe.details
-        if trained is None:  # a run of format 1: nothing to compare with
-            return
-        for space in ("observation_space", "action_space"):
-            if trained[space] != now[space]:
-                raise UsageError(
-                    f"the run {self.folder} was trained with the {space.replace('_', ' ')} "
-                    f"{trained[space]}, but {environment.reference} now has {now[space]}"
-                )
-        differing = [
-            f"{name} {trained[name]} -> {now[name]}"
-            for name in ("time_limit", "spec", "layers", "data_files")
-            if trained.get(name) != now[name]
-        ]
-        known = not (environment.source.unidentified or self.told_of_source)
-        if known and self.record["environment_source"] != environment.source.digest:
-            differing.append("its source")
-        if differing:
-            given = "the environment given" if self._env is not None else environment.reference
-            warn(
-                f"{given} is not the one that the run {self.folder.name} was trained on; what "
-                f"changed since: {', '.join(differing)}. What is played now is the present one"
-            )
-
-    def _refuse_own_code(self, reference: str) -> None:
-        """Code that lies in the folder of a run is not run just because the run names it."""
-        head, _, tail = reference.rpartition(":")
-        inside = head.endswith(".py") and Path(head).resolve().is_relative_to(self.folder.resolve())
-        if inside or head == "__main__" or "<" in reference or not _names_environment(head, tail):
-            raise UsageError(
-                f"the run {self.folder} was trained on {reference!r}, which its name does not "
-                "lead to: give the environment, as in rlkit.load(path, env=MyEnv)"
-            )
 
     @property
     def spec(self) -> RunSpec:
@@ -344,49 +289,13 @@ class Run(RunFolder):
             )
         return self._spec
 
-    def batch_actor(self, seeds: Sequence[int], *, greedy: bool = True) -> Actor:
-        """The final policies of some seeds as one actor over a grid [S, M]."""
-        greedy = require_typed("greedy", greedy, bool)
-        loaded = [self._final_state(seed) for seed in seeds]
-        if len({steps for steps, _ in loaded}) > 1:  # their states are not of one form
-            return ActorBySeed([self.batch_actor([seed], greedy=greedy) for seed in seeds])
-        states = [state for _, state in loaded]
-        streams = tuple(SeedStreams(self.spec.experiment_seed, seed) for seed in seeds)
-        probe = self.environment.probe
-        task = Task(
-            probe.observation_space,
-            probe.action_space,
-            streams,
-            self.spec.num_envs,
-            self.spec.num_env_steps,
-            self.environment.mdp,
-        )
-        agent = self.spec.build_agent(task)
-        state: State = join_states(states)
-        agent.load_state_dict(entries(state, "agent/"))
-        actor: Actor = agent.actor(greedy=greedy)
-        return actor
+    @property
+    def _policies(self) -> Policies:
+        return Policies(self.folder, self.seeds, self.num_env_steps, self.spec, self.environment)
 
-    def _final_state(self, seed: int) -> tuple[int, Mapping[str, Array]]:
-        if seed not in self.seeds:
-            raise UsageError(
-                f"the run {self.folder} has the seeds 0 to {len(self.seeds) - 1}, not {seed!r}"
-            )
-        steps, state, problems = checkpoints.newest_checkpoint(self.folder, seed)
-        if not state:
-            listed = "; ".join(problems) or "there is none"
-            raise RlkitError(f"seed {seed} of the run {self.folder} has no checkpoint: {listed}")
-        if problems:
-            warn(
-                f"{'; '.join(problems)}; the policy of seed {seed} is that of {steps:,} "
-                "environment steps"
-            )
-        elif steps > _rounded_up(self.num_env_steps, self.spec.num_envs):
-            warn(
-                f"the run {self.folder.name} was asked for at {self.num_env_steps:,} environment "
-                f"steps, but of seed {seed} only the policy of {steps:,} is kept: that one is used"
-            )
-        return steps, state
+    def batch_actor(self, seeds: Sequence[int], *, greedy: bool = True) -> Actor:
+        """Return the final policies of some seeds as one actor over a grid [S, M]."""
+        return self._policies.batch_actor(seeds, greedy=greedy)
 
     def actor(self, seed: int = 0, *, greedy: bool = True) -> SingleActor:
         """Return the final policy of one seed, for environments of one's own.
@@ -398,15 +307,7 @@ class Run(RunFolder):
         Raises:
             UsageError: there is no such seed.
         """
-        probe = self.environment.make()
-        probe.close()
-        return SingleActor(
-            lambda greedy: self.batch_actor([seed], greedy=greedy),
-            probe.observation_space,
-            probe.action_space,
-            greedy=greedy,
-            agent=self.agent,
-        )
+        return self._policies.actor(seed, greedy=greedy)
 
     def q_table(self, seed: int = 0) -> Array:
         """Return the values of all actions in all states that one seed ended with.
@@ -424,17 +325,7 @@ class Run(RunFolder):
         Raises:
             UsageError: there is no such seed, or the agent keeps no values of actions.
         """
-        probe = self.environment.make()
-        probe.close()
-        states = probe.observation_space
-        actor = self.batch_actor([seed])
-        action_values = getattr(actor, "action_values", None)
-        if action_values is None or not isinstance(states, spaces.Discrete):
-            raise UsageError(
-                f"the run {self.folder} is of {self.agent}, which keeps no table of action "
-                "values; q-learning and value-iteration do"
-            )
-        return np.array(action_values(np.arange(int(states.n))[None])[0], dtype=np.float64)
+        return self._policies.q_table(seed)
 
     def evaluate(self, episodes: int = 1000, *, greedy: bool = True) -> dict[str, Any]:
         """Play episodes with the final policies; exact returns beside them where known.
@@ -446,8 +337,6 @@ class Run(RunFolder):
         Warns:
             RlkitWarning: the source changed since training, or episodes were stopped.
         """
-        from rlkit.analysis.statistics import iqm_interval, mean_interval
-
         episodes = require_count("episodes", episodes, at_least=1)
         if self.unfinished:
             steps = ", ".join(f"seed {seed}: {done:,}" for seed, done in self.unfinished.items())
@@ -455,49 +344,11 @@ class Run(RunFolder):
                 f"the run {self.folder.name} was not trained to its {self.num_env_steps:,} "
                 f"environment steps ({steps}): the policies are those of the last checkpoints"
             )
-        seeds = [s for s in self.seeds if checkpoints.list_checkpoints(self.folder, s)]
+        seeds = [s for s in self.seeds if list_checkpoints(self.folder, s)]
         if not seeds:
             raise UsageError(f"the run {self.folder} has no checkpoint to evaluate yet")
-        actor = self.batch_actor(seeds, greedy=greedy)
-        environment = self.environment
-        kind = self.spec.stepped_as(environment)
-        exact = exact_returns_of(actor, environment, len(seeds), kind)
-        streams = [SeedStreams(self.spec.experiment_seed, seed) for seed in seeds]
-        longest = [self._final_state(seed)[1].get("tracker/longest_episode", 0) for seed in seeds]
-        limits = evaluation_limits(environment, np.array(longest, dtype=np.int64))
-        try:
-            with prepared_torch():
-                played = play_many(actor, environment, streams, episodes, kind=kind, limits=limits)
-        finally:
-            environment.settle()
-        if played.cut.any():
-            warn(f"{environment.reference} {cut_remark(limits)} ({int(played.cut.sum())} episodes)")
-        rows = [
-            {
-                "seed": seed,
-                "mean_return": float(played.returns[s].mean()),
-                "std_return": float(played.returns[s].std()),
-                "episodes": episodes,
-                "exact_return": None if exact is None else float(exact.returns[s]),
-            }
-            for s, seed in enumerate(seeds)
-        ]
-        scores = played.returns.mean(axis=1) if exact is None else exact.returns
-        interval = mean_interval(scores)
-        return {
-            "environment": self.record["environment"],
-            "agent": self.agent,
-            "seeds": rows,
-            "mean": interval.estimate,
-            "iqm": iqm_interval(scores).estimate,
-            "interval": [interval.low, interval.high],
-            "episodes_cut": int(played.cut.sum()),
-        }
-
-
-def _rounded_up(num_env_steps: int, num_envs: int) -> int:
-    """Environment steps as whole steps of all environments of a seed."""
-    return -(-num_env_steps // num_envs) * num_envs
+        report = self._policies.evaluate(seeds, episodes, greedy=greedy)
+        return {"environment": self.record["environment"], "agent": self.agent, **report}
 
 
 def interval_of(estimate: Callable[[Array], Interval], scores: Array) -> Interval:
@@ -508,14 +359,3 @@ def interval_of(estimate: Callable[[Array], Interval], scores: Array) -> Interva
     if not len(known):
         return Interval(np.nan, np.nan, np.nan, 0.95, "no seed was finished")
     return estimate(known)
-
-
-def _names_environment(module: str, name: str) -> bool:
-    """Whether what a stored name leads to is an environment, not any function of any module."""
-    if not module or module.endswith(".py"):
-        return True
-    try:
-        found = getattr(importlib.import_module(module), name, None)
-    except ImportError:
-        return True  # the search for it explains what is missing
-    return name in gym.registry or (isinstance(found, type) and issubclass(found, gym.Env))

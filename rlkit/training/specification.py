@@ -7,11 +7,14 @@ import functools
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import gymnasium as gym
+
+from rlkit.agent import Task
 from rlkit.agents import AGENTS, find_agent
 from rlkit.configuration import known_options, make_config, require_config
 from rlkit.environments.resolve import Environment, EnvLike, find_environment
@@ -19,17 +22,31 @@ from rlkit.errors import RlkitError, UsageError
 from rlkit.fingerprint import Fingerprint, fingerprint, identify
 from rlkit.options import require_count, require_typed, without_axes
 from rlkit.runs.identity import content_name, marked
+from rlkit.seeding import SeedStreams
 from rlkit.tabular.mdp import TabularMDP
-from rlkit.training.presets import preset
+from rlkit.training.presets import DEFAULT_EVALUATION_EPISODES, preset
 from rlkit.user_code import is_patched
-
-DEFAULT_EVALUATION_EPISODES = 20
 
 # What `train` takes beside the options of an agent.
 ARGUMENTS = (
     *("seeds", "steps", "seed", "envs", "out", "workers", "env_args", "evaluate_every"),
     *("evaluation_episodes", "native", "allow_drift", "config", "reports"),
 )
+
+
+class HasSpaces(Protocol):
+    """An environment, a grid of environments or the details of one."""
+
+    @property
+    def observation_space(self) -> gym.Space[Any]: ...
+
+    @property
+    def action_space(self) -> gym.Space[Any]: ...
+
+
+def whole_steps(num_env_steps: int, num_envs: int) -> int:
+    """Return environment steps of a seed, rounded up to whole steps of its environments."""
+    return -(-num_env_steps // num_envs) * num_envs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +80,24 @@ class RunSpec:
         """Find the environment; done once for each process."""
         return find_environment(self.environment, self.env_args)
 
-    def build_agent(self, task: Any) -> Any:
+    def task(
+        self, spaces: HasSpaces, streams: Sequence[SeedStreams], mdp: TabularMDP | None
+    ) -> Task:
+        """Return what an agent of this run is built for."""
+        return Task(
+            spaces.observation_space,
+            spaces.action_space,
+            tuple(streams),
+            self.num_envs,
+            self.num_env_steps,
+            mdp,
+        )
+
+    def whole_steps(self, num_env_steps: int) -> int:
+        """Return environment steps, rounded up to whole steps of the N environments."""
+        return whole_steps(num_env_steps, self.num_envs)
+
+    def build_agent(self, task: Task) -> Any:
         """Construct the agent for a task."""
         agent_class = self.agent_class
         return agent_class(task) if self.config is None else agent_class(task, self.config)
@@ -295,9 +329,6 @@ def stored_config(record: Mapping[str, Any], path: Path) -> Any:
     Raises:
         RlkitError: the file, and the agent or option that is not known here.
     """
-    from rlkit.agents import find_agent
-    from rlkit.configuration import known_options, make_config
-
     name, content = f"agent {record['agent']}", record["config"] or {}
     try:
         config_class = find_agent(record["agent"]).Config

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +10,23 @@ import numpy as np
 
 from rlkit.determinism import prepared_torch
 from rlkit.environments.resolve import Environment, EnvLike
-from rlkit.errors import AllSeedsFailed, UsageError
-from rlkit.fingerprint import settle
+from rlkit.errors import AllSeedsFailed
 from rlkit.options import require_count, require_typed
 from rlkit.runs import store
 from rlkit.runs.execution import Interrupted as Interrupted  # what `train` raises is found here
 from rlkit.runs.execution import (
-    RunRequest,
     execute,
     is_finished,
-    require_continuable,
     warn_about_similar_runs,
 )
-from rlkit.runs.identity import versions
 from rlkit.runs.progress import python_reports, warn
 from rlkit.runs.record import RECORD, read_record
 from rlkit.runs.reports import Reports
 from rlkit.runs.sending import require_main_guard
-from rlkit.tabular.reading.published import TRANSPARENT
-from rlkit.training.agent_checks import check_agent
 from rlkit.training.kind import AGENT_RUN
+from rlkit.training.prepare import Prepared, prepare
+from rlkit.training.presets import DEFAULT_EVALUATION_EPISODES
 from rlkit.training.run import Run
-from rlkit.training.seed_trainer import Training
 from rlkit.training.specification import RunSpec, make_spec
 
 FIGURE = "learning_curve.png"
@@ -51,7 +44,7 @@ def train(
     workers: int = 1,
     env_args: Mapping[str, Any] | None = None,
     evaluate_every: int | None = None,
-    evaluation_episodes: int = 20,
+    evaluation_episodes: int = DEFAULT_EVALUATION_EPISODES,
     native: bool = True,
     allow_drift: bool = False,
     config: Any = None,
@@ -140,96 +133,6 @@ def raise_or_warn_of_failures(runs: Sequence[Run]) -> None:
         warn(message)
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A run that can be trained: everything that can be refused early was looked at."""
-
-    spec: RunSpec
-    environment: Environment
-    folder: Path
-    request: RunRequest
-
-
-def prepare(
-    spec: RunSpec,
-    num_seeds: int,
-    out: Path,
-    *,
-    environment: Environment | None = None,
-    allow_drift: bool = False,
-) -> Prepared:
-    """Find the environment and the folder of a run, and refuse now what would be refused later.
-
-    Nothing is trained or written.
-
-    Raises:
-        UsageError: the agent cannot be used in the environment, or the run in the folder cannot be
-            continued.
-    """
-    out = Path(os.path.abspath(out))  # an environment may change the working directory
-    if environment is None:
-        environment = spec.resolve()
-    unidentified = spec.unidentified(environment)
-    caveats: list[str] = []
-    remarks = _require_fit(spec, environment)
-    repeatable = spec.stepped_as(environment) != "gymnasium" or _noted(
-        environment.repeatability.problem, caveats
-    )
-    repeatable &= _noted(check_agent(spec, environment), caveats)
-    if all(layer in TRANSPARENT for layer in environment.probe.layers[:-1]):
-        # Under other wrappers nobody expects the table to hold; `solve` says why it does not.
-        _noted(environment.model.problem, remarks)
-    if unidentified:
-        remarks.append(
-            f"nobody can tell from outside what {'; '.join(unidentified)} is, so this run gets a "
-            "folder of its own, which is never reused or continued. To be found again, give it as "
-            "env_args (numbers, text), or name the environment by file.py:Class or module:Class"
-        )
-    folder = _folder(spec, environment, out)
-    request = RunRequest(
-        kind=AGENT_RUN,
-        name=spec.agent_name,
-        task=environment.name,
-        identity=spec.identity(environment),
-        sources=_sources(spec, environment),
-        target=spec.num_env_steps,
-        versions={**environment.source.packages, **versions()},
-        work=Training(spec, environment),
-        caveats=caveats,
-        notes=remarks,
-        reproducible=repeatable,
-        resumable=not unidentified,
-    )
-    if (folder / RECORD).exists():
-        record = read_record(folder, AGENT_RUN)
-        if record["num_env_steps"] < spec.num_env_steps or record["num_seeds"] < num_seeds:
-            require_continuable(request, folder, record, allow_drift=allow_drift)
-    prepared = Prepared(spec, environment, folder, request)
-    _settle(prepared)  # what was tried built copies
-    return prepared
-
-
-def _noted(problem: str | None, remarks: list[str]) -> bool:
-    """Add a problem to the remarks; return whether there is none."""
-    if problem is not None:
-        remarks.append(problem)
-    return problem is None
-
-
-def _sources(spec: RunSpec, environment: Environment) -> dict[str, str]:
-    own = {} if spec.agent_source is None else spec.agent_source.files
-    return {**environment.source.files, **own}
-
-
-def _folder(spec: RunSpec, environment: Environment, out: Path) -> Path:
-    """The folder of a run: where one of an older format has its results, that one."""
-    folder = out / spec.folder_name(environment)
-    old = None if spec.unidentified(environment) else spec.old_folder_name(environment)
-    if old is not None and not folder.exists() and (out / old / RECORD).exists():
-        return out / old
-    return folder
-
-
 def train_spec(
     spec: RunSpec,
     num_seeds: int,
@@ -287,7 +190,7 @@ def train_prepared(
                 reports=reports,
             )
         finally:
-            _settle(prepared)
+            prepared.settle()
         if "references" not in read_record(folder, AGENT_RUN):
             _store_references(folder, prepared.environment)
         if worked or not (folder / FIGURE).exists():  # it was killed while drawing
@@ -295,13 +198,6 @@ def train_prepared(
     run = opened()
     _note_scores(run, reports)
     return run
-
-
-def _settle(prepared: Prepared) -> None:
-    """What training changed in the code's own globals is no change of the user's."""
-    prepared.environment.settle()
-    if prepared.spec.agent_source is not None:
-        settle(prepared.spec.agent, prepared.spec.agent_source)
 
 
 def _note_scores(run: Run, reports: Reports) -> None:
@@ -336,29 +232,3 @@ def _draw(run: Run) -> None:
     if run.curve.size == 0:  # every seed failed at once
         return
     run.plot(run.folder / FIGURE)
-
-
-def _require_fit(spec: RunSpec, environment: Environment) -> list[str]:
-    """Let the agent refuse the environment before anything is written; return its remarks."""
-    from rlkit.agent import Task
-    from rlkit.seeding import SeedStreams
-
-    task = Task(
-        environment.probe.observation_space,
-        environment.probe.action_space,
-        (SeedStreams(spec.experiment_seed, 0),),
-        spec.num_envs,
-        spec.num_env_steps,
-        environment.mdp,
-    )
-    try:
-        spec.build_agent(task)
-    except UsageError as error:
-        if environment.model.problem is None or "transition table" not in str(error):
-            raise
-        raise UsageError(
-            f"{spec.agent_name} plans with the model of the environment, and "
-            f"{environment.model.problem}. Use q-learning, which needs none."
-        ) from error
-    remarks = getattr(spec.agent_class, "remarks", None)
-    return [] if remarks is None else list(remarks(task, spec.config))

@@ -21,9 +21,9 @@ from rlkit.agents import AGENTS, find_agent
 from rlkit.environments.gymnasium_adapter import GymBatchEnv
 from rlkit.errors import UsageError
 from rlkit.loop import interact
+from rlkit.runs.restore import join_states
 from rlkit.seeding import SeedStreams
 from rlkit.tabular.mdp import TabularMDP
-from rlkit.training.seed_trainer import join_states
 from tests.faulty_envs import Drifting, Shifted
 
 NUM_ENVS = 2

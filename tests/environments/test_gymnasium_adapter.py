@@ -24,8 +24,8 @@ from rlkit.environments.gymnasium_adapter import GymBatchEnv
 from rlkit.environments.resolve import find_environment
 from rlkit.errors import EnvironmentFault, RlkitWarning, SeedError, UsageError
 from rlkit.loop import interact
+from rlkit.runs.restore import join_states
 from rlkit.seeding import SeedStreams
-from rlkit.training.seed_trainer import join_states
 from tests.faulty_envs import (
     Counter,
     Drifting,

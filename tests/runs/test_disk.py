@@ -14,7 +14,6 @@ import pytest
 from rlkit.errors import RlkitError, UsageError
 from rlkit.runs import checkpoints, curves
 from rlkit.runs.reports import Reports
-from rlkit.training import seed_trainer as training
 from rlkit.training.run import Run, load
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
@@ -159,7 +158,7 @@ def test_a_row_that_fails_in_one_group_leaves_no_file_open(
     closed: list[Any] = []
     close = curves.CurveFile.close
     monkeypatch.setattr(curves.CurveFile, "close", lambda self: (closed.append(self), close(self)))
-    fail_at(monkeypatch, training.curves.CurveFile, "append", 5)
+    fail_at(monkeypatch, curves.CurveFile, "append", 5)
     with pytest.raises(OSError, match="No space"):
         small("q-learning", seeds=3)
     assert len(closed) == 3

@@ -75,10 +75,10 @@ MOMENTS = {
     "before a file is forced to the disk": "die_at(os, 'fsync', 9)",
     "after a file is forced to the disk": "die_at(os, 'fsync', 9, after=True)",
     "before the final evaluation": (
-        "import rlkit.training.seed_trainer as t; die_at(t.Evaluator, '__call__', 7)"
+        "import rlkit.training.seed_batch as t; die_at(t.Evaluator, '__call__', 7)"
     ),
     "after the final evaluation": (
-        "import rlkit.training.seed_trainer as t; die_at(t.Evaluator, '__call__', 7, after=True)"
+        "import rlkit.training.seed_batch as t; die_at(t.Evaluator, '__call__', 7, after=True)"
     ),
     "before the last run.json": "die_at(store, 'write_json', 2)",
     "after the last run.json": "die_at(store, 'write_json', 2, after=True)",
@@ -139,7 +139,7 @@ def test_a_run_killed_while_drawing_draws_again_and_changes_nothing_else(
     [
         "import rlkit.training.tracker as owner; name = 'Tracker.observe', 77",
         "import rlkit.agents.ppo_update as owner; name = 'Objective.__init__', 2",
-        "import rlkit.training.seed_trainer as owner; name = 'Evaluator.__call__', 2",
+        "import rlkit.training.seed_batch as owner; name = 'Evaluator.__call__', 2",
         "import rlkit.runs.store as owner; name = 'CurveFile.append', 3",
         "import os as owner; name = 'owner.replace', 3",
     ],

@@ -13,7 +13,7 @@ import pytest
 from rlkit.errors import UsageError
 from rlkit.runs import checkpoints, curves, store
 from rlkit.runs.reports import Reports, Stopped
-from rlkit.training import seed_trainer as training
+from rlkit.training import seed_batch as training
 from rlkit.training import train
 from rlkit.training.run import Run, load
 from rlkit.training.seed_trainer import train_seeds

@@ -11,8 +11,9 @@ import pytest
 
 from rlkit.runs import checkpoints, store
 from rlkit.runs.reports import Reports, Stopped
+from rlkit.runs.restore import join_states
 from rlkit.training.run import Run
-from rlkit.training.seed_trainer import join_states, train_seeds
+from rlkit.training.seed_trainer import train_seeds
 from rlkit.training.specification import RunSpec
 
 EVERY_KIND = ["ppo", "ppo-normalised", "reinforce", "q-learning", "random", "q-learning-gymnasium"]

@@ -1,0 +1,148 @@
+"""The final policies of a run's seeds: loaded from checkpoints, and evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from rlkit.agent import Actor
+from rlkit.determinism import prepared_torch
+from rlkit.environments.resolve import Environment
+from rlkit.errors import RlkitError, UsageError
+from rlkit.evaluation import cut_remark, evaluation_limits, exact_returns_of, play_many
+from rlkit.options import require_typed
+from rlkit.runs.checkpoints import newest_checkpoint
+from rlkit.runs.progress import warn
+from rlkit.runs.restore import entries, join_states
+from rlkit.seeding import SeedStreams
+from rlkit.training.playing.deployed import ActorBySeed, SingleActor
+from rlkit.training.specification import RunSpec
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Policies:
+    """The policies that the seeds of a run ended with.
+
+    Args:
+        folder: of the run.
+        seeds: those that there are.
+        num_env_steps: at which the policies are requested.
+        spec: what the run was trained from.
+        environment: what it was trained on.
+    """
+
+    folder: Path
+    seeds: Sequence[int]
+    num_env_steps: int
+    spec: RunSpec
+    environment: Environment
+
+    def batch_actor(self, seeds: Sequence[int], *, greedy: bool = True) -> Actor:
+        """Return the policies of some seeds as one actor over a grid [S, M]."""
+        greedy = require_typed("greedy", greedy, bool)
+        loaded = [self.final_state(seed) for seed in seeds]
+        if len({steps for steps, _ in loaded}) > 1:  # their states are not of one form
+            return ActorBySeed([self.batch_actor([seed], greedy=greedy) for seed in seeds])
+        streams = tuple(SeedStreams(self.spec.experiment_seed, seed) for seed in seeds)
+        task = self.spec.task(self.environment.probe, streams, self.environment.mdp)
+        agent = self.spec.build_agent(task)
+        agent.load_state_dict(entries(join_states([state for _, state in loaded]), "agent/"))
+        actor: Actor = agent.actor(greedy=greedy)
+        return actor
+
+    def final_state(self, seed: int) -> tuple[int, Mapping[str, Array]]:
+        """Return the steps and the state of a seed's newest sound checkpoint.
+
+        Warns:
+            RlkitWarning: it is not the state that was requested.
+        """
+        if seed not in self.seeds:
+            raise UsageError(
+                f"the run {self.folder} has the seeds 0 to {len(self.seeds) - 1}, not {seed!r}"
+            )
+        steps, state, problems = newest_checkpoint(self.folder, seed)
+        if not state:
+            listed = "; ".join(problems) or "there is none"
+            raise RlkitError(f"seed {seed} of the run {self.folder} has no checkpoint: {listed}")
+        if problems:
+            warn(
+                f"{'; '.join(problems)}; the policy of seed {seed} is that of {steps:,} "
+                "environment steps"
+            )
+        elif steps > self.spec.whole_steps(self.num_env_steps):
+            warn(
+                f"the run {self.folder.name} was requested at {self.num_env_steps:,} environment "
+                f"steps, but seed {seed} has only its policy at {steps:,}: that one is used"
+            )
+        return steps, state
+
+    def actor(self, seed: int, *, greedy: bool) -> SingleActor:
+        """Return the policy of one seed, for environments outside rlkit."""
+        probe = self.environment.make()
+        probe.close()
+        return SingleActor(
+            lambda greedy: self.batch_actor([seed], greedy=greedy),
+            probe.observation_space,
+            probe.action_space,
+            greedy=greedy,
+            agent=self.spec.agent_name,
+        )
+
+    def q_table(self, seed: int) -> Array:
+        """Return the values of all actions in all states, float64 [num_states, num_actions]."""
+        probe = self.environment.make()
+        probe.close()
+        states = probe.observation_space
+        actor = self.batch_actor([seed])
+        action_values = getattr(actor, "action_values", None)
+        if action_values is None or not isinstance(states, spaces.Discrete):
+            raise UsageError(
+                f"the run {self.folder} is of {self.spec.agent_name}, which keeps no table of "
+                "action values; q-learning and value-iteration do"
+            )
+        return np.array(action_values(np.arange(int(states.n))[None])[0], dtype=np.float64)
+
+    def evaluate(self, seeds: Sequence[int], episodes: int, *, greedy: bool) -> dict[str, Any]:
+        """Play episodes; return a row per seed, and estimates over seeds of the mean return."""
+        from rlkit.analysis.statistics import iqm_interval, mean_interval
+
+        actor, environment = self.batch_actor(seeds, greedy=greedy), self.environment
+        kind = self.spec.stepped_as(environment)
+        exact = exact_returns_of(actor, environment, len(seeds), kind)
+        streams = [SeedStreams(self.spec.experiment_seed, seed) for seed in seeds]
+        longest = [self.final_state(seed)[1].get("tracker/longest_episode", 0) for seed in seeds]
+        limits = evaluation_limits(environment, np.array(longest, dtype=np.int64))
+        try:
+            with prepared_torch():
+                played = play_many(actor, environment, streams, episodes, kind=kind, limits=limits)
+        finally:
+            environment.settle()
+        if played.cut.any():
+            warn(f"{environment.reference} {cut_remark(limits)} ({int(played.cut.sum())} episodes)")
+        rows = [
+            {
+                "seed": seed,
+                "mean_return": float(played.returns[s].mean()),
+                "std_return": float(played.returns[s].std()),
+                "episodes": episodes,
+                "exact_return": None if exact is None else float(exact.returns[s]),
+            }
+            for s, seed in enumerate(seeds)
+        ]
+        scores = played.returns.mean(axis=1) if exact is None else exact.returns
+        interval = mean_interval(scores)
+        return {
+            "seeds": rows,
+            "mean": interval.estimate,
+            "iqm": iqm_interval(scores).estimate,
+            "interval": [interval.low, interval.high],
+            "episodes_cut": int(played.cut.sum()),
+        }

@@ -1,0 +1,187 @@
+"""Everything that is checked before a run is trained, and the request that results."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlkit.environments.checks import GlobalGenerators
+from rlkit.environments.resolve import Environment
+from rlkit.errors import RlkitError, UsageError
+from rlkit.fingerprint import settle
+from rlkit.loop import interact
+from rlkit.runs.execution import RunRequest, require_continuable
+from rlkit.runs.identity import versions
+from rlkit.runs.record import RECORD, read_record
+from rlkit.seeding import SeedStreams
+from rlkit.tabular.reading.published import TRANSPARENT
+from rlkit.training.kind import AGENT_RUN
+from rlkit.training.seed_trainer import Training
+from rlkit.training.specification import RunSpec
+
+CHECKED_STEPS = 32  # of the agent's, to see whether it is determined by its random streams
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that can be trained: everything that can be refused early was looked at."""
+
+    spec: RunSpec
+    environment: Environment
+    folder: Path
+    request: RunRequest
+
+    def settle(self) -> None:
+        """Accept what running the user's code changed in its own globals: the user did not."""
+        self.environment.settle()
+        if self.spec.agent_source is not None:
+            settle(self.spec.agent, self.spec.agent_source)
+
+
+def prepare(
+    spec: RunSpec,
+    num_seeds: int,
+    out: Path,
+    *,
+    environment: Environment | None = None,
+    allow_drift: bool = False,
+) -> Prepared:
+    """Find the environment and the folder of a run, and refuse now what would be refused later.
+
+    Nothing is trained or written.
+
+    Raises:
+        UsageError: the agent cannot be used in the environment, or the run in the folder cannot be
+            continued.
+    """
+    out = Path(os.path.abspath(out))  # an environment may change the working directory
+    if environment is None:
+        environment = spec.resolve()
+    unidentified = spec.unidentified(environment)
+    caveats: list[str] = []
+    remarks = _require_fit(spec, environment)
+    repeatable = spec.stepped_as(environment) != "gymnasium" or _noted(
+        environment.repeatability.problem, caveats
+    )
+    repeatable &= _noted(check_agent(spec, environment), caveats)
+    if all(layer in TRANSPARENT for layer in environment.probe.layers[:-1]):
+        # Under other wrappers nobody expects the table to hold; `solve` says why it does not.
+        _noted(environment.model.problem, remarks)
+    if unidentified:
+        remarks.append(
+            f"nobody can tell from outside what {'; '.join(unidentified)} is, so this run gets a "
+            "folder of its own, which is never reused or continued. To be found again, give it as "
+            "env_args (numbers, text), or name the environment by file.py:Class or module:Class"
+        )
+    folder = _folder(spec, environment, out)
+    request = RunRequest(
+        kind=AGENT_RUN,
+        name=spec.agent_name,
+        task=environment.name,
+        identity=spec.identity(environment),
+        sources=_sources(spec, environment),
+        target=spec.num_env_steps,
+        versions={**environment.source.packages, **versions()},
+        work=Training(spec, environment),
+        caveats=caveats,
+        notes=remarks,
+        reproducible=repeatable,
+        resumable=not unidentified,
+    )
+    if (folder / RECORD).exists():
+        record = read_record(folder, AGENT_RUN)
+        if record["num_env_steps"] < spec.num_env_steps or record["num_seeds"] < num_seeds:
+            require_continuable(request, folder, record, allow_drift=allow_drift)
+    prepared = Prepared(spec, environment, folder, request)
+    prepared.settle()  # what was tried built copies
+    return prepared
+
+
+def _noted(problem: str | None, remarks: list[str]) -> bool:
+    """Add a problem to the remarks; return whether there is none."""
+    if problem is not None:
+        remarks.append(problem)
+    return problem is None
+
+
+def _sources(spec: RunSpec, environment: Environment) -> dict[str, str]:
+    own = {} if spec.agent_source is None else spec.agent_source.files
+    return {**environment.source.files, **own}
+
+
+def _folder(spec: RunSpec, environment: Environment, out: Path) -> Path:
+    """The folder of a run: where one of an older format has its results, that one."""
+    folder = out / spec.folder_name(environment)
+    old = None if spec.unidentified(environment) else spec.old_folder_name(environment)
+    if old is not None and not folder.exists() and (out / old / RECORD).exists():
+        return out / old
+    return folder
+
+
+def _require_fit(spec: RunSpec, environment: Environment) -> list[str]:
+    """Let the agent refuse the environment before anything is written; return its remarks."""
+    streams = (SeedStreams(spec.experiment_seed, 0),)
+    task = spec.task(environment.probe, streams, environment.mdp)
+    try:
+        spec.build_agent(task)
+    except UsageError as error:
+        if environment.model.problem is None or "transition table" not in str(error):
+            raise
+        raise UsageError(
+            f"{spec.agent_name} plans with the model of the environment, and "
+            f"{environment.model.problem}. Use q-learning, which needs none."
+        ) from error
+    remarks = getattr(spec.agent_class, "remarks", None)
+    return [] if remarks is None else list(remarks(task, spec.config))
+
+
+def check_agent(spec: RunSpec, environment: Environment) -> str | None:
+    """Let two agents built alike take the same steps; return what is wrong in one sentence.
+
+    Agents of rlkit are not tried: its tests hold them to this. An agent that raises is left to
+    training, which says where, and so is one in an environment that cannot be repeated itself.
+    """
+    kind = spec.stepped_as(environment)
+    if isinstance(spec.agent, str) or (kind == "gymnasium" and environment.repeatability.problem):
+        return None
+    generators = GlobalGenerators()
+    try:
+        first, again = (_actions(spec, environment, kind) for _ in range(2))
+    except RlkitError:
+        return None
+    except Exception:  # it is the user's code; training raises the same
+        return None
+    moved = " and ".join(sorted(generators.moved()))
+    advice = (
+        "Draw from task.streams, as in task.streams[s].generator('action'); the run is not "
+        "reproducible"
+    )
+    for step, (a, b) in enumerate(zip(first, again, strict=True), start=1):
+        if a.tobytes() != b.tobytes():
+            source = f" It draws from the global generator of {moved}." if moved else ""
+            return (
+                f"{spec.agent_name} is not determined by its random streams: with the same ones it "
+                f"chose other actions at step {step} when the same steps were repeated.{source} "
+                f"{advice}"
+            )
+    if moved and kind != "gymnasium":  # a twin or a table uses none of them
+        return f"{spec.agent_name} draws from the global generator of {moved}. {advice}"
+    return None
+
+
+def _actions(spec: RunSpec, environment: Environment, kind: str) -> list[NDArray[Any]]:
+    streams = (SeedStreams(spec.experiment_seed, 0),)
+    env = environment.grid(streams, spec.num_envs, kind=kind)
+    try:
+        agent = spec.build_agent(spec.task(env, streams, environment.mdp))
+        steps = interact(agent, env, CHECKED_STEPS)
+        return [np.array(transition.action) for transition, _ in steps]
+    finally:
+        with contextlib.suppress(Exception):
+            env.close()

@@ -1,0 +1,172 @@
+"""Seeds that are trained together: their environments, agent, counts and files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlkit.agent import State
+from rlkit.environments.resolve import Environment
+from rlkit.evaluation import Evaluator, evaluation_limits
+from rlkit.loop import PlayStopped, asking
+from rlkit.runs import checkpoints, curves
+from rlkit.runs.reports import Reports, Stopped
+from rlkit.runs.restore import Stateful, entries, join_states, restore
+from rlkit.seeding import SeedStreams
+from rlkit.training.specification import RunSpec
+from rlkit.training.tracker import EVALUATION, Tracker
+
+Array = NDArray[Any]
+
+
+class SeedBatch:
+    """Seeds that are trained together: their environments, agent, counts and files."""
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        environment: Environment,
+        folder: Path,
+        seeds: Sequence[int],
+        reports: Reports,
+    ) -> None:
+        self._spec, self._environment, self._folder = spec, environment, folder
+        self._seeds, self._reports = seeds, reports
+        self.target = spec.whole_steps(spec.num_env_steps)
+        kind = spec.stepped_as(environment)
+        streams = tuple(SeedStreams(spec.experiment_seed, seed) for seed in seeds)
+        self._curves: list[curves.CurveFile] = []
+        self._told = False  # of returns that are not those of whole episodes
+        self._evaluator = Evaluator(environment, streams, spec.evaluation_episodes, kind=kind)
+        self.env = environment.grid(streams, spec.num_envs, kind=kind)
+        try:
+            self._task = spec.task(self.env, streams, environment.mdp)
+            self.agent = spec.build_agent(self._task)
+            metrics = getattr(self.agent, "metrics", ())
+            self.tracker = Tracker(len(seeds), spec.num_envs, metrics)
+        except BaseException:
+            self.close()
+            raise
+        parts = (("agent/", self.agent), ("env/", self.env), ("tracker/", self.tracker))
+        self._parts: tuple[tuple[str, Stateful], ...] = parts
+
+    def start(self) -> Array:
+        """Begin at step 0; return the first observations."""
+        obs = self.env.reset()
+        self._open_curves([0] * len(self._seeds))
+        self.write_rows(obs)
+        return obs
+
+    def take_up(self, states: Sequence[Mapping[str, Array]]) -> Array:
+        """Continue from the checkpoints of the seeds; return what to act on next."""
+        state = join_states(states)
+        try:
+            with asking(self.env, self._reports.stop):  # playing a long episode again takes time
+                for prefix, part in self._parts:
+                    what = f"the {prefix[:-1]} from the checkpoints in {self._folder}"
+                    restore(part, entries(state, prefix), what, exact=False)
+        except PlayStopped:
+            raise Stopped("stopped while the running episodes were played again") from None
+        obs = np.asarray(state["obs"])
+        if not getattr(self.env, "exact_resume", True):
+            self._reports.irreproducible(
+                f"{self._environment.reference} is not determined by its seed and the actions: "
+                "the run goes on, but is not reproducible"
+            )
+            obs = np.asarray(self.env.state_dict()["obs"])
+        self._open_curves([int(one["curve_bytes"]) for one in states])
+        at_end = self.tracker.num_env_steps == self.target
+        if states[0].get(checkpoints.ROW_PENDING, False) and (self.on_grid or at_end):
+            self.write_rows(obs)
+        return obs
+
+    def _open_curves(self, lengths: Sequence[int]) -> None:
+        for seed, num_bytes in zip(self._seeds, lengths, strict=True):
+            path = curves.curve_path(self._folder, seed)
+            self._curves.append(curves.CurveFile(path, self.tracker.columns, num_bytes))
+
+    @property
+    def on_grid(self) -> bool:
+        """Whether the last step reached a multiple of `evaluate_every`."""
+        steps, every = self.tracker.num_env_steps, self._spec.evaluate_every
+        return steps // every > (steps - self._spec.num_envs) // every
+
+    def write_rows(self, obs: Array) -> None:
+        """Evaluate, write one row per seed and save, but for step 0."""
+        evaluation: dict[str, Array] = {}
+        if self._spec.evaluation_episodes:
+            limits = evaluation_limits(self._environment, self.tracker.longest_episode)
+            try:
+                values = self._evaluator(
+                    self.agent.actor(), limits=limits, seeds=self._seeds, stop=self._reports.stop
+                )
+            except PlayStopped:
+                if self.tracker.num_env_steps:
+                    self.save(obs, row_pending=True)
+                raise self.stopped() from None
+            evaluation = dict(zip(EVALUATION, values, strict=True))
+            self._tell_of_evaluation()
+        # Off the grid the averages go on, so that a longer run has the same rows.
+        rows = self.tracker.rows(evaluation, reset=self.on_grid)
+        for curve, row in zip(self._curves, rows, strict=True):
+            curve.append(row)
+        if self.tracker.num_env_steps:
+            self.save(obs)
+
+    def _tell_of_evaluation(self) -> None:
+        """Say once where returns are not those of whole episodes; of the final ones as a caveat."""
+        if self._evaluator.remark is None:
+            return
+        steps = self.tracker.num_env_steps
+        text = f"{self._environment.reference} {self._evaluator.remark}"
+        if steps == self.target:
+            self._reports.caveat(f"{text}. This is so in the final row, at {steps:,} steps")
+        elif not self._told:
+            self._told = True
+            self._reports.note(f"{text}. This is so in the row at {steps:,} steps, if not later")
+
+    def save(self, obs: Array, *, row_pending: bool = False) -> None:
+        """Write a checkpoint of each seed; with `row_pending` its row is still to be written."""
+        state: State = {"obs": obs.copy()}
+        state["curve_bytes"] = np.array([curve.sync() for curve in self._curves])
+        state[checkpoints.ROW_PENDING] = np.full(len(self._seeds), row_pending)
+        for prefix, part in self._parts:
+            state |= {prefix + name: value for name, value in part.state_dict().items()}
+        for s, seed in enumerate(self._seeds):
+            own = {name: np.asarray(value[s]) for name, value in state.items()}
+            checkpoints.save_checkpoint(self._folder, seed, self.tracker.num_env_steps, own)
+        self._reports.progress(self._seeds, self.tracker.num_env_steps)
+
+    def stopped(self) -> Stopped:
+        """The error that says how far the seeds are."""
+        return Stopped(f"stopped at {self.tracker.num_env_steps:,} environment steps per seed")
+
+    def tell_what_was_not_learned(self) -> None:
+        """Say of which seeds the agent never learned anything, though it could have."""
+        idle = [
+            seed
+            for seed, learned in zip(self._seeds, self.tracker.learned, strict=True)
+            if not learned
+        ]
+        if not idle or not getattr(self.agent, "metrics", ()):
+            return
+        explain = getattr(self._spec.agent_class, "why_no_update", None)
+        why = f": {explain(self._task, self._spec.config)}" if explain is not None else ""
+        which = "any seed" if len(idle) == len(self._seeds) else f"the seeds {idle}"
+        self._reports.note(
+            f"{self._spec.agent_name} made no update of {which} in "
+            f"{self.tracker.num_env_steps:,} environment steps{why}"
+        )
+
+    def close(self) -> None:
+        """Close files and environments; what cannot be closed hides no earlier error."""
+        parts: tuple[Any, ...] = (*self._curves, self._evaluator, self.env)
+        for part in parts:
+            try:
+                part.close()
+            except Exception as error:
+                self._reports.note(f"closing {self._environment.reference} raised {error!r}")
