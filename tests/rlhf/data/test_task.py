@@ -14,16 +14,16 @@ TEXT = TextTask.from_files(demonstrations=[{"prompt": "ab", "response": "ba"}])
 
 
 @pytest.mark.parametrize(
-    ("task", "has_gold", "is_enumerable"),
-    [(TEXT, False, False), (GrammarTask(), True, False), (Enumerable(), True, True)],
+    ("task", "has_gold", "lists_prompts"),
+    [(TEXT, False, False), (GrammarTask(), True, True), (Enumerable(), True, True)],
     ids=["text", "grammar", "enumerable"],
 )
 def test_tasks_fulfil_the_contracts_of_what_they_know(
-    task: LanguageTask, has_gold: bool, is_enumerable: bool
+    task: LanguageTask, has_gold: bool, lists_prompts: bool
 ) -> None:
     assert isinstance(task, LanguageTask)
     assert isinstance(task, GoldTask) == has_gold
-    assert isinstance(task, EnumerableTask) == is_enumerable
+    assert isinstance(task, EnumerableTask) == lists_prompts
 
 
 @pytest.mark.parametrize("task", [TEXT, GrammarTask(), Enumerable()])
