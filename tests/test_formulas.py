@@ -17,13 +17,9 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from rlkit.rlhf.models.gpt import GPT, GPTConfig
-from rlkit.rlhf.models.layers import torch_seeded
 from tests.pages import links_of, rows_of
 
 MISSING, UNUSED = "not yet", "only to be called"
@@ -59,6 +55,9 @@ COMMANDS = {
     "rlkit solve FrozenLake-v1": "",
     "rlkit solve CliffWalking-v1": "",
     "rlkit rlhf sft enumerable": "--num-demonstrations 8 --num-epochs 1 --width 8",
+    "rlkit rlhf sft enumerable --activation relu": (
+        "--num-demonstrations 8 --num-epochs 1 --width 8"
+    ),
     "rlkit rlhf sft enumerable --positions sinusoidal --dropout 0.1": (
         "--num-demonstrations 8 --num-epochs 1 --width 8"
     ),
@@ -196,67 +195,3 @@ def test_a_function_that_is_not_called_is_noticed(folder: Path) -> None:
     counts = calls("rlkit solve FrozenLake-v1", folder, functions_of(row))
     assert counts["rlkit.tabular.solvers.value_iteration"] > 0
     assert counts["rlkit.maths.returns.gae"] == counts["torch.relu_"] == 0
-
-
-# --- formulas that torch computes -----------------------------------------------------------------
-
-
-def small_gpt(dropout: float) -> GPT:
-    """A model in training mode, whose weights are not tiny."""
-    config = GPTConfig(
-        vocab_size=8, num_actions=8, context_length=512, width=32, dropout=dropout, init_std=0.2
-    )
-    return GPT(config, np.random.default_rng(0)).train()
-
-
-def tokens_of_length(length: int) -> torch.Tensor:
-    return torch.arange(4 * length).view(4, length) % 8
-
-
-@pytest.mark.filterwarnings("ignore")  # torch says why it does not take the fused kernel
-def test_attention_runs_in_the_fused_kernel_unless_there_is_dropout() -> None:
-    tokens = tokens_of_length(32)
-    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
-        assert small_gpt(0.0)(tokens).isfinite().all()
-        with pytest.raises(RuntimeError, match="kernel"):
-            small_gpt(0.1)(tokens)
-        assert small_gpt(0.1).eval()(tokens).isfinite().all()
-
-
-def bytes_kept_for_the_gradient(gpt: GPT, length: int) -> int:
-    """Of all tensors that a forward pass keeps for its backward pass, each memory once."""
-    memories: dict[int, int] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        memories[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        gpt(tokens_of_length(length)).sum().backward()
-    return sum(memories.values())
-
-
-def test_the_memory_of_attention_grows_with_the_length_and_with_dropout_with_its_square() -> None:
-    def growth(dropout: float) -> float:
-        small, large = (bytes_kept_for_the_gradient(small_gpt(dropout), n) for n in (256, 512))
-        return large / small
-
-    assert growth(0.0) < 2.05
-    assert growth(0.1) > 2.5
-
-
-def test_dropout_zeroes_a_share_p_and_scales_the_others_by_1_over_1_minus_p() -> None:
-    p, gpt, tokens = 0.3, small_gpt(0.3), tokens_of_length(512)
-    inputs: list[torch.Tensor] = []
-    gpt.blocks[0].register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
-    with torch.no_grad(), torch_seeded(0):
-        gpt(tokens)
-        gpt.eval()(tokens)
-    dropped, whole = inputs
-    gone = dropped == 0
-    torch.testing.assert_close(dropped[~gone], whole[~gone] / (1 - p), rtol=1e-6, atol=0)
-    deviation = (p * (1 - p) / gone.numel()) ** 0.5
-    assert abs(gone.double().mean() - p) < 4 * deviation
-    by_token = gone.double().mean(dim=(0, 2))  # elements are dropped, and not whole tokens
-    assert by_token.std() < 1.3 * (p * (1 - p) / (4 * 32)) ** 0.5

@@ -90,8 +90,9 @@ class SFTOptions:
     width: int = 64  # of our own transformer's states
     num_layers: int = 2  # blocks of it
     num_heads: int = 2  # of each attention; width is a multiple of it
-    dropout: float = 0.0  # in training, in [0, 1)
+    dropout: float = 0.0  # in [0, 1); above 0 the memory of attention is quadratic in the length
     positions: str = "learned"  # learned or sinusoidal
+    activation: str = "gelu"  # of feed-forward layers: gelu, gelu_tanh or relu
     tied: bool = False  # whether the embedding of the tokens also makes the logits
     init_std: float = 0.02  # deviation of the initial weights; small models learn faster with 0.08
     # Most tokens of a prompt with its response; None = those of the longest in the files, so give
@@ -130,7 +131,7 @@ def sft_command(args: list[str]) -> int:
         name: getattr(sources, name)
         for name in (
             *("width", "num_layers", "num_heads", "dropout", "positions"),
-            *("tied", "init_std", "context_length"),
+            *("activation", "tied", "init_std", "context_length"),
         )
     }
     path = None if sources.model is None else str(sources.model.resolve())

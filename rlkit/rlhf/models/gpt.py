@@ -48,7 +48,7 @@ class GPTConfig:
     # when to say a word is known where the word is read, which helps a reward model on that trunk.
     # A policy that is trained on rewards comes nearer to its optimum without.
     tied: bool = False
-    activation: Activation = "gelu"  # gelu_tanh: GPT-2's approximation of it, slower
+    activation: Activation = "gelu"  # of feed-forward layers; gelu_tanh: GPT-2's approximation
     # Deviation of the initial weights, less for those that write to the residual stream; > 0.
     # GPT-2's suits a width of 768. With it the attention of a narrow model is nearly flat, and what
     # depends on two tokens together is learned late.
@@ -146,7 +146,10 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two linear layers with an activation between them, four times as wide inside."""
+    """f(x W1 + b1) W2 + b2, four times as wide inside (Vaswani et al. 2017, section 3.3).
+
+    The activation f is gelu, as in GPT-2, or relu, max(0, x), as in the original transformer.
+    """
 
     def __init__(self, config: GPTConfig, rng: np.random.Generator) -> None:
         super().__init__()
@@ -176,11 +179,9 @@ class Block(nn.Module):
     ) -> Tensor:
         """[B, L, width] -> [B, num_last, width]"""
         attended = self.attention(self.attention_norm(x), mask, cache, layer, num_last)
-        x = x[:, x.shape[1] - num_last :] + self._drop(attended)
-        return x + self._drop(self.feed_forward(self.feed_forward_norm(x)))
-
-    def _drop(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.dropout) if self.training and self.dropout else x
+        x = x[:, x.shape[1] - num_last :] + F.dropout(attended, self.dropout, self.training)
+        out = self.feed_forward(self.feed_forward_norm(x))
+        return x + F.dropout(out, self.dropout, self.training)
 
 
 class GPT(LanguageModel):
@@ -236,8 +237,7 @@ class GPT(LanguageModel):
         else:
             positions = F.embedding(token_positions(token_mask)[:, start:], self.position_table)
         x = F.embedding(tokens, self.embedding) + positions  # [B, L, width]
-        if self.training and self.config.dropout:
-            x = F.dropout(x, self.config.dropout)
+        x = F.dropout(x, self.config.dropout, self.training)
         length = tokens.shape[1]
         mask = attention_mask(token_mask, start, total, x)
         for layer, block in enumerate(self.blocks[:-1]):

@@ -74,7 +74,10 @@ def sft(
     if model.path is not None:
         require_unused(
             model,
-            ("width", "num_layers", "num_heads", "dropout", "positions", "tied", "init_std"),
+            (
+                *("width", "num_layers", "num_heads", "dropout", "positions"),
+                *("activation", "tied", "init_std"),
+            ),
             f"the model in {model.path} has its own",
         )
     model = model.with_digest()

@@ -86,7 +86,7 @@ def launch(
         },
         sources={
             "task": plain(task),
-            "model": plain(model),
+            "model": model.content(),
             "parents": {name: plain(parent) for name, parent in parents.items()},
         },
         experiment_seed=execution.seed,

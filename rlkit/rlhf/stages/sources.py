@@ -132,6 +132,7 @@ class ModelSource:
     num_heads: int = 2
     dropout: float = 0.0
     positions: str = "learned"
+    activation: str = "gelu"
     tied: bool = False
     init_std: float = 0.02
     context_length: int | None = None  # None = what the task needs
@@ -164,9 +165,16 @@ class ModelSource:
             context_length=min(self.context_length or longest, longest),
         )
 
+    def content(self) -> dict[str, Any]:
+        """Return the source as plain data, as a run stores it."""
+        content = plain(self)
+        if content["activation"] == "gelu":  # runs of before there was a choice keep their names
+            del content["activation"]
+        return content
+
     def identity(self) -> dict[str, Any]:
         """What the results depend on: what the folder holds, not where it is."""
-        return {**plain(self), "path": None}
+        return {**self.content(), "path": None}
 
     def build(self, task: Any, streams: SeedStreams) -> LanguageModel:
         """The model before any training; its weights are drawn from the seed's own stream."""
@@ -190,6 +198,7 @@ class ModelSource:
             num_heads=self.num_heads,
             dropout=self.dropout,
             positions=self.positions,  # type: ignore[arg-type]
+            activation=self.activation,  # type: ignore[arg-type]
             tied=self.tied,
             init_std=self.init_std,
         )

@@ -11,13 +11,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from envs.enumerable import EnumerableTask
 from rlkit.errors import UsageError
 from rlkit.rlhf.models import gpt as transformer
 from rlkit.rlhf.models.activations import gelu_tanh
 from rlkit.rlhf.models.gpt import (
     GPT,
     Attention,
+    FeedForward,
     GPTConfig,
     KVCache,
     attention_mask,
@@ -27,8 +30,11 @@ from rlkit.rlhf.models.gpt2_weights import gpt2_state, load_gpt2_weights
 from rlkit.rlhf.models.heads import ScalarHead
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.models.layers import torch_seeded
+from rlkit.rlhf.stages.sources import ModelSource
+from rlkit.seeding import SeedStreams
 
 VOCAB, ACTIONS, CONTEXT, PAD = 13, 11, 40, 12
+SFT_MODEL = ModelSource()  # of `rlkit rlhf sft` without options
 # float32 sums in another order: about ten layers deep, logits of order 1 to 10.
 FLOAT32 = 1e-5
 FLOAT64 = 1e-12
@@ -120,6 +126,61 @@ def test_attention_is_the_written_out_softmax(heads: int, padding: tuple[int, ..
     np.testing.assert_allclose(
         got.detach().numpy(), written_out_attention(layer, x, real), atol=FLOAT64
     )
+
+
+ACTIVATION = {
+    "gelu": lambda x: x * (1 + math.erf(x / math.sqrt(2))) / 2,
+    "gelu_tanh": lambda x: x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2,
+    "relu": lambda x: max(0.0, x),
+}
+
+
+def written_out_feed_forward(layer: FeedForward, x: np.ndarray, activation: str) -> np.ndarray:
+    """f(x W1 + b1) W2 + b2 by loops over states and units, in float64."""
+    w1, b1, w2, b2 = (
+        p.detach().double().numpy()
+        for p in (
+            *(layer.expand.weight, layer.expand.bias),
+            *(layer.contract.weight, layer.contract.bias),
+        )
+    )
+    f = ACTIVATION[activation]
+    out = []
+    for state in x.reshape(-1, x.shape[-1]).astype(np.float64):
+        inner = [f(w1[j] @ state + b1[j]) for j in range(len(b1))]
+        out.append([w2[i] @ inner + b2[i] for i in range(len(b2))])
+    return np.array(out).reshape(x.shape)
+
+
+def rough_feed_forward(layer: FeedForward) -> np.ndarray:
+    """Give a layer large weights; return states to try it on."""
+    rng = np.random.default_rng(0)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.copy_(torch.from_numpy(rng.normal(0, 0.5, parameter.shape)))
+    return rng.normal(size=(2, 3, layer.expand.in_features))
+
+
+@pytest.mark.parametrize("activation", sorted(ACTIVATION))
+def test_the_feed_forward_layer_is_the_written_out_formula(activation: str) -> None:
+    config = small_config(activation=activation)
+    layer = FeedForward(config, np.random.default_rng(0)).double()
+    x = rough_feed_forward(layer)
+    assert layer.expand.weight.shape == (4 * 32, 32)
+    got = layer(torch.from_numpy(x)).detach().numpy()
+    np.testing.assert_allclose(got, written_out_feed_forward(layer, x, activation), atol=FLOAT64)
+    for other in set(ACTIVATION) - {activation}:  # the test can tell them apart
+        assert np.abs(got - written_out_feed_forward(layer, x, other)).max() > 1e-4
+
+
+def test_fine_tuning_has_the_feed_forward_layer_that_is_tested_by_default() -> None:
+    assert SFT_MODEL.activation == small_config().activation == "gelu"
+    model = SFT_MODEL.build(EnumerableTask(), SeedStreams(0, 0))
+    layer = model.get_submodule("blocks.0.feed_forward").double()
+    assert isinstance(layer, FeedForward)
+    x = rough_feed_forward(layer)
+    got = layer(torch.from_numpy(x)).detach().numpy()
+    np.testing.assert_allclose(got, written_out_feed_forward(layer, x, "gelu"), atol=FLOAT64)
 
 
 def test_sinusoidal_positions_are_the_formula_of_the_paper() -> None:
@@ -459,6 +520,51 @@ def test_sequences_beyond_the_context_are_refused_with_both_lengths() -> None:
 # --- dropout --------------------------------------------------------------------------------------
 
 
+def check_dropout(p: float) -> None:
+    """What goes into the first block, with dropout against without it."""
+    gpt, without, tokens = rough_gpt(dropout=p), rough_gpt(), random_tokens(64, 40)
+    entered: list[Tensor] = []
+    for model in (gpt, without):
+        model.blocks[0].register_forward_pre_hook(lambda _, args: entered.append(args[0].detach()))
+    with torch_seeded(0):
+        logits_of(gpt.train(), tokens)
+        logits_of(gpt.eval(), tokens)
+        logits_of(without, tokens)
+    dropped, evaluated, whole = entered
+    assert torch.equal(evaluated, whole)
+    zero = dropped == 0
+    count = zero.numel()
+    assert abs(float(zero.double().mean()) - p) < 4 * math.sqrt(p * (1 - p) / count)
+    by_token = zero.double().mean(2)  # elements are dropped, not whole tokens
+    assert float(by_token.std()) < 1.3 * math.sqrt(p * (1 - p) / zero.shape[2])
+    # One rounding of 1 / (1 - p), and one of the product.
+    torch.testing.assert_close(dropped[~zero], whole[~zero] / (1 - p), rtol=3e-7, atol=0)
+    # The mean of x m / (1 - p), with m = 1 in a share 1 - p, has the variance x^2 p / (1 - p).
+    error = math.sqrt(float(whole.double().square().sum()) * p / (1 - p)) / count
+    assert abs(float(dropped.double().mean() - whole.double().mean())) < 4 * error
+
+
+@pytest.mark.parametrize("p", [0.1, 0.3, 0.8])
+def test_dropout_zeroes_a_share_and_rescales_the_others_so_that_the_mean_stays(p: float) -> None:
+    check_dropout(p)
+
+
+WRONG_DROPOUTS: dict[str, Callable[[Tensor, float, bool], Tensor]] = {
+    "no rescaling": lambda x, p, training: DROPOUT(x, p, training) * (1 - p if training else 1),
+    "p for 1 - p": lambda x, p, training: DROPOUT(x, 1 - p if p else 0.0, training),
+    "in evaluation too": lambda x, p, training: DROPOUT(x, p, True),
+    "whole tokens": lambda x, p, training: x * DROPOUT(torch.ones_like(x[..., :1]), p, training),
+}
+DROPOUT = F.dropout
+
+
+@pytest.mark.parametrize("mistake", WRONG_DROPOUTS)
+def test_a_wrong_dropout_is_noticed(mistake: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(F, "dropout", WRONG_DROPOUTS[mistake])
+    with pytest.raises(AssertionError):
+        check_dropout(0.3)
+
+
 def test_dropout_is_off_in_evaluation_mode() -> None:
     with_dropout, without = rough_gpt(dropout=0.3), rough_gpt()
     tokens = random_tokens(3, 9)
@@ -491,6 +597,52 @@ def test_the_global_generator_comes_back_after_an_exception() -> None:
     with pytest.raises(KeyError):
         draw_and_fail()
     assert torch.equal(torch.get_rng_state(), before)
+
+
+# --- the kernel of attention ----------------------------------------------------------------------
+
+
+def long_gpt(dropout: float) -> GPT:
+    """A model for long sequences in training mode, whose weights are not tiny."""
+    config = small_config(context_length=512, num_heads=2, dropout=dropout, init_std=0.2)
+    return GPT(config, np.random.default_rng(0)).train()
+
+
+def tokens_of_length(length: int) -> torch.Tensor:
+    return torch.arange(4 * length).view(4, length) % 8
+
+
+@pytest.mark.filterwarnings("ignore")  # torch says why it does not take the fused kernel
+def test_attention_runs_in_the_fused_kernel_unless_there_is_dropout() -> None:
+    tokens = tokens_of_length(32)
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+        assert long_gpt(0.0)(tokens).isfinite().all()
+        with pytest.raises(RuntimeError, match="kernel"):
+            long_gpt(0.1)(tokens)
+        assert long_gpt(0.1).eval()(tokens).isfinite().all()
+
+
+def bytes_kept_for_the_gradient(gpt: GPT, length: int) -> int:
+    """Of all tensors that a forward pass keeps for its backward pass, each memory once."""
+    memories: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        memories[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        gpt(tokens_of_length(length)).sum().backward()
+    return sum(memories.values())
+
+
+def test_the_memory_of_attention_grows_with_the_length_and_with_dropout_with_its_square() -> None:
+    def growth(dropout: float) -> float:
+        small, large = (bytes_kept_for_the_gradient(long_gpt(dropout), n) for n in (256, 512))
+        return large / small
+
+    assert growth(0.0) < 2.05
+    assert growth(0.1) > 2.5
 
 
 # --- parameters -----------------------------------------------------------------------------------
