@@ -1,18 +1,21 @@
-"""rlkit: the ladder of reinforcement learning behind one Agent/Env loop.
+"""rlkit: reinforcement learning, from the Bellman equation to RLHF, behind one Agent/Env loop.
 
-    run = rlkit.train("ppo", "CartPole-v1", seeds=10)         # many seeds, one batch
-    rlkit.compare(["q-learning", "ppo"], "FrozenLake-v1")     # honest differences
+    run = rlkit.train("ppo", "CartPole-v1", seeds=10)         # many seeds in one batch
+    rlkit.compare(["q-learning", "ppo"], "FrozenLake-v1")     # differences with intervals
     rlkit.solve("FrozenLake-v1")                              # the exact optimum
     run.evaluate(episodes=1000)                               # the final policies
     rlkit.load("runs/ppo-CartPole-v1-...")                    # a run from its folder
+    rlkit.rlhf                                                # language models: sft, reward, ppo
 
-Array conventions, everywhere:
+Array conventions:
 
-    rollouts   [T, S, N, ...]   time, seed, environment of that seed
-    networks   [S, B, ...]      seed, decisions in a batch
-    curves     [S, E]           seed, evaluation
-    returns    undiscounted sums of the raw reward, unless said otherwise
-    flags      terminated: the task is over; truncated: the episode was cut; is_last: either
+    rollouts      [T, S, N, ...]  time, seed, environment of that seed
+    networks      [S, B, ...]     seed, decisions in a batch
+    curves        [S, E]          seed, evaluation
+    language      [B, T]          in rlkit.rlhf: response, token; one seed at a time
+    returns       undiscounted sums of the raw reward, unless stated otherwise
+    flags         terminated: the task is over; truncated: the episode was cut short;
+                  is_last: either
 """
 
 from __future__ import annotations
@@ -31,13 +34,13 @@ if TYPE_CHECKING:
     from rlkit.training.run import Run, load
     from rlkit.training.train import train
 
-# Left to itself, MKL (torch's matrix library) may sum a matrix in a batch in another order than the
-# same matrix alone, on AMD processors for one. In this mode, which costs no time, it does not: a
-# seed's bytes depend on it. MKL reads the variable once, at the first product of the process.
+# By default MKL (torch's matrix library) may sum a matrix in a batch in another order than the same
+# matrix alone, for example on AMD processors. In this mode, which costs no time, it does not, and
+# the bytes of a seed depend on that. MKL reads the variable once, at the first product.
 os.environ.setdefault("MKL_CBWR", "AUTO")
 
-# Where each public name lives; it is imported when first used, so that what needs no torch does
-# not wait for it.
+# The module of each public name. It is imported when first used, so that what needs no torch does
+# not import it.
 _HOME = {
     "Agent": "rlkit.agent",
     "Comparison": "rlkit.training.comparison",

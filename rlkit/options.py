@@ -294,10 +294,9 @@ def _sequence(value: Any, container: Any, kinds: tuple[Any, ...]) -> Any:
 
 def require_count(name: str, value: Any, *, at_least: int) -> int:
     """Return a whole number that is not below `at_least` and fits a signed 64-bit integer."""
-    count: int = require_typed(name, value, int, f"a whole number >= {at_least}")
+    expected = f"a whole number >= {at_least}"
+    count: int = require_typed(name, value, int, expected)
     if not at_least <= count < 2**63:
-        raise UsageError(
-            f"option {name} (--{name.replace('_', '-')}): expected a whole number >= {at_least}"
-            f"{' and < 2**63' if count >= 2**63 else ''}, got {value!r}"
-        )
+        upper = " and < 2**63" if count >= 2**63 else ""
+        raise _refusal(name, expected + upper, value)
     return count

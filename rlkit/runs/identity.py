@@ -1,29 +1,46 @@
-"""Names the folder of a run by what its results depend on."""
+"""The name of a run's folder, made from everything that its results depend on."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from importlib.metadata import version
 from typing import Any
 
 
-def marked(value: Any) -> Any:
-    """Return arguments as plain data in which a tuple can be told from a list."""
-    if isinstance(value, tuple):
-        return {"tuple": [marked(item) for item in value]}
-    if isinstance(value, list):
-        return [marked(item) for item in value]
-    if isinstance(value, Mapping):
-        return {key: marked(item) for key, item in value.items()}
-    return value
+def plain_data(
+    value: Any, *, mark_tuples: bool = False, other: Callable[[Any], Any] = lambda value: value
+) -> Any:
+    """Return a value as plain data: dataclasses and mappings as dicts, sequences as lists.
+
+    Args:
+        value: the value.
+        mark_tuples: write a tuple as {"tuple": [...]}, which `unmarked` reads, not as a list.
+        other: what to write for a value that is not plain data.
+    """
+
+    def plain(item: Any) -> Any:
+        return plain_data(item, mark_tuples=mark_tuples, other=other)
+
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        items = [plain(item) for item in value]
+        return {"tuple": items} if mark_tuples and isinstance(value, tuple) else items
+    return other(value)
 
 
 def unmarked(value: Any) -> Any:
-    """Return the arguments that `marked` was given."""
+    """Return what `plain_data` with `mark_tuples` was given."""
     if isinstance(value, list):
         return [unmarked(item) for item in value]
     if isinstance(value, Mapping):
@@ -34,7 +51,7 @@ def unmarked(value: Any) -> Any:
 
 
 def content_name(what: str, identity: Mapping[str, Any]) -> str:
-    """The name of a run's folder: what it is, and ten digits of the sha256 of its identity."""
+    """Return the name of a run's folder, with ten digits of the sha256 of its identity."""
     text = json.dumps(identity, sort_keys=True, default=repr)
     digest = hashlib.sha256(text.encode()).hexdigest()[:10]
     stem = re.sub(r"[^A-Za-z0-9._-]+", "_", what)[:80]
@@ -42,6 +59,6 @@ def content_name(what: str, identity: Mapping[str, Any]) -> str:
 
 
 def versions() -> dict[str, str]:
-    """The versions that the bytes of a result may depend on."""
+    """Return the versions that the bytes of a result may depend on."""
     packages = ("rlkit", "gymnasium", "numpy", "torch")
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}

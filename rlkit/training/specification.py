@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import hashlib
 import json
@@ -21,7 +20,7 @@ from rlkit.environments.resolve import Environment, EnvLike, find_environment
 from rlkit.errors import RlkitError, UsageError
 from rlkit.fingerprint import Fingerprint, fingerprint, identify
 from rlkit.options import require_count, require_typed, without_axes
-from rlkit.runs.identity import content_name, marked
+from rlkit.runs.identity import content_name, plain_data
 from rlkit.seeding import SeedStreams
 from rlkit.tabular.mdp import TabularMDP
 from rlkit.training.presets import DEFAULT_EVALUATION_EPISODES, preset
@@ -129,9 +128,9 @@ class RunSpec:
                 **environment.probe.details,
                 "table": None if environment.mdp is None else _table_digest(environment.mdp),
             },
-            "env_args": marked(self.env_args),
+            "env_args": plain_data(self.env_args, mark_tuples=True),
             "stepped_as": self.stepped_as(environment),
-            "config": _by_meaning(self.config),
+            "config": plain_data(self.config, other=_by_meaning),
             "num_envs": self.num_envs,
             "experiment_seed": self.experiment_seed,
             "evaluate_every": self.evaluate_every,
@@ -173,6 +172,11 @@ class RunSpec:
         return content_name(f"{self.agent_name}-{environment.name}", identity)
 
 
+def _by_meaning(value: Any) -> dict[str, str]:
+    """Return what stands in run.json for a function, an array or any other object."""
+    return {"sha256": fingerprint(value).digest}
+
+
 def _patched(agent_class: Any) -> str:
     """The fingerprint of an agent of rlkit whose methods the user replaced; "" as it came."""
     return fingerprint(agent_class).digest if is_patched(agent_class) else ""
@@ -184,20 +188,6 @@ def _table_digest(mdp: TabularMDP) -> str:
         hasher.update(array.tobytes())
     hasher.update(mdp.initial_distribution.tobytes())
     return hasher.hexdigest()
-
-
-def _by_meaning(value: Any) -> Any:
-    """Return options as plain data: what is none (a function, an array) by its meaning."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        names = [field.name for field in dataclasses.fields(value)]
-        return {name: _by_meaning(getattr(value, name)) for name in names}
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        return {key: _by_meaning(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_by_meaning(item) for item in value]
-    return {"sha256": fingerprint(value).digest}
 
 
 def make_spec(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -77,3 +79,13 @@ def test_twenty_runs_of_different_options_get_twenty_folders(forks: Any, out: Pa
     children = [forks.train("random", seeds=1, seed=seed, steps=100, out=out) for seed in range(20)]
     assert [child.wait() for child in children] == [0] * 20
     assert len(list(out.iterdir())) == 20
+
+
+def test_importing_the_package_does_not_need_fcntl() -> None:
+    code = (
+        "import sys, warnings\n"
+        "sys.modules['fcntl'] = None\n"
+        "warnings.simplefilter('ignore')  # filelock says that it has no other lock then\n"
+        "import rlkit.runs.store, rlkit.runs.execution, rlkit.training.train\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

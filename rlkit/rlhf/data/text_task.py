@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from rlkit.errors import UsageError
+from rlkit.options import require_count
 from rlkit.rlhf.data.preferences import Labels, Preferences
 from rlkit.rlhf.data.sequences import from_arrays
 from rlkit.rlhf.data.text_files import (
@@ -355,10 +356,8 @@ def _require_room(
 
 def _require_positive(**options: int | None) -> None:
     for name, value in options.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-            raise UsageError(f"option {name}: expected a whole number >= 1, got {value!r}")
-        if value is not None and value < 1:
-            raise UsageError(f"option {name}: expected a whole number >= 1, got {value}")
+        if value is not None:
+            require_count(name, value, at_least=1)
 
 
 def _draw(rng: np.random.Generator, n: int, total: int) -> NDArray[np.int64]:
