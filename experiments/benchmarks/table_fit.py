@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from rlkit.environments.table import _cumulative
 from rlkit.tabular.mdp import TabularMDP
-from rlkit.tabular.reading.fit import FALSE_ALARMS, Law, strongest
+from rlkit.tabular.reading.fit import FALSE_ALARMS, Rows, strongest
 from rlkit.tabular.reading.outcomes import tally
 from rlkit.tabular.reading.probe import (
     EXPLORATION,
@@ -150,7 +150,7 @@ class Simulator:
         self.cell[s, a, k] = self.outcomes.cell[: s.size]
         self.start_cell = np.full(claim.num_states, -1)
         self.start_cell[states] = self.outcomes.cell[s.size :]
-        self.law = Law(self.outcomes.first, self.outcomes.probability)
+        self.table = Rows(self.outcomes.first, self.outcomes.probability)
 
     def p_value(self, seed: int) -> float:
         """The strongest evidence of one probe against the claim, corrected; 0 if impossible."""
@@ -168,7 +168,7 @@ class Simulator:
         if (cell < 0).any():
             return 0.0
         outcomes = dataclasses.replace(self.outcomes, cell=cell)
-        misfit = strongest(self.law, cell, subsets(outcomes, record))
+        misfit = strongest(self.table, cell, subsets(outcomes, record))
         return 1.0 if misfit is None else misfit.p_value
 
 

@@ -1,4 +1,4 @@
-"""Draws a policy on the map of a grid world."""
+"""Draw a policy on the map of a grid world."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from numpy.typing import ArrayLike
 
 
 def policy_map(source: gym.Env[Any, Any] | Sequence[str], policy: ArrayLike) -> str | None:
-    """Draw a policy on the map of a grid world, one arrow a cell.
+    """Draw a policy on the map of a grid world, one arrow per cell.
 
     Args:
         source: a FrozenLake or CliffWalking environment, wrapped or not, or the lines of a
             FrozenLake map such as `["SFFF", "FHFH", "FFFH", "HFFG"]`.
-        policy: the action in each state, `[num_states]`, states counted row by row.
+        policy: the action in each state, `[num_states]`, states numbered row by row.
 
     Returns:
         The lines of the map, holes `H`, cliff `C` and goal `G` as letters; None for any other
@@ -42,7 +42,7 @@ def _draw(letters: list[list[str]], arrows: str, policy: ArrayLike) -> str:
     num_cells = sum(len(row) for row in letters)
     if actions.shape != (num_cells,) or actions.dtype.kind not in "iu":
         raise ValueError(
-            f"drawing a policy: expected {num_cells} integer actions, one a cell, got "
+            f"drawing a policy: expected {num_cells} integer actions, one per cell, got "
             f"{actions.dtype} of shape {actions.shape}"
         )
     moves = iter(actions)

@@ -1,9 +1,9 @@
-"""Solving x = c + P x for a sparse matrix P >= 0 whose rows sum to at most one.
+"""Solve x = c + P x for a sparse matrix P >= 0 whose rows sum to at most one.
 
-Elimination is exact and needs little on chains that look like a map, however long they take to
-end. On chains that lead anywhere it fills the matrix: 6,000 states take half a minute. There the
+Elimination is exact, and cheap on chains that move between neighbours, however long they take to
+end. On chains that jump anywhere it fills the matrix: 6,000 states take half a minute. There the
 stabilised bi-conjugate gradients (van der Vorst 1992) need a few dozen products, and the error of
-what they reach can be bounded:
+the result can be bounded:
 
     s > 0 with (I - P) s >= 1 - d   implies   |(I - P)^-1 r| <= max|r| max(s) / (1 - d)
 """
@@ -16,13 +16,13 @@ from scipy.sparse.linalg import splu
 
 from rlkit.tabular.mdp import FloatArray
 
-LARGE = 2_000  # rows, from which on iteration is tried first
+LARGE = 2_000  # rows; with at least as many, iteration is tried first
 MOST_PRODUCTS = 200
 RELATIVE_ERROR = 1e-9  # of the largest entry
 
 
 def solve_chain(matrix: sparse.csr_array, constant: FloatArray) -> FloatArray:
-    """The x with x = constant + matrix x.
+    """Return the x with x = constant + matrix x.
 
     Raises:
         RuntimeError: I - matrix is singular in float64.
@@ -36,14 +36,14 @@ def solve_chain(matrix: sparse.csr_array, constant: FloatArray) -> FloatArray:
 
 
 def by_iteration(matrix: sparse.csr_array, constant: FloatArray) -> FloatArray | None:
-    """The same, or None where the error cannot be proven to be small."""
+    """Return the same by iteration, or None where the error cannot be proven to be small."""
     ones = np.ones(matrix.shape[0])
     steps = _conjugate_gradients(matrix, ones)
     defect = float(np.abs(ones - (steps - matrix @ steps)).max())
     if not (defect < 0.5 and steps.min() > 0):
         return None
     solution, residual = np.zeros_like(constant), constant
-    for _ in range(3):  # what rounding left of the residual is solved for again
+    for _ in range(3):  # each pass solves for the residual that rounding left
         solution = solution + _conjugate_gradients(matrix, residual)
         residual = constant - (solution - matrix @ solution)
     error = float(np.abs(residual).max()) * float(steps.max()) / (1 - defect)
@@ -51,7 +51,7 @@ def by_iteration(matrix: sparse.csr_array, constant: FloatArray) -> FloatArray |
 
 
 def _conjugate_gradients(matrix: sparse.csr_array, constant: FloatArray) -> FloatArray:
-    """Bi-CGSTAB for (I - matrix) x = constant from x = 0, as far as it gets.
+    """Approximate the x with (I - matrix) x = constant by Bi-CGSTAB from x = 0.
 
     Sums are NumPy's own, not BLAS's, so that bytes do not depend on the number of threads.
     """

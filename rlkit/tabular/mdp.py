@@ -1,18 +1,18 @@
 """A finite Markov decision process whose every probability is known.
 
-The model is a list of successors for each state and action, padded to a common length K, so that
-the same arrays serve a planner (sums over successors) and a simulator (draw one successor):
+The model lists the successors of each state and action, padded to a common length K. The same
+arrays serve a planner (sums over successors) and a simulator (draws one successor):
 
-    probability[s, a, k]   chance of successor k when action a is taken in state s
-    next_state[s, a, k]    the state it leads to
-    reward[s, a, k]        the reward on the way
-    terminated[s, a, k]    whether the episode ends there: nothing after it counts
+    probability[s, a, k]   of successor k when action a is taken in state s
+    next_state[s, a, k]    the state of successor k
+    reward[s, a, k]        the reward of the transition
+    terminated[s, a, k]    whether the episode ends there
 
 States and actions are indices from 0. Where an environment's `Discrete` space starts elsewhere,
 index = observation - observation_space.start, and the same for actions.
 
-Two successors of one state and action may be the same state (a slip into a wall and a step
-against it): both entries are kept, and every sum below adds them.
+Two successors of one state and action may be the same state (a slip into a wall and a step against
+it): both entries are kept, and every sum adds them.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ BoolArray = NDArray[np.bool_]
 # (probability, next_state, reward, terminated)
 Successor = tuple[float, int, float, bool]
 
-# Sums of probabilities that miss one by less are rounding; a table in single precision misses by
-# about 1e-7 and is rescaled when it is read; anything further off is a mistake in the table.
+# A sum of probabilities further from one than ROUNDING, but not than SINGLE_PRECISION, comes from a
+# table in single precision and is rescaled when it is read; any other is a mistake in the table.
 ROUNDING = 1e-9
 SINGLE_PRECISION = 1e-6
 
@@ -48,8 +48,8 @@ class TabularMDP:
         next_state: `[num_states, num_actions, K]`, integers in `[0, num_states)`.
         reward: `[num_states, num_actions, K]`, finite.
         terminated: `[num_states, num_actions, K]`, True where the episode ends.
-        initial_distribution: `[num_states]`, the law of the first state, sums to one.
-        time_limit: steps after which an episode is cut off, or None for no limit.
+        initial_distribution: `[num_states]`, of the first state, sums to one.
+        time_limit: steps after which an episode is truncated, or None for no limit.
 
     Raises:
         ValueError: if the arrays do not describe an MDP; the message names the state and action.
@@ -69,7 +69,7 @@ class TabularMDP:
                 f"{np.asarray(self.next_state).dtype}"
             )
         for name, dtype in _DTYPES.items():
-            # A copy of our own, so that nobody can change a model that was already checked.
+            # A copy, so that nobody can change a model that was already checked.
             array: NDArray[Any] = np.array(getattr(self, name), dtype=dtype, order="C")
             array.setflags(write=False)
             object.__setattr__(self, name, array)
@@ -87,31 +87,31 @@ class TabularMDP:
 
     @cached_property
     def expected_reward(self) -> FloatArray:
-        """E[R | s, a], `[num_states, num_actions]`."""
+        """Return E[R | s, a], `[num_states, num_actions]`."""
         return np.asarray((self.probability * self.reward).sum(axis=-1))
 
     @cached_property
-    def continuation(self) -> Any:
-        """P(S' = s', not terminated | s, a): sparse `[num_states * num_actions, num_states]`.
+    def continuation(self) -> sparse.csr_array:
+        """Return P(S' = s', not terminated | s, a), `[num_states * num_actions, num_states]`.
 
-        Row `s * num_actions + a`. What is missing to one is the chance that the episode ends.
-        Every stored entry is positive; equal successors are summed.
+        Row `s * num_actions + a` sums to one minus the probability that the episode ends. Every
+        stored entry is positive; equal successors are summed.
         """
-        state, action, _ = goes_on = np.nonzero((self.probability > 0) & ~self.terminated)
+        state, action, _ = continues = np.nonzero((self.probability > 0) & ~self.terminated)
         rows = state * self.num_actions + action
         shape = (self.num_states * self.num_actions, self.num_states)
         return sparse.csr_array(
-            (self.probability[goes_on], (rows, self.next_state[goes_on])), shape=shape
+            (self.probability[continues], (rows, self.next_state[continues])), shape=shape
         )
 
     @cached_property
     def may_end(self) -> BoolArray:
-        """Whether action a in state s can end the episode, `[num_states, num_actions]`."""
+        """Return whether action a in state s can end the episode, `[num_states, num_actions]`."""
         return np.asarray(((self.probability > 0) & self.terminated).any(axis=-1))
 
     @cached_property
     def may_reward(self) -> BoolArray:
-        """Whether action a in state s can give a non-zero reward, `[num_states, num_actions]`."""
+        """Return whether action a in state s can give a reward, `[num_states, num_actions]`."""
         return np.asarray(((self.probability > 0) & (self.reward != 0)).any(axis=-1))
 
     @classmethod
@@ -124,15 +124,15 @@ class TabularMDP:
     ) -> TabularMDP:
         """Build the model from `table[s][a] = [(probability, next_state, reward, terminated), ..]`.
 
-        The order of the successors is kept. Padding repeats the last one with probability 0, so a
-        sampler that falls off the end of a row by rounding still lands on a real successor.
+        The order of the successors is kept. Padding repeats the last one with probability 0, so
+        that a sampler that passes the end of a row by rounding still draws a listed successor.
         """
         counts = {(s, a): len(row) for s, rows in enumerate(table) for a, row in enumerate(rows)}
         widths = {len(rows) for rows in table}
         if len(widths) != 1 or 0 in widths or 0 in counts.values():
             raise ValueError(
                 "building a TabularMDP: every state needs the same number of actions and every "
-                f"action at least one successor, got {sorted(widths)} actions a state and no "
+                f"action at least one successor, got {sorted(widths)} actions per state and no "
                 f"successor for (state, action) {[sa for sa, n in counts.items() if n == 0][:5]}"
             )
         longest = max(counts.values())
@@ -169,15 +169,15 @@ class TabularMDP:
 
         Args:
             transition: P(s' | s, a), `[num_states, num_actions, num_states]` as in quantecon, or
-                `[num_actions, num_states, num_states]`, one matrix an action, as in many books.
+                `[num_actions, num_states, num_states]`, one matrix per action, as in many books.
             reward: r(s) `[num_states]`, r(s, a) `[num_states, num_actions]`, or r(s, a, s') in the
                 shape of `transition`, its axes in the same order.
-            first_axis: of `transition`, "state" or "action". By default "state", unless there are
-                as many actions as states and the two readings differ: then it must be named.
+            first_axis: of `transition`, "state" or "action". By default "state"; it is required
+                where there are as many actions as states and the two readings differ.
             terminal_states: entering one of these ends the episode.
             initial_distribution: `[num_states]`; by default uniform over the states that are not
                 terminal.
-            time_limit: steps after which an episode is cut off, or None.
+            time_limit: steps after which an episode is truncated, or None.
 
         Raises:
             ValueError: the arrays do not describe an MDP, or can be read in two ways.
@@ -202,7 +202,7 @@ class TabularMDP:
 
         counts = np.count_nonzero(dense, axis=-1)[..., None]
         slots = np.arange(max(1, int(counts.max())))
-        # The stable sort brings the successors that can happen to the front, in order of state.
+        # The stable sort brings the successors of positive probability to the front, by state.
         order = np.argsort(dense == 0, axis=-1, kind="stable")
         next_state = np.take_along_axis(order, np.minimum(slots, np.maximum(counts, 1) - 1), -1)
         probability = np.take_along_axis(dense, next_state, axis=-1)
@@ -226,7 +226,7 @@ _DTYPES = {
 
 
 def check_limit(limit: int) -> int:
-    """Return a number of steps as an int, or say why it is not one."""
+    """Return a time limit as an int, or raise ValueError."""
     if isinstance(limit, bool) or not isinstance(limit, int | np.integer) or limit < 1:
         raise ValueError(f"time limit: expected a whole number of steps >= 1, got {limit!r}")
     return int(limit)
@@ -235,7 +235,7 @@ def check_limit(limit: int) -> int:
 def _state_first(
     transition: FloatArray, reward: FloatArray, first_axis: str | None
 ) -> tuple[FloatArray, FloatArray]:
-    """The arrays of `from_arrays` with the state as their first axis."""
+    """Return the arrays of `from_arrays` with the state as their first axis."""
     if first_axis not in (None, "state", "action"):
         raise ValueError(
             f'building a TabularMDP: first_axis must be "state" or "action", got {first_axis!r}'
@@ -246,7 +246,9 @@ def _state_first(
         transition = np.swapaxes(transition, 0, 1)
         reward = np.swapaxes(reward, 0, 1) if reward.ndim == 3 else reward
     if transition.ndim != 3 or transition.shape[0] != transition.shape[2]:
-        remedy = "" if first_axis == "action" else '; name one matrix an action first_axis="action"'
+        remedy = (
+            "" if first_axis == "action" else '; for one matrix per action pass first_axis="action"'
+        )
         order = (
             "[num_actions, num_states, num_states]"
             if first_axis == "action"
@@ -267,10 +269,10 @@ def _state_first(
 
 
 def _rescaled(probability: FloatArray) -> FloatArray:
-    """Undo the rounding of a table kept in single precision; leave everything else alone."""
+    """Rescale the rows of a table in single precision to sum to one; keep all other rows."""
     total = probability.sum(axis=-1, keepdims=True)
-    miss = np.abs(total - 1.0)
-    scale = np.where((miss > ROUNDING) & (miss < SINGLE_PRECISION), total, 1.0)
+    error = np.abs(total - 1.0)
+    scale = np.where((error > ROUNDING) & (error < SINGLE_PRECISION), total, 1.0)
     return np.asarray(probability / scale)
 
 
@@ -291,12 +293,12 @@ def _check_arrays(mdp: TabularMDP) -> None:
             f"building a TabularMDP: initial_distribution must have shape {shape[:1]}, "
             f"got {mdp.initial_distribution.shape}"
         )
-    _refuse(~(mdp.probability >= 0), mdp.probability, "probabilities must be >= 0")
+    _require(mdp.probability >= 0, mdp.probability, "probabilities must be >= 0")
     total = mdp.probability.sum(axis=-1)
-    _refuse(~(np.abs(total - 1) <= ROUNDING), total, "the probabilities of a row must sum to 1")
-    outside = (mdp.next_state < 0) | (mdp.next_state >= shape[0])
-    _refuse(outside, mdp.next_state, f"next_state must be in [0, {shape[0]})")
-    _refuse(~np.isfinite(mdp.reward), mdp.reward, "rewards must be finite")
+    _require(np.abs(total - 1) <= ROUNDING, total, "the probabilities of a row must sum to 1")
+    inside = (mdp.next_state >= 0) & (mdp.next_state < shape[0])
+    _require(inside, mdp.next_state, f"next_state must be in [0, {shape[0]})")
+    _require(np.isfinite(mdp.reward), mdp.reward, "rewards must be finite")
     start = mdp.initial_distribution
     if not ((start >= 0).all() and abs(start.sum() - 1) <= ROUNDING):
         raise ValueError(
@@ -305,10 +307,11 @@ def _check_arrays(mdp: TabularMDP) -> None:
         )
 
 
-def _refuse(wrong: BoolArray, values: NDArray[Any], expected: str) -> None:
-    if wrong.any():
-        at = np.argwhere(wrong)[0]
+def _require(valid: BoolArray, values: NDArray[Any], expected: str) -> None:
+    """Raise ValueError naming the first state and action whose value is not valid."""
+    if not valid.all():
+        at = np.argwhere(~valid)[0]
         raise ValueError(
             f"building a TabularMDP: {expected}, got {values[tuple(at)]:.12g} at state {at[0]}, "
-            f"action {at[1]} ({np.count_nonzero(wrong)} such in all)"
+            f"action {at[1]} ({np.count_nonzero(~valid)} such entries in all)"
         )

@@ -1,11 +1,11 @@
-"""The Markov chain that a policy makes of an MDP, and what it earns in the long run.
+"""The Markov chain of a policy in an MDP, and the expected sum of its rewards.
 
-A policy fixes the actions, which leaves a chain with a matrix P (the chance to go on to s') and an
-expected reward r. Its value solves v = r + discount * P v.
+A policy fixes the actions, which leaves a chain with a matrix P (the probability of continuing in
+s') and an expected reward r. Its value solves v = r + discount * P v.
 
-At discount 1 the total reward must be finite for this to mean anything. It is where the chain is
-sure to end, or to become *quiet*: to enter a set of states it never leaves and where no reward is
-left. An episode that goes on for ever in silence has the return it has collected so far.
+At discount 1 the total reward must be finite. It is where the chain is sure to end or to become
+*quiet*: to enter a set of states that it never leaves and that gives no reward. An episode that
+never ends but is quiet has the return it has collected so far.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rlkit.tabular.mdp import BoolArray, FloatArray, TabularMDP
 
 
 class NoFiniteReturn(ValueError):
-    """The undiscounted return asked for does not exist, or no policy has one."""
+    """The requested undiscounted return does not exist, or no policy has one."""
 
 
 def check_discount(discount: float) -> float:
@@ -29,7 +29,7 @@ def check_discount(discount: float) -> float:
 
 
 def policy_probabilities(mdp: TabularMDP, policies: ArrayLike) -> FloatArray:
-    """Policies as probabilities `[..., num_states, num_actions]`, whichever way they were given.
+    """Return policies as probabilities `[..., num_states, num_actions]`.
 
     Args:
         policies: integers `[..., num_states]`, the action in each state; or probabilities
@@ -65,7 +65,7 @@ def policy_probabilities(mdp: TabularMDP, policies: ArrayLike) -> FloatArray:
 
 
 def policy_chain(mdp: TabularMDP, probabilities: FloatArray) -> tuple[sparse.csr_array, FloatArray]:
-    """The chains of a batch of policies, side by side in one block-diagonal matrix.
+    """Return the chains of a batch of policies in one block-diagonal matrix.
 
     Args:
         probabilities: `[B, num_states, num_actions]`.
@@ -98,15 +98,15 @@ def discounted_value(mdp: TabularMDP, probabilities: FloatArray, discount: float
 
 
 def total_reward(mdp: TabularMDP, probabilities: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The undiscounted value of a policy and the steps it takes, from every state.
+    """Compute the undiscounted value of a policy and the steps it takes, from every state.
 
     Returns:
         The expected total reward `[num_states]` and the expected number of steps until the episode
-        ends or is quiet `[num_states]`. Both are NaN in the states from which the policy may go on
-        for ever and keep earning rewards, where there is no such number.
+        ends or is quiet `[num_states]`. Both are NaN in the states from which the policy may
+        continue without end and keep earning rewards: neither exists there.
 
     Raises:
-        NoFiniteReturn: if an end is so unlikely that float64 cannot tell it from none.
+        NoFiniteReturn: if an end is so unlikely that float64 cannot distinguish it from none.
     """
     chain, reward = policy_chain(mdp, probabilities[None])
     quiet = np.asarray(~(mdp.may_reward & (probabilities > 0)).any(axis=-1))
@@ -123,21 +123,21 @@ def total_reward(mdp: TabularMDP, probabilities: FloatArray) -> tuple[FloatArray
         try:
             values[live] = solve_chain(inside, reward[live])
             steps[live] = solve_chain(inside, np.ones(live.size))
-        except RuntimeError as error:  # how SuperLU says that a matrix is singular
+        except RuntimeError as error:  # SuperLU: the matrix is singular
             raise NoFiniteReturn(
-                "total reward of a policy: the chance that its episodes end is too small for "
+                "total reward of a policy: the probability that its episodes end is too small for "
                 "float64, so no return can be computed; choose a discount below 1 or a time limit"
             ) from error
     return values, steps
 
 
 def reaches(matrix: sparse.csr_array, states: BoolArray) -> BoolArray:
-    """Whether a row of a non-negative matrix puts weight on any of these states."""
+    """Return whether each row of a non-negative matrix puts weight on any of these states."""
     return np.asarray((matrix @ states.astype(np.float64)) > 0)
 
 
 def _backward_closure(chain: sparse.csr_array, states: BoolArray) -> BoolArray:
-    """The states from which the chain can come to one of `states`, themselves included."""
+    """Return the states from which the chain can reach one of `states`, which are included."""
     while (fresh := ~states & reaches(chain, states)).any():
         states = states | fresh
     return states

@@ -1,8 +1,8 @@
 """Exact answers about policies: values, returns under a time limit, long-run behaviour.
 
-What an agent scores is the undiscounted return of an episode that is cut off at the time limit;
-what most agents maximise is the discounted value without one. Both are computed here, and the best
-that anyone could score, which under a limit takes a policy that looks at the clock.
+An agent scores the undiscounted return of an episode that is truncated at the time limit, while
+most agents maximise the discounted value without a limit. Both are computed here, and the best
+possible score, which under a limit requires a policy that depends on the elapsed time.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from rlkit.tabular.policy_chain import (
     total_reward,
 )
 
-# An expected number of steps beyond this leaves a total reward fewer than six digits of float64.
+# With more expected steps, a total reward has fewer than six digits of precision in float64.
 MOST_STEPS = 1e9
 
 
 def policy_value(mdp: TabularMDP, policy: ArrayLike, *, discount: float) -> FloatArray:
-    """The value of a policy without a time limit: the v with v = T_pi v.
+    """Return the value of a policy without a time limit: the v with v = T_pi v.
 
     Args:
         policy: actions `[num_states]` or probabilities `[num_states, num_actions]`.
         discount: in [0, 1].
 
     Returns:
-        `[num_states]`. At discount 1 NaN in the states, never visited from the initial ones, from
-        which the policy may earn rewards for ever.
+        `[num_states]`. At discount 1, NaN in the states from which the policy may earn rewards
+        without end, if they are never reached from the initial ones.
 
     Raises:
-        NoFiniteReturn: at discount 1, if such a state can be visited, or if episodes take so long
+        NoFiniteReturn: at discount 1, if such a state can be reached, or if episodes take so long
             that float64 cannot add up their rewards.
     """
     check_discount(discount)
@@ -52,8 +52,8 @@ def policy_value(mdp: TabularMDP, policy: ArrayLike, *, discount: float) -> Floa
     if lost.size:
         raise NoFiniteReturn(
             f"policy_value at discount 1: from state {lost[0]}, where episodes may start, this "
-            "policy may go on for ever and keep earning rewards, so its return is not finite; "
-            "choose a discount below 1, or use return_under_limit"
+            "policy may continue without end and keep earning rewards, so its return is not "
+            "finite; choose a discount below 1, or use return_under_limit"
         )
     long = float(np.abs(steps[mdp.initial_distribution > 0]).max())
     if not long <= MOST_STEPS:
@@ -65,7 +65,7 @@ def policy_value(mdp: TabularMDP, policy: ArrayLike, *, discount: float) -> Floa
 
 
 def total_return(mdp: TabularMDP, policy: ArrayLike) -> float | None:
-    """The expected undiscounted return of whole episodes, or None where it is not finite.
+    """Return the expected undiscounted return of whole episodes, or None if it is not finite.
 
     Args:
         policy: actions `[num_states]` or probabilities `[num_states, num_actions]`.
@@ -77,7 +77,7 @@ def total_return(mdp: TabularMDP, policy: ArrayLike) -> float | None:
 
 
 def from_start(mdp: TabularMDP, values: FloatArray) -> float:
-    """Average over the initial distribution; states where no episode starts may hold NaN."""
+    """Average values over the initial distribution; states where no episode starts may be NaN."""
     starts = mdp.initial_distribution > 0
     return float((mdp.initial_distribution[starts] * values[starts]).sum())
 
@@ -85,7 +85,7 @@ def from_start(mdp: TabularMDP, values: FloatArray) -> float:
 def return_under_limit(
     mdp: TabularMDP, policies: ArrayLike, limit: int | None = None
 ) -> FloatArray:
-    """Expected undiscounted return of an episode of at most `limit` steps.
+    """Return the expected undiscounted return of an episode of at most `limit` steps.
 
         v_0 = 0,  v_{n+1} = r_pi + P_pi v_n,  return = sum_s initial_distribution(s) v_limit(s)
 
@@ -95,7 +95,7 @@ def return_under_limit(
         limit: steps; by default the MDP's own time limit.
 
     Returns:
-        `[B]`, with B = 1 for a single policy. Every entry has the bytes it would have alone.
+        `[B]`, with B = 1 for a single policy. Each entry has the same bytes in any batch.
     """
     steps = _limit(mdp, limit)
     probabilities = policy_probabilities(mdp, policies)
@@ -104,7 +104,7 @@ def return_under_limit(
     values = np.zeros_like(reward)
     for _ in range(steps):
         previous, values = values, reward + chain @ values
-        # At a fixed point every further step is the identity, for each policy on its own too.
+        # At a fixed point every further step is the identity, for each policy alone too.
         if np.array_equal(values, previous):
             break
     by_policy = values.reshape(-1, mdp.num_states)
@@ -113,15 +113,15 @@ def return_under_limit(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TimedPlan:
-    """The best policy that may look at the clock."""
+    """The best policy that may depend on the elapsed time."""
 
     expected_return: float  # from the initial distribution
-    policy: IntArray  # [limit, num_states]: the action when t steps have been taken
-    values: FloatArray  # [limit + 1, num_states]: best expected return from there on; last row 0
+    policy: IntArray  # [limit, num_states]: the action after t steps
+    values: FloatArray  # [limit + 1, num_states]: best expected return from t on; last row 0
 
 
 def optimal_return_under_limit(mdp: TabularMDP, limit: int | None = None) -> TimedPlan:
-    """The largest expected undiscounted return of an episode of at most `limit` steps.
+    """Return the plan with the largest expected return of an episode of at most `limit` steps.
 
         v_limit = 0,  v_t(s) = max_a E[R + v_{t+1}(S') | s, a]
 
@@ -144,7 +144,7 @@ def optimal_return_under_limit(mdp: TabularMDP, limit: int | None = None) -> Tim
 
 
 def best_return_under_limit(mdp: TabularMDP, limit: int | None = None) -> float:
-    """The `expected_return` of `optimal_return_under_limit`, in the memory of one step."""
+    """Return the `expected_return` of `optimal_return_under_limit`, in the memory of one step."""
     values = np.zeros(mdp.num_states)
     for _ in range(_limit(mdp, limit)):
         values = _one_step(mdp, values).max(axis=1)
@@ -152,13 +152,13 @@ def best_return_under_limit(mdp: TabularMDP, limit: int | None = None) -> float:
 
 
 def _one_step(mdp: TabularMDP, values: FloatArray) -> FloatArray:
-    """E[R + v(S') | s, a], `[num_states, num_actions]`."""
+    """Return E[R + v(S') | s, a], `[num_states, num_actions]`."""
     future = (mdp.continuation @ values).reshape(mdp.num_states, mdp.num_actions)
     return np.asarray(mdp.expected_reward + future)
 
 
 def stationary_distribution(mdp: TabularMDP, policy: ArrayLike) -> FloatArray:
-    """The long-run share of time in each state when every ended episode starts anew.
+    """Return the long-run share of time in each state when a new episode follows every ending.
 
         d = d P,  sum_s d(s) = 1:  the left eigenvector of eigenvalue 1
 
@@ -172,14 +172,14 @@ def stationary_distribution(mdp: TabularMDP, policy: ArrayLike) -> FloatArray:
         `[num_states]`.
 
     Raises:
-        NoFiniteReturn: if the agent may settle in one of several sets of states for good, so that
-            there is no one such distribution.
+        NoFiniteReturn: if the agent may end up in one of several sets of states that it never
+            leaves, so that the distribution depends on chance.
     """
     probabilities = policy_probabilities(mdp, policy)
     chain, _ = policy_chain(mdp, probabilities[None])
-    going_on = chain.toarray()
+    continues = chain.toarray()
     ends = ((mdp.probability * mdp.terminated).sum(axis=-1) * probabilities).sum(axis=1)
-    matrix = going_on + np.outer(ends, mdp.initial_distribution)
+    matrix = continues + np.outer(ends, mdp.initial_distribution)
 
     visited = mdp.initial_distribution > 0
     while (fresh := (visited @ (matrix > 0)) & ~visited).any():
@@ -189,8 +189,8 @@ def stationary_distribution(mdp: TabularMDP, policy: ArrayLike) -> FloatArray:
     ones = np.flatnonzero(np.abs(eigenvalues - 1) < 1e-9)
     if ones.size != 1:
         raise NoFiniteReturn(
-            f"stationary distribution: expected one set of states that the agent settles in, got "
-            f"{ones.size}; the long-run distribution depends on chance, so there is not one"
+            "stationary distribution: expected one set of states that the agent never leaves, got "
+            f"{ones.size}; the long-run distribution depends on chance"
         )
     vector = np.abs(vectors[:, ones[0]].real)
     distribution = np.zeros(mdp.num_states)

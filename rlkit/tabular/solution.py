@@ -1,4 +1,4 @@
-"""Solve a known environment: one call from an environment to the numbers worth comparing with."""
+"""Solve a known environment: one call from an environment to its exact answers."""
 
 from __future__ import annotations
 
@@ -26,15 +26,17 @@ from rlkit.tabular.undiscounted import best_total_return
 class Solution:
     """The exact answers for one MDP and one discount.
 
-    `start_value` is discounted and knows no time limit. The two returns are what an episode
-    scores: undiscounted, and cut off at the MDP's own time limit. Without a limit they are the
-    undiscounted returns of episodes that may last for ever, and None where no finite one exists.
+    `start_value` is discounted and ignores the time limit. The two returns are the expected score
+    of an episode: undiscounted, and truncated at the MDP's own time limit. Without a limit they are
+    the undiscounted returns of whole episodes, and None where no finite one exists.
     """
 
     discount: float
     start_value: float  # V* averaged over the initial distribution
     greedy_return_under_limit: float | None  # expected return of `policy`
-    optimal_return_under_limit: float | None  # best possible; under a limit, by watching the clock
+    optimal_return_under_limit: (
+        float | None
+    )  # best possible; under a limit, of a policy that knows the time
     time_limit: int | None  # steps
     sweeps: int  # of value iteration
     seconds: float  # wall-clock time of solving, without building the model
@@ -51,7 +53,7 @@ def solve(
     """Solve an MDP, or an environment whose transition table is known.
 
     Args:
-        model: a TabularMDP, or a function that makes an environment.
+        model: a TabularMDP, or a function that returns an environment.
         discount: in [0, 1].
         tolerance: twice the error allowed in V*, in units of reward (see `value_iteration`).
 
@@ -83,10 +85,10 @@ def solve(
 
 
 def _refined_policy(mdp: TabularMDP, plan: Plan, discount: float) -> IntArray:
-    """The greedy policy once the sweeps have gone on to the precision of float64.
+    """Return the greedy policy of sweeps continued to the precision of float64.
 
     Far from the rewards, or under a small discount, the values of two actions can differ by less
-    than any tolerance one would ask of the values, and the choice still matters to the return.
+    than any reasonable tolerance, while the choice still matters to the return.
     """
     if discount == 1.0:
         return plan.policy

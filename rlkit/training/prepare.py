@@ -20,7 +20,7 @@ from rlkit.runs.execution import RunRequest, require_continuable
 from rlkit.runs.identity import versions
 from rlkit.runs.record import RECORD, read_record
 from rlkit.seeding import SeedStreams
-from rlkit.tabular.reading.published import TRANSPARENT
+from rlkit.tabular.reading.wrappers import TRANSPARENT
 from rlkit.training.kind import AGENT_RUN
 from rlkit.training.seed_trainer import Training
 from rlkit.training.specification import RunSpec

@@ -1,7 +1,7 @@
 """The exact model of a Gymnasium environment that publishes its transition table.
 
-The table is a claim. It is used only if two environments made by the same function publish the
-same one, and if what they do in a probe of 20,000 steps and 2,000 resets fits it.
+The table is a claim. It is used only if two environments made by the same function publish equal
+tables, and if their behaviour in a probe of 20,000 steps and 2,000 resets fits it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from rlkit.tabular.reading.published import (
     call,
     describe,
     name_of,
+    published_table,
     read_table,
 )
 from rlkit.tabular.reading.verdict import Indexing, disagreement
@@ -31,12 +32,12 @@ __all__ = ["Model", "UnknownModel", "examine", "find_mdp", "mdp_from_env"]
 
 @dataclass(frozen=True)
 class Model:
-    """What is known about an environment.
+    """The model of an environment, or why there is none.
 
     Args:
         mdp: the exact model, where one is known.
-        problem: one sentence: why the table that the environment publishes is not used; None where
-            it is used, or where there is none (no attribute P, or P is None).
+        problem: one sentence that says why the published table is not used; None where it is used,
+            or where there is no table (no attribute P, or P is None).
     """
 
     mdp: TabularMDP | None
@@ -44,10 +45,10 @@ class Model:
 
 
 def examine(make_env: Callable[[], gym.Env[Any, Any]]) -> Model:
-    """Look for the exact model of an environment; nothing that a user's code does is raised.
+    """Look for the exact model of an environment; errors in a user's code are not raised.
 
     Args:
-        make_env: makes an environment; it is called twice, and both are closed again.
+        make_env: returns an environment; it is called twice, and both are closed again.
     """
     try:
         return Model(mdp_from_env(make_env), None)
@@ -58,33 +59,33 @@ def examine(make_env: Callable[[], gym.Env[Any, Any]]) -> Model:
 
 
 def find_mdp(make_env: Callable[[], gym.Env[Any, Any]]) -> TabularMDP | None:
-    """The exact model of an environment, or None where none is known."""
+    """Return the exact model of an environment, or None where none is known."""
     return examine(make_env).mdp
 
 
 def mdp_from_env(make_env: Callable[[], gym.Env[Any, Any]]) -> TabularMDP:
-    """The exact model of an environment that publishes its transition table `P`.
+    """Return the exact model of an environment that publishes its transition table `P`.
 
-    The time limit is that of the TimeLimit wrappers actually around the environment. Frequencies of
-    successors and first states are compared with the table: over all, in each quarter of the
-    probe (the last is played in the second environment), by the number of steps since the reset,
-    and after each kind of step (see `table_fit`). A true table is refused for less than one
-    environment in 10,000.
+    The time limit is that of the TimeLimit wrappers around the environment. The frequencies of
+    successors and first states are compared with the table: overall, in each quarter of the probe
+    (the last is played in the second environment), by the number of steps since the reset, and
+    after each kind of step (see `fit`). A true table is rejected for fewer than one environment in
+    10,000.
 
     Args:
-        make_env: makes an environment; it is called twice, and both are closed again.
+        make_env: returns an environment; it is called twice, and both are closed again.
 
     Raises:
-        UnknownModel: saying why no model is known, and what would make it known. Whatever else a
-            user's code raises is the cause of this error, except KeyboardInterrupt.
+        UnknownModel: with the reason why no model is known, and the remedy. Anything that a user's
+            code raises is the cause of this error, except KeyboardInterrupt.
     """
     envs: list[gym.Env[Any, Any]] = []
     fault: BaseException | None = None
     with warnings.catch_warnings():
-        # What is worth a warning here will warn again where the environment is used.
+        # Whatever warns here will warn again where the environment is used.
         warnings.simplefilter("ignore")
         try:
-            mdp, record = _claim_and_record(make_env, envs)
+            mdp, record = _read_and_play(make_env, envs)
             indexing = Indexing(envs[0])
         except KeyboardInterrupt:
             raise
@@ -98,16 +99,16 @@ def mdp_from_env(make_env: Callable[[], gym.Env[Any, Any]]) -> TabularMDP:
         if reason is None:
             return mdp
         fault = UnknownModel(reason)
-    raise _refusal(envs, fault) from fault
+    raise _unknown_model(envs, fault) from fault
 
 
-def _claim_and_record(
+def _read_and_play(
     make_env: Callable[[], gym.Env[Any, Any]], envs: list[gym.Env[Any, Any]]
 ) -> tuple[TabularMDP, Record]:
-    """What two environments claim and do; they are put into `envs` as they are made."""
+    """Return the model of two environments and their probe; append them to `envs` when made."""
     envs.append(call("making an environment", make_env))
     mdp = read_table(envs[0])
-    table = envs[0].unwrapped.P  # type: ignore[attr-defined]
+    table = published_table(envs[0])
     envs.append(call("making a second environment", make_env))
     try:
         difference = _difference(mdp, read_table(envs[1], before=(table, mdp)))
@@ -116,26 +117,26 @@ def _claim_and_record(
     if difference is not None:
         raise UnknownModel(
             f"two environments made by the same function publish different tables ({difference}), "
-            "so no one table describes both; draw what differs in reset, where the state shows "
-            "it, or take P away (P = None)"
+            "so no single table describes both; draw what differs in reset and include it in the "
+            "state, or remove P (P = None)"
         )
     return mdp, play([envs[0]] * (NUM_PARTS - 1) + [envs[1]], mdp)
 
 
 def _difference(one: TabularMDP, other: TabularMDP) -> str | None:
-    """Where two models differ, in words."""
+    """Return where two models differ, in words, or None."""
     for name in ("probability", "next_state", "reward", "terminated"):
         a, b = getattr(one, name), getattr(other, name)
         if a.shape != b.shape:
             return "of different sizes"
         if (a != b).any():
-            s, a_, k = np.argwhere(a != b)[0]
-            values = f"{a[s, a_, k]} and {b[s, a_, k]}"
-            return f"{name} after state {s} and action {a_}, counted from 0: {values}"
+            at = tuple(np.argwhere(a != b)[0])
+            place = f"state {at[0]} and action {at[1]}, indexed from 0"
+            return f"{name} after {place}: {a[at]} and {b[at]}"
     if (one.initial_distribution != other.initial_distribution).any():
         s = int(np.flatnonzero(one.initial_distribution != other.initial_distribution)[0])
         a, b = one.initial_distribution[s], other.initial_distribution[s]
-        return f"probability to start in state {s}: {a} and {b}"
+        return f"probability of starting in state {s}: {a} and {b}"
     if one.time_limit != other.time_limit:
         return f"time limits {one.time_limit} and {other.time_limit}"
     return None
@@ -151,7 +152,8 @@ def _close(envs: list[gym.Env[Any, Any]]) -> UnknownModel | None:
     return fault
 
 
-def _refusal(envs: list[gym.Env[Any, Any]], fault: BaseException) -> UnknownModel:
+def _unknown_model(envs: list[gym.Env[Any, Any]], fault: BaseException) -> UnknownModel:
+    """Return the error that reports a fault of these environments."""
     try:
         name = call("its name", name_of, envs[0]) if envs else "the environment"
     except UnknownModel:

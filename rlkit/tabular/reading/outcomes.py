@@ -1,6 +1,6 @@
-"""What a model says can happen, and which of it each step of a probe was.
+"""The possible outcomes of a model, and which of them each step of a probe had.
 
-Only what the probe visited is listed. A *row* is one pair of state and action, and the last row is
+Only the visited pairs of state and action are listed. A *row* is one such pair, and the last row is
 the start of an episode; its *cells* are the distinct outcomes with a positive probability, in the
 table's order. Equal entries of the table are one cell.
 """
@@ -20,13 +20,13 @@ _CHUNK = 10**7  # entries compared at a time
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Outcomes:
-    """R rows with C cells in all, and E events: first T steps, then the resets.
+    """R rows with C cells in all, and E events: T steps, followed by the resets.
 
     Args:
-        first: where the cells of each row begin, and C, `[R + 1]`.
+        first: where the cells of each row begin, then C, `[R + 1]`.
         probability: of each cell `[C]`, > 0.
         pair: state * num_actions + action of each row but the last, `[R - 1]`.
-        entry: `[C]`, the k of a cell in the arrays of the model; of a start, its state.
+        entry: `[C]`, the k of a cell in the arrays of the model; for a start, its state.
         cell: of each event `[E]`, or IMPOSSIBLE.
     """
 
@@ -82,7 +82,7 @@ def tally(mdp: TabularMDP, record: Record) -> Outcomes:
 def _cells(
     probability: FloatArray, next_state: IntArray, reward: FloatArray, terminated: BoolArray
 ) -> IntArray:
-    """The cell of each entry `[V, K]`, by row and first appearance; -1 where impossible."""
+    """Return the cell of each entry `[V, K]`, by row and first appearance; -1 where impossible."""
     row, k = np.nonzero(probability > 0)
     gain, end, successor = reward[row, k], terminated[row, k], next_state[row, k]
     order = np.lexsort((gain, end, successor, row))
@@ -103,5 +103,5 @@ def _cells(
 
 
 def _close(one: FloatArray, other: FloatArray) -> BoolArray:
-    """Rewards agree to single precision, in which many environments compute them."""
+    """Return whether rewards agree to single precision, in which many environments compute them."""
     return np.asarray(np.isclose(one, other, rtol=1e-6, atol=1e-9))

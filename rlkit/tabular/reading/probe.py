@@ -1,10 +1,10 @@
-"""Playing an environment for a while, to see what it does.
+"""Play an environment and record what it does.
 
-Half of the steps are random and half near the best policy of the table, so that both what is
-common and what matters is visited, and late steps of episodes are. No trap holds the probe: half of
-the random steps are in episodes that are left early, and random play leaves where nothing moves.
-Further resets show where episodes start. The probe has parts of
-equal length, each played in an environment that is given for it.
+Half of the steps are random and half follow the table's best policy, so that common states,
+valuable states and late steps of episodes are all visited. The probe cannot get stuck: half of the
+random steps are in episodes that are abandoned early, and random play abandons an episode whose
+state does not change. Further resets sample the first states. The probe has parts of equal length,
+each played in its own given environment.
 
 The numbers of steps and resets, the random numbers of the actions and the seeds of the resets are
 fixed: an environment gets the same probe every time.
@@ -28,8 +28,8 @@ from rlkit.tabular.reading.published import UnknownModel, call, describe, index,
 
 NUM_PARTS = 4
 STEPS, RESETS = 5_000, 500  # of a part
-SHORT, LONG = 10, 1_000  # steps after which the probe leaves an episode
-EXPLORATION = 0.1  # chance of a random action near the best policy
+SHORT, LONG = 10, 1_000  # steps after which the probe abandons an episode
+EXPLORATION = 0.1  # probability of a random action when following the best policy
 
 # Where the first 500 steps (25 resets) take longer than this on average, the parts are shorter.
 # Time decides which of the two lengths the parts have, and nothing else.
@@ -38,7 +38,7 @@ STEP_TRIAL, RESET_TRIAL = 500, 25
 
 
 class Step(NamedTuple):
-    """One step; states and actions count from 0."""
+    """One step; states and actions are indices from 0."""
 
     state: int
     action: int
@@ -70,8 +70,8 @@ def play(envs: Sequence[gym.Env[Any, Any]], mdp: TabularMDP) -> Record:
     """Play one part of the probe in each of these environments.
 
     Args:
-        envs: environments with Discrete spaces; the same one may play several parts.
-        mdp: what they claim to be.
+        envs: environments with Discrete spaces, one per part; they need not be distinct.
+        mdp: the model that they claim to follow.
 
     Raises:
         UnknownModel: an environment raised, or returned something that no table describes.
@@ -113,12 +113,12 @@ def play(envs: Sequence[gym.Env[Any, Any]], mdp: TabularMDP) -> Record:
 
 
 def slow_steps(mdp: TabularMDP) -> int:
-    """The steps of a part with a slow environment: a quarter of the pairs, 500 to 1,250."""
+    """Return the steps per part for a slow environment: a quarter of the pairs, 500 to 1,250."""
     return int(np.clip(mdp.num_states * mdp.num_actions // NUM_PARTS, STEP_TRIAL, STEPS // 4))
 
 
 def best_policy(mdp: TabularMDP) -> IntArray:
-    """Near enough to the best policy to visit what it visits, `[num_states]`."""
+    """Return a policy that visits what the best policy visits, `[num_states]`."""
     values = np.zeros(mdp.num_states)
     for _ in range(100):
         values = bellman_optimality(mdp, values, 0.99)
@@ -126,7 +126,7 @@ def best_policy(mdp: TabularMDP) -> IntArray:
 
 
 def _seconds(function: Callable[[], object], times: int) -> float:
-    """Call a function several times; return how long that took."""
+    """Call a function several times and return the seconds that took."""
     began = time.perf_counter()
     for _ in range(times):
         function()
@@ -147,7 +147,7 @@ def _moves(
     uniform: Iterator[float],
     spent: list[int],
 ) -> Iterator[Step]:
-    """Play episodes for ever, each of the kind on which the fewest steps were spent."""
+    """Yield the steps of endless episodes, each of the kind with the fewest steps so far."""
     states, first_action = env.observation_space, int(env.action_space.start)  # type: ignore[attr-defined]
     assert isinstance(states, Discrete)
     policy = best.tolist()
@@ -169,7 +169,7 @@ def _moves(
 
 
 def _outcome(result: Any) -> tuple[float, bool, bool]:
-    """Reward, terminated and truncated of what `step` returned."""
+    """Return the reward, `terminated` and `truncated` of a result of `step`."""
     if not (isinstance(result, tuple) and len(result) == 5):
         raise UnknownModel(
             f"step returned {describe(result)}, expected (observation, reward, terminated, "

@@ -1,11 +1,11 @@
-"""The transition table that a Gymnasium environment publishes, read into a model.
+"""Read the transition table that a Gymnasium environment publishes into a model.
 
-Gymnasium's toy-text environments, and many written after them, have
+Gymnasium's toy-text environments, and many modelled on them, have
 
     env.unwrapped.P[s][a] = [(probability, next_state, reward, terminated), ...]
 
-and often `initial_state_distrib`, the law of the first state. Only the form of the table is checked
-here. Whether the environment does what it says is another question: see `table_fit`.
+and often `initial_state_distrib`, the distribution of the first state. Only the form of the table
+is checked here; `model` checks whether the environment behaves accordingly.
 """
 
 from __future__ import annotations
@@ -17,19 +17,10 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium import wrappers
 from gymnasium.spaces import Discrete
 
 from rlkit.tabular.mdp import FloatArray, Successor, TabularMDP
-
-# These change neither observation, action nor reward. Compared by exact type: a subclass may.
-TRANSPARENT = (
-    wrappers.TimeLimit,
-    wrappers.OrderEnforcing,
-    wrappers.PassiveEnvChecker,
-    wrappers.Autoreset,
-    wrappers.RecordEpisodeStatistics,
-)
+from rlkit.tabular.reading.wrappers import TRANSPARENT, layers_of, time_limit
 
 
 class UnknownModel(ValueError):
@@ -41,7 +32,7 @@ class NoTable(UnknownModel):
 
 
 def describe(value: Any) -> str:
-    """The `repr` of a user's object on one line of at most 200 characters, whatever it raises."""
+    """Return the `repr` of a user's object on one line of at most 200 characters; never raise."""
     try:
         text = " ".join(repr(value).split())
     except KeyboardInterrupt:
@@ -52,7 +43,7 @@ def describe(value: Any) -> str:
 
 
 def call(name: str, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    """Call a user's function; whatever it raises, even SystemExit, becomes an UnknownModel."""
+    """Call a user's function and raise whatever it raises, even SystemExit, as UnknownModel."""
     try:
         return function(*args, **options)
     except (KeyboardInterrupt, UnknownModel):
@@ -64,7 +55,7 @@ def call(name: str, function: Callable[..., Any], *args: Any, **options: Any) ->
 
 
 def name_of(env: Any) -> str:
-    """What messages call an environment: its id, or the name of its class."""
+    """Return the name of an environment for messages: its id, or the name of its class."""
     inner = getattr(env, "unwrapped", env)
     spec = getattr(inner, "spec", None)
     return str(spec.id) if spec is not None else type(inner).__name__
@@ -73,20 +64,20 @@ def name_of(env: Any) -> str:
 def read_table(
     env: gym.Env[Any, Any], *, before: tuple[Any, TabularMDP] | None = None
 ) -> TabularMDP:
-    """The model that an environment claims to be, unproven.
+    """Return the model that an environment claims to follow.
 
     The time limit is that of the TimeLimit wrappers around the environment. Without an attribute
-    `initial_state_distrib` the state after one reset is taken for the only first state.
+    `initial_state_distrib` the state after one reset is assumed to be the only first state.
 
     Args:
-        before: a table and what was read from it; an equal one is not read again.
+        before: a table and the model read from it; an equal table is not read again.
 
     Raises:
         NoTable: there is no attribute P, or it is None.
-        ValueError: the table has another form, or does not describe an MDP (UnknownModel is one).
+        ValueError: the table has another form (UnknownModel), or does not describe an MDP.
     """
     states, actions = env.observation_space, env.action_space
-    table = getattr(env.unwrapped, "P", None)
+    table = published_table(env)
     if not isinstance(states, Discrete) or not isinstance(actions, Discrete):
         kind = NoTable if table is None else UnknownModel
         raise kind(
@@ -98,7 +89,7 @@ def read_table(
             "it has no attribute P; give it P[s][a] = [(probability, next_state, reward, "
             "terminated), ...] if its transitions are known"
         )
-    limit = _time_limit(env)
+    limit = time_limit(_transparent_layers(env))
     if before is not None and _equal(table, before[0]) and before[1].num_states == int(states.n):
         start = _initial_distribution(env, states)
         return dataclasses.replace(before[1], initial_distribution=start, time_limit=limit)
@@ -107,7 +98,7 @@ def read_table(
     for s, row in enumerate(rows):
         _, cells = _entries(row, actions, f"actions of P[{s + first_state}]")
         entries = [_successors(cell, s, a, first_state) for a, cell in enumerate(cells)]
-        # Nothing happens after the end, and some tables say so with an empty list.
+        # Some tables have empty lists for the states in which episodes have ended.
         successors.append([[(1.0, s, 0.0, True)]] * len(cells) if not any(entries) else entries)
     return TabularMDP.from_successors(
         successors,
@@ -116,13 +107,22 @@ def read_table(
     )
 
 
-def states_its_start(env: gym.Env[Any, Any]) -> bool:
-    """Whether the environment states the law of the first state."""
-    return getattr(env.unwrapped, "initial_state_distrib", None) is not None
+def publishes_start(env: gym.Env[Any, Any]) -> bool:
+    """Return whether the environment publishes the distribution of the first state."""
+    return _published_start(env) is not None
+
+
+def published_table(env: gym.Env[Any, Any]) -> Any:
+    """Return the attribute P of the innermost environment, or None."""
+    return getattr(env.unwrapped, "P", None)
+
+
+def _published_start(env: gym.Env[Any, Any]) -> Any:
+    return getattr(env.unwrapped, "initial_state_distrib", None)
 
 
 def reset(env: gym.Env[Any, Any], seed: int, states: Discrete) -> int:
-    """Start an episode and return its first state, counted from 0."""
+    """Start an episode and return its first state as an index from 0."""
     result = call("reset", env.reset, seed=seed)
     if not (isinstance(result, tuple) and len(result) == 2):
         raise UnknownModel(
@@ -132,7 +132,7 @@ def reset(env: gym.Env[Any, Any], seed: int, states: Discrete) -> int:
 
 
 def index(observation: Any, states: Discrete, source: str) -> int:
-    """An observation as an index from 0; UnknownModel where it is none."""
+    """Return an observation as an index from 0, or raise UnknownModel."""
     value = observation
     if type(value) is not int:
         array = np.asarray(value)
@@ -149,7 +149,7 @@ def index(observation: Any, states: Discrete, source: str) -> int:
 
 
 def _equal(one: Any, other: Any) -> bool:
-    """Whether two tables of plain containers are equal; False wherever that is hard to tell."""
+    """Return whether two tables of plain containers are equal; False where that is uncertain."""
     if type(one) not in (list, tuple, dict) or type(one) is not type(other):
         return False
     try:
@@ -158,25 +158,22 @@ def _equal(one: Any, other: Any) -> bool:
         return False
 
 
-def _time_limit(env: gym.Env[Any, Any]) -> int | None:
-    limits = []
-    layer = env
-    while isinstance(layer, gym.Wrapper):
+def _transparent_layers(env: gym.Env[Any, Any]) -> list[Any]:
+    """Return the layers of an environment; UnknownModel where one may change what is seen."""
+    layers = layers_of(env)
+    for layer in layers[:-1]:
         if type(layer) not in TRANSPARENT:
             raise UnknownModel(
                 f"the wrapper {type(layer).__name__} may change observations, actions or rewards, "
-                "which the table of the environment inside does not know"
+                "which the table of the wrapped environment does not describe"
             )
-        if isinstance(layer, wrappers.TimeLimit):
-            limits.append(layer._max_episode_steps)
-        layer = layer.env
-    return min(limits, default=None)
+    return layers
 
 
-def _entries(table: Any, space: Discrete, what: str) -> tuple[int, list[Any]]:
-    """The first index of one level of the table, and its entries in order.
+def _entries(table: Any, space: Discrete, level: str) -> tuple[int, list[Any]]:
+    """Return the first index of one level of the table, and its entries in order.
 
-    Indices are those of the space, or count from 0 where the space does not.
+    Indices are those of the space, or start at 0 where those of the space do not.
     """
     size, start = int(space.n), int(space.start)
     if isinstance(table, Mapping):
@@ -187,14 +184,14 @@ def _entries(table: Any, space: Discrete, what: str) -> tuple[int, list[Any]]:
         return 0, list(table)
     got = f"{len(table)} entries or others" if hasattr(table, "__len__") else describe(table)
     raise UnknownModel(
-        f"expected the {what} to be {start} to {start + size - 1}, as in {space}, got {got}; a "
+        f"expected the {level} to be {start} to {start + size - 1}, as in {space}, got {got}; a "
         "state in which episodes end needs an entry too, such as [(1.0, state, 0.0, True)] for "
         "each action"
     )
 
 
 def _successors(cell: Any, s: int, a: int, first_state: int) -> list[Successor]:
-    place = f"P[{s + first_state}][{a}] (action counted from 0)"
+    place = f"P[{s + first_state}][{a}] (actions indexed from 0)"
     expected = f"{place}: expected a list of (probability, next_state, reward, terminated), got"
     if not hasattr(cell, "__iter__") or isinstance(cell, str | Mapping):
         raise UnknownModel(f"{expected} {describe(cell)}")
@@ -211,11 +208,13 @@ def _successors(cell: Any, s: int, a: int, first_state: int) -> list[Successor]:
 
 def _initial_distribution(env: gym.Env[Any, Any], states: Discrete) -> FloatArray:
     size = int(states.n)
-    if not states_its_start(env):
+    if not publishes_start(env):
         distribution = np.zeros(size)
         distribution[reset(env, 0, states)] = 1.0
         return distribution
-    given = np.asarray(env.unwrapped.initial_state_distrib, dtype=np.float64)  # type: ignore[attr-defined]
-    if given.shape != (size,):
-        raise UnknownModel(f"initial_state_distrib must have shape {(size,)}, got {given.shape}")
-    return np.asarray(given)
+    published = np.asarray(_published_start(env), dtype=np.float64)
+    if published.shape != (size,):
+        raise UnknownModel(
+            f"initial_state_distrib must have shape {(size,)}, got {published.shape}"
+        )
+    return np.asarray(published)

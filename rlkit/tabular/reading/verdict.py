@@ -1,4 +1,4 @@
-"""Whether what was played fits the model, and the sentence that says where it does not."""
+"""Whether a probe fits the model, and a sentence that says where it does not."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ import numpy as np
 from gymnasium.spaces import Discrete
 
 from rlkit.tabular.mdp import BoolArray, TabularMDP
-from rlkit.tabular.reading.fit import Law, Misfit, find_misfit
+from rlkit.tabular.reading.fit import Misfit, Rows, find_misfit
 from rlkit.tabular.reading.outcomes import IMPOSSIBLE, Outcomes, tally
 from rlkit.tabular.reading.probe import NUM_PARTS, Record
-from rlkit.tabular.reading.published import states_its_start
+from rlkit.tabular.reading.published import publishes_start
 
 _REMEDY = (
-    "correct P, or take it away (P = None) if what comes next depends on more than state and action"
+    "correct P, or remove it (P = None) if the next outcome depends on more than state and action"
 )
 
 
 class Indexing:
-    """How an environment counts its states and actions, and whether it says where it starts."""
+    """The first state and action of an environment, and whether it publishes where it starts."""
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
         states, actions = env.observation_space, env.action_space
         assert isinstance(states, Discrete)
         assert isinstance(actions, Discrete)
         self.first_state, self.first_action = int(states.start), int(actions.start)
-        self.states_start = states_its_start(env)
+        self.publishes_start = publishes_start(env)
 
 
 def disagreement(mdp: TabularMDP, record: Record, indexing: Indexing) -> str | None:
-    """Why what was played does not fit a model, or None where it does."""
+    """Return why a probe does not fit a model, or None where it does."""
     outcomes = tally(mdp, record)
     impossible = np.flatnonzero(outcomes.cell == IMPOSSIBLE)
     num_steps = record.state.size
@@ -46,15 +46,15 @@ def disagreement(mdp: TabularMDP, record: Record, indexing: Indexing) -> str | N
         return (
             f"step {record.elapsed[at] + 1} of an episode returned truncated="
             f"{record.truncated[at]}, with a TimeLimit wrapper of {mdp.time_limit} steps; leave "
-            "cutting episodes off to TimeLimit"
+            "truncation to TimeLimit"
         )
-    law = Law(outcomes.first, outcomes.probability)
-    misfit = find_misfit(law, outcomes.cell, subsets(outcomes, record))
+    table = Rows(outcomes.first, outcomes.probability)
+    misfit = find_misfit(table, outcomes.cell, subsets(outcomes, record))
     return None if misfit is None else _misfit(misfit, mdp, outcomes, indexing)
 
 
 def subsets(outcomes: Outcomes, record: Record) -> dict[str, BoolArray]:
-    """The events of a probe, all and by what was known before their outcome, `[E]` each."""
+    """Return masks `[E]` of the events of a probe: all, and by facts known before their outcome."""
     num_steps, num_resets = record.state.size, record.start.size
     chosen = {"": np.ones(num_steps + num_resets, dtype=np.bool_)}
     part = np.append(record.part, record.start_part)
@@ -63,12 +63,12 @@ def subsets(outcomes: Outcomes, record: Record) -> dict[str, BoolArray]:
     # Steps 1, 2, 3, 4 to 5, 6 to 7, 8 to 11, 12 to 15, 16 to 22, ... of an episode.
     stretch = np.append(np.floor(2 * np.log2(record.elapsed + 1)), np.full(num_resets, -1.0))
     for i in np.unique(stretch[:num_steps]).astype(int):
-        first, last = math.ceil(2 ** (i / 2)), math.ceil(2 ** ((i + 1) / 2)) - 1
-        chosen[f" in steps {first} to {last} of episodes"] = stretch == i
-    # Where the step before could have several outcomes: was it the first in its list, the second?
-    law = Law(outcomes.first, outcomes.probability)
-    rank = np.minimum(outcomes.cell - law.first[law.row[outcomes.cell]], 3)
-    rank[~law.uncertain[outcomes.cell]] = -1
+        begin, end = math.ceil(2 ** (i / 2)), math.ceil(2 ** ((i + 1) / 2))
+        chosen[f" in steps {begin} to {end - 1} of episodes"] = stretch == i
+    # Where the previous step had several possible outcomes: the position of its own in their list.
+    table = Rows(outcomes.first, outcomes.probability)
+    rank = np.minimum(outcomes.cell - table.first[table.row[outcomes.cell]], 3)
+    rank[~table.uncertain[outcomes.cell]] = -1
     before = np.full(num_steps + num_resets, -1)
     before[1:num_steps] = np.where(record.elapsed[1:] > 0, rank[: num_steps - 1], -1)
     for i in range(int(before.max()) + 1):
@@ -79,8 +79,8 @@ def subsets(outcomes: Outcomes, record: Record) -> dict[str, BoolArray]:
 
 def _impossible_step(record: Record, at: int, indexing: Indexing) -> str:
     return (
-        f"P does not describe it: after state {record.state[at] + indexing.first_state} and action "
-        f"{record.action[at] + indexing.first_action} came (next_state, reward, terminated) = "
+        f"P does not describe it: state {record.state[at] + indexing.first_state} and action "
+        f"{record.action[at] + indexing.first_action} led to (next_state, reward, terminated) = "
         f"({record.next_state[at] + indexing.first_state}, {record.reward[at]:g}, "
         f"{record.terminated[at]}), which P gives probability 0; {_REMEDY}"
     )
@@ -88,7 +88,7 @@ def _impossible_step(record: Record, at: int, indexing: Indexing) -> str:
 
 def _impossible_start(record: Record, at: int, mdp: TabularMDP, indexing: Indexing) -> str:
     state = record.start[at] + indexing.first_state
-    if indexing.states_start:
+    if indexing.publishes_start:
         return (
             f"an episode started in state {state}, which the initial distribution gives "
             "probability 0; correct initial_state_distrib"
@@ -102,33 +102,33 @@ def _impossible_start(record: Record, at: int, mdp: TabularMDP, indexing: Indexi
 
 def _misfit(misfit: Misfit, mdp: TabularMDP, outcomes: Outcomes, indexing: Indexing) -> str:
     probability = float(outcomes.probability[misfit.cell])
-    came = f"it came {misfit.count:,} of {misfit.total:,} times{misfit.subset}"
+    observed = f"it occurred {misfit.count:,} of {misfit.total:,} times{misfit.subset}"
     row = int(np.searchsorted(outcomes.first, misfit.cell, side="right")) - 1
     entry = int(outcomes.entry[misfit.cell])
     if row == outcomes.pair.size:
         return (
             f"initial_state_distrib does not describe it: episodes start in state "
             f"{entry + indexing.first_state} with probability {probability:.4g} by the table, and "
-            f"{came}; correct initial_state_distrib, or take P away (P = None) if the start "
-            "depends on anything before"
+            f"{observed}; correct initial_state_distrib, or remove P (P = None) if the start "
+            "depends on earlier episodes"
         )
     s, a = divmod(int(outcomes.pair[row]), mdp.num_actions)
     text = (
-        f"P does not describe it: after state {s + indexing.first_state} and action "
-        f"{a + indexing.first_action} comes (next_state, reward, terminated) = "
+        f"P does not describe it: state {s + indexing.first_state} and action "
+        f"{a + indexing.first_action} lead to (next_state, reward, terminated) = "
         f"({mdp.next_state[s, a, entry] + indexing.first_state}, {mdp.reward[s, a, entry]:g}, "
         f"{mdp.terminated[s, a, entry]}) with probability {probability:.4g} by the table, and "
-        f"{came}"
+        f"{observed}"
     )
     if misfit.added_up is not None:
         share, count, total = misfit.added_up
         kind = (
             "the likeliest outcome"
-            if misfit.question == "likeliest"
+            if misfit.test == "likeliest"
             else "this outcome of rows with the same probabilities"
         )
         text += (
-            f" ({kind} came {count:,} of {total:,} times, with probability {share:.4g} by the "
+            f" ({kind} occurred {count:,} of {total:,} times, with probability {share:.4g} by the "
             "table)"
         )
     return f"{text}; {_REMEDY}"

@@ -1,4 +1,4 @@
-"""Frequencies against probabilities: what each question sees, and that true tables pass."""
+"""Frequencies against probabilities: what each test detects, and that true tables pass."""
 
 from typing import Any
 
@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from rlkit.tabular.reading import fit as table_fit
-from rlkit.tabular.reading.fit import FALSE_ALARMS, Law, find_misfit, strongest
+from rlkit.tabular.reading.fit import FALSE_ALARMS, Rows, find_misfit, strongest
 
 Array = NDArray[Any]
 
 
-def law_of(rows: list[Any]) -> Law:
+def rows_of(rows: list[Any]) -> Rows:
     first = np.append(0, np.cumsum([len(row) for row in rows]))
-    return Law(first, np.concatenate([np.asarray(row, float) for row in rows]))
+    return Rows(first, np.concatenate([np.asarray(row, float) for row in rows]))
 
 
 def drawn(rows: list[Any], visits: int, seed: int = 0) -> Array:
@@ -62,66 +62,66 @@ FAULTS = {
     "likeliest": many_different_rows_seldom_visited,
 }
 BLIND: dict[str, tuple[str, Any]] = {
-    "spread": ("_spread", lambda law, counts: 1.0),
-    "likeliest": ("_likeliest", lambda law, counts: (1.0, (0.5, 0, 1))),
+    "spread": ("_spread", lambda table, counts: 1.0),
+    "likeliest": ("_likeliest", lambda table, counts: (1.0, (0.5, 0, 1))),
 }
 
 
-@pytest.mark.parametrize("question", FAULTS)
-def test_each_question_sees_a_fault_that_the_others_miss(
-    question: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", FAULTS)
+def test_each_test_detects_a_fault_that_the_others_miss(
+    name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claim, truth, visits = FAULTS[question]()
-    law, cell = law_of(claim), drawn(truth, visits)
-    misfit = find_misfit(law, cell, everything(cell))
+    claim, truth, visits = FAULTS[name]()
+    table, cell = rows_of(claim), drawn(truth, visits)
+    misfit = find_misfit(table, cell, everything(cell))
     assert misfit is not None
-    assert misfit.question == question
+    assert misfit.test == name
     honest = drawn(claim, visits)
-    assert find_misfit(law, honest, everything(honest)) is None
+    assert find_misfit(table, honest, everything(honest)) is None
 
     smallest = table_fit._smallest
-    if question in BLIND:
-        monkeypatch.setattr(table_fit, *BLIND[question])
-    else:  # both questions are answered by the smallest tail, of laws of different sizes
-        of_all = law.probability.size
+    if name in BLIND:
+        monkeypatch.setattr(table_fit, *BLIND[name])
+    else:  # both tests use the smallest tail, of tables of different sizes
+        of_all = table.probability.size
         monkeypatch.setattr(
             table_fit,
             "_smallest",
             lambda tails: (
-                (1.0, 0) if (tails.size == of_all) == (question == "cells") else smallest(tails)
+                (1.0, 0) if (tails.size == of_all) == (name == "cells") else smallest(tails)
             ),
         )
-    assert find_misfit(law, cell, everything(cell)) is None
+    assert find_misfit(table, cell, everything(cell)) is None
 
 
 def test_what_cancels_over_all_events_is_seen_in_a_subset() -> None:
-    law = law_of([[0.5, 0.5]])
+    table = rows_of([[0.5, 0.5]])
     cell = np.repeat([0, 1, 1, 0], [600, 400, 600, 400])
-    assert find_misfit(law, cell, everything(cell)) is None
+    assert find_misfit(table, cell, everything(cell)) is None
     halves = {"early": np.arange(2000) < 1000, "late": np.arange(2000) >= 1000}
-    misfit = find_misfit(law, cell, everything(cell) | halves)
+    misfit = find_misfit(table, cell, everything(cell) | halves)
     assert misfit is not None
     assert misfit.subset == "early"
     assert (misfit.cell, misfit.count, misfit.total) in [(0, 600, 1000), (1, 400, 1000)]
 
 
 def test_rows_without_chance_are_no_evidence() -> None:
-    law = law_of([[1.0], [1.0]])
+    table = rows_of([[1.0], [1.0]])
     cell = np.array([0, 1, 1])
-    assert strongest(law, cell, everything(cell)) is None
+    assert strongest(table, cell, everything(cell)) is None
 
 
 def test_tails_are_those_of_the_binomial() -> None:
-    law = law_of([[0.3, 0.7], [0.05, 0.95], [1.0]])
+    table = rows_of([[0.3, 0.7], [0.05, 0.95], [1.0]])
     counts = np.array([9, 11, 0, 40, 5])
     total = np.array([20, 20, 40, 40, 5])
     expected = 2 * np.minimum(
-        stats.binom.cdf(counts, total, law.probability),
-        stats.binom.sf(counts - 1, total, law.probability),
+        stats.binom.cdf(counts, total, table.probability),
+        stats.binom.sf(counts - 1, total, table.probability),
     )
     expected[[2, 4]] = 1.0  # two expected and none seen says nothing; a sure row never does
     np.testing.assert_allclose(
-        table_fit._tails(law, counts), np.minimum(expected, 1), rtol=1e-10
+        table_fit._tails(table, counts), np.minimum(expected, 1), rtol=1e-10
     )  # two ways to the incomplete beta function
 
 
@@ -129,11 +129,11 @@ def test_the_spread_has_the_exact_mean_and_variance_of_pearsons_statistic() -> N
     """Over multinomial draws, where the p-value's own distribution is known to be uniform."""
     rng = np.random.default_rng(0)
     rows = [rng.dirichlet(np.full(4, 5.0)) for _ in range(30)]
-    law = law_of(rows)
+    table = rows_of(rows)
     p = []
     for _ in range(2000):
         counts = np.concatenate([rng.multinomial(80, row) for row in rows])
-        p.append(table_fit._spread(law, counts))
+        p.append(table_fit._spread(table, counts))
     # Five standard errors of 2000 draws: of the mean 1/2 and of a share of 1 %.
     assert abs(np.mean(p) - 0.5) < 5 * np.sqrt(1 / 12 / 2000)
     assert abs(np.mean(np.array(p) < 0.01) - 0.01) < 5 * np.sqrt(0.01 * 0.99 / 2000)
@@ -160,12 +160,12 @@ def test_true_chains_are_refused_no_more_often_than_promised() -> None:
     """Multinomial counts with a large level, where it shows; the benchmark plays whole probes."""
     rng = np.random.default_rng(2)
     rows = [rng.dirichlet(np.ones(3)) for _ in range(40)]
-    law = law_of(rows)
+    table = rows_of(rows)
     p = []
     for seed in range(400):
         cell = drawn(rows, 50, seed)
         parts = {str(i): np.arange(cell.size) % 4 == i for i in range(4)}
-        worst = strongest(law, cell, everything(cell) | parts)
+        worst = strongest(table, cell, everything(cell) | parts)
         assert worst is not None
         p.append(worst.p_value)
     assert np.mean(np.array(p) < 0.05) <= 0.05

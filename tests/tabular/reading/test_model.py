@@ -276,16 +276,16 @@ def test_a_table_with_other_chances_is_refused(make: Callable[[], gym.Env[Any, A
     model = examine(make)
     assert model.mdp is None
     assert model.problem is not None
-    assert "P does not describe it: after state" in model.problem
+    assert "P does not describe it: state" in model.problem
 
 
 def test_the_refusal_names_the_worst_pair_and_what_to_do() -> None:
     problem = examine(lake_slipping(0.05, 0.9, 0.05)).problem
     assert problem is not None
     pattern = (
-        r"after state (\d+) and action (\d) comes \(next_state, reward, terminated\) = "
-        r"\((\d+), 0, \w+\) with probability (0\.\d+) by the table, and it came ([\d,]+) of "
-        r"([\d,]+) times.*correct P, or take it away"
+        r"it: state (\d+) and action (\d) lead to \(next_state, reward, terminated\) = "
+        r"\((\d+), 0, \w+\) with probability (0\.\d+) by the table, and it occurred ([\d,]+) of "
+        r"([\d,]+) times.*correct P, or remove it"
     )
     match = re.search(pattern, problem)
     assert match, problem
@@ -367,4 +367,4 @@ def test_a_table_of_90000_states_is_tried_although_pairs_are_seldom_visited() ->
     """Only the sum over pairs shows that a chance of 0.2 is 0.25."""
     problem = examine(functools.partial(Grid, slip=0.25)).problem
     assert problem is not None
-    assert "this outcome of rows with the same probabilities came" in problem
+    assert "this outcome of rows with the same probabilities occurred" in problem
