@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from rlkit.agent import Actor
 from rlkit.environments.batch_env import BatchEnv
+from rlkit.environments.environment import Environment
 from rlkit.environments.gymnasium_adapter import GymBatchEnv
-from rlkit.environments.resolve import Environment
 from rlkit.loop import Episodes, play
 from rlkit.seeding import SeedStreams
 from rlkit.tabular.mdp import TabularMDP

@@ -13,7 +13,8 @@ from rlkit.agents.ppo import PPO, PPOConfig
 from rlkit.agents.q_learning import QLearning, QLearningConfig
 from rlkit.agents.random import Random, RandomConfig
 from rlkit.agents.reinforce import Reinforce, ReinforceConfig
-from rlkit.environments.resolve import Environment, find_environment
+from rlkit.environments.environment import Environment
+from rlkit.environments.resolve import find_environment
 from rlkit.environments.table import TabularBatchEnv
 from rlkit.evaluation import (
     ENDLESS_STEPS,

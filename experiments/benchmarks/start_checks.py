@@ -20,7 +20,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces, wrappers
 
-from rlkit.environments.checks import check_repeatability
+from rlkit.environments.repeatability import check_repeatability
 from rlkit.environments.resolve import find_environment
 from rlkit.environments.spaces import observation_advice
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rlkit.environments.resolve import Environment
+from rlkit.environments.environment import Environment
 from rlkit.runs import store
 from rlkit.training.figures import caveats, plot_runs, save
 from rlkit.training.run import Run, interval_of

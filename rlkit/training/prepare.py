@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rlkit.environments.checks import GlobalGenerators
-from rlkit.environments.resolve import Environment
+from rlkit.environments.environment import Environment
+from rlkit.environments.repeatability import GlobalGenerators
 from rlkit.errors import RlkitError, UsageError
 from rlkit.fingerprint import settle
 from rlkit.loop import interact

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rlkit.agents.random import RandomActor
-from rlkit.environments.resolve import Environment
+from rlkit.environments.environment import Environment
 from rlkit.evaluation import ENDLESS_STEPS, play_many
 from rlkit.seeding import SeedStreams
 from rlkit.tabular.returns import best_return_under_limit, return_under_limit, total_return

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlkit.agent import Actor
-from rlkit.environments.resolve import Environment, EnvLike
+from rlkit.environments.environment import Environment
+from rlkit.environments.resolve import EnvLike
 from rlkit.errors import RlkitError, UsageError
 from rlkit.options import require_count
 from rlkit.runs.checkpoints import list_checkpoints

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlkit.agent import State
-from rlkit.environments.resolve import Environment
+from rlkit.environments.environment import Environment
 from rlkit.evaluation import Evaluator, evaluation_limits
 from rlkit.loop import PlayStopped, asking
 from rlkit.runs import checkpoints, curves

@@ -14,7 +14,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from rlkit.environments.resolve import Environment
+from rlkit.environments.environment import Environment
 from rlkit.errors import SeedError, UsageError
 from rlkit.loop import interact
 from rlkit.runs import checkpoints

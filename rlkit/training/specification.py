@@ -16,7 +16,8 @@ import gymnasium as gym
 from rlkit.agent import Task
 from rlkit.agents import AGENTS, find_agent
 from rlkit.configuration import known_options, make_config, require_config
-from rlkit.environments.resolve import Environment, EnvLike, find_environment
+from rlkit.environments.environment import Environment
+from rlkit.environments.resolve import EnvLike, find_environment
 from rlkit.errors import RlkitError, UsageError
 from rlkit.fingerprint import Fingerprint, fingerprint, identify
 from rlkit.options import require_count, require_typed, without_axes

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from rlkit.determinism import prepared_torch
-from rlkit.environments.resolve import Environment, EnvLike
+from rlkit.environments.environment import Environment
+from rlkit.environments.resolve import EnvLike
 from rlkit.errors import AllSeedsFailed
 from rlkit.options import require_count, require_typed
 from rlkit.runs import store

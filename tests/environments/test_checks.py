@@ -16,7 +16,7 @@ from gymnasium import spaces, wrappers
 from gymnasium.envs.toy_text.frozen_lake import generate_random_map
 
 import rlkit
-from rlkit.environments.checks import check_repeatability
+from rlkit.environments.repeatability import check_repeatability
 from rlkit.environments.resolve import find_environment
 from rlkit.errors import RlkitWarning, UsageError
 

@@ -17,8 +17,9 @@ import pytest
 from gymnasium import spaces
 from gymnasium.envs.classic_control import CartPoleEnv
 
+from rlkit.environments.environment import native_env_names
 from rlkit.environments.gymnasium_adapter import GymBatchEnv
-from rlkit.environments.resolve import find_environment, native_env_names
+from rlkit.environments.resolve import find_environment
 from rlkit.environments.table import TabularBatchEnv
 from rlkit.errors import UsageError
 from rlkit.seeding import SeedStreams

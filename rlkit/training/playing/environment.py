@@ -9,7 +9,8 @@ from typing import Any
 
 import gymnasium as gym
 
-from rlkit.environments.resolve import Environment, EnvLike, find_environment
+from rlkit.environments.environment import Environment
+from rlkit.environments.resolve import EnvLike, find_environment
 from rlkit.errors import UsageError
 from rlkit.runs.identity import unmarked
 from rlkit.runs.progress import warn

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from rlkit.agent import Actor
 from rlkit.determinism import prepared_torch
-from rlkit.environments.resolve import Environment
+from rlkit.environments.environment import Environment
 from rlkit.errors import RlkitError, UsageError
 from rlkit.evaluation import cut_remark, evaluation_limits, exact_returns_of, play_many
 from rlkit.options import require_typed

@@ -1,0 +1,166 @@
+"""A named recipe for environments, and the grids that are built from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.envs.registration import load_env_creator
+
+from rlkit.environments.batch_env import BatchEnv
+from rlkit.environments.gymnasium_adapter import GymBatchEnv
+from rlkit.environments.probe import Probe, probe
+from rlkit.environments.repeatability import Repeatability, check_repeatability
+from rlkit.environments.table import TabularBatchEnv
+from rlkit.errors import RlkitError, UsageError
+from rlkit.fingerprint import Fingerprint, settle
+from rlkit.seeding import SeedStreams, episode_seeder
+from rlkit.tabular.mdp import TabularMDP
+from rlkit.tabular.reading.model import Model, examine
+from rlkit.user_code import is_patched
+
+
+def native_env_names() -> list[str]:
+    """Return the ids for which an installed package offers a batched twin."""
+    return sorted(_native_entry_points())
+
+
+def _native_entry_points() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group="rlkit.native_envs")}
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A named recipe for environments.
+
+    Args:
+        reference: what names it in stored files, such as "CartPole-v1" or "grid.py:Grid".
+        args: keyword arguments of each environment.
+        source: what its constructor is made of.
+        content: the sha256 of its file in runs of format 1, "" where an id names it, and None
+            where runs of that format are not looked for.
+    """
+
+    reference: str
+    args: Mapping[str, Any]
+    constructor: Callable[..., gym.Env[Any, Any]] = field(repr=False)
+    source: Fingerprint = field(repr=False)
+    content: str | None = None
+    meaning: Any = field(
+        default=None, repr=False
+    )  # the object of which `source` is the fingerprint
+
+    @property
+    def name(self) -> str:
+        """A short name for titles and folders."""
+        return self.reference.rsplit(":", 1)[-1]
+
+    def make(self, **extra: Any) -> gym.Env[Any, Any]:
+        """Build one environment; `extra` adds arguments such as `render_mode`."""
+        try:
+            return self.constructor(**{**self.args, **extra})
+        except RlkitError:
+            raise
+        except (Exception, SystemExit) as error:
+            given = ", ".join(f"{name}={value!r}" for name, value in self.args.items())
+            raise UsageError(
+                f"building the environment {self.reference}({given}) failed: {error!r}"
+            ) from error
+
+    @functools.cached_property
+    def probe(self) -> Probe:
+        """What one copy shows of itself: spaces, wrappers and time limit."""
+        return probe(self.make, self.reference)
+
+    @functools.cached_property
+    def model(self) -> Model:
+        """The exact model, or why the table that the environment publishes is not used."""
+        return examine(self.make) if self.probe.has_table else Model(None, None)
+
+    def with_model(self, model: Model | None) -> Environment:
+        """Return the same environment, of which a model (or that there is none) is known."""
+        known = dataclasses.replace(self)
+        if model is not None:
+            known.__dict__["model"] = model  # in place of what `model` would find
+        return known
+
+    def settle(self) -> None:
+        """Take what its code has changed since, such as a counter in its class, for no change."""
+        settle(self.meaning, self.source)
+        settle(self.probe.layers, self.probe.made_of)
+
+    @property
+    def mdp(self) -> TabularMDP | None:
+        """The exact model, where the environment publishes one and follows it."""
+        return self.model.mdp
+
+    @functools.cached_property
+    def repeatability(self) -> Repeatability:
+        """Whether copies are determined by their seeds and actions, and by nothing else."""
+        return check_repeatability(self.make, self.reference)
+
+    @functools.cached_property
+    def reward_threshold(self) -> float | None:
+        """The return at which its authors call it solved."""
+        spec = gym.registry.get(self.name)
+        return None if spec is None else spec.reward_threshold
+
+    @functools.cached_property
+    def kind(self) -> str:
+        """How a grid of it is stepped unless declined: "native", "tabular" or "gymnasium"."""
+        if self._twin() is not None:
+            return "native"
+        return "gymnasium" if self.mdp is None else "tabular"
+
+    def _twin(self) -> Callable[..., BatchEnv] | None:
+        point = _native_entry_points().get(self.reference)
+        spec = gym.registry.get(self.reference)
+        if point is None or spec is None or spec.additional_wrappers:
+            return None
+        try:
+            factory = point.load()
+        except ModuleNotFoundError as error:
+            raise UsageError(
+                f"the batched twin of {self.reference}, {point.value}, cannot be imported: "
+                f"{error}. If a file of yours has the name of that package, rename it"
+            ) from error
+        # An id that somebody registered anew is no longer the environment that the twin equals.
+        if spec.entry_point != getattr(factory, "original", spec.entry_point):
+            return None
+        if is_patched(load_env_creator(str(spec.entry_point))):
+            return None
+        # It may also have been registered anew with another time limit or other arguments.
+        args = {"max_episode_steps": spec.max_episode_steps, **spec.kwargs, **self.args}
+        try:
+            inspect.signature(factory).bind(None, 1, 1, autoreset=True, **args)
+        except TypeError:
+            return None
+        return functools.partial(factory, **args)
+
+    def grid(
+        self,
+        streams: Sequence[SeedStreams],
+        num_envs: int,
+        *,
+        kind: str,
+        purpose: str = "env",
+        autoreset: bool = True,
+    ) -> BatchEnv:
+        """Build S x N environments of the given kind, fed from the seeds' own streams."""
+        if kind == "native":
+            twin = self._twin()
+            assert twin is not None
+            seeder = episode_seeder(streams, purpose)
+            return twin(seeder, len(streams), num_envs, autoreset=autoreset)
+        if kind == "tabular":
+            assert self.mdp is not None
+            return TabularBatchEnv(
+                self.mdp, streams, num_envs, purpose=purpose, autoreset=autoreset
+            )
+        return GymBatchEnv(self.make, streams, num_envs, purpose=purpose, autoreset=autoreset)

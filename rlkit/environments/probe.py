@@ -1,0 +1,132 @@
+"""Probe one copy of an environment: reject what cannot be trained on, and describe the rest."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces, wrappers
+from gymnasium.wrappers.utils import RunningMeanStd
+
+from rlkit.environments.spaces import require_supported, spaces_of
+from rlkit.errors import UsageError
+from rlkit.fingerprint import Fingerprint, fingerprint, identify
+from rlkit.fingerprint.opened_files import reads_of
+from rlkit.tabular.reading.wrappers import layers_of, time_limit
+
+# The classes of the last copy of each environment that was probed.
+_LAYERS: dict[str, list[type]] = {}
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What one copy of an environment shows of itself.
+
+    Args:
+        observation_space: of one copy.
+        action_space: of one copy.
+        time_limit: the steps after which it is truncated by a wrapper, or None.
+        has_table: whether it publishes an attribute `P`.
+        details: spaces, registration, wrappers and data files as plain data, part of a run's
+            identity.
+        layers: the classes of its wrappers from the outside in, and of the environment.
+        made_of: what these classes are.
+    """
+
+    observation_space: spaces.Space[Any]
+    action_space: spaces.Space[Any]
+    time_limit: int | None
+    has_table: bool
+    details: dict[str, Any]
+    layers: list[type]
+    made_of: Fingerprint
+
+
+def probe(make: Callable[[], gym.Env[Any, Any]], reference: str) -> Probe:
+    """Build one copy, refuse what cannot be trained on, and describe it.
+
+    Raises:
+        UsageError: it is no environment, its spaces are not supported, or it carries running
+            statistics from episode to episode.
+    """
+    last = _LAYERS.get(reference)
+    before = None if last is None else identify(last)  # building a copy may change its classes
+    with reads_of() as files:
+        env = make()
+    try:
+        if not isinstance(env, gym.Env):
+            raise UsageError(
+                f"environment {reference}: expected a gymnasium.Env, got a {type(env).__name__}"
+            )
+        observation_space, action_space = spaces_of(env, reference)
+        require_supported(reference, observation_space, action_space)
+        layers = layers_of(env)
+        _refuse_statistics(layers, reference)
+        # A first reset may read what the constructor did not; training reports what it raises.
+        with reads_of() as later, contextlib.suppress(Exception, SystemExit):
+            env.reset(seed=0)
+        limit = time_limit(layers)
+        spec = getattr(env, "spec", None)
+        classes = _LAYERS[reference] = list(map(type, layers))
+        made_of = before if before is not None and last == classes else identify(classes)
+        arguments = fingerprint(getattr(spec, "kwargs", None))
+        details = {
+            "observation_space": _describe_space(observation_space),
+            "action_space": _describe_space(action_space),
+            "time_limit": limit,
+            "spec": getattr(spec, "id", None),
+            "arguments": "" if arguments.unidentified else arguments.digest,
+            "layers": [type(layer).__qualname__ for layer in layers],
+            "made_of": "" if made_of.unidentified else made_of.digest,
+            "data_files": sorted({**files, **later}.values()),
+        }
+        has_table = _has_table(layers[-1])
+        return Probe(observation_space, action_space, limit, has_table, details, classes, made_of)
+    finally:
+        _close_quietly(env)
+
+
+def _has_table(env: gym.Env[Any, Any]) -> bool:
+    try:
+        return getattr(env, "P", None) is not None
+    except Exception:
+        return True  # `examine` says what is wrong with it
+
+
+def _describe_space(space: spaces.Space[Any]) -> str:
+    """A space in words; the bounds of a Box, which its own words abbreviate, as a digest."""
+    if not isinstance(space, spaces.Box):
+        return str(space)
+    bounds = np.ascontiguousarray(space.low).tobytes() + np.ascontiguousarray(space.high).tobytes()
+    return f"{space} {hashlib.sha256(bounds).hexdigest()[:16]}"
+
+
+def _refuse_statistics(layers: list[Any], reference: str) -> None:
+    for layer in layers:
+        known = isinstance(layer, (wrappers.NormalizeObservation, wrappers.NormalizeReward))
+        own = [
+            name
+            for name, value in getattr(layer, "__dict__", {}).items()
+            if isinstance(value, RunningMeanStd)
+        ]
+        if not (known or own) or getattr(layer, "update_running_mean", True) is False:
+            continue
+        held = "" if known else f" (in {', '.join(own)})"
+        raise UsageError(
+            f"environment {reference}: {type(layer).__name__} keeps running statistics{held} that "
+            "outlive an episode. Each copy would scale differently, evaluation would train them, "
+            "returns would not be those of the environment, and a resumed run would start without "
+            "them. Remove it; ppo has normalise_observations=True (--normalise-observations) and "
+            "scale_rewards=True (--scale-rewards), which are kept per seed, saved with the run and "
+            "frozen in evaluation. A wrapper whose update_running_mean is False may stay."
+        )
+
+
+def _close_quietly(env: Any) -> None:
+    # Closing says nothing about what the environment computes; training warns about it.
+    with contextlib.suppress(Exception, SystemExit):
+        env.close()
