@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from rlkit.agent import Actor
 from rlkit.environments.batch_env import BatchEnv
 from rlkit.environments.environment import Environment
-from rlkit.environments.gymnasium_adapter import GymBatchEnv
 from rlkit.loop import Episodes, play
 from rlkit.seeding import SeedStreams
 from rlkit.tabular.mdp import TabularMDP
@@ -189,12 +188,10 @@ def play_many(
     parts = []
     try:
         for first in range(0, num_episodes, size):
-            if isinstance(grid, GymBatchEnv):
-                grid.first_copy = first
             if first:
                 # Where the streams are by now depends on the longest episode of any seed.
                 restart(actor, first)
-            parts.append(play(actor, grid, max_steps=limits, seeds=seeds))
+            parts.append(play(actor, grid, max_steps=limits, env_offset=first, seeds=seeds))
     finally:
         grid.close()
     columns = zip(*parts, strict=True)

@@ -69,6 +69,7 @@ def play(
     env: BatchEnv,
     *,
     max_steps: int | Array,
+    env_offset: int = 0,
     seeds: Sequence[int] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> Episodes:
@@ -82,6 +83,7 @@ def play(
         env: built with `autoreset=False`.
         max_steps: where an episode is cut if the environment never ends it: at least 0, one limit
             for all seeds or [S], one for each.
+        env_offset: of a `GymBatchEnv`: which of a seed's episodes is the first, see its `reset`.
         seeds: the index of each seed in the experiment, for messages; default 0 to S - 1.
         stop: asked at every step, and by a `GymBatchEnv` before each environment that it resets or
             steps; if it returns True, no further step is taken.
@@ -97,7 +99,7 @@ def play(
     returns, lengths = np.zeros(shape), np.zeros(shape, dtype=np.int64)
     has_ended = np.zeros(shape, dtype=bool)
     with asking(env, stop) as ask:
-        obs = env.reset()
+        obs = env.reset(env_offset=env_offset) if isinstance(env, GymBatchEnv) else env.reset()
         for t in range(int(limits.max())):
             ask()
             idle = has_ended | (t >= limits)[:, None]

@@ -210,3 +210,25 @@ class Shifted(gym.Env[Any, Any]):
         self.actions.append(action)
         self.x = (self.x + action) % self.n
         return self.observe(), float(self.x), False, False, {}
+
+
+class Noisy(gym.Env[Any, Any]):
+    """Ten steps of rewards from self.np_random: everything as it should be."""
+
+    observation_space = spaces.Box(-np.inf, np.inf, (1,), np.float32)
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.elapsed = 0
+        return self.observe(), {}
+
+    def observe(self) -> Any:
+        return np.array([self.elapsed], np.float32)
+
+    def draw(self) -> float:
+        return float(self.np_random.normal())
+
+    def step(self, action: Any) -> Step:
+        self.elapsed += 1
+        return self.observe(), self.draw(), self.elapsed >= 10, False, {}

@@ -44,7 +44,7 @@ class GymBatchEnv:
     ) -> None:
         self._streams = tuple(streams)
         self._purpose = purpose
-        self.first_copy = 0  # the index of the first copy of a seed in its stream of resets
+        self._env_offset = 0
         # Called before each copy is reset or stepped. If it raises, the grid must be reset.
         self.before_each: Callable[[], None] | None = None
         self._autoreset = autoreset
@@ -63,7 +63,14 @@ class GymBatchEnv:
     def ended(self) -> Array:
         return self._ended
 
-    def reset(self) -> Array:
+    def reset(self, *, env_offset: int = 0) -> Array:
+        """Start episode 0 everywhere and return the observations [S, N, ...].
+
+        Args:
+            env_offset: copy n is reset with the integers of copy `env_offset + n`, so that a few
+                copies can play, one part after another, the episodes of a larger grid.
+        """
+        self._env_offset = env_offset
         shape = (self.num_seeds, self.num_envs)
         self._episode = np.zeros(shape, dtype=np.int64)
         self._ended = np.zeros(shape, dtype=bool)
@@ -78,7 +85,7 @@ class GymBatchEnv:
         if self.before_each is not None:
             self.before_each()
         self._actions[i] = []
-        copy, episode = self.first_copy + n, int(self._episode[s, n])
+        copy, episode = self._env_offset + n, int(self._episode[s, n])
         seed = self._streams[s].episode_seed(self._purpose, copy, episode)
         try:
             result = self._envs[i].reset(seed=seed)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import itertools
 import random
 import warnings
 from collections.abc import Callable
@@ -14,12 +13,11 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from gymnasium.wrappers import OrderEnforcing, TimeLimit
+from gymnasium.wrappers import TimeLimit
 
 from rlkit.agent import Task
 from rlkit.agents.ppo import PPO, PPOConfig
 from rlkit.agents.random import Random, RandomConfig
-from rlkit.environments.copies import require_separate
 from rlkit.environments.gymnasium_adapter import GymBatchEnv
 from rlkit.environments.resolve import find_environment
 from rlkit.errors import EnvironmentFault, RlkitWarning, SeedError, UsageError
@@ -510,86 +508,6 @@ def test_the_old_gym_interface_is_named_with_its_remedy() -> None:
     assert "(observation, info)" in str(failure(lambda: ResetsTo(lambda: np.zeros(2))))
 
 
-def test_environments_that_differ_in_their_spaces_are_refused_and_closed() -> None:
-    sizes = iter([3, 3, 4])
-    made = Recorder(lambda: Counter(action_space=spaces.Discrete(next(sizes))))
-    with pytest.raises(UsageError, match="different spaces"):
-        grid(made, 1, 3)
-    assert [single.num_closed for single in made.made] == [1, 1, 1]
-
-
-class Holds(Counter):
-    """Keeps something in an attribute that is not a wrapper's."""
-
-    def __init__(self, held: Any) -> None:
-        super().__init__()
-        self.held = held
-
-
-def sharing(kind: str) -> Callable[[], Any]:
-    """A factory whose results share an environment."""
-    one, another = Counter(), Counter()
-    limited = TimeLimit(one, 50)
-    pool = itertools.cycle([one, another])
-
-    class HasOneInItsClass(Counter):
-        inner = one
-
-    return {
-        "the same": lambda: one,
-        "the same wrapper": lambda: limited,
-        "a new wrapper": lambda: TimeLimit(one, 50),
-        "two new wrappers": lambda: OrderEnforcing(TimeLimit(one, 50)),
-        "a shared wrapper within": lambda: OrderEnforcing(limited),
-        "every other": lambda: next(pool),
-        "an attribute": lambda: Holds(one),
-        "an attribute of an attribute": lambda: Holds(Holds(TimeLimit(one, 5))),
-        "a list": lambda: TimeLimit(Holds([another, one]), 5),
-        "a dict": lambda: Holds({"inner": one}),
-        "a class attribute": HasOneInItsClass,
-    }[kind]
-
-
-SHARING = [
-    *("the same", "the same wrapper", "a new wrapper", "two new wrappers"),
-    *("a shared wrapper within", "every other", "an attribute", "an attribute of an attribute"),
-    *("a list", "a dict", "a class attribute"),
-]
-
-
-@pytest.mark.parametrize("kind", SHARING)
-def test_copies_that_are_or_hold_the_same_environment_are_refused(kind: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        grid(sharing(kind), 1, 3)
-    text = str(caught.value)
-    assert "Counter" in text or "Holds" in text or "HasOne" in text
-    assert "returned one and the same environment" in text
-    assert "return a new one from every call" in text
-
-
-def test_environments_of_their_own_are_separate() -> None:
-    table = {"shared": [1, 2]}
-    for make in (
-        lambda: OrderEnforcing(TimeLimit(Counter(), 5)),
-        lambda: Holds(Counter()),
-        lambda: Holds([Counter(), Counter()]),
-        lambda: Holds(table),  # data may be shared
-    ):
-        require_separate([make() for _ in range(4)], "Counter")
-    one = Counter()
-    require_separate([TimeLimit(Holds([one, one]), 5)], "Counter")  # within one copy
-    own = Holds(None)
-    own.held = own
-    require_separate([own, Counter()], "Counter")
-
-
-def test_what_is_no_environment_is_refused() -> None:
-    made = Recorder(lambda: Counter() if len(made.made) < 2 else None)  # type: ignore[arg-type,return-value]
-    with pytest.raises(UsageError, match=r"expected a gymnasium.Env.*got None"):
-        grid(made)
-    assert [single.num_closed for single in made.made[:2]] == [1, 1]
-
-
 UNSUPPORTED = [
     spaces.MultiDiscrete([2, 3]),
     spaces.MultiBinary(3),
@@ -658,19 +576,6 @@ def test_close_before_the_first_reset_works() -> None:
     made = Recorder(Counter)
     grid(made).close()
     assert [single.num_closed for single in made.made] == [1] * 6
-
-
-@pytest.mark.parametrize("error", [NamedError(1, 2), KeyboardInterrupt()], ids=repr)
-def test_a_failing_constructor_closes_what_was_built_before(error: BaseException) -> None:
-    def make() -> Counter:
-        if len(made.made) == 4:
-            raise error
-        return Counter()
-
-    made = Recorder(make)
-    with pytest.raises(type(error)):
-        grid(made)
-    assert [single.num_closed for single in made.made] == [1] * 4
 
 
 def test_close_after_an_exception_reaches_every_environment_once() -> None:

@@ -17,32 +17,8 @@ from gymnasium.envs.toy_text.frozen_lake import generate_random_map
 
 import rlkit
 from rlkit.environments.repeatability import check_repeatability
-from rlkit.environments.resolve import find_environment
-from rlkit.errors import RlkitWarning, UsageError
-
-Step = tuple[Any, float, bool, bool, dict[str, Any]]
-
-
-class Noisy(gym.Env[Any, Any]):
-    """Ten steps of rewards from self.np_random: everything as it should be."""
-
-    observation_space = spaces.Box(-np.inf, np.inf, (1,), np.float32)
-    action_space = spaces.Discrete(2)
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
-        super().reset(seed=seed)
-        self.elapsed = 0
-        return self.observe(), {}
-
-    def observe(self) -> Any:
-        return np.array([self.elapsed], np.float32)
-
-    def draw(self) -> float:
-        return float(self.np_random.normal())
-
-    def step(self, action: Any) -> Step:
-        self.elapsed += 1
-        return self.observe(), self.draw(), self.elapsed >= 10, False, {}
+from rlkit.errors import RlkitWarning
+from tests.faulty_envs import Noisy, Step
 
 
 class FromNumpy(Noisy):
@@ -216,48 +192,6 @@ def test_nothing_is_said_of_gymnasiums_own(name: str, wrapper: str) -> None:
 
     if isinstance(make().observation_space, (spaces.Box, spaces.Discrete)):
         assert check_repeatability(make, name).problem is None
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda env: lambda: env,
-        lambda env: lambda: wrappers.TimeLimit(env, 50),
-        lambda env: lambda: wrappers.TimeLimit(wrappers.TransformReward(env, float), 50),
-    ],
-)
-def test_copies_that_are_one_object_are_refused(make: Any, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="one and the same"):
-        rlkit.train("random", make(Noisy()), seeds=2, steps=20, out=tmp_path)
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    ("wrap", "name"),
-    [
-        (wrappers.NormalizeReward, "NormalizeReward"),
-        (wrappers.NormalizeObservation, "NormalizeObservation"),
-        (lambda env: wrappers.TimeLimit(wrappers.NormalizeReward(env), 5), "NormalizeReward"),
-        (type("Mine", (wrappers.NormalizeReward,), {}), "Mine"),
-    ],
-)
-def test_statistics_in_wrappers_are_refused_with_what_to_do(
-    wrap: Any, name: str, tmp_path: Path
-) -> None:
-    with pytest.raises(UsageError, match=f"{name} keeps running statistics.*scale_rewards=True"):
-        rlkit.train("ppo", lambda: wrap(Noisy()), seeds=1, steps=20, out=tmp_path)
-    with pytest.raises(UsageError, match="keeps running statistics"):
-        find_environment(lambda: wrap(Noisy()))
-
-
-def test_frozen_statistics_are_no_fault(tmp_path: Path) -> None:
-    def make() -> gym.Env[Any, Any]:
-        env = wrappers.NormalizeObservation(Noisy())
-        env.update_running_mean = False
-        return env
-
-    run = rlkit.train("random", make, seeds=1, steps=20, evaluation_episodes=2, out=tmp_path)
-    assert run.record["reproducible"]
 
 
 def test_a_caveat_reaches_python_the_record_and_the_figure(tmp_path: Path) -> None:

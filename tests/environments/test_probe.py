@@ -1,0 +1,87 @@
+"""What is rejected before an environment is trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import pytest
+from gymnasium import spaces, wrappers
+
+import rlkit
+from rlkit.environments.resolve import find_environment
+from rlkit.errors import UsageError
+from tests.faulty_envs import Counter, Noisy, Recorder
+
+
+def rejection(env: Any) -> str:
+    with pytest.raises(UsageError) as caught:
+        find_environment(env)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda env: lambda: env,
+        lambda env: lambda: wrappers.TimeLimit(env, 50),
+        lambda env: lambda: wrappers.TimeLimit(wrappers.TransformReward(env, float), 50),
+    ],
+)
+def test_copies_that_are_one_object_are_refused(make: Any, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="one and the same"):
+        rlkit.train("random", make(Noisy()), seeds=2, steps=20, out=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("wrap", "name"),
+    [
+        (wrappers.NormalizeReward, "NormalizeReward"),
+        (wrappers.NormalizeObservation, "NormalizeObservation"),
+        (lambda env: wrappers.TimeLimit(wrappers.NormalizeReward(env), 5), "NormalizeReward"),
+        (type("Mine", (wrappers.NormalizeReward,), {}), "Mine"),
+    ],
+)
+def test_statistics_in_wrappers_are_refused_with_what_to_do(
+    wrap: Any, name: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=f"{name} keeps running statistics.*scale_rewards=True"):
+        rlkit.train("ppo", lambda: wrap(Noisy()), seeds=1, steps=20, out=tmp_path)
+    with pytest.raises(UsageError, match="keeps running statistics"):
+        find_environment(lambda: wrap(Noisy()))
+
+
+def test_frozen_statistics_are_no_fault(tmp_path: Path) -> None:
+    def make() -> gym.Env[Any, Any]:
+        env = wrappers.NormalizeObservation(Noisy())
+        env.update_running_mean = False
+        return env
+
+    run = rlkit.train("random", make, seeds=1, steps=20, evaluation_episodes=2, out=tmp_path)
+    assert run.record["reproducible"]
+
+
+@pytest.mark.parametrize("env_id", ["Blackjack-v1"])
+def test_an_unsupported_space_is_refused_by_name(env_id: str) -> None:
+    message = rejection(env_id)
+    assert env_id in message
+    assert "Tuple" in message
+
+
+def test_an_unsupported_space_of_a_class_is_refused_and_its_probe_closed() -> None:
+    made = Recorder(lambda: Counter(action_space=spaces.MultiDiscrete([2, 2])))
+    assert "MultiDiscrete" in rejection(made)
+    assert [single.num_closed for single in made.made] == [1]
+
+
+def test_spaces_that_appear_only_in_a_reset_are_refused_before_one() -> None:
+    class Late(gym.Env[Any, Any]):
+        def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+            self.observation_space = spaces.Discrete(2)
+            self.action_space = spaces.Discrete(2)
+            return 0, {}
+
+    with pytest.raises(UsageError, match="Late has no observation_space before its first reset"):
+        find_environment(Late)
