@@ -354,6 +354,23 @@ def test_evaluation_works_on_environments_that_gymnasium_does_not_know() -> None
     assert isinstance(find_environment(Counter).make(), gym.Env)
 
 
+def test_episodes_played_in_parts_are_those_played_at_once() -> None:
+    """Of a policy that draws nothing: the parts of one that explores have streams of their own."""
+    environment = find_environment("CartPole-v1")
+
+    class Alternating:
+        def act(self, obs: Any) -> Any:
+            return (obs[..., 2] > 0).astype(np.int64)
+
+    at_once, in_parts = (
+        play_many(Alternating(), environment, STREAMS, 7, kind="gymnasium", at_once=n)
+        for n in (7, 3)
+    )
+    for one, other in zip(at_once, in_parts, strict=True):
+        assert one.tobytes() == other.tobytes()
+    assert len(np.unique(at_once.lengths)) > 3
+
+
 @pytest.mark.parametrize("name", ["ppo", "reinforce", "random", "q-learning"])
 def test_long_evaluations_of_exploring_policies_do_not_depend_on_the_other_seeds(name: str) -> None:
     env_id = "FrozenLake-v1" if name == "q-learning" else "CartPole-v1"

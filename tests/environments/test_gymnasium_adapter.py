@@ -191,6 +191,21 @@ def test_resets_take_the_seeds_that_other_generators_take() -> None:
         random.setstate(python_state)
 
 
+def test_with_an_offset_copies_play_the_episodes_of_later_copies() -> None:
+    """What the eight copies of one grid play, two copies play in four parts."""
+
+    def played(env: GymBatchEnv, env_offset: int) -> Any:
+        parts = [env.reset(env_offset=env_offset)]
+        parts += [env.step(zeros(env)).next_obs for _ in range(7)]  # over the end of episode 0
+        return np.stack(parts)
+
+    whole, few = grid(lambda: Drifting(5), 2, 8), grid(lambda: Drifting(5), 2, 2)
+    together = played(whole, 0)
+    for first in (4, 0, 2, 6):
+        assert played(few, first).tobytes() == together[:, :, first : first + 2].tobytes()
+    assert len({together[:, s, n].tobytes() for s in range(2) for n in range(8)}) == 16
+
+
 def test_first_observations_of_the_environments_of_a_seed_differ() -> None:
     env = grid(lambda: gym.make("CartPole-v1", disable_env_checker=True), 1, 4)
     assert len({obs.tobytes() for obs in env.reset()[0]}) == 4
