@@ -23,6 +23,7 @@ ROOMS = (
     "rlkit.seeding",
     "rlkit.determinism",
     "rlkit.fingerprint",
+    "rlkit.files",
     "rlkit.analysis",
     "rlkit.maths",
     "rlkit.nn",

@@ -6,8 +6,8 @@ Text that comes from the caller (agent names, labels, titles) is shown as it is:
 start a formula.
 """
 
+import io
 import os
-import tempfile
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from rlkit.analysis.statistics import CurveBand, curve_band, iqm_interval, mean_interval
+from rlkit.files import write_atomically
 
 # Okabe and Ito's palette, told apart with any kind of colour blindness; its yellow is too pale.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -133,8 +134,12 @@ def comparison_figure(
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Write a figure as png, pdf or svg, by the suffix of `path`.
 
-    The file appears complete or not at all (temporary name, then rename), and the same figure
-    gives the same bytes: no date, no software version, no random identifiers.
+    The file is written completely or not at all, and the same figure gives the same bytes: no
+    date, no software version, no random identifiers.
+
+    Raises:
+        ValueError: another suffix.
+        RlkitError: the file cannot be written.
     """
     target = Path(path)
     suffix = target.suffix.lower()
@@ -150,20 +155,11 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
         ".pdf": {"Creator": None, "Producer": None, "CreationDate": None},
         ".svg": {"Date": None, "Creator": None},
     }[suffix]
+    drawing = io.BytesIO()
+    with rc_context({"svg.hashsalt": "rlkit", "svg.fonttype": "path", "pdf.fonttype": 42}):
+        figure.savefig(drawing, dpi=200, metadata=metadata, format=suffix[1:])
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(suffix=suffix, prefix=".", dir=target.parent)
-    os.close(handle)
-    try:
-        with rc_context({"svg.hashsalt": "rlkit", "svg.fonttype": "path", "pdf.fonttype": 42}):
-            figure.savefig(temporary, dpi=200, metadata=metadata)
-        # mkstemp makes files private; give this one the permissions of any new file.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_atomically(target, drawing.getvalue())
 
 
 def new_figure(width: float, height: float) -> tuple[Figure, Axes]:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlkit.errors import RlkitError
-from rlkit.runs.store import sync_folder, write_atomically
+from rlkit.files import sync_folder, write_atomically
 
 Array = NDArray[Any]
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlkit.errors import RlkitError
-from rlkit.runs.store import sync_folder
+from rlkit.files import sync_folder
 
 Array = NDArray[Any]
 

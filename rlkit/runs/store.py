@@ -15,35 +15,8 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from rlkit.errors import RlkitError, UsageError
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that after a crash it holds either the old bytes or the new ones."""
-    temporary = path.with_name(f".{path.name[:60]}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        sync_folder(path.parent)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise RlkitError(
-            f"writing {path} ({len(data)} bytes) failed: {error.strerror}. What was saved before "
-            "is untouched; make room or change the permissions and run the same command again."
-        ) from error
-
-
-def sync_folder(folder: Path) -> None:
-    """Force the names of a folder's files to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+from rlkit.errors import UsageError
+from rlkit.files import write_atomically
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -76,28 +76,6 @@ def test_equal_states_are_equal_bytes_whatever_the_order_of_entries(folder: Path
     assert names[0] == names[1]
 
 
-def test_a_file_is_forced_to_the_disk_then_renamed_then_its_folder_is_forced(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls: list[str] = []
-    fsync, replace = os.fsync, os.replace
-
-    def logged_fsync(descriptor: int) -> None:
-        target = os.readlink(f"/proc/self/fd/{descriptor}")
-        calls.append("fsync folder" if os.path.isdir(target) else "fsync file")
-        fsync(descriptor)
-
-    def logged_replace(source: Path, target: Path) -> None:
-        calls.append("replace")
-        replace(source, target)
-
-    monkeypatch.setattr(os, "fsync", logged_fsync)
-    monkeypatch.setattr(os, "replace", logged_replace)
-    store.write_atomically(tmp_path / "file", b"content")
-    assert calls == ["fsync file", "replace", "fsync folder"]
-    assert (tmp_path / "file").read_bytes() == b"content"
-
-
 def test_only_the_newest_checkpoints_are_kept_and_other_files_left_alone(folder: Path) -> None:
     for steps in (10, 9, 10**13, 11):
         checkpoints.save_checkpoint(folder, 0, steps, {"x": np.array(steps)})

@@ -11,8 +11,8 @@ from typing import Any
 import gymnasium as gym
 
 from rlkit.errors import RlkitError, UsageError
+from rlkit.files import write_atomically
 from rlkit.options import require_count
-from rlkit.runs import store
 from rlkit.runs.places import require_place, writing
 from rlkit.seeding import SeedStreams
 from rlkit.training.playing.frames import Array, new_frames, pictures
@@ -88,7 +88,7 @@ def _write(images: list[Array], path: Path, milliseconds: int) -> None:
     first.save(buffer, "gif", save_all=True, append_images=others, duration=milliseconds, loop=0)
     with writing(path, "--gif"):
         path.parent.mkdir(parents=True, exist_ok=True)
-    store.write_atomically(path, buffer.getvalue())
+    write_atomically(path, buffer.getvalue())
 
 
 def _frame_duration(env: gym.Env[Any, Any]) -> int:

@@ -1,4 +1,4 @@
-"""Best of n by sampling, against its exact law; and its expectation from fewer samples."""
+"""Best of n by sampling, against its exact distribution; and its expectation from fewer samples."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 @pytest.mark.claim(47)
 @pytest.mark.parametrize("n", [1, 4, 16])
-def test_the_best_of_samples_follows_the_exact_law(small: Any, n: int) -> None:
+def test_the_best_of_samples_follows_the_exact_distribution(small: Any, n: int) -> None:
     key, repeats = small.key, 1500
     prompts = small.task.prompts.repeat(repeats, axis=0)
     best = best_of_n(small.reference, small.task, prompts, small.score, n, rng(n))
-    law = exact.best_of_n(key.reference_log_prob, key.gold, n)
+    policy = exact.best_of_n(key.reference_log_prob, key.gold, n)
     index = key.completions.index(best.sequences.responses.numpy()).reshape(-1, repeats)
     for q in range(len(prompts) // repeats):
-        expected = float(np.exp(law[q]) @ key.gold[q])
+        expected = float(np.exp(policy[q]) @ key.gold[q])
         scores = best.scores.reshape(-1, repeats)[q]
         error = max(scores.std() / repeats**0.5, 1e-3)
         assert abs(scores.mean() - expected) < 4 * error
         # Not the score alone: each of the likeliest responses comes as often as it should, so
         # ties are broken evenly.
-        share = np.bincount(index[q], minlength=law.shape[1]) / repeats
-        p = np.exp(law[q])
+        share = np.bincount(index[q], minlength=policy.shape[1]) / repeats
+        p = np.exp(policy[q])
         for c in np.argsort(p)[-5:]:
             assert abs(share[c] - p[c]) < 4 * np.sqrt(p[c] * (1 - p[c]) / repeats)
 
@@ -108,12 +108,12 @@ def test_the_expected_best_does_not_overflow() -> None:
 
 
 def test_the_expected_best_has_the_exact_mean(small: Any) -> None:
-    """From 32 samples the best of 8, over many prompts, against the exact law."""
+    """From 32 samples the best of 8, over many prompts, against the exact distribution."""
     prompts = small.task.prompts.repeat(300, axis=0)
     best = best_of_n(small.reference, small.task, prompts, small.score, 32, rng(9))
     found = expected_best(best.all_scores, best.all_scores, 8).reshape(-1, 300)
-    law = np.exp(exact.best_of_n(small.key.reference_log_prob, small.key.gold, 8))
-    expected = (law * small.key.gold).sum(1)
+    policy = np.exp(exact.best_of_n(small.key.reference_log_prob, small.key.gold, 8))
+    expected = (policy * small.key.gold).sum(1)
     error = found.std(1) / 300**0.5
     assert (np.abs(found.mean(1) - expected) < 4 * error).all()
 

@@ -108,30 +108,30 @@ def test_perplexity_of_samples_and_of_demonstrations_is_the_exponential_of_their
 
 
 @pytest.mark.claim(49)
-def test_the_perplexity_of_samples_is_that_of_the_policys_law_under_the_reference(
+def test_the_perplexity_of_samples_is_that_of_the_policys_distribution_under_the_reference(
     small: Any, other: Any, report: dict[str, Any]
 ) -> None:
     """exp(E[-log pi_ref(y)] / E[tokens]), exactly, against a ratio of means of 4,096 samples."""
-    law = np.exp(small.key.log_probs(other)) / small.task.num_prompts
+    weights = np.exp(small.key.log_probs(other)) / small.task.num_prompts
     loss, lengths = -small.key.reference_log_prob, small.key.completions.lengths
-    ratio = float((law * loss).sum() / (law * lengths).sum())
+    ratio = float((weights * loss).sum() / (weights * lengths).sum())
     # The error of a ratio of means is that of the mean of what is left of the numerator.
     left = loss - ratio * lengths
-    error = math.sqrt(float((law * left**2).sum()) / N) / float((law * lengths).sum())
+    error = math.sqrt(float((weights * left**2).sum()) / N) / float((weights * lengths).sum())
     found = math.log(report["perplexity"]["of_samples_under_reference"])
     assert abs(found - ratio) < 4 * error
     # The policy's own perplexity of its samples is another number.
     own = -small.key.log_probs(other)
-    assert abs(float((law * own).sum() / (law * lengths).sum()) - ratio) > 8 * error
+    assert abs(float((weights * own).sum() / (weights * lengths).sum()) - ratio) > 8 * error
 
 
 def test_lengths_and_ends_are_those_of_the_responses(
     small: Any, other: Any, report: dict[str, Any]
 ) -> None:
-    law = np.exp(small.key.log_probs(other))
+    weights = np.exp(small.key.log_probs(other))
     lengths, ended = small.key.completions.lengths, small.key.completions.ended
-    mean = float((law * lengths).sum(1).mean())
-    deviation = math.sqrt(float((law * lengths**2).sum(1).mean()) - mean**2)
+    mean = float((weights * lengths).sum(1).mean())
+    deviation = math.sqrt(float((weights * lengths**2).sum(1).mean()) - mean**2)
     assert abs(report["length"] - mean) < 4 * deviation / N**0.5
     for model, name in ((other, "ended"), (small.reference, "reference_ended")):
         share = float((np.exp(small.key.log_probs(model)) * ended).sum(1).mean())

@@ -35,7 +35,7 @@ def test_gold_is_standardised_and_the_optimum_has_no_gap(small: Any) -> None:
     )
 
 
-def test_an_answer_key_at_another_temperature_has_that_law(small: Any) -> None:
+def test_an_answer_key_at_another_temperature_has_that_distribution(small: Any) -> None:
     key = AnswerKey(small.task, small.reference, temperature=0.7)
     completions = small.key.completions
     expected = enumeration.completion_log_probs(

@@ -31,10 +31,10 @@ def test_best_of_n_is_the_sum_over_all_draws(n: int) -> None:
     rng = np.random.default_rng(4)
     log_prob = random_policy(rng, 2, 6)
     reward = rng.integers(3, size=(2, 6)).astype(float)
-    law = np.exp(best_of_n.best_of_n(log_prob, reward, n))
+    best = np.exp(best_of_n.best_of_n(log_prob, reward, n))
     for q in range(2):
         expected = brute_best_of_n(log_prob[q], reward[q], n)
-        np.testing.assert_allclose(law[q], expected, rtol=1e-12)
+        np.testing.assert_allclose(best[q], expected, rtol=1e-12)
 
 
 @pytest.mark.claim(47)
@@ -44,15 +44,15 @@ def test_best_of_n_agrees_with_sampling(
     _, _, reference, gold = full
     rng = np.random.default_rng(5)
     n, trials = 8, 20_000
-    law = best_of_n.best_of_n(reference, gold, n)
+    best = best_of_n.best_of_n(reference, gold, n)
     draws = rng.choice(reference.shape[1], size=(trials, n), p=np.exp(reference[0]))
     # Independent draws: taking the first of the best ones breaks ties evenly.
     chosen = draws[np.arange(trials), gold[0, draws].argmax(1)]
-    measured, expected = gold[0, chosen], exact.expectation(law, gold)[0]
+    measured, expected = gold[0, chosen], exact.expectation(best, gold)[0]
     error = measured.std() / math.sqrt(trials)
     assert abs(measured.mean() - expected) < 4 * error
     for value in np.unique(gold[0]):
-        p = np.exp(law[0, gold[0] == value]).sum()
+        p = np.exp(best[0, gold[0] == value]).sum()
         error = math.sqrt(p * (1 - p) / trials)
         assert abs((measured == value).mean() - p) < 4 * error + 1e-4  # groups seen once or never
     # Within the best group the choice follows the reference.
@@ -66,7 +66,7 @@ def test_best_of_n_agrees_with_sampling(
 
 
 @pytest.mark.parametrize("n", [1, 2.5, 16, 1024, 16384, 1e6])
-def test_the_law_of_best_of_n_adds_up_to_one(n: float, full: Enumerated) -> None:
+def test_the_distribution_of_best_of_n_adds_up_to_one(n: float, full: Enumerated) -> None:
     _, _, reference, gold = full
     noise = np.random.default_rng(6).normal(size=gold.shape)
     for reward in (gold, gold + noise):
@@ -83,17 +83,17 @@ def test_best_of_one_is_the_policy_itself() -> None:
 
 def test_best_of_many_is_the_policy_among_the_best() -> None:
     log_prob = np.log([[0.5, 0.1, 0.3, 0.1]])
-    law = np.exp(best_of_n.best_of_n(log_prob, np.array([[0.0, 2.0, 2.0, 1.0]]), 1e4))
-    np.testing.assert_allclose(law, [[0, 0.25, 0.75, 0]], atol=1e-12)
+    best = np.exp(best_of_n.best_of_n(log_prob, np.array([[0.0, 2.0, 2.0, 1.0]]), 1e4))
+    np.testing.assert_allclose(best, [[0, 0.25, 0.75, 0]], atol=1e-12)
 
 
 def test_best_of_n_survives_probabilities_that_underflow() -> None:
     log_prob = np.array([[math.log(0.5), math.log(0.5), -800.0, -np.inf]])
-    law = best_of_n.best_of_n(log_prob, np.array([[0.0, 1.0, 2.0, 3.0]]), 4)
+    best = best_of_n.best_of_n(log_prob, np.array([[0.0, 1.0, 2.0, 3.0]]), 4)
     # The limit of (F^n - F-^n) / (F - F-) is n F^(n-1) = 4 at the top.
-    assert law[0, 2] == pytest.approx(-800 + math.log(4))
-    assert law[0, 3] == -np.inf
-    np.testing.assert_allclose(np.exp(law[0, :2]), [1 / 16, 15 / 16], rtol=1e-12)
+    assert best[0, 2] == pytest.approx(-800 + math.log(4))
+    assert best[0, 3] == -np.inf
+    np.testing.assert_allclose(np.exp(best[0, :2]), [1 / 16, 15 / 16], rtol=1e-12)
     for n in (1, 2):
         upside_down = best_of_n.best_of_n(log_prob, np.array([[2.0, 1.0, 0.0, 3.0]]), n)
         assert not np.isnan(upside_down).any()
@@ -113,9 +113,9 @@ def test_the_bound_on_the_kl_of_best_of_n_is_never_below_the_exact_kl(
 
 def test_without_ties_and_with_fine_probabilities_the_bound_is_tight() -> None:
     log_prob = np.full((1, 100_000), -math.log(100_000))
-    law = best_of_n.best_of_n(log_prob, np.arange(100_000.0)[None], 16)
+    best = best_of_n.best_of_n(log_prob, np.arange(100_000.0)[None], 16)
     # The sum over a grid of 1e5 is the integral within n^2 / 1e5.
-    assert exact.kl(law, log_prob)[0] == pytest.approx(best_of_n.best_of_n_kl_bound(16), abs=1e-3)
+    assert exact.kl(best, log_prob)[0] == pytest.approx(best_of_n.best_of_n_kl_bound(16), abs=1e-3)
 
 
 @pytest.mark.claim(48)
@@ -155,15 +155,15 @@ def test_less_than_one_draw_has_no_best(n: float) -> None:
 def test_a_frontier_is_the_mean_over_prompts_of_its_policies() -> None:
     rng = np.random.default_rng(9)
     reference, proxy, gold = random_policy(rng, 3, 20), *rng.normal(size=(2, 3, 20))
-    laws: list[tuple[Callable[..., best_of_n.Frontier], float, Floats]] = [
+    cases: list[tuple[Callable[..., best_of_n.Frontier], float, Floats]] = [
         (best_of_n.tilted_frontier, 0.5, exact.optimum(reference, proxy, 0.5).log_prob),
         (best_of_n.best_of_n_frontier, 4, best_of_n.best_of_n(reference, proxy, 4)),
     ]
-    for function, setting, law in laws:
+    for function, setting, log_prob in cases:
         frontier = function(reference, proxy, gold, [1.0, setting])
-        p = np.exp(law)
+        p = np.exp(log_prob)
         assert frontier.setting.tolist() == [1.0, setting]
-        assert frontier.kl[1] == pytest.approx((p * (law - reference)).sum(1).mean())
+        assert frontier.kl[1] == pytest.approx((p * (log_prob - reference)).sum(1).mean())
         assert frontier.proxy[1] == pytest.approx((p * proxy).sum(1).mean())
         assert frontier.gold[1] == pytest.approx((p * gold).sum(1).mean())
 

@@ -88,7 +88,7 @@ def test_enumerated_probabilities_of_a_model_add_up_to_one(
     task, completions = full[:2]
     log_prob = enumeration.completion_log_probs(model_for(task), task.prompts, completions)
     assert log_prob.shape == (4, 19_531)
-    # 2e-7 is float32; the law of each token is normalised in float64.
+    # 2e-7 is float32; each token's distribution is normalised in float64.
     np.testing.assert_allclose(np.exp(log_prob).sum(1), 1, rtol=0, atol=1e-12)
 
 
@@ -126,16 +126,16 @@ def test_enumeration_switches_dropout_off_and_restores_the_mode() -> None:
     assert not model.training
 
 
-def test_laws_of_tokens_and_of_responses_are_two_forms_of_the_same() -> None:
+def test_distributions_of_tokens_and_of_responses_determine_each_other() -> None:
     rng = np.random.default_rng(0)
     completions = enumeration.all_completions(4, 2, 3, 4)
     log_prob = random_policy(rng, 2, len(completions.responses))
-    laws = enumeration.tokens_from_responses(log_prob, completions)
-    for law in laws:
-        np.testing.assert_allclose(np.exp(law).sum(-1), 1, rtol=1e-12)
+    levels = enumeration.tokens_from_responses(log_prob, completions)
+    for level in levels:
+        np.testing.assert_allclose(np.exp(level).sum(-1), 1, rtol=1e-12)
     # Float64, sums over 40 responses.
     np.testing.assert_allclose(
-        enumeration.responses_from_tokens(laws, completions), log_prob, rtol=0, atol=1e-12
+        enumeration.responses_from_tokens(levels, completions), log_prob, rtol=0, atol=1e-12
     )
 
 
@@ -143,8 +143,8 @@ def test_a_prefix_that_is_never_reached_has_no_nan_after_it() -> None:
     completions = enumeration.all_completions(3, 2, 3, 3)
     log_prob = np.full((1, len(completions.responses)), -np.inf)
     log_prob[0, 0] = 0.0  # EOS at once
-    laws = enumeration.tokens_from_responses(log_prob, completions)
-    assert not any(np.isnan(law).any() for law in laws)
-    np.testing.assert_array_equal(enumeration.responses_from_tokens(laws, completions), log_prob)
+    levels = enumeration.tokens_from_responses(log_prob, completions)
+    assert not any(np.isnan(level).any() for level in levels)
+    np.testing.assert_array_equal(enumeration.responses_from_tokens(levels, completions), log_prob)
     best = exact.per_token_optimum(log_prob, np.zeros_like(log_prob), 1.0, completions)
     assert not any(np.isnan(values).any() for values in best.values)

@@ -88,8 +88,8 @@ def test_the_optimum_token_by_token_multiplies_up_to_the_best_policy() -> None:
     best = exact.optimum(log_prob, gold, 0.3)
     stepwise = exact.per_token_optimum(log_prob, gold, 0.3, completions)
     np.testing.assert_allclose(stepwise.values[0][:, 0], best.value, rtol=0, atol=1e-12)
-    for law in stepwise.log_prob:
-        np.testing.assert_allclose(np.exp(law).sum(-1), 1, rtol=1e-12)
+    for level in stepwise.log_prob:
+        np.testing.assert_allclose(np.exp(level).sum(-1), 1, rtol=1e-12)
     product = enumeration.responses_from_tokens(stepwise.log_prob, completions)
     np.testing.assert_allclose(product, best.log_prob, rtol=0, atol=1e-12)
 
@@ -115,9 +115,9 @@ def test_the_reward_of_the_best_policy_grows_at_the_rate_of_its_variance(
 ) -> None:
     _, _, reference, gold = full
     step, inverse = 1e-4, 2.0
-    law = exact.optimum(reference, gold, 1 / inverse).log_prob
-    mean = exact.expectation(law, gold)
-    variance = exact.expectation(law, (gold - mean[:, None]) ** 2)
+    log_prob = exact.optimum(reference, gold, 1 / inverse).log_prob
+    mean = exact.expectation(log_prob, gold)
+    variance = exact.expectation(log_prob, (gold - mean[:, None]) ** 2)
     low, high = (
         exact.expectation(exact.optimum(reference, gold, 1 / x).log_prob, gold)
         for x in (inverse - step, inverse + step)

@@ -1,0 +1,37 @@
+"""Files that are written completely or not at all, whenever the process is killed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from rlkit.errors import RlkitError
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that after a crash it holds either the old bytes or the new ones."""
+    temporary = path.with_name(f".{path.name[:60]}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise RlkitError(
+            f"writing {path} ({len(data)} bytes) failed: {error.strerror}. What was saved before "
+            "is untouched; make room or change the permissions and run the same command again."
+        ) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Force the names of a folder's files to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
