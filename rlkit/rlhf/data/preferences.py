@@ -1,14 +1,13 @@
 """Preferences between two responses to a prompt, and labels of single responses.
 
-From a known gold reward both are drawn by the Bradley-Terry model, so that it is known exactly how
-well the best reward model can do:
+From a known gold reward both are drawn by the Bradley-Terry model, so that the accuracy of the best
+possible reward model is known exactly:
 
     P(y1 > y2 | x) = sigmoid(scale (gold(x, y1) - gold(x, y2))),    P(label = 1) = sigmoid(gold)
 
-Of K responses to a prompt every two can be compared (Ouyang et al. 2022, section 3.5, with K from 4
-to 9): K (K - 1) / 2 labels for K forward passes. Those that are drawn here stay together, in one
-minibatch and on one side of what is held out, because they share responses. A file is a list of
-pairs.
+All pairs of K responses to a prompt can be compared (Ouyang et al. 2022, section 3.5, with K from 4
+to 9): K (K - 1) / 2 labels for K forward passes. Because they share responses, they stay together,
+in one minibatch and on one side of the held-out split. A file is a list of pairs.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ class Preferences:
 
     chosen: Sequences
     rejected: Sequences
-    margin: Tensor  # [N], how much better at least; 0 where nothing is known
+    margin: Tensor  # [N], least difference of the scores; 0 where it is unknown
     # Whether equal pairs may be copies of one, as in a file; pairs that were drawn are independent.
     may_repeat: bool = False
 
@@ -58,7 +57,7 @@ class Preferences:
 
 @dataclass(frozen=True, eq=False)
 class Comparisons:
-    """G prompts with K responses to each, of which every two were compared."""
+    """G prompts with K responses to each, of which all pairs were compared."""
 
     sequences: Sequences  # [G K], the responses to a prompt one after another
     # bool [G, K (K - 1) / 2], whether the first is preferred: of (0, 1), (0, 2), ..., (1, 2), ...
@@ -70,12 +69,12 @@ class Comparisons:
         return len(self.sequences.tokens) // len(self.first_wins)
 
     def select(self, index: Tensor | NDArray[np.int64] | slice) -> Comparisons:
-        """Some of the prompts, with all that belongs to them."""
+        """Return some of the prompts, with their responses and comparisons."""
         kept = (self._by_prompt(x)[index].flatten(0, 1) for x in self.sequences)
         return Comparisons(Sequences(*kept), self.first_wins[index])
 
     def chosen_and_rejected(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """What belongs to the responses, [G K], by comparison: [G, K (K - 1) / 2] each."""
+        """Arrange values of the responses, [G K], by comparison: [G, K (K - 1) / 2] each."""
         first, second = torch.tensor(list(combinations(range(self.num_responses), 2))).T
         values = self._by_prompt(values)
         a, b = values[:, first], values[:, second]
@@ -121,7 +120,7 @@ def sample_preferences(
     *,
     scale: float = 1.0,
 ) -> Preferences:
-    """Draw n preferences between different responses of a model; arguments and errors as below."""
+    """Draw n preferences between two different responses; see `sample_comparisons`."""
     both = sample_comparisons(model, task, gold, rng, n, 2, scale=scale)
     first, second = (both.sequences.select(slice(k, None, 2)) for k in range(2))
     won = both.first_wins
@@ -140,17 +139,17 @@ def sample_comparisons(
     *,
     scale: float = 1.0,
 ) -> Comparisons:
-    """Draw responses of a model to n prompts, and a preference between every two to a prompt.
+    """Draw responses of a model to n prompts, and a preference between each two of a prompt.
 
     Args:
-        model: where the responses come from, normally the fine-tuned one.
+        model: samples the responses; normally the fine-tuned one.
         task: gives the prompts.
-        gold: the reward that the preferences follow, in the units of `scale`.
-        rng: where the randomness comes from.
-        n: how many prompts, >= 1; one that gets equal responses is drawn again, so that likely
-            responses are rarer than the model makes them, the more so the larger K is.
-        num_responses: K, to each prompt, >= 2.
-        scale: how sure the judge is; 0 = coin flips.
+        gold: the reward that the preferences follow.
+        rng: draws prompts, responses and preferences.
+        n: number of prompts, >= 1. A prompt with equal responses is drawn again, so likely
+            responses are rarer than under the model, the more so the larger K is.
+        num_responses: K, responses per prompt, >= 2.
+        scale: multiplies differences of gold; 0 = coin flips.
 
     Raises:
         UsageError: the model hardly ever gives K different responses to a prompt.
@@ -162,25 +161,25 @@ def sample_comparisons(
         )
     pairs = list(combinations(range(num_responses), 2))
     parts = []
-    found, draws = 0, 0
-    while found < n:
+    count, draws = 0, 0
+    while count < n:
         drawn = responses_from(model, task, rng, n, copies=num_responses)
         differ = torch.ones(n, dtype=torch.bool)
         for i, j in pairs:
             a, b = drawn[i], drawn[j]
             differ &= (a.tokens != b.tokens).any(1) | (a.response_mask != b.response_mask).any(1)
         kept = [sequences.select(differ) for sequences in drawn]
-        worth = [np.asarray(gold(sequences)) for sequences in kept]
-        probability = np.stack([expit(scale * (worth[i] - worth[j])) for i, j in pairs], axis=1)
+        rewards = [np.asarray(gold(sequences)) for sequences in kept]
+        probability = np.stack([expit(scale * (rewards[i] - rewards[j])) for i, j in pairs], axis=1)
         wins = torch.from_numpy(rng.random(probability.shape) < probability)
         joined = (torch.stack(columns, dim=1).flatten(0, 1) for columns in zip(*kept, strict=True))
         parts.append(Comparisons(Sequences(*joined), wins))
-        found += len(wins)
+        count += len(wins)
         draws += n
-        if draws > 20 * n and found < n:
+        if draws > 20 * n and count < n:
             raise UsageError(
-                f"drawing preferences for {n} prompts failed: of {draws} prompts only {found} got "
-                f"{num_responses} different responses; the model gives too often the same"
+                f"drawing preferences for {n} prompts failed: of {draws} prompts only {count} got "
+                f"{num_responses} different responses; the model repeats itself too often"
                 + (", so ask for fewer (--responses-per-prompt)" if num_responses > 2 else "")
             )
     sequences = Sequences.concatenate(part.sequences for part in parts)

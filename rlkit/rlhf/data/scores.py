@@ -1,10 +1,9 @@
-"""Any Python function of texts as the reward.
+"""Scores responses with any Python function of texts.
 
     def score(prompts: list[str], responses: list[str]) -> "array [n]": ...
 
-It is called with whole batches, sees plain texts (EOS and PAD left out), and what it returns is
-checked each time: one finite number per response. Texts are made from the sampled ids for this
-alone and never encoded again.
+The function gets whole batches of plain texts, without EOS and PAD, and must return one finite
+number per response, which is checked on each call. These texts are never encoded again.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import importlib
 import numbers
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,19 +23,16 @@ from rlkit.rlhf.data.tokenizer import TextCodec, check_codec
 from rlkit.spelling import closest
 from rlkit.user_code import place_of, run_file, source_digest
 
-if TYPE_CHECKING:
-    from rlkit.rlhf.data.sequences import Sequences
-
 ScoreFunction = Callable[[list[str], list[str]], Any]
 
-# Rewards are float32 from here on; beyond this they would become infinite.
+# Rewards are float32 from here on; larger ones would become infinite.
 _LARGEST = float(np.finfo(np.float32).max)
 
 
 class LoadedScore(NamedTuple):
-    """A score function and what identifies it."""
+    """A score function with its identity."""
 
-    reference: str  # what names it in stored files
+    reference: str  # its name in stored files
     function: ScoreFunction
     digest: str  # sha256 of its file, else of its source; empty where neither is known
 
@@ -45,8 +41,8 @@ class TextScore:
     """A function of texts as a score of batches of ids.
 
     Args:
-        function: the function, or where it is: "path/to/file.py:function" or "module:function".
-            Or what `load_score` made of either.
+        function: the function, "path/to/file.py:function", "module:function", or a result of
+            `load_score`.
         codec: turns ids into texts.
 
     Raises:
@@ -63,18 +59,18 @@ class TextScore:
         """Score each response of a batch, [B].
 
         Raises:
-            UsageError: the function failed or returned something else than B finite numbers.
+            UsageError: the function failed or did not return B finite numbers.
         """
         prompts = self._texts(sequences.prompts, sequences.prompt_mask)
         responses = self._texts(sequences.responses, sequences.response_mask)
         return self.of_texts(prompts, responses)
 
     def of_texts(self, prompts: Sequence[str], responses: Sequence[str]) -> NDArray[np.float64]:
-        """Score texts, [n]. UsageError: as for a batch."""
+        """Score texts, [n]; raises the errors of a call with a batch."""
         if len(prompts) != len(responses):
             raise ValueError(f"got {len(prompts)} prompts and {len(responses)} responses")
         try:
-            # Lists of its own, so that whatever it does to them does not reach our messages.
+            # Copies, so that changes by the function do not reach our messages.
             returned = self.function(list(prompts), list(responses))
         except RlkitError:
             raise
@@ -90,8 +86,8 @@ class TextScore:
     def _texts(self, tokens: Any, mask: Any) -> list[str]:
         rows = zip(tokens.tolist(), mask.tolist(), strict=True)
         return [
-            self.codec.decode([i for i, real in zip(ids, reals, strict=True) if real])
-            for ids, reals in rows
+            self.codec.decode([i for i, kept in zip(ids, flags, strict=True) if kept])
+            for ids, flags in rows
         ]
 
     def _checked(
@@ -133,34 +129,34 @@ class TextScore:
 def check_score(
     score: TextScore, prompts: Sequence[str], responses: Sequence[str] | None = None
 ) -> NDArray[np.float64]:
-    """Call a score function before training, so that what is wrong with it costs no training.
+    """Call a score function before training, so that its errors cost no training.
 
     Args:
         score: the function.
         prompts: a few prompts, at least one.
-        responses: one for each; if left out, the prompts themselves and, as a policy may end at
-            once, the empty response.
+        responses: one for each; None = the prompts themselves, and the empty response, because a
+            policy may end at once.
 
     Returns:
         The scores [n] of the responses, or of prompts and empty responses in turn.
 
     Raises:
-        UsageError: the function fails or returns something else than finite numbers, for all
-            together or for one alone.
+        UsageError: the function fails or does not return finite numbers, for all together or for
+            one alone.
     """
     if not prompts:
         raise UsageError("check_score needs at least one prompt")
-    asked, tried = list(prompts), list(responses or ())
+    tried_prompts, tried_responses = list(prompts), list(responses or ())
     if responses is None:
-        asked = [prompt for prompt in asked for _ in range(2)]
-        tried = [text for prompt in prompts for text in (prompt, "")]
-    scores = score.of_texts(asked, tried)
-    score.of_texts(asked[:1], tried[:1])  # a batch may be as small as one
+        tried_prompts = [prompt for prompt in tried_prompts for _ in range(2)]
+        tried_responses = [text for prompt in prompts for text in (prompt, "")]
+    scores = score.of_texts(tried_prompts, tried_responses)
+    score.of_texts(tried_prompts[:1], tried_responses[:1])  # a batch may be as small as one
     return scores
 
 
 def load_score(function: ScoreFunction | str) -> LoadedScore:
-    """Find a score function.
+    """Load a score function.
 
     Args:
         function: the function, "path/to/file.py:function" or "module:function".
@@ -183,13 +179,13 @@ def load_score(function: ScoreFunction | str) -> LoadedScore:
         module, digest = run_file(Path(head), f"score {function!r}")
     else:
         module, digest = _imported(head, function), ""
-    found = getattr(module, name, None)
-    if found is None:
+    loaded = getattr(module, name, None)
+    if loaded is None:
         known = [key for key, value in vars(module).items() if callable(value)]
         raise UsageError(f"score {function!r}: {head} has no {name!r}.{closest(name, known)}")
-    if not callable(found):
-        raise UsageError(f"score {function!r}: expected a function, got {found!r:.80}")
-    return LoadedScore(function, found, digest or source_digest(found))
+    if not callable(loaded):
+        raise UsageError(f"score {function!r}: expected a function, got {loaded!r:.80}")
+    return LoadedScore(function, loaded, digest or source_digest(loaded))
 
 
 def _imported(name: str, reference: str) -> Any:
@@ -237,7 +233,7 @@ def _advice(array: NDArray[Any], n: int) -> str:
         return " Flatten it, as in scores.reshape(-1)"
     if not array.shape:
         return " The function gets lists of prompts and responses: return a list of numbers"
-    return " Return the scores in the order of the responses, and leave none out"
+    return " Return the scores in the order of the responses, and omit none"
 
 
 Score = Callable[[Sequences], Any]  # a batch of B -> scores [B]

@@ -1,8 +1,8 @@
-"""Batches of prompts and responses, and the log-probabilities that a model gives to them.
+"""Batches of prompts and responses, and the log-probabilities of responses under a model.
 
 A batch has one layout everywhere: the prompt ends at column P, padded on the left; the response
-starts there, padded on the right. So the state in which response token t was chosen stands in
-column P + t - 1, whatever the lengths are.
+starts there, padded on the right. So the state in which response token t was chosen is in column
+P + t - 1, whatever the lengths are.
 """
 
 from __future__ import annotations
@@ -86,14 +86,14 @@ def pack(
     prompt_length: int | None = None,
     max_new_tokens: int | None = None,
 ) -> Sequences:
-    """Bring ids of different lengths into one batch.
+    """Pack ids of different lengths into one batch.
 
     Args:
         prompts: ids of each prompt, without padding.
         responses: ids of each response, EOS included where there is one, without padding.
         pad: the id that fills the rest.
-        prompt_length: P; the longest prompt's if left out.
-        max_new_tokens: T; the longest response's if left out.
+        prompt_length: P; None = that of the longest prompt.
+        max_new_tokens: T; None = that of the longest response.
 
     Raises:
         ValueError: the numbers of prompts and responses differ, one is longer than allowed, or a
@@ -121,7 +121,7 @@ def pack(
 
 
 def from_arrays(prompts: NDArray[np.int64], responses: NDArray[np.int64], *, pad: int) -> Sequences:
-    """The batch of padded prompts [B, P] and responses [B, T]; `pad` marks what is padding."""
+    """Return the batch of padded prompts [B, P] and responses [B, T]; `pad` fills the rest."""
     tokens = torch.from_numpy(np.concatenate([prompts, responses], axis=1))
     mask = tokens != pad
     left = prompts.shape[1]
@@ -129,7 +129,7 @@ def from_arrays(prompts: NDArray[np.int64], responses: NDArray[np.int64], *, pad
 
 
 def response_states(model: LanguageModel, sequences: Sequences) -> Tensor:
-    """The hidden state in which each response token was chosen, [B, T, width]."""
+    """Return the hidden state in which each response token was chosen, [B, T, width]."""
     token_mask = sequences.token_mask()
     states: Tensor = model(
         sequences.tokens[:, :-1],
@@ -142,14 +142,14 @@ def response_states(model: LanguageModel, sequences: Sequences) -> Tensor:
 def response_log_probs(
     model: LanguageModel, sequences: Sequences, temperature: float = 1.0
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """How likely a model finds each response token.
+    """Return the log-probability of each response token under a model.
 
         log pi(a_t|s_t) = log softmax(logits(s_t) / temperature)[a_t]
 
     Args:
         model: the language model.
         sequences: B prompts with responses of up to T tokens.
-        temperature: the one that the responses are, or were, sampled at.
+        temperature: divides the logits, as in sampling.
 
     Returns:
         log-probability [B, T] and entropy [B, T], both 0 outside the response mask, and the hidden
@@ -181,7 +181,7 @@ def batched_log_probs(
 def token_log_probs(
     logits: Tensor, tokens: Tensor, mask: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    """Log-probability and entropy of tokens [B, T] under logits [B, T, A], 0 outside the mask."""
+    """Return log-probability and entropy of tokens [B, T] under logits [B, T, A]; 0 if masked."""
     # Padding is not an action: any valid index stands for it where the mask is False.
     actions = tokens.masked_fill(~mask, 0)
     if temperature != 1.0:

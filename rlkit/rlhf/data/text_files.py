@@ -1,13 +1,13 @@
-"""A user's own texts: JSON-lines files of prompts, demonstrations, preferences and labels.
+"""Reads a user's own texts: JSON-lines files of prompts, demonstrations, preferences and labels.
 
-One JSON object a line, one kind of object a file:
+One JSON object per line, one kind of object per file:
 
     {"prompt": "..."}                                            prompts
     {"prompt": "...", "response": "..."}                         demonstrations
     {"prompt": "...", "chosen": "...", "rejected": "..."}        preferences, "margin" optional
     {"prompt": "...", "response": "...", "label": 1}             labelled: true, false or [0, 1]
 
-Everything that is wrong with a file is found here, before anything is trained on it.
+Files are checked completely here, before anything is trained on them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from rlkit.spelling import closest
 
 @dataclass(frozen=True)
 class Prompt:
-    """Something to respond to."""
+    """A prompt to respond to."""
 
     line: int  # in its file, from 1
     prompt: str
@@ -50,11 +50,11 @@ class Preference:
     prompt: str
     chosen: str
     rejected: str
-    margin: float = 0.0  # by how much the chosen one should score higher, >= 0
+    margin: float = 0.0  # least difference of the two scores, >= 0
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelRecord:
     """A prompt and a response with the probability that it is good."""
 
     line: int
@@ -63,58 +63,58 @@ class Labelled:
     label: float  # in [0, 1]
 
 
-Record = Prompt | Demonstration | Preference | Labelled
+Record = Prompt | Demonstration | Preference | LabelRecord
 Source = str | Path | Sequence[Mapping[str, object]]
 R = TypeVar("R", bound=Record)
 
-# The fields of a line of each kind: those that it must have, and those that it may have.
+# The fields of each kind of line: required ones, and optional ones.
 _FIELDS: dict[type[Any], tuple[tuple[str, ...], tuple[str, ...]]] = {
     Prompt: (("prompt",), ()),
     Demonstration: (("prompt", "response"), ()),
     Preference: (("prompt", "chosen", "rejected"), ("margin",)),
-    Labelled: (("prompt", "response", "label"), ()),
+    LabelRecord: (("prompt", "response", "label"), ()),
 }
-_LARGEST_MARGIN = 1e6  # of a difference of scores, which is of order 1
+_LARGEST_MARGIN = 1e6  # differences of scores are of order 1
 _KNOWN = ("prompt", "response", "chosen", "rejected", "margin", "label")
 _NAMES: dict[type[Any], str] = {
     Prompt: "a prompt",
     Demonstration: "a demonstration",
     Preference: "a preference",
-    Labelled: "a labelled response",
+    LabelRecord: "a labelled response",
 }
 
 
 @dataclass(frozen=True)
-class Texts(Generic[R]):
+class TextRecords(Generic[R]):
     """The records of one source, all of one kind, in their order."""
 
-    source: str  # the file's name; for records given in Python the name of the argument
+    source: str  # the file's name; for records given in Python, the name of the argument
     records: tuple[R, ...]
     digest: str  # sha256 of the content, in hexadecimal
 
     def place(self, record: Record) -> str:
-        """Where a record stands, such as "demos.jsonl:12"."""
+        """Return where a record stands, such as "demos.jsonl:12"."""
         return f"{self.source}:{record.line}"
 
 
-def read_texts(source: Source, *kinds: type[R], name: str = "records") -> Texts[R]:
+def read_texts(source: Source, *kinds: type[R], name: str = "records") -> TextRecords[R]:
     """Read a JSON-lines file, or check records that are given in Python.
 
     Args:
         source: the file, or dictionaries with the same fields as its lines.
-        kinds: the kinds of record that will do, such as `Preference, Labelled`.
+        kinds: the kinds of record to accept, such as `Preference, LabelRecord`.
         name: what messages call records that do not come from a file.
 
     Raises:
-        UsageError: the file cannot be read or is empty, a line is not what it should be (named by
-            its number), or the file holds two kinds of record or a kind that is not asked for.
+        UsageError: the file cannot be read or is empty, a line is invalid (the message has its
+            number), or the file holds two kinds of record or a kind that is not accepted.
     """
     if isinstance(source, str | Path):
         where, content = str(source), _read(Path(source))
         rows: Iterable[object] = _parsed(where, content)
     else:
         where, rows = name, source
-        # Sorted, so that the order in which a dictionary was filled does not count.
+        # Sorted, so that the order in which a dictionary was filled does not matter.
         content = json.dumps(list(source), sort_keys=True, default=repr).encode()
     records: list[R] = []
     for line, row in enumerate(rows, start=1):
@@ -130,7 +130,7 @@ def read_texts(source: Source, *kinds: type[R], name: str = "records") -> Texts[
         records.append(record)
     if not records:
         raise UsageError(f"{where}: expected at least one line of {_expected(kinds)}, got none")
-    return Texts(where, tuple(records), hashlib.sha256(content).hexdigest())
+    return TextRecords(where, tuple(records), hashlib.sha256(content).hexdigest())
 
 
 def _read(path: Path) -> bytes:
@@ -153,7 +153,7 @@ def _parsed(where: str, content: bytes) -> Iterable[object]:
         ) from None
     if not text:
         return
-    # Not splitlines(), which would also cut at the separators that JSON allows inside strings.
+    # Not splitlines(), which also splits at separators that JSON allows inside strings.
     for number, row in enumerate(text.removesuffix("\n").split("\n"), start=1):
         if not row.strip():
             raise UsageError(f"{where}:{number}: the line is empty; remove it")
@@ -171,7 +171,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(fields) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the field {twice!r} is there twice")
+        raise ValueError(f"the field {twice!r} occurs twice")
     return fields
 
 
@@ -187,10 +187,10 @@ def _record(row: object, line: int, place: str, kinds: tuple[type[R], ...]) -> R
     if kind is Preference and row["chosen"] == row["rejected"]:
         raise UsageError(
             f"{place}: chosen and rejected are the same text, {_shortened(row['chosen'])}; "
-            "such a pair says nothing, remove it"
+            "such a pair carries no preference, remove it"
         )
     values = {name: row[name] for name in texts}
-    if kind is Labelled:
+    if kind is LabelRecord:
         values["label"] = _number(row["label"], "label", place, high=1.0, booleans=True)
     if "margin" in row:
         values["margin"] = _number(row["margin"], "margin", place, high=_LARGEST_MARGIN)
@@ -202,13 +202,13 @@ def _kind(row: Mapping[str, object], place: str, kinds: tuple[type[R], ...]) -> 
     for kind, (required, optional) in _FIELDS.items():
         if set(required) <= set(row) <= {*required, *optional}:
             return kind
-    # The kind that was probably meant is the nearest one once misspelt names are mended; between
-    # equally near ones, one that was asked for, and that which has what is there.
-    mended = {_mended(str(name)) for name in row}
+    # The kind that was probably meant is the nearest one once misspelt names are corrected; of
+    # equally near ones, an accepted one, then the one with more of the fields.
+    corrected = {_corrected(str(name)) for name in row}
     kind = min(
         _FIELDS,
         key=lambda kind: (
-            len((mended - {"margin"}) ^ set(_FIELDS[kind][0])),
+            len((corrected - {"margin"}) ^ set(_FIELDS[kind][0])),
             kind not in kinds,
             -len(_FIELDS[kind][0]),
         ),
@@ -224,20 +224,20 @@ def _kind(row: Mapping[str, object], place: str, kinds: tuple[type[R], ...]) -> 
     raise UsageError(f"{place}: missing field {missing!r}; {_NAMES[kind]} is {_example(kind)}")
 
 
-def _mended(name: str) -> str:
+def _corrected(name: str) -> str:
     return next(iter(difflib.get_close_matches(name.lower(), _KNOWN, n=1, cutoff=0.5)), name)
 
 
 def _check_text(value: object, name: str, place: str) -> None:
     if not isinstance(value, str):
-        raise UsageError(f"{place}: field {name!r}: expected a text, got {_shortened(value)}")
+        raise UsageError(f"{place}: field {name!r}: expected a string, got {_shortened(value)}")
     if not value:
-        raise UsageError(f"{place}: field {name!r} is empty; give it a text or remove the line")
+        raise UsageError(f"{place}: field {name!r} is empty; give it some text or remove the line")
     try:
         value.encode()
     except UnicodeEncodeError:
         raise UsageError(
-            f"{place}: field {name!r} has half of a surrogate pair and is no valid Unicode: "
+            f"{place}: field {name!r} is not valid Unicode, it has half of a surrogate pair: "
             f"{_shortened(value)}"
         ) from None
 

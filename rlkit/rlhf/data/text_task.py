@@ -1,8 +1,8 @@
-"""A user's own texts as a task: what the built-in tasks offer, made from JSON-lines files.
+"""A user's own texts as a task, made from JSON-lines files.
 
 There is no gold reward; a score comes from a reward model or from a function of the texts
-(`rlkit.rlhf.data.scores`). Everything that does not fit is refused here, before training, with the
-file and the line.
+(`rlkit.rlhf.data.scores`). Texts that do not fit are rejected here, before training, with their
+file and line.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from rlkit.errors import UsageError
 from rlkit.options import require_count
 from rlkit.rlhf.data.preferences import Labels, Preferences
 from rlkit.rlhf.data.sequences import from_arrays
+from rlkit.rlhf.data.text_encoding import EncodedTexts, responses_of
 from rlkit.rlhf.data.text_files import (
     Demonstration,
-    Labelled,
+    LabelRecord,
     Preference,
     Prompt,
-    Record,
     Source,
-    Texts,
+    TextRecords,
     read_texts,
 )
 from rlkit.rlhf.data.tokenizer import TextCodec, Tokenizer, TokenizerKind, check_codec
@@ -41,37 +41,37 @@ class TextTask:
     """Prompts, demonstrations and preferences of a user, encoded and checked.
 
     Prompts are padded on the left to the longest, `prompt_length`; responses end with EOS and are
-    padded on the right to `max_new_tokens`. PAD never stands for anything else, so the mask of
-    either is `ids != task.pad`.
+    padded on the right to `max_new_tokens`. PAD has no other use, so the mask of either is
+    `ids != task.pad`.
 
     Args:
         codec: turns the texts into ids.
-        prompts: to respond to in training; the distinct prompts of the other texts if left out.
-        demonstrations: to imitate, if any.
-        preferences: pairs, or single responses with labels, to learn a reward model from, if any.
-        max_new_tokens: longest response, EOS included; that of the texts if left out.
-        context_length: most tokens of prompt and response together; no limit if left out.
+        prompts: to respond to in training; None = the distinct prompts of the other texts.
+        demonstrations: to imitate.
+        preferences: pairs, or single responses with labels, to learn a reward model from.
+        max_new_tokens: longest response, EOS included; None = that of the texts.
+        context_length: most tokens of prompt and response together; None = no limit.
         name: for titles and folders.
 
     Raises:
-        UsageError: there are no texts, one cannot be encoded or is too long (its file and line are
-            named), or the codec's ids are not laid out as `check_codec` demands.
+        UsageError: there are no texts, one cannot be encoded or is too long (the message has its
+            file and line), or the codec's ids are not laid out as `check_codec` requires.
     """
 
     def __init__(
         self,
         codec: TextCodec,
         *,
-        prompts: Texts[Prompt] | None = None,
-        demonstrations: Texts[Demonstration] | None = None,
-        preferences: Texts[Preference | Labelled] | None = None,
+        prompts: TextRecords[Prompt] | None = None,
+        demonstrations: TextRecords[Demonstration] | None = None,
+        preferences: TextRecords[Preference | LabelRecord] | None = None,
         max_new_tokens: int | None = None,
         context_length: int | None = None,
         name: str = "text",
     ) -> None:
         check_codec(codec)
         _require_positive(max_new_tokens=max_new_tokens, context_length=context_length)
-        sources: list[Texts[Any]] = [
+        sources: list[TextRecords[Any]] = [
             texts for texts in (prompts, demonstrations, preferences) if texts is not None
         ]
         if not sources:
@@ -84,38 +84,37 @@ class TextTask:
             None if texts is None else texts.digest
             for texts in (prompts, demonstrations, preferences)
         ]
-        encoded = {id(texts): _encode_prompts(codec, texts) for texts in sources}
-        answers = {id(texts): _encode_responses(codec, texts) for texts in sources}
-        widths = [len(ids) for group in answers.values() for ids in group]
+        encoded = {id(texts): EncodedTexts.of(codec, texts) for texts in sources}
+        widths = [len(ids) for each in encoded.values() for ids in each.responses]
         if not widths and max_new_tokens is None:
             raise UsageError(
                 "a text task of prompts alone needs max_new_tokens, the longest response to sample"
             )
         self.max_new_tokens = max(widths) if max_new_tokens is None else max_new_tokens
-        for texts in sources:
-            _require_short(texts, answers[id(texts)], self.max_new_tokens)
         self.context_length = context_length
-        for texts in sources:
-            _require_room(texts, encoded[id(texts)], self.max_new_tokens, context_length)
-        self.prompt_length = max(len(ids) for group in encoded.values() for ids in group)
+        for each in encoded.values():
+            each.require_length(self.max_new_tokens)
+        for each in encoded.values():
+            each.require_room(self.max_new_tokens, context_length)
+        self.prompt_length = max(len(ids) for each in encoded.values() for ids in each.prompts)
 
         if prompts is not None:
-            chosen = encoded[id(prompts)]
+            own_prompts = encoded[id(prompts)].prompts
         else:
-            chosen = list(dict.fromkeys(ids for texts in sources for ids in encoded[id(texts)]))
-        self._prompts = self._padded_prompts(chosen)
+            own_prompts = list(
+                dict.fromkeys(ids for each in encoded.values() for ids in each.prompts)
+            )
+        self._prompts = self._padded_prompts(own_prompts)
         self._demonstrations = None
         if demonstrations is not None:
+            pairs = encoded[id(demonstrations)]
             self._demonstrations = (
-                self._padded_prompts(encoded[id(demonstrations)]),
-                self._padded_responses(answers[id(demonstrations)]),
+                self._padded_prompts(pairs.prompts),
+                self._padded_responses(pairs.responses),
             )
-        self._preferences: Preferences | Labels | None = None
+        self._preferences = None
         if preferences is not None:
-            _require_different(preferences, answers[id(preferences)])
-            self._preferences = self._judged(
-                preferences, encoded[id(preferences)], answers[id(preferences)]
-            )
+            self._preferences = self._as_preferences(encoded[id(preferences)])
 
     @classmethod
     def from_files(
@@ -137,27 +136,30 @@ class TextTask:
             prompts: a file, or dictionaries with the same fields as its lines; likewise the next.
             demonstrations: prompts with responses.
             preferences: pairs of responses, or single ones with labels.
-            tokenizer: "char", "word" or "bpe", or one that is already there.
+            tokenizer: "char", "word" or "bpe", or one that exists already.
             vocab_size: of a "bpe" tokenizer, see `Tokenizer.train`.
             allow_unknown: see `Tokenizer.train`.
-            max_new_tokens: longest response, EOS included; that of the texts if left out.
-            context_length: most tokens of prompt and response together; no limit if left out.
-            name: for titles and folders; the first file's if left out.
+            max_new_tokens: longest response, EOS included; None = that of the texts.
+            context_length: most tokens of prompt and response together; None = no limit.
+            name: for titles and folders; None = the name of the first file.
 
         Raises:
             UsageError: as `read_texts`, `Tokenizer.train` and `TextTask` do.
         """
-        asked = None if prompts is None else read_texts(prompts, Prompt, name="prompts")
-        shown: Texts[Demonstration] | None = None
+        prompt_records = None if prompts is None else read_texts(prompts, Prompt, name="prompts")
+        demonstration_records: TextRecords[Demonstration] | None = None
         if demonstrations is not None:
-            shown = read_texts(demonstrations, Demonstration, name="demonstrations")
-        judged: Texts[Preference | Labelled] | None = None
+            demonstration_records = read_texts(demonstrations, Demonstration, name="demonstrations")
+        preference_records: TextRecords[Preference | LabelRecord] | None = None
         if preferences is not None:
-            judged = read_texts(preferences, Preference, Labelled, name="preferences")
+            preference_records = read_texts(
+                preferences, Preference, LabelRecord, name="preferences"
+            )
         if isinstance(tokenizer, str):
-            records = [r for texts in (asked, shown, judged) if texts for r in texts.records]
+            sources = (prompt_records, demonstration_records, preference_records)
+            records = [record for texts in sources if texts for record in texts.records]
             codec: TextCodec = Tokenizer.train(
-                (text for record in records for text in (record.prompt, *_responses(record))),
+                (text for record in records for text in (record.prompt, *responses_of(record))),
                 tokenizer,
                 vocab_size=vocab_size,
                 allow_unknown=allow_unknown,
@@ -172,9 +174,9 @@ class TextTask:
         files = [s for s in (prompts, demonstrations, preferences) if isinstance(s, str | Path)]
         return cls(
             codec,
-            prompts=asked,
-            demonstrations=shown,
-            preferences=judged,
+            prompts=prompt_records,
+            demonstrations=demonstration_records,
+            preferences=preference_records,
             max_new_tokens=max_new_tokens,
             context_length=context_length,
             name=name or (Path(files[0]).stem if files else "text"),
@@ -182,13 +184,13 @@ class TextTask:
 
     @functools.cached_property
     def token_names(self) -> tuple[str, ...]:
-        """What each id is called, vocab_size of them; its text where the codec has no names."""
+        """The name of each id, [vocab_size]; its text where the codec has no names."""
         names = getattr(self.codec, "names", None)
         return tuple(names or (self.codec.decode([i]) for i in range(self.vocab_size)))
 
     @property
     def num_prompts(self) -> int:
-        """How many prompts `sample_prompts` draws from."""
+        """The number of prompts that `sample_prompts` draws from."""
         return len(self._prompts)
 
     @functools.cached_property
@@ -214,9 +216,10 @@ class TextTask:
     def demonstrations(
         self, rng: np.random.Generator | None = None, n: int | None = None
     ) -> tuple[Ids, Ids]:
-        """Prompts [n, prompt_length] and responses [n, max_new_tokens] to imitate.
+        """Return prompts [n, prompt_length] and responses [n, max_new_tokens] to imitate.
 
-        With `rng` and `n` they are drawn like prompts; with neither it is all, in the file's order.
+        With `rng` and `n` they are drawn like prompts; otherwise all are returned, in the file's
+        order.
 
         Raises:
             UsageError: the task has no demonstrations.
@@ -230,17 +233,17 @@ class TextTask:
         return prompts[rows], responses[rows]
 
     def preferences(self) -> Preferences | Labels:
-        """What a reward model learns from, in the file's order. UsageError: there is nothing."""
+        """Return all preferences or labels in the file's order; a UsageError if there are none."""
         if self._preferences is None:
             raise UsageError(f"task {self.name!r} has no preferences; give it a file of them")
         return self._preferences
 
     def text(self, ids: Sequence[int] | Ids) -> str:
-        """The text of ids; EOS and PAD are left out."""
+        """Return the text of ids, without EOS and PAD."""
         return self.codec.decode([int(i) for i in ids])
 
     def parse(self, text: str) -> list[int]:
-        """The ids of a text, without EOS. UsageError: a token is not in the vocabulary."""
+        """Return the ids of a text, without EOS; a UsageError names a token that is unknown."""
         return self.codec.encode(text)
 
     def _padded_prompts(self, prompts: Sequence[Sequence[int]]) -> Ids:
@@ -255,103 +258,22 @@ class TextTask:
             row[: len(ids)] = ids
         return padded
 
-    def _judged(
-        self,
-        texts: Texts[Preference | Labelled],
-        prompts: Sequence[Sequence[int]],
-        answers: Sequence[Sequence[int]],
-    ) -> Preferences | Labels:
-        left, right = self._padded_prompts(prompts), self._padded_responses(answers)
-        if isinstance(texts.records[0], Labelled):
-            labels = [record.label for record in texts.records if isinstance(record, Labelled)]
+    def _as_preferences(self, encoded: EncodedTexts) -> Preferences | Labels:
+        records = encoded.texts.records
+        left = self._padded_prompts(encoded.prompts)
+        right = self._padded_responses(encoded.responses)
+        if isinstance(records[0], LabelRecord):
             sequences = from_arrays(left, right, pad=self.pad)
-            return Labels(sequences, torch.tensor(labels), may_repeat=True)
-        margins = [record.margin for record in texts.records if isinstance(record, Preference)]
+            return Labels(
+                sequences, torch.tensor([record.label for record in records]), may_repeat=True
+            )
+        encoded.require_different()
         return Preferences(
             from_arrays(left, right[0::2], pad=self.pad),
             from_arrays(left, right[1::2], pad=self.pad),
-            torch.tensor(margins),
+            torch.tensor([record.margin for record in records]),
             may_repeat=True,
         )
-
-
-def _responses(record: Record) -> tuple[str, ...]:
-    if isinstance(record, Preference):
-        return record.chosen, record.rejected
-    return () if isinstance(record, Prompt) else (record.response,)
-
-
-def _encode_prompts(codec: TextCodec, texts: Texts[Any]) -> list[tuple[int, ...]]:
-    return [_encoded(codec, record.prompt, texts.place(record)) for record in texts.records]
-
-
-def _encode_responses(codec: TextCodec, texts: Texts[Any]) -> list[tuple[int, ...]]:
-    """Each record's responses one after the other, each with its EOS."""
-    return [
-        (*_encoded(codec, response, texts.place(record), prompt=False), codec.eos)
-        for record in texts.records
-        for response in _responses(record)
-    ]
-
-
-def _encoded(codec: TextCodec, text: str, place: str, *, prompt: bool = True) -> tuple[int, ...]:
-    what = f"the {'prompt' if prompt else 'response'}"
-    try:
-        ids = tuple(codec.encode(text, prompt=prompt))
-    except UsageError as error:
-        raise UsageError(f"{place}: {what}: {error}") from error
-    what = f"{place}: {what} {text[:60]!r}"
-    if not ids:
-        raise UsageError(f"{what} has no tokens; give it a text or remove the line")
-    # At the front of a prompt EOS may be what the tokenizer starts every sequence with.
-    if codec.pad in ids or codec.eos in ids[1 if prompt else 0 :]:
-        raise UsageError(
-            f"{what} spells a special token, which the tokenizer reads as EOS or PAD; leave it "
-            "out, ends and padding are added where they belong"
-        )
-    limit = codec.vocab_size if prompt else codec.num_actions
-    if max(ids) >= limit:
-        raise UsageError(
-            f"{what} has a token, id {max(ids)}, that no model can generate, such as an unknown "
-            "word; train the tokenizer on texts that have it"
-        )
-    return ids
-
-
-def _require_different(texts: Texts[Any], answers: Sequence[Sequence[int]]) -> None:
-    if not isinstance(texts.records[0], Preference):
-        return
-    for record, chosen, rejected in zip(texts.records, answers[0::2], answers[1::2], strict=True):
-        if chosen == rejected:
-            raise UsageError(
-                f"{texts.place(record)}: chosen {record.chosen[:60]!r} and rejected "
-                f"{record.rejected[:60]!r} are the same tokens; such a pair says nothing, remove it"
-            )
-
-
-def _require_short(texts: Texts[Any], answers: Sequence[Sequence[int]], limit: int) -> None:
-    lengths = iter(map(len, answers))
-    for record in texts.records:
-        for response in _responses(record):
-            length = next(lengths)
-            if length > limit:
-                raise UsageError(
-                    f"{texts.place(record)}: the response {response[:60]!r} has {length} tokens, "
-                    f"EOS included, expected at most max_new_tokens = {limit}: shorten it or "
-                    "raise max_new_tokens"
-                )
-
-
-def _require_room(
-    texts: Texts[Any], prompts: Sequence[Sequence[int]], new: int, context: int | None
-) -> None:
-    for record, ids in zip(texts.records, prompts, strict=True):
-        if context is not None and len(ids) + new > context:
-            raise UsageError(
-                f"{texts.place(record)}: the prompt has {len(ids)} tokens, and with "
-                f"max_new_tokens = {new} more it exceeds the context_length of {context}: shorten "
-                "it, or raise context_length"
-            )
 
 
 def _require_positive(**options: int | None) -> None:
@@ -361,6 +283,6 @@ def _require_positive(**options: int | None) -> None:
 
 
 def _draw(rng: np.random.Generator, n: int, total: int) -> NDArray[np.int64]:
-    """n rows of `total`: whole passes in random order, and a part of one without repeats."""
+    """Draw n rows of `total`: whole passes in random order, and part of one without repeats."""
     passes: Iterable[NDArray[np.int64]] = [rng.permutation(total) for _ in range(n // total)]
     return np.concatenate([*passes, rng.choice(total, n % total, replace=False)])

@@ -1,15 +1,14 @@
-"""Between texts and token ids.
+"""Converts texts into token ids and back.
 
-Ids are laid out for a language model whose outputs are exactly what it may generate:
+The ids that a language model can generate come first:
 
     0 .. n-1     the tokens of the text
     n            EOS, the end of a response;  num_actions = n + 1
-    n+1          UNK, only where unknown tokens are allowed: it can be read, never generated
+    n+1          UNK, only where unknown tokens are allowed: read but never generated
     last         PAD;                         vocab_size
 
-No text is ever turned into EOS, UNK or PAD, whatever it spells, and neither decodes to text that
-was not there. Encoding what was decoded may give other ids (`Tokenizer` says when), so what a
-policy sampled is kept as ids, and only a score function sees its text.
+No text is turned into EOS or PAD, whatever it spells. Encoding a decoded text may give other ids
+(see `Tokenizer`), so the samples of a policy are kept as ids, and only score functions see text.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _NUM_BYTES = 256
 
 
 class TextCodec(Protocol):
-    """What turns texts into ids and back; `check_codec` says what has to hold."""
+    """Converts texts into ids and back; `check_codec` checks the layout of its ids."""
 
     @property
     def vocab_size(self) -> int:
@@ -54,27 +53,27 @@ class TextCodec(Protocol):
         ...
 
     def encode(self, text: str, *, prompt: bool = False) -> list[int]:
-        """The ids of a text, without EOS. UsageError: the text has something without an id.
+        """Return the ids of a text, without EOS; a UsageError if a part of it has no id.
 
-        `prompt` says that a sequence starts here, for tokenizers with a token for that.
+        prompt: whether a sequence starts here, for tokenizers with a token for that.
         """
         ...
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids; EOS and PAD are left out."""
+        """Return the text of ids, without EOS and PAD."""
         ...
 
 
 def check_codec(codec: TextCodec) -> None:
-    """Refuse a codec whose special ids cannot do their work.
+    """Reject a codec with unusable special ids.
 
     Raises:
         UsageError: EOS cannot be generated, or PAD is EOS or no id at all.
     """
     if codec.pad == codec.eos:
         raise UsageError(
-            f"the tokenizer has one id, {codec.eos}, for both PAD and EOS: a model that must "
-            "ignore its padding could then not learn to stop; give PAD an id of its own"
+            f"the tokenizer has one id, {codec.eos}, for both PAD and EOS: a model that "
+            "ignores its padding could then not learn to stop; give PAD an id of its own"
         )
     if not 0 <= codec.eos < codec.num_actions <= codec.vocab_size:
         raise UsageError(
@@ -94,12 +93,12 @@ class Tokenizer:
 
     Args:
         kind: "char": a token is a character (code point), and ids decode to the very text.
-            "word": a token is what stands between white space; decoding joins with one space.
-            "bpe": byte-level pair encoding; every text has ids, but the same text has many
-            spellings in ids, of which encoding finds one.
+            "word": tokens are separated by white space; decoding joins them with one space.
+            "bpe": byte-level pair encoding; every text has ids, and usually several sequences of
+            ids have the same text.
         tokens: the tokens of the text in the order of their ids.
         merges: which tokens "bpe" joins, in order.
-        unknown: whether tokens that are not known become UNK; otherwise they are refused.
+        unknown: whether unknown tokens become UNK; otherwise they are rejected.
     """
 
     kind: TokenizerKind
@@ -116,18 +115,18 @@ class Tokenizer:
         vocab_size: int | None = None,
         allow_unknown: bool = False,
     ) -> Tokenizer:
-        """Make the vocabulary of some texts. The same texts, in any order, give the same one.
+        """Return a tokenizer for some texts; their order does not matter.
 
         Args:
             texts: all texts that will be used, prompts and responses.
             kind: "char", "word" or "bpe".
-            vocab_size: of "bpe", at most so many ids, all counted: 256 bytes, EOS and PAD are the
-                least. 512 if left out; fewer if no pair of tokens is left that occurs twice.
-            allow_unknown: read what is not in these texts as UNK; not for "bpe", which knows all.
+            vocab_size: the most ids of "bpe", at least 258 (256 bytes, EOS and PAD); None = 512.
+                There are fewer if no pair of tokens is left that occurs twice.
+            allow_unknown: read tokens that are not in these texts as UNK; not for "bpe".
 
         Raises:
-            UsageError: there is no text, an option does not belong to the kind, or "bpe" is asked
-                for and the package `tokenizers` is missing.
+            UsageError: there is no text, an option does not belong to the kind, or the package
+                `tokenizers`, which "bpe" needs, is missing.
         """
         if kind not in get_args(TokenizerKind):
             raise UsageError(
@@ -141,7 +140,7 @@ class Tokenizer:
                 f"tokenizer {kind!r}: vocab_size is an option of 'bpe' only, got {vocab_size}; a "
                 f"{kind} tokenizer has all {kind}s of the texts"
             )
-        tokens = sorted({token for text in texts for token in _cut(kind, text)})
+        tokens = sorted({token for text in texts for token in _split(kind, text)})
         if not tokens:
             raise UsageError(f"tokenizer {kind!r}: the texts to train it on are empty")
         return cls(kind, tuple(tokens), unknown=allow_unknown)
@@ -149,7 +148,7 @@ class Tokenizer:
     @classmethod
     def _train_bpe(cls, texts: list[str], vocab_size: int | None, allow_unknown: bool) -> Tokenizer:
         if allow_unknown:
-            raise UsageError("tokenizer 'bpe' has ids for every text: leave out allow_unknown")
+            raise UsageError("tokenizer 'bpe' has ids for every text: omit allow_unknown")
         size = 512 if vocab_size is None else vocab_size
         least = _NUM_BYTES + 2
         if isinstance(size, bool) or not isinstance(size, int) or size < least:
@@ -163,8 +162,8 @@ class Tokenizer:
         backend = _byte_level(library.models.BPE())
         trainer = library.trainers.BpeTrainer(
             vocab_size=size - 2,
-            min_frequency=2,  # a pair that occurs once says nothing about other texts
-            special_tokens=[],  # ours are not tokens of the text, see the module's docstring
+            min_frequency=2,  # a pair that occurs once does not generalise
+            special_tokens=[],  # added by us, so that no text spells them
             initial_alphabet=library.pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         )
@@ -200,7 +199,7 @@ class Tokenizer:
 
     @functools.cached_property
     def names(self) -> tuple[str, ...]:
-        """What each id is called; a special one has more brackets where a text spells it."""
+        """The name of each id; special ones get more brackets where a token spells them."""
         special = ["<eos>", *["<unk>"] * self.unknown, "<pad>"]
         for i, name in enumerate(special):
             while name in self._ids:
@@ -217,32 +216,32 @@ class Tokenizer:
         return _byte_level(_library().models.BPE(vocab=self._ids, merges=list(self.merges)))
 
     def encode(self, text: str, *, prompt: bool = False) -> list[int]:
-        """The ids of a text, without EOS; a prompt's are no different.
+        """Return the ids of a text, without EOS; prompts are encoded like responses.
 
         Raises:
-            UsageError: a token is not in the vocabulary, and unknown ones are not allowed.
+            UsageError: a token is unknown, and unknown ones are not allowed.
         """
         if self.kind == "bpe":
             ids: list[int] = self._backend.encode(_valid(text)).ids
             return ids
-        found = [self._ids.get(token, self.unk) for token in _cut(self.kind, text)]
-        if None in found:
-            token = _cut(self.kind, text)[found.index(None)]
+        ids_or_none = [self._ids.get(token, self.unk) for token in _split(self.kind, text)]
+        if None in ids_or_none:
+            token = _split(self.kind, text)[ids_or_none.index(None)]
             what = "character" if self.kind == "char" else "word"
             raise UsageError(
                 f"the {what} {token!r} is not in the tokenizer's vocabulary of "
-                f"{len(self.tokens)} {what}s.{closest(token, self.tokens)} Leave it out, train "
+                f"{len(self.tokens)} {what}s.{closest(token, self.tokens)} Remove it, train "
                 "the tokenizer on texts that have it, or take a bpe tokenizer, which reads any text"
             )
-        return [i for i in found if i is not None]
+        return [i for i in ids_or_none if i is not None]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids; EOS and PAD are left out, UNK is shown by its name.
+        """Return the text of ids, without EOS and PAD; UNK appears as its name.
 
-        Bytes of "bpe" that are no valid UTF-8 are shown as U+FFFD.
+        Bytes of "bpe" that are not valid UTF-8 appear as U+FFFD.
 
         Raises:
-            ValueError: something is not an id of this tokenizer.
+            ValueError: an id is not one of this tokenizer.
         """
         wrong = [i for i in ids if not 0 <= i < self.vocab_size]
         if wrong:
@@ -254,7 +253,7 @@ class Tokenizer:
         return ("" if self.kind == "char" else " ").join(self.names[i] for i in kept)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything that makes it, in types of JSON."""
+        """Return everything that defines the tokenizer, in types of JSON."""
         return {
             "kind": self.kind,
             "tokens": list(self.tokens),
@@ -264,10 +263,10 @@ class Tokenizer:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Tokenizer:
-        """The tokenizer that `to_dict` was called on.
+        """Return the tokenizer that `to_dict` was called on.
 
         Raises:
-            UsageError: this is not what `to_dict` gives.
+            UsageError: `stored` is not a result of `to_dict`.
         """
         try:
             kind, tokens, unknown = stored["kind"], tuple(stored["tokens"]), stored["unknown"]
@@ -285,18 +284,18 @@ class Tokenizer:
         ):
             raise UsageError(
                 f"this is not a stored tokenizer: kind {kind!r}, {len(tokens)} tokens, "
-                f"{len(merges)} merges, unknown {unknown!r}; a kind that is not known, or tokens "
-                "that are there twice or missing"
+                f"{len(merges)} merges, unknown {unknown!r}; the kind is unknown, or tokens "
+                "are repeated or missing"
             )
         return cls(kind, tokens, merges, unknown)
 
     def to_json(self) -> bytes:
-        """`to_dict` as bytes, equal for equal tokenizers."""
+        """Return `to_dict` as JSON, the same bytes for equal tokenizers."""
         return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":")).encode()
 
     @classmethod
     def from_json(cls, stored: bytes) -> Tokenizer:
-        """The tokenizer that `to_json` was called on. UsageError: this is not what it gives."""
+        """Return the tokenizer that `to_json` was called on; a UsageError if there is none."""
         try:
             content: dict[str, Any] = json.loads(stored)
         except ValueError as error:
@@ -310,7 +309,7 @@ class Tokenizer:
 
 
 class TaskCodec:
-    """The words of a built-in task, with the interface of a tokenizer."""
+    """The words of a built-in task, as a `TextCodec`."""
 
     def __init__(self, task: LanguageTask) -> None:
         self._task = task
@@ -322,7 +321,7 @@ class TaskCodec:
         check_codec(self)
 
     def encode(self, text: str, *, prompt: bool = False) -> list[int]:
-        """The ids of words. UsageError: the task has no such word, or it is EOS or PAD."""
+        """Return the ids of words; a UsageError for an unknown word, EOS or PAD."""
         try:
             ids = [int(i) for i in self._task.parse(text)]
         except ValueError as error:
@@ -330,17 +329,17 @@ class TaskCodec:
         for special in (self.eos, self.pad):
             if special in ids:
                 raise UsageError(
-                    f"the text {text!r} has the special token {self.names[special]!r}; leave it "
-                    "out, ends and padding are added where they belong"
+                    f"the text {text!r} has the special token {self.names[special]!r}; remove "
+                    "it, ends and padding are added automatically"
                 )
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The words of ids; EOS and PAD are left out."""
+        """Return the words of ids, without EOS and PAD."""
         return self._task.text([int(i) for i in ids if i not in (self.eos, self.pad)])
 
 
-def _cut(kind: TokenizerKind, text: str) -> list[str]:
+def _split(kind: TokenizerKind, text: str) -> list[str]:
     return list(text) if kind == "char" else text.split()
 
 
@@ -349,8 +348,8 @@ def _valid(text: str) -> str:
         text.encode()
     except UnicodeEncodeError as error:
         raise UsageError(
-            f"tokenizer 'bpe': the text {text[:60]!r} is no valid Unicode: it has half of a "
-            "surrogate pair"
+            f"tokenizer 'bpe': the text {text[:60]!r} is not valid Unicode: it has half of "
+            "a surrogate pair"
         ) from error
     return text
 

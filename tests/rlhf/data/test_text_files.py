@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlkit.errors import UsageError
-from rlkit.rlhf.data.text_files import Demonstration, Labelled, Preference, Prompt, read_texts
+from rlkit.rlhf.data.text_files import Demonstration, LabelRecord, Preference, Prompt, read_texts
 
-ALL = (Prompt, Demonstration, Preference, Labelled)
+ALL = (Prompt, Demonstration, Preference, LabelRecord)
 
 PROMPT = '{"prompt": "hi"}'
 DEMONSTRATION = '{"prompt": "hi", "response": "ho"}'
@@ -33,10 +33,10 @@ def write(path: Path, *lines: str) -> Path:
         (DEMONSTRATION, Demonstration(1, "hi", "ho")),
         (PREFERENCE, Preference(1, "hi", "ho", "he", 0.0)),
         (PREFERENCE[:-1] + ', "margin": 2}', Preference(1, "hi", "ho", "he", 2.0)),
-        (LABELLED, Labelled(1, "hi", "ho", 1.0)),
-        (LABELLED.replace("1", "true"), Labelled(1, "hi", "ho", 1.0)),
-        (LABELLED.replace("1", "false"), Labelled(1, "hi", "ho", 0.0)),
-        (LABELLED.replace("1", "0.25"), Labelled(1, "hi", "ho", 0.25)),
+        (LABELLED, LabelRecord(1, "hi", "ho", 1.0)),
+        (LABELLED.replace("1", "true"), LabelRecord(1, "hi", "ho", 1.0)),
+        (LABELLED.replace("1", "false"), LabelRecord(1, "hi", "ho", 0.0)),
+        (LABELLED.replace("1", "0.25"), LabelRecord(1, "hi", "ho", 0.25)),
     ],
 )
 def test_each_kind_of_line_is_read(tmp_path: Path, line: str, record: object) -> None:
@@ -94,7 +94,7 @@ REFUSED = [
     ("[]", ":1: expected an object"),
     ('"hi"', ":1: expected an object"),
     ("{}", ":1: missing field 'prompt'"),
-    ('{"prompt": "hi", "prompt": "ho"}', ":1: .*'prompt' is there twice"),
+    ('{"prompt": "hi", "prompt": "ho"}', ":1: .*'prompt' occurs twice"),
     ('{"promt": "hi"}', ":1: unknown field 'promt'.*Did you mean 'prompt'"),
     ('{"Prompt": "hi"}', ":1: unknown field 'Prompt'.*Did you mean 'prompt'"),
     (PREFERENCE.replace("chosen", "choosen"), ":1: unknown field 'choosen'.*mean 'chosen'"),
@@ -105,13 +105,16 @@ REFUSED = [
     ('{"prompt": "hi", "chosen": "ho"}', ":1: missing field 'rejected'; a preference is"),
     ('{"prompt": "hi", "label": 0}', ":1: missing field 'response'; a labelled"),
     ('{"response": "ho"}', ":1: missing field 'prompt'; a demonstration is"),
-    ('{"prompt": 3}', ":1: field 'prompt': expected a text, got 3"),
-    (DEMONSTRATION.replace('"ho"', "null"), ":1: field 'response': expected a text, got None"),
-    (DEMONSTRATION.replace('"ho"', '["ho"]'), ":1: field 'response': expected a text"),
+    ('{"prompt": 3}', ":1: field 'prompt': expected a string, got 3"),
+    (DEMONSTRATION.replace('"ho"', "null"), ":1: field 'response': expected a string, got None"),
+    (DEMONSTRATION.replace('"ho"', '["ho"]'), ":1: field 'response': expected a string"),
     (DEMONSTRATION.replace("ho", ""), ":1: field 'response' is empty"),
     (PREFERENCE.replace("he", ""), ":1: field 'rejected' is empty"),
     (PROMPT.replace("hi", ""), ":1: field 'prompt' is empty"),
-    (PROMPT.replace("hi", "\\ud83d"), ":1: field 'prompt' has half of a surrogate pair"),
+    (
+        PROMPT.replace("hi", "\\ud83d"),
+        ":1: field 'prompt' is not valid Unicode, it has half of a",
+    ),
     (PREFERENCE.replace("he", "ho"), ":1: chosen and rejected are the same text, 'ho'"),
     (PREFERENCE[:-1] + ', "margin": -1}', ":1: field 'margin': expected a number"),
     (PREFERENCE[:-1] + ', "margin": 1e38}', ":1: field 'margin': expected a number"),
@@ -139,7 +142,7 @@ def test_what_is_wrong_is_refused_with_its_line(tmp_path: Path, content: str, me
 def test_a_kind_that_was_not_asked_for_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", DEMONSTRATION)
     with pytest.raises(UsageError, match=r"a.jsonl:1: expected a preference .* or a labelled"):
-        read_texts(path, Preference, Labelled)
+        read_texts(path, Preference, LabelRecord)
 
 
 def test_a_message_speaks_of_the_kind_that_was_asked_for() -> None:
@@ -147,7 +150,7 @@ def test_a_message_speaks_of_the_kind_that_was_asked_for() -> None:
     with pytest.raises(UsageError, match="unknown field 'label' in a prompt"):
         read_texts([row], Prompt)
     with pytest.raises(UsageError, match="missing field 'response'; a labelled response"):
-        read_texts([row], Labelled)
+        read_texts([row], LabelRecord)
 
 
 def test_other_encodings_are_refused_with_the_line_of_the_byte(tmp_path: Path) -> None:

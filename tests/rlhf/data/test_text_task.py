@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from rlkit.errors import UsageError
-from rlkit.rlhf.data import text_task
 from rlkit.rlhf.data.preferences import Labels, Preferences
 from rlkit.rlhf.data.sequences import from_arrays
-from rlkit.rlhf.data.text_files import Prompt, read_texts
+from rlkit.rlhf.data.text_encoding import EncodedTexts
+from rlkit.rlhf.data.text_files import Prompt, TextRecords, read_texts
 from rlkit.rlhf.data.text_task import TextTask
-from rlkit.rlhf.data.tokenizer import Tokenizer
+from rlkit.rlhf.data.tokenizer import TextCodec, Tokenizer
 
 DEMONSTRATIONS = [
     {"prompt": "ab", "response": "cd"},
@@ -33,6 +33,18 @@ LABELLED = [
     {"prompt": "b", "response": "d", "label": 0.25},
 ]
 PROMPTS = [{"prompt": "ab"}, {"prompt": "dddd"}]
+
+
+class ReadsSpecialTokens:
+    """A codec that turns "." into EOS and "_" into PAD, as many a tokenizer does by default."""
+
+    vocab_size, num_actions, eos, pad = 6, 6, 4, 5  # its PAD has a logit
+
+    def encode(self, text: str, *, prompt: bool = False) -> list[int]:
+        return [*([self.eos] if prompt else []), *("abcd._".index(letter) for letter in text)]
+
+    def decode(self, ids: Any) -> str:
+        return "".join("abcd"[i] for i in ids if i < 4)
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -176,87 +188,6 @@ def test_the_digest_depends_on_texts_and_limits_and_not_on_the_files_place(
 # --- what is refused ------------------------------------------------------------------------------
 
 
-def test_a_response_that_is_too_long_is_refused_with_its_line(tmp_path: Path) -> None:
-    demos = write(tmp_path / "demos.jsonl", DEMONSTRATIONS)
-    TextTask.from_files(demonstrations=demos, max_new_tokens=5)
-    with pytest.raises(UsageError, match=r"demos.jsonl:2: the response 'dcba' has 5 tokens, EOS"):
-        TextTask.from_files(demonstrations=demos, max_new_tokens=4)
-    pairs = write(tmp_path / "pairs.jsonl", [PREFERENCES[0] | {"chosen": "d"}, PREFERENCES[1]])
-    with pytest.raises(UsageError, match=r"pairs.jsonl:2: the response 'dd' has 3 tokens"):
-        TextTask.from_files(preferences=pairs, max_new_tokens=2)
-
-
-def test_a_prompt_without_room_for_a_response_is_refused_with_its_line(tmp_path: Path) -> None:
-    prompts = write(tmp_path / "prompts.jsonl", PROMPTS)
-    TextTask.from_files(prompts=prompts, max_new_tokens=6, context_length=10)
-    with pytest.raises(UsageError, match=r"prompts.jsonl:2: the prompt has 4 tokens.*of 9"):
-        TextTask.from_files(prompts=prompts, max_new_tokens=6, context_length=9)
-    with pytest.raises(UsageError, match=r"demonstrations:3: the prompt has 3 tokens"):
-        TextTask.from_files(demonstrations=DEMONSTRATIONS, context_length=7)
-
-
-def test_a_text_that_a_given_tokenizer_does_not_know_is_refused_with_its_line() -> None:
-    known = Tokenizer.train(["abc"], "char")
-    with pytest.raises(UsageError, match=r"demonstrations:1: the response: .*'d' is not in"):
-        TextTask.from_files(demonstrations=DEMONSTRATIONS, tokenizer=known)
-    with pytest.raises(UsageError, match=r"prompts:2: the prompt: .*'d' is not in"):
-        TextTask.from_files(prompts=PROMPTS, tokenizer=known, max_new_tokens=3)
-
-
-def test_unknown_tokens_may_stand_in_prompts_but_not_in_responses() -> None:
-    known = Tokenizer.train(["abc"], "char", allow_unknown=True)
-    task = TextTask.from_files(prompts=PROMPTS, tokenizer=known, max_new_tokens=3)
-    drawn = task.sample_prompts(np.random.default_rng(0), 2)
-    assert {known.unk} == set(drawn[drawn >= task.num_actions]) - {task.pad}
-    with pytest.raises(UsageError, match=r"demonstrations:1: .* that no model can generate"):
-        TextTask.from_files(demonstrations=DEMONSTRATIONS, tokenizer=known)
-
-
-def test_a_text_without_tokens_is_refused() -> None:
-    for rows, what in (
-        ([{"prompt": " ", "response": "a"}], "prompt"),
-        ([{"prompt": "a", "response": "\n"}], "response"),
-    ):
-        with pytest.raises(UsageError, match=rf"demonstrations:1: the {what} .* has no tokens"):
-            TextTask.from_files(demonstrations=rows, tokenizer="word")
-
-
-def test_two_responses_of_the_same_tokens_are_refused_with_their_line(tmp_path: Path) -> None:
-    rows = [PREFERENCES[0], {"prompt": "b", "chosen": "c d", "rejected": "c\td"}]
-    pairs = write(tmp_path / "pairs.jsonl", rows)
-    TextTask.from_files(preferences=pairs, tokenizer="char")  # they differ by a character
-    message = r"pairs.jsonl:2: chosen 'c d' and rejected 'c\\td' are the same tokens"
-    with pytest.raises(UsageError, match=message):
-        TextTask.from_files(preferences=pairs, tokenizer="word")
-
-
-class ReadsSpecialTokens:
-    """A codec that turns "." into EOS and "_" into PAD, as many a tokenizer does by default."""
-
-    vocab_size, num_actions, eos, pad = 6, 6, 4, 5  # its PAD has a logit
-
-    def encode(self, text: str, *, prompt: bool = False) -> list[int]:
-        return [*([self.eos] if prompt else []), *("abcd._".index(letter) for letter in text)]
-
-    def decode(self, ids: Any) -> str:
-        return "".join("abcd"[i] for i in ids if i < 4)
-
-
-def test_a_text_that_spells_eos_or_padding_is_refused() -> None:
-    codec = ReadsSpecialTokens()
-    task = TextTask.from_files(demonstrations=DEMONSTRATIONS, tokenizer=codec)
-    assert task.demonstrations()[0][0].tolist() == [5, 4, 0, 1]  # what it starts prompts with stays
-    assert task.token_names == ("a", "b", "c", "d", "", "")
-    for row in (
-        {"prompt": "a.b", "response": "c"},
-        {"prompt": "a_b", "response": "c"},
-        {"prompt": "a", "response": ".c"},
-        {"prompt": "a", "response": "c_"},
-    ):
-        with pytest.raises(UsageError, match=r"demonstrations:1: .* spells a special token"):
-            TextTask.from_files(demonstrations=[row], tokenizer=codec)
-
-
 def test_a_tokenizer_that_pads_with_eos_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ReadsSpecialTokens, "pad", ReadsSpecialTokens.eos)
     with pytest.raises(UsageError, match="both PAD and EOS"):
@@ -300,12 +231,13 @@ def test_a_task_is_also_made_from_texts_that_were_read_before() -> None:
 
 @pytest.mark.claim(38)
 def test_responses_without_eos_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = text_task._encode_responses
-    monkeypatch.setattr(
-        text_task,
-        "_encode_responses",
-        lambda codec, texts: [ids[:-1] for ids in right(codec, texts)],
-    )
+    right = EncodedTexts.of
+
+    def without_eos(codec: TextCodec, texts: TextRecords[Any]) -> EncodedTexts:
+        encoded = right(codec, texts)
+        return encoded._replace(responses=[ids[:-1] for ids in encoded.responses])
+
+    monkeypatch.setattr(EncodedTexts, "of", without_eos)
     with pytest.raises(AssertionError):
         test_prompts_are_padded_on_the_left_and_responses_on_the_right_after_eos()
 
