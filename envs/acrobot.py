@@ -14,7 +14,7 @@ mass 1 kg, length 1 m, centre of mass c = 0.5 m and moment of inertia I = 1 kg m
 
 Each step integrates them by one fourth-order Runge-Kutta step of 0.2 s, wraps the angles to
 [-pi, pi] and clips the velocities. The episode terminates when the tip is one link above the pivot:
--cos(theta1) - cos(theta1 + theta2) > 1; every step before has reward -1.
+-cos(theta1) - cos(theta1 + theta2) > 1; each step before that has reward -1.
 
 Sutton and Barto (2018), Reinforcement Learning, 2nd edition; Sutton (1996), Generalization in
 reinforcement learning: successful examples using sparse coarse coding.
@@ -37,6 +37,7 @@ GRAVITY = 9.8  # m/s^2
 TIME_STEP = 0.2  # s
 MAX_SPEED_1 = 4 * pi  # rad/s
 MAX_SPEED_2 = 9 * pi  # rad/s
+_HIGH = np.array([1.0, 1.0, 1.0, 1.0, MAX_SPEED_1, MAX_SPEED_2], dtype=np.float32)
 
 
 class BatchedAcrobot(BatchedEnv):
@@ -46,7 +47,10 @@ class BatchedAcrobot(BatchedEnv):
     are those of `BatchedEnv`.
     """
 
+    env_id = "Acrobot-v1"
     original = "gymnasium.envs.classic_control.acrobot:AcrobotEnv"
+    observation_space = spaces.Box(-_HIGH, _HIGH, dtype=np.float32)
+    action_space = spaces.Discrete(3)
     _state_size = 4
 
     def __init__(
@@ -58,17 +62,7 @@ class BatchedAcrobot(BatchedEnv):
         autoreset: bool = True,
         max_episode_steps: int | None = 500,
     ) -> None:
-        high = np.array([1.0, 1.0, 1.0, 1.0, MAX_SPEED_1, MAX_SPEED_2], dtype=np.float32)
-        super().__init__(
-            "Acrobot-v1",
-            spaces.Box(-high, high, dtype=np.float32),
-            spaces.Discrete(3),
-            episode_seed,
-            num_seeds,
-            num_envs,
-            autoreset=autoreset,
-            max_episode_steps=max_episode_steps,
-        )
+        super().__init__(episode_seed, num_seeds, num_envs, autoreset, max_episode_steps)
 
     def _first(self, rng: np.random.Generator) -> tuple[Floats, Observations]:
         # The original starts in single precision and observes that with single-precision functions.
@@ -100,7 +94,7 @@ class BatchedAcrobot(BatchedEnv):
 
 
 def _derivative(state: Floats, torque: Floats) -> Floats:
-    """The time derivative of the states `[4, ...]`; factors that are 1 are left out."""
+    """Return the time derivative of the states `[4, ...]`; factors of 1 are omitted."""
     theta1, theta2, theta1_dot, theta2_dot = state
     cos2 = cos(theta2)
     sin2 = sin(theta2)
@@ -126,7 +120,7 @@ def _derivative(state: Floats, torque: Floats) -> Floats:
 
 
 def _runge_kutta_step(state: Floats, torque: Floats) -> Floats:
-    """The states `TIME_STEP` later, by the classical fourth-order Runge-Kutta method."""
+    """Return the states `TIME_STEP` later, by the classical fourth-order Runge-Kutta method."""
     half = TIME_STEP / 2.0
     k1 = _derivative(state, torque)
     k2 = _derivative(state + half * k1, torque)
@@ -136,7 +130,7 @@ def _runge_kutta_step(state: Floats, torque: Floats) -> Floats:
 
 
 def _wrap(angle: Floats) -> None:
-    """Bring angles into [-pi, pi] in place, by whole turns, one at a time as the original does."""
+    """Wrap angles into [-pi, pi] in place, one turn at a time as the original does."""
     while (over := angle > pi).any():
         angle[over] -= 2 * pi
     while (under := angle < -pi).any():

@@ -1,11 +1,11 @@
 """A `[S, N]` grid of one environment: seeding, time limit, autoreset and saving.
 
 A twin of a Gymnasium environment subclasses `BatchedEnv` and supplies only its physics: how an
-episode starts (`_first`), how states advance (`_advance`) and what is seen of them (`_observe`).
+episode starts (`_first`), how states advance (`_advance`) and how they are observed (`_observe`).
 States are held component-major, `[D, S, N]`, so that each component is one contiguous array.
 
-Equal to the last bit means computing what the original computes on NumPy scalars. Two things to
-know when writing a twin:
+Equality to the last bit requires the arithmetic of the original, which uses NumPy scalars. Two
+things to know when writing a twin:
 
 - `+ - * /`, comparisons, `np.sin`, `np.cos` and `%` round the same on an array and on a scalar.
 - `x**2` does not: a scalar is squared by the C library's `pow`, an array by `x * x`, and about one
@@ -33,19 +33,16 @@ EpisodeSeed = Callable[[int, int, int], int]
 
 
 class BatchedEnv(ABC):
-    """S x N copies of one environment, stepped together; each equals Gymnasium's own bit for bit.
+    """S x N copies of one environment, stepped together, each bit for bit Gymnasium's own.
 
     Args:
-        env_id: Gymnasium's name of the environment, used in error messages.
-        observation_space: the space of one environment's observations.
-        action_space: the space of one environment's actions: Discrete (from 0), or Box.
         episode_seed: `(seed_index, env_index, episode) -> int`, the seed with which that episode
-            is reset, as in `env.reset(seed=...)`; episodes are counted from 0.
+            is reset, as in `env.reset(seed=...)`; episodes are numbered from 0.
         num_seeds: S, at least 1.
         num_envs: N, environments of each seed, at least 1.
         autoreset: start the next episode in the step that ends one; otherwise each environment
             plays one episode and then stays idle.
-        max_episode_steps: the time limit in steps, at least 1; None for none.
+        max_episode_steps: the time limit, at least 1, or None for no limit.
 
     Attributes:
         ended: `[S, N]`, True where an environment is idle because its episode is over (only
@@ -54,19 +51,12 @@ class BatchedEnv(ABC):
 
     def __init__(
         self,
-        env_id: str,
-        observation_space: spaces.Box,
-        action_space: spaces.Discrete | spaces.Box,
         episode_seed: EpisodeSeed,
         num_seeds: int,
         num_envs: int,
-        *,
         autoreset: bool,
         max_episode_steps: int | None,
     ) -> None:
-        self.env_id = env_id
-        self.observation_space: gymnasium.Space[Any] = observation_space
-        self.action_space: gymnasium.Space[Any] = action_space
         self.num_seeds = self._at_least_one("num_seeds", num_seeds)
         self.num_envs = self._at_least_one("num_envs", num_envs)
         self.autoreset = bool(autoreset)
@@ -84,23 +74,30 @@ class BatchedEnv(ABC):
 
     # What a twin supplies.
 
+    env_id: ClassVar[str]  # Gymnasium's name of the environment
+    original: ClassVar[str]  # Gymnasium's entry point, `module:Class`
+    observation_space: ClassVar[gymnasium.Space[Any]]  # of one environment
+    action_space: ClassVar[gymnasium.Space[Any]]  # of one environment: Discrete (from 0), or Box
     _state_size: ClassVar[int]  # D, the number of components of a state
 
     @abstractmethod
     def _first(self, rng: np.random.Generator) -> tuple[Floats, Observations]:
-        """The state `[D]` and the observation with which one episode starts."""
+        """Return the state `[D]` and the observation with which an episode starts."""
 
     @abstractmethod
     def _advance(self, state: Floats, actions: NDArray[Any]) -> tuple[Floats, Floats, Flags]:
-        """Next states `[D, S, N]`, rewards and terminations `[S, N]`, in new arrays.
+        """Return next states `[D, S, N]`, rewards and terminations `[S, N]`, in new arrays.
 
         `actions` is `[S, N]` int64 within range for a Discrete space, and `[S, N, d]` of the
         space's dtype within bounds for a Box.
         """
 
-    @abstractmethod
     def _observe(self, state: Floats) -> Observations:
-        """What is seen of the states `[D, S, N]`: a new array `[S, N, ...]`."""
+        """Return the observations of states `[D, S, N]` in a new array `[S, N, ...]`.
+
+        By default the state itself, in single precision.
+        """
+        return state.transpose(1, 2, 0).astype(np.float32, order="C")
 
     # What every twin does.
 
@@ -165,10 +162,10 @@ class BatchedEnv(ABC):
         return reward, terminated, truncated, next_obs, obs
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
-        """Everything that changes, each entry with a leading seed axis.
+        """Return everything that changes, each entry with a leading seed axis.
 
-        `state` `[S, N, D]` physical state; `elapsed_steps` `[S, N]` steps taken in the running
-        episode; `episode` `[S, N]` its number; `ended` `[S, N]` idle environments.
+        `state` `[S, N, D]`: the physical state; `elapsed_steps` `[S, N]`: steps of the running
+        episode; `episode` `[S, N]`: its number; `ended` `[S, N]`: idle environments.
         """
         state = self._started("state_dict")
         return {
@@ -179,7 +176,7 @@ class BatchedEnv(ABC):
         }
 
     def load_state_dict(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Continue bit for bit from what `state_dict` returned, also in a grid never reset.
+        """Continue bit for bit from a state that `state_dict` returned, even without a reset.
 
         Raises:
             ValueError: an entry is missing, unknown, or of a wrong shape.
@@ -211,7 +208,7 @@ class BatchedEnv(ABC):
         self.ended = entries["ended"].copy()
 
     def close(self) -> None:  # noqa: B027 (not abstract: there is nothing to close)
-        """Nothing is held open; calling this any number of times is harmless."""
+        """Do nothing: nothing is held open."""
 
     def _start(self, seed_index: int, env_index: int, episode: int) -> tuple[Floats, Observations]:
         seed = self._episode_seed(seed_index, env_index, episode)

@@ -34,6 +34,7 @@ FORCE = 10.0  # N
 TIME_STEP = 0.02  # s
 MAX_POSITION = 2.4  # m
 MAX_ANGLE = 12 * 2 * math.pi / 360  # rad
+_HIGH = np.array([2 * MAX_POSITION, np.inf, 2 * MAX_ANGLE, np.inf], dtype=np.float32)
 
 
 class BatchedCartPole(BatchedEnv):
@@ -46,7 +47,10 @@ class BatchedCartPole(BatchedEnv):
     The other arguments are those of `BatchedEnv`.
     """
 
+    env_id = "CartPole-v1"
     original = "gymnasium.envs.classic_control.cartpole:CartPoleEnv"
+    observation_space = spaces.Box(-_HIGH, _HIGH, dtype=np.float32)
+    action_space = spaces.Discrete(2)
     _state_size = 4
 
     def __init__(
@@ -59,17 +63,7 @@ class BatchedCartPole(BatchedEnv):
         max_episode_steps: int | None = 500,
         sutton_barto_reward: bool = False,
     ) -> None:
-        high = np.array([2 * MAX_POSITION, np.inf, 2 * MAX_ANGLE, np.inf], dtype=np.float32)
-        super().__init__(
-            "CartPole-v1",
-            spaces.Box(-high, high, dtype=np.float32),
-            spaces.Discrete(2),
-            episode_seed,
-            num_seeds,
-            num_envs,
-            autoreset=autoreset,
-            max_episode_steps=max_episode_steps,
-        )
+        super().__init__(episode_seed, num_seeds, num_envs, autoreset, max_episode_steps)
         self._sutton_barto_reward = bool(sutton_barto_reward)
 
     def _first(self, rng: np.random.Generator) -> tuple[Floats, Observations]:
@@ -98,6 +92,3 @@ class BatchedCartPole(BatchedEnv):
         else:
             reward = np.ones(terminated.shape)
         return next_state, reward, terminated
-
-    def _observe(self, state: Floats) -> Observations:
-        return state.transpose(1, 2, 0).astype(np.float32, order="C")

@@ -1,19 +1,19 @@
 """A language so small that every text can be listed, with a gold reward.
 
 A prompt is one token that names a topic. A response is up to T content tokens, by default five
-(A to E) and six places, and ends with EOS or is cut. That makes 19,531 responses to each of
+(A to E) and six places, and ends with EOS or is truncated. There are 19,531 responses to each of
 4 prompts: expectations over a policy are sums, and the best policy is known.
 
 Demonstrations come from a Markov process whose probabilities are in closed form, so the process
 itself can be the reference policy. Its constants are chosen so that texts are varied (7.6 nats),
-and so that the gold reward has a mean of about 0.6 and a deviation of about 1.
+and the gold reward has a mean of about 0.6 and a standard deviation of about 1.
 
-The gold reward, n_X being the number of tokens X and A and E the first and last content token:
+The gold reward, where n_X counts the tokens X, and A and E are the first and last content token:
 
     1.0 [topic in y] + 0.6 min(n_A, 2) - 0.9 max(n_A - 2, 0) - 0.8 n_E
         - 0.5 (adjacent repeats) + 0.5 [y ends with EOS]
 
-It is concave in n_A: whoever extrapolates from few A that more A are better is punished.
+It is concave in n_A, which punishes extrapolation: a few A are better than none, many are worse.
 """
 
 from __future__ import annotations
@@ -30,20 +30,19 @@ from envs.tokens import Ids, Vocabulary, before_end
 
 Floats = NDArray[np.float64]
 
-EOS_HAZARD = (0.0, 0.08, 0.18, 0.28, 0.38, 0.5)  # P(EOS | t tokens before it); the last one stays
+EOS_HAZARD = (0.0, 0.08, 0.18, 0.28, 0.38, 0.5)  # P(EOS | t tokens before it); the last is kept
 FIRST_WEIGHT = 0.55  # of A among the content tokens, before topic and repetition
 LAST_WEIGHT = 0.8  # of E
 TOPIC_WEIGHT = 1.25  # factor of the topic's token
-REPEAT_WEIGHT = 0.6  # factor of the token that stands just before
-# Gold values that are equal on paper must be equal as floats: ties matter to best-of-n.
+REPEAT_WEIGHT = 0.6  # factor of the previous token
+# Equal gold rewards must be equal as floats, too: ties matter to best-of-n.
 GOLD_DECIMALS = 9
 
 
 class EnumerableTask:
     """The language, its demonstrations and its gold reward.
 
-    Ids: content tokens from 0, then EOS, which together are the actions; then PAD; then
-    the prompts.
+    Ids: the actions (content tokens from 0, then EOS), PAD, the prompts.
 
     Args:
         num_content: content tokens, 2 to 26.
@@ -81,17 +80,17 @@ class EnumerableTask:
         self.token_names = self._vocabulary.names
         self.text = self._vocabulary.text
         self.parse = self._vocabulary.parse
-        self._law = self._token_law()
+        self._probability = self._token_probabilities()
         with np.errstate(divide="ignore"):  # EOS is impossible in the first place
-            self._log_law = np.log(self._law)
+            self._log_probability = np.log(self._probability)
 
     @property
     def prompts(self) -> Ids:
-        """All prompts, [num_prompts, 1]."""
+        """Return all prompts, [num_prompts, 1]."""
         return np.arange(self.pad + 1, self.vocab_size, dtype=np.int64)[:, None]
 
     def prompt_index(self, prompts: Ids) -> Ids:
-        """Which row of `prompts` each of these [n, 1] is, [n]."""
+        """Return the row of `prompts` that each of these [n, 1] is, [n]."""
         index: Ids = prompts[:, 0] - (self.pad + 1)
         if ((index < 0) | (index >= self.num_prompts)).any():
             raise ValueError(
@@ -101,11 +100,11 @@ class EnumerableTask:
         return index
 
     def sample_prompts(self, rng: np.random.Generator, n: int) -> Ids:
-        """n prompts, each equally likely, [n, 1]."""
+        """Draw n prompts uniformly, [n, 1]."""
         return self.prompts[rng.integers(self.num_prompts, size=n)]
 
-    def _token_law(self) -> Floats:
-        """P(next token | topic, position, token before): [num_prompts, T, previous, action].
+    def _token_probabilities(self) -> Floats:
+        """Return P(next token | topic, position, previous): [num_prompts, T, previous, action].
 
         The entry num_content of `previous` stands for the beginning.
         """
@@ -122,52 +121,51 @@ class EnumerableTask:
         return np.concatenate([weight[:, None] * (1 - hazard), eos], axis=-1)
 
     def demonstrate(self, rng: np.random.Generator, prompts: Ids) -> Ids:
-        """A response of the generator to each prompt: [n, 1] to [n, T]."""
+        """Draw a response of the generator to each prompt: [n, 1] to [n, T]."""
         topic, n = self.prompt_index(prompts), len(prompts)
         responses = np.full((n, self.max_new_tokens), self.pad, dtype=np.int64)
         previous = np.full(n, self.num_content)
         live = np.ones(n, dtype=bool)
-        cumulative = self._law.cumsum(-1)
+        cumulative = self._probability.cumsum(-1)
         cumulative[..., -1] = 1.0
         for t in range(self.max_new_tokens):
-            law = cumulative[topic, t, previous]
-            token = (rng.random((n, 1)) >= law).sum(-1)
+            token = (rng.random((n, 1)) >= cumulative[topic, t, previous]).sum(-1)
             responses[live, t] = token[live]
             live &= token != self.eos
             previous = np.where(live, token, previous)
         return responses
 
     def demonstrations(self, rng: np.random.Generator, n: int) -> tuple[Ids, Ids]:
-        """n prompts [n, 1], and a response of the generator to each, [n, T]."""
+        """Draw n prompts [n, 1], and a response of the generator to each, [n, T]."""
         prompts = self.sample_prompts(rng, n)
         return prompts, self.demonstrate(rng, prompts)
 
     def generator_log_prob(self, prompts: Ids, responses: Ids) -> Floats:
-        """log-probability [n] of responses [n, T] to prompts [n, 1] as demonstrations, in nats.
+        """Return the log-probability [n] of responses [n, T] as demonstrations, in nats.
 
-        What follows EOS is ignored. The empty response has -inf: demonstrations are never empty.
+        Tokens after EOS are ignored. The empty response has -inf: demonstrations are never empty.
         """
         topic, written = self.prompt_index(prompts), self._written(responses)
         total = np.zeros(len(responses))
         previous = np.full(len(responses), self.num_content)
         for t in range(self.max_new_tokens):
             token = np.where(written[:, t], responses[:, t], 0)
-            total += np.where(written[:, t], self._log_law[topic, t, previous, token], 0.0)
+            total += np.where(written[:, t], self._log_probability[topic, t, previous, token], 0.0)
             previous = np.where(written[:, t] & (token != self.eos), token, previous)
         return total
 
     def gold(self, prompts: Ids, responses: Ids) -> Floats:
-        """The gold reward [n] of responses [n, T] to prompts [n, 1], whatever follows EOS."""
+        """Return the gold reward [n] of responses [n, T]; tokens after EOS are ignored."""
         topic, written = self.prompt_index(prompts)[:, None], self._written(responses)
         content = written & (responses != self.eos)
-        first = (content & (responses == 0)).sum(1)
-        last = (content & (responses == self.num_content - 1)).sum(1)
+        num_first = (content & (responses == 0)).sum(1)
+        num_last = (content & (responses == self.num_content - 1)).sum(1)
         repeats = (content[:, 1:] & (responses[:, 1:] == responses[:, :-1])).sum(1)
         reward: Floats = (
             1.0 * (content & (responses == topic)).any(1)
-            + 0.6 * np.minimum(first, 2)
-            - 0.9 * np.maximum(first - 2, 0)
-            - 0.8 * last
+            + 0.6 * np.minimum(num_first, 2)
+            - 0.9 * np.maximum(num_first - 2, 0)
+            - 0.8 * num_last
             - 0.5 * repeats
             + 0.5 * (written & (responses == self.eos)).any(1)
         )
@@ -183,12 +181,13 @@ Table = dict[int, dict[int, list[tuple[float, int, float, bool]]]]
 class EnumerableEnv(gymnasium.Env[np.int64, np.int64]):
     """Writing one response, token by token, as a tabular environment.
 
-    The observation counts what has been written: prompt p, and the prefix c_1 ... c_l of content
-    tokens, is state p S + (K^l - 1)/(K - 1) + the number with digits c_1 ... c_l to base K, with
-    S prefixes shorter than T. The last state is where responses that are over stay. Both EOS and
-    the last place terminate: the limit is part of the task. The reward is gold, at the end.
+    The observation enumerates prompts and prefixes: prompt p with the prefix c_1 ... c_l of content
+    tokens is state p S + (K^l - 1)/(K - 1) + the number with digits c_1 ... c_l to base K, where S
+    prefixes are shorter than T. Finished responses stay in the last state. Both EOS and the last
+    place terminate: the limit is part of the task. The gold reward is given at the end.
 
-    `P[state][action]` is the table of transitions, `initial_state_distrib` the law of the prompts.
+    `P[state][action]` is the table of transitions, `initial_state_distrib` the
+    distribution of the prompts.
 
     Args:
         num_content, num_prompts, max_new_tokens: as in `EnumerableTask`.
@@ -241,7 +240,7 @@ class EnumerableEnv(gymnasium.Env[np.int64, np.int64]):
 
 @functools.cache
 def _transitions(num_content: int, num_prompts: int, max_new_tokens: int) -> Table:
-    """The table of an `EnumerableEnv`; it is the same for all copies, which must not change it."""
+    """Return the table of an `EnumerableEnv`, which all copies share and must not change."""
     task = EnumerableTask(
         num_content=num_content, num_prompts=num_prompts, max_new_tokens=max_new_tokens
     )
@@ -257,9 +256,9 @@ def _transitions(num_content: int, num_prompts: int, max_new_tokens: int) -> Tab
             responses = np.full((size, task.num_actions, max_new_tokens), task.pad)
             responses[:, :, :level] = digits[:, None]
             responses[:, :, level] = np.arange(task.num_actions)
-            last = level == max_new_tokens - 1
+            is_last = level == max_new_tokens - 1
             gold = np.zeros((size, task.num_actions))
-            over_now = slice(None) if last else slice(task.eos, None)
+            over_now = slice(None) if is_last else slice(task.eos, None)
             ended = responses[:, over_now].reshape(-1, max_new_tokens)
             prompts = np.repeat(task.prompts[topic : topic + 1], len(ended), axis=0)
             gold[:, over_now] = task.gold(prompts, ended).reshape(size, -1)
@@ -269,7 +268,7 @@ def _transitions(num_content: int, num_prompts: int, max_new_tokens: int) -> Tab
                 table[state] = {
                     action: [
                         (1.0, over, reward, True)
-                        if last or action == task.eos
+                        if is_last or action == task.eos
                         else (1.0, child + action, reward, False)
                     ]
                     for action, reward in enumerate(rewards)

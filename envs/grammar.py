@@ -9,10 +9,10 @@ The grammar is a finite automaton:
     sentence = phrase "is" ["very"] adjective ["and" adjective] "."  |  phrase verb phrase "."
     phrase   = determiner [adjective] noun
 
-Demonstrations come from a generator that walks through the automaton, never gets stuck before the
-last place, and heeds the request only a little: there is much to improve. What comes next depends
-on nothing but the prompt, the place and the state of the automaton, so probabilities and the
-entropy are sums over states, not over texts.
+Demonstrations come from a generator that walks through the automaton, always completes its text in
+time, and follows the request only weakly, which leaves much to improve. The next token depends only
+on the prompt, the place and the state of the automaton, so probabilities and the entropy are sums
+over states, not over texts.
 
 The gold reward of a text with n words before <eos>, where r words were requested:
 
@@ -21,11 +21,11 @@ The gold reward of a text with n words before <eos>, where r words were requeste
     coverage     1 - 2^-k, for k different nouns of the topic
     tone         1 - 2^-m - 0.25 w, for m adjectives of the tone and w of other tones
     validity     1 for a text of the grammar; otherwise half the share of tokens before the first
-                 wrong one, so 1/2 if nothing but <eos> is missing
-    repetitions  nouns, adjectives and verbs that stand in the text before
+                 wrong one, thus 1/2 if only <eos> is missing
+    repetitions  nouns, adjectives and verbs that occur earlier in the text
 
-Coverage and tone saturate: whoever extrapolates from the first words that more are better pays for
-repeating them.
+Coverage and tone saturate, which punishes extrapolation: the first words of a kind gain, and
+repeating them costs.
 """
 
 from __future__ import annotations
@@ -81,20 +81,20 @@ AUTOMATON: dict[str, dict[str, tuple[float, str]]] = {
     "over": {},
 }
 STATES = tuple(AUTOMATON)
-# How much likelier than other words of its kind the generator takes one that was asked for.
+# How much likelier the generator takes a requested word than another of its kind.
 TOPIC_WEIGHT = 2.5
 TONE_WEIGHT = 2.0
-STOP_SCALE = 5.0  # words: how vaguely the generator heeds the requested length
+STOP_SCALE = 5.0  # words: the larger, the less the generator follows the requested length
 REPETITION_COST = 0.25
 WRONG_TONE_COST = 0.25
 LENGTH_UNIT = 8.0
-GOLD_DECIMALS = 9  # rewards that are equal on paper are equal
+GOLD_DECIMALS = 9  # so that equal rewards are equal as floats
 
 
 class GrammarTask:
     """The language, its demonstrations and its gold reward.
 
-    Ids: words and EOS, which are the actions; then PAD; then what stands only in prompts.
+    Ids: the actions (words and EOS), PAD, the words that occur only in prompts.
 
     Args:
         max_new_tokens: T, EOS included; at least 6, the shortest text.
@@ -139,14 +139,16 @@ class GrammarTask:
                 f"{self.name}: expected max_new_tokens >= {shortest}, the shortest text, got "
                 f"{max_new_tokens}"
             )
-        self._law = np.stack([self._token_law(index) for index in range(len(self.prompts))])
+        self._probability = np.stack(
+            [self._token_probabilities(index) for index in range(len(self.prompts))]
+        )
 
     def _members(self, words: tuple[str, ...]) -> NDArray[np.bool_]:
-        """Which actions are among the words, [num_actions]."""
+        """Return which actions are among the words, bool [num_actions]."""
         return np.isin(np.arange(self.num_actions), self.parse(" ".join(words)))
 
     def _next_states(self) -> Ids:
-        """State after a token, or -1 where the grammar has none: [state, action]."""
+        """Return the state after each token, or -1 where the grammar has none: [state, action]."""
         table = np.full((len(STATES), self.num_actions), -1)
         for state, choices in AUTOMATON.items():
             for kind, (_, following) in choices.items():
@@ -156,7 +158,7 @@ class GrammarTask:
     # Prompts and demonstrations.
 
     def prompt_index(self, prompts: Ids) -> Ids:
-        """Which row of `prompts` each of these [n, 8] is, [n].
+        """Return the row of `prompts` that each of these [n, 8] is, [n].
 
         Raises:
             ValueError: one is not among them.
@@ -165,19 +167,19 @@ class GrammarTask:
         if not same.any(1).all():
             wrong = prompts[~same.any(1)][0]
             raise ValueError(
-                f"{self.name}: {wrong.tolist()} is no prompt of this task, such as "
+                f"{self.name}: {wrong.tolist()} is not a prompt of this task, such as "
                 f"{self.text(self.prompts[0])!r}"
             )
         index: Ids = same.argmax(1)
         return index
 
     def sample_prompts(self, rng: np.random.Generator, n: int) -> Ids:
-        """n prompts, each equally likely, [n, 8]."""
+        """Draw n prompts uniformly, [n, 8]."""
         sampled: Ids = self.prompts[rng.integers(len(self.prompts), size=n)]
         return sampled
 
-    def _token_law(self, prompt: int) -> Floats:
-        """P(next token | place, state) of the generator for one prompt: [T, state, action]."""
+    def _token_probabilities(self, prompt: int) -> Floats:
+        """Return P(next token | place, state) of the generator for a prompt: [T, state, action]."""
         preference = np.ones(self.num_actions)
         preference[self._topic_words[self._topic[prompt]]] = TOPIC_WEIGHT
         preference[self._tone_words[self._tone[prompt]]] = TONE_WEIGHT
@@ -188,88 +190,90 @@ class GrammarTask:
                 within = preference * members / preference[members].sum()
                 by_kind[STATES.index(state)] += weight * within
         places = np.arange(self.max_new_tokens)
-        law = np.tile(by_kind, (len(places), 1, 1))
+        probability = np.tile(by_kind, (len(places), 1, 1))
         stop = 1 / (1 + np.exp((LENGTHS[self._length[prompt]] - places) / STOP_SCALE))
         is_eos = np.arange(self.num_actions) == self.eos
-        law[:, STATES.index("between")] *= np.where(is_eos, stop[:, None], 1 - stop[:, None])
-        # Only what leaves enough places to end; where nothing does, the state is never reached.
+        probability[:, STATES.index("between")] *= np.where(
+            is_eos, stop[:, None], 1 - stop[:, None]
+        )
+        # Only tokens that leave enough places to end; a state without any is never reached.
         left = np.where(self.next_state >= 0, self._words_left[self.next_state], np.inf)
-        law[places[:, None, None] + 1 + left > self.max_new_tokens] = 0.0
-        total = law.sum(-1, keepdims=True)
-        law /= np.where(total > 0, total, 1.0)
-        return law
+        probability[places[:, None, None] + 1 + left > self.max_new_tokens] = 0.0
+        total = probability.sum(-1, keepdims=True)
+        probability /= np.where(total > 0, total, 1.0)
+        return probability
 
     def demonstrate(self, rng: np.random.Generator, prompts: Ids) -> Ids:
-        """A response of the generator to each prompt: [n, 8] to [n, T]."""
+        """Draw a response of the generator to each prompt: [n, 8] to [n, T]."""
         index = self.prompt_index(prompts)
         responses = np.full((len(prompts), self.max_new_tokens), self.pad, dtype=np.int64)
         state = np.full(len(prompts), STATES.index("start"))
         for t in range(self.max_new_tokens):
             live = np.flatnonzero(state != STATES.index("over"))
-            law = self._law[index[live], t, state[live]].cumsum(-1)
-            token = (rng.random((len(live), 1)) * law[:, -1:] >= law).sum(-1)
+            cumulative = self._probability[index[live], t, state[live]].cumsum(-1)
+            token = (rng.random((len(live), 1)) * cumulative[:, -1:] >= cumulative).sum(-1)
             responses[live, t] = token
             state[live] = self.next_state[state[live], token]
         return responses
 
     def demonstrations(self, rng: np.random.Generator, n: int) -> tuple[Ids, Ids]:
-        """n prompts [n, 8], and a response of the generator to each, [n, T]."""
+        """Draw n prompts [n, 8], and a response of the generator to each, [n, T]."""
         prompts = self.sample_prompts(rng, n)
         return prompts, self.demonstrate(rng, prompts)
 
     def generator_log_prob(self, prompts: Ids, responses: Ids) -> Floats:
-        """log-probability [n] of responses as demonstrations, in nats; -inf where there is none."""
+        """Return the log-probability [n] of responses as demonstrations, in nats."""
         index, written = self.prompt_index(prompts), self._written(responses)
         state = np.full(len(responses), STATES.index("start"))
         probability = np.ones((len(responses), self.max_new_tokens))
         for t in range(self.max_new_tokens):
             token = np.where(written[:, t], responses[:, t], 0)
-            chosen = self._law[index, t, state, token]
+            chosen = self._probability[index, t, state, token]
             probability[:, t] = np.where(written[:, t], chosen, 1.0)
-            # From a wrong word (-1) on the probability is 0 already: any state will do.
+            # After a wrong word (-1) the probability is 0 already, whatever the state.
             state = np.where(written[:, t], self.next_state[state, token], state)
         with np.errstate(divide="ignore"):
             total: Floats = np.log(probability).sum(1)
         return np.where(self.valid(responses), total, -np.inf)
 
     def generator_entropy(self) -> Floats:
-        """Entropy of the responses to each of `prompts`, in nats, [60].
+        """Return the entropy of the responses to each of `prompts`, in nats, [60].
 
-        sum over places and states of P(state there) * entropy of the next token.
+        sum over places and states of P(state at place) * entropy of the next token
         """
         reached = np.zeros((len(self.prompts), len(STATES)))
         reached[:, STATES.index("start")] = 1.0
         entropy = np.zeros(len(self.prompts))
         for t in range(self.max_new_tokens):
-            law = self._law[:, t]
-            surprise = -np.log(np.where(law > 0, law, 1.0))
-            entropy += (reached[..., None] * law * surprise).sum((1, 2))
-            flow = reached[..., None] * law
+            p = self._probability[:, t]
+            surprise = -np.log(np.where(p > 0, p, 1.0))
+            entropy += (reached[..., None] * p * surprise).sum((1, 2))
+            flow = reached[..., None] * p
             reached = np.zeros_like(reached)
             for following in range(len(STATES)):
                 reached[:, following] = flow[:, self.next_state == following].sum(1)
         return entropy
 
-    # What a text is worth.
+    # The gold reward.
 
     def num_valid(self) -> int:
-        """How many texts the grammar has with at most T tokens."""
+        """Return the number of texts of the grammar with at most T tokens."""
         ways = [0] * len(STATES)
         ways[STATES.index("start")] = 1
-        found = 0
+        num_texts = 0
         for _ in range(self.max_new_tokens):
             following = [0] * len(STATES)
             for state, count in enumerate(ways):
                 for target in self.next_state[state][self.next_state[state] >= 0].tolist():
                     following[target] += count
             ways = following
-            found += ways[STATES.index("over")]
-        return found
+            num_texts += ways[STATES.index("over")]
+        return num_texts
 
     def valid(self, responses: Ids) -> NDArray[np.bool_]:
-        """Which of the responses [n, T] are complete texts of the grammar, [n]."""
-        right: NDArray[np.bool_] = self._validity(self._written(responses), responses) == 1.0
-        return right
+        """Return which of the responses [n, T] are complete texts of the grammar, bool [n]."""
+        complete: NDArray[np.bool_] = self._validity(self._written(responses), responses) == 1.0
+        return complete
 
     def _validity(self, written: NDArray[np.bool_], responses: Ids) -> Floats:
         state = np.full(len(responses), STATES.index("start"))
@@ -286,7 +290,7 @@ class GrammarTask:
         return np.where(complete, 1.0, 0.5 * legal / written.sum(1))
 
     def gold(self, prompts: Ids, responses: Ids) -> Floats:
-        """The gold reward [n] of responses [n, T] to prompts [n, 8], whatever follows EOS."""
+        """Return the gold reward [n] of responses [n, T]; tokens after EOS are ignored."""
         index, written = self.prompt_index(prompts), self._written(responses)
         words = written & (responses != self.eos)
         counts = np.zeros((len(responses), self.num_actions))
@@ -312,7 +316,7 @@ class GrammarTask:
 
 
 def _shortest_ends(next_state: Ids) -> Floats:
-    """The fewest tokens, EOS included, from each state to the end."""
+    """Return the fewest tokens, EOS included, from each state to the end."""
     left = np.where(np.array(STATES) == "over", 0.0, np.inf)
     for _ in STATES:
         through = np.where(next_state >= 0, left[next_state], np.inf)

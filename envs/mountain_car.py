@@ -39,7 +39,13 @@ class BatchedMountainCar(BatchedEnv):
     The other arguments are those of `BatchedEnv`.
     """
 
+    env_id = "MountainCar-v0"
     original = "gymnasium.envs.classic_control.mountain_car:MountainCarEnv"
+    observation_space = spaces.Box(
+        np.array([MIN_POSITION, -MAX_SPEED], dtype=np.float32),
+        np.array([MAX_POSITION, MAX_SPEED], dtype=np.float32),
+    )
+    action_space = spaces.Discrete(3)
     _state_size = 2
 
     def __init__(
@@ -52,18 +58,7 @@ class BatchedMountainCar(BatchedEnv):
         max_episode_steps: int | None = 200,
         goal_velocity: float = 0.0,
     ) -> None:
-        low = np.array([MIN_POSITION, -MAX_SPEED], dtype=np.float32)
-        high = np.array([MAX_POSITION, MAX_SPEED], dtype=np.float32)
-        super().__init__(
-            "MountainCar-v0",
-            spaces.Box(low, high, dtype=np.float32),
-            spaces.Discrete(3),
-            episode_seed,
-            num_seeds,
-            num_envs,
-            autoreset=autoreset,
-            max_episode_steps=max_episode_steps,
-        )
+        super().__init__(episode_seed, num_seeds, num_envs, autoreset, max_episode_steps)
         self._goal_velocity = float(goal_velocity)
 
     def _first(self, rng: np.random.Generator) -> tuple[Floats, Observations]:
@@ -72,7 +67,7 @@ class BatchedMountainCar(BatchedEnv):
 
     def _advance(self, state: Floats, actions: NDArray[Any]) -> tuple[Floats, Floats, Flags]:
         position, velocity = state
-        # The original takes the C library's cosine, not NumPy's.
+        # The original uses the C library's cosine, not NumPy's.
         cos = np.fromiter(map(math.cos, (3 * position).ravel().tolist()), np.float64)
         push = (actions - 1) * FORCE + cos.reshape(position.shape) * -GRAVITY
         velocity = np.clip(velocity + push, -MAX_SPEED, MAX_SPEED)
@@ -84,6 +79,3 @@ class BatchedMountainCar(BatchedEnv):
         next_state[1] = velocity
         terminated = (position >= GOAL_POSITION) & (velocity >= self._goal_velocity)
         return next_state, np.full(terminated.shape, -1.0), terminated
-
-    def _observe(self, state: Floats) -> Observations:
-        return state.transpose(1, 2, 0).astype(np.float32, order="C")

@@ -22,6 +22,7 @@ from envs.batched import BatchedEnv, EpisodeSeed, Flags, Floats, Observations
 MAX_SPEED = 8.0  # rad/s
 MAX_TORQUE = 2.0  # N m
 TIME_STEP = 0.05  # s
+_HIGH = np.array([1.0, 1.0, MAX_SPEED], dtype=np.float32)
 
 
 class BatchedPendulum(BatchedEnv):
@@ -36,7 +37,10 @@ class BatchedPendulum(BatchedEnv):
     The other arguments are those of `BatchedEnv`.
     """
 
+    env_id = "Pendulum-v1"
     original = "gymnasium.envs.classic_control.pendulum:PendulumEnv"
+    observation_space = spaces.Box(-_HIGH, _HIGH, dtype=np.float32)
+    action_space = spaces.Box(-MAX_TORQUE, MAX_TORQUE, shape=(1,), dtype=np.float32)
     _state_size = 2
 
     def __init__(
@@ -49,17 +53,7 @@ class BatchedPendulum(BatchedEnv):
         max_episode_steps: int | None = 200,
         g: float = 10.0,
     ) -> None:
-        high = np.array([1.0, 1.0, MAX_SPEED], dtype=np.float32)
-        super().__init__(
-            "Pendulum-v1",
-            spaces.Box(-high, high, dtype=np.float32),
-            spaces.Box(-MAX_TORQUE, MAX_TORQUE, shape=(1,), dtype=np.float32),
-            episode_seed,
-            num_seeds,
-            num_envs,
-            autoreset=autoreset,
-            max_episode_steps=max_episode_steps,
-        )
+        super().__init__(episode_seed, num_seeds, num_envs, autoreset, max_episode_steps)
         self._gravity = float(g)
 
     def _first(self, rng: np.random.Generator) -> tuple[Floats, Observations]:
@@ -70,8 +64,8 @@ class BatchedPendulum(BatchedEnv):
     def _advance(self, state: Floats, actions: NDArray[Any]) -> tuple[Floats, Floats, Flags]:
         theta, theta_dot = state
         torque: NDArray[np.float32] = actions[..., 0]
-        # One NumPy scalar at a time: float32 too is squared by the C library's power function,
-        # and no array operation rounds as that does.
+        # One NumPy scalar at a time: the C library's power function squares float32 too, and no
+        # array operation rounds as it does.
         torque_squared = np.array([u**2 for u in torque.ravel()]).reshape(torque.shape)
         angle = ((theta + np.pi) % (2 * np.pi)) - np.pi
         cost = (

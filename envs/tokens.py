@@ -1,4 +1,4 @@
-"""What the tasks that are made of tokens share: names of ids, to and from text."""
+"""Names of token ids, shared by the language tasks; conversion to and from text."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Vocabulary:
 
     Args:
         names: one word each, without spaces, all different.
-        pad: the id that fills empty places; it is left out of texts.
+        pad: the id that fills empty places; it is omitted from texts.
 
     Raises:
-        ValueError: a name is empty, has a space or occurs twice; or `pad` is no id.
+        ValueError: a name is empty, has a space or occurs twice; or `pad` is not an id.
     """
 
     def __init__(self, names: Iterable[str], *, pad: int) -> None:
@@ -32,14 +32,14 @@ class Vocabulary:
         self._ids = {name: index for index, name in enumerate(self.names)}
 
     def text(self, ids: Iterable[int]) -> str:
-        """The names, joined by spaces, without padding."""
+        """Return the names of ids joined by spaces, without padding."""
         return " ".join(self.names[index] for index in ids if index != self.pad)
 
     def parse(self, text: str) -> Ids:
-        """The ids of names that are separated by spaces.
+        """Return the ids of names separated by spaces.
 
         Raises:
-            ValueError: a word is no token.
+            ValueError: a word is not a token.
         """
         unknown = [word for word in text.split() if word not in self._ids]
         if unknown:
@@ -52,14 +52,14 @@ class Vocabulary:
 def before_end(
     responses: Ids, eos: int, num_actions: int, width: int, task: str
 ) -> NDArray[np.bool_]:
-    """What belongs to each response, EOS included: bool [n, T], False after the first EOS.
+    """Return which tokens belong to each response, EOS included: bool [n, T].
 
     Args:
         responses: [n, T].
-        eos: the token that ends a response.
-        num_actions: a response consists of the ids below this.
+        eos: the token that ends a response; tokens after the first are ignored.
+        num_actions: the tokens of a response are below this.
         width: T.
-        task: a name for messages.
+        task: its name, for messages.
 
     Raises:
         ValueError: the width is wrong, or a token before the end is not an action.
@@ -74,7 +74,7 @@ def before_end(
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
         raise ValueError(
-            f"{task}: response {row} has token {responses[row, column]} in place {column}, before "
+            f"{task}: response {row} has token {responses[row, column]} at place {column}, before "
             f"any EOS; expected 0 to {num_actions - 1}"
         )
     return written

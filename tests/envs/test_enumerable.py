@@ -112,7 +112,7 @@ def test_gold_values_that_are_equal_on_paper_are_equal_as_floats() -> None:
 # The generator.
 
 
-def test_the_generator_is_a_law() -> None:
+def test_the_generator_is_a_distribution() -> None:
     for task in (EnumerableTask(), EnumerableTask(**TINY)):
         texts = np.array(every_text(task))
         for prompt in task.prompts:
@@ -161,7 +161,9 @@ def test_another_repetition_discount_in_the_sampler_is_noticed(
     task = EnumerableTask(num_content=3, num_prompts=2, max_new_tokens=4)
     monkeypatch.setattr(enumerable, "REPEAT_WEIGHT", 0.7)
     monkeypatch.setattr(
-        task, "_law", EnumerableTask(**{**TINY, "num_content": 3, "max_new_tokens": 4})._law
+        task,
+        "_probability",
+        EnumerableTask(**{**TINY, "num_content": 3, "max_new_tokens": 4})._probability,
     )
     assert chi_square(task) < 1e-3
 

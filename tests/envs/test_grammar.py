@@ -137,7 +137,7 @@ def test_the_number_of_texts_is_that_of_the_templates() -> None:
 # The generator.
 
 
-def test_the_generator_is_a_law_and_its_entropy_is_the_sum_over_all_texts() -> None:
+def test_the_generator_is_a_distribution_and_its_entropy_is_the_sum_over_all_texts() -> None:
     texts, entropy = every_short_text(), SHORT.generator_entropy()
     for index in (0, 17, 59):
         prompts = np.tile(SHORT.prompts[index], (len(texts), 1))
@@ -195,10 +195,10 @@ def test_demonstrations_follow_the_probabilities_of_the_generator() -> None:
 
 def test_a_sampler_that_ignores_the_topic_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     task = GrammarTask(max_new_tokens=6)
-    scored = task._law.copy()
+    scored = task._probability.copy()
     monkeypatch.setattr(grammar, "TOPIC_WEIGHT", 2.0)
     sampler = GrammarTask(max_new_tokens=6).demonstrate
-    assert not np.array_equal(GrammarTask(max_new_tokens=6)._law, scored)
+    assert not np.array_equal(GrammarTask(max_new_tokens=6)._probability, scored)
     monkeypatch.setattr(task, "demonstrate", sampler)
     assert chi_square(task) < 1e-3
 
@@ -279,7 +279,7 @@ def test_a_longer_request_makes_longer_demonstrations() -> None:
 
 
 def test_what_is_no_prompt_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"is no prompt of this task, such as 'write 5 words"):
+    with pytest.raises(ValueError, match=r"is not a prompt of this task, such as 'write 5 words"):
         TASK.gold(np.zeros((1, 8), dtype=int), respond(TASK, "<eos>"))
 
 

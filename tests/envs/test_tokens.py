@@ -45,7 +45,7 @@ def test_a_response_ends_with_its_first_eos() -> None:
 
 
 def test_padding_in_the_middle_of_a_response_is_refused() -> None:
-    with pytest.raises(ValueError, match="t: response 1 has token 3 in place 2, before any EOS"):
+    with pytest.raises(ValueError, match="t: response 1 has token 3 at place 2, before any EOS"):
         before_end(np.array([[0, 0, 2], [0, 0, 3]]), eos=2, num_actions=3, width=3, task="t")
     with pytest.raises(ValueError, match=r"expected responses of shape \[n, 4\], got \[1, 3\]"):
         before_end(np.array([[0, 0, 2]]), eos=2, num_actions=3, width=4, task="t")
