@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import rlkit
-from rlkit.cli.report import print_pairs, print_runs, progress
+from rlkit.cli.report import print_pairs, print_runs, show_progress
 from rlkit.training.comparison import Comparison
 from rlkit.training.run import Run
 
@@ -38,7 +38,7 @@ def train_all(
 ) -> Comparison:
     """Train several agents on one environment, each with settings of its own."""
     runs = {}
-    with progress(quiet=False) as reports:
+    with show_progress(quiet=False) as reports:
         for agent, options in settings.items():
             runs[agent] = rlkit.train(
                 agent,

@@ -22,7 +22,7 @@ from experiments.rlhf_report import arguments, markdown, publish, side_by_side, 
 from rlkit.rlhf.demo import learning_rate_for
 from rlkit.rlhf.exact.answer_key import AnswerKey, TableScore
 from rlkit.rlhf.stages.api import dpo, sft
-from rlkit.rlhf.stages.sources import load_policy
+from rlkit.rlhf.stages.loading import load_policy
 from rlkit.rlhf.stages.stage_run import load_stage_run
 from rlkit.rlhf.training.configs import METHODS
 from rlkit.rlhf.training.policy import KLPenalisedPolicy

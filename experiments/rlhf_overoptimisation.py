@@ -24,7 +24,7 @@ from rlkit.rlhf.demo import BEST_OF, KL_COEFS, TILTS, learning_rate_for
 from rlkit.rlhf.exact import best_of_n
 from rlkit.rlhf.exact.answer_key import AnswerKey
 from rlkit.rlhf.stages.api import policy_gradient, reward, sft
-from rlkit.rlhf.stages.sources import load_policy, load_reward_model
+from rlkit.rlhf.stages.loading import load_policy, load_reward_model
 from rlkit.rlhf.stages.stage_run import load_stage_run
 
 PAIRS = (1_000, 3_000, 10_000)

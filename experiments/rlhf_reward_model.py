@@ -21,7 +21,7 @@ from experiments.rlhf_report import arguments, markdown, publish, side_by_side, 
 from rlkit.rlhf.exact import optimum as exact
 from rlkit.rlhf.exact.answer_key import AnswerKey
 from rlkit.rlhf.stages.api import reward, sft
-from rlkit.rlhf.stages.sources import load_policy, load_reward_model
+from rlkit.rlhf.stages.loading import load_policy, load_reward_model
 from rlkit.rlhf.stages.stage_run import load_stage_run
 
 PAIRS = (100, 300, 1_000, 3_000, 10_000, 30_000)

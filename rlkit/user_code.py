@@ -132,9 +132,22 @@ def is_patched(cls: Any) -> bool:
 def content_digest(path: str) -> str | None:
     """Return the sha256 of a file's content, or None where there is no such file."""
     try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, ValueError):
         return None
+
+
+def remembered_digest(path: Path) -> str:
+    """Return the sha256 of a file's content, computed again only if size or time have changed."""
+    status = path.stat()
+    return _digest_of_state(str(path), status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=256)
+def _digest_of_state(path: str, size: int, mtime_ns: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def place_of(error: BaseException, file: str | None) -> str:

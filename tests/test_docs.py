@@ -25,7 +25,7 @@ import torch
 
 from experiments.architecture import arrows
 from rlkit.agents import AGENTS, find_agent
-from rlkit.cli.forms import known_flags
+from rlkit.cli.forms import Output, known_flags
 from rlkit.cli.train import TrainOptions
 from tests.pages import FENCE, ROOT, blocks_of, links_of, rows_of
 from tests.rlhf import claims
@@ -227,7 +227,7 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
         raise Parsed
 
     for target in (
-        *(f"rlkit.rlhf.stages.api.{stage}" for stage in ("sft", "reward", "dpo")),
+        *(f"rlkit.rlhf.stages.api.{stage}" for stage in ("fine_tune", "reward", "dpo")),
         *("rlkit.rlhf.stages.api.policy_gradient", "rlkit.rlhf.demo.run_demo"),
         "rlkit.rlhf.stages.stage_run.StageRun.__init__",  # of the commands that look at runs
     ):
@@ -330,7 +330,7 @@ def test_the_options_of_an_agents_page_exist_and_have_these_defaults(agent: str)
                 assert same(text, getattr(config, flag[2:].replace("-", "_"))), flag
     assert documented <= known | {"--envs"}
     mentioned = {f.replace("--no-", "--") for f in re.findall(r"--[a-z][\w-]+", agent_page(agent))}
-    shared = {f.replace("--no-", "--") for f in known_flags(TrainOptions)}
+    shared = {f.replace("--no-", "--") for f in known_flags(TrainOptions) + known_flags(Output)}
     assert mentioned <= known | shared | {"--env"}  # the last is of compare
 
 

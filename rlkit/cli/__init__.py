@@ -1,42 +1,39 @@
-"""The `rlkit` command: what each part of the package does, from a terminal.
+"""The `rlkit` command.
 
-Nothing that needs torch is imported before a command asks for it.
+Nothing that needs torch is imported before a command needs it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import importlib
 import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from rlkit.cli.commands import Command, run_command
 from rlkit.cli.terminal import plain_where_needed, printable
-from rlkit.errors import RlkitError, RlkitWarning, UsageError
-from rlkit.spelling import closest
+from rlkit.errors import RlkitError, RlkitWarning
 
-# command -> (module of this package, what it does)
 COMMANDS = {
-    "train": ("train", "train an agent on an environment, for many seeds"),
-    "compare": ("train", "train several agents on one environment and compare them"),
-    "solve": (
-        "solve",
-        "compute the exact optimum of an environment with a known transition table",
+    "train": Command("rlkit.cli.train", "train an agent on an environment, for many seeds"),
+    "compare": Command("rlkit.cli.train", "train several agents on one environment, compare them"),
+    "solve": Command(
+        "rlkit.cli.solve", "compute the exact optimum where all transitions are known"
     ),
-    "evaluate": ("runs", "play episodes with the final policies of a run"),
-    "plot": ("runs", "draw the learning curves of runs"),
-    "watch": ("runs", "record an episode of a trained policy as a gif"),
-    "rlhf": ("rlhf.stages", "demonstrations, preferences, reward model, PPO: `rlkit rlhf --help`"),
-    "list": ("listing", "list agents, presets and native environments"),
+    "evaluate": Command("rlkit.cli.runs", "play episodes with the final policies of a run"),
+    "plot": Command("rlkit.cli.runs", "draw the learning curves of runs"),
+    "watch": Command("rlkit.cli.runs", "record an episode of a trained policy as a gif"),
+    "rlhf": Command("rlkit.cli.rlhf", "train language models on preferences: `rlkit rlhf --help`"),
+    "list": Command("rlkit.cli.listing", "list agents, presets and native environments"),
 }
 
 USAGE = """\
 usage: rlkit COMMAND ...
 
-Reinforcement learning from the Bellman equation to PPO; every curve is many seeds.
+Reinforcement learning, from the Bellman equation to PPO and RLHF. Every curve is many seeds.
 
 commands:
 {commands}
@@ -45,6 +42,7 @@ examples:
   rlkit solve FrozenLake-v1
   rlkit train ppo CartPole-v1 --seeds 10
   rlkit compare q-learning ppo random --env FrozenLake-v1
+  rlkit rlhf demo
 
 `rlkit COMMAND --help` lists the options of a command, `rlkit train AGENT --help` those of an agent.
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 or 143 stopped by a signal after saving.
@@ -83,28 +81,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: list[str]) -> int:
-    if not args or args[0] in ("-h", "--help", "help"):
-        commands = "\n".join(f"  {name:<10}{text}" for name, (_, text) in COMMANDS.items())
-        print(USAGE.format(commands=commands), end="")
-        return 0 if args else 2
-    if args[0] == "--version":
+    if args[:1] == ["--version"]:
         from importlib.metadata import version
 
         print(f"rlkit {version('rlkit')}")
         return 0
-    if args[0] not in COMMANDS:
-        raise UsageError(
-            f"unknown command {args[0]!r}; there are {', '.join(COMMANDS)}."
-            f"{closest(args[0], COMMANDS)}"
-        )
-    module, _ = COMMANDS[args[0]]
-    command = getattr(importlib.import_module(f"rlkit.cli.{module}"), f"{args[0]}_command")
-    return int(command(args[1:]))
+    return run_command(COMMANDS, USAGE, args, "")
 
 
 @contextlib.contextmanager
 def _warnings_as_notes() -> Iterator[None]:
-    """Print rlkit's own warnings as the sentences that they are, without a line of code."""
+    """Print rlkit's own warnings as plain sentences, without a line of code."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", RlkitWarning)
         show = warnings.showwarning
@@ -120,11 +107,11 @@ def _warnings_as_notes() -> Iterator[None]:
 
 
 def _is_of_output(error: OSError) -> bool:
-    """Whether printing raised it, as on a full disk; files are written elsewhere, with names."""
+    """Return whether printing raised an error, as on a full disk; errors of files have names."""
     lost = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO, errno.EBADF)
     return error.filename is None and error.errno in lost
 
 
 def _discard_output() -> None:
-    """Let what is left in the buffer go nowhere, so that closing it raises nothing."""
+    """Discard the rest of the output buffer, so that closing it raises nothing."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""From the words of a command line to a dataclass of options."""
+"""From the words of a command line to a form: positional arguments and dataclasses of options."""
 
 from __future__ import annotations
 
@@ -6,94 +6,119 @@ import dataclasses
 import json
 import typing
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
+
+from tyro.conf import AvoidSubcommands, OmitArgPrefixes, Positional, Suppress, UseAppendAction, arg
 
 from rlkit.errors import UsageError
 from rlkit.spelling import closest
 
+# Keyword arguments of an environment, as `--env-arg a=1 b=2` or repeated.
+EnvArgs = Annotated[
+    tuple[tuple[str, ...], ...],
+    UseAppendAction,
+    arg(name="env-arg", metavar="NAME=VALUE [NAME=VALUE ...]"),
+]
 
-def parse(options: type[Any], args: list[str], command: str, help_of: str = "") -> Any:
-    """Read options into a dataclass; tyro prints the help and refuses what it does not know."""
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """What is printed."""
+
+    json: bool = False  # print one JSON object and nothing else
+
+
+def positional(kind: Any, metavar: str, text: str) -> Any:
+    """Return the type of a positional argument."""
+    return Annotated[kind, Positional, arg(metavar=metavar, help=text)]
+
+
+def make_form(about: str, **parts: Any) -> type[Any]:
+    """Return a dataclass that `parse` can fill in.
+
+    Args:
+        about: for the help.
+        parts: by name positional arguments, and dataclasses of options or instances with other
+            defaults. The help of options stands under the heading "NAME options".
+    """
+    fields: list[Any] = []
+    for name, part in parts.items():
+        if not dataclasses.is_dataclass(part):
+            fields.append((name, part))
+        elif not isinstance(part, type):
+            fields.append((name, type(part), dataclasses.field(default=part)))
+        elif _has_required(part):
+            fields.append((name, part))
+        else:
+            fields.append((name, part, dataclasses.field(default_factory=part)))
+    form = dataclasses.make_dataclass("Form", fields, frozen=True, kw_only=True)
+    form.__doc__ = about
+    return form
+
+
+def parse(form: type[Any], args: list[str], command: str, *, help_of: str = "") -> Any:
+    """Return a form filled in from words; print the help or what is wrong, and exit.
+
+    Args:
+        form: as `make_form` returns it.
+        args: the words after the command.
+        command: its name.
+        help_of: the command whose help lists the options, if it is another.
+
+    Raises:
+        UsageError: there is no such option; the message names the closest one.
+    """
     import tyro
 
-    known = known_flags(options)
-    for arg in args:
-        flag = arg.partition("=")[0].replace("_", "-")
+    known = known_flags(form)
+    for word in args:
+        flag = word.partition("=")[0].replace("_", "-")
         if flag.startswith("--") and flag not in known:
             raise UsageError(
                 f"{command} has no option {flag}.{closest(flag, known)} "
-                f"`rlkit {help_of or command} --help` lists what there is."
+                f"`rlkit {help_of or command} --help` lists all options."
             )
     return tyro.cli(
-        options,
-        args=args,
-        prog=f"rlkit {command}",
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.AvoidSubcommands),
+        form, args=args, prog=f"rlkit {command}", config=(OmitArgPrefixes, AvoidSubcommands)
     )
 
 
 def known_flags(form: type[Any]) -> list[str]:
-    """The options of a dataclass and of the dataclasses in it, as they are typed."""
-
+    """Return the options of a dataclass and of the dataclasses in it, as they are typed."""
     flags = ["--help"]
-    for name, kind in typing.get_type_hints(form).items():
-        if dataclasses.is_dataclass(kind):
-            flags += known_flags(kind)  # type: ignore[arg-type]
-        else:
-            flags += [f"--{name}".replace("_", "-")]
-            flags += [f"--no-{name}".replace("_", "-")] if kind is bool else []
+    for flag, kind in _options(form).items():
+        flags += [flag, f"--no-{flag[2:]}"] if kind is bool else [flag]
     return flags
 
 
 def positional_words(args: Sequence[str], *forms: type[Any]) -> list[str]:
-    """The words of a command line that are neither options nor values of options."""
+    """Return the words that are neither options nor values of options.
+
+    An option that the forms do not have is taken to have one value.
+    """
     kinds: dict[str, Any] = {"--help": bool, "-h": bool}
     for form in forms:
-        for name, kind in typing.get_type_hints(form).items():
-            kinds[f"--{name}".replace("_", "-")] = kind
-            kinds[f"--no-{name}".replace("_", "-")] = bool
-    words, skip, many = [], 0, False
-    for arg in args:
-        if arg.startswith("-") and not arg.lstrip("-")[:1].isdigit():
-            flag, equals, _ = arg.partition("=")
+        for flag, kind in _options(form).items():
+            kinds |= {flag: kind, f"--no-{flag[2:]}": bool}
+    words, num_skipped, takes_several = [], 0, False
+    for word in args:
+        if word.startswith("-") and not word.lstrip("-")[:1].isdigit():
+            flag, equals, _ = word.partition("=")
             kind = kinds.get(flag.replace("_", "-"))
-            many = typing.get_origin(kind) is tuple and not equals
-            skip = 0 if equals or kind is bool else 1
-        elif skip or many:
-            skip = 0
+            takes_several = typing.get_origin(kind) is tuple and not equals
+            num_skipped = 0 if equals or kind is bool else 1
+        elif num_skipped or takes_several:
+            num_skipped = 0
         else:
-            words.append(arg)
+            words.append(word)
     return words
 
 
-def positional(kind: Any, metavar: str, text: str) -> Any:
-    import tyro
-
-    return Annotated[kind, tyro.conf.Positional, tyro.conf.arg(metavar=metavar, help=text)]
-
-
-def joined_env_args(args: list[str]) -> list[str]:
-    """Bring repeated `--env-arg a=1 --env-arg b=2` into the one list that the parser reads."""
-    rest, values, i = [], [], 0
-    while i < len(args):
-        flag, equals, value = args[i].partition("=")
-        if flag in ("--env-arg", "--env_arg") and equals:
-            values.append(value)
-            i += 1
-        elif flag in ("--env-arg", "--env_arg"):
-            i += 1
-            while i < len(args) and not args[i].startswith("--"):
-                values.append(args[i])
-                i += 1
-        else:
-            rest.append(args[i])
-            i += 1
-    return [*rest, "--env-arg", *values] if values else rest
-
-
-def read_env_args(pairs: Sequence[str]) -> dict[str, Any]:
+def read_env_args(groups: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """Return the keyword arguments that words such as is_slippery=false give, values in JSON."""
     args = {}
-    for pair in pairs:
+    for pair in (pair for group in groups for pair in group):
         name, equals, text = pair.partition("=")
         if not equals or not name.isidentifier():
             raise UsageError(f"--env-arg {pair!r}: expected name=value, as in is_slippery=false")
@@ -105,3 +130,30 @@ def read_env_args(pairs: Sequence[str]) -> dict[str, Any]:
                 f"write true, 3, [1, 2] or, for text, '{name}=\"text\"'"
             ) from error
     return args
+
+
+def _options(form: type[Any]) -> dict[str, Any]:
+    """Return the type of each option of a dataclass and of the dataclasses in it, by flag."""
+    options: dict[str, Any] = {}
+    for name, hint in typing.get_type_hints(form, include_extras=True).items():
+        kind, *markers = typing.get_args(hint) if _is_annotated(hint) else (hint,)
+        if Suppress in markers or Positional in markers:
+            continue
+        if dataclasses.is_dataclass(kind):
+            options |= _options(typing.cast(type[Any], kind))
+            continue
+        names = [marker.name for marker in markers if getattr(marker, "name", None)]
+        options[f"--{names[0] if names else name}".replace("_", "-")] = kind
+    return options
+
+
+def _is_annotated(hint: Any) -> bool:
+    return typing.get_origin(hint) is Annotated
+
+
+def _has_required(part: Any) -> bool:
+    """Return whether a dataclass has an option without a default."""
+    missing = dataclasses.MISSING
+    return any(
+        f.default is missing and f.default_factory is missing for f in dataclasses.fields(part)
+    )

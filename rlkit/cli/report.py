@@ -1,23 +1,25 @@
-"""What the commands print: progress, tables, verdicts, JSON."""
+"""Print progress, results and failures of runs."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rlkit.cli.tables import new_table, print_table
 from rlkit.cli.terminal import cell, printable
 
 if TYPE_CHECKING:
+    from rlkit.analysis.statistics import PairComparison
     from rlkit.rlhf.stages.stage_run import StageRun
     from rlkit.runs.reports import Reports
     from rlkit.training.run import Run
 
 
 @contextlib.contextmanager
-def progress(*, quiet: bool, unit: str = "steps") -> Iterator[Reports]:
+def show_progress(*, quiet: bool, unit: str = "steps") -> Iterator[Reports]:
     """Show a progress bar on the terminal's error stream, and notes as plain lines there."""
     from rlkit.runs.progress import reporting
 
@@ -31,20 +33,15 @@ def note(text: object) -> None:
 
 
 def print_runs(runs: dict[str, Run], optimum: float | None = None) -> None:
-    """The table of results: one line an agent."""
+    """Print the table of results, one line per agent."""
     import numpy as np
-    from rich.console import Console
-    from rich.table import Table
 
     first = next(iter(runs.values()))
     best = first.optimum if optimum is None else optimum
     title = f"{first.environment_name}, stepped as {first.record['stepped_as']}"
-    table = Table(title=cell(title), title_justify="left")
-    for name in ("agent", "seeds", "env steps", "final return", "95 % interval"):
-        table.add_column(name, justify="left" if name == "agent" else "right", no_wrap=True)
-    if best is not None:
-        table.add_column("of optimum", justify="right", no_wrap=True)
-    table.add_column("env steps/s", justify="right", no_wrap=True)
+    columns = ["agent", "seeds", "env steps", "final return", "95 % interval"]
+    columns += ["env steps/s"] if best is None else ["of optimum", "env steps/s"]
+    table = new_table(title, columns)
     for name, run in runs.items():
         finished = int(np.isfinite(run.scores).sum())
         cells: list[Any] = [
@@ -68,10 +65,11 @@ def print_runs(runs: dict[str, Run], optimum: float | None = None) -> None:
         under = "without a time limit" if limit is None else f"under the limit of {limit:,} steps"
         table.caption = f"optimum {best:.6g}, exact, {under}"
         table.caption_justify = "left"
-    Console(width=None if sys.stdout.isatty() else 110).print(table)
+    print_table(table)
 
 
-def print_pairs(pairs: Sequence[Any]) -> None:
+def print_pairs(pairs: Sequence[PairComparison]) -> None:
+    """Print the verdict on each pair of agents."""
     for pair in pairs:
         relation = {
             "better": f"{pair.a} is better than {pair.b}",
@@ -83,52 +81,54 @@ def print_pairs(pairs: Sequence[Any]) -> None:
 
 
 def report_failures(runs: Sequence[Run]) -> int:
+    """Print the failures of some runs; return the exit code."""
     codes = [0]
     for run in runs:
-        for seed, failure in run.record["failures"].items():
-            if int(seed) not in run.seeds:
-                continue
-            text = printable(f"{run.agent}, seed {seed}: {failure['message']}", lines=True)
-            print(f"rlkit: {text}", file=sys.stderr)
-            codes.append(int(failure["exit_code"]))
+        failures = run.record["failures"].items()
+        codes += _print_failures(
+            run.agent, [(seed, failure) for seed, failure in failures if int(seed) in run.seeds]
+        )
         if run.failures:
             done = len(run.seeds) - len(run.failures)
-            text = printable(f"{done} of {len(run.seeds)} seeds of {run.agent} were finished")
-            print(f"rlkit: {text}", file=sys.stderr)
+            note(f"{done} of {len(run.seeds)} seeds of {run.agent} were finished")
     return max(codes)
 
 
 def report_stage(run: StageRun, *, quiet: bool = False) -> int:
-    """The last row of each seed of a stage, its folder, and what failed."""
-    import numpy as np
-    from rich.console import Console
-    from rich.table import Table
-
+    """Print the last row of each seed of a stage, its folder and failures; return the exit code."""
     if not quiet:
-        curves = [run.curve(seed) for seed in run.seeds]
-        names = list(dict.fromkeys(name for curve in curves for name in curve))
-        table = Table(title=cell(f"{run.stage} on {run.label}"), title_justify="left")
-        table.add_column("metric, last row", no_wrap=True)
-        for seed in run.seeds:
-            table.add_column(f"seed {seed}", justify="right", no_wrap=True)
-        for name in names:
-            # Some metrics are measured now and then: the last that was.
-            known = [curve.get(name, np.array([])) for curve in curves]
-            known = [values[~np.isnan(values)] for values in known]
-            table.add_row(
-                cell(name), *(f"{values[-1]:.5g}" if len(values) else "-" for values in known)
-            )
-        Console(width=None if sys.stdout.isatty() else 110).print(table)
+        _print_last_rows(run)
         print(f"\n{run.folder}")
-    codes = [0]
-    for seed, failure in run.record["failures"].items():
-        text = printable(f"{run.stage}, seed {seed}: {failure['message']}", lines=True)
-        print(f"rlkit: {text}", file=sys.stderr)
+    return max([0, *_print_failures(run.stage, run.record["failures"].items())])
+
+
+def _print_last_rows(run: StageRun) -> None:
+    import numpy as np
+
+    curves = [run.curve(seed) for seed in run.seeds]
+    title = f"{run.stage} on {run.label}"
+    table = new_table(title, ["metric, last row", *(f"seed {seed}" for seed in run.seeds)])
+    for name in dict.fromkeys(name for curve in curves for name in curve):
+        # Some metrics are measured now and then: the last measurement counts.
+        columns = [curve.get(name, np.array([])) for curve in curves]
+        measured = [values[~np.isnan(values)] for values in columns]
+        table.add_row(
+            cell(name), *(f"{values[-1]:.5g}" if len(values) else "-" for values in measured)
+        )
+    print_table(table)
+
+
+def _print_failures(name: str, failures: Iterable[tuple[str, Any]]) -> list[int]:
+    """Print why seeds failed; return their exit codes."""
+    codes = []
+    for seed, failure in failures:
+        note(f"{name}, seed {seed}: {failure['message']}")
         codes.append(int(failure["exit_code"]))
-    return max(codes)
+    return codes
 
 
 def print_json(content: Any) -> None:
+    """Print plain data as JSON, without NaN and infinity."""
     from rlkit.runs.store import finite
 
     print(json.dumps(finite(content), indent=2, allow_nan=False))

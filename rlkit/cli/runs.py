@@ -1,44 +1,38 @@
-"""`rlkit evaluate`, `rlkit plot` and `rlkit watch`: what a finished run can show."""
+"""`rlkit evaluate`, `rlkit plot` and `rlkit watch`, for finished runs of agents."""
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlkit.cli.forms import parse, positional
+from rlkit.cli.forms import Output, make_form, parse, positional
 from rlkit.cli.report import print_json
 from rlkit.cli.terminal import printable
 from rlkit.errors import UsageError
 
+RUN = positional(Path, "RUN", "the folder of a run")
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOptions:
-    """Options of `rlkit evaluate`."""
+    """Which episodes are played."""
 
-    episodes: int = 1000  # of each seed
-    greedy: bool = True  # the greedy policy, or the one that explores
-    json: bool = False  # print one JSON object and nothing else
+    episodes: int = 1000  # per seed, >= 1
+    greedy: bool = True  # with the greedy policy, or else the one that explores
 
 
 def evaluate_command(args: list[str]) -> int:
-    form = dataclasses.make_dataclass(
-        "Evaluate",
-        [
-            ("run", positional(Path, "RUN", "the folder of a run")),
-            ("options", EvaluateOptions, dataclasses.field(default_factory=EvaluateOptions)),
-        ],
-        frozen=True,
-    )
-    form.__doc__ = "Play episodes with the final policies of a run, greedily."
+    """Play episodes with the final policies of a run, and print their returns."""
+    about = "Play episodes with the final policies of a run, greedily."
+    form = make_form(about, run=RUN, evaluation=EvaluateOptions, output=Output)
     parsed = parse(form, args, "evaluate")
-    options: EvaluateOptions = parsed.options
+    options: EvaluateOptions = parsed.evaluation
     from rlkit.options import require_count
     from rlkit.training.run import load
 
     require_count("episodes", options.episodes, at_least=1)
     result = load(parsed.run).evaluate(options.episodes, greedy=options.greedy)
-    if options.json:
+    if parsed.output.json:
         print_json(result)
         return 0
     played = printable(f"{result['agent']} on {result['environment']}")
@@ -59,28 +53,25 @@ def evaluate_command(args: list[str]) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class PlotOptions:
-    """Options of `rlkit plot`."""
+    """The figure."""
 
-    out: Path  # the figure to write: .png, .pdf or .svg
+    out: Path  # file to write: .png, .pdf or .svg
 
 
 def plot_command(args: list[str]) -> int:
-    form = dataclasses.make_dataclass(
-        "Plot",
-        [
-            ("runs", positional(tuple[Path, ...], "RUN", "folders of runs")),
-            ("options", PlotOptions),
-        ],
-        frozen=True,
+    """Draw the learning curves of runs into one figure."""
+    form = make_form(
+        "Draw the learning curves of runs into one figure.",
+        runs=positional(tuple[Path, ...], "RUN", "folders of runs"),
+        figure=PlotOptions,
     )
-    form.__doc__ = "Draw the learning curves of runs into one figure."
     parsed = parse(form, args, "plot")
     from rlkit.analysis.plots import save_figure
     from rlkit.runs.places import require_place, writing
     from rlkit.training.figures import plot_runs
     from rlkit.training.run import load
 
-    out: Path = parsed.options.out
+    out: Path = parsed.figure.out
     if not parsed.runs:
         raise UsageError("plot: name the folder of at least one run")
     require_place(out, "--out", (".png", ".pdf", ".svg"))
@@ -93,23 +84,19 @@ def plot_command(args: list[str]) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class WatchOptions:
-    """Options of `rlkit watch`."""
+    """The film."""
 
-    gif: Path  # the animation to write
-    seed: int = 0  # which seed's policy
-    episode: int = 0  # which of the evaluation's episodes
-    max_steps: int = 500  # where to stop filming
+    gif: Path  # file to write
+    seed: int = 0  # seed of the run, whose policy plays, >= 0
+    episode: int = 0  # of those that `rlkit evaluate` plays, >= 0
+    max_steps: int = 500  # steps after which filming stops, >= 1
 
 
 def watch_command(args: list[str]) -> int:
-    form = dataclasses.make_dataclass(
-        "Watch",
-        [("run", positional(Path, "RUN", "the folder of a run")), ("options", WatchOptions)],
-        frozen=True,
-    )
-    form.__doc__ = "Record an episode of a trained policy as a gif."
-    parsed = parse(form, args, "watch")
-    options: WatchOptions = parsed.options
+    """Record an episode of a trained policy as a gif."""
+    about = "Record an episode of a trained policy as a gif."
+    parsed = parse(make_form(about, run=RUN, film=WatchOptions), args, "watch")
+    options: WatchOptions = parsed.film
     from rlkit.training.playing.film import watch
     from rlkit.training.run import load
 

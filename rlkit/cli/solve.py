@@ -2,56 +2,61 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from rlkit.cli.forms import joined_env_args, parse, positional, read_env_args
+from rlkit.cli.forms import EnvArgs, Output, make_form, parse, positional, read_env_args
 from rlkit.cli.report import print_json
 from rlkit.cli.terminal import printable
+
+if TYPE_CHECKING:
+    from rlkit.tabular.solution import Solution
+
+JSON_FIELDS = (
+    *("discount", "start_value", "greedy_return_under_limit", "optimal_return_under_limit"),
+    *("time_limit", "sweeps", "seconds"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SolveOptions:
-    """Options of `rlkit solve`."""
+    """The problem and the accuracy of its solution."""
 
     discount: float = 0.99  # gamma, in [0, 1]
     tolerance: float = 1e-9  # twice the error allowed in the optimal values, > 0
-    env_arg: tuple[str, ...] = ()  # name=value of the environment, value in JSON; may be repeated
-    json: bool = False  # print one JSON object and nothing else
+    env_args: EnvArgs = ()  # arguments of the environment, values in JSON
 
 
 def solve_command(args: list[str]) -> int:
-    form = dataclasses.make_dataclass(
-        "Solve",
-        [
-            ("environment", positional(str, "ENV", "an environment with a transition table P")),
-            ("options", SolveOptions, dataclasses.field(default_factory=SolveOptions)),
-        ],
-        frozen=True,
+    """Compute and print the exact optimum of an environment."""
+    form = make_form(
+        "Compute the exact optimum of an environment with a known transition table.",
+        environment=positional(str, "ENV", "an environment with a transition table P"),
+        solution=SolveOptions,
+        output=Output,
     )
-    form.__doc__ = "Compute the exact optimum of an environment with a known transition table."
-    parsed = parse(form, joined_env_args(args), "solve")
-    options: SolveOptions = parsed.options
-    _require_discount(options)
-    from rlkit.environments.resolve import find_environment
+    parsed = parse(form, args, "solve")
+    options: SolveOptions = parsed.solution
+    _require_ranges(options)
     from rlkit.solving import solve
-    from rlkit.tabular.gridmap import policy_map
 
-    env_args = read_env_args(options.env_arg)
+    env_args = read_env_args(options.env_args)
     solution = solve(
         parsed.environment,
         discount=options.discount,
         tolerance=options.tolerance,
         env_args=env_args,
     )
-    if options.json:
-        names = (
-            *("discount", "start_value", "greedy_return_under_limit"),
-            *("optimal_return_under_limit", "time_limit", "sweeps", "seconds"),
-        )
-        content = {name: getattr(solution, name) for name in names}
+    if parsed.output.json:
+        content = {name: getattr(solution, name) for name in JSON_FIELDS}
         print_json({"environment": parsed.environment, **content})
-        return 0
+    else:
+        _print_solution(parsed.environment, solution)
+        _draw_policy(parsed.environment, env_args, solution)
+    return 0
+
+
+def _print_solution(environment: str, solution: Solution) -> None:
     limit = solution.time_limit
     under = "without a time limit" if limit is None else f"under the limit of {limit} steps"
     gamma = f"{solution.discount:g}"
@@ -62,19 +67,25 @@ def solve_command(args: list[str]) -> int:
         (f"best achievable return, {under}", solution.optimal_return_under_limit),
     ]  # fmt: skip
     width = max(len(text) for text, _ in lines)
-    print(printable(parsed.environment))
+    print(printable(environment))
     for text, value in lines:
         print(f"  {text:<{width}}  {'does not exist' if value is None else f'{value:.8f}'}")
     print(f"  {solution.sweeps} sweeps of value iteration, {solution.seconds:.3f} s")
-    env = find_environment(parsed.environment, env_args).make()
+
+
+def _draw_policy(environment: str, env_args: dict[str, Any], solution: Solution) -> None:
+    """Print the policy on the map of the environment, if it has one."""
+    from rlkit.environments.resolve import find_environment
+    from rlkit.tabular.gridmap import policy_map
+
+    env = find_environment(environment, env_args).make()
     drawing = policy_map(env, solution.policy)
     env.close()
     if drawing is not None:
         print(f"\n{drawing}")
-    return 0
 
 
-def _require_discount(options: SolveOptions) -> None:
+def _require_ranges(options: SolveOptions) -> None:
     from rlkit.options import require_range
 
     require_range(options, "discount", low=0, high=1)

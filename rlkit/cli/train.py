@@ -2,164 +2,120 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import arg
 
 from rlkit.cli.forms import (
-    joined_env_args,
+    EnvArgs,
+    Output,
+    make_form,
     parse,
     positional,
     positional_words,
     read_env_args,
 )
-from rlkit.cli.report import print_json, print_pairs, print_runs, progress, report_failures
+from rlkit.cli.report import print_json, print_pairs, print_runs, report_failures, show_progress
 from rlkit.training.presets import DEFAULT_EVALUATION_EPISODES
+
+if TYPE_CHECKING:
+    from rlkit.training.run import Run
+
+ENVIRONMENT = "a Gymnasium id, module:Id, or path/to/file.py:Class"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
-    """What train and compare have in common."""
+    """How seeds are trained and evaluated."""
 
-    seeds: int = 10  # how many seeds; more than before adds seeds to the same run
-    steps: int | None = None  # environment steps of each seed; None = the preset's
-    seed: int = 0  # the experiment's seed, from which all others are drawn
-    out: Path = Path("runs")  # the folder in which each run gets its own
-    workers: int = 1  # processes over which the seeds are split; results are the same for any
-    env_arg: tuple[str, ...] = ()  # name=value of the environment, value in JSON; may be repeated
-    evaluate_every: int | None = None  # steps between rows of the curve; None = the preset's
-    # episodes per evaluation, where the return is not known exactly; 0 = no evaluation
+    seeds: int = 10  # number of seeds, >= 1; more than before adds seeds to the same run
+    steps: int | None = None  # environment steps per seed, >= 1; None = the preset's
+    seed: int = 0  # of the experiment, from which all random numbers follow, >= 0
+    out: Path = Path("runs")  # folder in which each run gets a folder of its own
+    workers: int = 1  # processes that share the seeds, >= 1; results are the same for any number
+    env_args: EnvArgs = ()  # arguments of the environment, values in JSON
+    evaluate_every: int | None = None  # steps between rows of the curve, >= 1; None = the preset's
+    # per evaluation if the return is not known exactly; 0 = no evaluation
     evaluation_episodes: int = DEFAULT_EVALUATION_EPISODES
-    native: bool = True  # use a batched twin of the environment, or its model, where there is one
-    json: bool = False  # print one JSON object and nothing else
+    # use a batched twin of the environment, or its transition table, if there is one
+    native: bool = True
 
-
-def _arguments(options: TrainingOptions) -> dict[str, Any]:
-    """The arguments that `rlkit.train` and `rlkit.compare` take alike."""
-    names = ("seeds", "steps", "seed", "out", "workers", "evaluate_every", "evaluation_episodes")
-    arguments = {name: getattr(options, name) for name in (*names, "native")}
-    return {**arguments, "env_args": read_env_args(options.env_arg)}
+    def arguments(self) -> dict[str, Any]:
+        """Return the options as arguments of `rlkit.train` or `rlkit.compare`."""
+        return {**vars(self), "env_args": read_env_args(self.env_args)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions(TrainingOptions):
-    """Options of `rlkit train`."""
+    """How seeds are trained and evaluated."""
 
-    envs: int | None = None  # environments of each seed; None = the preset's
-    allow_drift: bool = False  # go on although versions changed; marks the run not reproducible
+    envs: int | None = None  # environments per seed, >= 1; None = the preset's
+    # continue although versions have changed, which marks the run as not reproducible
+    allow_drift: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions(TrainingOptions):
+    """How seeds are trained and evaluated."""
+
+    environment: Annotated[str | None, arg(name="env", metavar="ENV", help=ENVIRONMENT)] = None
 
 
 def train_command(args: list[str]) -> int:
-    from rlkit.agents import AGENTS, find_agent
-
+    """Train an agent on an environment."""
     if "--workers" in args:
         from rlkit.runs.workers import warm_up
         from rlkit.training.kind import AGENT_RUN
 
         warm_up(AGENT_RUN.worker_imports)
-    args = joined_env_args(args)
-    words = positional_words(args, TrainOptions)
-    named = words[0] if words and words[0] in AGENTS else None
-    agent_class: Any = None
-    if named is not None:
-        agent_class = find_agent(named)
-    elif words:
-        find_agent(words[0])  # says that there is no such agent
-    fields: list[Any] = [
-        ("agent", positional(str, "AGENT", f"one of {', '.join(AGENTS)}")),
-        (
-            "environment",
-            positional(str, "ENV", "a Gymnasium id, module:Id, or path/to/file.py:Class"),
-        ),
-        ("training", TrainOptions, dataclasses.field(default_factory=TrainOptions)),
-    ]
-    if named is not None:
-        from rlkit.training.specification import default_config
-
-        words = positional_words(args, TrainOptions, agent_class.Config)
-        env_name = words[1] if len(words) > 1 else ""
-        config = default_config(agent_class, named, env_name, {})
-        fields.append((named.replace("-", "_"), type(config), dataclasses.field(default=config)))
-    form = dataclasses.make_dataclass("Train", fields, frozen=True)
-    form.__doc__ = (
-        "Train an agent on an environment, for many seeds. The same command again goes on where "
-        "it was interrupted."
-        + ("" if named else " With an AGENT before --help, its options are listed as well.")
-    )
-    help_of = "train AGENT" if named is None else f"train {named}"
-    parsed = parse(form, args, "train", help_of)
-    options: TrainOptions = parsed.training
+    name = _agent_name(args)
+    form = _train_form(name, args)
+    parsed = parse(form, args, f"train {name}" if name else "train", help_of="train AGENT")
     from rlkit.training.train import train
 
-    with progress(quiet=options.json) as reports:
+    with show_progress(quiet=parsed.output.json) as reports:
         run = train(
             parsed.agent,
             parsed.environment,
-            **_arguments(options),
-            envs=options.envs,
-            allow_drift=options.allow_drift,
-            config=None if named is None else getattr(parsed, named.replace("-", "_")),
+            **parsed.training.arguments(),
+            config=getattr(parsed, _field(name)) if name else None,
             reports=reports,
         )
-    if options.json:
-        print_json(
-            {
-                "run": str(run.folder),
-                "status": run.status,
-                "seeds": len(run.seeds),
-                "num_env_steps": run.num_env_steps,
-                "env_steps_per_second": run.env_steps_per_second,
-                "final": run.scores.tolist(),
-            }
-        )
+    if parsed.output.json:
+        print_json(_summary(run))
     else:
         print_runs({run.agent: run})
         print(f"\n{run.folder}/learning_curve.png")
     return report_failures([run])
 
 
-@dataclass(frozen=True, kw_only=True)
-class CompareOptions(TrainingOptions):
-    """Options of `rlkit compare`."""
-
-    env: str | None = None  # a Gymnasium id, module:Id, or path/to/file.py:Class
-
-
 def compare_command(args: list[str]) -> int:
+    """Train several agents on one environment and compare them."""
     from rlkit.agents import AGENTS
 
-    form = dataclasses.make_dataclass(
-        "Compare",
-        [
-            (
-                "agents",
-                positional(
-                    tuple[str, ...], "AGENT", f"some of {', '.join(AGENTS)}, or folders of runs"
-                ),
-            ),
-            ("training", CompareOptions),
-        ],
-        frozen=True,
+    about = (
+        "Train several agents on one environment, as far as they are not trained yet, and compare "
+        "them at equal numbers of steps. Writes summary.json and two figures into the folder "
+        "--out, or, if that holds another comparison, into a folder of its own in there. Folders "
+        "of runs are compared as they are and need no --env."
     )
-    form.__doc__ = (
-        "Train what is missing of several agents on one environment, then compare them at equal "
-        "numbers of steps: summary.json and two figures in the folder given by --out, or in a "
-        "folder of its own in there where --out holds another comparison. Folders of runs are "
-        "compared as they are, without --env."
+    agents = f"some of {', '.join(AGENTS)}, or folders of runs"
+    form = make_form(
+        about,
+        agents=positional(tuple[str, ...], "AGENT", agents),
+        training=CompareOptions,
+        output=Output,
     )
-    parsed = parse(form, joined_env_args(args), "compare")
-    options: CompareOptions = parsed.training
+    parsed = parse(form, args, "compare")
     from rlkit.training.compare import compare
 
-    with progress(quiet=options.json) as reports:
-        comparison = compare(
-            parsed.agents,
-            options.env,
-            **_arguments(options),
-            reports=reports,
-        )
-    if options.json:
+    arguments = parsed.training.arguments()
+    environment = arguments.pop("environment")
+    with show_progress(quiet=parsed.output.json) as reports:
+        comparison = compare(parsed.agents, environment, **arguments, reports=reports)
+    if parsed.output.json:
         print_json(comparison.summary())
     else:
         print_runs(dict(comparison.runs), comparison.optimum)
@@ -168,3 +124,55 @@ def compare_command(args: list[str]) -> int:
         for name in ("summary.json", "learning_curves.png", "final_performance.png"):
             print(comparison.folder / name)
     return report_failures(list(comparison.runs.values()))
+
+
+def _agent_name(args: list[str]) -> str | None:
+    """Return the agent that the words name, whose options they may hold; None = none yet."""
+    from rlkit.agents import AGENTS, find_agent
+
+    words = positional_words(args, TrainOptions, Output)
+    if words and words[0] not in AGENTS:
+        find_agent(words[0])  # raises the error that names the closest
+    return words[0] if words else None
+
+
+def _train_form(name: str | None, args: list[str]) -> type[Any]:
+    """Return the form of `rlkit train`, with the options of an agent if it is named.
+
+    Their defaults are those of the preset, so the form depends on the environment as well.
+    """
+    from rlkit.agents import AGENTS, find_agent
+
+    about = (
+        "Train an agent on an environment, for many seeds. The same command again continues where "
+        "it was interrupted."
+    )
+    parts = {
+        "agent": positional(str, "AGENT", f"one of {', '.join(AGENTS)}"),
+        "environment": positional(str, "ENV", ENVIRONMENT),
+        "training": TrainOptions,
+    }
+    if name is None:
+        about += " `rlkit train AGENT --help` lists the options of an agent as well."
+        return make_form(about, **parts, output=Output)
+    from rlkit.training.specification import default_config
+
+    agent_class = find_agent(name)
+    words = positional_words(args, TrainOptions, Output, agent_class.Config)
+    config = default_config(agent_class, name, words[1] if len(words) > 1 else "", {})
+    return make_form(about, **parts, **{_field(name): config}, output=Output)
+
+
+def _field(agent: str) -> str:
+    return agent.replace("-", "_")
+
+
+def _summary(run: Run) -> dict[str, Any]:
+    return {
+        "run": str(run.folder),
+        "status": run.status,
+        "seeds": len(run.seeds),
+        "num_env_steps": run.num_env_steps,
+        "env_steps_per_second": run.env_steps_per_second,
+        "final": run.scores.tolist(),
+    }

@@ -22,9 +22,8 @@ _HOME = {
     **dict.fromkeys(
         ("sample_run", "evaluate_run", "best_of_n_run"), "rlkit.rlhf.stages.evaluate_policy"
     ),
-    **dict.fromkeys(
-        ("ModelSource", "load_policy", "load_reward_model"), "rlkit.rlhf.stages.sources"
-    ),
+    **dict.fromkeys(("load_policy", "load_reward_model"), "rlkit.rlhf.stages.loading"),
+    "ModelSource": "rlkit.rlhf.stages.sources",
     **dict.fromkeys(
         ("SFTConfig", "RewardConfig", "DPOConfig", "PPOConfig", "RLOOConfig", "GRPOConfig"),
         "rlkit.rlhf.training.configs",

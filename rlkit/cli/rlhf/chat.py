@@ -3,40 +3,43 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rlkit.cli.rlhf.evaluate import shown
+from rlkit.cli.rlhf.responses import parse_run, response_text
+from rlkit.cli.tables import new_table, print_table
+from rlkit.cli.terminal import cell
 from rlkit.errors import UsageError
 
+if TYPE_CHECKING:
+    from rlkit.rlhf.stages.loaded_policy import LoadedPolicy
 
-def chat(run: Path, num: int, judging: Mapping[str, Any]) -> int:
-    """Answer prompts line by line, to the end of the input, an empty line or Ctrl+C."""
+
+@dataclass(frozen=True, kw_only=True)
+class ChatOptions:
+    """What is shown."""
+
+    num: int = 3  # responses of policy and of reference to each prompt, >= 1
+
+
+def chat_command(args: list[str]) -> int:
+    """Answer prompts line by line, until the end of the input, an empty line or Ctrl+C."""
+    about = "Type prompts and see responses of policy and reference side by side."
+    parsed = parse_run("chat", about, args, chat=ChatOptions)
     from rlkit.determinism import prepared_torch
     from rlkit.options import require_count
-    from rlkit.rlhf.stages.evaluate_policy import generator_of, respond
-    from rlkit.rlhf.stages.loading import Judging, open_policy
+    from rlkit.rlhf.stages.loaded_policy import load_for_evaluation
 
-    require_count("num", num, at_least=1)
-    options = Judging(**judging)
+    num = require_count("num", parsed.chat.num, at_least=1)
     with prepared_torch():
-        opened = open_policy(run, options)
-        _introduce(opened)
-        rng = generator_of(options)
+        loaded = load_for_evaluation(parsed.run, parsed.evaluation)
+        _introduce(loaded)
+        rng = parsed.evaluation.generator()
         try:
             while line := _next_line():
-                try:
-                    sides = [
-                        respond(opened, [line], num, rng, rng, of_reference=of_reference)
-                        for of_reference in ((False,) if opened.is_reference else (False, True))
-                    ]
-                except UsageError as error:
-                    print(error)
-                    continue
-                _show(sides)
+                _answer(loaded, line, num, rng)
         except KeyboardInterrupt:
             print()
     return 0
@@ -48,36 +51,48 @@ def _next_line() -> str:
     return sys.stdin.readline().strip()
 
 
-def _introduce(opened: Any) -> None:
-    task = opened.task
-    if hasattr(task, "prompt_index"):
-        # The tokens that prompts are made of.
-        used = np.unique(task.prompts)
-        print(f"tokens of prompts: {' '.join(task.token_names[i] for i in used)}")
-        written = [task.token_names[i] for i in range(task.num_actions)]
-        print(f"tokens of responses: {' '.join(written)}")
-    (prompt,) = task.sample_prompts(np.random.default_rng(0), 1)
-    print(f"example of a prompt: {opened.codec.decode(prompt.tolist())}")
-    if opened.is_reference:
+def _introduce(loaded: LoadedPolicy) -> None:
+    from rlkit.rlhf.data.task import EnumerableTask
+    from rlkit.rlhf.stages.loaded_policy import example_prompt
+
+    task = loaded.task
+    if isinstance(task, EnumerableTask):
+        prompt_tokens = [task.token_names[i] for i in np.unique(task.prompts)]
+        print(f"tokens of prompts: {' '.join(prompt_tokens)}")
+        print(f"tokens of responses: {' '.join(task.token_names[: task.num_actions])}")
+    print(f"example of a prompt: {example_prompt(loaded)}")
+    if loaded.is_reference:
         print("this policy was only fine-tuned: it has no reference to compare with")
-    print("an empty line ends")
+    print("an empty line ends the chat")
 
 
-def _show(sides: list[list[dict[str, Any]]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def _answer(loaded: LoadedPolicy, prompt: str, num: int, rng: np.random.Generator) -> None:
+    """Print responses to a prompt, or why there are none."""
+    from rlkit.rlhf.stages.evaluate_policy import respond
 
-    table = Table(show_lines=False)
+    sides = (False,) if loaded.is_reference else (False, True)
+    try:
+        responses = [
+            respond(loaded, [prompt], num, rng, rng, of_reference=of_reference)
+            for of_reference in sides
+        ]
+    except UsageError as error:
+        print(error)
+        return
+    _print_responses(responses)
+
+
+def _print_responses(sides: list[list[dict[str, Any]]]) -> None:
     names = list(sides[0][0]["scores"])
-    for who in ("policy", "reference")[: len(sides)]:
-        table.add_column(who, justify="left", ratio=1)
+    table = new_table("", [])
+    for side in ("policy", "reference")[: len(sides)]:
+        table.add_column(side, justify="left", ratio=1)
         for name in names:
             table.add_column(name, justify="right", no_wrap=True)
     for rows in zip(*sides, strict=True):
-        cells: list[Text] = []
+        cells = []
         for row in rows:
-            cells.append(Text(shown(row)))
-            cells += [Text(f"{row['scores'][name]:.3f}") for name in names]
+            cells.append(cell(response_text(row)))
+            cells += [cell(f"{row['scores'][name]:.3f}") for name in names]
         table.add_row(*cells)
-    Console(width=None if sys.stdout.isatty() else 110).print(table)
+    print_table(table)

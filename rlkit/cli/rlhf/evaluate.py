@@ -1,16 +1,17 @@
-"""`rlkit rlhf sample`, `evaluate`, `best-of-n`: what a policy or a reward model is worth."""
+"""`rlkit rlhf sample`, `evaluate` and `best-of-n`: look at a trained policy or reward model."""
 
 from __future__ import annotations
 
-import dataclasses
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlkit.cli.forms import parse, positional
+from rlkit.cli.forms import Output
 from rlkit.cli.report import print_json
+from rlkit.cli.rlhf.responses import parse_run, response_text
+from rlkit.cli.tables import new_table, print_table
+from rlkit.cli.terminal import cell
 
 DIVERSITY = {
     "distinct_1": "different tokens / tokens",
@@ -21,196 +22,155 @@ DIVERSITY = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class JudgingOptions:
-    """Which policy, and by what to judge it."""
-
-    run_seed: int = 0  # which seed of RUN
-    reward: Path | None = None  # run of a reward model; None = the one that RUN was trained on
-    reward_seed: int | None = None  # which seed of that; None = the same
-    score: str | None = None  # path/to/file.py:function(prompts, responses) -> numbers, instead
-    temperature: float | None = None  # of sampling; None = the one that RUN was trained at
-    seed: int = 0  # of what is sampled here
-
-
-@dataclass(frozen=True, kw_only=True)
 class SampleOptions:
     """What to sample."""
 
-    num: int = 8  # responses; to each prompt, where some are given
-    prompt: tuple[str, ...] = ()  # texts to respond to; the task's own if left out
-    greedy: bool = False  # the likeliest token each time
-    json: bool = False  # print JSON and nothing else
+    num: int = 8  # number of responses, >= 1; to each prompt, if some are given
+    prompt: tuple[str, ...] = ()  # texts to respond to; by default prompts of the task
+    greedy: bool = False  # take the likeliest token each time
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateOptions:
-    """On what to measure."""
+class MeasurementOptions:
+    """What to measure on."""
 
-    num_samples: int = 1024  # responses of policy and reference, or fresh preferences
-    demonstrations: Path | None = None  # held-out ones, for a policy of your own texts
-    preferences: Path | None = None  # held-out ones, for a reward model of your own texts
-    kl_coef: float | None = None  # of the exact objective; None = that of the training
-    json: bool = False  # print JSON and nothing else
-
-
-@dataclass(frozen=True, kw_only=True)
-class BestOptions:
-    """How many to choose from."""
-
-    n: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)  # samples of which the best is kept
-    num_prompts: int = 256  # each gets as many samples as the largest n
-    json: bool = False  # print JSON and nothing else
+    num_samples: int = 1024  # responses of policy and reference, or fresh preferences, >= 2
+    demonstrations: Path | None = None  # file of held-out ones, for a policy of your own texts
+    preferences: Path | None = None  # file of held-out ones, for a reward model of your own texts
+    kl_coef: float | None = None  # of the exact objective, >= 0; None = that of the training
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChatOptions:
-    """What to show."""
+class SelectionOptions:
+    """How many samples to choose from."""
 
-    num: int = 3  # responses of policy and of reference to each prompt
+    n: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)  # samples of which the best is kept, >= 1
+    num_prompts: int = 256  # each gets as many samples as the largest n, >= 2
 
 
 def sample_command(args: list[str]) -> int:
-    parsed = parsed_run("sample", "Print responses of a policy.", args, SampleOptions)
+    """Print responses of a policy."""
+    about = "Print responses of a policy."
+    parsed = parse_run("sample", about, args, sampling=SampleOptions, output=Output)
     from rlkit.rlhf.stages.evaluate_policy import sample_run
 
-    options: SampleOptions = parsed.options
+    options: SampleOptions = parsed.sampling
     rows = sample_run(
         parsed.run,
         num=options.num,
         prompts=options.prompt,
         greedy=options.greedy,
-        **vars(parsed.judging),
+        **vars(parsed.evaluation),
     )
-    if options.json:
+    if parsed.output.json:
         print_json({"run": str(parsed.run), "samples": rows})
-        return 0
-    names = list(rows[0]["scores"])
-    compared = "reference_log_prob" in rows[0]
-    columns = ["prompt", "response", "log prob", *(["reference's"] if compared else []), *names]
-    table = _table("log-probabilities in nats", columns, left=2)
-    for row in rows:
-        cells = [row["prompt"], shown(row), f"{row['log_prob']:.2f}"]
-        cells += [f"{row['reference_log_prob']:.2f}"] if compared else []
-        table.add_row(*map(_plain, cells), *(f"{row['scores'][name]:.3f}" for name in names))
-    _print(table)
-    if not all(row["ended"] for row in rows):
-        print("… = cut at the length limit")
+    else:
+        _print_samples(rows)
     return 0
 
 
 def evaluate_command(args: list[str]) -> int:
+    """Measure a policy or a reward model, and print the results."""
     about = "Measure a policy against its reference, or a reward model on preferences."
-    parsed = parsed_run("evaluate", about, args, EvaluateOptions)
+    parsed = parse_run("evaluate", about, args, measurement=MeasurementOptions, output=Output)
     from rlkit.rlhf.stages.evaluate_policy import evaluate_run
 
-    options = {name: value for name, value in vars(parsed.options).items() if name != "json"}
-    found = evaluate_run(parsed.run, **options, **vars(parsed.judging))
-    if parsed.options.json:
-        print_json(found)
-    elif found["kind"] == "policy":
-        _print_policy(found)
+    report = evaluate_run(parsed.run, **vars(parsed.measurement), **vars(parsed.evaluation))
+    if parsed.output.json:
+        print_json(report)
+    elif report["kind"] == "policy":
+        _print_policy(report)
     else:
-        _print_reward_model(found)
+        _print_reward_model(report)
     return 0
 
 
 def best_of_n_command(args: list[str]) -> int:
+    """Estimate and print the scores of the best of n samples."""
     about = (
-        "What the best of n samples of a policy is worth, without training. The reward model "
-        "(--reward), the function (--score) or the built-in task's gold reward chooses."
+        "Estimate the scores of the best of n samples of a policy, without training. The best is "
+        "chosen by the reward model (--reward), the function (--score) or the built-in task's gold "
+        "reward."
     )
-    parsed = parsed_run("best-of-n", about, args, BestOptions)
+    parsed = parse_run("best-of-n", about, args, selection=SelectionOptions, output=Output)
     from rlkit.rlhf.stages.evaluate_policy import best_of_n_run
 
-    options: BestOptions = parsed.options
-    found = best_of_n_run(
-        parsed.run, n=options.n, num_prompts=options.num_prompts, **vars(parsed.judging)
-    )
-    if options.json:
-        print_json(found)
-        return 0
-    first = found["rows"][0]
-    names, exactly = list(first["scores"]), first["exact"] is not None
-    columns = ["n", "KL bound", *names]
-    columns += [f"exact {name}" for name in ("KL", *names)] if exactly else []
-    title = f"best of n by {found['chosen_by']}, {found['num_prompts']} prompts of {found['task']}"
-    table = _table(title, columns, left=0)
-    for row in found["rows"]:
-        cells = [str(row["n"]), f"{row['kl_bound']:.3f}"]
-        cells += [_mean(row["scores"][name]) for name in names]
-        cells += [_fixed(row["exact"][name], 3) for name in ("kl", *names)] if exactly else []
-        table.add_row(*cells)
-    _print(table)
-    print("KL bound: log n - (n - 1)/n nats, which the KL from the policy never exceeds")
+    report = best_of_n_run(parsed.run, **vars(parsed.selection), **vars(parsed.evaluation))
+    if parsed.output.json:
+        print_json(report)
+    else:
+        _print_best_of_n(report)
     return 0
 
 
-def chat_command(args: list[str]) -> int:
-    about = "Type prompts, see responses of policy and reference side by side."
-    parsed = parsed_run("chat", about, args, ChatOptions)
-    from rlkit.cli.rlhf.chat import chat
-
-    return chat(parsed.run, parsed.options.num, vars(parsed.judging))
-
-
-def parsed_run(command: str, about: str, args: list[str], options: type[Any]) -> Any:
-    """The options of a command on one RUN."""
-    form = dataclasses.make_dataclass(
-        command.replace("-", "_"),
-        [
-            ("run", positional(Path, "RUN", "folder of the run")),
-            ("options", options, dataclasses.field(default_factory=options)),
-            ("judging", JudgingOptions, dataclasses.field(default_factory=JudgingOptions)),
-        ],
-        frozen=True,
-    )
-    form.__doc__ = about
-    return parse(form, args, f"rlhf {command}")
+def _print_samples(rows: list[dict[str, Any]]) -> None:
+    names = list(rows[0]["scores"])
+    compared = "reference_log_prob" in rows[0]
+    columns = ["prompt", "response", "log prob", *(["reference's"] if compared else []), *names]
+    table = new_table("log-probabilities in nats", columns, left=2)
+    for row in rows:
+        cells = [row["prompt"], response_text(row), f"{row['log_prob']:.2f}"]
+        cells += [f"{row['reference_log_prob']:.2f}"] if compared else []
+        table.add_row(*map(cell, cells), *(f"{row['scores'][name]:.3f}" for name in names))
+    print_table(table)
+    if not all(row["ended"] for row in rows):
+        print("… = truncated at the length limit")
 
 
-def shown(row: Mapping[str, Any]) -> str:
-    """A response as it is printed: one that was cut ends with an ellipsis."""
-    return str(row["response"] or "(empty)") if row["ended"] else f"{row['response']}…"
+def _print_best_of_n(report: Mapping[str, Any]) -> None:
+    first = report["rows"][0]
+    names, has_exact = list(first["scores"]), first["exact"] is not None
+    columns = ["n", "KL bound", *names]
+    columns += [f"exact {name}" for name in ("KL", *names)] if has_exact else []
+    title = f"best of n by {report['chosen_by']}, {report['num_prompts']} prompts of "
+    table = new_table(title + report["task"], columns, left=0)
+    for row in report["rows"]:
+        cells = [str(row["n"]), f"{row['kl_bound']:.3f}"]
+        cells += [_mean(row["scores"][name]) for name in names]
+        cells += [_fixed(row["exact"][name], 3) for name in ("kl", *names)] if has_exact else []
+        table.add_row(*cells)
+    print_table(table)
+    print("KL bound: log n - (n - 1)/n nats, which the KL from the policy never exceeds")
 
 
-def _print_policy(found: Mapping[str, Any]) -> None:
-    compared = not found["is_reference"]
-    who = ("policy", "reference") if compared else ("policy",)
-    title = f"{found['stage']} on {found['task']}, seed {found['run_seed']}, "
-    title += f"{found['num_samples']} responses at temperature {found['temperature']:g}"
-    table = _table(title, ["", *who], left=1)
-    prefixes = ("", "reference_")[: len(who)]
+def _print_policy(report: Mapping[str, Any]) -> None:
+    compared = not report["is_reference"]
+    sides = ("policy", "reference") if compared else ("policy",)
+    title = f"{report['stage']} on {report['task']}, seed {report['run_seed']}, "
+    title += f"{report['num_samples']} responses at temperature {report['temperature']:g}"
+    table = new_table(title, ["", *sides], left=1)
+    prefixes = ("", "reference_")[: len(sides)]
     if compared:
-        table.add_row("KL from the reference, nats", _with_error(found, "kl"), "0")
-    table.add_row("response length, tokens", *(f"{found[p + 'length']:.2f}" for p in prefixes))
-    table.add_row("ended by EOS", *(f"{found[p + 'ended']:.1%}" for p in prefixes))
-    of = found["perplexity"]
+        table.add_row("KL from the reference, nats", _with_error(report, "kl"), "0")
+    table.add_row("response length, tokens", *(f"{report[p + 'length']:.2f}" for p in prefixes))
+    table.add_row("ended by EOS", *(f"{report[p + 'ended']:.1%}" for p in prefixes))
+    of = report["perplexity"]
     if compared:
         seen = f"{of['of_samples_under_reference']:.4g}"
         table.add_row("perplexity of samples under the reference", seen, "-")
     if "of_demonstrations" in of:
         values = [of["of_demonstrations"], of["of_demonstrations_under_reference"]]
-        table.add_row("perplexity of held-out demonstrations", *_each(values, who))
+        table.add_row("perplexity of held-out demonstrations", *_each(values, sides))
     for name, label in DIVERSITY.items():
-        values = [found[f"{prefix}diversity"][name] for prefix in prefixes]
-        table.add_row(label, *_each(values, who))
-    for name, overlap in found.get("overlap", {}).items():
+        values = [report[f"{prefix}diversity"][name] for prefix in prefixes]
+        table.add_row(label, *_each(values, sides))
+    for name, overlap in report.get("overlap", {}).items():
         table.add_row(f"{name.replace('_', '-').upper()} with demonstrations", f"{overlap:.4g}")
-    for name, comparison in found["scores"].items():
+    for name, comparison in report["scores"].items():
         table.add_section()
-        both = [comparison[each] for each in who]
+        both = [comparison[each] for each in sides]
         table.add_row(f"{name}, mean", *map(_mean, both))
         table.add_row("  standard deviation", *(f"{s['standard_deviation']:.4g}" for s in both))
         for label, quantile in (("5 %", "0.05"), ("50 %", "0.5"), ("95 %", "0.95")):
             values = [summary["quantiles"][quantile] for summary in both]
-            table.add_row(f"  {label} quantile", *_each(values, who))
+            table.add_row(f"  {label} quantile", *_each(values, sides))
         if compared:
             table.add_row("  win rate against the reference", _with_error(comparison, "win_rate"))
-    if found["exact"] is not None:
+    if report["exact"] is not None:
         table.add_section()
-        for row in _exact_rows(found["exact"], compared):
+        for row in _exact_rows(report["exact"], compared):
             table.add_row(*row)
-    _print(table)
+    print_table(table)
 
 
 def _exact_rows(exact: Mapping[str, Any], compared: bool) -> list[tuple[str, str]]:
@@ -229,13 +189,13 @@ def _exact_rows(exact: Mapping[str, Any], compared: bool) -> list[tuple[str, str
     return rows
 
 
-def _print_reward_model(found: Mapping[str, Any]) -> None:
-    title = f"reward model on {found['task']}, seed {found['run_seed']}: {found['data']}"
-    table = _table(title, ["", "accuracy", "pairs"], left=1)
-    for name, group in found["accuracy"].items():
+def _print_reward_model(report: Mapping[str, Any]) -> None:
+    title = f"reward model on {report['task']}, seed {report['run_seed']}: {report['data']}"
+    table = new_table(title, ["", "accuracy", "pairs"], left=1)
+    for name, group in report["accuracy"].items():
         if group["num_pairs"]:
             table.add_row(name, _with_error(group, "accuracy", "standard_error"), _count(group))
-    gold, exact = found["gold"], found["exact"]
+    gold, exact = report["gold"], report["exact"]
     if gold is not None:
         table.add_section()
         own = gold["accuracy"]
@@ -251,15 +211,15 @@ def _print_reward_model(found: Mapping[str, Any]) -> None:
         table.add_row("  Bayes: no model exceeds", f"{exact['bayes_accuracy']:.4f}", "")
         table.add_row("exact share in gold's order", f"{exact['agreement']:.4f}", "")
         table.add_row("exact correlation with gold", f"{exact['correlation']:.4f}", "")
-    _print(table)
+    print_table(table)
 
 
 def _fixed(value: float, digits: int = 4) -> str:
     return f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0, for there is no -0.0000
 
 
-def _each(values: list[float], who: tuple[str, ...]) -> list[str]:
-    return [f"{value:.4g}" for value in values[: len(who)]]
+def _each(values: list[float], sides: tuple[str, ...]) -> list[str]:
+    return [f"{value:.4g}" for value in values[: len(sides)]]
 
 
 def _count(group: Mapping[str, Any]) -> str:
@@ -270,27 +230,5 @@ def _mean(summary: Mapping[str, float]) -> str:
     return f"{summary['mean']:.3f} ± {summary['standard_error']:.3f}"
 
 
-def _with_error(found: Mapping[str, float], name: str, error: str = "") -> str:
-    return f"{found[name]:.4f} ± {found[error or f'{name}_standard_error']:.4f}"
-
-
-def _plain(text: str) -> Any:
-    """A text as it is: rich would read brackets in it as markup."""
-    from rich.text import Text
-
-    return Text(text)
-
-
-def _table(title: str, columns: list[str], *, left: int) -> Any:
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left")
-    for i, name in enumerate(columns):
-        table.add_column(name, justify="left" if i < left else "right", no_wrap=i >= left)
-    return table
-
-
-def _print(table: Any) -> None:
-    from rich.console import Console
-
-    Console(width=None if sys.stdout.isatty() else 110).print(table)
+def _with_error(report: Mapping[str, float], name: str, error: str = "") -> str:
+    return f"{report[name]:.4f} ± {report[error or f'{name}_standard_error']:.4f}"

@@ -1,11 +1,11 @@
-"""What a run of RLHF is worth: its samples, its measures beside the exact ones, its best of n.
+"""Evaluate the run of a policy: its samples, measured and exact values, and its best of n.
 
     rlkit.rlhf.sample_run(ppo, num=4)
     rlkit.rlhf.evaluate_run(ppo)["scores"]["gold"]["win_rate"]
     rlkit.rlhf.best_of_n_run(sft, reward=reward)["rows"]
 
-All of it is plain data. Scores come from the reward model or function that the run was trained on,
-or from the one that is given; the gold reward is added where a built-in task has one.
+All results are plain data. Scores come from the reward model or function that the run was trained
+on, or from the one that is given; the gold reward is added where a built-in task has one.
 """
 
 from __future__ import annotations
@@ -23,17 +23,24 @@ from rlkit.errors import UsageError
 from rlkit.options import require_count
 from rlkit.rlhf.data.preferences import demonstrations_of
 from rlkit.rlhf.data.sampling import generate
-from rlkit.rlhf.data.sequences import from_arrays
+from rlkit.rlhf.data.sequences import Sequences, from_arrays
+from rlkit.rlhf.data.text_task import TextTask
 from rlkit.rlhf.evaluation import best_of
 from rlkit.rlhf.evaluation.evaluate import evaluate_policy, sequence_log_probs
 from rlkit.rlhf.exact import best_of_n
 from rlkit.rlhf.exact import optimum as exact
-from rlkit.rlhf.exact.answer_key import AnswerKey
 from rlkit.rlhf.exact.bayes import Evidence
 from rlkit.rlhf.stages.evaluate_reward import evaluate_reward_model
-from rlkit.rlhf.stages.loading import Judging, Opened, RunLike, open_policy, opened_run, prompts_of
-from rlkit.seeding import SeedStreams
+from rlkit.rlhf.stages.loaded_policy import (
+    EvaluationSettings,
+    LoadedPolicy,
+    encode_prompts,
+    load_for_evaluation,
+    read_settings,
+)
+from rlkit.rlhf.stages.stage_run import RunLike, StageRun, as_run
 
+Floats = NDArray[np.float64]
 POWERS = (1, 2, 4, 8, 16, 32, 64)
 
 
@@ -43,32 +50,33 @@ def sample_run(
     num: int = 8,
     prompts: Sequence[str] = (),
     greedy: bool = False,
-    **judging: Any,
+    **settings: Any,
 ) -> list[dict[str, Any]]:
-    """Responses of a policy.
+    """Sample responses of a policy.
 
     Args:
         run: of a policy.
-        num: responses; to each of `prompts` if there are any.
-        prompts: texts; the task's own, drawn at random, if left out.
+        num: number of responses; to each of `prompts` if there are any.
+        prompts: texts; by default prompts of the task, drawn at random.
         greedy: take the likeliest token each time.
-        judging: fields of `Judging`: `run_seed`, `reward`, `score`, `temperature`, `seed`.
+        settings: fields of `EvaluationSettings`: `run_seed`, `reward`, `reward_seed`, `score`,
+            `temperature` and `seed`.
 
     Returns:
         For each response `prompt`, `response`, `ended` (by EOS, not by the length limit),
-        `log_prob` in nats, `reference_log_prob` where the policy has been trained beyond
-        fine-tuning, and `scores` by name.
+        `log_prob` in nats, `reference_log_prob` if the policy has been trained beyond fine-tuning,
+        and `scores` by name.
     """
     require_count("num", num, at_least=1)
-    options = Judging(**judging)
+    read = read_settings(settings)
     with prepared_torch():
-        opened = open_policy(run, options)
-        rng = generator_of(options)
-        return respond(opened, prompts, num, None if greedy else rng, rng)
+        loaded = load_for_evaluation(run, read)
+        rng = read.generator()
+        return respond(loaded, prompts, num, None if greedy else rng, rng)
 
 
 def respond(
-    opened: Opened,
+    loaded: LoadedPolicy,
     prompts: Sequence[str],
     num: int,
     action_rng: np.random.Generator | None,
@@ -76,30 +84,30 @@ def respond(
     *,
     of_reference: bool = False,
 ) -> list[dict[str, Any]]:
-    """Responses of an opened policy, or of its reference; see `sample_run`."""
-    task, model = opened.task, opened.reference if of_reference else opened.policy
+    """Sample responses of a loaded policy, or of its reference; see `sample_run`."""
+    task, model = loaded.task, loaded.reference if of_reference else loaded.policy
     if prompts:
-        task, ids = prompts_of(opened, prompts)
+        task, ids = encode_prompts(loaded, prompts)
         ids = ids.repeat(num, axis=0)
     else:
         ids = np.asarray(task.sample_prompts(prompt_rng, num))
-    samples = generate(model, task, ids, action_rng, temperature=opened.temperature)
+    samples = generate(model, task, ids, action_rng, temperature=loaded.temperature)
     sequences = samples.sequences
     log_prob = samples.log_prob.double().sum(1).tolist()
-    theirs = sequence_log_probs(opened.reference, sequences, opened.temperature).tolist()
-    scores = {name: np.asarray(f(sequences)).tolist() for name, f in opened.scores.items()}
+    reference = sequence_log_probs(loaded.reference, sequences, loaded.temperature).tolist()
+    scores = {name: np.asarray(f(sequences)).tolist() for name, f in loaded.scores.items()}
     rows = []
     for i, (prompt, response) in enumerate(
         zip(sequences.prompts.tolist(), sequences.responses.tolist(), strict=True)
     ):
         row: dict[str, Any] = {
-            "prompt": opened.codec.decode(prompt),
-            "response": opened.codec.decode(response[: int(sequences.lengths[i])]),
+            "prompt": loaded.codec.decode(prompt),
+            "response": loaded.codec.decode(response[: int(sequences.lengths[i])]),
             "ended": not bool(samples.truncated[i]),
             "log_prob": log_prob[i],
         }
-        if not opened.is_reference:
-            row["reference_log_prob"] = theirs[i]
+        if not loaded.is_reference:
+            row["reference_log_prob"] = reference[i]
         rows.append(row | {"scores": {name: values[i] for name, values in scores.items()}})
     return rows
 
@@ -111,65 +119,58 @@ def evaluate_run(
     demonstrations: str | Path | None = None,
     preferences: str | Path | None = None,
     kl_coef: float | None = None,
-    **judging: Any,
+    **settings: Any,
 ) -> dict[str, Any]:
-    """Measure a policy against its reference, or a reward model against preferences.
+    """Measure a policy against its reference, or a reward model on preferences.
 
     Args:
         run: of a policy or of a reward model.
-        num_samples: responses of policy and of reference, or fresh preferences.
+        num_samples: number of responses of policy and of reference, or of fresh preferences.
         demonstrations: a file of held-out ones, for a policy of your own texts.
         preferences: a file of held-out pairs or labels, for a reward model of your own texts.
         kl_coef: of the exact objective; None = the one that the policy was trained with.
-        judging: as for `sample_run`.
+        settings: as for `sample_run`.
 
     Returns:
-        For a policy all that `evaluate_policy` finds, and `exact` where all responses can be
-        listed: KL, rewards, how far the objective is below its optimum, and, in nats,
-        `log_evidence`, `elbo` and `posterior_kl`, whose sum the first is (`exact.bayes`); None
-        without a kl_coef. For a reward model see `evaluate_reward_model`.
+        For a policy everything that `evaluate_policy` returns, and `exact` where all responses can
+        be listed: KL, rewards, how far the objective is below its optimum, and, in nats,
+        `log_evidence`, `elbo` and `posterior_kl`, the first being the sum of the others
+        (`exact.bayes`); None without a kl_coef. For a reward model see `evaluate_reward_model`.
     """
     require_count("num_samples", num_samples, at_least=2)
-    options, run = Judging(**judging), opened_run(run)
+    read, run = read_settings(settings), as_run(run)
     with prepared_torch():
         if run.stage == "reward":
-            given = {"demonstrations": demonstrations, "reward": options.reward}
-            for name, value in {**given, "score": options.score}.items():
-                if value is not None:
-                    raise UsageError(
-                        f"{run.folder} is a reward model, which is judged by preferences; leave "
-                        f"out {name} (--{name})"
-                    )
+            _require_no_policy_options(run, demonstrations, read)
             return evaluate_reward_model(
-                run, options.run_seed, generator_of(options), num_samples, preferences
+                run, read.run_seed, read.generator(), num_samples, preferences
             )
         if preferences is not None:
-            raise UsageError("preferences judge a reward model; this is a policy's run")
-        opened = open_policy(run, options, held_out=demonstrations)
-        rng, shown = generator_of(options), None
-        if demonstrations is not None:
-            shown = from_arrays(*opened.task.demonstrations(), pad=opened.task.pad)
-        elif hasattr(opened.task, "gold"):
-            shown = demonstrations_of(opened.task, rng, num_samples)
-        found = evaluate_policy(
-            opened.policy,
-            opened.reference,
-            opened.task,
+            raise UsageError(
+                f"{run.folder} is a policy; preferences evaluate a reward model, so omit "
+                "preferences (--preferences)"
+            )
+        loaded = load_for_evaluation(run, read, held_out=demonstrations)
+        rng = read.generator()
+        metrics = evaluate_policy(
+            loaded.policy,
+            loaded.reference,
+            loaded.task,
             rng,
-            scores=opened.scores,
-            demonstrations=shown,
+            scores=loaded.scores,
+            demonstrations=_demonstrations(loaded, demonstrations, rng, num_samples),
             num_samples=num_samples,
-            temperature=opened.temperature,
+            temperature=loaded.temperature,
         )
-        for comparison in found["scores"].values():
-            for who in ("policy", "reference"):
-                quantiles = comparison[who]["quantiles"]
-                comparison[who]["quantiles"] = {f"{p:g}": v for p, v in quantiles.items()}
+        for comparison in metrics["scores"].values():
+            for side in ("policy", "reference"):
+                quantiles = comparison[side]["quantiles"]
+                comparison[side]["quantiles"] = {f"{p:g}": v for p, v in quantiles.items()}
         return {
-            **_place(opened, "policy"),
-            "is_reference": opened.is_reference,
-            **found,
-            "exact": _exact(opened, kl_coef),
+            **_description(loaded, "policy"),
+            "is_reference": loaded.is_reference,
+            **metrics,
+            "exact": _exact_values(loaded, kl_coef),
         }
 
 
@@ -178,15 +179,15 @@ def best_of_n_run(
     *,
     n: Sequence[int] = POWERS,
     num_prompts: int = 256,
-    **judging: Any,
+    **settings: Any,
 ) -> dict[str, Any]:
-    """What the best of n samples is worth: no training, the reward decides.
+    """Estimate the scores of the best of n samples, chosen by a score without any training.
 
     Args:
         run: of the policy that samples.
-        n: how many are sampled.
-        num_prompts: prompts; each gets the largest n of samples.
-        judging: as for `sample_run`.
+        n: numbers of samples to choose from.
+        num_prompts: number of prompts; each gets the largest n of samples.
+        settings: as for `sample_run`.
 
     Returns:
         `chosen_by`, and `rows` with one entry for each n: `kl_bound`, which the KL divergence from
@@ -197,118 +198,142 @@ def best_of_n_run(
     if not ns or ns[0] < 1:
         raise UsageError(f"option n (--n): expected whole numbers >= 1, got {list(n)}")
     require_count("num_prompts", num_prompts, at_least=2)
-    options = Judging(**judging)
+    read = read_settings(settings)
     with prepared_torch():
-        opened = open_policy(run, options)
-        if not opened.scores:
+        loaded = load_for_evaluation(run, read)
+        if not loaded.scores:
             raise UsageError(
-                f"nothing says which response is the best: the task {opened.task.name} has no gold "
-                "reward; give a reward model (--reward RUN) or a function (--score file.py:name)"
+                f"there is no score to choose the best response by: the task {loaded.task.name} "
+                "has no gold reward; give a reward model (--reward RUN) or a function (--score "
+                "file.py:name)"
             )
-        rng = generator_of(options)
-        chosen_by = next(iter(opened.scores))
-        prompts = np.asarray(opened.task.sample_prompts(rng, num_prompts))
-        best = best_of.best_of_n(
-            opened.policy,
-            opened.task,
-            prompts,
-            opened.scores[chosen_by],
-            ns[-1],
-            rng,
-            temperature=opened.temperature,
-        )
-        values: dict[str, NDArray[np.float64]] = {chosen_by: best.all_scores}
-        for name, score in opened.scores.items():
-            if name != chosen_by:
-                scored = np.asarray(score(best.all_sequences), dtype=np.float64)
-                values[name] = scored.reshape(best.all_scores.shape)
-        exactly = _exact_best(opened, chosen_by, ns)
+        chosen_by = next(iter(loaded.scores))
+        best, tables = _sample_best(loaded, chosen_by, ns[-1], num_prompts, read)
+        exact_rows = _exact_best(loaded, chosen_by, ns)
     rows = []
-    for i, each in enumerate(ns):
-        scores = {}
-        for name, table in values.items():
-            expected = best_of.expected_best(best.all_scores, table, each)
-            scores[name] = {
-                "mean": float(expected.mean()),
-                "standard_error": standard_error(expected),
-            }
+    for each, exact_row in zip(ns, exact_rows, strict=True):
         bound = float(best_of_n.best_of_n_kl_bound(each))
-        rows.append({"n": each, "kl_bound": bound, "scores": scores, "exact": exactly[i]})
+        scores = {name: _expected_best(best, table, each) for name, table in tables.items()}
+        rows.append({"n": each, "kl_bound": bound, "scores": scores, "exact": exact_row})
     return {
-        **_place(opened, "best of n"),
+        **_description(loaded, "best of n"),
         "num_prompts": num_prompts,
         "chosen_by": chosen_by,
         "rows": rows,
     }
 
 
-def _exact(opened: Opened, kl_coef: float | None) -> dict[str, Any] | None:
-    """The exact values of a policy, and how far its objective is below the optimum."""
-    if opened.key is None:
+def _require_no_policy_options(
+    run: StageRun, demonstrations: str | Path | None, settings: EvaluationSettings
+) -> None:
+    options = {"demonstrations": demonstrations, "reward": settings.reward, "score": settings.score}
+    for name, value in options.items():
+        if value is not None:
+            raise UsageError(
+                f"{run.folder} is a reward model, which preferences evaluate; omit {name} "
+                f"(--{name})"
+            )
+
+
+def _demonstrations(
+    loaded: LoadedPolicy, file: str | Path | None, rng: np.random.Generator, n: int
+) -> Sequences | None:
+    """Return held-out demonstrations: those of a file, or n drawn from a built-in task."""
+    task = loaded.task
+    if not isinstance(task, TextTask):
+        return demonstrations_of(task, rng, n)
+    return None if file is None else from_arrays(*task.demonstrations(), pad=task.pad)
+
+
+def _sample_best(
+    loaded: LoadedPolicy, chosen_by: str, n: int, num_prompts: int, settings: EvaluationSettings
+) -> tuple[best_of.BestOfN, dict[str, Floats]]:
+    """Return the best of n samples for some prompts, and every score of all samples."""
+    rng = settings.generator()
+    prompts = np.asarray(loaded.task.sample_prompts(rng, num_prompts))
+    best = best_of.best_of_n(
+        loaded.policy,
+        loaded.task,
+        prompts,
+        loaded.scores[chosen_by],
+        n,
+        rng,
+        temperature=loaded.temperature,
+    )
+    tables: dict[str, Floats] = {chosen_by: best.all_scores}
+    for name, score in loaded.scores.items():
+        if name != chosen_by:
+            scores = np.asarray(score(best.all_sequences), dtype=np.float64)
+            tables[name] = scores.reshape(best.all_scores.shape)
+    return best, tables
+
+
+def _expected_best(best: best_of.BestOfN, table: Floats, n: int) -> dict[str, float]:
+    expected = best_of.expected_best(best.all_scores, table, n)
+    return {"mean": float(expected.mean()), "standard_error": standard_error(expected)}
+
+
+def _exact_values(loaded: LoadedPolicy, kl_coef: float | None) -> dict[str, Any] | None:
+    """Return the exact values of a policy, and how far its objective is below the optimum."""
+    if loaded.key is None:
         return None
-    key = _at(opened)
-    name, config = next(iter(opened.tables)), opened.run.content["config"]
-    if kl_coef is None and opened.run.stage == "dpo":
-        # Its loss is least at the optimum for the reward that the preferences follow.
-        kl_coef = config["beta"] if config["loss"] == "dpo" and name == "gold" else None
-    elif kl_coef is None and opened.run.stage != "sft":
-        kl_coef = float(opened.run.curve(opened.seed)["kl_coef"][-1])
-    coefficient = 0.0 if kl_coef is None else kl_coef
-    if not 0 <= coefficient < np.inf:
+    key = loaded.key_at_temperature()
+    name = next(iter(loaded.tables))
+    if kl_coef is None:
+        kl_coef = _trained_kl_coef(loaded, name)
+    if kl_coef is not None and not 0 <= kl_coef < np.inf:
         raise UsageError(f"option kl_coef (--kl-coef): expected a number >= 0, got {kl_coef}")
-    log_prob = key.log_probs(opened.policy)
-    values = key.values(log_prob, opened.tables[name], coefficient)
-    found: dict[str, Any] = {"maximised": name, "kl": values.kl, "gold": values.gold}
-    found["proxy"] = values.proxy
-    known = kl_coef is not None
-    found |= {
+    is_known = kl_coef is not None
+    log_prob = key.log_probs(loaded.policy)
+    values = key.values(log_prob, loaded.tables[name], kl_coef or 0.0)
+    evidence: dict[str, Any] = dict.fromkeys(Evidence._fields)
+    if kl_coef:
+        evidence = key.evidence(log_prob, loaded.tables[name], kl_coef)._asdict()
+    return {
+        "maximised": name,
+        "kl": values.kl,
+        "gold": values.gold,
+        "proxy": values.proxy,
         "kl_coef": kl_coef,
-        "objective": values.objective if known else None,
-        "gap": values.gap if known else None,
+        "objective": values.objective if is_known else None,
+        "gap": values.gap if is_known else None,
+        **evidence,
     }
-    if coefficient > 0:
-        return found | key.evidence(log_prob, opened.tables[name], coefficient)._asdict()
-    return found | dict.fromkeys(Evidence._fields)
 
 
-def _exact_best(opened: Opened, chosen_by: str, ns: Sequence[int]) -> list[dict[str, Any] | None]:
-    if opened.key is None:
+def _trained_kl_coef(loaded: LoadedPolicy, maximised: str) -> float | None:
+    """Return the KL coefficient at the end of training, for the score that was maximised."""
+    if loaded.run.stage == "sft":
+        return None
+    if loaded.run.stage == "dpo":
+        config = loaded.run.content["config"]
+        # Its loss is least at the optimum for the reward that the preferences follow.
+        return config["beta"] if config["loss"] == "dpo" and maximised == "gold" else None
+    return float(loaded.run.curve(loaded.seed)["kl_coef"][-1])
+
+
+def _exact_best(
+    loaded: LoadedPolicy, chosen_by: str, ns: Sequence[int]
+) -> list[dict[str, Any] | None]:
+    if loaded.key is None:
         return [None] * len(ns)
-    log_prob = _at(opened).log_probs(opened.policy)
+    log_prob = loaded.key_at_temperature().log_probs(loaded.policy)
     rows: list[dict[str, Any] | None] = []
     for n in ns:
-        law = best_of_n.best_of_n(log_prob, opened.tables[chosen_by], n)
-        row: dict[str, Any] = {"kl": float(exact.kl(law, log_prob).mean())}
-        for name, table in opened.tables.items():
-            row[name] = float(exact.expectation(law, table).mean())
+        best_log_prob = best_of_n.best_of_n(log_prob, loaded.tables[chosen_by], n)
+        row: dict[str, Any] = {"kl": float(exact.kl(best_log_prob, log_prob).mean())}
+        for name, table in loaded.tables.items():
+            row[name] = float(exact.expectation(best_log_prob, table).mean())
         rows.append(row)
     return rows
 
 
-def _at(opened: Opened) -> AnswerKey:
-    """The answer key at the temperature of sampling, with gold as it was standardised."""
-    assert opened.key is not None
-    if opened.temperature == opened.key.temperature:
-        return opened.key
-    key = AnswerKey(opened.task, opened.reference, temperature=opened.temperature)
-    key.gold = opened.key.gold
-    return key
-
-
-def _place(opened: Opened, kind: str) -> dict[str, Any]:
+def _description(loaded: LoadedPolicy, kind: str) -> dict[str, Any]:
     return {
         "kind": kind,
-        "run": str(opened.run.folder),
-        "stage": opened.run.stage,
-        "task": opened.run.label,
-        "run_seed": opened.seed,
-        "temperature": opened.temperature,
+        "run": str(loaded.run.folder),
+        "stage": loaded.run.stage,
+        "task": loaded.run.label,
+        "run_seed": loaded.seed,
+        "temperature": loaded.temperature,
     }
-
-
-def generator_of(options: Judging) -> np.random.Generator:
-    """Where the randomness of judging comes from."""
-    if isinstance(options.seed, bool) or options.seed < 0:
-        raise UsageError(f"option seed (--seed): expected a whole number >= 0, got {options.seed}")
-    # No stage draws from this purpose, so nothing here was seen in training.
-    return SeedStreams(options.seed, options.run_seed).generator("evaluation")

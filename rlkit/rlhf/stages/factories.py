@@ -1,7 +1,7 @@
-"""One seed of each stage of RLHF: its models, the data that it learns from, what trains them.
+"""One seed of each stage of RLHF: its models, the data that it learns from, and its trainer.
 
-A Build holds plain data only, so that it can be sent to worker processes; called with the random
-streams of a seed it opens the runs that the stage starts from and makes what is to be trained.
+A factory holds plain data only, so that it can be sent to worker processes. Called with the random
+streams of a seed, it loads the runs that the stage starts from and returns what is to be trained.
 """
 
 from __future__ import annotations
@@ -21,7 +21,11 @@ from rlkit.rlhf.data.preferences import (
     sample_preferences,
 )
 from rlkit.rlhf.data.sequences import Sequences, from_arrays
+from rlkit.rlhf.data.task import LanguageTask
+from rlkit.rlhf.data.text_task import TextTask
 from rlkit.rlhf.exact.answer_key import AnswerKey, GoldScore, is_enumerable
+from rlkit.rlhf.models.language_model import LanguageModel
+from rlkit.rlhf.stages.loading import build_score, load_parent_policy, require_gold
 from rlkit.rlhf.stages.sources import ModelSource, Parent, ScoreSource, TaskSource
 from rlkit.rlhf.training.configs import DPOConfig, PolicyConfig, RewardConfig, SFTConfig
 from rlkit.rlhf.training.direct_preference import direct_preference_optimisation
@@ -32,27 +36,32 @@ from rlkit.rlhf.training.reward_model import Examples, RewardModel, fit_reward_m
 from rlkit.seeding import SeedStreams
 
 
-@dataclass(frozen=True)
-class BuildSFT:
+@dataclass(frozen=True, kw_only=True)
+class SFTFactory:
     """Makes one seed of supervised fine-tuning."""
 
     task: TaskSource
     model: ModelSource
     config: SFTConfig
 
+    @property
+    def parents(self) -> dict[str, Parent]:
+        """The runs that the stage starts from."""
+        return {}
+
     def __call__(self, streams: SeedStreams) -> ExampleTrainer:
         task = self.task.build(self.model)
         model = self.model.build(task, streams)
-        if self.task.name:
-            rng = streams.generator("data")
-            shown = demonstrations_of(task, rng, self.config.num_demonstrations)
+        if isinstance(task, TextTask):
+            demonstrations = from_arrays(*task.demonstrations(), pad=task.pad)
         else:
-            shown = from_arrays(*task.demonstrations(), pad=task.pad)
-        return supervised_fine_tuning(model, shown, self.config, streams)
+            rng = streams.generator("data")
+            demonstrations = demonstrations_of(task, rng, self.config.num_demonstrations)
+        return supervised_fine_tuning(model, demonstrations, self.config, streams)
 
 
-@dataclass(frozen=True)
-class BuildReward:
+@dataclass(frozen=True, kw_only=True)
+class RewardFactory:
     """Makes one seed of a reward model."""
 
     task: TaskSource
@@ -60,19 +69,24 @@ class BuildReward:
     parent: Parent
     config: RewardConfig
 
+    @property
+    def parents(self) -> dict[str, Parent]:
+        """The runs that the stage starts from."""
+        return {"policy": self.parent}
+
     def __call__(self, streams: SeedStreams) -> ExampleTrainer:
-        _, policy = self.parent.policy(streams.index)
+        _, policy = load_parent_policy(self.parent, streams.index)
         task = self.task.build(self.model)
-        data = examples_of(task, policy, self.config, streams)
+        examples = _draw_examples(task, policy, self.config, streams)
         (samples,) = responses_from(policy, task, streams.generator("data", 1), 4096)
         model = RewardModel(policy, streams.generator("init"))
         for parameter in model.parameters():
             parameter.requires_grad_(True)
-        return fit_reward_model(model, data, samples, self.config, streams)
+        return fit_reward_model(model, examples, samples, self.config, streams)
 
 
-@dataclass(frozen=True)
-class BuildDPO:
+@dataclass(frozen=True, kw_only=True)
+class DPOFactory:
     """Makes one seed of direct preference optimisation."""
 
     task: TaskSource
@@ -80,19 +94,26 @@ class BuildDPO:
     parent: Parent
     config: DPOConfig
 
+    @property
+    def parents(self) -> dict[str, Parent]:
+        """The runs that the stage starts from."""
+        return {"policy": self.parent}
+
     def __call__(self, streams: SeedStreams) -> ExampleTrainer:
-        _, policy = self.parent.policy(streams.index)
+        _, policy = load_parent_policy(self.parent, streams.index)
         task = self.task.build(self.model)
-        if not hasattr(task, "gold") and isinstance(task.preferences(), Labels):
+        if isinstance(task, TextTask):
+            preferences = task.preferences()
+        else:
+            preferences = _sample_preferences(task, policy, self.config.num_pairs, streams)
+        if isinstance(preferences, Labels):
             raise UsageError("dpo needs pairs, {prompt, chosen, rejected}; the file holds labels")
-        data = preferences_of(task, policy, self.config.num_pairs, streams)
-        assert isinstance(data, Preferences)
         reference = policy.reference_copy()
-        return direct_preference_optimisation(policy, reference, data, self.config, streams)
+        return direct_preference_optimisation(policy, reference, preferences, self.config, streams)
 
 
-@dataclass(frozen=True)
-class BuildPolicy:
+@dataclass(frozen=True, kw_only=True)
+class PolicyFactory:
     """Makes one seed of PPO, RLOO or GRPO."""
 
     task: TaskSource
@@ -101,11 +122,17 @@ class BuildPolicy:
     score: ScoreSource
     config: PolicyConfig
 
+    @property
+    def parents(self) -> dict[str, Parent]:
+        """The runs that the stage starts from."""
+        reward = self.score.reward
+        return {"policy": self.parent} | ({} if reward is None else {"reward": reward})
+
     def __call__(self, streams: SeedStreams) -> KLPenalisedPolicy:
-        _, policy = self.parent.policy(streams.index)
+        _, policy = load_parent_policy(self.parent, streams.index)
         task = self.task.build(self.model)
         reference = policy.reference_copy()
-        score = self.score.build(task, reference, streams)
+        score = build_score(self.score, task, reference, streams)
         if self.model.adapter_rank is not None:
             policy.add_adapters(self.model.adapter_rank, streams)
             # With the adapters off the policy is the reference, so its copy is free for the critic.
@@ -117,47 +144,54 @@ class BuildPolicy:
         return KLPenalisedPolicy(policy, reference, score, task, self.config, streams)
 
 
-def examples_of(task: Any, policy: Any, config: RewardConfig, streams: SeedStreams) -> Examples:
-    """What a reward model learns from: see `preferences_of`, or all pairs of several responses."""
-    if config.responses_per_prompt == 2:
-        pointwise = config.loss == "pointwise"
-        return preferences_of(task, policy, config.num_pairs, streams, pointwise=pointwise)
-    rng, gold = streams.generator("data"), gold_score(task, policy, streams)
-    prompts, responses = config.num_examples, config.responses_per_prompt
-    return sample_comparisons(policy, task, gold, rng, prompts, responses)
+Factory = SFTFactory | RewardFactory | DPOFactory | PolicyFactory
 
 
-def preferences_of(
-    task: Any, policy: Any, n: int, streams: SeedStreams, *, pointwise: bool = False
-) -> Preferences | Labels:
-    """A file's preferences or labels, or n that follow a built-in task's gold reward.
-
-    The gold reward is standardised under the policy that the responses come from.
-    """
-    if not hasattr(task, "gold"):
-        data: Preferences | Labels = task.preferences()
-        if pointwise != isinstance(data, Labels):
-            form = "labels" if isinstance(data, Labels) else "pairs"
-            raise UsageError(
-                f"the file of preferences holds {form}; use --loss "
-                f"{'pointwise' if form == 'labels' else 'pairwise'}"
-            )
-        return data
-    rng = streams.generator("data")
-    gold = gold_score(task, policy, streams)
-    if pointwise:
-        return sample_labels(policy, task, gold, rng, n)
-    return sample_preferences(policy, task, gold, rng, n)
-
-
-def gold_score(task: Any, reference: Any, streams: SeedStreams) -> Callable[[Sequences], Any]:
-    """A task's gold reward, with mean 0 and deviation 1 under the reference."""
+def standardised_gold(
+    task: LanguageTask, reference: LanguageModel, streams: SeedStreams
+) -> Callable[[Sequences], Any]:
+    """Return a task's gold reward, with mean 0 and standard deviation 1 under the reference."""
+    gold_task = require_gold(task)
     if is_enumerable(task):
         key = AnswerKey(task, reference)
-        return lambda sequences: key.gain * _raw(task, sequences) + key.bias
+
+        def gold(sequences: Sequences) -> Any:
+            raw = gold_task.gold(sequences.prompts.numpy(), sequences.responses.numpy())
+            return key.gain * raw + key.bias
+
+        return gold
     (samples,) = responses_from(reference, task, streams.generator("data", 2), 4096)
-    return GoldScore(task, samples)
+    return GoldScore(gold_task, samples)
 
 
-def _raw(task: Any, sequences: Sequences) -> Any:
-    return task.gold(sequences.prompts.numpy(), sequences.responses.numpy())
+def _draw_examples(
+    task: LanguageTask, policy: LanguageModel, config: RewardConfig, streams: SeedStreams
+) -> Examples:
+    """Return a file's preferences or labels, or some that follow a built-in task's gold reward."""
+    pointwise = config.loss == "pointwise"
+    if isinstance(task, TextTask):
+        return _read_preferences(task, pointwise=pointwise)
+    if config.responses_per_prompt > 2:
+        rng, gold = streams.generator("data"), standardised_gold(task, policy, streams)
+        prompts, responses = config.num_examples, config.responses_per_prompt
+        return sample_comparisons(policy, task, gold, rng, prompts, responses)
+    if pointwise:
+        rng, gold = streams.generator("data"), standardised_gold(task, policy, streams)
+        return sample_labels(policy, task, gold, rng, config.num_pairs)
+    return _sample_preferences(task, policy, config.num_pairs, streams)
+
+
+def _read_preferences(task: TextTask, *, pointwise: bool) -> Preferences | Labels:
+    data = task.preferences()
+    if pointwise != isinstance(data, Labels):
+        form, loss = ("labels", "pointwise") if isinstance(data, Labels) else ("pairs", "pairwise")
+        raise UsageError(f"the file of preferences holds {form}; use --loss {loss}")
+    return data
+
+
+def _sample_preferences(
+    task: LanguageTask, policy: LanguageModel, n: int, streams: SeedStreams
+) -> Preferences:
+    """Draw n preferences that follow a task's gold reward, standardised under the policy."""
+    rng, gold = streams.generator("data"), standardised_gold(task, policy, streams)
+    return sample_preferences(policy, task, gold, rng, n)

@@ -1,106 +1,110 @@
-"""From the call of a stage of RLHF to its run: what all stages do alike.
-
-A call gives options of its config and of its execution side by side. They are told apart and
-checked here, and with the sources, the parents and the Build they make the specification of a run.
-"""
+"""From the call of a stage of RLHF to its run: the part that is alike for all stages."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rlkit.configuration import known_options, make_config, require_config
 from rlkit.errors import UsageError
-from rlkit.rlhf.stages.run_stage import Stage, StageSpec, run_stage
-from rlkit.rlhf.stages.sources import ModelSource, Parent, TaskSource, plain
+from rlkit.rlhf.stages.factories import Factory
+from rlkit.rlhf.stages.run_stage import StageSpec, run_stage
+from rlkit.rlhf.stages.sources import plain
 from rlkit.rlhf.stages.stage_run import StageRun
 from rlkit.rlhf.training.configs import PolicyConfig
 from rlkit.runs.reports import Reports
-from rlkit.seeding import SeedStreams
+
+Config = TypeVar("Config")
 
 
-@dataclass(frozen=True)
-class Execution:
-    """How a stage is run, which changes nothing in its results."""
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How a stage is run. Its results depend on `seed` only."""
 
-    seeds: int = 1
-    seed: int = 0  # of the experiment, from which all are drawn; this one does matter
-    out: str | Path = "runs"
-    workers: int = 1
+    seeds: int = 1  # number of seeds, >= 1; more than before adds seeds to the same run
+    seed: int = 0  # of the experiment, from which all random numbers follow, >= 0
+    out: Path = Path("runs")  # folder in which each run gets a folder of its own
+    workers: int = 1  # processes that share the seeds, >= 1; results are the same for any number
+    # continue although versions have changed, which marks the run as not reproducible
     allow_drift: bool = False
-    reports: Reports | None = None
 
 
-def split_execution(
-    execution: Execution | None, options: dict[str, Any]
-) -> tuple[Execution, dict[str, Any]]:
-    """The execution with what the options say of it, and the other options."""
-    names = [field.name for field in dataclasses.fields(Execution)]
-    own = {name: options[name] for name in names if name in options}
-    rest = {name: value for name, value in options.items() if name not in own}
-    return dataclasses.replace(execution or Execution(), **own), rest
+def split_options(options: Mapping[str, Any]) -> tuple[RunOptions, dict[str, Any]]:
+    """Return the run options among some options, and the others."""
+    names = [field.name for field in dataclasses.fields(RunOptions)]
+    given = {name: options[name] for name in names if name in options}
+    rest = {name: value for name, value in options.items() if name not in given}
+    return RunOptions(**given), rest
 
 
-def config_of(config_class: Any, config: Any, options: dict[str, Any], stage: str) -> Any:
-    """The config as given, or one made of single options; unknown ones are refused."""
+def resolve_config(
+    stage: str, config_class: type[Config], config: Any, options: Mapping[str, Any]
+) -> Config:
+    """Return a config as given, or one made of single options; reject unknown ones."""
     if config is not None:
         if options:
             raise UsageError(f"give {stage} either a config or single options, not both")
         if isinstance(config, Mapping):
-            return config_of(config_class, None, dict(config), stage)
-        return require_config(f"stage {stage}", config_class, config)
-    arguments = [field.name for field in dataclasses.fields(Execution)]
+            return resolve_config(stage, config_class, None, dict(config))
+        checked: Config = require_config(f"stage {stage}", config_class, config)
+        return checked
+    arguments = [field.name for field in dataclasses.fields(RunOptions)]
     known_options(f"the stage {stage}", config_class, options, arguments)
-    return make_config(f"the stage {stage}", config_class, options)
+    made: Config = make_config(f"the stage {stage}", config_class, options)
+    return made
 
 
 def launch(
     stage: str,
-    task: TaskSource,
-    model: ModelSource,
-    config: Any,
-    parents: dict[str, Parent],
-    build: Callable[[SeedStreams], Stage],
+    factory: Factory,
     num_updates: int,
-    execution: Execution,
+    options: RunOptions,
+    reports: Reports | None,
     *,
-    extra: dict[str, Any] | None = None,
+    score: Mapping[str, Any] | None = None,
 ) -> StageRun:
-    """Begin or continue the run that these arguments specify, until all of its seeds are done.
+    """Start or continue the run that a factory specifies, until all of its seeds are finished.
 
-    `extra` is more of what its results depend on.
+    Args:
+        stage: its name.
+        factory: makes each seed.
+        num_updates: of each seed.
+        options: how it is run.
+        reports: where to report progress.
+        score: the identity of what a policy is trained to maximise.
     """
-    is_policy = isinstance(config, PolicyConfig)
+    task, model, parents = factory.task, factory.model, factory.parents
+    is_policy = isinstance(factory.config, PolicyConfig)
     spec = StageSpec(
         stage=stage,
         label=task.label,
         content={
             "task": task.identity(),
             "model": model.identity(),
-            "config": plain(config),
+            "config": plain(factory.config),
             "parents": {name: parent.identity() for name, parent in parents.items()},
-            **(extra or {}),
+            **({} if score is None else {"score": score}),
         },
         sources={
             "task": plain(task),
             "model": model.content(),
             "parents": {name: plain(parent) for name, parent in parents.items()},
         },
-        experiment_seed=execution.seed,
+        experiment_seed=options.seed,
         num_updates=num_updates,
         spans_run=True,
-        build=build,
+        build=factory,
         record_every=1 if is_policy else 10,
         save_every=5 if is_policy else 50,
     )
     return run_stage(
         spec,
-        execution.seeds,
-        execution.out,
-        workers=execution.workers,
-        reports=execution.reports,
-        allow_drift=execution.allow_drift,
+        options.seeds,
+        options.out,
+        workers=options.workers,
+        reports=reports,
+        allow_drift=options.allow_drift,
     )

@@ -1,98 +1,98 @@
-"""What the stages of RLHF are made from: a task, a model, a score; each as plain data.
+"""The inputs of a stage as plain data: a task, a model, a score, and the runs of earlier stages.
 
-A stage's folder stores these, so the next stage finds everything in the folder of the one before.
+A run stores its sources in `run.json`, where the next stage finds them. Each has an `identity`,
+the part that results depend on: the content of files and folders, not their place.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from tyro.conf import Positional, Suppress, arg
 
 from rlkit.errors import UsageError
 from rlkit.options import require_count, require_range, require_types
-from rlkit.rlhf.data.preferences import responses_from
-from rlkit.rlhf.exact.answer_key import AnswerKey, GoldScore, TableScore, is_enumerable
-from rlkit.rlhf.models.gpt import GPT, GPTConfig
+from rlkit.rlhf.data.task import LanguageTask
+from rlkit.rlhf.data.text_task import TextTask
+from rlkit.rlhf.data.tokenizer import TextCodec, Tokenizer, TokenizerKind
+from rlkit.rlhf.models.activations import Activation
+from rlkit.rlhf.models.gpt import GPT, GPTConfig, Positions
 from rlkit.rlhf.models.language_model import LanguageModel
-from rlkit.rlhf.models.state import load_trained_state
-from rlkit.rlhf.stages.stage_run import StageRun, load_stage_run
-from rlkit.rlhf.training.reward_model import RewardModel
+from rlkit.rlhf.stages.stage_run import RunLike, StageRun, load_stage_run
 from rlkit.seeding import SeedStreams
 from rlkit.spelling import closest
+from rlkit.user_code import content_digest, remembered_digest
 
 TASKS = "rlkit.token_tasks"  # the entry-point group by which packages offer tasks
-POLICY_PREFIX = {
-    "sft": "module",
-    "dpo": "module",
-    "ppo": "policy",
-    "rloo": "policy",
-    "grpo": "policy",
-}
-
-
-def known_tasks() -> dict[str, Any]:
-    """The tasks that installed packages offer, by name."""
-    return {point.name: point for point in entry_points(group=TASKS)}
+FILES = ("prompts", "demonstrations", "preferences")  # of a TaskSource
+File = Annotated[str | None, arg(metavar="FILE")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSource:
-    """Where a task comes from: a name, or files of the user's own text."""
+    """What to learn from: a built-in task, or files of your own texts."""
 
-    name: str = ""  # of an offered task; empty for the user's own text
-    prompts: str | None = None  # JSON-lines files
-    demonstrations: str | None = None
-    preferences: str | None = None
-    tokenizer: str = "char"  # "char", "word", "bpe", or "model": that of the model's folder
-    vocab_size: int | None = None  # of a byte-pair tokenizer
-    max_new_tokens: int | None = None  # longest response; None = the longest of the files
-    trained_tokenizer: str | None = None  # the JSON of one that an earlier stage trained
-    digests: tuple[tuple[str, str], ...] = ()  # of the files, by what they hold
+    # enumerable or grammar; omit it with files of your own
+    name: Annotated[str, Positional, arg(metavar="TASK")] = ""
+    prompts: File = None  # JSON-lines of {"prompt"}, for later stages
+    demonstrations: File = None  # JSON-lines of {"prompt", "response"}
+    # JSON-lines of pairs or labels, for later stages; the tokenizer is trained on them as well
+    preferences: File = None
+    tokenizer: TokenizerKind = "char"  # trained on all of these files
+    vocab_size: int | None = None  # of a bpe tokenizer
+    max_new_tokens: int | None = None  # longest response, EOS included; None = that of the files
+    trained_tokenizer: Suppress[str | None] = None  # JSON of the one that fine-tuning trained
+    digests: Suppress[tuple[tuple[str, str], ...]] = ()  # (file, sha256 of its content)
 
-    def build(self, model: ModelSource) -> Any:
-        """The task itself; everything in its files is checked here."""
+    def build(self, model: ModelSource) -> LanguageTask:
+        """Return the task.
+
+        Raises:
+            UsageError: there is no such task, a file has changed or something in it does not fit.
+        """
         if self.name:
-            points = known_tasks()
-            if self.name not in points:
-                raise UsageError(
-                    f"there is no task {self.name!r}; there are {', '.join(sorted(points))}, or "
-                    f"your own text by --demonstrations FILE.{closest(self.name, points)}"
-                )
-            return points[self.name].load()()
-        from rlkit.rlhf.data.text_task import TextTask
-        from rlkit.rlhf.data.tokenizer import Tokenizer
+            task: LanguageTask = _find_task(self.name).load()()
+            return task
+        return self.build_texts(model)
 
-        for name, digest in self.digests:
-            path = Path(getattr(self, name))
-            if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-                raise UsageError(
-                    f"the file of {name}, {path}, has changed since the run began; put back what "
-                    "it was, or begin with `rlkit rlhf sft` and the new file"
-                )
-        codec: Any = self.tokenizer
-        if model.path is not None:
-            from rlkit.rlhf.models.huggingface.folder import HuggingFaceCodec
-
-            codec = HuggingFaceCodec(model.path)
-        elif self.trained_tokenizer is not None:
-            codec = Tokenizer.from_json(self.trained_tokenizer.encode())
-        trained = not isinstance(codec, str)
+    def build_texts(self, model: ModelSource) -> TextTask:
+        """Return the task of the user's own files."""
+        self._require_unchanged()
+        codec = self._trained_codec(model)
         return TextTask.from_files(
             prompts=self.prompts,
             demonstrations=self.demonstrations,
             preferences=self.preferences,
-            tokenizer=codec,
-            vocab_size=None if trained else self.vocab_size,
+            tokenizer=self.tokenizer if codec is None else codec,
+            vocab_size=self.vocab_size if codec is None else None,
             max_new_tokens=self.max_new_tokens,
             context_length=model.context_length,
         )
+
+    def _trained_codec(self, model: ModelSource) -> TextCodec | None:
+        if model.path is not None:
+            from rlkit.rlhf.models.huggingface.folder import HuggingFaceCodec
+
+            return HuggingFaceCodec(model.path)
+        if self.trained_tokenizer is not None:
+            return Tokenizer.from_json(self.trained_tokenizer.encode())
+        return None
+
+    def _require_unchanged(self) -> None:
+        for name, digest in self.digests:
+            path: str = getattr(self, name)
+            if content_digest(path) not in (digest, None):
+                raise UsageError(
+                    f"the file of {name}, {path}, has changed since the run began; restore it, or "
+                    "start again with `rlkit rlhf sft` and the new file"
+                )
 
     @property
     def label(self) -> str:
@@ -101,43 +101,58 @@ class TaskSource:
         return self.name or Path(files[0]).stem
 
     def with_digests(self) -> TaskSource:
-        """The same with what the files hold now, so that other content is another run."""
-        files = ("prompts", "demonstrations", "preferences")
-        given = {name: getattr(self, name) for name in files if getattr(self, name) is not None}
-        for name, path in given.items():
-            if not Path(path).is_file():
-                raise UsageError(f"the file of {name}, {path}, is not there")
-        found = tuple(
-            (name, hashlib.sha256(Path(path).read_bytes()).hexdigest())
-            for name, path in given.items()
-        )
-        absolute: dict[str, Any] = {name: str(Path(path).resolve()) for name, path in given.items()}
-        return dataclasses.replace(self, digests=found, **absolute)
+        """Return the source with absolute paths and the digests of the files' present content."""
+        paths = {name: Path(path) for name in FILES if (path := getattr(self, name)) is not None}
+        digests = []
+        for name, path in paths.items():
+            digest = content_digest(str(path))
+            if digest is None:
+                raise UsageError(f"the file of {name}, {path}, does not exist")
+            digests.append((name, digest))
+        absolute: dict[str, Any] = {name: str(path.resolve()) for name, path in paths.items()}
+        return dataclasses.replace(self, digests=tuple(digests), **absolute)
 
     def identity(self) -> dict[str, Any]:
-        """What the results depend on: the files' content, not where they are."""
+        """Return what results depend on."""
         content = dataclasses.asdict(self)
-        for name in ("prompts", "demonstrations", "preferences", "digests"):
+        for name in (*FILES, "digests"):
             content.pop(name)
         return {**content, "files": dict(self.digests)}
+
+
+def _find_task(name: str) -> EntryPoint:
+    """Return the entry point of a task that an installed package offers."""
+    points = {point.name: point for point in entry_points(group=TASKS)}
+    if name not in points:
+        raise UsageError(
+            f"unknown task {name!r}; there are {', '.join(sorted(points))}, or your own texts with "
+            f"--demonstrations FILE.{closest(name, points)}"
+        )
+    return points[name]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSource:
     """Which language model: a GPT of a given size, or a Hugging Face model in a local folder."""
 
-    path: str | None = None  # of the folder
-    width: int = 64
-    num_layers: int = 2
-    num_heads: int = 2
+    # local folder of a Hugging Face model; None = a GPT of the size below
+    path: Annotated[str | None, arg(name="model", metavar="FOLDER")] = None
+    width: int = 64  # of the hidden states, a multiple of num_heads, >= 1
+    num_layers: int = 2  # blocks, >= 1
+    num_heads: int = 2  # of each attention, >= 1
+    # share of activations dropped in training, in [0, 1); above 0 the memory of attention is
+    # quadratic in the length
     dropout: float = 0.0
-    positions: str = "learned"
-    activation: str = "gelu"
-    tied: bool = False
+    positions: Positions = "learned"  # how tokens know their places
+    activation: Activation = "gelu"  # of the feed-forward layers
+    tied: bool = False  # whether the embedding of the tokens also makes the logits
+    # standard deviation of the initial weights, > 0; small models learn faster with 0.08
     init_std: float = 0.02
-    context_length: int | None = None  # None = what the task needs
-    adapter_rank: int | None = None  # of LoRA, in the stage itself; None = all weights are trained
-    digest: str = ""  # of the folder's weights, configuration and tokenizer
+    # most tokens of a prompt with its response; None = what the task needs, so give more if longer
+    # prompts may come later
+    context_length: int | None = None
+    adapter_rank: Suppress[int | None] = None  # of LoRA in this stage; None = all weights train
+    digest: Suppress[str] = ""  # of the folder's weights, configuration and tokenizer
 
     def __post_init__(self) -> None:
         require_range(self, "dropout", low=0, high=1, open_high=True)
@@ -145,7 +160,7 @@ class ModelSource:
         require_types(self, "tied")
 
     def with_digest(self) -> ModelSource:
-        """The same with what the folder holds now, so that other content is another run."""
+        """Return the source with the folder's absolute path, present digest and context length."""
         if self.path is None:
             return self
         from rlkit.rlhf.models.huggingface.folder import TOKENIZER_FILES, model_folder, read_config
@@ -153,36 +168,34 @@ class ModelSource:
         folder = model_folder(Path(self.path).resolve())
         longest = int(read_config(folder).get_text_config().max_position_embeddings)
         names = {"config.json", "tokenizer_config.json", *TOKENIZER_FILES}
-        files = [
-            (str(file), (stat := file.stat()).st_size, stat.st_mtime_ns)
-            for file in sorted(folder.iterdir())
-            if file.name in names or file.suffix == ".safetensors"
-        ]
+        digest = hashlib.sha256()
+        for file in sorted(folder.iterdir()):
+            if file.name in names or file.suffix == ".safetensors":
+                digest.update(bytes.fromhex(remembered_digest(file)))
         return dataclasses.replace(
             self,
             path=str(folder),
-            digest=_digest(tuple(files)),
+            digest=digest.hexdigest(),
             context_length=min(self.context_length or longest, longest),
         )
 
     def content(self) -> dict[str, Any]:
         """Return the source as plain data, as a run stores it."""
         content = plain(self)
-        if content["activation"] == "gelu":  # runs of before there was a choice keep their names
+        if content["activation"] == "gelu":  # runs from before there was a choice keep their names
             del content["activation"]
         return content
 
     def identity(self) -> dict[str, Any]:
-        """What the results depend on: what the folder holds, not where it is."""
+        """Return what results depend on."""
         return {**self.content(), "path": None}
 
-    def build(self, task: Any, streams: SeedStreams) -> LanguageModel:
-        """The model before any training; its weights are drawn from the seed's own stream."""
+    def build(self, task: LanguageTask, streams: SeedStreams) -> LanguageModel:
+        """Return the model before any training; weights of a GPT are drawn from the streams."""
         if self.path is not None:
             from rlkit.rlhf.models.huggingface.model import HuggingFaceModel
 
-            model: LanguageModel = HuggingFaceModel(self.path)
-            return model
+            return HuggingFaceModel(self.path)
         needed = task.prompt_length + task.max_new_tokens
         if self.context_length is not None and self.context_length < needed:
             raise UsageError(
@@ -193,59 +206,77 @@ class ModelSource:
             vocab_size=task.vocab_size,
             num_actions=task.num_actions,
             context_length=needed if self.context_length is None else self.context_length,
-            width=self.width,
-            num_layers=self.num_layers,
-            num_heads=self.num_heads,
-            dropout=self.dropout,
-            positions=self.positions,  # type: ignore[arg-type]
-            activation=self.activation,  # type: ignore[arg-type]
-            tied=self.tied,
-            init_std=self.init_std,
+            **{name: getattr(self, name) for name in GPT_SIZES},
         )
         return GPT(config, streams.generator("init"))
 
 
+# The options of a GPT that a model in a folder brings along.
+GPT_SIZES = tuple(
+    field.name
+    for field in dataclasses.fields(ModelSource)
+    if field.name in GPTConfig.__dataclass_fields__ and field.name != "context_length"
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Parent:
-    """The run of an earlier stage, and which of its seeds to take: the same, or always one."""
+    """The run of an earlier stage, and the seed of it to start from."""
 
     folder: str
-    seed: int | None = None  # None = seed k takes seed k
+    seed: int | None = None  # None = seed k starts from seed k
 
     def open(self) -> StageRun:
-        """The run itself."""
-        return load_stage_run(Path(self.folder))
+        """Return the run."""
+        return load_stage_run(self.folder)
 
     def seed_for(self, index: int) -> int:
-        """Which seed of it the seed `index` of the next stage takes."""
+        """Return the seed of this run that seed `index` of the next stage starts from."""
         return index if self.seed is None else self.seed
 
-    def policy(self, index: int) -> tuple[Any, LanguageModel]:
-        """The task and the policy that the seed `index` of the next stage starts from."""
-        return load_policy(self.open(), self.seed_for(index))
-
     def identity(self) -> dict[str, Any]:
-        """A folder's name follows from all that its content depends on."""
+        """Return what results depend on; the name of a run follows from its content."""
         name = self.open().content_name
         return {"run": name, "seed": "same" if self.seed is None else self.seed}
 
 
-def sources_of(run: StageRun) -> tuple[TaskSource, ModelSource]:
-    """The task and the model that a stage was made from."""
-    content = run.record["sources"]
-    task = dict(content["task"])
+@dataclass(frozen=True, kw_only=True)
+class ScoreSource:
+    """What a policy is trained to maximise: a function, a reward model, or else the gold reward."""
+
+    function: str | None = None  # "path/to/file.py:name" or "module:name"
+    reward: Parent | None = None  # the run of a reward model
+    digest: str = ""  # of the function's file
+
+    def identity(self) -> dict[str, Any]:
+        """Return what results depend on."""
+        if self.reward is not None:
+            return {"reward": self.reward.identity()}
+        if self.function is not None:
+            return {"function": self.function, "digest": self.digest}
+        return {"gold": True}
+
+
+def load_sources(run: StageRun) -> tuple[TaskSource, ModelSource]:
+    """Return the task and the model that a run was made from.
+
+    Raises:
+        UsageError: the folder of the model has changed.
+    """
+    stored = run.record["sources"]
+    task = dict(stored["task"])
     task["digests"] = tuple(tuple(pair) for pair in task["digests"])
-    model = ModelSource(**content["model"])
+    model = ModelSource(**stored["model"])
     if model.path is not None and model.with_digest().digest != model.digest:
         raise UsageError(
-            f"the model in {model.path} has changed since {run.folder} was made from it; put back "
-            "what it was, or begin with `rlkit rlhf sft` and the new one"
+            f"the model in {model.path} has changed since {run.folder} was made from it; restore "
+            "it, or start again with `rlkit rlhf sft` and the new one"
         )
     return TaskSource(**task), model
 
 
-def parent_of(run: StageRun, name: str) -> Parent:
-    """The run that a stage started from; looked for where it was, then beside the stage's own."""
+def stored_parent(run: StageRun, name: str) -> Parent:
+    """Return a run that `run` started from; if it was moved, it is looked for beside `run`."""
     stored = run.record["sources"]["parents"][name]
     folder = Path(stored["folder"])
     if not folder.exists():
@@ -253,161 +284,29 @@ def parent_of(run: StageRun, name: str) -> Parent:
     return Parent(folder=str(folder), seed=stored["seed"])
 
 
-def load_policy(run: StageRun, index: int) -> tuple[Any, LanguageModel]:
-    """The task and the trained language model of seed `index` of a run.
-
-    Raises:
-        UsageError: the run is not one of a policy, is not finished, or has no such seed.
-    """
-    if run.stage not in POLICY_PREFIX:
-        raise UsageError(
-            f"{run.folder} is a run of {run.stage}, expected a policy: one of "
-            f"{', '.join(POLICY_PREFIX)}"
-        )
-    task_source, model_source = sources_of(run)
-    task = task_source.build(model_source)
-    streams = SeedStreams(run.experiment_seed, index)
-    if run.stage == "sft":
-        model = model_source.build(task, streams)
-    else:
-        _, model = parent_of(run, "policy").policy(index)
-        if model_source.adapter_rank is not None:
-            model.add_adapters(model_source.adapter_rank, streams)
-    load_trained_state(model, run.state(index), POLICY_PREFIX[run.stage])
-    if model_source.adapter_rank is not None:
-        model.fold_adapters()
-    return task, model
-
-
-def load_reward_model(run: StageRun, index: int) -> RewardModel:
-    """The trained reward model of seed `index` of a run."""
-    if run.stage != "reward":
-        raise UsageError(f"{run.folder} is a run of {run.stage}, expected a reward model's")
-    _, trunk = parent_of(run, "policy").policy(index)
-    model = RewardModel(trunk, SeedStreams(run.experiment_seed, index).generator("init"))
-    load_trained_state(model, run.state(index), "module")
-    return model.eval().requires_grad_(False)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoreSource:
-    """What a policy is trained to maximise: a reward model, the task's gold, or a function."""
-
-    function: str | None = None  # "path/to/file.py:name" or "module:name"
-    reward: Parent | None = None  # the run of a reward model
-    digest: str = ""  # of the function's file
-
-    def build(self, task: Any, reference: LanguageModel, streams: SeedStreams) -> Any:
-        """A function of a batch of sequences, [B].
-
-        Where all responses can be listed the scores are read from a table, standardised exactly.
-        """
-        if self.function is not None:
-            from rlkit.rlhf.data.scores import TextScore, check_score
-            from rlkit.rlhf.data.tokenizer import TaskCodec
-
-            codec = getattr(task, "codec", None) or TaskCodec(task)
-            score = TextScore(self.function, codec)
-            if self.digest and score.digest != self.digest:
-                raise UsageError(
-                    f"the score function {self.function} has changed since the run was trained "
-                    "with it; put back what it was, or name one to judge by (--score)"
-                )
-            prompts = task.sample_prompts(streams.generator("data", 3), 4)
-            check_score(score, [codec.decode(prompt.tolist()) for prompt in prompts])
-            return score
-        if is_enumerable(task):
-            key = AnswerKey(task, reference)
-            if self.reward is None:
-                return TableScore(key, key.gold)
-            model = self.reward_model(task, streams)
-            return TableScore(key, key.standardised(key.tabulate(model.score)))
-        if self.reward is not None:
-            return self.reward_model(task, streams).score
-        require_gold(task)
-        (samples,) = responses_from(reference, task, streams.generator("data", 1), 4096)
-        return GoldScore(task, samples)
-
-    def reward_model(self, task: Any, streams: SeedStreams) -> RewardModel:
-        """The reward model of a seed, which has to know the task's tokens."""
-        assert self.reward is not None
-        run = self.reward.open()
-        model = load_reward_model(run, self.reward.seed_for(streams.index))
-        task_source, model_source = sources_of(run)
-        require_same_tokens(task, task_source.build(model_source), run)
-        return model
-
-    def identity(self) -> dict[str, Any]:
-        """What the results depend on."""
-        if self.reward is not None:
-            return {"reward": self.reward.identity()}
-        return (
-            {"function": self.function, "digest": self.digest} if self.function else {"gold": True}
-        )
+def as_parent(run: RunLike, seed: int | None = None) -> Parent:
+    """Return a run, or the folder of one, as a parent."""
+    if seed is not None:
+        require_count("parent_seed", seed, at_least=0)
+    folder = run.folder if isinstance(run, StageRun) else run
+    return Parent(folder=str(Path(folder).resolve()), seed=seed)
 
 
 def require_unused(source: TaskSource | ModelSource, names: Iterable[str], reason: str) -> None:
-    """Refuse options that would change nothing but the name of the run's folder.
+    """Reject options that have no effect here but would change the run's identity.
 
-    What has its default is taken as not given.
+    An option that has its default counts as not given.
     """
     defaults = type(source)()
     for name in names:
         value = getattr(source, name)
         if value != getattr(defaults, name):
             raise UsageError(
-                f"option {name} (--{name.replace('_', '-')}): {reason}; leave it out, got {value!r}"
+                f"option {name} (--{name.replace('_', '-')}): {reason}; omit it, got {value!r}"
             )
 
 
-def require_same_tokens(task: Any, other: Any, run: StageRun) -> None:
-    """Refuse a run whose ids mean other tokens than those of a task."""
-    mine, theirs = (_tokens_of(each) for each in (task, other))
-    if mine != theirs:
-        raise UsageError(
-            f"{run.folder} has another vocabulary ({other.name}, {other.vocab_size} tokens) than "
-            f"the policy ({task.name}, {task.vocab_size} tokens), so it would misread the "
-            "responses; train it on a policy of the same fine-tuned run"
-        )
-
-
-def _tokens_of(task: Any) -> Any:
-    codec = getattr(task, "codec", None)
-    found = getattr(codec, "vocabulary", None) or getattr(codec, "digest", None)
-    return found or tuple(task.token_names)
-
-
-def require_gold(task: Any) -> None:
-    """Refuse tasks whose true reward is not known."""
-    if not hasattr(task, "gold"):
-        raise UsageError(
-            f"the task {task.name} has no gold reward, which only built-in tasks have; give a "
-            "reward model (--reward RUN), a function (--score file.py:name) or --preferences FILE"
-        )
-
-
-@functools.lru_cache(maxsize=64)
-def _digest(files: tuple[tuple[str, int, int], ...]) -> str:
-    """The sha256 of files, each a path, its size and its mtime_ns; remembered for those.
-
-    A model has gigabytes, and each stage asks for it once for each of its ancestors.
-    """
-    total = hashlib.sha256()
-    for path, _, _ in files:
-        with open(path, "rb") as opened:
-            total.update(hashlib.file_digest(opened, "sha256").digest())
-    return total.hexdigest()
-
-
 def plain(source: Any) -> dict[str, Any]:
-    """A dataclass as plain data that JSON keeps as it is."""
+    """Return a dataclass as data that JSON keeps as it is."""
     content: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(source)))
     return content
-
-
-def find_parent(run: Any, seed: int | None = None) -> Parent:
-    """A parent from a run, a folder or its path."""
-    if seed is not None:
-        require_count("parent_seed", seed, at_least=0)
-    folder = run.folder if isinstance(run, StageRun) else run
-    return Parent(folder=str(Path(folder).resolve()), seed=seed)

@@ -22,6 +22,11 @@ Array = NDArray[Any]
 STATE_PREFIX = "stage/"  # of the entries of a checkpoint that are the stage's own
 
 
+def as_run(run: RunLike) -> StageRun:
+    """Return a run from itself or its folder."""
+    return run if isinstance(run, StageRun) else load_stage_run(run)
+
+
 def load_stage_run(path: str | Path) -> StageRun:
     """Open the folder of a stage's run.
 
@@ -150,3 +155,6 @@ class StageRun(RunFolder):
                 f"{error}; run the stage {self.stage!r} again, which brings seed {seed} to its end "
                 "from the checkpoint before it"
             ) from error
+
+
+RunLike = StageRun | str | Path

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from rlkit.cli import main
-from rlkit.cli.rlhf.stages import COMMANDS
+from rlkit.cli.rlhf import COMMANDS
 from rlkit.rlhf.exact.answer_key import AnswerKey
-from rlkit.rlhf.stages.sources import load_policy
+from rlkit.rlhf.stages.loading import load_policy
 from rlkit.rlhf.stages.stage_run import load_stage_run
 
 SMALL = ("--width", "16", "--num-layers", "1")
@@ -231,7 +231,7 @@ def test_the_table_of_samples_shows_texts_as_they_are(sft: str) -> None:
     printed, _ = said("sample", sft, "--num", 12)
     assert "<about-" in printed
     assert "gold" in printed
-    assert "cut at the length limit" in printed
+    assert "truncated at the length limit" in printed
 
 
 # --- evaluate -----------------------------------------------------------------------------------
@@ -485,7 +485,7 @@ def test_a_damaged_model_folder_says_what_it_lacks(tmp_path: Path) -> None:
     ("argv", "reason"),
     [
         (["sfd"], "Did you mean 'sft'"),
-        (["sft"], "say what to learn from"),
+        (["sft"], "give either a built-in task"),
         (["sft", "enumerabel"], "Did you mean 'enumerable'"),
         (["sft", "enumerable", "--demonstrations", "x"], "not both"),
         (["sft", "enumerable", "--lr", "1"], "Did you mean '--learning-rate'"),
@@ -523,7 +523,7 @@ def test_a_damaged_model_folder_says_what_it_lacks(tmp_path: Path) -> None:
         (["reward", "SFT", "--preferences", "x"], "draws its preferences from its gold"),
         (["dpo", "SFT", "--beta", "0"], "option beta"),
         (["ppo", "TEXT"], "has no gold reward"),
-        (["reward", "TEXT", "--preferences", "nowhere.jsonl"], "nowhere.jsonl, is not there"),
+        (["reward", "TEXT", "--preferences", "nowhere.jsonl"], "nowhere.jsonl, does not exist"),
     ],
 )
 def test_wrong_usage_of_a_stage_is_refused_before_anything_is_written(
@@ -548,12 +548,12 @@ def test_wrong_usage_of_a_stage_is_refused_before_anything_is_written(
         (["sample", "SFT", "--prompt", "A"], "'A' is no prompt of the task"),
         (["sample", "SFT", "--prompt", "Q"], "'Q' is not one of the"),
         (["sample", "SFT", "--reward", "SFT"], "expected a reward model's"),
-        (["evaluate", "SFT", "--preferences", "x"], "judge a reward model"),
+        (["evaluate", "SFT", "--preferences", "x"], "preferences evaluate a reward model"),
         (["evaluate", "SFT", "--demonstrations", "x"], "makes its own texts"),
-        (["evaluate", "REWARD", "--demonstrations", "x"], "leave out demonstrations"),
+        (["evaluate", "REWARD", "--demonstrations", "x"], "omit demonstrations"),
         (["evaluate", "SFT", "--num-samples", "1"], "option num_samples"),
         (["best-of-n", "SFT", "--n", "0", "2"], "option n"),
-        (["best-of-n", "TEXT"], "nothing says which response is the best"),
+        (["best-of-n", "TEXT"], "no score to choose the best response by"),
         (["best-of-n", "SFT", "--reward", "REWARD", "--score", "x.py:f"], "not both"),
         (["chat", "REWARD"], "expected a policy"),
     ],

@@ -1,0 +1,23 @@
+"""What the commands that look at the run of a policy have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rlkit.cli.forms import make_form, parse, positional
+
+
+def parse_run(command: str, about: str, args: list[str], **parts: Any) -> Any:
+    """Return the form of a command on one RUN, with the settings of evaluations."""
+    from rlkit.rlhf.stages.loaded_policy import EvaluationSettings
+
+    run = positional(Path, "RUN", "folder of the run")
+    form = make_form(about, run=run, evaluation=EvaluationSettings, **parts)
+    return parse(form, args, f"rlhf {command}")
+
+
+def response_text(row: Mapping[str, Any]) -> str:
+    """Return a response as it is printed, with an ellipsis if it was truncated."""
+    return str(row["response"] or "(empty)") if row["ended"] else f"{row['response']}…"

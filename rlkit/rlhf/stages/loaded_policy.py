@@ -1,0 +1,237 @@
+"""Load a trained policy for evaluation, with its reference and scorers."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlkit.configuration import known_options
+from rlkit.errors import UsageError
+from rlkit.rlhf.data.scores import Score
+from rlkit.rlhf.data.task import EnumerableTask, GoldTask, LanguageTask
+from rlkit.rlhf.data.text_task import TextTask
+from rlkit.rlhf.data.tokenizer import TextCodec
+from rlkit.rlhf.exact.answer_key import AnswerKey, TableScore, is_enumerable
+from rlkit.rlhf.models.language_model import LanguageModel
+from rlkit.rlhf.stages.loading import (
+    build_score,
+    load_parent_policy,
+    load_parent_reward_model,
+    load_policy,
+    task_codec,
+    task_with_files,
+)
+from rlkit.rlhf.stages.sources import ScoreSource, as_parent, stored_parent
+from rlkit.rlhf.stages.stage_run import RunLike, StageRun, as_run
+from rlkit.seeding import SeedStreams
+
+Ids = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSettings:
+    """Which seed of a run to evaluate, and by which score."""
+
+    run_seed: int = 0  # seed of RUN, >= 0
+    reward: Path | None = None  # run of a reward model; None = the one that RUN was trained on
+    reward_seed: int | None = None  # seed of that run; None = the same as of RUN
+    score: str | None = None  # path/to/file.py:function(prompts, responses) -> numbers, instead
+    temperature: float | None = None  # of sampling, > 0; None = the one that RUN was trained at
+    seed: int = 0  # of the sampling, >= 0
+
+    def generator(self) -> np.random.Generator:
+        """Return the source of randomness of an evaluation."""
+        if isinstance(self.seed, bool) or self.seed < 0:
+            raise UsageError(f"option seed (--seed): expected a whole number >= 0, got {self.seed}")
+        # No stage draws from this purpose, so nothing here was seen in training.
+        return SeedStreams(self.seed, self.run_seed).generator("evaluation")
+
+
+def read_settings(options: Mapping[str, Any]) -> EvaluationSettings:
+    """Return the settings that options by name specify; `reward` may be a run or its folder."""
+    known_options("an evaluation", EvaluationSettings, options)
+    reward = options.get("reward")
+    if reward is not None:
+        options = {**options, "reward": Path(getattr(reward, "folder", reward))}
+    return EvaluationSettings(**options)
+
+
+@dataclass(frozen=True)
+class LoadedPolicy:
+    """A policy with its reference and its scores."""
+
+    run: StageRun
+    seed: int  # of the run
+    task: LanguageTask
+    policy: LanguageModel
+    reference: LanguageModel  # what it started from; the policy itself after fine-tuning
+    temperature: float
+    scores: dict[str, Score]  # by name; the first is the one that is, or would be, maximised
+    key: AnswerKey | None  # where all responses can be listed
+    tables: dict[str, Floats]  # the same scores of all responses [Q, C], where there is a key
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether the policy was only fine-tuned, so that there is nothing to compare it with."""
+        return self.policy is self.reference
+
+    @property
+    def codec(self) -> TextCodec:
+        """The codec between texts and ids."""
+        return task_codec(self.task)
+
+    def key_at_temperature(self) -> AnswerKey:
+        """Return the answer key at the temperature of sampling, with the same gold rewards."""
+        assert self.key is not None
+        if self.temperature == self.key.temperature:
+            return self.key
+        key = AnswerKey(self.key.task, self.reference, temperature=self.temperature)
+        key.gold = self.key.gold
+        return key
+
+
+def load_for_evaluation(
+    run: RunLike, settings: EvaluationSettings, *, held_out: str | Path | None = None
+) -> LoadedPolicy:
+    """Load a policy with all that an evaluation needs.
+
+    Args:
+        run: of "sft", "dpo", "ppo", "rloo" or "grpo", finished.
+        settings: which seed, and which scores.
+        held_out: a file of demonstrations that replace the run's own in the task.
+
+    Raises:
+        UsageError: it is no such run, it is not finished, or a score does not belong to it.
+    """
+    run = as_run(run)
+    if settings.reward is not None and settings.score is not None:
+        raise UsageError("give a reward model (--reward) or a function (--score), not both")
+    run.require_seed(settings.run_seed)
+    task, policy = load_policy(run, settings.run_seed)
+    policy.freeze()
+    reference = policy
+    if run.stage != "sft":
+        _, reference = load_parent_policy(stored_parent(run, "policy"), settings.run_seed)
+        reference.freeze()
+    if held_out is not None:
+        task = task_with_files(run, demonstrations=held_out)
+    temperature = _temperature(run, settings)
+    # As in training: at temperature 1, where scores have mean 0 and standard deviation 1.
+    key = AnswerKey(task, reference) if is_enumerable(task) else None
+    streams = SeedStreams(run.experiment_seed, settings.run_seed)
+    scores: dict[str, Score] = {}
+    tables: dict[str, Floats] = {}
+    for name, source in _score_sources(run, settings, task).items():
+        if key is None:
+            scores[name] = build_score(source, task, reference, streams)
+        else:
+            tables[name] = _score_table(source, key, reference, streams)
+            scores[name] = TableScore(key, tables[name])
+    return LoadedPolicy(
+        run, settings.run_seed, task, policy, reference, temperature, scores, key, tables
+    )
+
+
+def encode_prompts(loaded: LoadedPolicy, texts: Sequence[str]) -> tuple[LanguageTask, Ids]:
+    """Return a task that has room for some prompts, and their ids [n, P].
+
+    Raises:
+        UsageError: one has unknown tokens, is too long, or is no prompt of a built-in task.
+    """
+    task = loaded.task
+    rows = [_encode_prompt(loaded, text) for text in texts]
+    longest = max(map(len, rows))
+    room = loaded.policy.context_length - task.max_new_tokens
+    if longest > room:
+        text = texts[[len(row) for row in rows].index(longest)]
+        raise UsageError(
+            f"the prompt {text!r} has {longest} tokens; the policy reads at most {room}, which "
+            f"leaves {task.max_new_tokens} of its context of {loaded.policy.context_length} for "
+            "the response"
+        )
+    if isinstance(task, TextTask):
+        task = copy.copy(task)
+        task.prompt_length = max(longest, task.prompt_length)
+    ids = np.full((len(rows), task.prompt_length), task.pad, dtype=np.int64)
+    for padded, row in zip(ids, rows, strict=True):
+        padded[task.prompt_length - len(row) :] = row
+    return task, ids
+
+
+def _encode_prompt(loaded: LoadedPolicy, text: str) -> list[int]:
+    task = loaded.task
+    try:
+        ids = [int(i) for i in loaded.codec.encode(text, prompt=True)]
+    except UsageError as error:
+        raise UsageError(f"the prompt {text!r}: {error}{_example(loaded)}") from error
+    if not ids:
+        raise UsageError(f"the prompt {text!r} has no tokens{_example(loaded)}")
+    if isinstance(task, EnumerableTask):
+        try:
+            if len(ids) != task.prompt_length:
+                raise ValueError
+            task.prompt_index(np.array([ids]))
+        except ValueError:
+            raise UsageError(
+                f"{text!r} is no prompt of the task {task.name}{_example(loaded)}"
+            ) from None
+    return ids
+
+
+def _example(loaded: LoadedPolicy) -> str:
+    """Return the end of a message, with an example of a prompt."""
+    return f"; a prompt is, for example, {example_prompt(loaded)!r}"
+
+
+def example_prompt(loaded: LoadedPolicy) -> str:
+    """Return a prompt of the task."""
+    (prompt,) = loaded.task.sample_prompts(np.random.default_rng(0), 1)
+    return loaded.codec.decode(prompt.tolist())
+
+
+def _temperature(run: StageRun, settings: EvaluationSettings) -> float:
+    trained_at = float(run.content["config"].get("temperature", 1.0))
+    temperature = trained_at if settings.temperature is None else settings.temperature
+    if not 0 < temperature < np.inf:
+        raise UsageError(f"option temperature (--temperature): expected > 0, got {temperature}")
+    return temperature
+
+
+def _score_table(
+    source: ScoreSource, key: AnswerKey, reference: LanguageModel, streams: SeedStreams
+) -> Floats:
+    """Return a score of every response, [Q, C]."""
+    if source.function is not None:
+        return key.tabulate(build_score(source, key.task, reference, streams))
+    if source.reward is not None:
+        model = load_parent_reward_model(source.reward, streams.index, key.task)
+        return key.standardised(key.tabulate(model.score))
+    return key.gold
+
+
+def _score_sources(
+    run: StageRun, settings: EvaluationSettings, task: LanguageTask
+) -> dict[str, ScoreSource]:
+    """Return the score that settings name, or else the one of the training; then gold."""
+    trained_on = run.content.get("score", {})
+    sources = {}
+    if settings.reward is not None:
+        seed = settings.run_seed if settings.reward_seed is None else settings.reward_seed
+        sources["reward"] = ScoreSource(reward=as_parent(settings.reward, seed))
+    elif settings.score is not None:
+        sources["score"] = ScoreSource(function=settings.score)
+    elif "reward" in trained_on:
+        sources["reward"] = ScoreSource(reward=stored_parent(run, "reward"))
+    elif "function" in trained_on:
+        function, digest = trained_on["function"], trained_on["digest"]
+        sources["score"] = ScoreSource(function=function, digest=digest)
+    if not isinstance(task, TextTask) and isinstance(task, GoldTask):
+        sources["gold"] = ScoreSource()
+    return sources
