@@ -25,7 +25,8 @@ from rlkit.runs.execution import Interrupted
 from rlkit.runs.identity import versions
 from rlkit.runs.record import read_record
 from rlkit.runs.reports import Reports, Stopped
-from rlkit.training.run import Run, load
+from rlkit.training.run import load
+from rlkit.training.train import train
 from tests.small_stage import Fit, small_spec
 
 NUM_UPDATES = 50
@@ -539,10 +540,8 @@ def test_the_folder_of_a_stage_is_not_taken_for_that_of_an_agent(
         assert says in capsys.readouterr().err
 
 
-def test_the_folder_of_an_agent_is_not_taken_for_that_of_a_stage(
-    small: Callable[..., Run], tmp_path: Path
-) -> None:
-    folder = small("random", seeds=1, steps=100).folder
+def test_the_folder_of_an_agent_is_not_taken_for_that_of_a_stage(out: Path, tmp_path: Path) -> None:
+    folder = train("random", "FrozenLake-v1", seeds=1, steps=100, out=out).folder
     with pytest.raises(UsageError, match="is the run of the agent 'random' on 'FrozenLake-v1'"):
         load_stage_run(folder)
     with pytest.raises(UsageError, match="is not the folder of a run"):

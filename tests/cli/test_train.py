@@ -1,0 +1,250 @@
+"""`rlkit train` and `rlkit compare`."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rlkit.cli import main
+from tests.cli.commands import GRID, answer, output
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_training_twice_says_that_it_is_finished(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    argv = ["train", "q-learning", "FrozenLake-v1", "--seeds", "2", "--steps", "500"]
+    argv += ["--out", str(tmp_path)]
+    first = answer(capsys, *argv)
+    assert first["status"] == "finished"
+    assert first["seeds"] == len(first["final"]) == 2
+    assert first["num_env_steps"] == 500
+    assert first["env_steps_per_second"] > 0
+    folder = Path(first["run"])
+    names = {path.name for path in folder.iterdir()}
+    assert names >= {"run.json", "seed-000.csv", "seed-001.csv", "learning_curve.png"}
+    before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.rglob("*") if p.is_file()}
+    out, err = output(capsys, *argv, "--json")
+    assert "finished already" in err
+    assert json.loads(out)["final"] == first["final"]
+    after = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.rglob("*") if p.is_file()}
+    kept = {p for p in before if p.name != ".lock"}
+    assert {p: before[p] for p in kept} == {p: after[p] for p in kept}
+
+
+def test_more_steps_are_another_run_where_a_schedule_spans_it_and_this_is_said(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    common = ["--seeds", "1", "--out", str(tmp_path), "--evaluation-episodes", "1", "--json"]
+    common += ["--num-epochs", "1"]
+    first = json.loads(output(capsys, "train", "ppo", "CartPole-v1", "--steps", "300", *common)[0])
+    out, err = output(capsys, "train", "ppo", "CartPole-v1", "--steps", "600", *common)
+    assert json.loads(out)["run"] != first["run"]
+    assert "600 steps are another configuration than the 300" in err
+    same = [*common, "--learning-rate-schedule", "constant", "--clip-schedule", "constant"]
+    short = json.loads(output(capsys, "train", "ppo", "CartPole-v1", "--steps", "300", *same)[0])
+    rows = (Path(short["run"]) / "seed-000.csv").read_bytes()
+    out, err = output(capsys, "train", "ppo", "CartPole-v1", "--steps", "600", *same)
+    assert json.loads(out)["run"] == short["run"]
+    assert err == ""
+    assert (Path(short["run"]) / "seed-000.csv").read_bytes().startswith(rows)
+
+
+def test_an_environment_in_a_file_can_be_trained_evaluated_and_plotted(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "corridor.py"
+    file.write_text(GRID)
+    run = answer(
+        capsys,
+        *("train", "q-learning", f"{file}:Corridor", "--seeds", "2", "--steps", "4000"),
+        *("--env-arg", "reward=2.5", "--epsilon-steps", "2000", "--out", str(tmp_path / "runs")),
+    )
+    assert run["final"] == [2.5, 2.5]
+    result = answer(capsys, "evaluate", run["run"], "--episodes", "3")
+    assert result["mean"] == result["iqm"] == 2.5
+    assert [row["episodes"] for row in result["seeds"]] == [3, 3]
+    assert [row["exact_return"] for row in result["seeds"]] == [None, None]
+    figure = tmp_path / "figure.svg"
+    output(capsys, "plot", run["run"], "--out", str(figure))
+    assert "q-learning" in figure.read_text()
+    file.write_text(GRID.replace("self.steps >= 50", "self.steps >= 20"))
+    changed = answer(
+        capsys,
+        *("train", "q-learning", f"{file}:Corridor", "--seeds", "2", "--steps", "4000"),
+        *("--env-arg", "reward=2.5", "--epsilon-steps", "2000", "--out", str(tmp_path / "runs")),
+    )
+    assert changed["run"] != run["run"]  # another environment is another configuration
+
+
+def test_the_order_of_words_and_options_does_not_matter(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    # The preset belongs to the pair of agent and environment, wherever they stand.
+    words = ["--seeds", "1", "--steps", "64", "--out", str(tmp_path), "--json"]
+    words += ["--evaluation-episodes", "0"]
+    orders = [
+        ["ppo", "MountainCar-v0", *words],
+        ["ppo", *words[:4], "MountainCar-v0", *words[4:]],
+        [*words, "ppo", "--learning-rate=0.0003", "MountainCar-v0"],
+    ]
+    runs = {json.loads(output(capsys, "train", *order)[0])["run"] for order in orders}
+    assert len(runs) == 1
+    record = json.loads((Path(runs.pop()) / "run.json").read_text())
+    assert record["config"]["normalise_observations"] is True
+
+
+def test_a_script_without_a_main_guard_is_told_so(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import rlkit\n"
+        "run = rlkit.train('random', 'CartPole-v1', seeds=2, steps=50, workers=2, out='runs')\n"
+        "print(run.failures)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 1
+    assert 'under `if __name__ == "__main__":`' in done.stderr
+
+
+def test_comparing_agents_that_all_fail_still_answers(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "corridor.py"
+    file.write_text(GRID.replace("self.steps += 1", "raise RuntimeError('broken')"))
+    out, err = output(
+        capsys,
+        *("compare", "random", "q-learning", "--env", f"{file}:Corridor", "--seeds", "2"),
+        *("--steps", "50", "--json", "--out", str(tmp_path / "out")),
+        code=1,
+    )
+    summary = json.loads(out)
+    assert summary["agents"]["random"]["mean"] is None
+    assert summary["pairs"] == []
+    assert "RuntimeError('broken')" in err
+
+
+def test_compare_writes_a_summary_and_two_figures(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    output(
+        capsys,
+        *("compare", "value-iteration", "random", "q-learning", "--env", "FrozenLake-v1"),
+        *("--seeds", "6", "--steps", "1000", "--out", str(tmp_path)),
+    )
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["environment"] == "FrozenLake-v1"
+    assert summary["optimum"] == pytest.approx(0.7441902878, abs=1e-8)
+    assert set(summary["agents"]) == {"value-iteration", "random", "q-learning"}
+    planner = summary["agents"]["value-iteration"]
+    assert planner["mean"] == pytest.approx(0.7401648978, abs=1e-8)
+    assert planner["final"] == [planner["mean"]] * 6
+    assert summary["agents"]["random"]["iqm"] == pytest.approx(0.0139397960, abs=1e-8)
+    pairs = {(pair["a"], pair["b"]): pair for pair in summary["pairs"]}
+    assert pairs["value-iteration", "random"]["verdict"] == "better"
+    assert len(pairs) == 3
+    for name in ("learning_curves.png", "final_performance.png"):
+        assert (tmp_path / name).stat().st_size > 5000
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(("--discount", bad) for bad in ("1.01", "-0.1", "nan", "abc")),
+        *(("--gae-lambda", "2"), ("--clip-epsilon", "0"), ("--learning-rate", "0")),
+        *(("--value-clip", "-0.2"), ("--value-clip", "0"), ("--num-epochs", "0")),
+        *(("--rollout-length", "0"), ("--activation", "elu"), ("--target-kl", "-1")),
+    ],
+)
+def test_options_of_an_agent_are_checked_with_their_range(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    option: str,
+    value: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:  # the parser prints what is wrong and leaves
+        main(["train", "ppo", "CartPole-v1", f"{option}={value}"])
+    assert stop.value.code == 2
+    assert option in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    argv = ["train", "random", "CartPole-v1", "--out", str(tmp_path / "file")]
+    assert "cannot be written" in output(capsys, *argv, code=2)[1]
+
+
+def test_a_reward_of_nan_is_refused_with_its_place_and_the_other_seeds_are_finished(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "corridor.py"
+    # Some seeds soon come to an episode whose seed is divisible by 5.
+    spoilt = GRID.replace("self.at = 0\n", "self.at = 0\n        self.bad = seed % 5 == 0\n")
+    spoilt = spoilt.replace("self.reward *", "(np.nan if self.bad else self.reward) *")
+    file.write_text(spoilt)
+    argv = ["train", "random", f"{file}:Corridor", "--seeds", "8", "--steps", "60", "--json"]
+    argv += ["--evaluation-episodes", "0"]
+    out, err = output(capsys, *argv, "--out", str(tmp_path / "runs"), code=2)
+    result = json.loads(out)
+    assert result["status"] == "failed"
+    finished = [score for score in result["final"] if score is not None]
+    assert 0 < len(finished) < 8
+    assert f"{len(finished)} of 8 seeds of random were finished" in err
+    for part in ("seed", "environment Corridor", "copy 0", "episode", "step", "action", "reward"):
+        assert part in err
+
+
+def test_comparing_into_a_file_is_one_sentence(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    argv = ["compare", "random", "--env", "FrozenLake-v1", "--seeds", "1", "--steps", "50"]
+    for name in ("file", "file/below"):
+        err = output(capsys, *argv, "--out", str(tmp_path / name), code=2)[1]
+        assert "cannot be written" in err
+        assert err.count("\n") == 1
+
+
+def test_help_of_an_agent_lists_its_options_with_the_presets_values(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "ppo", "CartPole-v1", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "--clip-epsilon" in text
+    assert "(default: 0.98)" in text  # the discount of the preset
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_the_same_command_goes_on(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    command = [sys.executable, "-m", "rlkit", "train", "q-learning", "FrozenLake-v1", "--json"]
+    command += ["--seeds", "2", "--steps", "30000", "--out"]
+    process = subprocess.Popen(
+        [*command, str(tmp_path / "a")], stderr=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("a/*/seed-000.csv")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert b"the same command goes on" in err
+    for folder in ("a", "b"):
+        subprocess.run([*command, str(tmp_path / folder)], check=True, cwd=ROOT, env=os.environ)
+    runs = [next((tmp_path / folder).iterdir()) for folder in ("a", "b")]
+    for name in ("seed-000.csv", "seed-001.csv"):
+        assert (runs[0] / name).read_bytes() == (runs[1] / name).read_bytes()
