@@ -31,7 +31,7 @@ def test_training_twice_says_that_it_is_finished(
     assert names >= {"run.json", "seed-000.csv", "seed-001.csv", "learning_curve.png"}
     before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.rglob("*") if p.is_file()}
     out, err = output(capsys, *argv, "--json")
-    assert "finished already" in err
+    assert "already finished" in err
     assert json.loads(out)["final"] == first["final"]
     after = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.rglob("*") if p.is_file()}
     kept = {p for p in before if p.name != ".lock"}
@@ -242,7 +242,7 @@ def test_a_signal_saves_and_the_same_command_goes_on(
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == code
-    assert b"the same command goes on" in err
+    assert b"the same command continues" in err
     for folder in ("a", "b"):
         subprocess.run([*command, str(tmp_path / folder)], check=True, cwd=ROOT, env=os.environ)
     runs = [next((tmp_path / folder).iterdir()) for folder in ("a", "b")]

@@ -26,7 +26,7 @@ def test_a_stage_answers_in_json_and_a_finished_run_is_noticed(sft: str, out: Pa
     argv = ("--num-demonstrations", 512, "--num-epochs", 2, *SMALL, "--seeds", 2, "--out", out)
     printed, noted = said("sft", "enumerable", *argv, "--json")
     again = json.loads(printed)
-    assert "finished already" in noted
+    assert "already finished" in noted
     assert again["run"] == sft
     assert (again["stage"], again["status"]) == ("sft", "finished")
     assert [set(row) >= {"loss", "num_updates"} for row in again["final"]] == [True, True]

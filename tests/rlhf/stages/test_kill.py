@@ -33,7 +33,7 @@ def start(forks: Any, out: Path) -> Callable[..., Any]:
     def start(before: str = "", *, target: Path = out, workers: int = 1, **changes: Any) -> Any:
         return forks.start(
             f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-            "from rlkit.runs import stage_rows, stages\n"
+            "from rlkit.rlhf.stages import run_stage as stages, stage_rows\n"
             "from tests.small_stage import Fit, small_spec\n"
             f"{before}\n"
             f"stages.run_stage(small_spec(**{changes!r}), 2, {str(target)!r}, workers={workers})"

@@ -319,7 +319,7 @@ def test_a_schedule_that_spans_the_run_says_that_a_longer_one_is_another(out: Pa
     assert short.folder != long.folder
     assert notes == [
         "a schedule of fit spans the run, so 14 updates are another configuration than the 7 of "
-        f"{short.folder.name}: this is a run of its own"
+        f"{short.folder.name}: this is a separate run"
     ]
 
 
@@ -335,7 +335,7 @@ def test_a_finished_run_is_noticed_and_not_written_to(out: Path) -> None:
         spec = small_spec(num_updates=updates)
         reports = Reports(note=notes.append)
         run = run_stage(spec, num_seeds, out, workers=workers, reports=reports)
-        assert "finished already" in notes[-1]
+        assert "already finished" in notes[-1]
         assert run.status == "finished"
         assert len(run.seeds) == num_seeds
     assert any("already has 50 updates of each seed; 20 were asked for" in note for note in notes)
