@@ -139,6 +139,15 @@ def response_states(model: LanguageModel, sequences: Sequences) -> Tensor:
     return states
 
 
+def final_states(model: LanguageModel, sequences: Sequences) -> Tensor:
+    """Return the hidden state of the last token of each response, EOS included, [B, width]."""
+    hidden: Tensor = model(sequences.tokens, token_mask=sequences.token_mask())
+    # Located by the number of tokens, never by a search for the padding's id: padding may be a
+    # token of the response, and the batch may be wider than the longest response.
+    position = sequences.prompt_length + sequences.lengths - 1
+    return hidden[torch.arange(len(position)), position]
+
+
 def response_log_probs(
     model: LanguageModel, sequences: Sequences, temperature: float = 1.0
 ) -> tuple[Tensor, Tensor, Tensor]:

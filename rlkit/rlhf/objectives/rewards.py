@@ -1,5 +1,4 @@
-"""Turns the score of a response, and its divergence from the reference, into rewards of its
-tokens."""
+"""Rewards of tokens, from the score of a response and its divergence from the reference."""
 
 from __future__ import annotations
 
@@ -10,7 +9,7 @@ from rlkit.maths.shapes import check_mask
 
 
 def penalised_rewards(scores: Tensor, kl: Tensor, mask: Tensor, *, kl_coef: float) -> Tensor:
-    """The reward of each token: the penalty everywhere, the score at the last one.
+    """Return the reward of each token: the penalty everywhere, the score at the last one.
 
         r_t = -β kl_t + [t is the last decision] score
 
@@ -20,7 +19,7 @@ def penalised_rewards(scores: Tensor, kl: Tensor, mask: Tensor, *, kl_coef: floa
         scores: of whole responses, shape [B].
         kl: log π - log π_ref of each token as it was sampled, nats, constant, shape [B, T].
         mask: True = a decision of the policy, end of sequence included, boolean, shape [B, T]. The
-            last True is the end of sequence, or the last token of a response that was cut off.
+            last True is the end of sequence, or the last token of a truncated response.
         kl_coef: β.
 
     Returns:
@@ -50,18 +49,18 @@ def penalised_rewards(scores: Tensor, kl: Tensor, mask: Tensor, *, kl_coef: floa
             "carry its score; sample at least one, end of sequence included"
         )
     slots = torch.arange(mask.shape[1], device=mask.device).expand(mask.shape)
-    last = slots.masked_fill(~mask, -1).amax(1, keepdim=True)
+    last_slot = slots.masked_fill(~mask, -1).amax(1, keepdim=True)
     rewards = (-kl_coef * kl).masked_fill(~mask, 0.0)
-    return rewards.scatter_add(1, last, scores.to(rewards.dtype).unsqueeze(1))
+    return rewards.scatter_add(1, last_slot, scores.to(rewards.dtype).unsqueeze(1))
 
 
 def missing_eos_penalty(scores: Tensor, truncated: Tensor, penalty: float) -> Tensor:
-    """Scores of which `penalty` is taken where a response did not end by itself.
+    """Subtract `penalty` from the scores of responses that did not end by themselves.
 
     Args:
         scores: of whole responses, shape [B].
-        truncated: the length limit cut the response off, boolean, shape [B], as the sampler that
-            knows its stop token reports it.
+        truncated: the length limit stopped the response, boolean, shape [B], as reported by the
+            sampler, which knows the stop token.
         penalty: in units of score, >= 0.
 
     Returns:
@@ -78,42 +77,3 @@ def missing_eos_penalty(scores: Tensor, truncated: Tensor, penalty: float) -> Te
     if not penalty >= 0.0:
         raise ValueError(f"missing_eos_penalty: expected a penalty >= 0, got {penalty}")
     return torch.where(truncated, scores - penalty, scores)
-
-
-def gain_and_bias(reference_scores: Tensor) -> tuple[float, float]:
-    """What turns a reward model's scores into scores of mean 0 and variance 1 under the reference.
-
-        gain = 1 / std,    bias = -mean / std,    so that    gain r + bias
-
-    Do it once before the policy is trained: a reward model's zero and scale mean nothing, and β is
-    a price in units of score.
-
-    Args:
-        reference_scores: raw scores of responses sampled from the reference, shape [n], n >= 2.
-
-    Returns:
-        gain and bias.
-
-    Raises:
-        ValueError: fewer than two scores, a score is not finite, or all are equal.
-
-    Source: Ziegler et al. (2019), arXiv 1909.08593, section 2.2; Stiennon et al. (2020).
-    """
-    scores = reference_scores.detach().double().flatten()
-    if len(scores) < 2 or not bool(scores.isfinite().all()):
-        raise ValueError(
-            f"gain_and_bias: expected at least two finite scores, got {len(scores)}, "
-            f"{int((~scores.isfinite()).sum())} of them not finite"
-        )
-    mean, std = float(scores.mean()), float(scores.std())
-    if not std > 1e-12 * max(1.0, abs(mean)):
-        raise ValueError(
-            f"gain_and_bias: all {len(scores)} scores are {mean:g}; a reward that does not tell "
-            "responses apart has no scale"
-        )
-    return 1.0 / std, -mean / std
-
-
-def normalised_scores(scores: Tensor, gain: float, bias: float) -> Tensor:
-    """gain r + bias, any shape."""
-    return gain * scores + bias

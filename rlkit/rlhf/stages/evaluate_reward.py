@@ -32,7 +32,7 @@ from rlkit.rlhf.training.configs import RewardConfig
 from rlkit.rlhf.training.reward_model import (
     RewardModel,
     accuracy_by_group,
-    accuracy_of,
+    measure_accuracy,
     split_held_out,
 )
 from rlkit.seeding import SeedStreams
@@ -110,7 +110,7 @@ def _against_gold(
     return {
         "accuracy": {name: each._asdict() for name, each in by_group.items()},
         "gold": {
-            "accuracy": accuracy_of(chosen, rejected)._asdict(),
+            "accuracy": measure_accuracy(chosen, rejected)._asdict(),
             "agreement": _agreement(model, pairs, chosen - rejected),
             "correlation": _correlation(model, task, policy, gold, rng, num_pairs),
         },
@@ -124,7 +124,7 @@ def _agreement(
     scores = model.score(pairs.chosen), model.score(pairs.rejected)
     better = np.where(difference > 0, *scores)
     worse = np.where(difference > 0, *reversed(scores))
-    return accuracy_of(better, worse, difference != 0)._asdict()
+    return measure_accuracy(better, worse, difference != 0)._asdict()
 
 
 def _correlation(
@@ -179,4 +179,4 @@ def _accuracies(model: RewardModel, data: Preferences | Labels) -> dict[str, Any
         raw = model(data.sequences).double().numpy()
     # The sign of a raw score is the prediction, which normalising would lose.
     sign = np.where(data.label.numpy() > 0.5, 1.0, -1.0)
-    return {"all": accuracy_of(sign * raw, np.zeros(len(raw)), certain.numpy())._asdict()}
+    return {"all": measure_accuracy(sign * raw, np.zeros(len(raw)), certain.numpy())._asdict()}

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlkit.rlhf.data.sequences import Sequences, response_states
+from rlkit.rlhf.data.sequences import Sequences, final_states, response_states
 from rlkit.rlhf.models.heads import ScalarHead
 from rlkit.rlhf.models.language_model import LanguageModel
 
@@ -47,8 +47,5 @@ class Critic(torch.nn.Module):
 
     def final_values(self, sequences: Sequences) -> Tensor:
         """Return the values of the states after the last token of each response, [B]."""
-        hidden = self.trunk(sequences.tokens, token_mask=sequences.token_mask())
-        # Located by the number of tokens: the batch may be wider than the longest response.
-        position = sequences.prompt_length + sequences.lengths - 1
-        values: Tensor = self.head(hidden[torch.arange(len(position)), position])
+        values: Tensor = self.head(final_states(self.trunk, sequences))
         return values

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from rlkit.rlhf.data.preferences import Preferences
-from rlkit.rlhf.data.sequences import Sequences, response_log_probs
+from rlkit.rlhf.data.sequences import Sequences, batched_log_probs, response_log_probs
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.objectives.preference_losses import (
     dpo_loss,
@@ -34,37 +33,36 @@ def direct_preference_optimisation(
     config: DPOConfig,
     streams: SeedStreams,
 ) -> ExampleTrainer:
-    """The stage that trains `policy`, in place, towards the optimum that the preferences imply.
+    """Return the trainer of `policy`, in place, towards the optimum that the preferences imply.
 
     Args:
-        policy: starts as the reference does.
-        reference: frozen; its log-probabilities are computed once.
+        policy: starts as a copy of the reference.
+        reference: constant; its log-probabilities are computed once.
         preferences: pairs of responses.
         config: options.
         streams: of this seed.
     """
     reference.eval()
-    log_ratios = [
-        reference_sums(reference, part) for part in (preferences.chosen, preferences.rejected)
-    ]
+    reference_chosen, reference_rejected = (
+        batched_log_probs(reference, responses).sum(-1)
+        for responses in (preferences.chosen, preferences.rejected)
+    )
 
     def loss(index: Tensor) -> tuple[Tensor, Mapping[str, float]]:
         batch = preferences.select(index)
-        pairs = Sequences(
-            *(torch.cat(two) for two in zip(batch.chosen, batch.rejected, strict=True))
-        )
+        pairs = Sequences.concatenate([batch.chosen, batch.rejected])
         log_prob, _, _ = response_log_probs(policy, pairs)
         chosen, rejected = sequence_log_prob(log_prob, pairs.response_mask).chunk(2)
-        arguments = (chosen, rejected, log_ratios[0][index], log_ratios[1][index])
+        arguments = (chosen, rejected, reference_chosen[index], reference_rejected[index])
         if config.loss == "ipo":
-            losses, won, lost = ipo_loss(*arguments, beta=config.beta)
+            losses, chosen_rewards, rejected_rewards = ipo_loss(*arguments, beta=config.beta)
         else:
-            losses, won, lost = dpo_loss(
+            losses, chosen_rewards, rejected_rewards = dpo_loss(
                 *arguments, beta=config.beta, label_smoothing=config.label_smoothing
             )
         metrics = {
-            "accuracy": float(pairwise_accuracy(won, lost)),
-            "reward_margin": float((won - lost).mean()),
+            "accuracy": float(pairwise_accuracy(chosen_rewards, rejected_rewards)),
+            "reward_margin": float((chosen_rewards - rejected_rewards).mean()),
         }
         return losses, metrics
 
@@ -76,16 +74,3 @@ def direct_preference_optimisation(
         streams,
         metrics=("accuracy", "reward_margin"),
     )
-
-
-@torch.no_grad()
-def reference_sums(
-    reference: LanguageModel, sequences: Sequences, *, batch_size: int = 512
-) -> Tensor:
-    """log pi_ref(y|x) of each response, [B]."""
-    sums = []
-    for start in range(0, len(sequences.tokens), batch_size):
-        rows = sequences.select(slice(start, start + batch_size))
-        log_prob, _, _ = response_log_probs(reference, rows)
-        sums.append(sequence_log_prob(log_prob, rows.response_mask))
-    return torch.cat(sums)

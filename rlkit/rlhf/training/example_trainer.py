@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rlkit.errors import Diverged
+from rlkit.maths.schedules import scheduled
 from rlkit.rlhf.models.layers import torch_seeded
 from rlkit.rlhf.models.state import (
     load_optimiser_state,
@@ -104,7 +105,8 @@ class ExampleTrainer:
         if position == 0 and self._index > 0:
             self._begin_epoch()
         rows = slice(position * config.batch_size, (position + 1) * config.batch_size)
-        rate = config.learning_rate * (1.0 - self._index / self.num_updates)
+        progress = self._index / self.num_updates
+        rate = scheduled(config.learning_rate, "linear", progress=progress)
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         self.module.train()

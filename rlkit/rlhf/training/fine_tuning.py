@@ -2,7 +2,7 @@
 
     L = -mean over examples of sum_t log pi(a_t|s_t) / mean number of tokens,
 
-the response's tokens only, its EOS among them: prompts are given, not learned.
+over the tokens of the responses, EOS included; prompts are conditioned on, not learned.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from rlkit.rlhf.data.sequences import Sequences, response_log_probs
+from rlkit.rlhf.data.sequences import Sequences, batched_log_probs, response_log_probs
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.training.configs import SFTConfig
 from rlkit.rlhf.training.example_trainer import ExampleTrainer
@@ -22,7 +22,7 @@ from rlkit.seeding import SeedStreams
 def supervised_fine_tuning(
     model: LanguageModel, demonstrations: Sequences, config: SFTConfig, streams: SeedStreams
 ) -> ExampleTrainer:
-    """The stage that trains `model`, in place, on demonstrations.
+    """Return the trainer of `model`, in place, on demonstrations.
 
     Its metric `loss` is the mean negative log-likelihood of a response token, in nats.
     """
@@ -35,18 +35,12 @@ def supervised_fine_tuning(
     return ExampleTrainer(model, len(demonstrations.tokens), loss, config, streams)
 
 
-@torch.no_grad()
 def negative_log_likelihood(
     model: LanguageModel, sequences: Sequences, *, batch_size: int = 512, temperature: float = 1.0
 ) -> tuple[float, int]:
-    """Sum over all response tokens, in nats, and their number; the same for any batch size."""
-    total, count = 0.0, 0
-    before = model.training
-    model.eval()
-    for start in range(0, len(sequences.tokens), batch_size):
-        batch = sequences.select(slice(start, start + batch_size))
-        log_prob, _, _ = response_log_probs(model, batch, temperature)
-        total -= float(log_prob.double().sum())
-        count += int(batch.response_mask.sum())
-    model.train(before)
-    return total, count
+    """Return the sum over all response tokens, in nats, and their number, for any batch size."""
+    log_probs = batched_log_probs(model, sequences, temperature, batch_size=batch_size)
+    total = 0.0
+    for batch in torch.split(log_probs, batch_size):
+        total -= float(batch.double().sum())
+    return total, int(sequences.response_mask.sum())

@@ -31,6 +31,7 @@ from torch import Tensor
 
 from rlkit.agents.ppo_update import METRICS
 from rlkit.errors import Diverged
+from rlkit.maths.schedules import scheduled
 from rlkit.rlhf.data.sampling import Samples, generate
 from rlkit.rlhf.data.scores import Score
 from rlkit.rlhf.data.sequences import Sequences, response_states, token_log_probs
@@ -176,7 +177,7 @@ class KLPenalisedPolicy:
         if rollout is None:
             rollout = self.collect()
         advantages, targets = self.advantages(rollout)
-        learning_rate = self.config.learning_rate * self._remaining()
+        learning_rate = self._learning_rate()
         update_metrics = self.token_update(rollout, advantages, targets, learning_rate)
         metrics = {name: float(update_metrics[name][0]) for name in METRICS}
         if not all(np.isfinite(list(metrics.values()))):
@@ -229,10 +230,11 @@ class KLPenalisedPolicy:
                 final_values = self.critic.final_values(sequences)
         return values, final_values
 
-    def _remaining(self) -> float:
-        """The factor of the learning rate: falls linearly from 1 at the first update."""
-        last, floor = max(1, self.num_updates - 1), self.config.final_learning_rate
-        return 1.0 + (floor - 1.0) * min(1.0, self._update_index / last)
+    def _learning_rate(self) -> float:
+        """The rate of the next update: it falls linearly from the first to the last."""
+        progress = self._update_index / max(1, self.num_updates - 1)
+        initial, final = self.config.learning_rate, self.config.final_learning_rate
+        return scheduled(initial, "linear", progress=progress, final=final)
 
     def state_dict(self) -> dict[str, Array]:
         """Return everything that changes."""

@@ -14,15 +14,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rlkit.analysis.statistics import standard_error
 from rlkit.errors import UsageError
 from rlkit.maths.losses import binary_cross_entropy_loss
 from rlkit.rlhf.data.preferences import Comparisons, Labels, Preferences
-from rlkit.rlhf.data.sequences import Sequences
+from rlkit.rlhf.data.sequences import Sequences, final_states
 from rlkit.rlhf.models.heads import ScalarHead
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.models.layers import evaluating
 from rlkit.rlhf.objectives.preference_losses import bradley_terry_loss, pairwise_accuracy
-from rlkit.rlhf.objectives.rewards import gain_and_bias
+from rlkit.rlhf.objectives.score_scale import ScoreScale
 from rlkit.rlhf.training.configs import RewardConfig
 from rlkit.rlhf.training.example_trainer import ExampleTrainer
 from rlkit.seeding import SeedStreams
@@ -45,36 +46,28 @@ class RewardModel(torch.nn.Module):
         super().__init__()
         self.trunk = trunk
         self.head = ScalarHead(trunk.width, init="reward", rng=rng)
-        # score = gain * raw + bias, set so that scores are N(0, 1) under reference samples.
+        # score = gain * raw + bias, with mean 0 and variance 1 under the reference.
         self.register_buffer("gain", torch.ones(()))
         self.register_buffer("bias", torch.zeros(()))
 
     def forward(self, sequences: Sequences) -> Tensor:
-        """Raw scores [B], differentiable."""
-        hidden = self.trunk(sequences.tokens, token_mask=sequences.token_mask())
-        # Where the last token stands follows from the number of tokens, never from a search for
-        # the padding's id.
-        last = sequences.prompt_length + sequences.lengths - 1
-        states = hidden[torch.arange(len(last)), last]
-        scores: Tensor = self.head(states)
+        """Return raw scores [B], differentiable."""
+        scores: Tensor = self.head(final_states(self.trunk, sequences))
         return scores
 
     def score(self, sequences: Sequences, *, batch_size: int = 512) -> NDArray[np.float64]:
-        """Normalised scores [B], without gradient or dropout."""
-        parts = []
+        """Return normalised scores [B], without gradient or dropout."""
         with evaluating(self):
-            for start in range(0, len(sequences.tokens), batch_size):
-                rows = sequences.select(slice(start, start + batch_size))
-                parts.append(self.gain * self(rows) + self.bias)
+            parts = [self.gain * self(batch) + self.bias for batch in sequences.split(batch_size)]
         return torch.cat(parts).double().numpy()
 
     def normalise(self, sequences: Sequences) -> None:
-        """Set gain and bias so that the scores of these responses have mean 0 and deviation 1."""
+        """Set gain and bias so that these responses have scores of mean 0 and variance 1."""
         self.gain.fill_(1.0)
         self.bias.zero_()
-        gain, bias = gain_and_bias(torch.from_numpy(self.score(sequences)))
-        self.gain.fill_(gain)
-        self.bias.fill_(bias)
+        scale = ScoreScale.from_scores(torch.from_numpy(self.score(sequences)))
+        self.gain.fill_(scale.gain)
+        self.bias.fill_(scale.bias)
 
 
 def fit_reward_model(
@@ -84,12 +77,12 @@ def fit_reward_model(
     config: RewardConfig,
     streams: SeedStreams,
 ) -> ExampleTrainer:
-    """The stage that trains `model`, in place, and keeps its best epoch by held-out loss.
+    """Return the trainer of `model`, in place, which keeps the best epoch by held-out loss.
 
     Args:
         model: a trunk, normally from the fine-tuned policy, with a new head.
         data: preferences, all comparisons of several responses to each prompt, or labels for the
-            pointwise form; a part is held out.
+            pointwise loss; a part is held out.
         reference_samples: responses of the reference policy, by which the scores are normalised
             after the last update.
         config: options.
@@ -98,11 +91,11 @@ def fit_reward_model(
     held_out, training = split_held_out(data, config, streams)
 
     def scores(batch: Preferences | Comparisons) -> tuple[Tensor, Tensor]:
-        """Of the chosen and of the rejected response of each comparison."""
+        """Return the scores of the chosen and of the rejected responses."""
         if isinstance(batch, Comparisons):
             return batch.chosen_and_rejected(model(batch.sequences))
-        pairs = [torch.cat(two) for two in zip(batch.chosen, batch.rejected, strict=True)]
-        chosen, rejected = model(Sequences(*pairs)).chunk(2)
+        pairs = Sequences.concatenate([batch.chosen, batch.rejected])
+        chosen, rejected = model(pairs).chunk(2)
         return chosen, rejected
 
     def loss(index: Tensor) -> tuple[Tensor, Mapping[str, float]]:
@@ -110,14 +103,14 @@ def fit_reward_model(
         if isinstance(batch, Labels):
             logits = model(batch.sequences)
             right = (logits.detach() > 0) == (batch.label > 0.5)
-            found = binary_cross_entropy_loss(logits, batch.label)
-            return found, {"accuracy": float(right.float().mean())}
+            losses = binary_cross_entropy_loss(logits, batch.label)
+            return losses, {"accuracy": float(right.float().mean())}
         chosen, rejected = scores(batch)
         margin = batch.margin if isinstance(batch, Preferences) else 0.0
-        found = bradley_terry_loss(
+        losses = bradley_terry_loss(
             chosen, rejected, margin=margin, label_smoothing=config.label_smoothing
         )
-        return found, {"accuracy": float(pairwise_accuracy(chosen.detach(), rejected.detach()))}
+        return losses, {"accuracy": float(pairwise_accuracy(chosen.detach(), rejected.detach()))}
 
     def held_out_loss() -> float:
         if isinstance(held_out, Labels):
@@ -141,14 +134,13 @@ def fit_reward_model(
 def split_held_out(
     data: Examples, config: RewardConfig, streams: SeedStreams
 ) -> tuple[Examples, Examples]:
-    """What a seed holds out, and what it is trained on; drawn from its own stream.
+    """Split the examples into those held out and those trained on, at random for each seed.
 
-    Copies in a file (of prompt and responses, whatever the label, so also a pair the other way
-    round) stay on one side: those of an example on the border are trained on, so that there are
-    always as many to train on.
+    Duplicate examples of a file, including swapped pairs, are kept in the same split. Duplicates
+    at the border are trained on, so the number of training examples is always the same.
 
     Raises:
-        UsageError: each example has too many copies to be held out.
+        UsageError: every example has too many duplicates to be held out.
     """
     order = streams.generator("minibatch", 1).permutation(len(data))
     count = config.num_held_out(len(data))
@@ -157,29 +149,29 @@ def split_held_out(
         parts = [data.sequences] if isinstance(data, Labels) else [data.chosen, data.rejected]
         tokens = (part.tokens.numpy()[order] for part in parts)
         keys = [tuple(sorted(row.tobytes() for row in rows)) for rows in zip(*tokens, strict=True)]
-        found: dict[tuple[bytes, ...], int] = {}
-        example = np.array([found.setdefault(key, len(found)) for key in keys])
+        numbers: dict[tuple[bytes, ...], int] = {}
+        example = np.array([numbers.setdefault(key, len(numbers)) for key in keys])
         _, first, copies = np.unique(example, return_index=True, return_counts=True)
-        # Copies move to the first of them; those of an example that is too frequent to the end.
+        # Duplicates move to the first of them; those of a too frequent example to the end.
         place = (first + len(data) * (copies > count))[example]
         moved = np.argsort(place, kind="stable")
         order, place = order[moved], place[moved]
         held_out = order[:count][place[:count] < place[count]]
         if not len(held_out):
             raise UsageError(
-                f"of {len(data)} preferences {count} are to be held out, but each stands there "
-                f"more than {count} times, and copies would be on both sides; remove them"
+                f"{count} of {len(data)} preferences must be held out, but each occurs more than "
+                f"{count} times in the file, and duplicates would be in both splits; remove them"
             )
     return data.select(held_out), data.select(order[count:])
 
 
 def loss_at_best_scale(differences: Tensor) -> float:
-    """The Bradley-Terry loss of score differences [N], at the scale that suits them best.
+    """Return the Bradley-Terry loss of score differences [N] at the scale that minimises it.
 
         min over s of mean(-log sigma(s (r_w - r_l)))
 
-    The scale of a score is fixed afterwards anyway. Without this, a model that grows too sure of
-    itself would seem to get worse while it still learns to tell responses apart.
+    Scores are rescaled after training anyway. Without this, an overconfident model would seem to
+    get worse while it still learns to order responses.
     """
     scales = torch.logspace(-2.0, 1.0, 61, dtype=torch.float64)
     logits = scales.unsqueeze(1) * differences.double()
@@ -188,38 +180,37 @@ def loss_at_best_scale(differences: Tensor) -> float:
 
 
 class Accuracy(NamedTuple):
-    """How often a score agrees with the preferences, with the standard error of that."""
+    """How often a score agrees with the preferences."""
 
     accuracy: float
-    standard_error: float
+    standard_error: float  # of the accuracy; nan for one pair
     num_pairs: int
 
 
-def accuracy_of(
+def measure_accuracy(
     chosen: NDArray[np.float64],
     rejected: NDArray[np.float64],
     where: NDArray[np.bool_] | None = None,
 ) -> Accuracy:
-    """The share of pairs whose chosen response scores higher; equal scores count one half."""
+    """Return the share of pairs whose chosen response scores higher; ties count one half."""
     keep = slice(None) if where is None else where
     difference = chosen[keep] - rejected[keep]
-    n = len(difference)
-    if n == 0:
+    if len(difference) == 0:
         return Accuracy(float("nan"), float("nan"), 0)
-    won = (difference > 0) + 0.5 * (difference == 0)
-    return Accuracy(float(won.mean()), float(won.std() / np.sqrt(n)), n)
+    correct = (difference > 0) + 0.5 * (difference == 0)
+    return Accuracy(float(correct.mean()), standard_error(correct), len(difference))
 
 
 def accuracy_by_group(
     model: RewardModel, preferences: Preferences, margin: NDArray[np.float64] | None = None
 ) -> dict[str, Accuracy]:
-    """Accuracy on all pairs, by which response is longer, and by how large the margin is.
+    """Return the accuracy on all pairs, by which response is longer, and by margin.
 
     Args:
         model: the reward model.
         preferences: pairs that it was not trained on.
-        margin: [N], how much better the chosen response is by a reward that is known; the groups
-            are its terciles. The model's own difference of scores is used if left out.
+        margin: [N], how much better the chosen response is by a known reward, grouped in terciles;
+            None = the absolute difference of the model's own scores.
     """
     chosen, rejected = model.score(preferences.chosen), model.score(preferences.rejected)
     longer = (preferences.chosen.lengths - preferences.rejected.lengths).numpy()
@@ -234,4 +225,4 @@ def accuracy_by_group(
         "middle margin": (size > low) & (size <= high),
         "large margin": size > high,
     }
-    return {name: accuracy_of(chosen, rejected, where) for name, where in groups.items()}
+    return {name: measure_accuracy(chosen, rejected, where) for name, where in groups.items()}

@@ -16,13 +16,9 @@ from torch import Tensor
 
 from rlkit.errors import UsageError
 from rlkit.maths.divergences import full_kl, kl_k1, kl_k2, kl_k3, sequence_kl
-from rlkit.maths.returns import standardise
-from rlkit.rlhf.objectives.advantages import rloo_advantages, token_gae
+from rlkit.rlhf.objectives.advantages import token_gae
 from rlkit.rlhf.objectives.kl_penalty import AdaptiveCoefficient, KLPenalty, loss_penalty
 from rlkit.rlhf.objectives.rewards import (
-    gain_and_bias,
-    missing_eos_penalty,
-    normalised_scores,
     penalised_rewards,
 )
 
@@ -313,104 +309,6 @@ def test_the_penalty_in_the_loss_has_the_gradient_of_the_kl_of_each_visited_stat
     assert (wanted - whole)[0].abs().max() > 1e-2
 
 
-# --- rewards of tokens ----------------------------------------------------------------------------
-
-
-def three_responses() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    mask = torch.tensor([[1, 1, 1, 0], [1, 0, 0, 0], [1, 1, 1, 1]]).bool()
-    garbage = torch.where(mask, 0.0, NAN)
-    return f64([1.0, -2.0, 4.0]), normal(8, 3, 4) + garbage, normal(9, 3, 4) + garbage, mask
-
-
-@pytest.mark.claim(13)
-def test_rewards_add_up_to_the_score_less_beta_times_the_log_ratio() -> None:
-    scores, log_prob, reference, mask = three_responses()
-    rewards = penalised_rewards(scores, kl_k1(log_prob, reference), mask, kl_coef=0.3)
-    for b in range(3):
-        log_ratio = sum(float(log_prob[b, t] - reference[b, t]) for t in range(4) if mask[b, t])
-        expected = float(scores[b]) - 0.3 * log_ratio
-        assert rewards[b].sum().item() == pytest.approx(expected, abs=1e-12)
-    assert not rewards[~mask].any()
-
-
-@pytest.mark.claim(13)
-def test_the_penalty_by_hand_has_the_sign_of_a_cost() -> None:
-    # The policy finds its token twice as likely as the reference does: that costs β log 2.
-    log_prob, reference = f64([[math.log(0.5), -1.0]]), f64([[math.log(0.25), -1.0]])
-    mask = torch.ones(1, 2, dtype=torch.bool)
-    got = penalised_rewards(f64([10.0]), kl_k1(log_prob, reference), mask, kl_coef=0.3)
-    torch.testing.assert_close(got, f64([[-0.3 * math.log(2), 10.0]]), **ROUNDING)
-
-
-@pytest.mark.claim(14)
-def test_the_score_is_at_the_last_decision_and_nowhere_else() -> None:
-    scores, log_prob, reference, mask = three_responses()
-    kl = kl_k1(log_prob, reference)
-    with_score = penalised_rewards(scores, kl, mask, kl_coef=0.3)
-    without = penalised_rewards(torch.zeros_like(scores), kl, mask, kl_coef=0.3)
-    expected = f64([[0, 0, 1, 0], [-2, 0, 0, 0], [0, 0, 0, 4]])
-    torch.testing.assert_close(with_score - without, expected, **ROUNDING)
-
-
-def test_the_score_is_at_the_last_decision_after_a_token_that_was_none() -> None:
-    mask = torch.tensor([[True, False, True, False]])
-    got = penalised_rewards(f64([5.0]), torch.zeros(1, 4).double(), mask, kl_coef=1.0)
-    assert got.tolist() == [[0, 0, 5, 0]]
-
-
-@pytest.mark.claim(22)
-def test_a_response_that_did_not_end_loses_the_penalty_once() -> None:
-    scores, truncated = f64([1.0, 2.0, 3.0]), torch.tensor([False, True, False])
-    got = missing_eos_penalty(scores, truncated, 0.5)
-    assert got.tolist() == [1.0, 1.5, 3.0]
-    assert scores.tolist() == [1.0, 2.0, 3.0]
-    # Whether a response has the width of the batch says nothing: both do here.
-    mask = torch.ones(3, 4, dtype=torch.bool)
-    rewards = penalised_rewards(got, torch.zeros(3, 4).double(), mask, kl_coef=0.1)
-    assert rewards.sum(1).tolist() == [1.0, 1.5, 3.0]
-
-
-# --- the scale of a reward ------------------------------------------------------------------------
-
-
-@pytest.mark.claim(21)
-def test_scores_of_the_reference_have_mean_0_and_variance_1() -> None:
-    rng = np.random.default_rng(3)
-    raw, fresh = (torch.from_numpy(rng.gamma(2.0, 3.0, size=4096) + 40).float() for _ in range(2))
-    gain, bias = gain_and_bias(raw)
-    same = normalised_scores(raw.double(), gain, bias)
-    assert same.mean().item() == pytest.approx(0.0, abs=1e-12)
-    assert same.std().item() == pytest.approx(1.0, abs=1e-12)
-    # Other samples of the same law: 3 standard errors of 4096 draws with this kurtosis.
-    other = normalised_scores(fresh, gain, bias)
-    assert abs(other.mean().item()) < 0.05
-    assert abs(other.std().item() - 1) < 0.05
-
-
-@pytest.mark.claim(21)
-@pytest.mark.parametrize("method", ["gae", "rloo"])
-def test_a_shift_of_the_reward_model_changes_no_whitened_advantage(method: str) -> None:
-    raw, mask = normal(10, 8).float(), torch.arange(5) < torch.arange(8).unsqueeze(1) % 4 + 2
-    kl = normal(11, 8, 5).float()
-
-    def advantages(shift: float, *, normalised: bool) -> Tensor:
-        scores = raw + shift
-        if normalised:
-            scores = normalised_scores(scores, *gain_and_bias(scores))
-        rewards = penalised_rewards(scores, kl, mask, kl_coef=0.2)
-        if method == "gae":
-            values = torch.zeros_like(rewards)
-            x = token_gae(rewards, values, mask, discount=1.0, gae_lambda=1.0)
-        else:
-            x = rloo_advantages(rewards.sum(1), 4).unsqueeze(1).expand(mask.shape)
-        return standardise(x.contiguous(), mask=mask, dim=(0, 1))
-
-    for normalised in (False, True):
-        difference = advantages(9.0, normalised=normalised) - advantages(0.0, normalised=normalised)
-        assert difference.abs().max() < 1e-5  # ulps of float32 numbers near 9
-    assert advantages(0.0, normalised=True).abs().max() > 0.5
-
-
 # --- the adaptive coefficient ---------------------------------------------------------------------
 
 
@@ -483,22 +381,6 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: loss_penalty(IN_REWARD, log_prob=KL, reference_log_prob=KL), "in the reward"),
     (lambda: loss_penalty(IN_LOSS, log_prob=KL, reference_log_prob=KL), "every action"),
     (lambda: sequence_kl(KL, KL, KEPT.float()), "boolean mask"),
-    (lambda: penalised_rewards(SCORES, KL, KEPT.float(), kl_coef=1.0), "boolean mask"),
-    (lambda: penalised_rewards(SCORES, KL[:1], KEPT, kl_coef=1.0), "of that shape"),
-    (lambda: penalised_rewards(SCORES[:1], KL, KEPT, kl_coef=1.0), "scores of shape"),
-    (
-        lambda: penalised_rewards(SCORES, KL.clone().requires_grad_(), KEPT, kl_coef=1.0),
-        "without a gradient",
-    ),
-    (
-        lambda: penalised_rewards(SCORES, KL, torch.tensor([[True] * 3, [False] * 3]), kl_coef=1.0),
-        "response 1 has no token",
-    ),
-    (lambda: missing_eos_penalty(SCORES, SCORES, 1.0), "truncated to be boolean"),
-    (lambda: missing_eos_penalty(SCORES, KEPT[:, 0], -1.0), "penalty >= 0"),
-    (lambda: gain_and_bias(torch.ones(4)), "all 4 scores are 1"),
-    (lambda: gain_and_bias(torch.tensor([1.0])), "at least two"),
-    (lambda: gain_and_bias(torch.tensor([1.0, NAN])), "1 of them not finite"),
 ]
 
 

@@ -12,11 +12,11 @@ import torch
 
 from rlkit.errors import UsageError
 from rlkit.rlhf.data.preferences import Preferences, sample_preferences
-from rlkit.rlhf.data.sequences import pack
+from rlkit.rlhf.data.sequences import batched_log_probs, pack
 from rlkit.rlhf.models.gpt import GPT
 from rlkit.rlhf.models.lora import add_adapters
 from rlkit.rlhf.training.configs import DPOConfig
-from rlkit.rlhf.training.direct_preference import direct_preference_optimisation, reference_sums
+from rlkit.rlhf.training.direct_preference import direct_preference_optimisation
 from rlkit.rlhf.training.example_trainer import ExampleTrainer
 from rlkit.seeding import SeedStreams
 
@@ -112,12 +112,12 @@ def test_the_loss_is_the_formula_on_sums_over_the_tokens_of_responses(
 
 
 @pytest.mark.claim(45)
-def test_stored_reference_sums_are_those_computed_one_by_one(ragged: Any) -> None:
+def test_log_probabilities_in_batches_are_those_computed_one_by_one(ragged: Any) -> None:
     pairs = three(ragged.task.pad)
     for part, answers in ((pairs.chosen, CHOSEN), (pairs.rejected, REJECTED)):
         expected = [by_hand(ragged.reference, p, y) for p, y in zip(PROMPTS, answers, strict=True)]
         for batch_size in (1, 2, 512):
-            found = reference_sums(ragged.reference, part, batch_size=batch_size)
+            found = batched_log_probs(ragged.reference, part, batch_size=batch_size).sum(1)
             np.testing.assert_allclose(found.numpy(), expected, atol=FLOAT32)
 
 
@@ -168,7 +168,9 @@ def test_forgetting_the_reference_would_be_seen(
 ) -> None:
     from rlkit.rlhf.training import direct_preference as module
 
-    monkeypatch.setattr(module, "reference_sums", lambda _, part: torch.zeros(len(part.tokens)))
+    monkeypatch.setattr(
+        module, "batched_log_probs", lambda _, part: torch.zeros(part.response_mask.shape)
+    )
     _, stage = stage_of(small, pairs_of(small))
     assert abs(stage.update()["loss"] - math.log(2)) > 1e-3
 

@@ -30,8 +30,8 @@ from rlkit.rlhf.training.example_trainer import ExampleTrainer
 from rlkit.rlhf.training.reward_model import (
     RewardModel,
     accuracy_by_group,
-    accuracy_of,
     fit_reward_model,
+    measure_accuracy,
     split_held_out,
 )
 from rlkit.seeding import SeedStreams
@@ -257,7 +257,7 @@ def test_accuracy_comes_near_the_ceiling_and_does_not_exceed_it(
     assert found.num_pairs == 4000
     assert ceiling - 0.05 < found.accuracy < ceiling + 2 * found.standard_error
     # Gold itself reaches the ceiling that is computed by enumeration.
-    best = accuracy_of(small.score(pairs.chosen), small.score(pairs.rejected))
+    best = measure_accuracy(small.score(pairs.chosen), small.score(pairs.rejected))
     assert abs(best.accuracy - bayes_of_different_pairs(small)) < 4 * best.standard_error
 
 
@@ -291,10 +291,10 @@ def test_exchanging_chosen_and_rejected_turns_every_accuracy_round(
 
 
 def test_equal_scores_are_half_right() -> None:
-    found = accuracy_of(np.array([1.0, 2.0, 3.0, 1.0]), np.array([1.0, 1.0, 4.0, 1.0]))
+    found = measure_accuracy(np.array([1.0, 2.0, 3.0, 1.0]), np.array([1.0, 1.0, 4.0, 1.0]))
     assert found.accuracy == 0.5  # 1/2, 1, 0, 1/2
-    assert found.standard_error == pytest.approx(np.std([0.5, 1.0, 0.0, 0.5]) / 2)
-    nothing = accuracy_of(np.ones(2), np.zeros(2), np.zeros(2, dtype=bool))
+    assert found.standard_error == pytest.approx(np.sqrt(1 / 6) / 2)
+    nothing = measure_accuracy(np.ones(2), np.zeros(2), np.zeros(2, dtype=bool))
     assert nothing.num_pairs == 0
     assert np.isnan(nothing.accuracy)
 
@@ -474,7 +474,7 @@ def test_a_pair_and_the_same_the_other_way_round_are_on_one_side() -> None:
 
 
 def test_a_file_of_nothing_but_copies_is_refused() -> None:
-    with pytest.raises(UsageError, match="of 10 preferences 3 are to be held out, but each stands"):
+    with pytest.raises(UsageError, match="3 of 10 preferences must be held out, but each occurs"):
         split_held_out(judged([5, 5]), RewardConfig(), STREAMS)
 
 
