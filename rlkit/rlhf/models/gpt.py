@@ -5,9 +5,9 @@
     x   = x + feed_forward(layer_norm(x))
     out = layer_norm(x),    logits = out @ U.T,    U = E[:num_actions] if tied
 
-A batch is [B, L] with padding on the left only; padding on the right needs nothing, because no
-token looks to its right. Of the ids, 0..num_actions-1 can be generated and have logits; those from
-num_actions on (padding, words of prompts) can only be read.
+A batch is [B, L] with padding on the left only; padding on the right needs no mask, because no
+token looks to its right. Ids 0..num_actions-1 can be generated and have logits; the others
+(padding, words of prompts) can only be read.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ class GPTConfig:
     num_heads: int = 2  # of each attention, >= 1
     dropout: float = 0.0  # share of activations dropped in training mode, in [0, 1)
     positions: Positions = "learned"  # sinusoidal: fixed (Vaswani et al. 2017, section 3.5)
-    # Whether the embedding of the tokens also makes the logits. Then what fine-tuning learns of
-    # when to say a word is known where the word is read, which helps a reward model on that trunk.
-    # A policy that is trained on rewards comes nearer to its optimum without.
+    # Whether the embedding of the tokens also makes the logits. Then the input embedding reuses
+    # what fine-tuning learned about producing a token, which helps a reward model on that trunk.
+    # A policy trained on rewards comes nearer to its optimum without.
     tied: bool = False
     activation: Activation = "gelu"  # of feed-forward layers; gelu_tanh: GPT-2's approximation
-    # Deviation of the initial weights, less for those that write to the residual stream; > 0.
-    # GPT-2's suits a width of 768. With it the attention of a narrow model is nearly flat, and what
-    # depends on two tokens together is learned late.
+    # Standard deviation of the initial weights, smaller for layers that write to the residual
+    # stream; > 0. GPT-2's suits a width of 768: with it the attention of a narrow model is nearly
+    # flat, and what depends on two tokens together is learned late.
     init_std: float = 0.02
 
     def __post_init__(self) -> None:
@@ -79,16 +79,16 @@ class KVCache:
     Args:
         config: of the model.
         batch_size: rows, B.
-        max_length: tokens of a row, padding included.
+        max_length: tokens per row, padding included.
         like: a tensor of the dtype and on the device to use.
     """
 
     def __init__(self, config: GPTConfig, batch_size: int, max_length: int, like: Tensor) -> None:
         heads = (config.num_heads, config.width // config.num_heads)
         shape = (config.num_layers, batch_size, max_length, 2, *heads)
-        # One tensor a layer: a new token's key and value are written by a single copy.
+        # One tensor per layer: a new token's key and value are written by a single copy.
         self._layers = like.new_empty(shape).unbind()
-        self.length = 0  # tokens held of each row
+        self.length = 0  # tokens held per row
         self.batch_size, self.max_length = batch_size, max_length
         self.padded = False  # whether some of the tokens held are padding
 
@@ -103,7 +103,7 @@ class KVCache:
             raise UsageError("the cache was filled with padding on the left: pass token_mask again")
 
     def append(self, layer: int, keys_and_values: Tensor) -> Tensor:
-        """Store [B, L, 2, heads, head] of one layer; return all of it, [B, length + L, ...]."""
+        """Store [B, L, 2, heads, head] of one layer; return all held, [B, length + L, ...]."""
         if keys_and_values.requires_grad:
             raise UsageError("a KV cache overwrites in place: use it under torch.no_grad()")
         total = self.length + keys_and_values.shape[1]
@@ -164,7 +164,7 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then a feed-forward layer, each added to what goes in ("pre-norm")."""
+    """Attention, then a feed-forward layer, each added to its input ("pre-norm")."""
 
     def __init__(self, config: GPTConfig, rng: np.random.Generator) -> None:
         super().__init__()
@@ -187,7 +187,7 @@ class Block(nn.Module):
 class GPT(LanguageModel):
     """A language model of our own; see `LanguageModel` for what it can do.
 
-    Dropout, where there is any, draws from torch's global generator: see `torch_seeded`.
+    Dropout draws from torch's global generator: see `torch_seeded`.
 
     Args:
         config: its size and kind.
@@ -208,7 +208,7 @@ class GPT(LanguageModel):
             table = normal(rng, std, config.context_length, config.width)
             self.position_table = nn.Parameter(table)
         else:
-            # As large as the embeddings at the start: by themselves the sinusoids would drown them.
+            # Scaled to the size of the initial embeddings, which they would drown otherwise.
             table = sinusoidal_positions(config.context_length, config.width)
             scaled = std * math.sqrt(2) * table
             self.register_buffer("position_table", scaled, persistent=False)
@@ -242,7 +242,7 @@ class GPT(LanguageModel):
         mask = attention_mask(token_mask, start, total, x)
         for layer, block in enumerate(self.blocks[:-1]):
             x = block(x, mask, cache, layer, length)
-        # Of the other tokens the last block needs keys and values only.
+        # Of the earlier tokens the last block needs keys and values only.
         if num_last is None or num_last == length:
             num_last = length
         else:
@@ -278,22 +278,22 @@ class GPT(LanguageModel):
 
 
 def token_positions(token_mask: Tensor) -> Tensor:
-    """Positions [B, L] that count from 0 at the first real token, wherever its column is."""
+    """Return positions [B, L] that count from 0 at the first token that is not padding."""
     return (token_mask.cumsum(1) - 1).clamp_(min=0)
 
 
 def attention_mask(
     token_mask: Tensor | None, start: int, total: int, like: Tensor
 ) -> Tensor | None:
-    """What is added to the scores of queries start..total-1 for keys 0..total-1: 0 or -inf.
+    """Return the term added to the scores of queries start..total-1 for keys 0..total-1.
 
     Args:
         token_mask: bool [B, total], False = padding on the left; None = there is none.
         like: gives dtype and device.
 
     Returns:
-        [B or 1, 1, total - start, total]; None where the plain causal mask, or none at all for a
-        single last query, is right.
+        0 or -inf, [B or 1, 1, total - start, total]; None where the plain causal mask suffices, or
+        no mask for a single last query.
     """
     length = total - start
     if token_mask is None and (start == 0 or length == 1):
@@ -301,14 +301,14 @@ def attention_mask(
     future = torch.ones(length, total, dtype=torch.bool, device=like.device).triu_(start + 1)
     blocked = future[None]
     if token_mask is not None:
-        # A padding token has nothing to look at but itself; an empty row would give NaN.
+        # A padding token attends to itself alone; an empty row would give NaN.
         blocked = blocked | ~token_mask[:, None, :]
         blocked.diagonal(start, 1, 2).fill_(False)
     return like.new_zeros(blocked.shape).masked_fill_(blocked, -math.inf).unsqueeze(1)
 
 
 def sinusoidal_positions(length: int, width: int) -> Tensor:
-    """The table [length, width] of Vaswani et al. 2017, section 3.5, for an even width.
+    """Return the table [length, width] of Vaswani et al. 2017, section 3.5, for an even width.
 
     P[t, 2i] = sin(t / 10000^(2i/width)),    P[t, 2i+1] = cos(t / 10000^(2i/width))
     """

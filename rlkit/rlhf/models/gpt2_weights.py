@@ -1,4 +1,4 @@
-"""The weights of a Hugging Face GPT-2 in our own transformer, and back."""
+"""Copies the weights of a Hugging Face GPT-2 into our own transformer, and back."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def load_gpt2_weights(gpt: GPT, state: Mapping[str, Tensor]) -> None:
 
     Args:
         gpt: with learned positions, gelu_tanh, and the sizes of the other model.
-        state: what its `state_dict()` returns.
+        state: its `state_dict()`.
 
     Raises:
-        ValueError: a weight is missing or has another shape, or gpt is of another kind.
+        UsageError: a weight is missing or has another shape, or gpt is of another kind.
     """
     _require_gpt2(gpt)
     theirs = {name.removeprefix("transformer."): tensor for name, tensor in state.items()}
@@ -55,13 +55,13 @@ def load_gpt2_weights(gpt: GPT, state: Mapping[str, Tensor]) -> None:
 
 
 def gpt2_state(gpt: GPT) -> dict[str, Tensor]:
-    """What `GPT2LMHeadModel.load_state_dict` takes, with strict=False where it is tied.
+    """Return a state for `GPT2LMHeadModel.load_state_dict`, with strict=False where it is tied.
 
     Args:
         gpt: with learned positions and gelu_tanh, and logits for all of its vocabulary or tied.
 
     Raises:
-        ValueError: gpt is of another kind.
+        UsageError: gpt is of another kind.
     """
     _require_gpt2(gpt)
     if not gpt.config.tied and gpt.num_actions < gpt.vocab_size:

@@ -1,4 +1,4 @@
-"""A head that gives one number for each state."""
+"""A head that maps each state to one number."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rlkit.rlhf.models.layers import normal
 
 
 class ScalarHead(nn.Module):
-    """A number for each state: a value or a score.
+    """Maps each state to a number: a value or a score.
 
     Args:
         width: of the states.

@@ -1,7 +1,7 @@
-"""Layers whose random numbers follow from a seed, whatever has drawn from torch's generator.
+"""Layers and dropout whose random numbers follow from a seed alone, and evaluation without either.
 
 Initial weights come from a numpy generator. Dropout can only draw from torch's global generator,
-which is seeded for as long as that takes and then put back to where it was.
+which is seeded for that time and then restored.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 
 def normal(rng: np.random.Generator, std: float, *shape: int) -> Tensor:
-    """Weights from N(0, std^2), float32."""
+    """Draw weights from N(0, std^2), float32."""
     return torch.from_numpy((std * rng.standard_normal(shape)).astype(np.float32))
 
 
 def linear(num_in: int, num_out: int, std: float, rng: np.random.Generator) -> nn.Linear:
-    """A linear layer that takes no numbers from torch's generator."""
+    """Return a linear layer without drawing from torch's generator."""
     layer = nn.Linear(num_in, num_out, device="meta").to_empty(device="cpu")
     with torch.no_grad():
         layer.weight.copy_(normal(rng, std, num_out, num_in))
@@ -30,7 +30,7 @@ def linear(num_in: int, num_out: int, std: float, rng: np.random.Generator) -> n
 
 @contextlib.contextmanager
 def torch_seeded(seed: int) -> Iterator[None]:
-    """Let dropout draw from `seed`, and leave torch's global generator (CPU) as it was before."""
+    """Let dropout draw from `seed` within the block; restore torch's generator (CPU) after it."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield

@@ -3,8 +3,8 @@
     y = W x + b + (alpha / rank) B A x        A [rank, in], B [out, rank]
 
 W and b are frozen; only A and B learn. B is zero at first, so an adapted model starts as the base
-itself, and with its adapters off it is the base again, to the last bit: one set of weights serves
-as policy and as reference.
+model, and with its adapters off it equals the base to the last bit: one set of weights serves as
+policy and as reference.
 
     rng = np.random.default_rng(0)
     add_adapters(model, rank=8, alpha=16.0, rng=rng)
@@ -31,10 +31,10 @@ TARGETS = ("qkv", "project", "expand", "contract")  # all linear layers of a GPT
 
 
 class LoRALinear(nn.Module):
-    """A linear layer with an adapter; `base` holds the layer as it was.
+    """A linear layer with an adapter; `base` is the original layer.
 
     Args:
-        base: the layer, [out, in]; its parameters are not changed, ever.
+        base: the layer, [out, in]; its parameters are not trained.
         rank: inner width of the adapter.
         alpha: the adapter's output is multiplied by alpha / rank.
         rng: draws A from U(-1 / sqrt(in), 1 / sqrt(in)), as loralib does.
@@ -60,8 +60,8 @@ class LoRALinear(nn.Module):
     def adapted_weight(self) -> Tensor:
         """W + (alpha / rank) B A, [out, in].
 
-        For matrices as small as ours this costs far less than sending each token through A and B:
-        training takes about as long as without adapters, against 1.4 to 1.5 times as long.
+        For matrices as small as ours this is cheaper than passing each token through A and B:
+        training takes as long as without adapters, instead of 1.4 to 1.5 times as long.
         """
         return torch.addmm(self.base.weight, self.up, self.down, alpha=self.scale)
 
@@ -76,20 +76,20 @@ def add_adapters(
     """Freeze the model, and give an adapter to each linear layer that `targets` names.
 
     Args:
-        model: changed in place. Heads that stand outside it are not frozen.
+        model: changed in place. Heads outside it are not frozen.
         rank: inner width of each adapter, >= 1.
         alpha: adapters are multiplied by alpha / rank, > 0.
         rng: draws the initial A of each, in the order of the model's layers.
-        targets: last parts of the layers' names, such as "qkv".
+        targets: last parts of the names of layers, such as "qkv".
 
     Raises:
-        ValueError: rank or alpha is out of range, a target names no linear layer, or the model has
+        UsageError: rank or alpha is out of range, a target names no linear layer, or the model has
             adapters already.
     """
     if rank < 1 or not alpha > 0:
         raise UsageError(f"adapters: expected rank >= 1 and alpha > 0, got {rank} and {alpha}")
     if any(isinstance(module, LoRALinear) for module in model.modules()):
-        raise UsageError("the model has adapters already; a second set would not be told apart")
+        raise UsageError("the model has adapters already, and there can be only one set")
     linear = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Linear)}
     known = sorted({name.rpartition(".")[2] for name in linear})
     for target in targets:
@@ -106,7 +106,7 @@ def add_adapters(
 
 @contextlib.contextmanager
 def adapters_off(model: nn.Module) -> Iterator[None]:
-    """The base model within the block; afterwards all is as before, whatever happened in it."""
+    """Use the base model within the block, and restore the previous state after it."""
     layers = _adapters(model)
     before = [layer.enabled for layer in layers]
     try:
@@ -130,7 +130,7 @@ def fold_adapters(model: nn.Module) -> None:
 
 
 def adapter_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """A and B of each adapter in the order of the layers: all that an optimiser should see."""
+    """Return A and B of each adapter in the order of the layers, for an optimiser."""
     return [parameter for layer in _adapters(model) for parameter in (layer.down, layer.up)]
 
 

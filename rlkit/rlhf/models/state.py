@@ -1,11 +1,11 @@
-"""Modules and optimisers as plain arrays and back, bit for bit, for checkpoints.
+"""Converts modules and optimisers into plain arrays and back, bit for bit, for checkpoints.
 
-Entries are named prefix/name, so that the parts of a stage fill one flat dictionary:
+Entries are named prefix/name, so that the parts of a stage share one flat dictionary:
 
     state = trained_state(policy, "policy") | optimiser_state(optimiser, "adam")
     load_trained_state(policy, state, "policy"); load_optimiser_state(optimiser, state, "adam")
 
-All arrays are copies: what is trained on later does not change a state, nor the other way round.
+All arrays are copies: later training does not change a state, nor the other way round.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ Array = NDArray[Any]
 
 
 def trained_state(module: nn.Module, prefix: str) -> dict[str, Array]:
-    """Return what training changes in a module: parameters with a gradient, and buffers.
+    """Return the parts of a module that training changes: trained parameters, and buffers.
 
-    Frozen parameters, such as those below an adapter, are left out: they come from elsewhere.
+    Frozen parameters, such as those below an adapter, are omitted: they are restored otherwise.
 
     Args:
         module: tied parameters are stored once.
-        prefix: of the names of the entries, without the slash that follows it.
+        prefix: of the names of the entries, without a slash at its end.
 
     Raises:
-        ValueError: an entry has a type that numpy lacks (bfloat16), or is no tensor.
+        ValueError: an entry has a type that numpy lacks (bfloat16), or is not a tensor.
     """
     return {
         _join(prefix, name): _to_array(tensor, _join(prefix, name))
@@ -43,23 +43,23 @@ def load_trained_state(module: nn.Module, state: Mapping[str, Array], prefix: st
     """Put a module, in place, into the state that `trained_state` returned.
 
     Args:
-        module: keeps its tensors, so an optimiser or a tied layer goes on seeing them.
-        state: entries with other prefixes are left aside.
+        module: keeps its tensors, so an optimiser or a tied layer still refers to them.
+        state: entries with other prefixes are ignored.
         prefix: as given to `trained_state`.
 
     Raises:
         ValueError: the entries are not those of this module in name, shape or type; then nothing
-            was changed.
+            is changed.
     """
     _copy_into(_trained(module), state, prefix)
 
 
 def optimiser_state(optimiser: torch.optim.Adam, prefix: str) -> dict[str, Array]:
-    """Return what changes in Adam or AdamW: moments and step counters, and the learning rates.
+    """Return the state of Adam or AdamW: moments, step counters and learning rates.
 
     Args:
-        optimiser: a parameter that has had no gradient yet has no entry.
-        prefix: of the names of the entries, without the slash that follows it.
+        optimiser: parameters that have had no gradient yet have no entry.
+        prefix: of the names of the entries, without a slash at its end.
 
     Returns:
         prefix/learning_rate [G], of each group of parameters, and prefix/i/name for the i-th
@@ -81,11 +81,11 @@ def load_optimiser_state(
 
     Args:
         optimiser: over the same parameters in the same groups; its other options are its own.
-        state: entries with other prefixes are left aside.
+        state: entries with other prefixes are ignored.
         prefix: as given to `optimiser_state`.
 
     Raises:
-        ValueError: the entries are not those of this optimiser; then nothing was changed.
+        ValueError: the entries are not those of this optimiser; then nothing is changed.
     """
     own = _part(state, prefix)
     rates = own.pop("learning_rate", np.zeros(0))
@@ -98,16 +98,16 @@ def load_optimiser_state(
     loaded: dict[Tensor, dict[str, Tensor]] = {}
     for i, (parameter, group) in enumerate(_parameters(optimiser)):
         names = ["step", "exp_avg", "exp_avg_sq"] + ["max_exp_avg_sq"] * bool(group["amsgrad"])
-        found = {name: own.pop(key) for name in names if (key := f"{i}/{name}") in own}
-        if found:
-            _require_names(_join(prefix, str(i)), set(found), set(names))
-            # Where torch keeps the counter itself.
+        moments = {name: own.pop(key) for name in names if (key := f"{i}/{name}") in own}
+        if moments:
+            _require_names(_join(prefix, str(i)), set(moments), set(names))
+            # Where torch itself keeps the counter.
             on_device = group.get("capturable") or group.get("fused")
-            step = torch.from_numpy(np.array(found.pop("step")))
+            step = torch.from_numpy(np.array(moments.pop("step")))
             if step.ndim:
                 raise ValueError(f"{_join(prefix, f'{i}/step')} has the shape {step.shape}, not ()")
             loaded[parameter] = {"step": step.to(parameter.device) if on_device else step}
-            for name, value in found.items():
+            for name, value in moments.items():
                 array = _require_form(_join(prefix, f"{i}/{name}"), value, parameter)
                 moment = torch.empty_like(parameter, requires_grad=False)
                 loaded[parameter][name] = moment.copy_(torch.from_numpy(array))
@@ -147,16 +147,16 @@ def _to_array(value: Any, key: str) -> Array:
     return array
 
 
-def _require_names(prefix: str, found: set[str], expected: set[str]) -> None:
-    if found != expected:
+def _require_names(prefix: str, names: set[str], expected: set[str]) -> None:
+    if names != expected:
         raise ValueError(
-            f"the state of {prefix!r} lacks {sorted(expected - found)} and has "
-            f"{sorted(found - expected)}, which does not belong there"
+            f"the state of {prefix!r} lacks {sorted(expected - names)} and has "
+            f"{sorted(names - expected)}, which does not belong there"
         )
 
 
 def _require_form(key: str, value: Array, like: Tensor) -> Array:
-    """A writable copy of an entry, which must have the shape and type of a tensor."""
+    """Return a writable copy of an entry, which must have the shape and type of a tensor."""
     array: Array = np.array(value)
     expected = torch.empty(0, dtype=like.dtype).numpy().dtype
     if array.shape != tuple(like.shape) or array.dtype != expected:
@@ -180,7 +180,7 @@ def _copy_into(tensors: Mapping[str, Tensor], state: Mapping[str, Array], prefix
 
 
 def _trained(module: nn.Module) -> dict[str, Tensor]:
-    stored = module.state_dict()  # which leaves out buffers that are computed
+    stored = module.state_dict()  # without buffers that are computed
     trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
     buffers = {name: b for name, b in module.named_buffers() if name in stored}
     return {**trained, **buffers}

@@ -16,7 +16,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from envs.enumerable import EnumerableTask
 from rlkit.errors import UsageError
 from rlkit.rlhf.models import gpt as transformer
-from rlkit.rlhf.models.activations import gelu_tanh
 from rlkit.rlhf.models.gpt import (
     GPT,
     Attention,
@@ -26,7 +25,6 @@ from rlkit.rlhf.models.gpt import (
     attention_mask,
     sinusoidal_positions,
 )
-from rlkit.rlhf.models.gpt2_weights import gpt2_state, load_gpt2_weights
 from rlkit.rlhf.models.heads import ScalarHead
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.models.layers import torch_seeded
@@ -53,6 +51,11 @@ def rough_gpt(seed: int = 0, **options: Any) -> GPT:
         for parameter in gpt.parameters():
             parameter.add_(torch.from_numpy(rng.normal(0, 0.2, parameter.shape)))
     return gpt
+
+
+def our_gpt2(**options: Any) -> GPT:
+    settings = {"num_actions": VOCAB, "num_layers": 3, "activation": "gelu_tanh", **options}
+    return GPT(small_config(**settings), np.random.default_rng(0)).eval()
 
 
 def random_tokens(*shape: int, seed: int = 1, high: int = ACTIONS) -> Tensor:
@@ -199,86 +202,6 @@ def test_sinusoidal_positions_are_not_parameters_and_move_the_logits() -> None:
     assert "position_table" not in gpt.state_dict()
     logits = logits_of(gpt, torch.full((1, 6), 3))
     assert largest(logits[0, 1:] - logits[0, :1]) > 1e-3
-
-
-def test_gelu_tanh_is_that_of_torch_and_so_is_its_gradient() -> None:
-    x = torch.linspace(-12, 12, 4001, dtype=torch.float64, requires_grad=True)
-    expected = torch.nn.functional.gelu(x, approximate="tanh")
-    assert largest(gelu_tanh(x) - expected) < 1e-14
-    weights = torch.linspace(1, 2, 4001, dtype=torch.float64)
-    ours, theirs = (torch.autograd.grad(y, x, weights)[0] for y in (gelu_tanh(x), expected))
-    assert largest(ours - theirs) < 1e-13
-
-
-# --- GPT-2 of transformers ------------------------------------------------------------------------
-
-
-def huggingface_gpt2() -> Any:
-    transformers = pytest.importorskip("transformers")
-    config = transformers.GPT2Config(
-        vocab_size=VOCAB,
-        n_positions=CONTEXT,
-        n_embd=32,
-        n_layer=3,
-        n_head=4,
-        bos_token_id=0,
-        eos_token_id=0,
-    )
-    with torch_seeded(5):
-        model = transformers.GPT2LMHeadModel(config).eval()
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.add_(0.2 * torch.randn_like(parameter))
-    return model
-
-
-def our_gpt2(**options: Any) -> GPT:
-    settings = {"num_actions": VOCAB, "num_layers": 3, "activation": "gelu_tanh", **options}
-    return GPT(small_config(**settings), np.random.default_rng(0)).eval()
-
-
-@pytest.mark.parametrize("padded", [False, True])
-@pytest.mark.parametrize("tied", [False, True])
-def test_logits_are_those_of_huggingface_gpt2_with_the_same_weights(
-    tied: bool, padded: bool
-) -> None:
-    theirs, ours = huggingface_gpt2(), our_gpt2(tied=tied)
-    load_gpt2_weights(ours, theirs.state_dict())
-    tokens = random_tokens(5, 12, high=VOCAB)
-    real = torch.arange(12) >= torch.tensor([0, 11, 3, 7, 1])[:, None]
-    options: dict[str, Any] = {}
-    if padded:
-        positions = (real.long().cumsum(1) - 1).clamp(min=0)
-        options = {"attention_mask": real.long(), "position_ids": positions}
-    with torch.no_grad():
-        expected = theirs(tokens, **options).logits
-    got = logits_of(ours, tokens, real if padded else None)
-    assert largest(expected) > 1
-    assert largest((got - expected)[real]) < FLOAT32
-
-
-@pytest.mark.parametrize("tied", [False, True])
-def test_weights_go_back_to_huggingface_gpt2_as_they_came(tied: bool) -> None:
-    theirs, ours = huggingface_gpt2(), our_gpt2(tied=tied)
-    load_gpt2_weights(ours, theirs.state_dict())
-    back = gpt2_state(ours)
-    original = theirs.state_dict()
-    assert set(original) - set(back) == ({"lm_head.weight"} if tied else set())
-    assert all(torch.equal(original[name], tensor) for name, tensor in back.items())
-    with pytest.raises(UsageError, match="logits for all 13"):
-        gpt2_state(our_gpt2(num_actions=VOCAB - 1))
-    with pytest.raises(UsageError, match="gelu_tanh"):
-        gpt2_state(our_gpt2(activation="gelu"))
-
-
-def test_gpt2_weights_of_another_size_are_refused_by_name() -> None:
-    state = huggingface_gpt2().state_dict()
-    with pytest.raises(UsageError, match=r"wte\.weight.*\(20, 32\).*\(13, 32\)"):
-        load_gpt2_weights(our_gpt2(vocab_size=20), state)
-    with pytest.raises(UsageError, match=r"h\.3\.ln_1\.weight.*got nothing"):
-        load_gpt2_weights(our_gpt2(num_layers=4), state)
-    with pytest.raises(UsageError, match="gelu_tanh"):
-        load_gpt2_weights(our_gpt2(activation="gelu"), state)
 
 
 # --- the last states alone ---
@@ -587,18 +510,6 @@ def test_dropout_is_determined_by_the_seed_and_leaves_the_global_generator_alone
     assert not torch.equal(results[0], results[2])
 
 
-def test_the_global_generator_comes_back_after_an_exception() -> None:
-    def draw_and_fail() -> None:
-        with torch_seeded(1):
-            torch.rand(3)
-            raise KeyError
-
-    before = torch.get_rng_state()
-    with pytest.raises(KeyError):
-        draw_and_fail()
-    assert torch.equal(torch.get_rng_state(), before)
-
-
 # --- the kernel of attention ----------------------------------------------------------------------
 
 
@@ -718,17 +629,6 @@ def test_untied_logits_have_weights_of_their_own() -> None:
 
 def test_only_actions_have_logits() -> None:
     assert logits_of(rough_gpt(), random_tokens(2, 5, high=VOCAB)).shape == (2, 5, ACTIONS)
-
-
-@pytest.mark.claim(31)
-def test_scalar_head_starts_at_zero_or_with_the_scale_of_a_reward() -> None:
-    rng = np.random.default_rng(0)
-    states = torch.from_numpy(rng.normal(size=(3, 5, 9999))).float()
-    zero, reward = (ScalarHead(9999, init, rng) for init in ("zero", "reward"))
-    assert (zero(states) == 0).all()
-    assert reward(states).shape == (3, 5)
-    # Five standard errors of the standard deviation of 9999 normal numbers.
-    assert float(reward.weight.detach().std()) == pytest.approx(0.01, rel=5 / math.sqrt(2 * 9999))
 
 
 def test_unusable_sizes_are_refused() -> None:

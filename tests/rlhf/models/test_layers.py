@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rlkit.rlhf.models.layers import evaluating
+from rlkit.rlhf.models.layers import evaluating, torch_seeded
 
 
 def test_evaluating_restores_the_mode_after_an_exception() -> None:
@@ -35,3 +35,15 @@ def test_evaluating_restores_the_mode_of_each_part() -> None:
     with pytest.raises(RuntimeError, match="inside"), evaluating(module):
         raise RuntimeError("inside")
     assert [part.training for part in module.modules()] == modes
+
+
+def test_the_global_generator_comes_back_after_an_exception() -> None:
+    def draw_and_fail() -> None:
+        with torch_seeded(1):
+            torch.rand(3)
+            raise KeyError
+
+    before = torch.get_rng_state()
+    with pytest.raises(KeyError):
+        draw_and_fail()
+    assert torch.equal(torch.get_rng_state(), before)

@@ -1,8 +1,8 @@
-"""Low-rank adapters on a Hugging Face model, by peft: made, loaded, switched off and merged.
+"""Makes, loads and switches off low-rank adapters on a Hugging Face model, by peft.
 
-Our own transformer has its own, in `lora`; here peft does the work, so that adapters can be
-exchanged with everyone else's, and this file only keeps it to three promises: random numbers come
-from a generator that is passed in, only adapters are trained, and every switch goes back by itself.
+Our own transformer has its own adapters, in `lora`. With peft, adapters can be exchanged with other
+programs. This file guarantees three things: random numbers come from a given generator, only
+adapters are trained, and a context manager restores the previous state.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class LoRA:
     """New adapters: W + (alpha / rank) B A, with B = 0 at the start (Hu et al. 2022)."""
 
     rank: int = 8  # rows of A, >= 1
-    alpha: float = 16.0  # alpha / rank scales what is added, > 0
+    alpha: float = 16.0  # the product B A is scaled by alpha / rank, > 0
     dropout: float = 0.0  # share of an adapter's inputs dropped in training mode, in [0, 1)
-    targets: tuple[str, ...] | None = None  # names of layers; None = peft's choice for the model
+    targets: tuple[str, ...] | None = None  # names of layers; None = peft's defaults for the model
 
     def __post_init__(self) -> None:
         require_whole(self, "rank", at_least=1)
@@ -55,7 +55,7 @@ def new_adapters(model: Any, lora: LoRA, rng: np.random.Generator) -> Any:
         peft's model around it.
 
     Raises:
-        UsageError: no layer has a name among the targets, or the output layer is one of them.
+        UsageError: no layer is named by the targets, or the output layer is.
     """
     peft = import_optional("peft")
     conv1d = import_optional("transformers.pytorch_utils").Conv1D
@@ -65,7 +65,7 @@ def new_adapters(model: Any, lora: LoRA, rng: np.random.Generator) -> Any:
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=None if lora.targets is None else list(lora.targets),
-        # GPT-2's Conv1D stores its weight [in, out]; left to itself peft corrects this, and warns.
+        # GPT-2's Conv1D stores its weight [in, out]; without this, peft corrects it with a warning.
         fan_in_fan_out=any(isinstance(module, conv1d) for module in model.modules()),
     )
     with silenced_transformers():
@@ -89,10 +89,10 @@ def new_adapters(model: Any, lora: LoRA, rng: np.random.Generator) -> Any:
 
 
 def trained_adapters(model: Any, path: Path) -> Any:
-    """Put adapters that peft has saved into a model of transformers, to be trained further.
+    """Load adapters that peft has saved into a model of transformers, to train them further.
 
     Raises:
-        UsageError: the folder holds no LoRA adapters, or not ones of this model.
+        UsageError: the folder holds no LoRA adapters, or those of another model.
     """
     file = path / "adapter_config.json"
     if not file.is_file() or not (path / "adapter_model.safetensors").is_file():
@@ -124,7 +124,7 @@ def trained_adapters(model: Any, path: Path) -> Any:
 
 @contextlib.contextmanager
 def switched_off(adapted: Any) -> Iterator[None]:
-    """The bare base model inside the block; afterwards everything is as it was before."""
+    """Use the base model within the block, and restore the previous state after it."""
     # peft marks adapters as trainable when it switches them on again, even frozen ones.
     trained = [(p, p.requires_grad) for p in adapted.parameters()]
     try:
@@ -139,5 +139,5 @@ def _require_plain_head(adapted: Any) -> None:
     if not isinstance(adapted.get_base_model().get_output_embeddings(), nn.Linear):
         raise UsageError(
             "adapters on the output layer are not supported: it is used without its module, in "
-            "float32; take it out of the targets"
+            "float32; remove it from the targets"
         )

@@ -1,7 +1,6 @@
-"""A folder that holds a Hugging Face model: what is in it, and which of its tokens mean what.
+"""Reads a folder with a Hugging Face model: its configuration, its tokenizer, its special ids.
 
-Everything is read from the disk; nothing is downloaded, and nothing in the folder is executed:
-weights are read as safetensors only.
+Nothing is downloaded, and nothing in the folder is executed: weights are read as safetensors only.
 """
 
 from __future__ import annotations
@@ -31,11 +30,11 @@ class HFVocabulary:
     size: int  # ids that can be read: rows of the embedding
     num_actions: int  # ids 0..num_actions-1 have logits
     eos: int  # ends a response
-    pad: int  # fills up sequences; can be no action, even where it is below num_actions
-    digest: str  # of all tokens with their ids: the same digest, the same tokens
+    pad: int  # fills sequences; never generated, even where it is below num_actions
+    digest: str  # of all tokens with their ids
 
     def limited(self, num_actions: int) -> HFVocabulary:
-        """The same ids, of which only those below `num_actions` are generated."""
+        """Return the same ids, of which only those below `num_actions` are generated."""
         if not self.eos < num_actions <= self.num_actions:
             raise UsageError(
                 f"num_actions: expected {self.eos + 1} (so that the end of a response, id "
@@ -45,10 +44,9 @@ class HFVocabulary:
 
 
 class HuggingFaceCodec:
-    """Text to ids and back, by the tokenizer of a model's folder.
+    """Converts text to ids and back, by the tokenizer in a model's folder.
 
-    Ids that were sampled are what is trained on; do not make them again from their text, because
-    encode(decode(ids)) may be other ids.
+    Train on ids as they were sampled, because encode(decode(ids)) may be other ids.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -65,24 +63,24 @@ class HuggingFaceCodec:
         self.eos, self.pad = self.vocabulary.eos, self.vocabulary.pad
 
     def encode(self, text: str, *, prompt: bool = False) -> list[int]:
-        """The ids of a text.
+        """Return the ids of a text, without an end-of-sequence token.
 
         Args:
-            text: what to encode; no end-of-sequence token is added.
-            prompt: put in front what this tokenizer starts every sequence with (Llama's BOS).
+            text: the text.
+            prompt: whether to add the token that starts a sequence, if there is one (Llama's BOS).
         """
         start: list[int] = []
         if prompt:
             with silenced_transformers():
                 empty = [int(i) for i in self._tokenizer("").input_ids]
-            # Some tokenizers also put an end after it, which would be one in the middle here.
+            # Some tokenizers also add an end, which would stand in the middle here.
             start = empty[: empty.index(self.eos)] if self.eos in empty[1:] else empty
         with silenced_transformers():
             ids = self._tokenizer(text, add_special_tokens=False).input_ids
         return [*start, *(int(i) for i in ids)]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids; special tokens, such as the end of the sequence, are left out.
+        """Return the text of ids, without special tokens such as the end of the sequence.
 
         Raises:
             UsageError: an id is outside the vocabulary.
@@ -104,7 +102,7 @@ class HuggingFaceCodec:
 
 
 def import_optional(name: str) -> Any:
-    """Import a package of the extra `hf`, which a plain installation does not have."""
+    """Import a package of the extra `hf`, which a plain installation lacks."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -116,7 +114,7 @@ def import_optional(name: str) -> Any:
 
 @contextlib.contextmanager
 def silenced_transformers() -> Iterator[None]:
-    """Let transformers neither print nor warn, and leave torch's generator as it was."""
+    """Let transformers neither print nor warn; restore torch's generator afterwards."""
     logging = import_optional("transformers").utils.logging
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
@@ -132,7 +130,7 @@ def silenced_transformers() -> Iterator[None]:
 
 
 def load_or_explain(what: str, path: Path, load: Callable[[], Any]) -> Any:
-    """Return load(), with any failure told as one of the files in the folder."""
+    """Return load(), and report any failure as one of the files in the folder."""
     try:
         with silenced_transformers():
             return load()
@@ -144,7 +142,7 @@ def load_or_explain(what: str, path: Path, load: Callable[[], Any]) -> Any:
 
 
 def model_folder(path: str | Path) -> Path:
-    """The folder of a causal language model, with all files that are needed."""
+    """Return the folder of a causal language model after checking that no file is missing."""
     folder = Path(path)
     if not folder.is_dir():
         raise UsageError(
@@ -158,7 +156,7 @@ def model_folder(path: str | Path) -> Path:
         old = any(folder.glob("pytorch_model*.bin"))
         raise UsageError(
             f"{folder} has no weights in safetensors format (*.safetensors); expected {what}"
-            + (". Its pytorch_model.bin is not read: save the model anew" if old else "")
+            + (". Its pytorch_model.bin is not read: save the model again" if old else "")
         )
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise UsageError(
@@ -169,7 +167,7 @@ def model_folder(path: str | Path) -> Path:
 
 
 def read_config(path: Path) -> Any:
-    """The configuration of a causal language model.
+    """Return the configuration of a causal language model.
 
     Raises:
         UsageError: config.json cannot be read, or the model is of another kind.
@@ -185,24 +183,24 @@ def read_config(path: Path) -> Any:
     }
     kinds = list(config.architectures or [])
     if config.is_encoder_decoder or not known.intersection(kinds):
-        found = ", ".join(kinds) or "none"
+        names = ", ".join(kinds) or "none"
         raise UsageError(
-            f"{path} is not a causal language model: its architectures are {found}; expected one "
+            f"{path} is not a causal language model: its architectures are {names}; expected one "
             "such as GPT2LMHeadModel or LlamaForCausalLM"
         )
     return config
 
 
 def read_tokenizer(path: Path, config: Any) -> tuple[Any, HFVocabulary]:
-    """The tokenizer of a folder, and which ids can be generated, end a response and are padding.
+    """Return the tokenizer of a folder, and its vocabulary.
 
-    Padding is the tokenizer's own token for it, or else a special token whose name says "pad". If
-    there is none, `[PAD]` becomes the first id that the tokenizer has not; where the model has no
-    row for it either, `HFVocabulary.size` is one more than in its configuration.
+    Padding is the tokenizer's own token for it, otherwise a special token with "pad" in its name.
+    If there is none, `[PAD]` becomes the first unused id; where the model has no row for it either,
+    `HFVocabulary.size` is one more than in its configuration.
 
     Raises:
         UsageError: no tokenizer can be read, it has no end-of-sequence token, pads with that token,
-            or knows tokens that the model does not.
+            or has tokens that the model lacks.
     """
     auto = import_optional("transformers").AutoTokenizer
     options = {"local_files_only": True, "trust_remote_code": False}
@@ -225,7 +223,7 @@ def read_tokenizer(path: Path, config: Any) -> tuple[Any, HFVocabulary]:
     if pad == eos:
         raise UsageError(
             f"{path}: the tokenizer pads with its end-of-sequence token {tokenizer.eos_token!r}, "
-            'and then an end cannot be told from padding. Take "pad_token" out of '
+            'and then an end cannot be told from padding. Remove "pad_token" from '
             "tokenizer_config.json and special_tokens_map.json (a padding token that is never "
             "generated is then added while loading), or set it to a token that no text contains"
         )
@@ -236,7 +234,7 @@ def read_tokenizer(path: Path, config: Any) -> tuple[Any, HFVocabulary]:
         with silenced_transformers():
             tokenizer.add_special_tokens({"pad_token": token})
     digest = hashlib.sha256(json.dumps(sorted(tokens.items())).encode()).hexdigest()
-    # Rows without a token (embeddings are often rounded up to a multiple of 64) are no actions.
+    # Rows without a token (embeddings are often padded to a multiple of 64) are not actions.
     num_actions = used - 1 if pad == used - 1 else used
     size = max(rows, int(pad) + 1)
     return tokenizer, HFVocabulary(size, num_actions, int(eos), int(pad), digest)

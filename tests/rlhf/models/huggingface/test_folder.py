@@ -1,0 +1,130 @@
+"""Tokenizers and vocabularies of folders."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rlkit.errors import UsageError
+from rlkit.rlhf.models.huggingface.folder import HuggingFaceCodec, silenced_transformers
+from rlkit.rlhf.models.huggingface.model import HuggingFaceModel
+
+transformers = pytest.importorskip("transformers")
+peft = pytest.importorskip("peft")
+tokenizers = pytest.importorskip("tokenizers")
+
+from tests.rlhf.models.huggingface.small_models import (  # noqa: E402
+    CLOSE,
+    EOS,
+    PAD,
+    WORDS,
+    build,
+    ragged,
+    save_model,
+    save_tokenizer,
+)
+
+
+class TestVocabulary:
+    def test_a_tokenizer_without_padding_gets_a_row_that_is_never_generated(
+        self, tmp_path: Path
+    ) -> None:
+        model = HuggingFaceModel(save_model(tmp_path, pad=None))
+        oracle = build("gpt2", 8)  # six words, [EOS] and [UNK]
+        assert (model.vocab_size, model.num_actions, model.vocabulary.pad) == (9, 8, 8)
+        for row in ragged():
+            got = model.unembed(model(torch.tensor([row])))[0].detach()
+            wanted = oracle(input_ids=torch.tensor([row])).logits[0].detach()
+            torch.testing.assert_close(got, wanted, **CLOSE)
+        codec = HuggingFaceCodec(tmp_path)
+        assert codec.vocabulary == model.vocabulary
+        assert codec.decode([0, 8, 8]) == "a"
+
+    def test_a_spare_row_of_the_model_serves_as_padding(self, tmp_path: Path) -> None:
+        model = HuggingFaceModel(save_model(tmp_path, pad=None, extra_rows=3))
+        assert (model.vocab_size, model.num_actions, model.vocabulary.pad) == (11, 8, 8)
+
+    def test_a_special_token_named_padding_is_taken(self, tmp_path: Path) -> None:
+        save_model(tmp_path, pad="<|right_pad|>")
+        file = tmp_path / "tokenizer_config.json"
+        settings = json.loads(file.read_text())
+        del settings["pad_token"]
+        file.write_text(json.dumps(settings))
+        assert HuggingFaceCodec(tmp_path).pad == PAD
+
+    def test_ids_from_num_actions_on_are_read_but_not_generated(self, folders: Any) -> None:
+        model, oracle = HuggingFaceModel(folders["gpt2"], num_actions=7), build("gpt2", 9)
+        row = torch.tensor([[8, 2, 0]])
+        got = model.unembed(model(row)).detach()
+        torch.testing.assert_close(got, oracle(input_ids=row).logits[..., :7].detach(), **CLOSE)
+        assert (model.vocab_size, model.num_actions) == (9, 7)
+        for wrong in (6, 10):
+            with pytest.raises(UsageError, match=f"expected 7 .* to 9, got {wrong}"):
+                HuggingFaceModel(folders["gpt2"], num_actions=wrong)
+
+    def test_other_tokens_for_the_same_ids_are_another_vocabulary(
+        self, folders: Any, tmp_path: Path
+    ) -> None:
+        vocabulary = HuggingFaceModel(folders["gpt2"]).vocabulary
+        assert vocabulary == HuggingFaceModel(folders["llama"]).vocabulary
+        assert vocabulary == HuggingFaceCodec(folders["llama"]).vocabulary
+        fewer = HuggingFaceModel(save_model(tmp_path / "fewer", pad=None)).vocabulary
+        assert (vocabulary.num_actions, fewer.num_actions) == (9, 8)
+        save_model(tmp_path / "other")
+        save_tokenizer(tmp_path / "other", words=("b", "a", *WORDS[2:]), pad="[PAD]")
+        other = HuggingFaceModel(tmp_path / "other").vocabulary
+        assert other != vocabulary
+        assert other.digest != vocabulary.digest
+        assert replace(other, digest=vocabulary.digest) == vocabulary
+
+
+class TestCodec:
+    def test_encoding_and_decoding_are_inverse_for_whole_words(self, folders: Any) -> None:
+        codec = HuggingFaceCodec(folders["gpt2"])
+        assert codec.encode("c a f") == [2, 0, 5]
+        assert codec.decode([2, 0, 5, EOS, PAD]) == "c a f"
+        assert (codec.eos, codec.pad, codec.vocab_size, codec.num_actions) == (EOS, PAD, 9, 9)
+
+    def test_an_unknown_id_is_named(self, folders: Any) -> None:
+        with pytest.raises(UsageError, match=r"the id 9: .* has the ids 0\.\.8"):
+            HuggingFaceCodec(folders["gpt2"]).decode([0, 9])
+
+    def test_a_prompt_starts_as_the_tokenizer_starts_it_and_never_ends(self, folder: Path) -> None:
+        file = folder / "tokenizer.json"
+        state = tokenizers.Tokenizer.from_file(str(file))
+        state.post_processor = tokenizers.processors.TemplateProcessing(
+            single="f $A [EOS]", special_tokens=[("f", 5), ("[EOS]", EOS)]
+        )
+        state.save(str(file))
+        codec = HuggingFaceCodec(folder)
+        assert codec.encode("a b") == [0, 1]
+        assert codec.encode("a b", prompt=True) == [5, 0, 1]
+
+    @pytest.mark.claim(6)
+    def test_text_of_sampled_ids_may_encode_to_other_ids(self, folder: Path) -> None:
+        # Why ids are trained on as they were sampled: "a" then "b" reads as the one token "ab".
+        ids = {"a": 0, "b": 1, "ab": 2, "[EOS]": 3, "[PAD]": 4}
+        pairs = tokenizers.Tokenizer(tokenizers.models.BPE(ids, [("a", "b")]))
+        pairs.decoder = tokenizers.decoders.Fuse()
+        fast = transformers.PreTrainedTokenizerFast(
+            tokenizer_object=pairs, eos_token="[EOS]", pad_token="[PAD]"
+        )
+        fast.save_pretrained(folder)
+        codec = HuggingFaceCodec(folder)
+        sampled = [0, 1, 2]
+        assert codec.decode(sampled) == "abab"
+        assert codec.encode(codec.decode(sampled)) == [2, 2] != sampled
+
+
+def test_quiet_is_quiet_and_loud_again() -> None:
+    logging = transformers.utils.logging
+    before = (logging.get_verbosity(), logging.is_progress_bar_enabled())
+    with silenced_transformers():
+        assert logging.get_verbosity() == logging.ERROR
+        assert not logging.is_progress_bar_enabled()
+    assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
