@@ -1,4 +1,4 @@
-"""Makes a configuration from options, and refuses those that it does not have."""
+"""Makes a configuration from options, and rejects unknown ones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def make_config(owner: str, config_class: Any, options: Mapping[str, Any]) -> An
     except Exception as error:
         given = ", ".join(f"{key}={value!r}" for key, value in options.items())
         raise UsageError(f"{owner}: its configuration ({given}) failed: {error!r}") from error
-    # What the class itself made of an option is its own affair.
+    # An option that the class itself changed is not checked.
     require_types(config, *(key for key in taken if getattr(config, key) is taken[key]))
     convert_types(config)
     return config
@@ -44,7 +44,7 @@ def require_config(owner: str, config_class: Any, config: Any) -> Any:
         alike = wanted.__name__ == got.__name__
         names = [f"{c.__module__}.{c.__name__}" if alike else c.__name__ for c in (wanted, got)]
         raise UsageError(
-            f"config of the {owner}: expected a {names[0]}, or a mapping with options of it, got "
+            f"config of the {owner}: expected a {names[0]}, or a mapping of its options, got "
             f"a {names[1]}"
         )
     known_options(owner, config_class, ())
@@ -56,9 +56,9 @@ def require_config(owner: str, config_class: Any, config: Any) -> Any:
 def known_options(
     owner: str, config_class: Any, options: Iterable[Any], arguments: Iterable[str] = ()
 ) -> list[str]:
-    """The names of a configuration's options; rejects any other among `options`.
+    """Return the names of a configuration's options; reject any other among `options`.
 
-    `arguments` are the names that are given beside the options rather than among them.
+    `arguments` are names that are passed beside the options, not among them.
     """
     if not dataclasses.is_dataclass(config_class):
         raise UsageError(
@@ -71,7 +71,7 @@ def known_options(
             continue
         if option in arguments:
             raise UsageError(
-                f"{owner}: {option!r} is no option of it but an argument of its own; give it "
+                f"{owner}: {option!r} is not one of its options but a separate argument; pass it "
                 f"beside config, as in {option}=..."
             )
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Makes torch give the same bytes for a seed, whatever it is computed with."""
+"""Sets torch up so that the bytes of a seed do not depend on the other seeds."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 
 import torch
 
-_MKL_FREE = 1  # MKL_CBWR_OFF: any order of summation
+_MKL_FREE = 1  # MKL_CBWR_OFF: sums in any order
 
 
 def _mkl_mode() -> int | None:
-    """The mode of reproducibility that MKL runs in; None where torch has no MKL."""
+    """Return MKL's mode of reproducibility; None if torch has no MKL."""
     try:
         library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
         return int(library.mkl_serv_cbwr_get(-1))
@@ -26,10 +26,10 @@ def _mkl_mode() -> int | None:
 def prepared_torch() -> Iterator[None]:
     """Set torch up for many small products: one thread, and memory that is kept for reuse.
 
-    One thread, because more would change sums for large batches; the number before comes back at
-    the end. By default glibc gives every block above 128 KiB back to the system when it is freed
-    and gets it again, page by page, at the next allocation, which costs up to a third of a training
-    step. Warns where products came before `import rlkit`, which then cannot choose MKL's mode.
+    One thread, because more would change sums for large batches; the number of threads is restored
+    at the end. By default glibc returns every block above 128 KiB to the system when it is freed,
+    and allocates it again page by page, which costs up to a third of a training step. Warn if
+    torch multiplied matrices before `import rlkit`, which then cannot choose MKL's mode.
     """
     try:
         libc = ctypes.CDLL("libc.so.6")

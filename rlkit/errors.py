@@ -1,4 +1,4 @@
-"""Errors that rlkit raises on purpose; each says what, where, expected, got and what to do."""
+"""Errors of rlkit; each states what failed, where, what was expected and what to do."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ class RlkitError(Exception):
 
 
 class UsageError(RlkitError, ValueError):
-    """What was asked for cannot be done as asked. The command line exits with 2."""
+    """The request cannot be carried out as given. The command line exits with 2."""
 
     exit_code = 2
 
 
 class AllSeedsFailed(RlkitError):
-    """No seed of a run could be finished; `run` is what there is of it."""
+    """No seed of a run could be finished; `run` has the partial results."""
 
     def __init__(self, message: str, run: object, exit_code: int) -> None:
         super().__init__(message)
@@ -25,7 +25,7 @@ class AllSeedsFailed(RlkitError):
 
 
 class SeedError(RlkitError):
-    """One seed cannot go on; the others can. `seed` is its index in the experiment."""
+    """One seed cannot be continued; the others can. `seed` is its index in the experiment."""
 
     def __init__(self, seed: int, message: str) -> None:
         super().__init__(seed, message)
@@ -37,17 +37,17 @@ class SeedError(RlkitError):
 
 
 class RlkitWarning(UserWarning):
-    """Something worth knowing about a result; in Python every note of rlkit is one of these."""
+    """A remark about a result; in Python every note of rlkit is a warning of this class."""
 
 
 class EnvironmentFault(SeedError):
-    """An environment returned something that it must not return, such as a reward of NaN."""
+    """An environment returned something invalid, such as a reward of NaN."""
 
     exit_code = 2
 
 
 class AgentFault(SeedError):
-    """An agent chose something that is no action, such as NaN or an index out of range."""
+    """An agent chose an invalid action, such as NaN or an index out of range."""
 
     exit_code = 2
 
@@ -57,7 +57,7 @@ class Diverged(SeedError):
 
 
 def printable(text: object, *, lines: bool = False) -> str:
-    """Return a text with control characters written out, so that none reaches the terminal.
+    """Return a text with control characters escaped, so that none reaches the terminal.
 
     `lines` keeps line breaks, which messages have and names must not have.
     """

@@ -1,8 +1,8 @@
 """Checks of options by their types and ranges.
 
 An option is converted to the type that its annotation declares wherever that changes no meaning,
-so that `np.int64(64)` and `64`, or `[64, 64]` and `(64, 64)`, are the same configuration. Whatever
-does not fit is rejected with the option, what was expected and what was got.
+so that `np.int64(64)` and `64`, or `[64, 64]` and `(64, 64)`, are the same configuration. A value
+that does not fit is rejected with the option, the expectation and the value.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def converted(value: Any, kind: Any) -> Any:
 
     NumPy's scalars and arrays without axes count as the number in them, whole numbers fit where a
     float is declared, and sequences and arrays fit where a tuple or list is. A bool is never a
-    number, a float never a whole number, and a string never a sequence. Values of types that are
-    not known here are returned as they are.
+    number, a float never a whole number, and a string never a sequence. Values of unknown
+    types are returned unchanged.
 
     Raises:
         Unfit: the value does not fit.
@@ -66,7 +66,7 @@ def converted(value: Any, kind: Any) -> Any:
 
 
 def require_typed(name: str, value: Any, kind: Any, expected: str = "") -> Any:
-    """Return an argument of a function as its type; `expected` says more than the type does.
+    """Return an argument converted to its type; `expected` describes it more precisely.
 
     Raises:
         UsageError: it does not fit.
@@ -84,7 +84,7 @@ def require_types(config: Any, *names: str) -> None:
         UsageError: a value does not fit its type.
     """
     for field in dataclasses.fields(config):
-        # A default that does not fit is the affair of whoever declared it.
+        # A default that does not fit is the responsibility of the class.
         if not names or field.name in names:
             try:
                 _take(config, field.name)
@@ -94,7 +94,7 @@ def require_types(config: Any, *names: str) -> None:
 
 
 def convert_types(config: Any) -> None:
-    """Convert the fields that fit the types that a dataclass declares; leave the others alone."""
+    """Convert the fields that fit the types a dataclass declares; leave others unchanged."""
     for field in dataclasses.fields(config):
         try:
             _take(config, field.name)
@@ -103,7 +103,7 @@ def convert_types(config: Any) -> None:
 
 
 def converted_options(config_class: Any, options: typing.Mapping[str, Any]) -> dict[str, Any]:
-    """Return options as the types that a dataclass declares; what does not fit is left alone."""
+    """Return options as the types that a dataclass declares; others are unchanged."""
     kinds, taken = field_types(config_class), dict(options)
     for name, value in options.items():
         try:
@@ -114,7 +114,7 @@ def converted_options(config_class: Any, options: typing.Mapping[str, Any]) -> d
 
 
 def without_axes(value: Any) -> Any:
-    """The number in a NumPy scalar or an array without axes; anything else as it is."""
+    """Return the number in a NumPy scalar or 0-d array; anything else unchanged."""
     if not isinstance(value, type) and getattr(value, "shape", None) == ():
         item = getattr(value, "item", None)
         return value if item is None else item()
@@ -123,9 +123,9 @@ def without_axes(value: Any) -> Any:
 
 @functools.lru_cache(maxsize=256)
 def field_types(config_class: Any) -> dict[str, Any]:
-    """The declared type of each field; Any for one that cannot be evaluated.
+    """Return the declared type of each field; Any for one that cannot be evaluated.
 
-    A name may be imported for type checkers only, or be local to the function that makes the class.
+    A name may be imported only for type checkers, or be local to the function with the class.
     """
     try:
         return typing.get_type_hints(config_class)
@@ -188,7 +188,7 @@ def require_choice(config: Any, *names: str, among: Any) -> None:
 
 
 def _take(config: Any, name: str, expected: str = "") -> Any:
-    """Convert one field in place and return it; `expected` says more than the type does."""
+    """Convert one field in place and return it; `expected` describes it more precisely."""
     value = getattr(config, name)
     try:
         taken = converted(value, _kind_of(config, name))
@@ -219,7 +219,7 @@ def _refusal(name: str, expected: str, value: Any) -> UsageError:
 
 
 def _whole_instead(expected: str, value: Any) -> str:
-    """What to write in place of a float that has a whole value."""
+    """Return what to write instead of a float that has a whole value."""
     value = without_axes(value)
     if "whole number" not in expected or not isinstance(value, float) or not value.is_integer():
         return ""
@@ -247,9 +247,9 @@ def _atom(value: Any, kind: Any) -> Any:
 
 
 def _one_of(value: Any, kinds: Sequence[Any]) -> Any:
-    """The value as one of several types: as its own if that is among them, else as the first."""
+    """Return the value as one of several types: its own if possible, else the first."""
     fitting, expected = [], []
-    # A type that is not known here takes anything, so it has its turn last.
+    # An unknown type accepts anything, so it comes last.
     for kind in sorted(kinds, key=lambda kind: not _is_known(kind)):
         try:
             fitting.append(converted(value, kind))
@@ -262,7 +262,7 @@ def _one_of(value: Any, kinds: Sequence[Any]) -> Any:
 
 
 def _is_known(kind: Any) -> bool:
-    """Whether `converted` does anything about a type."""
+    """Return whether `converted` knows a type."""
     origin = get_origin(kind) or kind
     return origin in (None, type(None), *_ATOMS, tuple, list, Literal, typing.Annotated) or (
         origin in (typing.Union, types.UnionType)
@@ -270,7 +270,7 @@ def _is_known(kind: Any) -> bool:
 
 
 def _sequence(value: Any, container: Any, kinds: tuple[Any, ...]) -> Any:
-    """The value as a tuple or list with elements of the declared types."""
+    """Return the value as a tuple or list with elements of the declared types."""
     if getattr(value, "shape", ()) and hasattr(value, "tolist"):
         value = value.tolist()
     fixed = container is tuple and kinds and kinds[-1] is not Ellipsis

@@ -1,4 +1,4 @@
-"""`solve` and `evaluate` for anything that a user names as an environment."""
+"""`solve` and `evaluate` for any environment that a user can name."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def solve(
         env_args: keyword arguments of the environment; a `TabularMDP` has none.
 
     Raises:
-        UsageError: it is neither, there is no table that can be trusted, or no finite optimum.
+        UsageError: it is neither, has no reliable transition table, or has no finite optimum.
     """
     discount = require_typed("discount", discount, float)
     tolerance = require_typed("tolerance", tolerance, float)
     if isinstance(environment, TabularMDP):
         if env_args:
             raise UsageError(
-                f"solving a TabularMDP: it takes no arguments, got env_args={dict(env_args)!r}"
+                f"solving a TabularMDP: it has no env_args, got env_args={dict(env_args)!r}"
             )
         name = f"a TabularMDP of {environment.num_states} states"
         model: TabularMDP | Callable[[], gym.Env[Any, Any]] = environment

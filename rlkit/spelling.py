@@ -6,8 +6,8 @@ import difflib
 import re
 from collections.abc import Iterable
 
-# What other libraries call our options and agents, in the form that `_plain` gives; where a name
-# has several meanings, the first that is known where it was used is suggested.
+# Names of options and agents in other libraries, in the form of `_plain`. Of several meanings, the
+# first that is known in the place of use is suggested.
 _SYNONYMS: dict[str, tuple[str, ...]] = {
     # how long, how often, where
     **dict.fromkeys(("nenvs", "numenvs", "nenv", "numenv", "numenvironments"), ("envs",)),
@@ -79,9 +79,9 @@ _VERSION = re.compile(r"-v\d+$")
 def closest(name: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the known name nearest to `name`, or an empty string.
 
-    Neither case nor `-`, `_`, spaces and leading dashes count. What other libraries call the same
-    thing comes before names that are merely spelled alike, as does the newest version of an
-    environment whose name is right.
+    Case, `-`, `_`, spaces and leading dashes are ignored. The name of the same thing in another
+    library takes precedence over similar spelling, as does the newest version of an environment
+    whose name is right.
     """
     candidates = list(dict.fromkeys(known))
     by_plain: dict[str, str] = {}
@@ -91,7 +91,7 @@ def closest(name: str, known: Iterable[str]) -> str:
     synonyms = (by_plain.get(_plain(ours)) for ours in _SYNONYMS.get(wanted, ()))
     match = by_plain.get(wanted) or next(filter(None, synonyms), None) or _newest(name, candidates)
     if match is None and wanted not in _SYNONYMS:
-        # A name that is nearest to one that has no meaning here is not like any that has.
+        # A name nearest to one without a meaning here is not similar to a known name.
         offered: dict[str, str | None] = {}
         for theirs, meanings in _SYNONYMS.items():
             if len(theirs) > 3:
@@ -104,12 +104,12 @@ def closest(name: str, known: Iterable[str]) -> str:
 
 
 def _plain(name: str) -> str:
-    """A name without what people spell in different ways."""
+    """Return a name without variations of spelling."""
     return re.sub(r"[-_\s]", "", name).casefold().replace("ize", "ise").replace("izi", "isi")
 
 
 def _newest(name: str, candidates: Iterable[str]) -> str | None:
-    """The highest version of the environment with this name, whatever version was asked for."""
+    """Return the highest version of the environment with this name."""
     stem = _plain(_VERSION.sub("", name, count=1))
     versions = [
         word

@@ -1,4 +1,4 @@
-"""Code of a user's own: files that are run, and digests that say when it has changed."""
+"""The user's own code: running files, and digests that change with the code."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def run_file(path: Path, wanted_by: str) -> tuple[ModuleType, str]:
 
     Args:
         path: the file.
-        wanted_by: how an error names what the file is for, such as "score 'my.py:brevity'".
+        wanted_by: the purpose of the file in messages, such as "score 'my.py:brevity'".
 
     Raises:
         UsageError: the file cannot be read, or running it failed.
@@ -35,7 +35,7 @@ def run_file(path: Path, wanted_by: str) -> tuple[ModuleType, str]:
         content = path.read_bytes()
     except OSError as error:
         raise UsageError(f"{wanted_by}: cannot read {path}: {error.strerror}") from error
-    # Under this name pickle finds again what the file defines, in this process.
+    # Pickle finds the definitions of the file under this name, in this process.
     name = f"rlkit_user_{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
@@ -51,7 +51,7 @@ def run_file(path: Path, wanted_by: str) -> tuple[ModuleType, str]:
 
 
 def source_digest(thing: Any) -> str:
-    """The digest of the source of a function or class; empty where there is none to read."""
+    """Return the digest of the source of a function or class; empty if there is none."""
     try:
         source = inspect.getsource(thing)
     except (OSError, TypeError):
@@ -60,9 +60,9 @@ def source_digest(thing: Any) -> str:
 
 
 class Origin(enum.Enum):
-    """Where code comes from."""
+    """The origin of code."""
 
-    USER = "user"  # the user's own: what it does counts
+    USER = "user"  # the user's own: its behaviour counts
     LIBRARY = "library"  # Python, rlkit and what rlkit is built on: the name counts
     PACKAGE = "package"  # installed, and may offer environments: name and content count
 
@@ -75,7 +75,7 @@ _ENVIRONMENTS = os.path.join("gymnasium", "envs", "")
 
 @functools.cache
 def _folders() -> tuple[tuple[str, ...], ...]:
-    """The folders of the foundations, of installed packages and of Python itself."""
+    """Return the folders of the foundations, of installed packages and of Python itself."""
     specs = [importlib.util.find_spec(name) for name in FOUNDATIONS]
     foundations = [os.path.dirname(spec.origin) for spec in specs if spec and spec.origin]
     packages = [sysconfig.get_path(name) for name in ("purelib", "platlib")]
@@ -151,12 +151,12 @@ def _digest_of_state(path: str, size: int, mtime_ns: int) -> str:
 
 
 def place_of(error: BaseException, file: str | None) -> str:
-    """Where a user's code failed, as " (in FILE, line N)".
+    """Return where a user's code failed, as " (in FILE, line N)".
 
     Args:
-        error: what was raised.
-        file: the user's file; its last frame is named, or the last one at all. Nothing is where
-            the call itself failed, as with a wrong number of arguments.
+        error: the exception.
+        file: the user's file; its last frame is named, or else the last frame. The result is empty
+            if the call itself failed, for example with a wrong number of arguments.
     """
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if frame.filename == file]

@@ -23,7 +23,7 @@ def test_a_model_is_solved() -> None:
 
 
 def test_a_model_takes_no_arguments_of_an_environment() -> None:
-    with pytest.raises(UsageError, match=r"solving a TabularMDP: it takes no arguments, got .*map"):
+    with pytest.raises(UsageError, match=r"solving a TabularMDP: it has no env_args, got .*map"):
         rlkit.solve(leave_or_stay(), env_args={"map_name": "8x8"})
 
 

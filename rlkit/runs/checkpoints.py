@@ -34,7 +34,7 @@ def save_checkpoint(folder: Path, seed: int, num_steps: int, state: Mapping[str,
     Args:
         folder: of the run.
         seed: its index.
-        num_steps: how far it is, in environment steps or updates.
+        num_steps: its environment steps or updates so far.
         state: plain numeric arrays.
     """
     seed_folder = _seed_folder(folder, seed)
@@ -44,7 +44,7 @@ def save_checkpoint(folder: Path, seed: int, num_steps: int, state: Mapping[str,
     except OSError as error:
         raise RlkitError(
             f"saving a checkpoint in {seed_folder} failed: {error.strerror}; if the run's folder "
-            "was moved or deleted, run the same command again where it is now"
+            "was moved or deleted, run the same command again in its new place"
         ) from error
     buffer = io.BytesIO()
     arrays: dict[str, Any] = {name: state[name] for name in sorted(state)}
@@ -60,20 +60,20 @@ def save_checkpoint(folder: Path, seed: int, num_steps: int, state: Mapping[str,
 
 
 def list_checkpoints(folder: Path, seed: int) -> list[tuple[int, Path]]:
-    """The (steps, path) of a seed's checkpoints, newest first."""
-    found = []
+    """Return the (steps, path) of a seed's checkpoints, newest first."""
+    paths = []
     for path in _seed_folder(folder, seed).glob("step-*.npz"):
         match = _CHECKPOINT_NAME.fullmatch(path.name)
         if match:
-            found.append((int(match[1]), path))
-    return sorted(found, reverse=True)
+            paths.append((int(match[1]), path))
+    return sorted(paths, reverse=True)
 
 
 def read_checkpoint(path: Path) -> dict[str, Array]:
     """Return the arrays of a checkpoint after checking its digest.
 
     Raises:
-        ValueError: the file is damaged; the message says how it is seen.
+        ValueError: the file is damaged.
     """
     try:
         data = path.read_bytes()
@@ -121,24 +121,19 @@ def _read_array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Array:
     return array
 
 
-def newest_checkpoint(
-    folder: Path, seed: int, *, at_most: int | None = None
-) -> tuple[int, dict[str, Array], list[str]]:
+def newest_checkpoint(folder: Path, seed: int) -> tuple[int, dict[str, Array], list[str]]:
     """Return a seed's newest sound checkpoint.
 
     Args:
         folder: of the run.
         seed: its index.
-        at_most: ignore checkpoints beyond this number of steps.
 
     Returns:
         its steps (0 and an empty state if there is none), its arrays, and a message
-        for each damaged file that was passed over.
+        for each damaged file that was skipped.
     """
     problems: list[str] = []
     for num_steps, path in list_checkpoints(folder, seed):
-        if at_most is not None and num_steps > at_most:
-            continue
         try:
             return num_steps, read_checkpoint(path), problems
         except ValueError as error:

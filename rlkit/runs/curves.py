@@ -24,7 +24,7 @@ _ROW = re.compile(r"[-+.,0-9einf]*")
 
 
 def curve_path(folder: Path, seed: int) -> Path:
-    """Where a seed's rows are."""
+    """Return the path of a seed's csv."""
     return folder / f"seed-{seed:03d}.csv"
 
 
@@ -34,7 +34,7 @@ class CurveFile:
     Args:
         path: the file.
         columns: names, written as its first line.
-        num_bytes: how much of an existing file is known to be good; the rest is cut off.
+        num_bytes: the length of the part of an existing file to keep; the rest is removed.
     """
 
     def __init__(self, path: Path, columns: Sequence[str], num_bytes: int) -> None:
@@ -49,7 +49,7 @@ class CurveFile:
         if length < num_bytes:
             self._file.close()
             raise RlkitError(
-                f"{path} has {length} bytes, but its checkpoint follows on {num_bytes}: rows were "
+                f"{path} has {length} bytes, but its checkpoint belongs to {num_bytes}: rows were "
                 f"lost. Restore the file, or move it and the checkpoints of the seed away to train "
                 "the seed again from the start"
             )
@@ -61,7 +61,7 @@ class CurveFile:
             sync_folder(path.parent)
 
     def append(self, row: Mapping[str, float | int | None]) -> None:
-        """Write one row and hand it to the system."""
+        """Write one row."""
         self._write([_cell(row.get(column)) for column in self._columns])
 
     def _write(self, cells: Sequence[str]) -> None:
@@ -75,13 +75,13 @@ class CurveFile:
                 self._file.truncate(self._num_bytes)
             raise RlkitError(
                 f"appending to {self._path} failed: {error.strerror}; make room and run the "
-                "same command again, which goes on from the last checkpoint"
+                "same command again, which continues from the last checkpoint"
             ) from error
         self._num_bytes += len(line)
 
     @property
     def num_bytes(self) -> int:
-        """The length of the file, with rows that may not have come to the disk yet."""
+        """The length of the file, including rows that may not be on the disk yet."""
         return self._num_bytes
 
     def sync(self) -> int:
@@ -92,8 +92,8 @@ class CurveFile:
             raise RlkitError(f"saving {self._path} failed: {error.strerror}") from error
         if os.fstat(self._file.fileno()).st_nlink == 0:
             raise RlkitError(
-                f"{self._path} was deleted while the run was writing it; what is left of the run "
-                "is not complete, start it again"
+                f"{self._path} was deleted while the run was writing it, so the run is incomplete; "
+                "start it again"
             )
         return self._num_bytes
 
@@ -117,7 +117,7 @@ def read_curve(path: Path) -> dict[str, Array]:
     """
     text = path.read_bytes().decode("utf-8", errors="replace")
     lines = text.split("\n")
-    lines.pop()  # what follows the last newline: nothing, or a row cut short
+    lines.pop()  # after the last newline: nothing, or an unfinished row
     if not lines:
         return {}
     columns = lines[0].split(",")
@@ -128,12 +128,12 @@ def read_curve(path: Path) -> dict[str, Array]:
         cells = line.split(",")
         try:
             if not _ROW.fullmatch(line):
-                raise ValueError("it holds other characters than those of numbers and commas")
+                raise ValueError("it has characters other than those of numbers and commas")
             if len(cells) != len(columns):
-                raise ValueError(f"{len(columns)} cells expected, {len(cells)} found")
+                raise ValueError(f"expected {len(columns)} cells, got {len(cells)}")
             rows.append([float(cell) if cell else math.nan for cell in cells])
             if len(rows) > 1 and columns[0].startswith(COUNTER) and rows[-1][0] <= rows[-2][0]:
-                raise ValueError(f"{columns[0]} is {cells[0]}, which is not beyond the row before")
+                raise ValueError(f"{columns[0]} is {cells[0]}, not more than in the row before")
         except ValueError as error:
             raise RlkitError(f"{path}, line {number}: {error}") from error
     table = np.array(rows).reshape(len(rows), len(columns))

@@ -1,4 +1,4 @@
-"""Train the seeds of a run and keep its record: the same for every kind of run."""
+"""Trains the seeds of a run and keeps its record, for every kind of run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Interrupted(KeyboardInterrupt):
 
 @dataclass(frozen=True, kw_only=True)
 class RunRequest:
-    """What a call requests of a run."""
+    """A run, and how far a call wants its seeds to be trained."""
 
     kind: RunKind
     name: str  # of the agent or stage

@@ -1,4 +1,4 @@
-"""Where a file that the user named is to be written: checked before the work, not after it."""
+"""Checks that a file named by the user can be written, made before the work starts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rlkit.errors import UsageError
 
 
 def require_place(path: Path, option: str, suffixes: Sequence[str]) -> None:
-    """Require a file name with one of the suffixes, in a folder that is or can be made.
+    """Require a file name with one of the suffixes, in a folder that exists or can be created.
 
     Nothing is created. A file that exists is replaced when it is written.
 
@@ -26,21 +26,21 @@ def require_place(path: Path, option: str, suffixes: Sequence[str]) -> None:
         if path.is_dir():
             raise _refusal(path, option, "it is a folder")
         if path.exists() and not path.is_file():
-            raise _refusal(path, option, "it is no ordinary file")
+            raise _refusal(path, option, "it is not an ordinary file")
         folder = path.absolute().parent
         while not folder.exists():
             if folder.is_symlink():
-                raise _refusal(path, option, f"{folder} is a link to nothing")
+                raise _refusal(path, option, f"{folder} is a broken link")
             folder = folder.parent
         if not folder.is_dir():
-            raise _refusal(path, option, f"{folder} is no folder")
+            raise _refusal(path, option, f"{folder} is not a folder")
         if not os.access(folder, os.W_OK | os.X_OK):
             raise _refusal(path, option, f"the folder {folder} is read-only")
 
 
 @contextlib.contextmanager
 def writing(path: Path, option: str) -> Iterator[None]:
-    """Turn what the system says against a place into one sentence."""
+    """Raise an error of the operating system as one sentence about the option."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What a run tells while it works: a bar on terminals and in notebooks, notes, warnings."""
+"""Progress reports: a bar on terminals and in notebooks, notes as warnings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PACKAGE = str(Path(__file__).parents[1]) + os.sep
 
 
 def warn(text: str) -> None:
-    """Warn the caller of rlkit; the place that Python names is theirs, not one in here."""
+    """Warn the caller of rlkit: the line that Python names is the caller's, not one of rlkit."""
     frame: FrameType | None = sys._getframe(1)
     level = 2
     while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
@@ -70,20 +70,20 @@ class Bar:
         self._bar.stop()
 
     def begin(self, label: str, num_seeds: int, num_steps: int) -> None:
-        """Start to count the steps of a run anew."""
+        """Count the steps of a new run from 0."""
         self._steps = {}
         for task in list(self._bar.tasks):
             self._bar.remove_task(task.id)
         self._task = self._bar.add_task(printable(label), total=num_seeds * num_steps)
 
     def advance(self, seeds: Sequence[int], num_steps: int) -> None:
-        """Say how far some seeds are."""
+        """Update the steps of some seeds."""
         self._steps.update(dict.fromkeys(seeds, num_steps))
         self._bar.update(self._task, completed=sum(self._steps.values()))
 
 
 def _shows_widgets(console: Console) -> bool:
-    """Whether this is a notebook in which rich can show a bar."""
+    """Return whether this is a notebook in which rich can show a bar."""
     return console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None
 
 
@@ -102,19 +102,19 @@ def reporting(
 
 @contextlib.contextmanager
 def python_reports() -> Iterator[Reports]:
-    """Report as Python's users expect: notes are warnings of the class RlkitWarning.
+    """Report notes as warnings of the class RlkitWarning, and progress as a bar.
 
-    Where warnings are errors, the first is raised at the end, so that no work is lost by it.
+    Where warnings are errors, the first is raised at the end, so that no work is lost.
     """
-    refused: list[RlkitWarning] = []
+    raised: list[RlkitWarning] = []
 
     def note(text: str) -> None:
         try:
             warn(text)
         except RlkitWarning as error:
-            refused.append(error)
+            raised.append(error)
 
     with reporting(note) as reports:
         yield reports
-    if refused:
-        raise refused[0]
+    if raised:
+        raise raised[0]

@@ -1,4 +1,4 @@
-"""Resume a seed from its last sound checkpoint, and verify that its parts took their state."""
+"""Resumes a seed from its last sound checkpoint, and verifies the state of its parts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be sent to a worker process: checked before the workers start."""
+"""Checks that work can be sent to worker processes, made before they start."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def prepare_folder(folder: Path) -> None:
         if path.is_symlink():
             raise UsageError(
                 f"{path} is a symbolic link, and a run writes and deletes in its own folder only; "
-                "replace it by what it points to, or remove it"
+                "replace it with its target, or remove it"
             )
 
 

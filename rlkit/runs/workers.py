@@ -1,4 +1,4 @@
-"""Splits the seeds of a run over processes, and stops them all when one is asked to stop."""
+"""Worker processes: each trains a share of the seeds, and all stop together."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class _Workers:
             self.failures += [Failure(seed, message, 1) for seed in share]
 
     def end(self) -> None:
-        """End all processes, first by asking them."""
+        """End all processes: by SIGTERM, and after a while by SIGKILL."""
         for process, _ in self._running.values():
             process.terminate()
         for process, _ in self._running.values():
@@ -175,7 +175,7 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        os._exit(1)  # nobody is left to work for, and another process may take up the run
+        os._exit(1)  # another process may continue the run now
 
 
 def _work(

@@ -25,7 +25,7 @@ from rlkit.training.run import Run
 from rlkit.training.specification import RunSpec, make_spec, require_agent
 from rlkit.training.train import raise_or_warn_of_failures, train_prepared
 
-# What is compared: an agent's name, a class of one's own, or a run that was trained before.
+# An agent's name, a class that keeps the Agent contract, or a run that was trained before.
 Contender = str | type[Any] | Path | Run
 
 
@@ -44,23 +44,23 @@ def compare(
     native: bool = True,
     reports: Reports | None = None,
 ) -> Comparison:
-    """Train what is missing of several agents, then compare them at equal budgets.
+    """Train the missing parts of several agents, then compare them at equal budgets.
 
-    Writes summary.json, learning_curves.png and final_performance.png into `out`, beside the
-    folders of the runs; where `out` holds another comparison already, into a folder of its own in
-    `out`. `Comparison.folder` says where. The arguments are those of `train`.
+    Write summary.json, learning_curves.png and final_performance.png into `out`, beside the
+    folders of the runs, or into a new folder in `out` if it already holds another comparison
+    (see `Comparison.folder`). The other arguments are those of `train`.
 
     Args:
-        agents: names or classes of agents, which are trained as far as they are not yet; also
-            runs or their folders, which are taken as they are. Equal names are told apart by
-            " (2)", " (3)" in the order given.
-        environment: not needed where every contender is a run.
-        seeds: of each agent that is trained; runs are taken with the seeds that they have.
+        agents: names or classes of agents, which are trained where they are not yet, and runs
+            or their folders, which are compared as they are. Equal names get " (2)", " (3)" in
+            the order given.
+        environment: not needed if every contender is a run.
+        seeds: of each agent that is trained; runs keep the seeds that they have.
         steps: environment steps of each seed at which all are compared; by default the largest
             number that a preset of the agents has.
 
     Raises:
-        UsageError: something cannot be done as asked; nothing was trained then.
+        UsageError: an argument cannot be used; nothing was trained.
         AllSeedsFailed: no seed of an agent could be finished.
     """
     arguments: dict[str, Any] = {
@@ -103,7 +103,7 @@ def _finish(
 
 
 def _folder(out: Path, comparison: Comparison) -> Path:
-    """Return `out`, or a folder of its own in there where `out` has another comparison."""
+    """Return `out`, or a new folder in it if `out` has another comparison."""
     try:
         there = json.loads((out / SUMMARY).read_text())
         same = there["comparison"] == comparison.key
@@ -126,7 +126,7 @@ def _prepare(
     out: Path,
     arguments: Mapping[str, Any],
 ) -> dict[str, Prepared | Run]:
-    """Refuse whatever can be refused, for all contenders, before any of them is trained."""
+    """Prepare all contenders, so that an error is raised before any of them is trained."""
     if isinstance(agents, (str, Path, type, Run)) or not agents:
         raise UsageError(f"comparing: expected a list of agents or runs, got {agents!r}")
     for agent in agents:
@@ -172,7 +172,7 @@ def _name(agent: Any) -> str:
 
 
 def _names(names: Iterable[str]) -> list[str]:
-    """Return names that are told apart: the second "ppo" is "ppo (2)"."""
+    """Return distinct names: the second "ppo" is "ppo (2)"."""
     unique: list[str] = []
     for name in names:
         number, candidate = 1, name
@@ -241,7 +241,7 @@ def _require_comparable(contenders: Mapping[str, Prepared | Run], budget: int) -
             raise UsageError(
                 f"comparing at {budget:,} environment steps: {name} has been trained further, and "
                 f"the last row of its run {run.folder} before that is at {int(early.max()):,}. "
-                f"Compare at a multiple of {run.record['evaluate_every']:,} steps, or train anew "
+                f"Compare at a multiple of {run.record['evaluate_every']:,} steps, or train again "
                 "with another --out"
             )
     measures = {

@@ -24,9 +24,9 @@ SUMMARY = "summary.json"
 
 @dataclass(frozen=True)
 class Comparison:
-    """The runs of several agents on one environment, under what each is called.
+    """The runs of several agents on one environment, by name.
 
-    Nothing but the folders of the runs is needed, but for `environment`.
+    Everything but `environment` needs only the folders of the runs.
     """
 
     runs: Mapping[str, Run]
@@ -44,7 +44,7 @@ class Comparison:
 
     @property
     def scores(self) -> dict[str, Any]:
-        """The final return of each seed that was finished, by agent."""
+        """The final return of each finished seed, by agent."""
         return {name: run.scores[np.isfinite(run.scores)] for name, run in self.runs.items()}
 
     @property
@@ -53,20 +53,20 @@ class Comparison:
         return next(iter(self.runs.values())).optimum
 
     def intervals(self) -> dict[str, Interval]:
-        """The mean over seeds with its 95 % interval, by agent."""
+        """Return the mean over seeds with its 95 % interval, by agent."""
         from rlkit.analysis.statistics import mean_interval
 
         return {name: interval_of(mean_interval, s) for name, s in self.scores.items()}
 
     def pairs(self) -> list[PairComparison]:
-        """Every pair of agents: difference of means, corrected p-value, verdict."""
+        """Return difference of means, corrected p-value and verdict of every pair of agents."""
         from rlkit.analysis.statistics import compare_pairs
 
         scores = {name: s for name, s in self.scores.items() if len(s)}
         return compare_pairs(scores) if len(scores) > 1 else []
 
     def summary(self) -> dict[str, Any]:
-        """Estimates, intervals and pairwise differences as plain data."""
+        """Return estimates, intervals and pairwise differences as plain data."""
         from rlkit.analysis.statistics import iqm_interval
 
         agents = {}
@@ -106,7 +106,7 @@ class Comparison:
 
     @property
     def key(self) -> str:
-        """The sha256 of what is compared: the runs, under their names, and their budget."""
+        """The sha256 of the names of the runs, their folders and their budgets."""
         content = [
             [name, run.folder.name, run.num_env_steps] for name, run in sorted(self.runs.items())
         ]

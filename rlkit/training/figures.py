@@ -1,4 +1,4 @@
-"""Learning curves of runs, with the lines to compare them with."""
+"""Learning curves of runs, with reference lines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Drawable(Protocol):
-    """What is drawn of a run."""
+    """The parts of a run that are drawn."""
 
     folder: Path
     record: dict[str, Any]
@@ -45,14 +45,14 @@ class Drawable(Protocol):
 def plot_runs(
     runs: Sequence[Drawable], path: str | Path | None = None, *, names: Sequence[str] | None = None
 ) -> Figure:
-    """Draw the learning curves of runs on one environment, with the lines to compare them to.
+    """Draw the learning curves of runs on one environment, with reference lines.
 
-    Nothing but the folders of the runs is needed.
+    Only the folders of the runs are needed.
 
     Args:
         runs: at least one.
         path: where to save the figure, if given.
-        names: what the curves are called; by default agents, or folders where agents are equal.
+        names: of the curves; by default agents, or folders where agents are equal.
     """
     from rlkit.analysis.plots import Reference, learning_curve_figure
 
@@ -84,7 +84,7 @@ def save(figure: Figure, path: str | Path) -> None:
     """Write a figure to a file.
 
     Raises:
-        UsageError: the name has another ending, or the place cannot be written.
+        UsageError: the suffix is unknown, or the file cannot be written.
     """
     from rlkit.analysis.plots import save_figure
 
@@ -100,11 +100,11 @@ def save(figure: Figure, path: str | Path) -> None:
 
 
 def environment_key(record: Mapping[str, Any]) -> str:
-    """Return what is equal in the records of runs on the same environment only."""
+    """Return a key that is equal only for runs on the same environment."""
     names = ("environment", "environment_source", "environment_details", "env_args")
     return json.dumps([record.get(name) for name in names], sort_keys=True)
 
 
 def caveats(runs: Sequence[Drawable]) -> list[str]:
-    """Return what a reader of the runs' results must know, each sentence once."""
+    """Return the caveats of all runs, each once."""
     return list(dict.fromkeys(text for run in runs for text in run.caveats))

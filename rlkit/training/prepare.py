@@ -1,4 +1,4 @@
-"""Everything that is checked before a run is trained, and the request that results."""
+"""Checks made before a run is trained, and the request that results from them."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from rlkit.training.kind import AGENT_RUN
 from rlkit.training.seed_trainer import Training
 from rlkit.training.specification import RunSpec
 
-CHECKED_STEPS = 32  # of the agent's, to see whether it is determined by its random streams
+CHECKED_STEPS = 32  # of a user's agent, to check that its random streams determine it
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run that can be trained: everything that can be refused early was looked at."""
+    """A run that can be trained: every check that needs no training has passed."""
 
     spec: RunSpec
     environment: Environment
@@ -52,7 +52,7 @@ def prepare(
     environment: Environment | None = None,
     allow_drift: bool = False,
 ) -> Prepared:
-    """Find the environment and the folder of a run, and refuse now what would be refused later.
+    """Find the environment and the folder of a run, and make all early checks.
 
     Nothing is trained or written.
 
@@ -71,13 +71,13 @@ def prepare(
     )
     repeatable &= _noted(check_agent(spec, environment), caveats)
     if all(layer in TRANSPARENT for layer in environment.probe.layers[:-1]):
-        # Under other wrappers nobody expects the table to hold; `solve` says why it does not.
+        # Under other wrappers the table is not expected to hold; `solve` reports why it does not.
         _noted(environment.model.problem, remarks)
     if unidentified:
         remarks.append(
-            f"nobody can tell from outside what {'; '.join(unidentified)} is, so this run gets a "
-            "folder of its own, which is never reused or continued. To be found again, give it as "
-            "env_args (numbers, text), or name the environment by file.py:Class or module:Class"
+            f"rlkit cannot identify {'; '.join(unidentified)}, so this run gets a new folder, "
+            "which is never reused or continued. To make the run resumable, pass it as env_args "
+            "(numbers, text), or name the environment by file.py:Class or module:Class"
         )
     folder = _folder(spec, environment, out)
     request = RunRequest(
@@ -99,7 +99,7 @@ def prepare(
         if record["num_env_steps"] < spec.num_env_steps or record["num_seeds"] < num_seeds:
             require_continuable(request, folder, record, allow_drift=allow_drift)
     prepared = Prepared(spec, environment, folder, request)
-    prepared.settle()  # what was tried built copies
+    prepared.settle()  # the checks built copies of the environment
     return prepared
 
 
@@ -116,7 +116,7 @@ def _sources(spec: RunSpec, environment: Environment) -> dict[str, str]:
 
 
 def _folder(spec: RunSpec, environment: Environment, out: Path) -> Path:
-    """The folder of a run: where one of an older format has its results, that one."""
+    """Return the folder of a run: that of an older format if it already has results."""
     folder = out / spec.folder_name(environment)
     old = None if spec.unidentified(environment) else spec.old_folder_name(environment)
     if old is not None and not folder.exists() and (out / old / RECORD).exists():
@@ -125,7 +125,7 @@ def _folder(spec: RunSpec, environment: Environment, out: Path) -> Path:
 
 
 def _require_fit(spec: RunSpec, environment: Environment) -> list[str]:
-    """Let the agent refuse the environment before anything is written; return its remarks."""
+    """Build the agent once, before anything is written; return its remarks."""
     streams = (SeedStreams(spec.experiment_seed, 0),)
     task = spec.task(environment.probe, streams, environment.mdp)
     try:
@@ -142,10 +142,10 @@ def _require_fit(spec: RunSpec, environment: Environment) -> list[str]:
 
 
 def check_agent(spec: RunSpec, environment: Environment) -> str | None:
-    """Let two agents built alike take the same steps; return what is wrong in one sentence.
+    """Run two identical agents for the same steps; return a difference as one sentence.
 
-    Agents of rlkit are not tried: its tests hold them to this. An agent that raises is left to
-    training, which says where, and so is one in an environment that cannot be repeated itself.
+    Agents of rlkit are covered by its tests. An agent that raises is skipped here, because training
+    reports where, and so is an agent in an environment that is not repeatable itself.
     """
     kind = spec.stepped_as(environment)
     if isinstance(spec.agent, str) or (kind == "gymnasium" and environment.repeatability.problem):
@@ -155,7 +155,7 @@ def check_agent(spec: RunSpec, environment: Environment) -> str | None:
         first, again = (_actions(spec, environment, kind) for _ in range(2))
     except RlkitError:
         return None
-    except Exception:  # it is the user's code; training raises the same
+    except Exception:  # the user's code; training raises the same
         return None
     moved = " and ".join(sorted(generators.moved()))
     advice = (

@@ -1,7 +1,7 @@
-"""Settings that work, as data: for an agent and an environment, what differs from the defaults.
+"""Tuned settings of agents on environments, where they differ from the defaults.
 
 `steps` is the budget of one seed in environment steps, `num_envs` the environments of each seed,
-`evaluate_every` the distance between rows of the curve; the rest are options of the agent.
+`evaluate_every` the number of steps between rows of the curve; the rest are options of the agent.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""Values to compare a curve with: the optimum, and a random agent's return."""
+"""Values to compare a curve with: the optimum, the threshold and a random agent's return."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,9 +12,6 @@ from rlkit.evaluation import ENDLESS_STEPS, play_many
 from rlkit.seeding import SeedStreams
 from rlkit.tabular.returns import best_return_under_limit, return_under_limit, total_return
 from rlkit.tabular.undiscounted import best_total_return
-
-if TYPE_CHECKING:
-    pass
 
 
 def references(environment: Environment) -> list[tuple[str, float]]:
@@ -33,11 +29,11 @@ def references(environment: Environment) -> list[tuple[str, float]]:
 
 
 def random_return(environment: Environment, *, episodes: int = 200) -> float | None:
-    """Return what random play earns: exact where the model is known, else the mean of episodes.
+    """Return the return of random play: exact if the model is known, else the mean of episodes.
 
-    Without a time limit it is that of whole episodes, or of the first `ENDLESS_STEPS` where random
-    play may go on for ever and keep earning rewards. None where episodes would have to be played
-    one environment at a time.
+    Without a time limit it is the return of whole episodes, or of the first `ENDLESS_STEPS` where
+    random play may never end and keep earning rewards. None where episodes would have to be
+    played one environment at a time.
     """
     mdp = environment.mdp
     if mdp is not None:
@@ -56,8 +52,8 @@ def random_return(environment: Environment, *, episodes: int = 200) -> float | N
 def optimum(environment: Environment) -> float | None:
     """Return the best achievable expected episode return, where it is known.
 
-    Under the model's time limit; without a limit it is the best total reward, and None where no
-    policy has a finite one or it can be made as large as one likes.
+    It is the optimum under the model's time limit. Without a limit it is the best total reward,
+    and None where no policy has a finite one or it is unbounded.
     """
     mdp = environment.mdp
     if mdp is None:

@@ -1,4 +1,4 @@
-"""A run that was trained: its curves, its scores, its policies."""
+"""A trained run: its curves, its scores, its policies."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ Array = NDArray[Any]
 def load(path: str | Path, env: EnvLike | None = None) -> Run:
     """Open the folder of a run.
 
-    Curves, scores and figures need nothing but the folder; only playing needs the environment.
+    Curves, scores and figures need only the folder; playing needs the environment as well.
 
     Args:
         path: the folder.
-        env: the environment, where it is a class or function that its name does not lead to.
+        env: the environment, if it is a class or function that cannot be opened by its name.
 
     Warns:
         RlkitWarning: a source file of the environment or agent changed since training.
@@ -63,15 +63,15 @@ def load(path: str | Path, env: EnvLike | None = None) -> Run:
 
 
 class Run(RunFolder):
-    """The folder of an agent's run, read when it is asked for something.
+    """The folder of an agent's run, each part of which is read when it is first used.
 
     Args:
         folder: where it is.
         num_seeds: how many of its seeds to show, from the first; None = all.
-        num_env_steps: up to how many steps of each seed to show; None = all.
-        spec: what it was trained from, if at hand.
-        environment: the resolved environment, if at hand.
-        env: what names the environment, if run.json does not.
+        num_env_steps: how many steps of each seed to show; None = all.
+        spec: the specification, if known.
+        environment: the resolved environment, if known.
+        env: the environment, if run.json does not name it.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Run(RunFolder):
         )
 
     def at(self, num_env_steps: int) -> Run:
-        """Return the same run, with its rows and scores up to so many environment steps."""
+        """Return the same run with its rows and scores up to a number of environment steps."""
         return Run(
             self.folder,
             num_seeds=len(self.seeds),
@@ -118,7 +118,7 @@ class Run(RunFolder):
 
     @property
     def num_env_steps(self) -> int:
-        """Environment steps of each seed: those asked for, where the run has more."""
+        """Environment steps of each seed: at most the number requested."""
         trained = int(self.record["num_env_steps"])
         return trained if self._num_env_steps is None else min(self._num_env_steps, trained)
 
@@ -140,7 +140,7 @@ class Run(RunFolder):
 
     @property
     def measured(self) -> str:
-        """The column that is the performance: eval_return, or train_return without evaluation."""
+        """The column of performance: eval_return, or train_return without evaluation."""
         return "eval_return" if self.record["evaluation_episodes"] else "train_return"
 
     @property
@@ -150,7 +150,7 @@ class Run(RunFolder):
 
     @property
     def curve(self) -> Array:
-        """Episode return of each seed at each point, [S, E]; NaN where a seed has not come."""
+        """Episode return of each seed at each point, [S, E]; NaN where a seed has no row yet."""
         return self._aligned[1]
 
     @cached_property
@@ -168,7 +168,7 @@ class Run(RunFolder):
     def scores(self) -> Array:
         """The final episode return of each seed, [S]; NaN for one that did not reach the end.
 
-        Where a seed has been trained further than asked and has no row at that very step, the
+        If a seed was trained further than requested and has no row at exactly that step, the
         scores of all seeds are those of its last row before (see `score_steps`).
         """
         return self._final[0]
@@ -182,7 +182,7 @@ class Run(RunFolder):
     def _final(self) -> tuple[Array, Array]:
         scores, steps = np.full((2, len(self.seeds)), np.nan)
         ended = [s for s in range(len(self.seeds)) if self._reached(s) >= self.num_env_steps]
-        # One step for all: the last at which every seed that came so far has a row.
+        # One step for all: the last at which every seed that got there has a row.
         at = min((self.columns[s]["num_env_steps"][-1] for s in ended), default=0)
         for s in ended:
             values, rows = self.columns[s][self.measured], self.columns[s]["num_env_steps"]
@@ -192,7 +192,7 @@ class Run(RunFolder):
         return scores, steps
 
     def _reached(self, s: int) -> int:
-        """How many steps a seed that has rows was trained for; its last row may be due."""
+        """Return the steps that a seed was trained for; its last row may not be written yet."""
         rows = self._all_columns[s].get("num_env_steps", np.zeros(0))
         if not len(rows):
             return -1
@@ -206,13 +206,13 @@ class Run(RunFolder):
         return {seed: done for seed, done in steps.items() if done < self.num_env_steps}
 
     def interval(self) -> Interval:
-        """Mean of the final scores over seeds, with its 95 % interval."""
+        """Return the mean of the final scores over seeds, with its 95 % interval."""
         from rlkit.analysis.statistics import mean_interval
 
         return interval_of(mean_interval, self.scores)
 
     def as_curve(self) -> Curve:
-        """What a plot draws."""
+        """Return the curve for a plot."""
         from rlkit.analysis.plots import Curve
 
         return Curve(self.agent, self.steps, self.curve)
@@ -230,8 +230,8 @@ class Run(RunFolder):
             return [(str(label), float(value)) for label, value in self.record["references"]]
         from rlkit.training.references import references
 
-        # They are written at the end; a run of format 1 never has them. Drawing runs no code that
-        # a folder names, so only what Gymnasium itself registers is looked at here.
+        # They are written at the end; a run of format 1 never has them. Drawing must not run code
+        # that a folder names, so only environments registered by Gymnasium are opened.
         if self._environment is None and self.record["environment"] not in gym.registry:
             return []
         try:
@@ -246,7 +246,7 @@ class Run(RunFolder):
 
     @property
     def caveats(self) -> list[str]:
-        """What a reader of its results must know about the environment."""
+        """Sentences about the environment that a reader of the results must know."""
         return [str(text) for text in self.record.get("caveats", [])]
 
     @property
@@ -257,7 +257,7 @@ class Run(RunFolder):
             UsageError: it cannot be built, or has other spaces than the one of training.
 
         Warns:
-            RlkitWarning: it is not made of what it was made of in training.
+            RlkitWarning: it has changed since training.
         """
         if self._environment is None:
             self._environment = stored_environment(
@@ -267,13 +267,13 @@ class Run(RunFolder):
 
     @property
     def spec(self) -> RunSpec:
-        """What the run was trained from."""
+        """The specification that the run was trained from."""
         if self._spec is None:
             record = self.record
             if record["agent_source"]:
                 raise UsageError(
                     f"the run {self.folder} was trained by the class {record['agent']}, which is "
-                    "not an agent of rlkit: get its policies from the run that train returned"
+                    "not an agent of rlkit: use the run that train returned to get its policies"
                 )
             config = stored_config(record, self.folder / RECORD)
             spec = make_spec(record["agent"], record["environment"], config=config)
@@ -299,11 +299,11 @@ class Run(RunFolder):
         return self._policies.batch_actor(seeds, greedy=greedy)
 
     def actor(self, seed: int = 0, *, greedy: bool = True) -> SingleActor:
-        """Return the final policy of one seed, for environments of one's own.
+        """Return the final policy of one seed, for use outside rlkit.
 
         Args:
             seed: which seed.
-            greedy: the greedy policy, or the one that explores as in training.
+            greedy: the greedy policy, or the exploring policy of training.
 
         Raises:
             UsageError: there is no such seed.
@@ -311,7 +311,7 @@ class Run(RunFolder):
         return self._policies.actor(seed, greedy=greedy)
 
     def q_table(self, seed: int = 0) -> Array:
-        """Return the values of all actions in all states that one seed ended with.
+        """Return the final values of all actions in all states of one seed.
 
         Q-learning's table, or Q* of value iteration: the discounted return of taking an action and
         acting greedily afterwards.
@@ -329,7 +329,7 @@ class Run(RunFolder):
         return self._policies.q_table(seed)
 
     def evaluate(self, episodes: int = 1000, *, greedy: bool = True) -> dict[str, Any]:
-        """Play episodes with the final policies; exact returns beside them where known.
+        """Play episodes with the final policies, and compute exact returns where possible.
 
         Returns:
             environment, agent, seeds (a list of seed, mean_return, std_return, episodes,
@@ -353,7 +353,7 @@ class Run(RunFolder):
 
 
 def interval_of(estimate: Callable[[Array], Interval], scores: Array) -> Interval:
-    """An interval of the scores that are known, which says so where there are none."""
+    """Return an interval of the known scores, with a note if there are none."""
     from rlkit.analysis.statistics import Interval
 
     known = scores[np.isfinite(scores)]

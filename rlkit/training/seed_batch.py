@@ -40,7 +40,7 @@ class SeedBatch:
         kind = spec.stepped_as(environment)
         streams = tuple(SeedStreams(spec.experiment_seed, seed) for seed in seeds)
         self._curves: list[curves.CurveFile] = []
-        self._told = False  # of returns that are not those of whole episodes
+        self._remarked = False  # whether partial episodes were reported
         self._evaluator = Evaluator(environment, streams, spec.evaluation_episodes, kind=kind)
         self.env = environment.grid(streams, spec.num_envs, kind=kind)
         try:
@@ -75,7 +75,7 @@ class SeedBatch:
         if not getattr(self.env, "exact_resume", True):
             self._reports.irreproducible(
                 f"{self._environment.reference} is not determined by its seed and the actions: "
-                "the run goes on, but is not reproducible"
+                "the run continues, but is not reproducible"
             )
             obs = np.asarray(self.env.state_dict()["obs"])
         self._open_curves([int(one["curve_bytes"]) for one in states])
@@ -96,7 +96,7 @@ class SeedBatch:
         return steps // every > (steps - self._spec.num_envs) // every
 
     def write_rows(self, obs: Array) -> None:
-        """Evaluate, write one row per seed and save, but for step 0."""
+        """Evaluate, write one row per seed and, after step 0, save."""
         evaluation: dict[str, Array] = {}
         if self._spec.evaluation_episodes:
             limits = evaluation_limits(self._environment, self.tracker.longest_episode)
@@ -109,28 +109,28 @@ class SeedBatch:
                     self.save(obs, row_pending=True)
                 raise self.stopped() from None
             evaluation = dict(zip(EVALUATION, values, strict=True))
-            self._tell_of_evaluation()
-        # Off the grid the averages go on, so that a longer run has the same rows.
+            self._report_partial_episodes()
+        # Off the grid the averages continue, so that a longer run has the same rows.
         rows = self.tracker.rows(evaluation, reset=self.on_grid)
         for curve, row in zip(self._curves, rows, strict=True):
             curve.append(row)
         if self.tracker.num_env_steps:
             self.save(obs)
 
-    def _tell_of_evaluation(self) -> None:
-        """Say once where returns are not those of whole episodes; of the final ones as a caveat."""
+    def _report_partial_episodes(self) -> None:
+        """Report once that returns are of partial episodes; for the final row as a caveat."""
         if self._evaluator.remark is None:
             return
         steps = self.tracker.num_env_steps
         text = f"{self._environment.reference} {self._evaluator.remark}"
         if steps == self.target:
             self._reports.caveat(f"{text}. This is so in the final row, at {steps:,} steps")
-        elif not self._told:
-            self._told = True
+        elif not self._remarked:
+            self._remarked = True
             self._reports.note(f"{text}. This is so in the row at {steps:,} steps, if not later")
 
     def save(self, obs: Array, *, row_pending: bool = False) -> None:
-        """Write a checkpoint of each seed; with `row_pending` its row is still to be written."""
+        """Write a checkpoint of each seed; with `row_pending` its row is not yet written."""
         state: State = {"obs": obs.copy()}
         state["curve_bytes"] = np.array([curve.sync() for curve in self._curves])
         state[checkpoints.ROW_PENDING] = np.full(len(self._seeds), row_pending)
@@ -142,11 +142,11 @@ class SeedBatch:
         self._reports.progress(self._seeds, self.tracker.num_env_steps)
 
     def stopped(self) -> Stopped:
-        """The error that says how far the seeds are."""
+        """Return the error that states how many steps were done."""
         return Stopped(f"stopped at {self.tracker.num_env_steps:,} environment steps per seed")
 
-    def tell_what_was_not_learned(self) -> None:
-        """Say of which seeds the agent never learned anything, though it could have."""
+    def report_missing_updates(self) -> None:
+        """Report the seeds for which a learning agent made no update."""
         idle = [
             seed
             for seed, learned in zip(self._seeds, self.tracker.learned, strict=True)
@@ -163,7 +163,7 @@ class SeedBatch:
         )
 
     def close(self) -> None:
-        """Close files and environments; what cannot be closed hides no earlier error."""
+        """Close files and environments; a failure to close hides no earlier error."""
         parts: tuple[Any, ...] = (*self._curves, self._evaluator, self.env)
         for part in parts:
             try:

@@ -1,8 +1,8 @@
-"""Trains a set of seeds of a run, from wherever each of them was left.
+"""Trains a set of seeds of a run, each from where it stands.
 
-Seeds are grouped by how far they are, and each group is trained as one batch. Which seeds share a
-group changes nothing in their results, so a kill, a failure of one seed, more seeds and more
-workers all come down to other groups.
+Seeds with equal numbers of steps form a group, and each group is trained as one batch. The results
+of a seed do not depend on its group, so after a kill or the failure of a seed, and with more seeds
+or workers, only the groups differ.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Training:
-    """What is done for seeds of a run, in this process or in others.
+    """The work on seeds of a run, which can be sent to another process.
 
     Args:
         spec: of the run.
-        environment: found already; another process finds it anew.
-        model: what is known about the environment, which another process takes over: all seeds
-            of a run must be stepped and evaluated in one way.
-        source: the digest of what the environment is made of in the first process.
+        environment: the resolved environment; another process resolves it again.
+        model: the model of the environment, sent to other processes, because all seeds of a
+            run must be stepped and evaluated in one way.
+        source: the digest of the environment in the first process.
     """
 
     spec: RunSpec
@@ -50,9 +50,9 @@ class Training:
             environment = self.spec.resolve().with_model(self.model)
             if self.source not in ("", environment.source.digest):
                 raise UsageError(
-                    f"the environment {environment.reference} is another in a worker process than "
-                    "in this one: something that it is made of (a global, a class attribute, a "
-                    "file) was changed after it was defined. Give it as env_args, or use workers=1"
+                    f"the environment {environment.reference} differs in a worker process: a "
+                    "global, a class attribute or a file that it uses was changed after it was "
+                    "defined. Pass the value as env_args, or use workers=1"
                 )
         return train_seeds(self.spec, environment, folder, seeds, reports)
 
@@ -71,10 +71,10 @@ def train_seeds(
     seeds: Iterable[int],
     reports: Reports,
 ) -> list[Failure]:
-    """Bring each seed to the number of steps that the specification asks for.
+    """Train each seed to the number of steps of the specification.
 
     Returns:
-        the seeds that could not go on; the others were trained to the end.
+        the seeds that failed; the others were trained to the end.
 
     Raises:
         Stopped: `reports.stop` said so; the state is saved.
@@ -99,7 +99,7 @@ def train_seeds(
                 _train_group(spec, environment, folder, group, list(states.values()), reports)
                 waiting.difference_update(group)
             except SeedError as error:
-                # The others of the group go on from their last checkpoints, without this one.
+                # The others of the group continue from their last checkpoints, without this one.
                 failures.append(Failure(error.seed, error.message, error.exit_code))
                 waiting.discard(error.seed)
                 break
@@ -114,7 +114,7 @@ def _train_group(
     states: Sequence[Mapping[str, Array]],
     reports: Reports,
 ) -> None:
-    """Train seeds that are all equally far, as one batch."""
+    """Train seeds with equal numbers of steps as one batch."""
     batch = SeedBatch(spec, environment, folder, seeds, reports)
     try:
         obs = batch.take_up(states) if states[0] else batch.start()
@@ -133,6 +133,6 @@ def _train_group(
                 raise batch.stopped()
             if i % 256 == 0:
                 reports.progress(seeds, batch.tracker.num_env_steps)
-        batch.tell_what_was_not_learned()
+        batch.report_missing_updates()
     finally:
         batch.close()

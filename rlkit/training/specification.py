@@ -1,4 +1,4 @@
-"""What a run is: everything that its results depend on, and the name that follows from it."""
+"""The specification of a run: everything that its results depend on, and its name."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from rlkit.tabular.mdp import TabularMDP
 from rlkit.training.presets import DEFAULT_EVALUATION_EPISODES, preset
 from rlkit.user_code import is_patched
 
-# What `train` takes beside the options of an agent.
+# The arguments of `train` other than options of an agent.
 ARGUMENTS = (
     *("seeds", "steps", "seed", "envs", "out", "workers", "env_args", "evaluate_every"),
     *("evaluation_episodes", "native", "allow_drift", "config", "reports"),
@@ -77,7 +77,7 @@ class RunSpec:
         return self.agent if isinstance(self.agent, str) else self.agent.__name__
 
     def resolve(self) -> Environment:
-        """Find the environment; done once for each process."""
+        """Find the environment; done once per process."""
         return find_environment(self.environment, self.env_args)
 
     def task(
@@ -104,17 +104,17 @@ class RunSpec:
 
     @property
     def spans_run(self) -> bool:
-        """Whether the results depend on the number of steps from the start."""
+        """Whether the results depend on the total number of steps from the start."""
         depends = getattr(self.agent_class, "depends_on_total_steps", None)
         return bool(depends(self.config)) if depends is not None else False
 
     @functools.cached_property
     def agent_source(self) -> Fingerprint | None:
-        """What an agent of the user's own is made of; None for those of rlkit."""
+        """The fingerprint of a user's agent; None for the agents of rlkit."""
         return None if isinstance(self.agent, str) else identify(self.agent)
 
     def stepped_as(self, environment: Environment) -> str:
-        """How its environments are stepped: "native", "tabular" or "gymnasium"."""
+        """Return how its environments are stepped: "native", "tabular" or "gymnasium"."""
         return environment.kind if self.native else "gymnasium"
 
     def identity(self, environment: Environment) -> dict[str, Any]:
@@ -145,7 +145,7 @@ class RunSpec:
         return content
 
     def unidentified(self, environment: Environment) -> tuple[str, ...]:
-        """Return what the results depend on and nobody can tell from the like of it."""
+        """Return descriptions of inputs that cannot be distinguished from similar ones."""
         parts = [
             *(environment.source, environment.probe.made_of),
             *(self.agent_source, fingerprint(self.config)),
@@ -156,8 +156,8 @@ class RunSpec:
     def folder_name(self, environment: Environment) -> str:
         """Return agent, environment and ten digits of the sha256 of the identity.
 
-        Where something cannot be identified, the digits are drawn at random: no other run may be
-        taken for this one.
+        Where something cannot be identified, the digits are random, so that no other run is
+        mistaken for this one.
         """
         name = f"{self.agent_name}-{environment.name}"
         if self.unidentified(environment):
@@ -165,7 +165,7 @@ class RunSpec:
         return content_name(name, self.identity(environment))
 
     def old_folder_name(self, environment: Environment) -> str | None:
-        """Return the name that this run would have in format 1; None where that told too little."""
+        """Return the name that this run would have in format 1; None if it would be ambiguous."""
         if environment.content is None or self.agent_source is not None:
             return None
         identity = {**self.identity(environment), "environment_source": environment.content}
@@ -179,7 +179,7 @@ def _by_meaning(value: Any) -> dict[str, str]:
 
 
 def _patched(agent_class: Any) -> str:
-    """The fingerprint of an agent of rlkit whose methods the user replaced; "" as it came."""
+    """Return the fingerprint of an agent of rlkit if the user replaced methods, else ""."""
     return fingerprint(agent_class).digest if is_patched(agent_class) else ""
 
 
@@ -205,11 +205,11 @@ def make_spec(
     config: Any = None,
     options: Mapping[str, Any] | None = None,
 ) -> RunSpec:
-    """Fill in what was left out from the preset for the pair, then from the defaults.
+    """Return a specification, with omitted settings from the preset, then from the defaults.
 
     Args:
-        config: the agent's whole configuration, or a mapping that is taken as `options`; then
-            `options` must be empty.
+        config: the agent's whole configuration, or a mapping of options; `options` must then
+            be empty.
         options: fields of the agent's configuration that differ from the preset.
 
     Raises:
@@ -246,12 +246,12 @@ def require_agent(agent: Any) -> Any:
         return agent
     raise UsageError(
         f"expected an agent's name or a class that keeps the Agent contract, got {agent!r:.80}; "
-        "options of a class of your own go into its Config"
+        "the options of your own class belong in its Config"
     )
 
 
 def _settings(agent_class: Any, name: str, environment: EnvLike) -> dict[str, Any]:
-    """The preset of an agent of rlkit on an environment; a class of one's own has none."""
+    """Return the preset of an agent of rlkit on an environment; a user's class has none."""
     own = name not in AGENTS or find_agent(name) is not agent_class
     return preset("" if own else name, environment if isinstance(environment, str) else "")
 
@@ -259,7 +259,7 @@ def _settings(agent_class: Any, name: str, environment: EnvLike) -> dict[str, An
 def choose_config(
     agent_class: Any, name: str, environment: EnvLike, config: Any, options: Mapping[str, Any]
 ) -> Any:
-    """The agent's configuration from what `train` was given: a whole one, a mapping, or options."""
+    """Return the agent's configuration from an instance, a mapping or single options."""
     if config is None:
         return default_config(agent_class, name, environment, options)
     if options:
@@ -275,7 +275,7 @@ def choose_config(
 def default_config(
     agent_class: Any, name: str, environment: EnvLike, options: Mapping[str, Any]
 ) -> Any:
-    """The agent's configuration: its defaults, under the preset, under the given options."""
+    """Return the agent's configuration: defaults, overridden by the preset and the options."""
     config_class = getattr(agent_class, "Config", None)
     if config_class is None:
         if options:
@@ -303,7 +303,7 @@ def require_env_args(env_args: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _plain(content: Any) -> Any:
-    """Plain data with Python's numbers in place of NumPy's."""
+    """Return plain data with Python's numbers in place of NumPy's."""
     if isinstance(content, Mapping):
         for key in content:
             if not isinstance(key, str):
@@ -315,10 +315,10 @@ def _plain(content: Any) -> Any:
 
 
 def stored_config(record: Mapping[str, Any], path: Path) -> Any:
-    """The configuration of the agent of rlkit that a record names.
+    """Return the configuration of the agent of rlkit that a record names.
 
     Raises:
-        RlkitError: the file, and the agent or option that is not known here.
+        RlkitError: the file, and the unknown agent or option.
     """
     name, content = f"agent {record['agent']}", record["config"] or {}
     try:

@@ -1,4 +1,4 @@
-"""Turns the stream of transitions and metrics into the rows of each seed's curve."""
+"""Turns transitions and metrics into the rows of each seed's curve."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Tracker:
         self._episode_return = np.zeros((num_seeds, num_envs))
         self._episode_length = np.zeros((num_seeds, num_envs), dtype=np.int64)
         self.longest_episode = np.zeros(num_seeds, dtype=np.int64)  # in steps, of those that ended
-        self.learned = np.zeros(num_seeds, dtype=bool)  # whether there ever was a metric
+        self.learned = np.zeros(num_seeds, dtype=bool)  # whether there was any metric
         self._start_row(num_seeds)
 
     def _start_row(self, num_seeds: int) -> None:
@@ -46,7 +46,7 @@ class Tracker:
         self._numbers = np.zeros((num_seeds, len(self._metrics)), dtype=np.int64)
 
     def observe(self, transition: Transition, metrics: Mapping[str, Array]) -> None:
-        """Take in one step of the loop."""
+        """Add one step of the loop."""
         self.num_env_steps += transition.reward.shape[1]
         self._episode_return += transition.reward
         self._episode_length += 1

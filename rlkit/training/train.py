@@ -14,7 +14,7 @@ from rlkit.environments.resolve import EnvLike
 from rlkit.errors import AllSeedsFailed
 from rlkit.options import require_count, require_typed
 from rlkit.runs import store
-from rlkit.runs.execution import Interrupted as Interrupted  # what `train` raises is found here
+from rlkit.runs.execution import Interrupted as Interrupted  # `train` raises it
 from rlkit.runs.execution import (
     execute,
     is_finished,
@@ -52,7 +52,7 @@ def train(
     reports: Reports | None = None,
     **options: Any,
 ) -> Run:
-    """Train an agent on an environment for many seeds, or go on where that was left.
+    """Train an agent on an environment for many seeds, or continue where that stopped.
 
     Args:
         agent: a name ("value-iteration", "q-learning", "reinforce", "ppo", "random") or a class
@@ -61,18 +61,18 @@ def train(
             or a function that returns an environment.
         seeds: how many seeds; more than before adds seeds to the same run.
         steps: environment steps of each seed, rounded up to a multiple of `envs`; the preset's if
-            left out. More than before extends the same run, unless a schedule spans it.
+            omitted. More than before extends the same run, unless a schedule spans it.
         seed: the experiment's seed, from which all seeds are drawn.
         envs: environments of each seed.
         out: the folder in which the run gets its own.
         workers: processes over which the seeds are split; the results are the same for any.
         env_args: keyword arguments of the environment.
         evaluate_every: environment steps between rows of the curve.
-        evaluation_episodes: episodes an evaluation where the return is not known exactly; 0 = no
-            evaluation at all.
+        evaluation_episodes: episodes per evaluation where the return is not known exactly; 0 = no
+            evaluation.
         native: use a batched twin of the environment, or its known model, where there is one.
-        allow_drift: go on although versions differ from those the run began with; the run is then
-            marked as not reproducible.
+        allow_drift: continue although versions differ from those the run began with; the run is
+            then marked as not reproducible.
         config: the agent's whole configuration, or a mapping of options, instead of single options.
         reports: where to report progress and notes; by default a bar on terminals and in
             notebooks, warnings of the class `rlkit.RlkitWarning`, and failures as below.
@@ -82,10 +82,10 @@ def train(
         the run; `run.failures` lists seeds that could not be finished.
 
     Raises:
-        UsageError: something cannot be done as asked.
+        UsageError: an argument cannot be used.
         AllSeedsFailed: no seed could be finished; some are a warning.
-        Interrupted: SIGINT or SIGTERM came; everything is saved, the same call goes on. It is a
-            KeyboardInterrupt.
+        Interrupted: SIGINT or SIGTERM came; everything is saved, and the same call continues. It
+            is a KeyboardInterrupt.
     """
     spec = make_spec(
         agent,
@@ -126,7 +126,7 @@ def raise_or_warn_of_failures(runs: Sequence[Run]) -> None:
         listed = "; ".join(f"seed {seed}: {text}" for seed, text in failures.items())
         message = (
             f"{len(failures)} of {len(run.seeds)} seeds of {run.agent} on "
-            f"{run.environment_name} failed ({listed}); what there is of them is in {run.folder}"
+            f"{run.environment_name} failed ({listed}); their partial results are in {run.folder}"
         )
         if len(failures) == len(run.seeds):
             codes = [int(failure["exit_code"]) for failure in run.record["failures"].values()]
@@ -143,7 +143,7 @@ def train_spec(
     allow_drift: bool = False,
     reports: Reports | None = None,
 ) -> Run:
-    """As `train`, for a specification that was made before; failures are only in the run."""
+    """Train like `train`, from a specification; failures are reported only by the run."""
     require_main_guard(workers)
     prepared = prepare(spec, num_seeds, out, allow_drift=allow_drift)
     return train_prepared(
@@ -159,7 +159,7 @@ def train_prepared(
     allow_drift: bool = False,
     reports: Reports | None = None,
 ) -> Run:
-    """Train what is missing of a run that was prepared."""
+    """Train the missing part of a prepared run."""
     reports = reports or Reports()
     request, folder = prepared.request, prepared.folder
     for text in (*request.caveats, *request.notes):
@@ -202,13 +202,13 @@ def train_prepared(
 
 
 def _note_scores(run: Run, reports: Reports) -> None:
-    """Say where scores are not what their name promises."""
+    """Note scores that are missing or not of the final step."""
     early = run.score_steps[run.score_steps < run.num_env_steps]
     if len(early):
         reports.note(
             f"no row is at {run.num_env_steps:,} environment steps where seeds were trained "
-            f"further: the scores of all seeds are those at {int(early.min()):,}. Ask for a "
-            f"multiple of evaluate_every={run.record['evaluate_every']:,} for the very step"
+            f"further: the scores of all seeds are those at {int(early.min()):,}. Choose a "
+            f"multiple of evaluate_every={run.record['evaluate_every']:,} for scores at that step"
         )
     done = [seed for seed in run.seeds if seed not in run.failures]
     without = [seed for seed in done if np.isnan(run.scores[run.seeds.index(seed)])]
@@ -221,7 +221,7 @@ def _note_scores(run: Run, reports: Reports) -> None:
 
 
 def _store_references(folder: Path, environment: Environment) -> None:
-    """Keep the lines of the figure in the record, so that drawing needs no environment."""
+    """Store the reference lines in the record, so that drawing needs no environment."""
     from rlkit.training.references import references
 
     store.write_json(

@@ -29,7 +29,7 @@ def test_a_longer_run_gives_its_rows_and_scores_at_what_was_asked(tmp_path: Path
     fresh = learn(tmp_path / "fresh", seeds=3, steps=1000)
     longer = learn(tmp_path / "longer", seeds=3, steps=2000)
     with pytest.warns(RlkitWarning, match="already has 2,000"):
-        asked = learn(tmp_path / "longer", seeds=3, steps=1000)
+        shorter = learn(tmp_path / "longer", seeds=3, steps=1000)
     assert asked.folder == longer.folder
     np.testing.assert_array_equal(asked.steps, fresh.steps)
     np.testing.assert_array_equal(asked.curve, fresh.curve)
@@ -41,7 +41,7 @@ def test_a_longer_run_gives_its_rows_and_scores_at_what_was_asked(tmp_path: Path
 def test_a_seed_added_at_fewer_steps_has_its_score_there(tmp_path: Path) -> None:
     fresh = learn(tmp_path / "fresh", seeds=3, steps=1000)
     learn(tmp_path / "run", seeds=2, steps=2000)
-    asked = learn(tmp_path / "run", seeds=3, steps=1000)
+    shorter = learn(tmp_path / "run", seeds=3, steps=1000)
     np.testing.assert_array_equal(asked.scores, fresh.scores)
     whole = rlkit.load(asked.folder)
     assert list(np.isfinite(whole.scores)) == [True, True, False]
@@ -51,7 +51,7 @@ def test_without_a_row_at_the_very_step_all_scores_are_of_the_row_before(tmp_pat
     fresh = learn(tmp_path / "fresh", seeds=3, steps=1000)
     learn(tmp_path, seeds=2, steps=2000)
     with pytest.warns(RlkitWarning, match=r"no row is at 1,200 .* those at 1,000"):
-        asked = learn(tmp_path, seeds=3, steps=1200)
+        shorter = learn(tmp_path, seeds=3, steps=1200)
     assert list(asked.score_steps) == [1000, 1000, 1000]
     np.testing.assert_array_equal(asked.scores, fresh.scores)
 
@@ -60,9 +60,9 @@ def test_the_policy_of_a_longer_run_is_not_passed_off_as_that_of_the_shorter(
     tmp_path: Path,
 ) -> None:
     learn(tmp_path, seeds=1, steps=2000)
-    asked = learn(tmp_path, seeds=1, steps=1000)
-    with pytest.warns(RlkitWarning, match="only the policy of 2,000 is kept"):
-        asked.evaluate(10)
+    shorter = learn(tmp_path, seeds=1, steps=1000)
+    with pytest.warns(RlkitWarning, match="only its policy at 2,000"):
+        shorter.evaluate(10)
 
 
 def compare(agents: Any, out: Path, env: str = "FrozenLake-v1", **options: Any) -> Any:

@@ -619,7 +619,7 @@ def test_a_worker_that_would_train_another_environment_refuses(tmp_path: Path) -
     )
     first, second = done.stdout.splitlines()
     assert first.count("5.0") == 2
-    assert "is another in a worker process than in this one" in second
+    assert "differs in a worker process" in second
 
 
 class Goal(Gain):

@@ -196,7 +196,10 @@ def test_a_changed_environment_of_ones_own_is_another_run(tmp_path: Path) -> Non
         ({"config": {"discount": 1.0}, "options": {"discount": 1.0}}, "either a config or single"),
         ({"config": {"gamma": 0.9}, "options": {}}, "Did you mean 'discount'"),
         ({"config": {3: 0.9}, "options": {}}, "no option 3"),
-        ({"config": {"steps": 9}, "options": {}}, "'steps' is no option .* beside config"),
+        (
+            {"config": {"steps": 9}, "options": {}},
+            "'steps' is not one of its options .* beside config",
+        ),
         ({"config": PPOConfig(), "options": {}}, "expected a ReinforceConfig.*got a PPOConfig"),
         ({"config": ReinforceConfig, "options": {}}, "got the class ReinforceConfig"),
         ({"config": 3, "options": {}}, "expected a ReinforceConfig.*got a int"),

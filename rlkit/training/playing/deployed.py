@@ -1,4 +1,4 @@
-"""A trained policy in the terms of the environment itself."""
+"""A trained policy that acts on observations of the environment itself."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from rlkit.evaluation import restart
 
 Array = NDArray[Any]
 
-# What an actor may offer besides `act`; see docs/writing-an-agent.md.
+# Optional methods of an actor; see docs/writing-an-agent.md.
 _OPTIONAL = ("probabilities", "value", "action_values")
 
 
 class ActorBySeed:
-    """Actors of one seed each, as one actor over a grid [S, M].
+    """Actors of single seeds, combined into one actor over a grid [S, M].
 
-    It offers `probabilities`, `value` and `action_values` where all of them do.
+    It has `probabilities`, `value` and `action_values` if all of them do.
     """
 
     def __init__(self, actors: Sequence[Actor]) -> None:
@@ -36,7 +36,7 @@ class ActorBySeed:
         return self._by_seed("act", obs)
 
     def restart(self, *part: int) -> None:
-        """Begin the streams of exploration anew."""
+        """Restart the streams of exploration."""
         for actor in self._actors:
             restart(actor, *part)
 
@@ -46,13 +46,13 @@ class ActorBySeed:
 
 
 class SingleActor:
-    """The policy of one seed, in the terms of the environment itself.
+    """The policy of one seed, for the environment itself.
 
-    Observations are what `env.reset` and `env.step` return. Actions are what `env.step` takes:
-    counted from the start of a discrete space, inside a box.
+    Observations are those of `env.reset` and `env.step`. Actions are those of `env.step`: counted
+    from the start of a discrete space, inside a box.
 
-    It holds all that it needs: it can be pickled, copied and sent to other processes, and acts
-    without the folder of the run. A copy that explores continues the same random numbers.
+    It is self-contained: it can be pickled, copied and sent to other processes, and acts without
+    the folder of the run. A copy that explores continues the same random numbers.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class SingleActor:
         greedy: bool,
         agent: str,
     ) -> None:
-        # By whether it is greedy. Both are made now, while the run is as it is.
+        # By whether it is greedy. Both are made now, before the run can change.
         self._actors = {choice: make_actor(choice) for choice in (greedy, not greedy)}
         self._greedy, self._agent = greedy, agent
         self._observation_space, self._action_space = observation_space, action_space
@@ -82,9 +82,9 @@ class SingleActor:
     ) -> tuple[Any, None]:
         """Return the action for one observation, or actions for a batch, and None for a state.
 
-        The signature is Stable-Baselines3's, so that its `evaluate_policy` and others' tools work.
-        `deterministic` chooses between the greedy policy and the one that explores; if omitted, it
-        is as the actor was asked for.
+        The signature is Stable-Baselines3's, so that its `evaluate_policy` and other tools work.
+        `deterministic` chooses between the greedy and the exploring policy; if omitted, the
+        choice made when the actor was created applies.
 
         Raises:
             UsageError: the observation is not one of the environment's, or has a NaN.
@@ -101,17 +101,17 @@ class SingleActor:
         return (actions[0] if single else actions), None
 
     def probabilities(self, obs: Any) -> Array:
-        """Return the probability of each action, as the actor was asked for: greedy or exploring.
+        """Return the probability of each action under the actor's policy, greedy or exploring.
 
         Args:
             obs: one observation, or a batch of B.
 
         Returns:
-            float64 [A], or [B, A] for a batch; entry i is of the action `action_space.start + i`.
-            Of a greedy policy, 1 for one action and 0 for the others.
+            float64 [A], or [B, A] for a batch; entry i belongs to action
+            `action_space.start + i`. A greedy policy has 1 for one action and 0 for the others.
 
         Raises:
-            UsageError: the actions are a Box, the agent states no probabilities, or the
+            UsageError: the actions are a Box, the agent has no probabilities, or the
                 observation is not one of the environment's.
         """
         if not isinstance(self._action_space, spaces.Discrete):
@@ -122,7 +122,7 @@ class SingleActor:
         return self._ask("probabilities", obs)
 
     def value(self, obs: Any) -> Any:
-        """Return the discounted return that the agent expects from an observation on.
+        """Return the discounted return that the agent expects from an observation onwards.
 
         PPO's critic, REINFORCE's baseline, max_a Q(s, a) of Q-learning, V* of value iteration;
         all with the discount that the agent learned with. With `scale_rewards`, PPO's values are
@@ -168,16 +168,16 @@ def as_batch(observation: Any, space: spaces.Space[Any]) -> tuple[Array, bool]:
     """
     pair = isinstance(observation, tuple) and len(observation) == 2
     hint = (
-        "; it looks like what env.reset() returns: take its first part, as in obs, info = "
+        "; it looks like the return value of env.reset(): use its first part, as in obs, info = "
         "env.reset()"
         if pair and isinstance(observation[1], Mapping)
         else ""
     )
-    wanted = f"the policy wants one observation of {space} or a batch of them"
+    wanted = f"the policy expects one observation of {space} or a batch of them"
     try:
         array = np.asarray(observation)
     except Exception as error:
-        raise UsageError(f"{wanted}, got no array: {error}{hint}") from error
+        raise UsageError(f"{wanted}, which is not an array: {error}{hint}") from error
     if array.dtype.kind not in "biuf":
         kind = f"type {array.dtype}" if array.shape else type(observation).__name__
         raise UsageError(f"{wanted}, made of numbers, got {kind}{hint}")
@@ -185,7 +185,7 @@ def as_batch(observation: Any, space: spaces.Space[Any]) -> tuple[Array, bool]:
     single = array.shape == shape
     if not single and (array.ndim == 0 or array.shape[1:] != shape):
         raise UsageError(
-            f"the policy wants observations of shape {shape}, or a batch of them, as in {space}, "
+            f"the policy expects observations of shape {shape}, or a batch of them, as in {space}, "
             f"got {array.shape}"
         )
     if array.dtype.kind == "f" and not np.isfinite(array).all():

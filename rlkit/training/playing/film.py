@@ -1,4 +1,4 @@
-"""Films an episode of a trained policy."""
+"""Animated gifs of episodes of a trained policy."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def watch(
         run: the run whose policy acts.
         path: of the gif.
         seed: which seed's policy.
-        episode: which of the episodes that evaluation uses, so that a film can be repeated.
-        max_steps: where to stop filming.
+        episode: which of the evaluation episodes, so that a film can be repeated.
+        max_steps: the length at which filming stops.
 
     Returns:
         the number of steps and the return.
@@ -43,7 +43,7 @@ def watch(
     episode = require_count("episode", episode, at_least=0)
     max_steps = require_count("max_steps", max_steps, at_least=1)
     require_place(path, "--gif", (".gif",))
-    # Gymnasium draws with pygame, which otherwise looks for a screen.
+    # Gymnasium draws with pygame, which otherwise needs a screen.
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     actor = run.actor(seed)
     try:
@@ -92,7 +92,7 @@ def _write(images: list[Array], path: Path, milliseconds: int) -> None:
 
 
 def _frame_duration(env: gym.Env[Any, Any]) -> int:
-    """Milliseconds a frame; most viewers play nothing faster than 50 frames a second."""
+    """Return milliseconds per frame; most viewers show at most 50 frames per second."""
     try:
         fps = float(env.metadata.get("render_fps") or 30)
     except (AttributeError, TypeError, ValueError):

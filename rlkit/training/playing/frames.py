@@ -1,4 +1,4 @@
-"""What environments return from `render()`, as pictures of one form."""
+"""Converts the frames that `render()` returns to pictures of one format."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _EXPECTED = (
 
 
 def new_frames(env: gym.Env[Any, Any]) -> list[Array]:
-    """Return copies of what `render()` returns: one frame, or all of a list or stack of them.
+    """Return copies of the frames of `render()`: one, or all of a list or stack.
 
     Raises:
-        UsageError: it returned no picture.
+        UsageError: `render()` returned no picture.
     """
     frame: Any = env.render()
     several = len(getattr(frame, "shape", ())) == 4 or (
@@ -37,8 +37,8 @@ def pictures(frames: list[Array]) -> list[NDArray[np.uint8]]:
     """Return the frames of a film as [height, width, 3], all of one size.
 
     Grey frames, [channels, height, width] and opacity (over white) are understood. Floats that
-    nowhere exceed 1 are taken as shares of full brightness; this is decided for the whole film, as
-    one dark frame alone does not show it.
+    never exceed 1 are fractions of full brightness; this is decided for the whole film, because
+    one dark frame alone is ambiguous.
 
     Raises:
         UsageError: numbers outside of 0 to 255, or frames of different sizes.
@@ -76,13 +76,13 @@ def _array(frame: Any) -> Array:
 
 
 def _is_picture(frame: Any) -> bool:
-    """Whether an element of a list is a frame by itself, not a row of one."""
+    """Return whether an element of a list is a whole frame, not a row of one."""
     shape: tuple[int, ...] = getattr(frame, "shape", ())
     return len(shape) == 3 or (len(shape) == 2 and shape[-1] not in _CHANNELS)
 
 
 def _channels_last(frame: Array) -> Array | None:
-    """The frame as [height, width, channels]; None for another shape."""
+    """Return the frame as [height, width, channels]; None for another shape."""
     shape: tuple[int, ...] = frame.shape
     if 0 in shape:
         return None

@@ -338,7 +338,7 @@ def test_a_finished_run_is_noticed_and_not_written_to(out: Path) -> None:
         assert "already finished" in notes[-1]
         assert run.status == "finished"
         assert len(run.seeds) == num_seeds
-    assert any("already has 50 updates of each seed; 20 were asked for" in note for note in notes)
+    assert any("already has 50 updates per seed; 20 were requested" in note for note in notes)
     assert files(folder) == before
 
 
@@ -520,7 +520,7 @@ def test_a_curve_that_does_not_grow_is_damaged(out: Path) -> None:
     path = curves.curve_path(run.folder, 0)
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join([*lines, lines[-1]]))
-    with pytest.raises(RlkitError, match="num_updates is 50, which is not beyond the row before"):
+    with pytest.raises(RlkitError, match="num_updates is 50, not more than in the row before"):
         load_stage_run(run.folder).curve()
 
 
