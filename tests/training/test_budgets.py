@@ -1,4 +1,4 @@
-"""What is asked for and what is given agree: steps, seeds, comparisons and their places."""
+"""Requests and results agree: steps, seeds, comparisons and their places."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def test_a_longer_run_gives_its_rows_and_scores_at_what_was_asked(tmp_path: Path
     longer = learn(tmp_path / "longer", seeds=3, steps=2000)
     with pytest.warns(RlkitWarning, match="already has 2,000"):
         shorter = learn(tmp_path / "longer", seeds=3, steps=1000)
-    assert asked.folder == longer.folder
-    np.testing.assert_array_equal(asked.steps, fresh.steps)
-    np.testing.assert_array_equal(asked.curve, fresh.curve)
-    np.testing.assert_array_equal(asked.scores, fresh.scores)
-    assert asked.num_env_steps == 1000
+    assert shorter.folder == longer.folder
+    np.testing.assert_array_equal(shorter.steps, fresh.steps)
+    np.testing.assert_array_equal(shorter.curve, fresh.curve)
+    np.testing.assert_array_equal(shorter.scores, fresh.scores)
+    assert shorter.num_env_steps == 1000
     assert longer.num_env_steps == 2000
 
 
@@ -42,8 +42,8 @@ def test_a_seed_added_at_fewer_steps_has_its_score_there(tmp_path: Path) -> None
     fresh = learn(tmp_path / "fresh", seeds=3, steps=1000)
     learn(tmp_path / "run", seeds=2, steps=2000)
     shorter = learn(tmp_path / "run", seeds=3, steps=1000)
-    np.testing.assert_array_equal(asked.scores, fresh.scores)
-    whole = rlkit.load(asked.folder)
+    np.testing.assert_array_equal(shorter.scores, fresh.scores)
+    whole = rlkit.load(shorter.folder)
     assert list(np.isfinite(whole.scores)) == [True, True, False]
 
 
@@ -52,8 +52,8 @@ def test_without_a_row_at_the_very_step_all_scores_are_of_the_row_before(tmp_pat
     learn(tmp_path, seeds=2, steps=2000)
     with pytest.warns(RlkitWarning, match=r"no row is at 1,200 .* those at 1,000"):
         shorter = learn(tmp_path, seeds=3, steps=1200)
-    assert list(asked.score_steps) == [1000, 1000, 1000]
-    np.testing.assert_array_equal(asked.scores, fresh.scores)
+    assert list(shorter.score_steps) == [1000, 1000, 1000]
+    np.testing.assert_array_equal(shorter.scores, fresh.scores)
 
 
 def test_the_policy_of_a_longer_run_is_not_passed_off_as_that_of_the_shorter(

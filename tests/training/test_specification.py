@@ -198,7 +198,7 @@ def test_a_changed_environment_of_ones_own_is_another_run(tmp_path: Path) -> Non
         ({"config": {3: 0.9}, "options": {}}, "no option 3"),
         (
             {"config": {"steps": 9}, "options": {}},
-            "'steps' is not one of its options .* beside config",
+            "'steps' is not one of its .* beside config",
         ),
         ({"config": PPOConfig(), "options": {}}, "expected a ReinforceConfig.*got a PPOConfig"),
         ({"config": ReinforceConfig, "options": {}}, "got the class ReinforceConfig"),
