@@ -194,7 +194,7 @@ def test_a_finished_run_is_not_written_to_and_says_that_it_is_finished(
     notes: list[str] = []
     for changes in ({}, {"seeds": 1}, {"steps": 100}, {"workers": 2}):
         run = small("q-learning", **{"seeds": 2, **changes}, reports=Reports(note=notes.append))
-        assert "finished already" in notes[-1]
+        assert "already finished" in notes[-1]
         assert run.status == "finished"
     assert files(folder) == before
 

@@ -68,7 +68,7 @@ SMALL: dict[str, Any] = {"steps": 20, "evaluation_episodes": 0}
 
 def test_notes_are_warnings_of_one_class_that_name_the_callers_line(tmp_path: Path) -> None:
     rlkit.train("random", "CartPole-v1", seeds=1, out=tmp_path, **SMALL)
-    with pytest.warns(RlkitWarning, match="finished already") as caught:
+    with pytest.warns(RlkitWarning, match="already finished") as caught:
         rlkit.train("random", "CartPole-v1", seeds=1, out=tmp_path, **SMALL)
     assert {warning.filename for warning in caught} == {__file__}
     assert rlkit.RlkitWarning is RlkitWarning
