@@ -49,11 +49,11 @@ def test_watch_films_an_episode(capsys: pytest.CaptureFixture[str], tmp_path: Pa
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("file/x", "is no folder"),
-        ("file/new/x", "is no folder"),
+        ("file/x", "is not a folder"),
+        ("file/new/x", "is not a folder"),
         ("folder", "it is a folder"),
-        ("pipe", "it is no ordinary file"),
-        ("lost/x", "is a link to nothing"),
+        ("pipe", "it is not an ordinary file"),
+        ("lost/x", "is a broken link"),
         ("y" * 300, "name too long"),
         ("x.txt", "expected a file name that ends in"),
     ],
