@@ -1,9 +1,8 @@
-"""Figures over seeds: learning curves with their band, and final performance side by side.
+"""Figures over seeds: learning curves with bands, and final performance of several agents.
 
-Every function returns a `matplotlib.figure.Figure` drawn on its own Agg canvas. pyplot and its
-global state are never touched, so drawing a figure leaves nothing behind.
-Text that comes from the caller (agent names, labels, titles) is shown as it is: `$` and `_` do not
-start a formula.
+Every function returns a `matplotlib.figure.Figure` with an Agg canvas of its own; pyplot and its
+global state are not used. Text from the caller (agent names, labels, titles) is plain text: `$`
+and `_` do not start a formula.
 """
 
 import io
@@ -24,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from rlkit.analysis.statistics import CurveBand, curve_band, iqm_interval, mean_interval
 from rlkit.files import write_atomically
 
-# Okabe and Ito's palette, told apart with any kind of colour blindness; its yellow is too pale.
+# Okabe and Ito's palette for all kinds of colour blindness, without its yellow, which is too pale.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _DASHES: tuple[tuple[int, tuple[float, ...]], ...] = (
     (0, ()),
@@ -39,7 +38,7 @@ _WIDTH = 4.6  # inches; text of 9 points stays readable when shrunk to a column 
 
 @dataclass(frozen=True)
 class Curve:
-    """Learning curves of one agent; `align_curves` puts seeds on a common x first."""
+    """Learning curves of one agent on a common x, as `align_curves` returns them."""
 
     name: str
     num_env_steps: ArrayLike  # [E], ascending
@@ -48,7 +47,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Reference:
-    """A horizontal line to compare with: the optimum, a solved threshold, a random policy."""
+    """A line to compare with: the optimum, the threshold of a solved task, a random policy."""
 
     label: str
     value: float
@@ -62,13 +61,13 @@ def learning_curve_figure(
     references: Sequence[Reference] = (),
     footnotes: Sequence[str] = (),
 ) -> Figure:
-    """Mean over seeds against environment steps, with its 95 % band and every seed as a thin line.
+    """Draw the mean over seeds against environment steps, its 95 % band and each seed as a line.
 
-    The band is `curve_band`, an interval at each x by itself. Where some seeds have no value at the
-    end (they failed or stopped early), the legend says so: "n = 9 of 10".
+    The band is `curve_band`, a pointwise interval. Where some seeds have no value at the end (they
+    failed or stopped early), the legend says so: "n = 9 of 10".
 
     Raises:
-        ValueError: no curves, or a curve whose x and returns do not fit together.
+        ValueError: no curves, or x and returns of a curve have different shapes.
     """
     if not curves:
         raise ValueError(f"drawing learning curves {title!r}: no curves; pass at least one Curve")
@@ -96,10 +95,10 @@ def comparison_figure(
     references: Sequence[Reference] = (),
     footnotes: Sequence[str] = (),
 ) -> Figure:
-    """Final performance, one row per agent: a dot per seed, mean with 95 % interval, IQM.
+    """Draw final performance, one row per agent: a dot per seed, mean with 95 % interval, IQM.
 
     Args:
-        scores: agent name -> `[S]`; nan marks a failed seed, which is left out and counted in the
+        scores: agent name -> `[S]`; nan marks a failed seed, which is omitted and counted in the
             agent's label ("n = 9 of 10").
     """
     if not scores:
@@ -163,7 +162,7 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
 
 
 def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
-    """An empty figure in the style of all, `width` by `height` inches."""
+    """Return an empty figure in the common style, `width` by `height` inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
@@ -224,11 +223,13 @@ def _draw_curve(
 
 
 def _limit_y(axes: Axes, curves: Sequence[Curve], references: Sequence[Reference]) -> None:
-    """Let the seeds set the scale: with 2 seeds the band is 13 standard errors each way, and would
-    press the curves flat. A band that goes further visibly leaves the axes."""
+    """Scale y to the seeds, not to the band, which visibly leaves the axes where it is wider.
+
+    With 2 seeds the band spans ±13 standard errors and would flatten the curves.
+    """
     values = np.concatenate([np.asarray(c.returns, dtype=np.float64).ravel() for c in curves])
     values = values[np.isfinite(values)]
-    # A line far away, such as random play that takes for ever, is left to the legend.
+    # A distant line, such as a random policy that hardly ever finishes, is only in the legend.
     reach = 3 * np.ptp(values) if values.size else 0.0
     near = [
         reference.value
@@ -245,7 +246,7 @@ def _limit_y(axes: Axes, curves: Sequence[Curve], references: Sequence[Reference
 def _draw_scores(axes: Axes, x: NDArray[np.float64], row: int) -> None:
     colour = PALETTE[row % len(PALETTE)]
     interval, middle = mean_interval(x), iqm_interval(x)
-    # Seeds of equal score would hide each other: spread them over the height, always the same way.
+    # Seeds of equal score would hide each other: spread them vertically, in a fixed pattern.
     spread = (np.arange(len(x)) * 0.618 % 1 - 0.5) * 0.24
     axes.plot(
         x,
@@ -276,7 +277,7 @@ def _draw_scores(axes: Axes, x: NDArray[np.float64], row: int) -> None:
 
 
 def _mean_mark(label: str, colour: str, *at: float) -> Line2D:
-    """A bar across the interval; without a place it is a legend entry."""
+    """Return a bar across the interval, or a legend entry if there is no position."""
     mark = Line2D(at[:1], at[1:], marker="|", color=colour, linestyle="none", label=label, zorder=4)
     mark.set(markersize=12, markeredgewidth=2.2)
     return mark
@@ -291,7 +292,7 @@ def _iqm_mark(label: str, colour: str, *at: float) -> Line2D:
 def _draw_references(
     axes: Axes, references: Sequence[Reference], *, horizontal: bool = True
 ) -> None:
-    """Dashed lines, greyer from the first to the last, with their value in the legend."""
+    """Draw dashed lines of increasing grey, with their values in the legend."""
     dashes = ((0, (6, 3)), (0, (2, 2)), (0, (6, 2, 1, 2)))
     for k, reference in enumerate(references):
         draw = axes.axhline if horizontal else axes.axvline
@@ -306,7 +307,7 @@ def _draw_references(
 
 
 def _score_handles() -> list[Line2D]:
-    """What the marks of `_draw_scores` mean, in grey since each agent has its own colour."""
+    """Return legend entries for `_draw_scores`, in grey since each agent has its own colour."""
     grey = "0.4"
     return [
         Line2D([], [], marker="o", markersize=4, label="one seed", color=grey, linestyle="none"),
@@ -317,7 +318,7 @@ def _score_handles() -> list[Line2D]:
 
 
 def _legend_below(figure: Figure, axes: Axes, extra: Sequence[Line2D] = ()) -> None:
-    """Outside the axes, where it can cover no curve."""
+    """Draw the legend outside the axes, where it cannot cover a curve."""
     drawn, drawn_labels = axes.get_legend_handles_labels()
     handles = [*extra, *drawn]
     labels = [*(str(handle.get_label()) for handle in extra), *drawn_labels]
@@ -337,7 +338,7 @@ def _legend_below(figure: Figure, axes: Axes, extra: Sequence[Line2D] = ()) -> N
 
 
 def _write_footnotes(figure: Figure, footnotes: Sequence[str], width: int) -> None:
-    """Small print above the plot, where a reader meets it before the curves."""
+    """Write small print above the plot, where it is read before the curves."""
     if not footnotes:
         return
     text = "\n".join(textwrap.fill(note.replace("$", r"\$"), width) for note in footnotes)
@@ -361,6 +362,6 @@ def _number(value: float) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text as it is: matplotlib reads $...$ as a formula unless the $ is escaped."""
-    # A label that starts with "_" would be left out of the legend.
+    """Return plain text for matplotlib, which reads $...$ as a formula unless $ is escaped."""
+    # Matplotlib omits a label that starts with "_" from the legend.
     return (" " if text.startswith("_") else "") + text.replace("$", r"\$")

@@ -1,15 +1,16 @@
-"""What a handful of seeds can and cannot say: intervals, comparisons, learning curves.
+"""Statistics over few seeds: intervals, comparisons, learning curves.
 
-The unit is the seed: every array here holds one number per seed (its final performance, or its
-learning curve), never one number per episode, for episodes of one seed share one training.
+The unit is the seed: every array holds one number (or one learning curve) per seed, never one per
+episode, since the episodes of a seed depend on the same training.
 
-    mean_interval, iqm_interval    where does the mean (interquartile mean) over seeds lie?
-    compare_pairs                  is agent a better than agent b, or can these seeds not tell?
+    mean_interval, iqm_interval    intervals of the mean and of the interquartile mean over seeds
+    compare_pairs                  whether agent a is better than agent b, or seeds are too few
     align_curves, curve_band       learning curves on one x axis, with an interval at each x
+    standard_error                 of a mean of independent values
 
-All of it is deterministic: resampling uses a fixed seed of its own, and sorted scores, so neither
-a global generator nor the order of the seeds changes a result. `docs/statistics.md` has the
-measured coverage of each interval.
+All results are deterministic: resampling uses a fixed seed and sorted scores, so neither a global
+generator nor the order of the seeds matters. `docs/statistics.md` has the measured coverage of each
+interval.
 """
 
 import math
@@ -32,7 +33,7 @@ _SMALLEST_ERROR_RATIO = 0.1  # of a resample's standard error to the sample's
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate over seeds and the interval around it; `note` says what to be careful about."""
+    """An estimate over seeds and its interval; `note` warns where it needs caution."""
 
     estimate: float
     low: float  # nan where no interval exists (one seed)
@@ -43,7 +44,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class PairComparison:
-    """What the seeds say about agents `a` and `b` (see `compare_pairs` for the verdicts)."""
+    """The comparison of agents `a` and `b` (see `compare_pairs` for the verdicts)."""
 
     a: str
     b: str
@@ -57,7 +58,7 @@ class PairComparison:
 
 @dataclass(frozen=True)
 class CurveBand:
-    """Mean and interval at every x; `num_seeds` says how many seeds had reached that x."""
+    """Mean and interval at every x; `num_seeds` counts the seeds that reached that x."""
 
     mean: Floats  # [E]
     low: Floats  # [E], nan where fewer than two seeds
@@ -67,7 +68,7 @@ class CurveBand:
 
 
 def mean_interval(scores: ArrayLike, *, confidence: float = 0.95) -> Interval:
-    """An interval of the mean over seeds, honest for skewed, bounded and two-humped returns.
+    """Return an interval of the mean over seeds, also for skewed, bounded and bimodal returns.
 
     A studentised bootstrap. With x_i the n scores, m their mean, s their standard error, and m*, s*
     the same two of a resample of n scores drawn with replacement,
@@ -76,18 +77,18 @@ def mean_interval(scores: ArrayLike, *, confidence: float = 0.95) -> Interval:
 
     where q_lo, q_hi are the (1 -+ confidence) / 2 quantiles of t* over 4000 resamples (2000 and
     their mirror images, so that the interval of -x is minus the interval of x). The floor s / 10
-    keeps resamples finite in which all scores are equal. Two bounds keep the limits sensible: none
+    keeps t* finite for resamples in which all scores are equal. The limits are bounded twice: none
     lies more than one average gap, (max - min) / (n - 1), beyond the worst or best seed; and none
-    is nearer to m than Student's t interval, as far as that stays between the worst and best seed.
+    is closer to m than Student's t interval, where that lies between the worst and best seed.
 
-    With 2 to 4 seeds there is too little to resample: Student's t interval, and the note says so.
-    With one seed the limits are nan. If all scores are equal the interval has zero width, and the
-    note says what share of future seeds may still score otherwise.
+    With 2 to 4 seeds it is Student's t interval, as the note says. With one seed the limits are
+    nan. If all scores are equal the interval has zero width, and the note says what fraction of
+    further seeds may still score otherwise.
 
     Args:
-        scores: `[S]`, one finite number per seed. Failed seeds (nan) are refused: leave them out,
-            and say how many there were.
-        confidence: share of such intervals that should contain the true mean, in (0, 1).
+        scores: `[S]`, one finite number per seed. Failed seeds (nan) are rejected: omit them and
+            report how many there were.
+        confidence: fraction of such intervals that should contain the true mean, in (0, 1).
 
     Source: the bootstrap-t of Efron (1982), The Jackknife, the Bootstrap and Other Resampling
     Plans, section 10.9; the floor and the limits are our own additions, measured in
@@ -101,21 +102,21 @@ def mean_interval(scores: ArrayLike, *, confidence: float = 0.95) -> Interval:
 
 
 def iqm_interval(scores: ArrayLike, *, confidence: float = 0.95) -> Interval:
-    """An interval of the interquartile mean (IQM): the mean of the middle half of the seeds.
+    """Return an interval of the interquartile mean (IQM), the mean of the middle half of seeds.
 
-    With g = floor(n / 4) scores cut at each end and h = n - 2 g left,
+    With g = floor(n / 4) scores removed at each end and h = n - 2 g remaining,
 
         IQM = (x_(g+1) + ... + x_(n-g)) / h  =  scipy.stats.trim_mean(x, 0.25)
 
     The interval is the smallest that contains two others: the percentile bootstrap of the IQM, and
     Student's t with h - 1 degrees of freedom around the IQM with the error of a trimmed mean,
-    sqrt(SSD_w / (h (h - 1))), where SSD_w sums the squared deviations of the winsorised scores.
-    Either alone is too narrow: the first with few seeds, the second if returns have two groups.
+    sqrt(SSD_w / (h (h - 1))), where SSD_w is the sum of squared deviations of winsorised scores.
+    Either alone is too narrow: the first with few seeds, the second if returns form two groups.
     With 2 to 4 seeds it is the second alone.
 
-    The IQM jumps when the share of failing seeds passes a quarter, so with two groups of seeds it
-    depends on which group happens to fill the middle. `note` warns if the sample shows two groups:
-    a gap more than twice as wide as either side, with at least two seeds on each.
+    The IQM jumps when the fraction of failing seeds passes a quarter, so with two groups of seeds
+    it depends on which group fills the middle. `note` warns of two groups: a gap more than twice
+    as wide as either side, with at least two seeds on each.
 
     Args and nan as in `mean_interval`.
 
@@ -153,27 +154,26 @@ def compare_pairs(scores: Mapping[str, ArrayLike], *, alpha: float = 0.05) -> li
     """Compare the mean of every pair of agents by a permutation test, corrected for many pairs.
 
     If a and b were the same agent, any split of the pooled seeds into groups of these sizes would
-    be as likely as the one observed; the p-value is twice the share of splits whose difference of
-    means is at least as far out on the same side. All splits are tried where there are at most
-    9999, otherwise 9999 random ones, always the same. Holm's step-down correction keeps the chance
-    of *any* false "better" or "worse" below `alpha`.
+    be as likely as the one observed; the p-value is twice the fraction of splits whose difference
+    of means is at least as extreme on the same side. All splits are tried if there are at most
+    9999, otherwise 9999 random ones, always the same. Holm's step-down correction keeps the
+    probability of *any* false "better" or "worse" below `alpha`.
 
-    Verdicts, first that holds:
+    The verdict is the first that holds:
         "tie"            every score of both agents is the same number
         "better"         p_value <= alpha and a's mean is higher
         "worse"          p_value <= alpha and a's mean is lower
         "too few seeds"  not even the most extreme split of these scores, given the other pairs,
-                         could have reached alpha: the seeds could not have told
-        "no evidence"    they could have told, and did not; this is not evidence of equality
+                         could have reached alpha
+        "no evidence"    it could have, and did not; this is not evidence of equality
 
-    `low` and `high` are the limits of the difference of one pair alone with confidence 1 - alpha:
-    as in `mean_interval`, with both agents resampled and Welch's t instead of Student's (which
-    decides alone with fewer than 5 seeds). They are not corrected for many pairs; the verdict
-    follows the p-value.
+    `low` and `high` are the limits of the difference of one pair alone with confidence 1 - alpha,
+    as in `mean_interval`, with both agents resampled and Welch's t instead of Student's (used alone
+    with fewer than 5 seeds). They are not corrected for many pairs; the verdict follows the p-value.
 
     Args:
         scores: agent name -> `[S]`, one finite number per seed; sizes may differ.
-        alpha: chance of a false verdict in the whole family, in (0, 1).
+        alpha: probability of a false verdict in the whole family, in (0, 1).
 
     Returns:
         One comparison per pair, in the order of the mapping.
@@ -200,7 +200,7 @@ def compare_pairs(scores: Mapping[str, ArrayLike], *, alpha: float = 0.05) -> li
 
 
 def holm(p_values: ArrayLike) -> Floats:
-    """Holm's step-down correction of m p-values.
+    """Return m p-values with Holm's step-down correction.
 
     With p_(1) <= ... <= p_(m), the corrected p_(k) is max over j <= k of min(1, (m - j + 1) p_(j)).
 
@@ -247,16 +247,16 @@ def align_curves(
     grid: ArrayLike | None = None,
     reached: ArrayLike | None = None,
 ) -> tuple[Floats, Floats]:
-    """Put learning curves with different x on one x axis, without interpolating upwards or cutting.
+    """Put learning curves with different x on one x axis, without interpolation or truncation.
 
     The value at x is the last one recorded at or before x (a step function). It is nan before a
-    seed's first record and after the x that the seed has reached: a seed that stopped early stays
-    visible as missing, and the others are not shortened to it.
+    seed's first record and after the x that the seed has reached, so a seed that stopped early is
+    missing there, and the others are not truncated to it.
 
     Args:
         num_env_steps: per seed `[E_s]`, environment steps at which it was recorded, ascending.
         returns: per seed `[E_s]`.
-        grid: `[E]`, the common x; by default every x that occurs.
+        grid: `[E]`, the common x; by default every recorded x.
         reached: `[S]`, the environment steps each seed was trained for; by default its last record.
 
     Returns:
@@ -293,12 +293,12 @@ def align_curves(
 
 
 def curve_band(returns: ArrayLike, *, confidence: float = 0.95) -> CurveBand:
-    """The mean over seeds and its interval at every x: `mean_interval` for all x in one go.
+    """Return the mean over seeds and its interval at every x: `mean_interval` for all x at once.
 
     Args:
-        returns: `[S, E]`; nan where a seed has no value (it failed, or did not get that far). Each
-            x uses the seeds that have one, and `num_seeds` counts them.
-        confidence: of each interval by itself, not of the band as a whole, in (0, 1).
+        returns: `[S, E]`; nan where a seed has no value (it failed or stopped earlier). Each x
+            uses the seeds that have one, and `num_seeds` counts them.
+        confidence: pointwise, not of the band as a whole, in (0, 1).
     """
     x = np.asarray(returns, dtype=np.float64)
     _check_share("confidence", confidence)
@@ -317,7 +317,7 @@ def curve_band(returns: ArrayLike, *, confidence: float = 0.95) -> CurveBand:
 
 
 def _mean_intervals(x: Floats, confidence: float) -> tuple[Floats, Floats, Floats]:
-    """Mean, low and high `[K]` of each column of `x [n, K]`, whose columns are sorted."""
+    """Return mean, low and high `[K]` of the sorted columns of `x [n, K]`."""
     n = len(x)
     scale = _scale(x)
     x = x / scale
@@ -339,7 +339,7 @@ def _mean_intervals(x: Floats, confidence: float) -> tuple[Floats, Floats, Float
 
 
 def _difference_interval(a: Floats, b: Floats, confidence: float) -> tuple[float, float, float]:
-    """Mean of a - mean of b and its limits, by the same studentised bootstrap over both agents."""
+    """Return mean of a - mean of b and its limits, by a studentised bootstrap over both agents."""
     scale = float(_scale(np.concatenate([a, b])))
     a, b = a / scale, b / scale
     difference = float(a.mean() - b.mean())
@@ -371,7 +371,7 @@ def _difference_interval(a: Floats, b: Floats, confidence: float) -> tuple[float
 
 
 def _bootstrap(centred: Floats, *, stream: int) -> tuple[Floats, Floats]:
-    """Means and standard errors `[K, B]` of resamples of each column of `centred [n, K]`."""
+    """Return means and standard errors `[K, B]` of resamples of the columns of `centred [n, K]`."""
     n = len(centred)
     weights = _resample_weights(n, stream).T
     means = centred.T @ weights
@@ -382,19 +382,19 @@ def _bootstrap(centred: Floats, *, stream: int) -> tuple[Floats, Floats]:
 def _studentised_limits(
     estimate: Floats, error: Floats, deviation: Floats, resampled_error: Floats, confidence: float
 ) -> tuple[Floats, Floats]:
-    """Limits `[K]` from the resamples' deviations and standard errors `[K, B]`."""
+    """Return limits `[K]` from the deviations and standard errors of the resamples `[K, B]`."""
     safe = np.where(error > 0, error, 1.0)[:, None]
     t = deviation / np.maximum(resampled_error, _SMALLEST_ERROR_RATIO * safe)
     q_low, q_high = np.quantile(t, [(1 - confidence) / 2, (1 + confidence) / 2], axis=1)
-    # With a low confidence and few distinct scores both quantiles can lie on one side.
+    # With a low confidence and few distinct scores both quantiles can have the same sign.
     return estimate - np.maximum(q_high, 0) * error, estimate - np.minimum(q_low, 0) * error
 
 
 @lru_cache(maxsize=64)
 def _resamples(n: int, stream: int = 0) -> NDArray[np.int64]:
-    """Indices `[B, n]` into n sorted scores, each row ascending; the second half mirrors the first.
+    """Return indices `[B, n]` into n sorted scores, rows ascending, second half mirrored.
 
-    The same for every call with the same n, so that results do not depend on what ran before.
+    They are the same in every call with the same n, so results do not depend on earlier calls.
     """
     drawn = np.random.default_rng([_SEED, n, stream]).integers(0, n, (_NUM_RESAMPLES // 2, n))
     drawn.sort(axis=1)
@@ -403,7 +403,7 @@ def _resamples(n: int, stream: int = 0) -> NDArray[np.int64]:
 
 @lru_cache(maxsize=64)
 def _resample_weights(n: int, stream: int) -> Floats:
-    """How often each of the n scores occurs in each resample, divided by n: `[B, n]`."""
+    """Return how often each of n scores occurs in each resample, divided by n, `[B, n]`."""
     index = _resamples(n, stream) + n * np.arange(_NUM_RESAMPLES)[:, None]
     counts = np.bincount(index.ravel(), minlength=_NUM_RESAMPLES * n)
     return counts.reshape(_NUM_RESAMPLES, n) / n
@@ -414,7 +414,7 @@ def _permutation_p_value(a: Floats, b: Floats) -> float:
     if a[0] == a[-1] == b[0] == b[-1]:
         return 1.0
 
-    if min(len(a), len(b)) == 1:  # scipy wants two; then the rank of the lone score decides
+    if min(len(a), len(b)) == 1:  # scipy needs two; here the rank of the single score decides
         alone, pooled = (a if len(a) == 1 else b)[0], np.concatenate([a, b])
         return min(1.0, 2 * float(min(np.mean(pooled <= alone), np.mean(pooled >= alone))))
     from scipy.stats import permutation_test  # costs 0.8 s to import
@@ -433,7 +433,7 @@ def _permutation_p_value(a: Floats, b: Floats) -> float:
 
 
 def _smallest_p_value(a: Floats, b: Floats) -> float:
-    """The p-value if the pooled scores had been split in the most extreme way."""
+    """Return the p-value of the most extreme split of the pooled scores."""
     pooled = np.sort(np.concatenate([a, b]))
     num_splits = math.comb(len(pooled), len(a))
     smallest = 1.0
@@ -446,8 +446,10 @@ def _smallest_p_value(a: Floats, b: Floats) -> float:
 
 
 def _scale(x: Floats) -> Floats:
-    """The power of two just below each column's largest |x|: dividing by it is exact, and then
-    squares neither overflow nor vanish."""
+    """Return the power of two just below each column's largest |x|.
+
+    Dividing by it is exact, and afterwards squares neither overflow nor underflow.
+    """
     exponent = np.frexp(np.abs(x).max(axis=0))[1] - 1
     return np.asarray(np.ldexp(1.0, np.maximum(exponent, -1022)))
 
@@ -459,11 +461,11 @@ def _student_quantile(confidence: float, freedom: float) -> float:
 
 
 def _two_groups(x: Floats) -> int:
-    """Size of the lower group if sorted `x` falls apart into two groups, else 0."""
+    """Return the size of the lower group if sorted `x` forms two groups, otherwise 0."""
     gaps = np.diff(x)
     wider_side = np.maximum(x[:-1] - x[0], x[-1] - x[1:])
     apart = gaps > 2 * wider_side
-    apart[[0, -1]] = False  # a lone seed is an outlier, not a group
+    apart[[0, -1]] = False  # a single seed is an outlier, not a group
     return int(np.argmax(apart)) + 1 if apart.any() else 0
 
 
@@ -493,11 +495,11 @@ def _as_scores(scores: ArrayLike, doing: str) -> Floats:
         bad = np.flatnonzero(~np.isfinite(x)).tolist()
         raise ValueError(
             f"{doing}: expected finite scores, got nan or infinity at position {bad} of {x.size}; "
-            "leave failed seeds out (scores[np.isfinite(scores)]) and report how many failed"
+            "omit failed seeds (scores[np.isfinite(scores)]) and report how many failed"
         )
     return x
 
 
 def _check_share(name: str, value: float) -> None:
     if not 0 < value < 1:
-        raise ValueError(f"{name} is a share between 0 and 1, got {value}; 95 % is 0.95")
+        raise ValueError(f"{name} is a fraction between 0 and 1, got {value}; 95 % is 0.95")
