@@ -168,8 +168,9 @@ def compare_pairs(scores: Mapping[str, ArrayLike], *, alpha: float = 0.05) -> li
         "no evidence"    it could have, and did not; this is not evidence of equality
 
     `low` and `high` are the limits of the difference of one pair alone with confidence 1 - alpha,
-    as in `mean_interval`, with both agents resampled and Welch's t instead of Student's (used alone
-    with fewer than 5 seeds). They are not corrected for many pairs; the verdict follows the p-value.
+    as in `mean_interval`, with both agents resampled and Welch's t instead of Student's (which is
+    used alone with fewer than 5 seeds). They are not corrected for many pairs; the verdict follows
+    the p-value.
 
     Args:
         scores: agent name -> `[S]`, one finite number per seed; sizes may differ.
