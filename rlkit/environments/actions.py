@@ -1,4 +1,4 @@
-"""The check that stands between an agent and its environments: is this an action?"""
+"""Check what an agent returns as its actions before any environment sees it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ ActionCheck = Callable[[Any, Array], Array]
 def action_check(
     name: str, space: spaces.Space[Any], shape: tuple[int, int], seeds: Sequence[int] | None = None
 ) -> ActionCheck:
-    """Return a function that returns the actions of an agent as an array, or names the agent.
+    """Return a function that returns the actions of an agent as an array, or raises.
 
     Integers in [0, n) are actions of a `Discrete(n, start=k)` space, whatever its start. Numbers of
     the right shape are actions of a `Box`, unless they are NaN, or infinite in a direction without
     bound: environments clip them to its bounds. Where an episode is over, anything of the right
-    shape and type passes; what is no action is replaced by 0. Actions of other spaces are returned
-    as they are.
+    shape and type passes, and invalid entries become 0. Actions of other spaces are returned
+    unchanged.
 
     Args:
         name: the class of the agent, for messages.
@@ -55,18 +55,18 @@ def _discrete_check(
     def check(action: Any, idle: Array) -> Array:
         if not (type(action) is np.ndarray and action.dtype.kind in "iu" and action.shape == shape):
             action = _converted(name, action, shape, "iu", "integers")
-        # As unsigned integers, negative numbers are above any n: one pass finds both.
+        # As unsigned integers, negative numbers are above any n: one pass detects both.
         unsigned = action.view(_UNSIGNED[action.dtype.itemsize]) if action.dtype.isnative else None
         if unsigned is not None and np.maximum.reduce(unsigned, axis=None) < n:
             return action  # type: ignore[no-any-return]
         wrong = (action < 0) | (action >= n)
         if (wrong & ~idle).any():
             s, e = np.argwhere(wrong & ~idle)[0].tolist()
-            counted = f"; agents count from 0, also in {space}" if space.start else ""
+            hint = f"; agents count from 0, also in {space}" if space.start else ""
             raise AgentFault(
                 seeds[s],
                 f"{name}.act returned the action {action[s, e]} for environment copy {e}, expected "
-                f"an integer from 0 to {n - 1}{counted}",
+                f"an integer from 0 to {n - 1}{hint}",
             )
         return np.where(wrong, 0, action)
 
@@ -79,7 +79,7 @@ _UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 def _box_check(
     name: str, space: spaces.Box, shape: tuple[int, ...], seeds: Sequence[int]
 ) -> ActionCheck:
-    # Where there are no bounds to clip to, what the type of the space cannot hold is no action.
+    # Without bounds to clip to, a number that the type of the space cannot hold is not an action.
     dtype: np.dtype[Any] = np.dtype(space.dtype)
     bounded = space.is_bounded() or dtype.kind != "f"
     largest = np.float64(np.inf if bounded else np.finfo(dtype).max)
@@ -89,7 +89,7 @@ def _box_check(
             type(action) is np.ndarray and action.dtype.kind in "fiu" and action.shape == shape
         ):
             action = _converted(name, action, shape, "fiu", "numbers")
-        # The smallest and the largest number are NaN if any is, and no comparison with NaN holds.
+        # If any number is NaN, so are the minimum and the maximum, and comparisons are false.
         if np.minimum.reduce(action, axis=None) >= -largest and (
             bounded or np.maximum.reduce(action, axis=None) <= largest
         ):
@@ -114,7 +114,7 @@ def _converted(name: str, action: Any, shape: tuple[int, ...], kinds: str, words
     expected = f"expected {words} of shape {list(shape)}"
     try:
         array = np.asarray(action)
-    except Exception as error:  # of other libraries too: a tensor on a GPU, or with a gradient
+    except Exception as error:  # also of other libraries: a tensor on a GPU, or with a gradient
         raise UsageError(
             f"{name}.act returned {_described(action)}, which is not an array ({error}); {expected}"
         ) from error
@@ -131,7 +131,7 @@ def _converted(name: str, action: Any, shape: tuple[int, ...], kinds: str, words
 
 
 def _described(action: Any) -> str:
-    """Say what was returned instead of an array, in a few words."""
+    """Describe in a few words what was returned in place of an array."""
     if isinstance(action, (int, float, complex, np.number)) and not isinstance(action, bool):
         return f"the number {action}"
     if hasattr(action, "shape") and hasattr(action, "dtype") and not isinstance(action, np.generic):

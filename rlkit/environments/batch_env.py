@@ -24,7 +24,7 @@ class BatchStep(NamedTuple):
 
     reward: Array  # float64
     terminated: Array  # bool: the task is over, nothing follows
-    truncated: Array  # bool: the episode was cut, by a time limit for instance
+    truncated: Array  # bool: the episode was cut off, for instance by a time limit
     next_obs: Array  # the true successor of this transition
     following_obs: Array  # to act on next: next_obs, or the first one of the next episode
 

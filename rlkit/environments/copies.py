@@ -1,4 +1,4 @@
-"""Copies of one environment: that each is an object of its own, of the same spaces, and closed."""
+"""Copies of one environment: separate objects with equal spaces, closed in the end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def make_copies(make_env: Callable[[], Env], number: int) -> list[Env]:
 
     Raises:
         UsageError: a space is missing or not supported; the spaces of the copies differ; two copies
-            share an environment; or something else than an environment was returned.
+            share an environment; or the factory returned something other than an environment.
     """
     envs: list[Env] = []
     try:
@@ -48,10 +48,10 @@ def make_copies(make_env: Callable[[], Env], number: int) -> list[Env]:
 
 
 def require_separate(envs: Sequence[Env], name: str) -> None:
-    """Refuse environments of which two are, wrap or hold the same environment.
+    """Reject environments of which two are, wrap or hold the same environment.
 
     Args:
-        envs: what several calls of a factory returned.
+        envs: the results of several calls of a factory.
         name: of the environment, for the message.
     """
     owner: dict[int, int] = {}
@@ -66,7 +66,7 @@ def require_separate(envs: Sequence[Env], name: str) -> None:
 
 
 def _environments_in(env: Env) -> list[Env]:
-    """Return an environment and all those that it and its wrappers keep in attributes."""
+    """Return an environment and all environments that it and its wrappers hold in attributes."""
     parts: list[Env] = []
     waiting = [env]
     while waiting:
@@ -78,7 +78,7 @@ def _environments_in(env: Env) -> list[Env]:
 
 
 def _attributes(env: Env) -> Iterator[Any]:
-    """Yield the values of an object's and its classes' attributes, and what containers hold."""
+    """Yield the attributes of an object and of its classes, and the contents of containers."""
     for owner in (env, *type(env).__mro__):
         for value in list(getattr(owner, "__dict__", {}).values()):
             yield value
@@ -89,9 +89,9 @@ def _attributes(env: Env) -> Iterator[Any]:
 
 
 def close_env(env: Env, name: str) -> None:
-    """Close an environment; an exception is only warned of.
+    """Close an environment; report an exception as a warning only.
 
-    What was computed is not in doubt then, and an earlier error must not be hidden.
+    The results are not in doubt then, and an earlier error must not be hidden.
     """
     try:
         env.close()
@@ -105,7 +105,7 @@ def env_name(env: Env) -> str:
 
 
 def describe(value: Any) -> str:
-    """Say what something is, in a few words, for messages."""
+    """Describe a value in a few words, for messages."""
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape} and type {value.dtype}"
     if isinstance(value, tuple):

@@ -40,11 +40,12 @@ class Environment:
     """A named recipe for environments.
 
     Args:
-        reference: what names it in stored files, such as "CartPole-v1" or "grid.py:Grid".
+        reference: its name in stored files, such as "CartPole-v1" or "grid.py:Grid".
         args: keyword arguments of each environment.
-        source: what its constructor is made of.
+        source: the fingerprint of its constructor.
         content: the sha256 of its file in runs of format 1, "" where an id names it, and None
             where runs of that format are not looked for.
+        meaning: the object of which `source` is the fingerprint.
     """
 
     reference: str
@@ -52,9 +53,7 @@ class Environment:
     constructor: Callable[..., gym.Env[Any, Any]] = field(repr=False)
     source: Fingerprint = field(repr=False)
     content: str | None = None
-    meaning: Any = field(
-        default=None, repr=False
-    )  # the object of which `source` is the fingerprint
+    meaning: Any = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
@@ -75,45 +74,45 @@ class Environment:
 
     @functools.cached_property
     def probe(self) -> Probe:
-        """What one copy shows of itself: spaces, wrappers and time limit."""
+        """Return the description of one copy: spaces, wrappers and time limit."""
         return probe(self.make, self.reference)
 
     @functools.cached_property
     def model(self) -> Model:
-        """The exact model, or why the table that the environment publishes is not used."""
+        """Return the exact model, or why the table that the environment publishes is not used."""
         return examine(self.make) if self.probe.has_table else Model(None, None)
 
     def with_model(self, model: Model | None) -> Environment:
-        """Return the same environment, of which a model (or that there is none) is known."""
+        """Return the same environment with a model that is known already; None to look for it."""
         known = dataclasses.replace(self)
         if model is not None:
-            known.__dict__["model"] = model  # in place of what `model` would find
+            known.__dict__["model"] = model  # the cached property
         return known
 
     def settle(self) -> None:
-        """Take what its code has changed since, such as a counter in its class, for no change."""
+        """Accept what its own code has changed since, such as a counter in its class."""
         settle(self.meaning, self.source)
         settle(self.probe.layers, self.probe.made_of)
 
     @property
     def mdp(self) -> TabularMDP | None:
-        """The exact model, where the environment publishes one and follows it."""
+        """Return the exact model, where the environment publishes one and follows it."""
         return self.model.mdp
 
     @functools.cached_property
     def repeatability(self) -> Repeatability:
-        """Whether copies are determined by their seeds and actions, and by nothing else."""
+        """Return whether copies are determined by their seeds and actions alone."""
         return check_repeatability(self.make, self.reference)
 
     @functools.cached_property
     def reward_threshold(self) -> float | None:
-        """The return at which its authors call it solved."""
+        """Return the episode return at which its authors call it solved."""
         spec = gym.registry.get(self.name)
         return None if spec is None else spec.reward_threshold
 
     @functools.cached_property
     def kind(self) -> str:
-        """How a grid of it is stepped unless declined: "native", "tabular" or "gymnasium"."""
+        """Return how a grid of it is stepped by default: "native", "tabular" or "gymnasium"."""
         if self._twin() is not None:
             return "native"
         return "gymnasium" if self.mdp is None else "tabular"

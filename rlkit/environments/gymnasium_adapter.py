@@ -23,7 +23,7 @@ class GymBatchEnv:
     Episode k of copy n of a seed is reset with an integer of its own from the seed's tree of
     streams. The state of a copy is thus the number of its episode and the actions since its reset:
     loading replays them, which works for every environment that is determined by its seed and the
-    actions, and nothing is ever unpickled.
+    actions. Nothing is ever unpickled.
 
     Args:
         make_env: returns a new environment; called S * N times.
@@ -197,10 +197,10 @@ class GymBatchEnv:
 
     def _place(self, s: int, n: int) -> str:
         actions = self._actions[s * self.num_envs + n]
-        last = f", action {np.asarray(actions[-1]).tolist()}" if actions else ""
+        action = f", action {np.asarray(actions[-1]).tolist()}" if actions else ""
         return (
             f"environment {self.name}, copy {n}, episode {int(self._episode[s, n])}, "
-            f"step {len(actions)}{last}"
+            f"step {len(actions)}{action}"
         )
 
     def _fault(self, s: int, n: int, problem: str) -> EnvironmentFault:
@@ -221,7 +221,7 @@ class GymBatchEnv:
         }
 
     def _action_log(self, s: int, lengths: Array) -> Array:
-        """The actions of one seed's running episodes, [N, L, ...], padded to its longest."""
+        """Return the actions of one seed's running episodes, [N, L, ...], padded to the longest."""
         space = self.action_space
         dtype = np.int64 if isinstance(space, spaces.Discrete) else np.float64
         log = np.zeros((self.num_envs, int(lengths.max()), *(space.shape or ())), dtype=dtype)
@@ -242,7 +242,7 @@ class GymBatchEnv:
                 obs = self._step_one(i, s, n, self._to_env(action))[0]
             self._obs[s, n] = obs
         # An environment that is not determined by its seed and the actions cannot be resumed
-        # exactly; the run goes on from what it shows now, and is marked.
+        # exactly; the run continues from its present observations, and is marked.
         self.exact_resume = bool(np.array_equal(self._obs, np.asarray(state["obs"])))
 
     def close(self) -> None:
@@ -252,9 +252,9 @@ class GymBatchEnv:
 
 
 def _scalar_kind(value: Any) -> str:
-    """Return the kind of a number or an array without axes, as `numpy.dtype.kind`; "-" for none."""
+    """Return the `numpy.dtype.kind` of a number or an array without axes; "-" for anything else."""
     try:
         array = np.asarray(value)
-    except Exception:  # of other libraries too
+    except Exception:  # also of other libraries
         return "-"
     return array.dtype.kind if array.ndim == 0 else "-"

@@ -19,23 +19,23 @@ from rlkit.fingerprint import Fingerprint, fingerprint, identify
 from rlkit.fingerprint.opened_files import reads_of
 from rlkit.tabular.reading.wrappers import layers_of, time_limit
 
-# The classes of the last copy of each environment that was probed.
+# The classes of the latest copy of each environment that was probed.
 _LAYERS: dict[str, list[type]] = {}
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What one copy of an environment shows of itself.
+    """The description of one copy of an environment.
 
     Args:
         observation_space: of one copy.
         action_space: of one copy.
-        time_limit: the steps after which it is truncated by a wrapper, or None.
+        time_limit: the steps after which a wrapper truncates an episode, or None.
         has_table: whether it publishes an attribute `P`.
         details: spaces, registration, wrappers and data files as plain data, part of a run's
             identity.
         layers: the classes of its wrappers from the outside in, and of the environment.
-        made_of: what these classes are.
+        made_of: the fingerprint of these classes.
     """
 
     observation_space: spaces.Space[Any]
@@ -48,14 +48,15 @@ class Probe:
 
 
 def probe(make: Callable[[], gym.Env[Any, Any]], reference: str) -> Probe:
-    """Build one copy, refuse what cannot be trained on, and describe it.
+    """Build one copy, reject it if it cannot be trained on, and describe it.
 
     Raises:
-        UsageError: it is no environment, its spaces are not supported, or it carries running
+        UsageError: it is not an environment, its spaces are not supported, or it carries running
             statistics from episode to episode.
     """
-    last = _LAYERS.get(reference)
-    before = None if last is None else identify(last)  # building a copy may change its classes
+    earlier = _LAYERS.get(reference)
+    # Building a copy may change its classes.
+    before = None if earlier is None else identify(earlier)
     with reads_of() as files:
         env = make()
     try:
@@ -66,14 +67,14 @@ def probe(make: Callable[[], gym.Env[Any, Any]], reference: str) -> Probe:
         observation_space, action_space = spaces_of(env, reference)
         require_supported(reference, observation_space, action_space)
         layers = layers_of(env)
-        _refuse_statistics(layers, reference)
-        # A first reset may read what the constructor did not; training reports what it raises.
+        _reject_statistics(layers, reference)
+        # A first reset may read files that the constructor did not; training reports its errors.
         with reads_of() as later, contextlib.suppress(Exception, SystemExit):
             env.reset(seed=0)
         limit = time_limit(layers)
         spec = getattr(env, "spec", None)
         classes = _LAYERS[reference] = list(map(type, layers))
-        made_of = before if before is not None and last == classes else identify(classes)
+        made_of = before if before is not None and earlier == classes else identify(classes)
         arguments = fingerprint(getattr(spec, "kwargs", None))
         details = {
             "observation_space": _describe_space(observation_space),
@@ -95,18 +96,18 @@ def _has_table(env: gym.Env[Any, Any]) -> bool:
     try:
         return getattr(env, "P", None) is not None
     except Exception:
-        return True  # `examine` says what is wrong with it
+        return True  # `examine` reports the error
 
 
 def _describe_space(space: spaces.Space[Any]) -> str:
-    """A space in words; the bounds of a Box, which its own words abbreviate, as a digest."""
+    """Return a space as text, with a digest of the bounds of a Box, which its text abbreviates."""
     if not isinstance(space, spaces.Box):
         return str(space)
     bounds = np.ascontiguousarray(space.low).tobytes() + np.ascontiguousarray(space.high).tobytes()
     return f"{space} {hashlib.sha256(bounds).hexdigest()[:16]}"
 
 
-def _refuse_statistics(layers: list[Any], reference: str) -> None:
+def _reject_statistics(layers: list[Any], reference: str) -> None:
     for layer in layers:
         known = isinstance(layer, (wrappers.NormalizeObservation, wrappers.NormalizeReward))
         own = [
@@ -128,6 +129,6 @@ def _refuse_statistics(layers: list[Any], reference: str) -> None:
 
 
 def _close_quietly(env: Any) -> None:
-    # Closing says nothing about what the environment computes; training warns about it.
+    # Closing does not affect what the environment computes; training warns about errors in it.
     with contextlib.suppress(Exception, SystemExit):
         env.close()

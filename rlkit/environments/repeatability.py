@@ -34,30 +34,30 @@ PATIENCE = 0.3  # seconds after which the trajectory of a slow environment is lo
 
 @dataclass(frozen=True)
 class Repeatability:
-    """Whether an environment is determined by its seeds and actions, as far as was tried.
+    """Whether an environment is determined by its seeds and actions, as far as was tested.
 
     Args:
-        problem: what was seen that is not, in one sentence; None where nothing was.
+        problem: one sentence on an observed difference that is not; None where there was none.
     """
 
     problem: str | None = None
 
     @property
     def reproducible(self) -> bool:
-        """Whether a repeated run gives the same bytes, as far as was tried."""
+        """Return whether a repeated run gives the same bytes, as far as was tested."""
         return self.problem is None
 
 
 def check_repeatability(make: Make, reference: str, *, seed: int = 0) -> Repeatability:
     """Play the same seeds and actions again: on the same copy, on another, and beside another.
 
-    Three copies are built and at most a few hundred steps taken. A fault of `reset` or `step` ends
-    the check; training reports it where it concerns a seed.
+    Three or four copies are built, and at most a few hundred steps are taken. A fault of `reset` or
+    `step` ends the check; training reports it for the seeds that it affects.
 
     Args:
-        make: makes a copy.
-        reference: what names the environment in messages.
-        seed: of the episodes and actions that are tried.
+        make: returns a copy.
+        reference: the name of the environment in messages.
+        seed: of the episodes and actions.
 
     Raises:
         UsageError: the copies are not separate environments.
@@ -68,7 +68,7 @@ def check_repeatability(make: Make, reference: str, *, seed: int = 0) -> Repeata
         raise
     except RlkitError as error:
         return Repeatability(
-            f"{reference}: whether it is reproducible could not be checked, because trying it "
+            f"{reference}: whether it is reproducible could not be checked, because playing it "
             f"failed: {getattr(error, 'message', error)}"
         )
     return Repeatability(None if problem is None else f"{reference} {problem}")
@@ -94,7 +94,7 @@ def _compare_trajectories(make: Make, seed: int) -> str | None:
             f"is not determined by reset(seed=...) and the actions: {difference} when the same "
             "episode was played again on the same copy. Something outlives the episode or is not "
             "seeded (a counter of resets, running statistics, a generator of its own, the clock). "
-            "Scores may drift for that reason alone, and the run is not reproducible"
+            "Scores may drift for this reason alone, and the run is not reproducible"
         )
     with _grid(make, seeds) as together:
         beside = _play(together, actions, globals_before)[0]
@@ -112,14 +112,15 @@ def _compare_trajectories(make: Make, seed: int) -> str | None:
     if difference_of_copies is not None:
         return (
             f"differs from copy to copy: {difference_of_copies} in another copy reset with the "
-            "same seed. Its constructor probably draws something at random, such as a map; give "
-            "it as env_args, or draw it in reset from self.np_random. Each copy is an environment "
-            "of its own, evaluation uses others than training, and the run is not reproducible"
+            "same seed. Its constructor probably draws something at random, such as a map; pass "
+            "it in env_args, or draw it in reset from self.np_random. Each copy is a different "
+            "environment, evaluation uses other copies than training, and the run is not "
+            "reproducible"
         )
     source = f"the global generator of {touched}" if touched else "an object"
     return (
         f"has copies that disturb each other: {difference} while a second copy was stepped beside "
-        f"it. They share {source}; what a seed learns then depends on the other seeds, and the "
+        f"it. They share {source}; the result of a seed then depends on the other seeds, and the "
         "run is not reproducible"
     )
 
@@ -155,8 +156,8 @@ def _play(
     """Play from episode 0 on.
 
     Returns:
-        what the first seed saw, the global generators that steps alone moved (a reset may seed
-        them, which is no fault), and those that resets or steps moved.
+        What the first seed observed, the global generators that steps alone advanced (a reset may
+        seed them, which is no fault), and those that resets or steps advanced.
     """
     started = time.perf_counter()
     generators.moved()
@@ -178,7 +179,7 @@ _PARTS = ("reward", "terminated", "truncated", "observation", "observation")
 
 
 def _difference(first: list[tuple[Array, ...]], again: list[tuple[Array, ...]]) -> str | None:
-    """Say in words what differs first between two trajectories; None where nothing does."""
+    """Describe the first difference between two trajectories; return None if they are equal."""
     for step, (a, b) in enumerate(zip(first, again, strict=True)):
         names = ("first observation",) if step == 0 else _PARTS
         for name, x, y in zip(names, a, b, strict=True):
@@ -194,13 +195,13 @@ def _short(value: Array) -> str:
 
 
 class GlobalGenerators:
-    """Notices whether the process's global generators were moved."""
+    """Detects whether the process's global random generators have advanced."""
 
     def __init__(self) -> None:
         self._before = self._states()
 
     def _states(self) -> dict[str, int]:
-        state: Any = np.random.get_state()  # noqa: NPY002  looked at, not used
+        state: Any = np.random.get_state()  # noqa: NPY002  read, not used
         states = {
             "numpy.random": hash((state[1].tobytes(), *state[2:])),
             "random": hash(random.getstate()),
@@ -211,6 +212,6 @@ class GlobalGenerators:
         return states
 
     def moved(self) -> set[str]:
-        """Return the names of the generators that moved since this was last called."""
+        """Return the names of the generators that advanced since the previous call."""
         before, self._before = self._before, self._states()
         return {name for name, state in self._before.items() if before.get(name, state) != state}

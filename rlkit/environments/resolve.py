@@ -29,9 +29,14 @@ EnvLike = str | type[gym.Env[Any, Any]] | Callable[..., gym.Env[Any, Any]]
 
 
 def find_environment(env: EnvLike, args: Mapping[str, Any] | None = None) -> Environment:
-    """Resolve what a user named; the message of a failure names the closest known id."""
+    """Return the environment that a user named.
+
+    Raises:
+        UsageError: there is none of that name (with the closest known one), or it cannot be
+            trained on.
+    """
     environment = _resolve(env, dict(args or {}))
-    environment.probe  # noqa: B018  raises what is wrong with the environment itself
+    environment.probe  # noqa: B018  raises if it cannot be trained on
     environment.settle()
     return environment
 
@@ -49,7 +54,7 @@ def _resolve(env: EnvLike, args: dict[str, Any]) -> Environment:
     if head.endswith(".py"):
         module, content = run_file(Path(head), f"environment {env!r}")
         if tail in gym.registry and not hasattr(module, tail):
-            _lead_into(module, Path(head).stem, gym.registry[tail])
+            _redirect(gym.registry[tail], Path(head).stem, module)
             return _from_registry(env, tail, args, content)
         return _from_attribute(module, tail, env, args, content)
     if head:
@@ -58,13 +63,13 @@ def _resolve(env: EnvLike, args: dict[str, Any]) -> Environment:
             return _from_attribute(module, tail, env, args, None)
         return _from_registry(env, tail, args, None)
     if env not in gym.registry:
-        _refuse_unknown(env)
+        raise _unknown(env)
     own = str(gym.registry[env].entry_point).startswith("gymnasium.")
     return _from_registry(env, env, args, "" if own else None)
 
 
-def _lead_into(module: ModuleType, name: str, spec: EnvSpec) -> None:
-    """Let a registration that names a file as a module lead to the module made of the file."""
+def _redirect(spec: EnvSpec, name: str, module: ModuleType) -> None:
+    """Replace the entry point of a registration that names a file's module by its attribute."""
     if isinstance(spec.entry_point, str):
         place, _, attribute = spec.entry_point.partition(":")
         if place == name and hasattr(module, attribute):
@@ -72,7 +77,7 @@ def _lead_into(module: ModuleType, name: str, spec: EnvSpec) -> None:
 
 
 def _import_module(name: str, env: str) -> ModuleType:
-    """Import a module, also from the current folder, which a console script does not search."""
+    """Import a module, if need be from the current folder, which console scripts do not search."""
     here = os.getcwd()
     try:
         try:
@@ -96,12 +101,12 @@ def _import_module(name: str, env: str) -> ModuleType:
         ) from error
 
 
-def _refuse_unknown(env: str) -> None:
+def _unknown(env: str) -> UsageError:
     if Path(env).suffix == ".py":
-        raise UsageError(
+        return UsageError(
             f"environment {env!r}: name the class in the file as well, as in {env}:MyEnv"
         )
-    raise UsageError(
+    return UsageError(
         f"unknown environment {env!r}: not registered with Gymnasium.{closest(env, gym.registry)} "
         "An environment of your own is named module:Id or path/to/file.py:Class."
     )
@@ -116,7 +121,7 @@ def _from_registry(
 
 
 def _registration(spec: EnvSpec, reference: str) -> dict[str, Any]:
-    """What an id leads to: code and arguments of the environment and of its wrappers."""
+    """Return what an id stands for: code and arguments of the environment and of its wrappers."""
 
     def load(entry_point: Any) -> Any:
         try:
@@ -145,14 +150,12 @@ def _from_attribute(
     where = f"environment {reference!r}: {reference.rpartition(':')[0]}"
     if constructor is None:
         known = [key for key, value in vars(module).items() if inspect.isclass(value)]
-        raise UsageError(
-            f"{where} has neither registered nor defined {name!r}.{closest(name, known)}"
-        )
+        raise UsageError(f"{where} neither registers nor defines {name!r}.{closest(name, known)}")
     if not callable(constructor):
         raise UsageError(
             f"{where} has {name!r} = {constructor!r:.80}, expected a class or a function that "
             "makes an environment"
         )
-    # All of a file counts: it may do more than define what is named.
+    # The whole file counts: it may do more than define what is named.
     meaning = constructor if content is None else (content, constructor)
     return Environment(reference, args, constructor, identify(meaning), content, meaning)

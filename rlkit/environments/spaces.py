@@ -1,4 +1,4 @@
-"""Which spaces agents can see and act in, and how other spaces are turned into one of these."""
+"""Which spaces agents support, and which wrapper turns another space into one of these."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from rlkit.errors import UsageError
 
 AnySpace = spaces.Space[Any]
 
-# Up to so many combinations of discrete parts are advised as one Discrete space.
+# Up to this many combinations of discrete parts, the advice is one Discrete space.
 _MOST_OBSERVATIONS = 100_000
 _MOST_ACTIONS = 10_000
-# Up to so many numbers are advised as one flat observation.
+# Up to this many numbers, the advice is one flat observation.
 _MOST_ENTRIES = 1_000_000
 
 
@@ -24,11 +24,11 @@ def spaces_of(env: gym.Env[Any, Any], name: str) -> tuple[AnySpace, AnySpace]:
     """Return the observation space and the action space of an environment.
 
     Args:
-        env: which need not have been reset.
+        env: need not have been reset.
         name: of the environment, for messages.
 
     Raises:
-        UsageError: one of them is missing, is no space, or cannot be read.
+        UsageError: one of them is missing, is not a space, or cannot be read.
     """
     return _space_of(env, name, "observation"), _space_of(env, name, "action")
 
@@ -52,7 +52,7 @@ def _space_of(env: gym.Env[Any, Any], name: str, role: str) -> AnySpace:
 
 
 def require_supported(name: str, observation_space: AnySpace, action_space: AnySpace) -> None:
-    """Refuse spaces that no agent can see or act in, and say how to wrap the environment."""
+    """Reject spaces that no agent supports, with the wrapper to use in the message."""
     for role, space in (("observation", observation_space), ("action", action_space)):
         if not isinstance(space, (spaces.Box, spaces.Discrete)):
             advice = observation_advice(space) if role == "observation" else action_advice(space)
@@ -145,7 +145,7 @@ def _discrete_parts(space: AnySpace, path: str) -> list[tuple[str, int, int]] | 
 
 
 def _digits(space: AnySpace, parts: list[tuple[str, int, int]]) -> str:
-    """Return the expression of all parts of an observation `o`, each from 0."""
+    """Return an expression of all parts of an observation `o`, each counted from 0."""
     starts = tuple(start for _, start, _ in parts)
     nested = isinstance(space, spaces.Dict) or (
         isinstance(space, spaces.Tuple)
@@ -168,7 +168,7 @@ def _tuple(numbers: tuple[int, ...]) -> str:
 
 
 def _can_be_flattened(space: AnySpace) -> bool:
-    """Whether FlattenObservation makes a Box of it, of a size that can be dealt with."""
+    """Return whether FlattenObservation makes a Box of it, of a manageable size."""
     try:
         return (
             0 < spaces.flatdim(space) <= _MOST_ENTRIES

@@ -20,7 +20,7 @@ Array = NDArray[Any]
 class TabularBatchEnv:
     """Samples successors and first states from the tables of a model.
 
-    Two uniform numbers a step and environment decide, one for the successor and one for the first
+    Two uniform numbers per step and environment decide, one for the successor and one for the first
     state of the next episode; they come from the seed's stream for its environments.
 
     Args:
@@ -45,7 +45,7 @@ class TabularBatchEnv:
         self.num_seeds, self.num_envs = len(self._streams), num_envs
         self.observation_space = spaces.Discrete(mdp.num_states)
         self.action_space = spaces.Discrete(mdp.num_actions)
-        # The last successor that is possible gets the rest, so that rounding never picks another.
+        # The last possible successor gets the remainder, so that rounding never picks another.
         self._cumulative = _cumulative(mdp.probability)
         self._start = _cumulative(mdp.initial_distribution)
 
@@ -113,9 +113,9 @@ class TabularBatchEnv:
 
 
 def _cumulative(probability: Array) -> Array:
-    """Cumulative probabilities along the last axis, 1 from the last possible outcome on."""
+    """Return cumulative probabilities along the last axis, 1 from the last possible outcome on."""
     total = np.cumsum(probability, axis=-1)
     outcomes = np.arange(probability.shape[-1])
-    last = np.where(probability > 0.0, outcomes, -1).max(axis=-1, keepdims=True)
-    cumulative: Array = np.where(outcomes >= last, 1.0, total)
+    last_possible = np.where(probability > 0.0, outcomes, -1).max(axis=-1, keepdims=True)
+    cumulative: Array = np.where(outcomes >= last_possible, 1.0, total)
     return cumulative

@@ -283,7 +283,7 @@ def test_a_file_that_registers_an_id_can_be_named_by_it(tmp_path: Path) -> None:
         assert train(f"{tmp_path}/own.py:OwnWalk-v0", tmp_path).scores[0] == 1.0
     finally:
         del gym.registry["OwnWalk-v0"]
-    with pytest.raises(UsageError, match=r"own\.py has neither registered nor defined 'Wlak'"):
+    with pytest.raises(UsageError, match=r"own\.py neither registers nor defines 'Wlak'"):
         train(f"{tmp_path}/own.py:Wlak", tmp_path)
     del gym.registry["OwnWalk-v0"]
 
