@@ -28,9 +28,9 @@ class Samples(NamedTuple):
 
 
 class Sampler:
-    """The `Actor` that a language model is in a `TokenEnv`, for one rollout.
+    """A language model as an `Actor` in a `TokenEnv`, for one rollout.
 
-    The model reads each token once: what it computed for earlier ones is kept in its cache.
+    The model reads each token once: its cache keeps the keys and values of earlier ones.
 
     Args:
         model: the language model; it is put into evaluation mode, so that no dropout is active.

@@ -97,7 +97,7 @@ def pack(
 
     Raises:
         ValueError: the numbers of prompts and responses differ, one is longer than allowed, or a
-            prompt has no token: then there is no state in which the first token was chosen.
+            prompt has no token: there would be no state for the choice of the first token.
     """
     if len(prompts) != len(responses):
         raise ValueError(f"pack: {len(prompts)} prompts, but {len(responses)} responses")

@@ -1,4 +1,4 @@
-"""The contracts of a language task: what it must offer, and what more can be done where it has it.
+"""The contracts of a language task, from the least to the most that is known about one.
 
 Every task is a `LanguageTask`. Where the true reward of a response is known it is a `GoldTask` as
 well, and where all prompts and responses can be listed, an `EnumerableTask`. Check with

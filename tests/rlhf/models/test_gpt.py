@@ -186,6 +186,16 @@ def test_fine_tuning_has_the_feed_forward_layer_that_is_tested_by_default() -> N
     np.testing.assert_allclose(got, written_out_feed_forward(layer, x, "gelu"), atol=FLOAT64)
 
 
+def test_another_activation_is_another_model_and_the_default_keeps_the_name_of_its_run() -> None:
+    assert "activation" not in SFT_MODEL.identity()
+    source = ModelSource(activation="relu")
+    assert source.identity()["activation"] == "relu"
+    layer = source.build(EnumerableTask(), SeedStreams(0, 0)).get_submodule("blocks.0.feed_forward")
+    x = rough_feed_forward(layer.double())
+    got = layer(torch.from_numpy(x)).detach().numpy()
+    np.testing.assert_allclose(got, written_out_feed_forward(layer, x, "relu"), atol=FLOAT64)
+
+
 def test_sinusoidal_positions_are_the_formula_of_the_paper() -> None:
     table = sinusoidal_positions(30, 16)
     for t in range(30):
