@@ -1,4 +1,4 @@
-"""What a run goes on from: each part of the state counts, and nothing that is there is touched."""
+"""Resuming a run: each part of the state counts, and existing results are not touched."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 from rlkit.errors import UsageError
 from rlkit.runs import checkpoints, curves, store
 from rlkit.runs.reports import Reports, Stopped
+from rlkit.training import prepare, train
 from rlkit.training import seed_batch as training
-from rlkit.training import train
 from rlkit.training.run import Run, load
 from rlkit.training.seed_trainer import train_seeds
 from rlkit.training.specification import RunSpec
@@ -170,7 +170,7 @@ def test_fewer_steps_than_there_are_says_so_and_loses_nothing(
     before = results(small("q-learning", seeds=2).folder)
     notes: list[str] = []
     run = small("q-learning", seeds=2, steps=200, reports=Reports(note=notes.append))
-    assert any("already has 600" in note and "up to the 200" in note for note in notes)
+    assert any("already has 600" in note and "up to the requested 200" in note for note in notes)
     assert results(run.folder) == before
     assert run.num_env_steps == run.steps[-1] == 200
     assert load(run.folder).num_env_steps == 600
@@ -227,8 +227,8 @@ def test_other_versions_are_refused_with_a_list_and_allowed_on_request(
     small: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, results: Any
 ) -> None:
     before = results(small("q-learning", seeds=2, steps=300).folder)
-    now = {**train.versions(), "torch": "0.1"}
-    monkeypatch.setattr(train, "versions", lambda: now)
+    now = {**prepare.versions(), "torch": "0.1"}
+    monkeypatch.setattr(prepare, "versions", lambda: now)
     with pytest.raises(UsageError, match=r"other versions \(torch \S+ -> 0\.1\)"):
         small("q-learning", seeds=2)
     run = small("q-learning", seeds=2, steps=300)  # nothing is left to be done with them
@@ -256,7 +256,7 @@ def test_a_state_of_other_shapes_or_of_another_agent_is_refused(
         spec_of("ppo", envs=2),
         spec_of("ppo-normalised"),
     ):
-        with pytest.raises(Exception, match="state of the agent"):
+        with pytest.raises(Exception, match=r"continuing the agent from .* failed: its state"):
             resume(other)
     assert curves.curve_path(out, 0).read_bytes() == csv
     resume(spec_of("ppo"))

@@ -1,0 +1,80 @@
+"""A csv is read as it was written, and a damaged line is named."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rlkit.errors import RlkitError
+from rlkit.runs import curves
+
+
+def write_curve(path: Path, rows: int = 3) -> bytes:
+    curve = curves.CurveFile(path, ["num_env_steps", "x", "y"], 0)
+    for i in range(rows):
+        curve.append({"num_env_steps": 10 * i, "x": i / 3, "y": None if i == 1 else -1e-30})
+    curve.close()
+    return path.read_bytes()
+
+
+def test_numbers_come_back_from_a_csv_to_the_last_bit(tmp_path: Path) -> None:
+    path = tmp_path / "seed-000.csv"
+    values = [0.1, 1 / 3, 1e300, -5e-324, 2.0**53, np.float32(0.1), float("inf"), float("nan")]
+    curve = curves.CurveFile(path, ["x"], 0)
+    for value in values:
+        curve.append({"x": value})
+    curve.close()
+    np.testing.assert_array_equal(curves.read_curve(path)["x"], np.array(values, dtype=float))
+
+
+def test_a_last_line_that_was_cut_anywhere_is_dropped_and_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "seed-000.csv"
+    data = write_curve(path)
+    last = data[:-1].rindex(b"\n") + 1
+    for length in range(last, len(data)):
+        path.write_bytes(data[:length])
+        columns = curves.read_curve(path)
+        assert columns["num_env_steps"].tolist() == [0, 10], data[last:length]
+        curve = curves.CurveFile(path, ["num_env_steps", "x", "y"], last)
+        curve.append({"num_env_steps": 20, "x": 2 / 3, "y": -1e-30})
+        curve.close()
+        assert path.read_bytes() == data
+
+
+@pytest.mark.parametrize(
+    ("damage", "line"),
+    [
+        (lambda data: data.replace(b"\n10,", b"\n1\x000,"), 3),
+        (lambda data: data.replace(b"\n", b"\r\n"), 1),
+        (lambda data: data.replace(b"\n20,", b"\r\n20,"), 3),
+        (lambda data: data.replace(b"\n10,", b",10,"), 2),
+        (lambda data: data + data, 5),
+        (lambda data: data + b"20,0.1,0.2\n", 5),
+        (lambda data: data.replace(b"\n10,", b"\n1_0,"), 3),
+        (lambda data: data.replace(b"\n10,", b"\n 10,"), 3),
+        (lambda data: data.replace(b"\n10,", b"\n-10,"), 3),
+        (lambda data: data.replace(b"\n10,", b"\nten,"), 3),
+        (lambda data: data.replace(b"num_env_steps", b"num_env\x00_steps"), 1),
+    ],
+)
+def test_a_damaged_line_is_named_with_its_file(
+    damage: Callable[[bytes], bytes], line: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "seed-000.csv"
+    data = write_curve(path)
+    path.write_bytes(damage(data))
+    with pytest.raises(RlkitError, match=re.escape(f"{path}, line {line}: ")):
+        curves.read_curve(path)
+
+
+def test_a_csv_that_lost_rows_is_not_padded(tmp_path: Path) -> None:
+    path = tmp_path / "seed-000.csv"
+    data = write_curve(path)
+    path.write_bytes(data[:-5])
+    with pytest.raises(RlkitError, match="rows were lost"):
+        curves.CurveFile(path, ["num_env_steps", "x", "y"], len(data))
+    assert path.read_bytes() == data[:-5]
