@@ -174,9 +174,12 @@ def assert_equal_to_gymnasium(
 # Equality
 
 
+@pytest.mark.parametrize(
+    "num_transitions", [20_000, pytest.param(100_000, marks=pytest.mark.torture)]
+)
 @each_env
-def test_twin_equals_gymnasium_over_100_000_transitions(case: Case) -> None:
-    ends = assert_equal_to_gymnasium(case, 100_000)
+def test_twin_equals_gymnasium_over_many_transitions(case: Case, num_transitions: int) -> None:
+    ends = assert_equal_to_gymnasium(case, num_transitions)
     assert ends["truncated"] > 0
     assert case is PENDULUM or ends["terminated"] > 0
 

@@ -47,7 +47,7 @@ def test_a_run_killed_three_times_at_random_ends_as_if_undisturbed(
         assert results(folder) == reference(name, seeds=2, evaluate_every=40)
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 @pytest.mark.parametrize("name", ["ppo", "ppo-normalised", "reinforce", "q-learning"])
 def test_runs_killed_twenty_times_at_random_end_as_if_undisturbed(
     name: str, forks: Any, out: Path, results: Any, reference: Any

@@ -88,7 +88,7 @@ def test_forty_updates_of_ppo_come_near_the_optimum(listed: Any, ppo_run: Any) -
     assert metrics[-1]["objective"] > metrics[0]["objective"] + 0.7
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 @pytest.mark.parametrize(
     ("method", "kl_coef", "most", "options"),
     [

@@ -141,7 +141,7 @@ def right_gap(listed: Any) -> float:
         {"reward": score_at_every_token},
         {"reward": kl_averaged},
     ],
-    ids=repr,
+    ids=["wrong sign", "EOS", "sign of the KL", "k3", "score at every token", "mean KL"],
 )
 def test_a_mistake_shows_in_the_gap(listed: Any, right_gap: float, parts: dict[str, Any]) -> None:
     assert right_gap < 0.25
