@@ -1,4 +1,4 @@
-"""How many steps do REINFORCE and PPO need on CartPole-v1, and how sure is that?
+"""How many steps do REINFORCE and PPO need on CartPole-v1, and how certain is that?
 
 python -m experiments.cartpole
 """

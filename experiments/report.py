@@ -1,4 +1,4 @@
-"""What the experiments share: training with a bar, and the files that each of them leaves."""
+"""Common parts of the experiments: options, training with a progress bar, published files."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from rlkit.training.run import Run
 
 
 def arguments(question: str, *, seeds: int, out: str) -> argparse.ArgumentParser:
-    """The options that every experiment has."""
+    """Return a parser with the options of every experiment."""
     parser = argparse.ArgumentParser(
         description=question, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--seeds", type=int, default=seeds, help="seeds of each agent")
-    parser.add_argument("--workers", type=int, default=2, help="processes to split them over")
-    parser.add_argument("--out", type=Path, default=Path(out), help="where the results go")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the runs are kept")
+    parser.add_argument("--seeds", type=int, default=seeds, help="seeds per agent")
+    parser.add_argument("--workers", type=int, default=2, help="processes to spread the seeds over")
+    parser.add_argument("--out", type=Path, default=Path(out), help="folder of the results")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs")
     return parser
 
 
@@ -36,7 +36,7 @@ def train_all(
     out: Path,
     results: Path,
 ) -> Comparison:
-    """Train several agents on one environment, each with settings of its own."""
+    """Train several agents on one environment, each with its own settings."""
     runs = {}
     with show_progress(quiet=False) as reports:
         for agent, options in settings.items():
@@ -69,7 +69,7 @@ def publish(comparison: Comparison) -> list[Path]:
 
 
 def _write_curve(run: Run, path: Path) -> Path:
-    """One row an evaluation, one column a seed."""
+    """Write one row per evaluation and one column per seed."""
     header = ",".join(["num_env_steps", *(f"seed_{seed:03d}" for seed in run.seeds)])
     table = np.column_stack([run.steps, run.curve.T])
     np.savetxt(path, table, fmt="%.10g", delimiter=",", header=header, comments="")
@@ -77,7 +77,7 @@ def _write_curve(run: Run, path: Path) -> Path:
 
 
 def markdown_table(comparison: Comparison) -> str:
-    """The agents of a comparison as a table for a page."""
+    """Return the agents of a comparison as a Markdown table."""
     best = comparison.optimum
     head = ["agent", "seeds", "env steps per seed", "final return (95 %)", "IQM"]
     if best is not None:

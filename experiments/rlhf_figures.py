@@ -27,7 +27,7 @@ _DASHES: tuple[tuple[int, tuple[float, ...]], ...] = (
 
 @dataclass(frozen=True)
 class GapCurves:
-    """How far each seed's objective is below its optimum, update by update."""
+    """The gap of each seed's objective to its optimum, per update."""
 
     name: str
     updates: ArrayLike  # [E], ascending
@@ -35,7 +35,7 @@ class GapCurves:
 
 
 def gap_figure(curves: Sequence[GapCurves], *, title: str) -> Figure:
-    """Gaps on a logarithmic axis against updates: the median over seeds, each seed a thin line."""
+    """Draw gaps on a logarithmic axis against updates: the median, and each seed as a thin line."""
     figure, axes = new_figure(4.6, 3.4)
     for k, curve in enumerate(curves):
         x, gaps = np.asarray(curve.updates), np.asarray(curve.gaps, dtype=np.float64)
@@ -61,12 +61,12 @@ def gap_figure(curves: Sequence[GapCurves], *, title: str) -> Figure:
 def reward_model_figure(
     num_pairs: ArrayLike, values: Mapping[str, ArrayLike], ceilings: Mapping[str, float]
 ) -> Figure:
-    """Measures of reward models against the number of preferences they learned from.
+    """Draw measures of reward models against the number of preferences that they learned from.
 
     Args:
         num_pairs: [N], ascending.
-        values: name -> [N, S], one for each seed; the mean is drawn as a line.
-        ceilings: the highest value that is possible, for those that have one below 1.
+        values: name -> [N, S], one per seed; the mean is drawn as a line.
+        ceilings: the highest possible value, where it is below 1.
     """
     x = np.asarray(num_pairs, dtype=np.float64)
     figure, axes = new_figure(4.6, 3.4)
@@ -99,12 +99,12 @@ class Panel:
     """One reward model among small multiples."""
 
     title: str
-    exact: Sequence[Sequence[RewardCurve]]  # families of frontiers; those of a family are its seeds
+    exact: Sequence[Sequence[RewardCurve]]  # families of frontiers, one frontier per seed
     trained: RewardCurve | None = None
 
 
 def overoptimisation_grid(panels: Sequence[Panel], *, title: str) -> Figure:
-    """Gold and proxy reward against the square root of the KL divergence, a panel a reward model.
+    """Draw gold and proxy reward against sqrt(KL), one panel per reward model.
 
     The first curve of each family is drawn thick, its other seeds thin.
     """
@@ -146,16 +146,16 @@ def overoptimisation_grid(panels: Sequence[Panel], *, title: str) -> Figure:
 
 @dataclass(frozen=True)
 class TrainingCurve:
-    """What a policy's training showed, update by update."""
+    """The metrics of a policy's training, per update."""
 
     name: str
     updates: ArrayLike  # [E]
-    score: ArrayLike  # [E], the trained reward, in deviations under the reference
-    kl: ArrayLike  # [E], nats a response
+    score: ArrayLike  # [E], the trained reward, in standard deviations under the reference
+    kl: ArrayLike  # [E], nats per response
 
 
 def training_figure(curves: Sequence[TrainingCurve], *, title: str) -> Figure:
-    """The trained reward and the KL divergence from the reference against updates.
+    """Draw the trained reward and the KL divergence from the reference against updates.
 
     Curves of the same name are seeds; the first is drawn thick, the others thin.
     """
@@ -189,7 +189,7 @@ def training_figure(curves: Sequence[TrainingCurve], *, title: str) -> Figure:
 
 
 def _dress(axes: Axes) -> None:
-    """The style of all figures, for one of several axes."""
+    """Apply the common style to one of several axes."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="0.92", linewidth=0.7)
     axes.set_axisbelow(True)
@@ -219,7 +219,7 @@ def _draw_trained(axes: Axes, curve: RewardCurve) -> None:
 
 
 def _plain_log(axes: Axes, which: str) -> None:
-    """Ticks at 1, 2 and 5 of each power of ten, written as numbers."""
+    """Put ticks at 1, 2 and 5 times each power of ten, written as plain numbers."""
     axis = axes.yaxis if which == "y" else axes.xaxis
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

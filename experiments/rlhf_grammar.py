@@ -1,11 +1,11 @@
-"""How far does all of RLHF get in six minutes on two cores, with texts that one can read?
+"""How far does RLHF get in six minutes on two cores, with readable texts?
 
     python -m experiments.rlhf_grammar
 
-Short English texts are written to a request such as "write 13 words about harbour , be gloomy".
-Fine-tuning on demonstrations that hardly heed the request; a reward model from preferences; PPO
-against it, with a KL penalty; and best of n for comparison. The gold reward, which only the labels
-of the preferences knew, says what it was worth.
+The policy writes short English texts for requests such as "write 13 words about harbour , be
+gloomy". It is fine-tuned on demonstrations that hardly follow the request, a reward model learns
+from preferences, and PPO maximises it with a KL penalty; best of n is the comparison. The gold
+reward, which was used only to label the preferences, measures the gain.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from rlkit.rlhf.stages.stage_run import load_stage_run
 from rlkit.rlhf.training.configs import PPOConfig, RewardConfig, SFTConfig
 
 SFT = SFTConfig(num_demonstrations=16_384, num_epochs=4)
-# Whether a word fits depends on the prompt as well. With four heads, tied embeddings and weights
-# that are not tiny at first this is learned soon; otherwise reward models stay with the length,
-# which is easy, for hundreds of updates, and some for all of them.
+# Whether a word fits depends on the prompt too. With four heads, tied embeddings and larger initial
+# weights this is learned early; otherwise reward models learn only the length, which is easy, for
+# hundreds of updates or for all of them.
 MODEL = ModelSource(num_heads=4, tied=True, init_std=0.08)
-# 3,000 times 8 responses; in pairs, as many comparisons take seven times as many forward passes.
+# 3,000 times 8 responses; as separate pairs, as many comparisons need seven times the passes.
 REWARD = RewardConfig(
     num_pairs=84_000, responses_per_prompt=8, batch_size=448, learning_rate=1e-3, num_epochs=4
 )
-# The first is the one that is shown and judged. They are small because most of a score's deviation
-# is between prompts, where no policy can change it.
+# The first one is reported and has to meet the criteria. They are small because most of a score's
+# variance is between prompts, where no policy can change it.
 KL_COEFS = (0.03, 0.1)
 UPDATES = 60
 NUM_SAMPLES = 4096
@@ -65,12 +65,12 @@ class Job:
 
 
 def policy_config(kl_coef: float) -> PPOConfig:
-    """PPO on this task."""
+    """Return the configuration of PPO on this task."""
     return PPOConfig(kl_coef=kl_coef, num_updates=UPDATES, batch_size=256, learning_rate=7e-4)
 
 
 def train(job: Job) -> dict[str, Any]:
-    """PPO with one beta on one seed; its evaluation against the fine-tuned policy."""
+    """Train PPO with one beta on one seed, and evaluate it against the fine-tuned policy."""
     run = policy_gradient(
         "ppo",
         job.tuned,
@@ -80,25 +80,25 @@ def train(job: Job) -> dict[str, Any]:
         seed=job.seed,
         out=job.out,
     )
-    found = evaluate_run(run, num_samples=NUM_SAMPLES)
-    return {"kl_coef": job.kl_coef, "seed": job.seed, **found}
+    report = evaluate_run(run, num_samples=NUM_SAMPLES)
+    return {"kl_coef": job.kl_coef, "seed": job.seed, **report}
 
 
 def evaluate_tuned(job: tuple[Path, Path, int]) -> dict[str, Any]:
-    """The fine-tuned policy by the same measures, against other samples of its own."""
+    """Evaluate the fine-tuned policy in the same way, against other samples of its own."""
     tuned, judge, seed = job
-    found = evaluate_run(tuned, num_samples=NUM_SAMPLES, run_seed=seed, reward=judge)
-    return {"kl_coef": None, "seed": seed, **found}
+    report = evaluate_run(tuned, num_samples=NUM_SAMPLES, run_seed=seed, reward=judge)
+    return {"kl_coef": None, "seed": seed, **report}
 
 
 def best_of_n(job: tuple[Path, Path, int]) -> dict[str, Any]:
-    """The fine-tuned policy, with the reward model choosing among n of its samples."""
+    """Evaluate the best of n samples of the fine-tuned policy by the reward model."""
     tuned, judge, seed = job
     return best_of_n_run(tuned, n=BEST_OF, num_prompts=256, reward=judge, run_seed=seed)
 
 
 def judge_reward_model(job: tuple[Path, int]) -> dict[str, Any]:
-    """One seed of the reward model on fresh preferences."""
+    """Evaluate one seed of the reward model on fresh preferences."""
     return evaluate_run(job[0], num_samples=NUM_SAMPLES, run_seed=job[1])
 
 
@@ -141,18 +141,18 @@ def main() -> None:
 
 
 def with_name(entry: dict[str, Any]) -> dict[str, Any]:
-    """The same with the run's name, wherever it is kept."""
+    """Return the entry with the name of its run in place of the path."""
     return {**entry, "run": Path(entry["run"]).name}
 
 
 def gain(entry: dict[str, Any], name: str) -> float:
-    """How far a policy's mean score is above the reference's, in the reference's deviations."""
+    """Return the gain in mean score over the reference, in its standard deviations."""
     ours, theirs = (entry["scores"][name][who] for who in ("policy", "reference"))
     return float((ours["mean"] - theirs["mean"]) / theirs["standard_deviation"])
 
 
 def policy_table(policies: list[dict[str, Any]]) -> str:
-    """What RLHF changed, a row each policy; the fine-tuned one in the first."""
+    """Return a table of the policies, the fine-tuned one first."""
     head = [
         "policy",
         "seed",
@@ -189,7 +189,7 @@ def policy_table(policies: list[dict[str, Any]]) -> str:
 
 
 def best_table(best: list[dict[str, Any]]) -> str:
-    """Best of n by the reward model, mean over seeds."""
+    """Return a table of best of n by the reward model, mean over seeds."""
     head = ["best of n", "bound of KL, nats", "gold", "proxy"]
     rows = []
     for k, first in enumerate(best[0]["rows"]):
@@ -203,7 +203,7 @@ def best_table(best: list[dict[str, Any]]) -> str:
 
 
 def samples_page(tuned: Path, entry: dict[str, Any]) -> str:
-    """Responses before and after, to the same prompts."""
+    """Return responses before and after PPO, to the same prompts."""
     lines = [
         "# Before and after",
         "",
@@ -223,7 +223,7 @@ def samples_page(tuned: Path, entry: dict[str, Any]) -> str:
 
 
 def model_table(models: list[dict[str, Any]]) -> str:
-    """The reward model on fresh preferences, beside the gold reward itself on the same ones."""
+    """Return a table of the reward model and the gold reward on the same fresh preferences."""
     head = ["seed", "accuracy ± s.e.", "of gold itself", "order of gold", "correlation with gold"]
     rows = []
     for model in models:
@@ -240,7 +240,7 @@ def model_table(models: list[dict[str, Any]]) -> str:
 
 
 def gold_figure(policies: list[dict[str, Any]], best: list[dict[str, Any]]) -> Figure:
-    """Gold and proxy against the distance, of PPO and of best of n; seed 0."""
+    """Draw gold and proxy reward of PPO and of best of n against the distance; seed 0."""
     first = [entry for entry in policies if entry["seed"] == 0 and entry["kl_coef"] is not None]
     labels = [f"{entry['kl_coef']:g}" for entry in first]
     gained = {name: [gain(entry, name) for entry in first] for name in ("reward", "gold")}
@@ -258,7 +258,7 @@ def gold_figure(policies: list[dict[str, Any]], best: list[dict[str, Any]]) -> F
 
 
 def curves_figure(policies: list[dict[str, Any]]) -> Figure:
-    """The trained score and the KL divergence, update by update."""
+    """Draw the trained score and the KL divergence against updates."""
     curves = []
     for entry in policies:
         if entry["kl_coef"] is None:
@@ -270,7 +270,7 @@ def curves_figure(policies: list[dict[str, Any]]) -> Figure:
 
 
 def criteria(policies: list[dict[str, Any]], num_seeds: int) -> list[dict[str, Any]]:
-    """What the first beta has to reach, in the mean over seeds."""
+    """Return the criteria for the first beta, on the mean over seeds."""
     shown = [entry for entry in policies if entry["kl_coef"] == KL_COEFS[0]][:num_seeds]
     gold = float(np.mean([gain(entry, "gold") for entry in shown]))
     kl = float(np.mean([entry["kl"] for entry in shown]))

@@ -1,12 +1,12 @@
-"""How close do PPO, RLOO and DPO come to the optimum that is known in closed form?
+"""How close do PPO, RLOO and DPO come to the closed-form optimum?
 
     python -m experiments.rlhf_optimum
 
-On the enumerable task the gold reward itself is maximised, less beta times the KL divergence from
-the fine-tuned policy. The best policy is ref * exp(gold / beta) / Z, so the gap between its
-objective and a trained policy's is a sum over all responses, without any sampling error. PPO and
-RLOO get 80 updates of 256 responses; DPO gets pairs that follow the gold reward. GRPO divides by
-each group's deviation, which changes what it maximises: its gap is not expected to vanish.
+On the enumerable task the policies maximise the gold reward minus beta times the KL divergence from
+the fine-tuned policy. The optimum is ref * exp(gold / beta) / Z, so the gap of a trained policy's
+objective is a sum over all responses, without sampling error. PPO and RLOO get 80 updates of 256
+responses; DPO gets pairs labelled by the gold reward. GRPO divides by each group's standard
+deviation, which changes its objective: its gap is not expected to vanish.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ UPDATES = 80
 BATCH = 256
 MEASURED_EVERY = 5  # updates
 HIGH_RATE = 1e-3
-# method, beta, the largest median gap to be accepted
+# method, beta, the largest accepted median gap
 SETTINGS = (("ppo", 0.1, 0.03), ("ppo", 0.3, 0.04), ("ppo", 1.0, 0.08), ("rloo", 0.3, 0.04))
 PAIRS = (2_000, 20_000)
 DPO_BETA = 1.0  # pairs are labelled with probability sigmoid(gold_1 - gold_2): reward = gold
@@ -52,7 +52,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Trace:
-    """The exact values of a policy at some of its updates."""
+    """The exact values of a policy during training."""
 
     job: Job
     updates: list[int]
@@ -62,12 +62,12 @@ class Trace:
 
     @property
     def name(self) -> str:
-        """Method and beta."""
+        """Return method and beta."""
         return f"{self.job.method.upper()}, beta = {self.job.kl_coef:g}"
 
 
 def train(job: Job) -> Trace:
-    """Train by the open loop, and look at the policy on the way."""
+    """Train update by update, and record the exact gap on the way."""
     run = load_stage_run(job.folder)
     task, policy = load_policy(run, job.seed)
     reference = policy.reference_copy()
@@ -92,7 +92,7 @@ def train(job: Job) -> Trace:
 
 
 def evaluate_dpo(job: tuple[Path, int]) -> dict[str, float]:
-    """The exact values of one seed of a run of DPO."""
+    """Return the exact values of one seed of a DPO run."""
     run, seed = load_stage_run(job[0]), job[1]
     task, policy = load_policy(run, seed)
     parent = load_stage_run(run.record["sources"]["parents"]["policy"]["folder"])
@@ -101,7 +101,7 @@ def evaluate_dpo(job: tuple[Path, int]) -> dict[str, float]:
 
 
 def best_values(job: tuple[Path, int, float]) -> dict[str, float]:
-    """KL divergence and gold reward of the optimum itself."""
+    """Return the exact values of the optimum."""
     from rlkit.rlhf.exact import optimum as exact
 
     folder, seed, kl_coef = job
@@ -118,9 +118,10 @@ def main() -> None:
     settings += [("grpo", 0.3, learning_rate_for(0.3)), ("ppo", 1.0, HIGH_RATE)]
     seeds = range(args.seeds)
     jobs = [Job(tuned.folder, *setting, seed) for setting in settings for seed in seeds]
-    found = side_by_side(train, jobs, args.workers)
+    results = side_by_side(train, jobs, args.workers)
     traces = {
-        setting: found[k * args.seeds : (k + 1) * args.seeds] for k, setting in enumerate(settings)
+        setting: results[k * args.seeds : (k + 1) * args.seeds]
+        for k, setting in enumerate(settings)
     }
     direct = {}
     for pairs in PAIRS:
@@ -159,7 +160,7 @@ def main() -> None:
 
 
 def curves(traces: list[Trace], name: str | None = None) -> GapCurves:
-    """The seeds of a setting for a figure."""
+    """Return the gaps of all seeds of a setting, for a figure."""
     first = traces[0]
     return GapCurves(name or first.name, first.updates, [trace.gaps for trace in traces])
 
@@ -167,7 +168,7 @@ def curves(traces: list[Trace], name: str | None = None) -> GapCurves:
 def summarise(
     traces: dict[Any, list[Trace]], direct: dict[int, Any], optima: dict[float, dict[str, float]]
 ) -> dict[str, Any]:
-    """All numbers as plain data; one row a setting."""
+    """Return all numbers as plain data, one row per setting."""
     rows = []
     for (method, beta, rate), seeds in traces.items():
         rows.append(
@@ -202,7 +203,7 @@ def summarise(
 
 
 def row(entry: dict[str, Any]) -> list[str]:
-    """An entry of the summary as cells."""
+    """Return an entry of the summary as table cells."""
     rate = entry["learning_rate"]
     return [
         entry["method"].upper(),

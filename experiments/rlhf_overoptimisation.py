@@ -1,12 +1,12 @@
-"""When does optimising a reward model stop helping, and does more data put that off?
+"""When does optimising a reward model stop helping, and does more data postpone that?
 
     python -m experiments.rlhf_overoptimisation
 
-Reward models that learned from few and from many preferences are optimised harder and harder: by
-the exact optimum for each beta, by exact best of n, and by PPO. The gold reward rises, turns and
-falls while the proxy goes on rising. To both exact frontiers two laws are fitted, with d the square
-root of the KL divergence (Gao, Schulman and Hilton 2023): d (a - b d), theirs for best of n, and
-d (a - b log d), theirs for reinforcement learning.
+Reward models that learned from few and from many preferences are optimised more and more: by the
+exact optimum for each beta, by exact best of n, and by PPO. The gold reward rises and then falls
+while the proxy keeps rising. Two laws are fitted to both exact frontiers, with d the square root of
+the KL divergence (Gao, Schulman and Hilton 2023): d (a - b d), found for best of n, and
+d (a - b log d), found for reinforcement learning.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ FAMILIES = {"tilt": "optimum for each beta, exact", "best_of_n": "best of n, exa
 
 
 def frontiers(job: tuple[Path, Path, int]) -> dict[str, best_of_n.Frontier]:
-    """The exact frontiers of one seed of a reward model, and of gold itself."""
-    key, proxy = _opened(*job)
-    law = key.reference_log_prob
+    """Return the exact frontiers of one seed of a reward model, and of gold itself."""
+    key, proxy = _load(*job)
+    reference = key.reference_log_prob
     return {
-        "tilt": best_of_n.tilted_frontier(law, proxy, key.gold, TILTS),
-        "best_of_n": best_of_n.best_of_n_frontier(law, proxy, key.gold, BEST_OF),
-        "gold": best_of_n.tilted_frontier(law, key.gold, key.gold, TILTS),
+        "tilt": best_of_n.tilted_frontier(reference, proxy, key.gold, TILTS),
+        "best_of_n": best_of_n.best_of_n_frontier(reference, proxy, key.gold, BEST_OF),
+        "gold": best_of_n.tilted_frontier(reference, key.gold, key.gold, TILTS),
     }
 
 
-def _opened(judge: Path, tuned: Path, seed: int) -> tuple[AnswerKey, Any]:
+def _load(judge: Path, tuned: Path, seed: int) -> tuple[AnswerKey, Any]:
     task, reference = load_policy(load_stage_run(tuned), seed)
     key = AnswerKey(task, reference)
     model = load_reward_model(load_stage_run(judge), seed)
@@ -53,16 +53,16 @@ def _opened(judge: Path, tuned: Path, seed: int) -> tuple[AnswerKey, Any]:
 
 
 def exact_values(job: tuple[Path, Path, Path, int, float]) -> dict[str, float]:
-    """The exact values of one seed of a policy that PPO trained on a reward model."""
+    """Return the exact values of one seed of a policy that PPO trained on a reward model."""
     folder, judge, tuned, seed, kl_coef = job
-    key, proxy = _opened(judge, tuned, seed)
+    key, proxy = _load(judge, tuned, seed)
     _, policy = load_policy(load_stage_run(folder), seed)
     values = key.values(key.log_probs(policy), proxy, kl_coef)
     return {"kl_coef": kl_coef, **values._asdict()}
 
 
 def describe(frontier: best_of_n.Frontier) -> dict[str, Any]:
-    """Peak, end and fits of the gold reward along a frontier."""
+    """Return peak, end and fits of the gold reward along a frontier."""
     d = np.sqrt(np.maximum(frontier.kl, 0.0))
     best = int(frontier.gold.argmax())
     return {
@@ -83,8 +83,8 @@ def main() -> None:
     tuned = sft("enumerable", **how)
     models = {pairs: reward(tuned, num_pairs=pairs, **how) for pairs in PAIRS}
     jobs = [(models[n].folder, tuned.folder, seed) for n in PAIRS for seed in range(args.seeds)]
-    found = side_by_side(frontiers, jobs, args.workers)
-    curves = {n: found[k * args.seeds : (k + 1) * args.seeds] for k, n in enumerate(PAIRS)}
+    seeds = side_by_side(frontiers, jobs, args.workers)
+    curves = {n: seeds[k * args.seeds : (k + 1) * args.seeds] for k, n in enumerate(PAIRS)}
     trained = [
         (
             policy_gradient(
@@ -136,7 +136,7 @@ def main() -> None:
 
 
 def frontier_table(details: dict[int, dict[str, list[dict[str, Any]]]]) -> str:
-    """Means over seeds; a and b of both laws with the share of the variance that they explain."""
+    """Return a table of peaks and fits, means over seeds."""
     head = ["preferences", "path", "peak of gold", "each seed", "d at the peak", "gold at the end"]
     head += ["d (a - b d): a", "b", "R²", "d (a - b log d): a", "b", "R²"]
     rows = []
@@ -154,7 +154,7 @@ def frontier_table(details: dict[int, dict[str, list[dict[str, Any]]]]) -> str:
 
 
 def policy_table(policies: Policies, curves: dict[int, list[dict[str, Any]]]) -> str:
-    """PPO beside the exact optimum for the same beta; medians over seeds."""
+    """Return a table of PPO and the exact optimum for the same beta, medians over seeds."""
     head = ["preferences", "beta", "gap", "KL", "KL of the optimum", "proxy", "its optimum's"]
     head += ["gold", "its optimum's", "gold of each seed"]
     rows = []
@@ -170,7 +170,7 @@ def policy_table(policies: Policies, curves: dict[int, list[dict[str, Any]]]) ->
 
 
 def at_beta(tilt: best_of_n.Frontier, beta: float) -> dict[str, float]:
-    """KL divergence, proxy and gold of the exact optimum for a beta between those tabulated."""
+    """Interpolate KL divergence, proxy and gold of the exact optimum at a beta."""
     place = -np.log(beta)
     return {
         name: float(np.interp(place, -np.log(tilt.setting), getattr(tilt, name)))
@@ -182,26 +182,26 @@ def criteria(
     details: dict[int, dict[str, list[dict[str, Any]]]],
     policies: Policies,
 ) -> list[dict[str, Any]]:
-    """What marks over-optimisation; medians over seeds unless said otherwise."""
-    found = []
+    """Return the criteria of over-optimisation, medians over seeds unless stated otherwise."""
+    verdicts = []
     for n in TRAINED_ON:
         tilt = details[n]["tilt"]
         inner = float(np.median([seed["interior"] for seed in tilt]))
-        found.append(verdict(f"{n:,}: the peak is inside", inner, "1 (true)", inner == 1.0))
+        verdicts.append(verdict(f"{n:,}: the peak is inside", inner, "1 (true)", inner == 1.0))
         fall = float(np.median([seed["peak"] - seed["end"] for seed in tilt]))
-        found.append(verdict(f"{n:,}: fall from peak to end", fall, ">= 0.3", fall >= 0.3))
+        verdicts.append(verdict(f"{n:,}: fall from peak to end", fall, ">= 0.3", fall >= 0.3))
         fit = float(np.median([seed["square_law"]["r_squared"] for seed in tilt]))
-        found.append(verdict(f"{n:,}: R² of d (a - b d)", fit, ">= 0.95", fit >= 0.95))
+        verdicts.append(verdict(f"{n:,}: R² of d (a - b d)", fit, ">= 0.95", fit >= 0.95))
         gold = {beta: _median(seeds, "gold") for beta, seeds in policies[n].items()}
         rise, drop = gold[0.1] - gold[1.0], gold[0.1] - gold[0.03]
-        found.append(verdict(f"{n:,}: PPO gold at 0.1 less 1.0", rise, "> 0", rise > 0))
-        found.append(verdict(f"{n:,}: PPO gold at 0.1 less 0.03", drop, "> 0", drop > 0))
+        verdicts.append(verdict(f"{n:,}: PPO gold at 0.1 less 1.0", rise, "> 0", rise > 0))
+        verdicts.append(verdict(f"{n:,}: PPO gold at 0.1 less 0.03", drop, "> 0", drop > 0))
     never = all(seed["proxy_never_falls"] for each in details.values() for seed in each["tilt"])
-    found.append(verdict("the proxy never falls on the tilt", float(never), "1 (true)", never))
+    verdicts.append(verdict("the proxy never falls on the tilt", float(never), "1 (true)", never))
     few, many = (_mean(details[n]["tilt"], "peak") for n in (1_000, 10_000))
     grows = many - few >= 0.3
-    found.append(verdict("mean peak, 10,000 less 1,000", many - few, ">= 0.3", grows))
-    return found
+    verdicts.append(verdict("mean peak, 10,000 less 1,000", many - few, ">= 0.3", grows))
+    return verdicts
 
 
 def panel(
@@ -209,7 +209,7 @@ def panel(
     seeds: list[dict[str, best_of_n.Frontier]],
     policies: dict[float, list[dict[str, float]]] | None,
 ) -> Panel:
-    """One number of preferences; the seed whose gold falls by the median is in front, with PPO."""
+    """Return the panel of a reward model, its first seed the one with the median fall of gold."""
     falls = [float(seed["tilt"].gold.max() - seed["tilt"].gold[-1]) for seed in seeds]
     front = int(np.argsort(falls)[len(falls) // 2])
     order = [front, *(k for k in range(len(seeds)) if k != front)]
@@ -231,7 +231,7 @@ def panel(
 
 
 def as_lists(frontier: best_of_n.Frontier) -> dict[str, list[float]]:
-    """A frontier as plain data."""
+    """Return a frontier as plain data."""
     return {name: np.asarray(values).tolist() for name, values in frontier._asdict().items()}
 
 

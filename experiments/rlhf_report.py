@@ -1,4 +1,4 @@
-"""What the experiments on RLHF share: options, work side by side, the files that they leave."""
+"""Common parts of the RLHF experiments: options, parallel jobs, published files."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ from rlkit.determinism import prepared_torch
 from rlkit.runs import store
 
 Job = TypeVar("Job")
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
 def arguments(question: str, name: str) -> argparse.ArgumentParser:
-    """The options that each of these experiments has."""
+    """Return a parser with the options of every RLHF experiment."""
     parser = argparse.ArgumentParser(
         description=question, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--seeds", type=int, default=3, help="seeds of each setting")
-    parser.add_argument("--workers", type=int, default=2, help="processes to split the work over")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds per setting")
+    parser.add_argument("--workers", type=int, default=2, help="processes to spread the jobs over")
     out = Path("results") / name
-    parser.add_argument("--out", type=Path, default=out, help="where the results go")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the runs are kept")
+    parser.add_argument("--out", type=Path, default=out, help="folder of the results")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs")
     return parser
 
 
-def side_by_side(work: Callable[[Job], Found], jobs: Iterable[Job], workers: int) -> list[Found]:
-    """What `work` returns for each job, in their order; the long ones had better come first."""
+def side_by_side(work: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -> list[Result]:
+    """Return the results of `work` in the order of the jobs; long jobs should come first."""
     jobs = list(jobs)
     if workers == 1 or len(jobs) == 1:
         return [_prepared(work, job) for job in jobs]
-    # Not forked: torch's threads would not survive it.
+    # Not forked: torch's threads do not survive a fork.
     with ProcessPoolExecutor(workers, mp_context=get_context("forkserver")) as pool:
         return list(pool.map(_prepared, [work] * len(jobs), jobs))
 
 
-def _prepared(work: Callable[[Job], Found], job: Job) -> Found:
+def _prepared(work: Callable[[Job], Result], job: Job) -> Result:
     with prepared_torch():
         return work(job)
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table: the first column to the left, numbers to the right."""
+    """Return a Markdown table, its first column aligned left and the others right."""
     ruler = ["---", *["---:"] * (len(head) - 1)]
     return "\n".join("| " + " | ".join(row) + " |" for row in (head, ruler, *rows)) + "\n"
 
@@ -56,7 +56,7 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def publish(
     folder: Path, summary: dict[str, Any], texts: dict[str, str], figures: dict[str, Figure]
 ) -> None:
-    """Write summary.json, pages and figures under `folder`, and say where they are."""
+    """Write summary.json, pages and figures to `folder`, and print their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     store.write_json(folder / "summary.json", summary)
     for name, text in texts.items():
@@ -68,6 +68,6 @@ def publish(
 
 
 def verdict(name: str, value: float, wanted: str, good: bool) -> dict[str, Any]:
-    """One criterion, as it stands in the summary; printed as well."""
+    """Print one criterion and return its entry in the summary."""
     print(f"  {'yes' if good else 'NO '}  {name}: {value:.4g}, wanted {wanted}")
     return {"criterion": name, "value": value, "wanted": wanted, "met": bool(good)}

@@ -1,11 +1,11 @@
-"""How good does a reward model get, against the best that is possible from noisy preferences?
+"""How close does a reward model come to the best accuracy possible from noisy preferences?
 
     python -m experiments.rlhf_reward_model
 
-Two responses of the fine-tuned policy are compared; the first is preferred with probability
-sigmoid(gold_1 - gold_2). All accuracies are exact sums over all pairs of responses, so they are
-those on infinitely many fresh preferences: on labels with noise, where nothing beats the Bayes
-accuracy, and on labels without noise (agreement with the order of gold, ties left out).
+Of two responses of the fine-tuned policy the first is preferred with probability
+sigmoid(gold_1 - gold_2). All accuracies are exact sums over all pairs of responses, as if on
+infinitely many fresh preferences: with noisy labels, where nothing exceeds the Bayes accuracy, and
+without noise (agreement with the order of gold, ties omitted).
 """
 
 from __future__ import annotations
@@ -29,32 +29,34 @@ MEASURES = ("accuracy", "bayes_accuracy", "gold_order", "correlation")
 
 
 def measure(job: tuple[Path, Path, int]) -> dict[str, float]:
-    """The exact measures of one seed of a reward model."""
+    """Return the exact measures of one seed of a reward model."""
     folder, tuned, seed = job
     task, reference = load_policy(load_stage_run(tuned), seed)
     key = AnswerKey(task, reference)
     table = key.tabulate(load_reward_model(load_stage_run(folder), seed).score)
-    law = key.reference_log_prob
+    reference_log_prob = key.reference_log_prob
     return {
-        "accuracy": exact.pair_accuracy(law, table, key.gold),
+        "accuracy": exact.pair_accuracy(reference_log_prob, table, key.gold),
         "bayes_accuracy": key.bayes_accuracy(),
-        "gold_order": exact.pair_accuracy(law, table, key.gold, scale=math.inf),
-        "correlation": exact.correlation(law, table, key.gold),
+        "gold_order": exact.pair_accuracy(reference_log_prob, table, key.gold, scale=math.inf),
+        "correlation": exact.correlation(reference_log_prob, table, key.gold),
     }
 
 
 def main() -> None:
     parser = arguments(str(__doc__).splitlines()[0], "rlhf_reward_model")
-    parser.add_argument("--pairs", type=int, nargs="+", default=PAIRS, help="preferences")
+    parser.add_argument(
+        "--pairs", type=int, nargs="+", default=PAIRS, help="numbers of preferences"
+    )
     args = parser.parse_args()
     how = {"seeds": args.seeds, "out": args.runs, "workers": args.workers}
     tuned = sft("enumerable", **how)
     args.pairs = sorted(args.pairs)
     models = [reward(tuned, num_pairs=pairs, **how) for pairs in args.pairs]
     jobs = [(run.folder, tuned.folder, seed) for run in models for seed in range(args.seeds)]
-    found = side_by_side(measure, jobs, args.workers)
+    measured = side_by_side(measure, jobs, args.workers)
     tables = {
-        name: np.array([values[name] for values in found]).reshape(len(models), args.seeds)
+        name: np.array([values[name] for values in measured]).reshape(len(models), args.seeds)
         for name in MEASURES
     }
     head = ["preferences", "accuracy, mean", "each seed", "Bayes ceiling", "order of gold, mean"]
@@ -80,33 +82,33 @@ def main() -> None:
 
 
 def criteria(pairs: list[int], tables: dict[str, Any]) -> list[dict[str, Any]]:
-    """What the project asks of its reward models, on the mean over seeds."""
+    """Return the criteria for reward models, on the mean over seeds."""
     accuracy = dict(zip(pairs, tables["accuracy"].mean(1).tolist(), strict=True))
     order = dict(zip(pairs, tables["gold_order"].mean(1).tolist(), strict=True))
-    found = []
+    verdicts = []
     if 100 in accuracy:
         good = 0.57 <= accuracy[100] <= 0.64
-        found.append(verdict("accuracy from 100", accuracy[100], "0.57 to 0.64", good))
+        verdicts.append(verdict("accuracy from 100", accuracy[100], "0.57 to 0.64", good))
     if 1_000 in accuracy:
         good = accuracy[1_000] >= 0.63
-        found.append(verdict("accuracy from 1,000", accuracy[1_000], ">= 0.63", good))
+        verdicts.append(verdict("accuracy from 1,000", accuracy[1_000], ">= 0.63", good))
     if 10_000 in accuracy:
         good = accuracy[10_000] >= 0.685
-        found.append(verdict("accuracy from 10,000", accuracy[10_000], ">= 0.685", good))
+        verdicts.append(verdict("accuracy from 10,000", accuracy[10_000], ">= 0.685", good))
         good = order[10_000] >= 0.86
-        found.append(verdict("order of gold from 10,000", order[10_000], ">= 0.86", good))
+        verdicts.append(verdict("order of gold from 10,000", order[10_000], ">= 0.86", good))
     steps = np.diff(list(accuracy.values()))
     if len(steps):
         worst = float(steps.min())
-        found.append(verdict("smallest step with more pairs", worst, ">= -0.01", worst >= -0.01))
+        verdicts.append(verdict("smallest step with more pairs", worst, ">= -0.01", worst >= -0.01))
     # Both are exact sums, so there is no standard error to allow for.
     above = float((tables["accuracy"] - tables["bayes_accuracy"]).max())
-    found.append(verdict("accuracy above the Bayes ceiling", above, "<= 0", above <= 0))
-    return found
+    verdicts.append(verdict("accuracy above the Bayes ceiling", above, "<= 0", above <= 0))
+    return verdicts
 
 
 def row(pairs: int, values: dict[str, Any]) -> list[str]:
-    """One number of preferences as cells."""
+    """Return the table cells for one number of preferences."""
 
     def each(name: str) -> str:
         return ", ".join(f"{value:.3f}" for value in values[name])

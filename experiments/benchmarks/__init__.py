@@ -1,1 +1,1 @@
-"""Measurements of speed and coverage; each prints a table and can be run again."""
+"""Measurements of speed, memory and coverage; each prints a table."""

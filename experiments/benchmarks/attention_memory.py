@@ -4,14 +4,14 @@ Two ways to compute the same causal attention, softmax(Q K^T / sqrt(d)) V:
 
     fused          torch.nn.functional.scaled_dot_product_attention, which goes over the keys in
                    pieces and never holds the L x L weights of a head
-    written out    the scores, their softmax and the product, one after the other
+    written out    the scores, their softmax and the product, in turn
 
-Each point is a process of its own. The memory is the most that torch's allocator has held beyond
-queries, keys and values, taken from its own record of every allocation; beside it stands by how
-much the peak of the whole process (ru_maxrss) rose, which sees whatever escapes the record, but is
-coarse below some MB. A training step is a forward and the backward that follows.
+Each point is measured in its own process. The memory is the peak that torch's allocator held beyond
+queries, keys and values, from its record of every allocation; the rise of the peak of the whole
+process (ru_maxrss) is reported too, which includes everything but is coarse below a few MB. A
+training step is a forward and a backward pass.
 
-    python experiments/benchmarks/attention_memory.py
+    python -m experiments.benchmarks.attention_memory
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Both step the same grid of S x N environments with the same random actions, resets included, and the
 loop around Gymnasium's does nothing else. Times are the best of several rounds.
 
-    python experiments/benchmarks/batched_envs.py --num-seeds 10 --num-envs 8
+    python -m experiments.benchmarks.batched_envs --num-seeds 10 --num-envs 8
 """
 
 from __future__ import annotations

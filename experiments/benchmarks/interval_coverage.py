@@ -1,15 +1,16 @@
-"""How often do intervals over seeds contain the truth, and how often do comparisons cry wolf?
+"""How often do intervals over seeds contain the truth, and how often are comparisons wrong?
 
-Draws many imaginary experiments of 5, 10 and 20 seeds from return distributions whose mean and
+Draws many simulated experiments of 5, 10 and 20 seeds from return distributions whose mean and
 interquartile mean are known, and counts
 
-    coverage          share of 95 % intervals that contain the true mean (interquartile mean)
-    false positives   share of comparisons between two identical agents that name a winner
+    coverage          fraction of 95 % intervals that contain the true mean (interquartile mean)
+    false positives   fraction of comparisons between two identical agents that name a winner
 
-for rlkit's own methods and for what is often drawn instead. Five families of returns, several
-settings each; a sixth, in which one seed in ten fails, shows what no method can see in few seeds.
+for rlkit's methods and for common alternatives. There are five families of returns with several
+settings each; a sixth, in which one seed in ten fails, shows what no method can detect with few
+seeds.
 
-    python experiments/benchmarks/interval_coverage.py --repetitions 4000
+    python -m experiments.benchmarks.interval_coverage --repetitions 4000
 """
 
 import argparse
@@ -85,7 +86,7 @@ FAMILIES: dict[str, dict[str, Quantile]] = {
 
 
 def true_mean_and_iqm(quantile: Quantile, points: int = 4_000_000) -> tuple[float, float]:
-    """Both as averages of the quantile function, by the midpoint rule."""
+    """Return both as averages of the quantile function, by the midpoint rule."""
     values = quantile((np.arange(points) + 0.5) / points)
     return float(values.mean()), float(values[points // 4 : 3 * points // 4].mean())
 

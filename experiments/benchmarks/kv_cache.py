@@ -8,7 +8,7 @@ Generates responses with a GPT of random weights, each token the likeliest one, 
 Both choose the same tokens, which is checked. Rounds of the two alternate; times are medians of
 them, in one thread.
 
-    python experiments/benchmarks/kv_cache.py --rounds 9
+    python -m experiments.benchmarks.kv_cache --rounds 9
 """
 
 from __future__ import annotations

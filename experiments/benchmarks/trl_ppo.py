@@ -4,15 +4,15 @@
 
 TRL 1.12 is the last release with a PPO trainer; it gets a virtual environment of its own, made
 once. With each seed, both sides start from the same folder of a small GPT-2, fine-tuned on
-demonstrations, and do as many updates with the same law of prompts, gold reward and settings, one
-thread each, in turn. One script then judges all policies: on `enumerable` (responses of up to 6
-tokens) against the exact optimum, on `grammar` (24) by 4096 samples.
+demonstrations, and do as many updates with the same distribution of prompts, gold reward and
+settings, one thread each, in turn. One script then evaluates all policies: on `enumerable`
+(responses of up to 6 tokens) against the exact optimum, on `grammar` (24) by 4096 samples.
 
-What is not the same: rlkit reads the weights into its own transformer, whose logits are those of
-the Hugging Face model, and writes them back; TRL runs the Hugging Face model itself. TRL puts the
-score one token after the end of a response, clips the critic's loss but no gradient, and trains
-policy and critic by one AdamW. Its value loss has the weight of its defaults (0.1), which served it
-better than our 0.5. It samples from all tokens of the model; rlkit, from the task's actions.
+The differences: rlkit reads the weights into its own transformer, whose logits are those of the
+Hugging Face model, and writes them back; TRL runs the Hugging Face model itself. TRL puts the score
+one token after the end of a response, clips the critic's loss but no gradient, and trains policy
+and critic by one AdamW. Its value loss has its default weight (0.1), which works better for it than
+our 0.5. It samples from all tokens of the model; rlkit, from the task's actions.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ WARM_UP = 1  # updates left out of the times: the first one fills caches
 
 
 def ensure_environment(folder: Path) -> Path:
-    """The Python of an environment with TRL, which is made if it is not there."""
+    """Return the Python of an environment with TRL, which is created if missing."""
     python = folder / "bin" / "python"
     probe = "from importlib.metadata import version as v; print(v('trl'), v('gymnasium'))"
     if python.is_file():
@@ -53,7 +53,7 @@ def ensure_environment(folder: Path) -> Path:
 
 
 def run_side(side: str, python: Path, job: Job, folder: Path) -> dict[str, Any]:
-    """Train in a process of one thread; returns its result and how long the whole of it took."""
+    """Train in a process with one thread; return its result and its total time."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / "job.json").write_text(json.dumps(asdict(job)))
@@ -83,7 +83,7 @@ def run_side(side: str, python: Path, job: Job, folder: Path) -> dict[str, Any]:
 def compare(
     task_name: str, num_updates: int, seeds: int, pythons: dict[str, Path], work: Path
 ) -> dict[str, Any]:
-    """Train both sides with each seed, in turn, and judge what came out."""
+    """Train both sides with each seed, in turn, and evaluate their policies."""
     # Late: the parts of rlkit that need torch and transformers are not needed to make a job.
     from experiments.benchmarks.trl.start import Judge, save_start
 
@@ -130,7 +130,7 @@ COLUMNS = (
 
 
 def tables(comparisons: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """Medians and ranges over the seeds, and the ratios of the times of pairs that ran in turn."""
+    """Return medians and ranges over the seeds, and ratios of the times of paired runs."""
     head = ["task", "side", *(title for title, _, _ in COLUMNS)]
     lines = [_row(head), _row(["---"] * len(head))]
     notes = []

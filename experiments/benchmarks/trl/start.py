@@ -81,7 +81,7 @@ class Judge:
         self._key: AnswerKey | None = None
         if is_enumerable(task):
             self._key = AnswerKey(task, self._reference)
-            self.gain, self.bias = self._key.gain, self._key.bias
+            self.gain, self.bias = self._key.scale.gain, self._key.scale.bias
         else:
             _, gold = self._sample(self._reference)
             self.gain = 1 / float(gold.std())

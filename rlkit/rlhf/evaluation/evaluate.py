@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from rlkit.errors import RlkitWarning
 from rlkit.rlhf.data.sampling import generate
 from rlkit.rlhf.data.scores import Score
-from rlkit.rlhf.data.sequences import Sequences, response_log_probs, response_states
+from rlkit.rlhf.data.sequences import Sequences, batched_log_probs, response_states
 from rlkit.rlhf.data.task import LanguageTask
 from rlkit.rlhf.evaluation.overlap import HOW_TO_INSTALL, corpus_bleu, metrics_installed, rouge
 from rlkit.rlhf.evaluation.summary import kl_estimate, summarise, win_rate
 from rlkit.rlhf.evaluation.text_metrics import distinct_n, mean_cosine_similarity, perplexity
 from rlkit.rlhf.models.language_model import LanguageModel
+from rlkit.rlhf.models.layers import evaluating
 from rlkit.rlhf.training.fine_tuning import negative_log_likelihood
 
 _CHUNK = 512  # sequences per forward pass
@@ -105,18 +106,13 @@ def sample_all(
     return Sequences.concatenate(part.sequences for part in parts), sums.numpy()
 
 
-@torch.no_grad()
 def sequence_log_probs(
     model: LanguageModel, sequences: Sequences, temperature: float = 1.0
 ) -> NDArray[np.float64]:
     """Return log pi(y|x) of each response, [n]."""
-    model.eval()
-    parts = []
-    for start in range(0, len(sequences.tokens), _CHUNK):
-        rows = sequences.select(slice(start, start + _CHUNK))
-        log_prob, _, _ = response_log_probs(model, rows, temperature)
-        parts.append(log_prob.double().sum(1))
-    return torch.cat(parts).numpy()
+    log_probs = batched_log_probs(model, sequences, temperature, batch_size=_CHUNK)
+    sums: NDArray[np.float64] = log_probs.double().sum(1).numpy()
+    return sums
 
 
 def ended_fraction(sequences: Sequences, eos: int) -> float:
@@ -125,7 +121,6 @@ def ended_fraction(sequences: Sequences, eos: int) -> float:
     return float((sequences.responses.gather(1, ends) == eos).double().mean())
 
 
-@torch.no_grad()
 def diversity(model: LanguageModel, sequences: Sequences, *, most: int = 512) -> dict[str, float]:
     """Measure how much responses differ: distinct n-grams, mean cosine of their embeddings.
 
@@ -134,8 +129,9 @@ def diversity(model: LanguageModel, sequences: Sequences, *, most: int = 512) ->
     where responses collapse to one. Only the first `most` responses are used.
     """
     rows = sequences.select(slice(0, most))
-    model.eval()
-    states = response_states(model, rows).masked_fill(~rows.response_mask.unsqueeze(2), 0.0)
+    with evaluating(model):
+        states = response_states(model, rows)
+    states = states.masked_fill(~rows.response_mask.unsqueeze(2), 0.0)
     embeddings = states.sum(1) / rows.lengths.unsqueeze(1)
     ids = response_ids(rows)
     return {

@@ -49,7 +49,7 @@ class AnswerKey:
     Attributes:
         reference_log_prob: [Q, C]
         gold: [Q, C], with mean 0 and standard deviation 1 under the reference.
-        gain, bias: the affine map from raw to standardised gold reward.
+        scale: the map from raw to standardised gold reward.
     """
 
     def __init__(
@@ -64,8 +64,8 @@ class AnswerKey:
         raw = np.stack(
             [task.gold(np.tile(prompt, (len(responses), 1)), responses) for prompt in task.prompts]
         )
-        self.gain, self.bias = exact.standardise_under(self.reference_log_prob, raw)
-        self.gold = self.gain * raw + self.bias
+        self.scale = exact.scale_under(self.reference_log_prob, raw)
+        self.gold = self.scale.apply(raw)
 
     def log_probs(self, policy: LanguageModel) -> Array:
         """Return log pi(y|x) of every response, [Q, C]."""
@@ -84,8 +84,7 @@ class AnswerKey:
 
     def standardised(self, table: Array) -> Array:
         """Return a table of scores, rescaled to mean 0 and standard deviation 1."""
-        gain, bias = exact.standardise_under(self.reference_log_prob, table)
-        return gain * table + bias
+        return exact.scale_under(self.reference_log_prob, table).apply(table)
 
     def values(self, log_prob: Array, proxy: Array, kl_coef: float) -> PolicyValues:
         """Return the values of a policy [Q, C] whose reward was `proxy` [Q, C]."""
@@ -158,4 +157,5 @@ class GoldScore:
 
     def __call__(self, sequences: Sequences) -> Array:
         """Return the scores, [B]."""
+        # As stored runs computed it; a `ScoreScale` would round differently.
         return (self._raw(sequences) - self._mean) / self._std

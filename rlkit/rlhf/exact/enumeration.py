@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from rlkit.rlhf.models.language_model import LanguageModel
+from rlkit.rlhf.models.layers import evaluating
 
 Floats = NDArray[np.float64]
 Ids = NDArray[np.int64]
@@ -140,9 +141,7 @@ def all_token_log_probs(
     depth, sizes = completions.max_new_tokens - 1, completions.num_prefixes[:-1]
     longest = completions.responses[sum(sizes[:-1]) : sum(sizes), :depth]
     result = [np.empty((len(prompts), size, model.num_actions)) for size in sizes]
-    was_training = bool(getattr(model, "training", False))
-    model.eval()
-    try:
+    with evaluating(model):
         for q, start in itertools.product(range(len(prompts)), range(0, len(longest), chunk)):
             rows = longest[start : start + chunk]
             # Prefix i of a shorter length begins the rows from i * stride.
@@ -155,8 +154,6 @@ def all_token_log_probs(
             parts = _next_token_log_probs(model, prompts[q], rows, first_rows, temperature)
             for table, i, part in zip(result, prefixes, parts, strict=True):
                 table[q, i] = part
-    finally:
-        model.train(was_training)
     return result
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, logsumexp
 
 from rlkit.rlhf.exact.enumeration import Completions, tokens_from_responses
+from rlkit.rlhf.objectives.score_scale import ScoreScale
 
 Floats = NDArray[np.float64]
 
@@ -104,8 +105,8 @@ def per_token_optimum(
     return result
 
 
-def standardise_under(log_prob: Floats, f: Floats) -> tuple[float, float]:
-    """Return gain and bias that give gain * f + bias mean 0 and variance 1 under a policy.
+def scale_under(log_prob: Floats, f: Floats) -> ScoreScale:
+    """Return the scale under which f has mean 0 and variance 1 over a policy's responses.
 
     Raises:
         ValueError: f is constant.
@@ -113,13 +114,13 @@ def standardise_under(log_prob: Floats, f: Floats) -> tuple[float, float]:
     mean = float(expectation(log_prob, f).mean())
     variance = float(expectation(log_prob, (f - mean) ** 2).mean())
     if not variance > 0:
-        raise ValueError("standardise_under: f is constant under this policy, so it has no scale")
-    return 1 / math.sqrt(variance), -mean / math.sqrt(variance)
+        raise ValueError("scale_under: f is constant under this policy, so it has no scale")
+    return ScoreScale.from_moments(mean, math.sqrt(variance))
 
 
 def correlation(log_prob: Floats, f: Floats, g: Floats) -> float:
     """Return Pearson's correlation of f and g over prompts and the policy's responses."""
-    x, y = (gain * h + bias for h in (f, g) for gain, bias in [standardise_under(log_prob, h)])
+    x, y = (scale_under(log_prob, h).apply(h) for h in (f, g))
     return float(expectation(log_prob, x * y).mean())
 
 

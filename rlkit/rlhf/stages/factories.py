@@ -157,7 +157,7 @@ def standardised_gold(
 
         def gold(sequences: Sequences) -> Any:
             raw = gold_task.gold(sequences.prompts.numpy(), sequences.responses.numpy())
-            return key.gain * raw + key.bias
+            return key.scale.apply(raw)
 
         return gold
     (samples,) = responses_from(reference, task, streams.generator("data", 2), 4096)

@@ -132,17 +132,17 @@ def test_the_reward_of_the_best_policy_grows_at_the_rate_of_its_variance(
 def test_standardising_gives_mean_zero_and_variance_one() -> None:
     rng = np.random.default_rng(10)
     log_prob, f = random_policy(rng, 3, 40), 5 + 3 * rng.normal(size=(3, 40))
-    gain, bias = exact.standardise_under(log_prob, f)
-    assert gain > 0
+    scale = exact.scale_under(log_prob, f)
+    assert scale.gain > 0
     weights = np.exp(log_prob).ravel()
-    z = (gain * f + bias).ravel()
+    z = (scale.apply(f)).ravel()
     assert np.average(z, weights=weights) == pytest.approx(0, abs=1e-12)
     assert np.average(z**2, weights=weights) == pytest.approx(1, abs=1e-12)
 
 
 def test_a_constant_has_no_scale() -> None:
     with pytest.raises(ValueError, match="f is constant"):
-        exact.standardise_under(UNIFORM, np.full((1, 4), 0.3))
+        exact.scale_under(UNIFORM, np.full((1, 4), 0.3))
 
 
 def test_correlation_is_that_of_a_weighted_sample() -> None:
@@ -206,14 +206,14 @@ def test_the_bayes_accuracy_is_that_of_sampled_preferences(
     full: Enumerated,
 ) -> None:
     task, _, reference, gold = full
-    gain, bias = exact.standardise_under(reference, gold)
+    scale = exact.scale_under(reference, gold)
     rng, n = np.random.default_rng(14), 40_000
     prompts = task.sample_prompts(rng, n)
     first, second = (
-        gain * task.gold(prompts, task.demonstrate(rng, prompts)) + bias for _ in range(2)
+        scale.apply(task.gold(prompts, task.demonstrate(rng, prompts))) for _ in range(2)
     )
     label = rng.random(n) < 1 / (1 + np.exp(second - first))
     right = np.where(first == second, 0.5, (first > second) == label)
-    expected = exact.bayes_accuracy(reference, gain * gold + bias)
+    expected = exact.bayes_accuracy(reference, scale.apply(gold))
     assert abs(right.mean() - expected) < 4 * right.std() / math.sqrt(n)
     assert expected == pytest.approx(0.72, abs=1e-3)  # what the constants were chosen for
