@@ -1,4 +1,4 @@
-"""What a terminal can show: plain substitutes for other characters, and no control characters."""
+"""Text that any terminal can show: plain substitutes, and no control characters."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PLAIN = str.maketrans(
 
 
 def plain(text: str) -> str:
-    """Return a text in ASCII: arrows as `<^>v`, lines and boxes as `-|+`, what is left as `?`."""
+    """Return a text in ASCII: arrows as `<^>v`, lines and boxes as `-|+`, other characters as `?`."""
     return "".join(char if char.isascii() else _plain(char) for char in text.translate(_PLAIN))
 
 
@@ -46,7 +46,7 @@ def _substitute(error: UnicodeError) -> tuple[str | bytes, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     text = error.object[error.start : error.end]
-    if all("\udc80" <= char <= "\udcff" for char in text):  # bytes of a path that are no text
+    if all("\udc80" <= char <= "\udcff" for char in text):  # bytes of a path that is not text
         return text.encode("utf-8", "surrogateescape"), error.end
     return plain(text), error.end
 
@@ -56,7 +56,7 @@ codecs.register_error("rlkit-plain", _substitute)
 
 @contextlib.contextmanager
 def plain_where_needed() -> Iterator[None]:
-    """Let standard output and error write plain substitutes for what they cannot hold."""
+    """Within the block, write plain substitutes for characters that the streams cannot encode."""
     before = []
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -1,8 +1,8 @@
 """`run_stage`: from the specification of a stage of RLHF to a finished run in its folder.
 
-A stage (supervised fine-tuning, a reward model, PPO, ...) is brought to its end seed by seed, one
-after another or in worker processes. A seed's csv and its last checkpoint depend on nothing but
-the specification and the seed: not on the other seeds, nor on kills, interruptions and workers.
+The seeds of a stage (supervised fine-tuning, a reward model, PPO, ...) are trained one after another
+or in worker processes. The csv and the last checkpoint of a seed depend only on the specification
+and the seed: not on other seeds, kills, interruptions or workers.
 """
 
 from __future__ import annotations
@@ -40,37 +40,37 @@ Array = NDArray[Any]
 class Stage(Protocol):
     """One seed of a stage, in memory.
 
-    An optional attribute `last_value_metrics` names those metrics of which a row of the curve
-    shows the last value, rather than the mean over the updates since the row before. An optional
-    list `notes` holds what the user should be told; it is emptied after each update.
+    An optional attribute `last_value_metrics` names the metrics whose last value is in a row of
+    the curve, rather than the mean over the updates since the previous row. An optional list
+    `notes` holds messages to the user; it is emptied after each update.
     """
 
-    num_updates: int  # how many there are to do in all
+    num_updates: int  # of the whole training
     metrics: tuple[str, ...]  # the names that `update` may return
 
     def update(self) -> Mapping[str, float]:
-        """Do one update; what it does follows from the state.
+        """Do one update, determined by the state.
 
         Returns:
             the metrics that were measured in this update.
 
         Raises:
-            SeedError: this seed cannot go on, as when its parameters diverged.
+            SeedError: this seed cannot continue, for example because its parameters diverged.
         """
 
     def state_dict(self) -> dict[str, Array]:
-        """Everything that changes, as plain numeric arrays."""
+        """Return everything that changes, as plain numeric arrays."""
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
-        """Go on from what `state_dict` returned, to the last bit."""
+        """Continue from what `state_dict` returned, to the last bit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageSpec:
     """A stage and everything that its results depend on.
 
-    The number of seeds is not part of it, nor is `num_updates` unless a schedule spans the run:
-    more of either go on in the same folder.
+    The number of seeds is no part of it, and neither is `num_updates` unless a schedule spans the
+    run: more of either continue in the same folder.
     """
 
     stage: str  # "sft", "reward", "ppo", ...
@@ -99,7 +99,7 @@ class StageSpec:
         object.__setattr__(self, "content", content)
 
     def identity(self) -> dict[str, Any]:
-        """Everything that the results depend on, as plain data."""
+        """Return everything that the results depend on, as plain data."""
         identity: dict[str, Any] = {
             "kind": "stage",
             "stage": self.stage,
@@ -113,7 +113,7 @@ class StageSpec:
         return identity
 
     def folder_name(self) -> str:
-        """Stage, label and ten digits of the sha256 of the identity."""
+        """Return the stage, the label and ten digits of the sha256 of the identity."""
         return content_name(f"{self.stage}-{self.label}", self.identity())
 
 
@@ -126,23 +126,23 @@ def run_stage(
     reports: Reports | None = None,
     allow_drift: bool = False,
 ) -> StageRun:
-    """Bring the seeds of a stage to their end, or go on where that was left.
+    """Train the seeds of a stage, or continue where training was interrupted.
 
     Args:
-        spec: what to do.
-        num_seeds: more than before adds seeds to the same run.
-        out: the folder in which the run gets its own.
-        workers: processes over which the seeds are split; the results are the same for any.
-        reports: where to tell of progress.
-        allow_drift: go on although versions differ from those the run began with; the run is then
-            marked as not reproducible.
+        spec: the stage.
+        num_seeds: number of seeds; more than before adds seeds to the same run.
+        out: the folder in which the run gets a folder of its own.
+        workers: processes that share the seeds; the results are the same for any number.
+        reports: where to report progress.
+        allow_drift: continue although versions differ from those the run began with; the run is
+            then marked as not reproducible.
 
     Returns:
         the run; `run.failures` lists seeds that could not be finished.
 
     Raises:
-        UsageError: something cannot be done as asked.
-        Interrupted: SIGINT or SIGTERM came; everything is saved, the same call goes on.
+        UsageError: an argument or the stage is not valid.
+        Interrupted: SIGINT or SIGTERM came; everything is saved, and the same call continues.
     """
     num_seeds = require_count("seeds", num_seeds, at_least=1)
     workers = require_count("workers", workers, at_least=1)
@@ -181,13 +181,13 @@ def run_stage(
 def run_seeds(
     spec: StageSpec, folder: Path, seeds: Sequence[int], reports: Reports
 ) -> list[Failure]:
-    """Bring seeds to their end one after another.
+    """Train seeds one after another.
 
     Returns:
-        the seeds that could not go on.
+        the seeds that failed.
 
     Raises:
-        Stopped: `reports.stop` said so; the state is saved.
+        Stopped: `reports.stop` returned true; the state is saved.
         UsageError: the stage cannot be built, or does not keep its contract.
         RlkitError: a seed has checkpoints, but none that is sound.
     """
@@ -213,8 +213,8 @@ def _run_seed(spec: StageSpec, folder: Path, seed: int, reports: Reports) -> Non
             restore(part, entries(state, prefix), what, exact=True)
     curve = curves.CurveFile(path, rows.columns, int(state["curve_bytes"]) if state else 0)
     try:
-        # Where a checkpoint lets the csv go on: after the last row on the grid. A row at an end
-        # off the grid comes after it, so that it leaves no trace in a run that is extended.
+        # A run that is extended continues its csv after the last row on the grid, so that the row
+        # at an end off the grid leaves no trace in it.
         grid_bytes = curve.num_bytes
         for number in range(done + 1, spec.num_updates + 1):
             rows.observe(_update(stage, spec, reports))
@@ -227,12 +227,12 @@ def _run_seed(spec: StageSpec, folder: Path, seed: int, reports: Reports) -> Non
             if on_grid:
                 rows.start()
                 grid_bytes = curve.num_bytes
-            asked_to_stop = not at_end and reports.stop()
-            if at_end or asked_to_stop or number % spec.save_every == 0:
+            is_stopping = not at_end and reports.stop()
+            if at_end or is_stopping or number % spec.save_every == 0:
                 curve.sync()
                 checkpoints.save_checkpoint(folder, seed, number, _state(stage, rows, grid_bytes))
             reports.progress([seed], number)
-            if asked_to_stop:
+            if is_stopping:
                 raise Stopped(f"stopped at {number:,} updates of seed {seed}")
     finally:
         curve.close()
@@ -244,7 +244,7 @@ def _update(stage: Stage, spec: StageSpec, reports: Reports) -> Mapping[str, flo
     if not torch.equal(before, torch.get_rng_state()):
         reports.irreproducible(
             f"the stage {spec.stage!r} draws from torch's global generator, whose state is not "
-            "saved: the run goes on, but is not reproducible"
+            "saved: the run continues, but is not reproducible"
         )
     return metrics
 
@@ -260,11 +260,11 @@ def _build(spec: StageSpec, seed: int) -> Stage:
 
 
 def _require_fit(spec: StageSpec, num_seeds: int) -> None:
-    """Let a stage that cannot be built, or an input without some seed, be known at once."""
+    """Fail early if a stage cannot be built or an input run lacks a seed."""
     try:
         stage = _build(spec, num_seeds - 1)
     except SeedError:
-        return  # the others can go on
+        return  # the other seeds can be trained
     StageRows(stage.metrics, getattr(stage, "last_value_metrics", ()))
 
 
@@ -275,7 +275,7 @@ def _state(stage: Stage, rows: StageRows, curve_bytes: int) -> dict[str, Array]:
             if not isinstance(value, (np.ndarray, np.generic)) or value.dtype.kind not in "biufc":
                 raise UsageError(
                     f"the state of the stage has {name!r} = {value!r:.80}: expected an array of "
-                    "numbers, as nothing else is stored"
+                    "numbers, because nothing else is stored"
                 )
             state[prefix + name] = np.asarray(value)
     return state

@@ -1,4 +1,4 @@
-"""Turns the metrics of a stage's updates into the rows of its curve."""
+"""Turn the metrics of a stage's updates into the rows of its curve."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _NAME = re.compile(r"[\w./@-]+", re.ASCII)  # fits a csv
 class StageRows:
     """Means, or last values, of the metrics since the last row.
 
-    An update may leave out a metric that it did not measure; NaN counts as measured.
+    An update may omit a metric that it did not measure; NaN counts as measured.
 
     Args:
         metrics: the names that updates may return, which are the columns.
-        last_values: those of them of which a row shows the last value.
+        last_values: the metrics whose last value is in a row, rather than the mean.
     """
 
     def __init__(self, metrics: Sequence[str], last_values: Sequence[str] = ()) -> None:
@@ -46,12 +46,12 @@ class StageRows:
         self.start()
 
     def start(self) -> None:
-        """Forget what was observed: a new row begins."""
+        """Start a new row: forget what was observed."""
         self._totals = np.zeros(len(self._metrics))  # sums, or last values
         self._numbers = np.zeros(len(self._metrics), dtype=np.int64)
 
     def observe(self, metrics: Mapping[str, float]) -> None:
-        """Take in the metrics of one update."""
+        """Add the metrics of one update."""
         for name, value in metrics.items():
             if name not in self._metrics:
                 raise UsageError(
@@ -66,7 +66,7 @@ class StageRows:
                 self._numbers[column] += 1
 
     def row(self, num_updates: int) -> dict[str, float | int | None]:
-        """The row after so many updates; None where nothing was measured."""
+        """Return the row after some number of updates; None where nothing was measured."""
         row: dict[str, float | int | None] = {"num_updates": num_updates}
         for name, total, number in zip(self._metrics, self._totals, self._numbers, strict=True):
             row[name] = total / number if number else None

@@ -1,4 +1,4 @@
-"""A stage of RLHF that was run: its curves, and the states that the next stage starts from."""
+"""Read access to the run of a stage: its curves, and the states that the next stage starts from."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ def as_run(run: RunLike) -> StageRun:
 
 
 def load_stage_run(path: str | Path) -> StageRun:
-    """Open the folder of a stage's run.
+    """Return the run of a stage in a folder.
 
     Raises:
-        UsageError: it is not one.
+        UsageError: the folder is not that of a stage's run.
     """
     return StageRun(Path(path))
 
 
 class StageRun(RunFolder):
-    """The folder of a stage's run, read when it is asked for something.
+    """The folder of a stage's run, which is read on demand.
 
     Args:
-        folder: where it is.
-        num_seeds: how many of its seeds to show, from the first; None = all.
+        folder: the folder.
+        num_seeds: number of its seeds to show, from the first; None = all.
     """
 
     def __init__(self, folder: Path, *, num_seeds: int | None = None) -> None:
@@ -65,31 +65,31 @@ class StageRun(RunFolder):
 
     @property
     def content(self) -> dict[str, Any]:
-        """The configuration and whatever else the results depend on, as plain data."""
+        """Everything that the results depend on, as plain data: configuration, inputs, ..."""
         content: dict[str, Any] = self.record["content"]
         return content
 
     @property
     def experiment_seed(self) -> int:
-        """From which all seeds were drawn."""
+        """The seed of the experiment, from which those of all streams are derived."""
         return int(self.record["experiment_seed"])
 
     @property
     def num_updates(self) -> int:
-        """Updates of each seed."""
+        """The number of updates per seed."""
         return int(self.record["num_updates"])
 
     def curve(self, seed: int = 0) -> dict[str, Array]:
-        """The rows of a seed, column by column; the first is `num_updates`."""
+        """Return the rows of a seed, by column; the first is `num_updates`."""
         self.require_seed(seed)
         return self.columns[seed]
 
     def metric(self, name: str) -> tuple[Array, Array]:
-        """One metric of all seeds.
+        """Return one metric of all seeds.
 
         Returns:
-            the number of updates at each row [E], and the metric [S, E], NaN where a seed has not
-            come or nothing was measured.
+            the number of updates at each row [E], and the metric [S, E], NaN where a seed has no
+            such row or nothing was measured.
         """
         from rlkit.analysis.statistics import align_curves
 
@@ -106,10 +106,10 @@ class StageRun(RunFolder):
         )
 
     def state(self, seed: int = 0) -> dict[str, Array]:
-        """The state of a seed at its end, as the stage's `state_dict` gave it.
+        """Return the final state of a seed, as the stage's `state_dict` returned it.
 
         Raises:
-            UsageError: the seed is not there or not at its end; it says what to run.
+            UsageError: the seed does not exist or is not finished; the message says what to run.
             RlkitError: its last checkpoint is damaged.
         """
         path = self._last_checkpoint(seed)
@@ -118,7 +118,7 @@ class StageRun(RunFolder):
 
     @property
     def content_name(self) -> str:
-        """The folder's name, or what says as much about its content where the name does not."""
+        """The name that follows from the content, which the folder has unless it was renamed."""
         parts = ("kind", "stage", "label", "content", "experiment_seed", "record_every")
         identity = {part: self.record[part] for part in parts}
         label = f"{self.stage}-{self.label}"
@@ -128,6 +128,11 @@ class StageRun(RunFolder):
         return self.folder.name if self.folder.name in names else names[-1]
 
     def require_seed(self, seed: int) -> None:
+        """Require that a seed is shown.
+
+        Raises:
+            UsageError: it is not; the message says what to run.
+        """
         if seed not in self.seeds:
             raise UsageError(
                 f"the run {self.folder} shows the seeds 0 to {len(self.seeds) - 1}, not {seed!r}; "
@@ -142,8 +147,8 @@ class StageRun(RunFolder):
             why = f" ({self.failures[seed]})" if seed in self.failures else ""
             raise UsageError(
                 f"seed {seed} of the stage {self.stage!r} in {self.folder} is at {done:,} of "
-                f"{self.num_updates:,} updates{why}; bring it to its end first, with the command "
-                f"that began it: {shlex.join(self.record['command'])}"
+                f"{self.num_updates:,} updates{why}; finish it first, with the command that "
+                f"started it: {shlex.join(self.record['command'])}"
             )
         return kept[0][1]
 
@@ -152,8 +157,8 @@ class StageRun(RunFolder):
             return checkpoints.read_checkpoint(path)
         except ValueError as error:
             raise RlkitError(
-                f"{error}; run the stage {self.stage!r} again, which brings seed {seed} to its end "
-                "from the checkpoint before it"
+                f"{error}; run the stage {self.stage!r} again, which finishes seed {seed} from "
+                "the checkpoint before it"
             ) from error
 
 

@@ -210,5 +210,5 @@ def test_an_unfinished_run_names_the_command_that_finishes_it(sft: str, tmp_path
         checkpoint.unlink()
     message = said("sample", copied, "--run-seed", 1, code=2)[1]
     assert "seed 1 of the stage 'sft'" in message
-    assert "is at 0 of 16 updates; bring it to its end first" in message
-    assert "that began it: " in message
+    assert "is at 0 of 16 updates; finish it first" in message
+    assert "that started it: " in message
