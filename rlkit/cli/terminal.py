@@ -25,7 +25,7 @@ _PLAIN = str.maketrans(
 
 
 def plain(text: str) -> str:
-    """Return a text in ASCII: arrows as `<^>v`, lines and boxes as `-|+`, other characters as `?`."""
+    """Return a text in ASCII: arrows as `<^>v`, lines and boxes as `-|+`, others as `?`."""
     return "".join(char if char.isascii() else _plain(char) for char in text.translate(_PLAIN))
 
 

@@ -1,8 +1,8 @@
 """`run_stage`: from the specification of a stage of RLHF to a finished run in its folder.
 
-The seeds of a stage (supervised fine-tuning, a reward model, PPO, ...) are trained one after another
-or in worker processes. The csv and the last checkpoint of a seed depend only on the specification
-and the seed: not on other seeds, kills, interruptions or workers.
+The seeds of a stage (supervised fine-tuning, a reward model, PPO, ...) are trained one after
+another or in worker processes. The csv and the last checkpoint of a seed depend only on the
+specification and the seed: not on other seeds, kills, interruptions or workers.
 """
 
 from __future__ import annotations

@@ -498,7 +498,7 @@ def test_an_unfinished_input_or_a_seed_that_it_lacks_says_what_to_run(out: Path)
         with pytest.raises(UsageError, match=f"run the stage 'fit' with at least {needed} se"):
             parent.state(seed)
     spec = small_spec(stage="child", parent=str(folder))
-    with pytest.raises(UsageError, match="bring it to its end first"):
+    with pytest.raises(UsageError, match="finish it first"):
         run_stage(spec, 2, out)
     with pytest.raises(UsageError, match="with at least 3 seeds"):
         run_stage(spec, 3, out)
