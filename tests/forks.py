@@ -69,7 +69,7 @@ def die_while_writing(number: int, part: float) -> None:
             handle.write = write  # type: ignore[method-assign, assignment]
         return handle
 
-    store.open = opened  # type: ignore[attr-defined]
+    files.open = opened  # type: ignore[attr-defined]
 
 
 def run_child(script: str, output: str, figures: bool) -> None:

@@ -19,7 +19,10 @@ from rlkit.rlhf.models.state import (
 )
 from rlkit.rlhf.stages.run_stage import StageSpec
 from rlkit.rlhf.stages.stage_run import load_stage_run
+from rlkit.runs.reports import Reports
 from rlkit.seeding import SeedStreams, generator_states, restore_generators
+
+NUM_UPDATES = 50
 
 
 class Fit:
@@ -103,7 +106,7 @@ class Build:
 
 def small_spec(
     *,
-    num_updates: int = 50,
+    num_updates: int = NUM_UPDATES,
     record_every: int = 7,
     save_every: int = 10,
     spans_run: bool = False,
@@ -125,3 +128,9 @@ def small_spec(
         record_every=record_every,
         save_every=save_every,
     )
+
+
+def stop_after(looks: int) -> Reports:
+    """Asked to stop at the n-th look, which is taken after each update but a seed's last."""
+    left = iter(range(looks))
+    return Reports(stop=lambda: next(left, 0) == looks - 1)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,23 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlkit.cli import main
 from rlkit.errors import RlkitError, UsageError
 from rlkit.rlhf.stages import run_stage as stages
 from rlkit.rlhf.stages.kind import STAGE_RUN
 from rlkit.rlhf.stages.run_stage import run_seeds, run_stage
 from rlkit.rlhf.stages.stage_rows import StageRows
-from rlkit.rlhf.stages.stage_run import StageRun, load_stage_run
-from rlkit.runs import checkpoints, curves, restore, store
+from rlkit.rlhf.stages.stage_run import load_stage_run
+from rlkit.runs import checkpoints, restore, store
 from rlkit.runs.execution import Interrupted
 from rlkit.runs.identity import versions
 from rlkit.runs.record import read_record
 from rlkit.runs.reports import Reports, Stopped
-from rlkit.training.run import load
-from rlkit.training.train import train
-from tests.small_stage import Fit, small_spec
-
-NUM_UPDATES = 50
+from tests.small_stage import NUM_UPDATES, Fit, small_spec, stop_after
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +31,6 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, results: Any) -> Any:
     run = run_stage(small_spec(), 4, tmp_path_factory.mktemp("undisturbed"))
     assert run.status == "finished"
     return results(run.folder)
-
-
-def stop_after(looks: int) -> Reports:
-    """Asked to stop at the n-th look, which is taken after each update but a seed's last."""
-    left = iter(range(looks))
-    return Reports(stop=lambda: next(left, 0) == looks - 1)
 
 
 def stopped_at(folder: Path, num_updates: int, seed: int = 0) -> dict[str, Any]:
@@ -222,47 +209,6 @@ def test_a_state_without_the_generator_gives_other_bytes(
     stopped_at(out, 27)
     run_seeds(small_spec(), out, [0], Reports())
     assert results(out)[0][0] != undisturbed[0][0]
-
-
-# --- rows -----------------------------------------------------------------------------------------
-
-
-def test_a_row_has_the_means_or_the_last_values_since_the_row_before(out: Path) -> None:
-    single = run_stage(small_spec(num_updates=18, record_every=1), 1, out).curve()
-    curve = run_stage(small_spec(num_updates=18), 1, out).curve()
-    assert curve["num_updates"].tolist() == [7, 14, 18]
-    assert curve["samples"].tolist() == [56, 112, 144]
-    # It was measured at each third update only: 3 and 6; 9 and 12; 15 and 18.
-    assert curve["sometimes"].tolist() == [4.5, 10.5, 16.5]
-    for row, (start, stop) in enumerate([(0, 7), (7, 14), (14, 18)]):
-        total = functools.reduce(lambda a, b: a + b, single["loss"][start:stop].tolist())
-        assert curve["loss"][row] == total / (stop - start)
-
-
-def test_what_was_not_measured_is_an_empty_cell_and_nan_is_no_number(out: Path) -> None:
-    run = run_stage(small_spec(num_updates=4, record_every=2), 1, out)
-    assert np.isnan(run.curve()["sometimes"]).tolist() == [True, False]
-    rows = StageRows(("loss",))
-    rows.observe({"loss": 1.0})
-    rows.observe({"loss": float("nan")})
-    assert np.isnan(rows.row(2)["loss"])
-
-
-@pytest.mark.parametrize(
-    ("metrics", "last_values", "returned", "message"),
-    [
-        (("loss", "loss"), (), {}, "the metric 'loss': expected distinct names"),
-        (("num_updates",), (), {}, "other than num_updates"),
-        (("a,b",), (), {}, "the metric 'a,b'"),
-        (("loss",), ("los",), {}, "Did you mean 'loss'"),
-        (("loss",), (), {"los": 1.0}, r"the metric 'los', which is not .* Did you mean 'loss'"),
-    ],
-)
-def test_metrics_that_are_no_columns_are_refused(
-    metrics: tuple[str, ...], last_values: tuple[str, ...], returned: Any, message: str
-) -> None:
-    with pytest.raises(UsageError, match=message):
-        StageRows(metrics, last_values).observe(returned)
 
 
 @pytest.mark.claim(53)
@@ -456,98 +402,3 @@ def test_a_state_that_is_not_of_plain_arrays_is_refused(
     monkeypatch.setattr(Fit, "state_dict", lambda self: {"mean": value})
     with pytest.raises(UsageError, match=r"state of the stage has 'mean' = .*array of numbers"):
         run_stage(small_spec(), 1, out)
-
-
-# --- what comes next ------------------------------------------------------------------------------
-
-
-def child_of(parent: StageRun, num_updates: int = 14) -> Any:
-    """A stage that starts from the parameters at which another ended."""
-    content = {"parent": parent.content_name}
-    return small_spec(
-        stage="child", content=content, parent=str(parent.folder), num_updates=num_updates
-    )
-
-
-def test_a_stage_starts_from_the_final_state_of_another(out: Path) -> None:
-    parent = run_stage(small_spec(), 2, out)
-    state = parent.state(1)
-    assert state["num_done"] == NUM_UPDATES
-    child = run_stage(child_of(parent), 2, out, workers=2)
-    assert child.status == "finished"
-    assert child.content == {"parent": parent.folder.name}
-    assert child.curve(1)["loss"][0] < parent.curve(1)["loss"][0]
-
-
-def test_an_input_of_other_content_is_another_run(out: Path) -> None:
-    first, second = (run_stage(small_spec(num_updates=n, spans_run=True), 1, out) for n in (7, 14))
-    assert child_of(first).folder_name() != child_of(second).folder_name()
-
-
-def test_an_unfinished_input_or_a_seed_that_it_lacks_says_what_to_run(out: Path) -> None:
-    with pytest.raises(Interrupted):
-        run_stage(small_spec(), 2, out, reports=stop_after(60))
-    (folder,) = out.iterdir()
-    parent = load_stage_run(folder)
-    assert parent.state(0)["num_done"] == NUM_UPDATES
-    with pytest.raises(
-        UsageError, match=r"seed 1 .* is at 11 of 50 updates; bring it .* began it: "
-    ):
-        parent.state(1)
-    for seed, needed in ((2, 3), (-1, 1)):
-        with pytest.raises(UsageError, match=f"run the stage 'fit' with at least {needed} se"):
-            parent.state(seed)
-    spec = small_spec(stage="child", parent=str(folder))
-    with pytest.raises(UsageError, match="finish it first"):
-        run_stage(spec, 2, out)
-    with pytest.raises(UsageError, match="with at least 3 seeds"):
-        run_stage(spec, 3, out)
-    assert list(out.iterdir()) == [folder]
-
-
-def test_metrics_are_found_by_name(out: Path) -> None:
-    run = run_stage(small_spec(num_updates=14), 2, out)
-    updates, values = run.metric("samples")
-    assert updates.tolist() == [7, 14]
-    assert values.tolist() == [[56, 112], [56, 112]]
-    with pytest.raises(UsageError, match=r"no metric 'los'. Did you mean 'loss'\? It has num_up"):
-        run.metric("los")
-    assert "fit on line, 2 seeds, finished" in repr(run)
-
-
-def test_a_curve_that_does_not_grow_is_damaged(out: Path) -> None:
-    run = run_stage(small_spec(), 1, out)
-    path = curves.curve_path(run.folder, 0)
-    lines = path.read_text().splitlines(keepends=True)
-    path.write_text("".join([*lines, lines[-1]]))
-    with pytest.raises(RlkitError, match="num_updates is 50, not more than in the row before"):
-        load_stage_run(run.folder).curve()
-
-
-def test_the_folder_of_a_stage_is_not_taken_for_that_of_an_agent(
-    out: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = run_stage(small_spec(num_updates=7), 1, out).folder
-    says = "is the run of a stage of RLHF, 'fit' on 'line': it has no agent"
-    with pytest.raises(UsageError, match=says):
-        load(folder)
-    for command in (
-        ["evaluate", str(folder)],
-        ["plot", str(folder), "--out", str(out / "a.png")],
-        ["watch", str(folder), "--gif", str(out / "a.gif")],
-    ):
-        assert main(command) == 2
-        assert says in capsys.readouterr().err
-
-
-def test_the_folder_of_an_agent_is_not_taken_for_that_of_a_stage(out: Path, tmp_path: Path) -> None:
-    folder = train("random", "FrozenLake-v1", seeds=1, steps=100, out=out).folder
-    with pytest.raises(UsageError, match="is the run of the agent 'random' on 'FrozenLake-v1'"):
-        load_stage_run(folder)
-    with pytest.raises(UsageError, match="is not the folder of a run"):
-        load_stage_run(tmp_path)
-    record = json.loads((folder / "run.json").read_text())
-    assert "kind" not in record
-    store.write_json(folder / "run.json", {**record, "kind": "song"})
-    with pytest.raises(RlkitError, match="of the kind 'song', not known here"):
-        load(folder)

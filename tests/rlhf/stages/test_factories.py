@@ -1,0 +1,118 @@
+"""What each stage starts from and what it changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import rlkit.rlhf as rlhf
+from rlkit.errors import UsageError
+from rlkit.rlhf.stages.factories import PolicyFactory
+from rlkit.rlhf.stages.stage_run import StageRun
+from rlkit.rlhf.training.policy import KLPenalisedPolicy
+from rlkit.runs import checkpoints
+from tests.rlhf.stages.small_runs import SMALL, UPDATES, WORDS, hf_log_probs, log_probs_of
+
+
+def test_training_adapters_leaves_the_base_alone_and_can_be_repeated(
+    run: Callable[..., StageRun], parents: dict[str, StageRun], out: Path
+) -> None:
+    first = run("rloo", out=out, adapter_rank=2)
+    names = [name for name in first.state(0) if name.startswith("policy/")]
+    assert names
+    assert all(name.endswith(("/down", ".down", ".up")) for name in names)
+    # From a policy with adapters to one with others, or to one whose weights are all trained.
+    again = rlhf.rloo(first, out=out, adapter_rank=3, **UPDATES)
+    whole = rlhf.dpo(again, out=out, **SMALL["dpo"])
+    task, policy = rlhf.load_policy(whole, 0)
+    assert np.isfinite(log_probs_of(policy, task)).all()
+    _, before = rlhf.load_policy(parents["sft"], 0)
+    assert sum(p.requires_grad for p in policy.parameters()) == len(list(before.parameters()))
+
+
+def test_seed_k_starts_from_seed_k_unless_one_parent_seed_is_given(
+    run: Callable[..., StageRun], out: Path, parents: dict[str, StageRun]
+) -> None:
+    same = run("grpo", out=out, seeds=2)
+    from_first = run("grpo", out=out, seeds=2, parent_seed=0)
+    assert same.folder != from_first.folder
+    assert same.curve(0)["kl"].tolist() == from_first.curve(0)["kl"].tolist()
+    assert same.curve(1)["kl"].tolist() != from_first.curve(1)["kl"].tolist()
+    # The first rollout is sampled by the policy itself, and the reference is its parent.
+    for done in (same, from_first):
+        for seed in (0, 1):
+            # float32 rounding of a cached and a whole pass; and PPO's first ratio is 1.
+            assert abs(done.curve(seed)["kl"][0]) < 1e-5
+
+
+def test_a_reference_with_another_vocabulary_is_refused(parents: dict[str, StageRun]) -> None:
+    from rlkit.rlhf.training.configs import PPOConfig
+    from rlkit.seeding import SeedStreams
+
+    task, policy = rlhf.load_policy(parents["sft"], 0)
+    rng = np.random.default_rng(0)
+    config = rlhf.GPTConfig(vocab_size=13, num_actions=7, context_length=8, width=8)
+    other = rlhf.GPT(config, rng)
+    streams = SeedStreams(0, 0)
+    with pytest.raises(UsageError, match="reference has another vocabulary"):
+        KLPenalisedPolicy(policy, other, lambda s: s, task, PPOConfig(), streams)
+    task.pad = task.eos
+    with pytest.raises(UsageError, match="pad and eos are the same id"):
+        KLPenalisedPolicy(policy, policy, lambda s: s, task, PPOConfig(), streams)
+
+
+def test_a_seed_that_cannot_go_on_is_told_and_the_others_are_finished(
+    run: Callable[..., StageRun], out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = PolicyFactory.__call__
+
+    def build(self: PolicyFactory, streams: Any) -> Any:
+        stage = original(self, streams)
+        if streams.index == 0:
+            with torch.no_grad():
+                next(iter(stage.policy.parameters())).fill_(float("nan"))
+        return stage
+
+    monkeypatch.setattr(PolicyFactory, "__call__", build)
+    done = run("rloo", out=out, seeds=2, check_ratio=False)
+    assert done.status == "failed"
+    assert list(done.failures) == [0]
+    assert checkpoints.newest_checkpoint(done.folder, 1)[0] == UPDATES["num_updates"]
+    with pytest.raises(UsageError, match=r"seed 0 of the stage 'rloo'.*is at 0 of 6"):
+        rlhf.load_policy(done, 0)
+
+
+@pytest.mark.parametrize("adapter_rank", [None, 2])
+def test_a_hugging_face_model_goes_from_demonstrations_to_ppo(
+    adapter_rank: int | None, hf: dict[str, Any], finished: list[Any]
+) -> None:
+    done = rlhf.ppo(
+        hf["sft"],
+        reward=hf["reward"],
+        adapter_rank=adapter_rank,
+        out=hf["out"],
+        learning_rate=0.01,
+        **UPDATES,
+    )
+    assert done.status == "finished"
+    stage = finished[-1]
+    assert (stage.reference is None) == (adapter_rank is not None)
+    names = [name for name in done.state(0) if name.startswith("policy/")]
+    assert all("lora" in name for name in names) == (adapter_rank is not None)
+    _, loaded = rlhf.load_policy(done, 0)
+    # Adapters are added to the weights: float32 sums in another order.
+    assert hf_log_probs(loaded) == pytest.approx(hf_log_probs(stage.policy), abs=1e-5)
+    _, parent = rlhf.load_policy(hf["sft"], 0)
+    assert hf_log_probs(loaded) != pytest.approx(hf_log_probs(parent), abs=1e-4)
+    if adapter_rank is not None:
+        with stage.policy.adapters_off():
+            assert hf_log_probs(stage.policy) == hf_log_probs(parent)
+    rows = rlhf.sample_run(done, prompts=["a b", "f"], num=2)
+    assert all(set(row["response"].split()) <= {*WORDS, "…"} for row in rows)
+    found = rlhf.evaluate_run(done, num_samples=16, demonstrations=hf["shown"])
+    assert set(found["scores"]) == {"reward"}
