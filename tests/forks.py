@@ -18,6 +18,7 @@ import rlkit.agents.ppo
 import rlkit.agents.q_learning
 import rlkit.agents.random
 import rlkit.agents.reinforce  # noqa: F401
+from rlkit import files
 from rlkit.errors import RlkitError
 from rlkit.runs import checkpoints, curves, store
 from rlkit.training.run import Run

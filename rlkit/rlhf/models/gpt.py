@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rlkit.errors import UsageError
-from rlkit.options import require_choice, require_range, require_whole
+from rlkit.options import require_choice, require_range, require_types, require_whole
 from rlkit.rlhf.models.activations import ACTIVATIONS, Activation
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.models.layers import linear, normal
@@ -33,43 +33,57 @@ Positions = Literal["learned", "sinusoidal"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class GPTConfig:
-    """Size and kind of a GPT."""
+class GPTSize:
+    """Size and kind of a GPT, whatever its vocabulary.
 
-    vocab_size: int  # ids that can be read, padding among them, >= 1
-    num_actions: int  # ids 0..num_actions-1 can be generated, in [1, vocab_size]
-    context_length: int  # tokens of the longest sequence, padding included, >= 1
+    Tied embeddings let the input embedding reuse what fine-tuning learned about producing a token,
+    which helps a reward model on that trunk; a policy trained on rewards comes nearer to its
+    optimum without. GPT-2's `init_std` suits a width of 768: with it the attention of a narrow
+    model is nearly flat, and what depends on two tokens together is learned late.
+    """
+
     width: int = 64  # of the hidden states, a multiple of num_heads, >= 1
     num_layers: int = 2  # blocks, >= 1
     num_heads: int = 2  # of each attention, >= 1
-    dropout: float = 0.0  # share of activations dropped in training mode, in [0, 1)
+    # share of activations dropped in training, in [0, 1); above 0 the memory of attention is
+    # quadratic in the length
+    dropout: float = 0.0
     positions: Positions = "learned"  # sinusoidal: fixed (Vaswani et al. 2017, section 3.5)
-    # Whether the embedding of the tokens also makes the logits. Then the input embedding reuses
-    # what fine-tuning learned about producing a token, which helps a reward model on that trunk.
-    # A policy trained on rewards comes nearer to its optimum without.
-    tied: bool = False
     activation: Activation = "gelu"  # of feed-forward layers; gelu_tanh: GPT-2's approximation
-    # Standard deviation of the initial weights, smaller for layers that write to the residual
-    # stream; > 0. GPT-2's suits a width of 768: with it the attention of a narrow model is nearly
-    # flat, and what depends on two tokens together is learned late.
+    tied: bool = False  # whether the embedding of the tokens also makes the logits
+    # standard deviation of the initial weights, > 0, smaller for layers that write to the residual
+    # stream; small models learn faster with 0.08
     init_std: float = 0.02
 
     def __post_init__(self) -> None:
-        require_whole(self, "vocab_size", "num_actions", "context_length", at_least=1)
         require_whole(self, "width", "num_layers", "num_heads", at_least=1)
         require_range(self, "dropout", low=0, high=1, open_high=True)
         require_range(self, "init_std", low=0, open_low=True)
         require_choice(self, "positions", among=Positions)
         require_choice(self, "activation", among=Activation)
-        if self.num_actions > self.vocab_size:
-            raise UsageError(
-                f"option num_actions (--num-actions): expected at most vocab_size = "
-                f"{self.vocab_size}, got {self.num_actions}"
-            )
+        require_types(self, "tied")
         if self.width % self.num_heads or (self.positions == "sinusoidal" and self.width % 2):
             raise UsageError(
                 f"option width (--width): expected a multiple of num_heads = {self.num_heads}, "
                 f"and an even number for sinusoidal positions, got {self.width}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GPTConfig(GPTSize):
+    """Size and kind of a GPT, with its vocabulary and context."""
+
+    vocab_size: int  # ids that can be read, padding among them, >= 1
+    num_actions: int  # ids 0..num_actions-1 can be generated, in [1, vocab_size]
+    context_length: int  # tokens of the longest sequence, padding included, >= 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_whole(self, "vocab_size", "num_actions", "context_length", at_least=1)
+        if self.num_actions > self.vocab_size:
+            raise UsageError(
+                f"option num_actions (--num-actions): expected at most vocab_size = "
+                f"{self.vocab_size}, got {self.num_actions}"
             )
 
 

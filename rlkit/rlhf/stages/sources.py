@@ -18,12 +18,11 @@ from typing import Annotated, Any
 from tyro.conf import Positional, Suppress, arg
 
 from rlkit.errors import UsageError
-from rlkit.options import require_count, require_range, require_types
+from rlkit.options import require_count
 from rlkit.rlhf.data.task import LanguageTask
 from rlkit.rlhf.data.text_task import TextTask
 from rlkit.rlhf.data.tokenizer import TextCodec, Tokenizer, TokenizerKind
-from rlkit.rlhf.models.activations import Activation
-from rlkit.rlhf.models.gpt import GPT, GPTConfig, Positions
+from rlkit.rlhf.models.gpt import GPT, GPTConfig, GPTSize
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.stages.stage_run import RunLike, StageRun, load_stage_run
 from rlkit.seeding import SeedStreams
@@ -31,6 +30,7 @@ from rlkit.spelling import closest
 from rlkit.user_code import content_digest, remembered_digest
 
 TASKS = "rlkit.token_tasks"  # the entry-point group by which packages offer tasks
+GPT_SIZES = tuple(field.name for field in dataclasses.fields(GPTSize))
 FILES = ("prompts", "demonstrations", "preferences")  # of a TaskSource
 File = Annotated[str | None, arg(metavar="FILE")]
 
@@ -132,32 +132,16 @@ def _find_task(name: str) -> EntryPoint:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelSource:
+class ModelSource(GPTSize):
     """Which language model: a GPT of a given size, or a Hugging Face model in a local folder."""
 
-    # local folder of a Hugging Face model; None = a GPT of the size below
+    # local folder of a Hugging Face model; None = a GPT of the size above
     path: Annotated[str | None, arg(name="model", metavar="FOLDER")] = None
-    width: int = 64  # of the hidden states, a multiple of num_heads, >= 1
-    num_layers: int = 2  # blocks, >= 1
-    num_heads: int = 2  # of each attention, >= 1
-    # share of activations dropped in training, in [0, 1); above 0 the memory of attention is
-    # quadratic in the length
-    dropout: float = 0.0
-    positions: Positions = "learned"  # how tokens know their places
-    activation: Activation = "gelu"  # of the feed-forward layers
-    tied: bool = False  # whether the embedding of the tokens also makes the logits
-    # standard deviation of the initial weights, > 0; small models learn faster with 0.08
-    init_std: float = 0.02
     # most tokens of a prompt with its response; None = what the task needs, so give more if longer
     # prompts may come later
     context_length: int | None = None
     adapter_rank: Suppress[int | None] = None  # of LoRA in this stage; None = all weights train
     digest: Suppress[str] = ""  # of the folder's weights, configuration and tokenizer
-
-    def __post_init__(self) -> None:
-        require_range(self, "dropout", low=0, high=1, open_high=True)
-        require_range(self, "init_std", low=0, open_low=True)
-        require_types(self, "tied")
 
     def with_digest(self) -> ModelSource:
         """Return the source with the folder's absolute path, present digest and context length."""
@@ -209,14 +193,6 @@ class ModelSource:
             **{name: getattr(self, name) for name in GPT_SIZES},
         )
         return GPT(config, streams.generator("init"))
-
-
-# The options of a GPT that a model in a folder brings along.
-GPT_SIZES = tuple(
-    field.name
-    for field in dataclasses.fields(ModelSource)
-    if field.name in GPTConfig.__dataclass_fields__ and field.name != "context_length"
-)
 
 
 @dataclass(frozen=True, kw_only=True)
