@@ -14,6 +14,8 @@ import math
 import torch
 from torch import Tensor
 
+from rlkit.maths.shapes import require_broadcastable, require_same_shape, require_shape
+
 __all__ = [
     "categorical_entropy",
     "categorical_log_prob",
@@ -23,6 +25,7 @@ __all__ = [
     "gaussian_entropy",
     "gaussian_log_prob",
     "gaussian_sample",
+    "log_softmax",
 ]
 
 # exp(-1e4) is 0 in every floating-point type in use: raising a log-probability to this level
@@ -55,8 +58,8 @@ def categorical_log_prob(logits: Tensor, actions: Tensor) -> Tensor:
 
     Source: the softmax distribution, Sutton and Barto (2018), eq. 13.2.
     """
-    _check_actions("categorical_log_prob", logits, actions)
-    return _chosen(_log_softmax(logits), actions)
+    require_shape("categorical_log_prob", logits.shape[:-1], actions=actions)
+    return _chosen(log_softmax(logits), actions)
 
 
 def categorical_entropy(logits: Tensor) -> Tensor:
@@ -72,7 +75,7 @@ def categorical_entropy(logits: Tensor) -> Tensor:
 
     Source: Shannon (1948), section 6.
     """
-    return _entropy(_log_softmax(logits))
+    return _entropy(log_softmax(logits))
 
 
 def categorical_log_prob_and_entropy(logits: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,8 +86,8 @@ def categorical_log_prob_and_entropy(logits: Tensor, actions: Tensor) -> tuple[T
     Returns:
         log π(a) and H(π) in nats, both of shape [...].
     """
-    _check_actions("categorical_log_prob_and_entropy", logits, actions)
-    log_probs = _log_softmax(logits)
+    require_shape("categorical_log_prob_and_entropy", logits.shape[:-1], actions=actions)
+    log_probs = log_softmax(logits)
     return _chosen(log_probs, actions), _entropy(log_probs)
 
 
@@ -109,8 +112,7 @@ def categorical_sample(logits: Tensor, uniform: Tensor) -> Tensor:
 
     Source: inverse transform sampling, Devroye (1986), section III.2.
     """
-    if uniform.shape != logits.shape[:-1]:
-        raise _shape_error("categorical_sample", "uniform", logits.shape[:-1], uniform)
+    require_shape("categorical_sample", logits.shape[:-1], uniform=uniform)
     cumulative = torch.exp(logits - logits.amax(-1, keepdim=True)).cumsum(-1)
     total = cumulative[..., -1]
     below_total = torch.nextafter(total, torch.zeros_like(total))
@@ -132,7 +134,8 @@ def categorical_mode(logits: Tensor) -> Tensor:
     return logits.argmax(-1)
 
 
-def _log_softmax(logits: Tensor) -> Tensor:
+def log_softmax(logits: Tensor) -> Tensor:
+    """Return the log-probabilities of all actions, [..., A], for logits [..., A]."""
     if logits.shape[-1] >= _VECTOR_WIDTH:
         return logits.log_softmax(-1)
     shifted = logits - logits.detach().amax(-1, keepdim=True)
@@ -169,9 +172,8 @@ def gaussian_log_prob(mean: Tensor, log_std: Tensor, actions: Tensor) -> Tensor:
 
     Source: the normal density; Sutton and Barto (2018), eq. 13.19.
     """
-    if actions.shape != mean.shape:
-        raise _shape_error("gaussian_log_prob", "actions", mean.shape, actions)
-    _check_log_std("gaussian_log_prob", mean, log_std)
+    require_same_shape("gaussian_log_prob", mean=mean, actions=actions)
+    require_broadcastable("gaussian_log_prob", mean.shape, log_std=log_std)
     z = (actions - mean) * torch.exp(-log_std)
     return (-0.5 * z.square() - log_std - _HALF_LOG_TWO_PI).sum(-1)
 
@@ -210,32 +212,6 @@ def gaussian_sample(mean: Tensor, log_std: Tensor, noise: Tensor) -> Tensor:
 
     Source: Kingma and Welling (2014), arXiv 1312.6114, section 2.4.
     """
-    if noise.shape != mean.shape:
-        raise _shape_error("gaussian_sample", "noise", mean.shape, noise)
-    _check_log_std("gaussian_sample", mean, log_std)
+    require_same_shape("gaussian_sample", mean=mean, noise=noise)
+    require_broadcastable("gaussian_sample", mean.shape, log_std=log_std)
     return mean + torch.exp(log_std) * noise
-
-
-# --- errors ---------------------------------------------------------------------------------------
-
-
-def _shape_error(function: str, name: str, expected: torch.Size, got: Tensor) -> ValueError:
-    return ValueError(
-        f"{function}: expected {name} of shape {tuple(expected)}, got {tuple(got.shape)}"
-    )
-
-
-def _check_actions(function: str, logits: Tensor, actions: Tensor) -> None:
-    if actions.shape != logits.shape[:-1]:
-        raise _shape_error(function, "actions", logits.shape[:-1], actions)
-
-
-def _check_log_std(function: str, mean: Tensor, log_std: Tensor, name: str = "log_std") -> None:
-    if log_std.shape == mean.shape:
-        return
-    pairs = zip(reversed(log_std.shape), reversed(mean.shape), strict=False)
-    if log_std.ndim > mean.ndim or any(size not in (1, wanted) for size, wanted in pairs):
-        raise ValueError(
-            f"{function}: expected {name} to broadcast to the mean's shape {tuple(mean.shape)}, "
-            f"got {tuple(log_std.shape)}"
-        )

@@ -1,14 +1,25 @@
 """Divergences between distributions, exact and estimated from samples."""
 
-import math
-
 import torch
 from torch import Tensor
 
-from rlkit.maths.distributions import _check_log_std, _log_softmax, _shape_error
-from rlkit.maths.shapes import check_mask, shape_error
+from rlkit.maths.distributions import log_softmax
+from rlkit.maths.shapes import (
+    require_axes,
+    require_broadcastable,
+    require_flags,
+    require_same_shape,
+)
 
-__all__ = ["categorical_kl", "gaussian_kl", "kl_k1", "kl_k2", "kl_k3"]
+__all__ = [
+    "categorical_kl",
+    "full_kl",
+    "gaussian_kl",
+    "kl_k1",
+    "kl_k2",
+    "kl_k3",
+    "sequence_kl",
+]
 
 
 def kl_k1(log_prob: Tensor, reference_log_prob: Tensor) -> Tensor:
@@ -31,8 +42,7 @@ def kl_k1(log_prob: Tensor, reference_log_prob: Tensor) -> Tensor:
 
     Source: Schulman (2020), "Approximating KL divergence", k1.
     """
-    if log_prob.shape != reference_log_prob.shape:
-        raise shape_error("kl_k1", log_prob, reference_log_prob=reference_log_prob)
+    require_same_shape("kl_k1", log_prob=log_prob, reference_log_prob=reference_log_prob)
     return log_prob - reference_log_prob
 
 
@@ -48,8 +58,7 @@ def kl_k2(log_prob: Tensor, reference_log_prob: Tensor) -> Tensor:
 
     Source: Schulman (2020), "Approximating KL divergence", k2.
     """
-    if log_prob.shape != reference_log_prob.shape:
-        raise shape_error("kl_k2", log_prob, reference_log_prob=reference_log_prob)
+    require_same_shape("kl_k2", log_prob=log_prob, reference_log_prob=reference_log_prob)
     return 0.5 * (log_prob - reference_log_prob).square()
 
 
@@ -65,8 +74,7 @@ def kl_k3(log_prob: Tensor, reference_log_prob: Tensor) -> Tensor:
 
     Source: Schulman (2020), "Approximating KL divergence", k3.
     """
-    if log_prob.shape != reference_log_prob.shape:
-        raise shape_error("kl_k3", log_prob, reference_log_prob=reference_log_prob)
+    require_same_shape("kl_k3", log_prob=log_prob, reference_log_prob=reference_log_prob)
     log_ratio = reference_log_prob - log_prob
     return torch.expm1(log_ratio) - log_ratio
 
@@ -88,12 +96,8 @@ def categorical_kl(p_logits: Tensor, q_logits: Tensor) -> Tensor:
 
     Source: Kullback and Leibler (1951), "On information and sufficiency".
     """
-    if p_logits.shape != q_logits.shape:
-        raise _shape_error("categorical_kl", "q_logits", p_logits.shape, q_logits)
-    log_p = _log_softmax(p_logits)
-    p = log_p.exp()
-    log_ratio = torch.where(p > 0, log_p - _log_softmax(q_logits), 0.0)
-    return (p * log_ratio).sum(-1)
+    require_same_shape("categorical_kl", p_logits=p_logits, q_logits=q_logits)
+    return full_kl(log_softmax(p_logits), log_softmax(q_logits))
 
 
 def gaussian_kl(p_mean: Tensor, p_log_std: Tensor, q_mean: Tensor, q_log_std: Tensor) -> Tensor:
@@ -113,10 +117,8 @@ def gaussian_kl(p_mean: Tensor, p_log_std: Tensor, q_mean: Tensor, q_log_std: Te
 
     Source: Cover and Thomas (2006), section 8.5, worked out for two normal densities.
     """
-    if q_mean.shape != p_mean.shape:
-        raise _shape_error("gaussian_kl", "q_mean", p_mean.shape, q_mean)
-    _check_log_std("gaussian_kl", p_mean, p_log_std, "p_log_std")
-    _check_log_std("gaussian_kl", p_mean, q_log_std, "q_log_std")
+    require_same_shape("gaussian_kl", p_mean=p_mean, q_mean=q_mean)
+    require_broadcastable("gaussian_kl", p_mean.shape, p_log_std=p_log_std, q_log_std=q_log_std)
     log_ratio = p_log_std - q_log_std
     z = (p_mean - q_mean) * torch.exp(-q_log_std)
     return (0.5 * (torch.expm1(2.0 * log_ratio) + z.square()) - log_ratio).sum(-1)
@@ -137,16 +139,13 @@ def full_kl(log_probs: Tensor, reference_log_probs: Tensor) -> Tensor:
     Raises:
         ValueError: the shapes differ.
     """
-    if log_probs.shape != reference_log_probs.shape:
-        raise ValueError(
-            f"full_kl: expected reference_log_probs of shape {tuple(log_probs.shape)}, got "
-            f"{tuple(reference_log_probs.shape)}"
-        )
-    impossible = log_probs == -math.inf  # 0 log 0 = 0, in value and in gradient
+    require_same_shape("full_kl", log_probs=log_probs, reference_log_probs=reference_log_probs)
+    probs = log_probs.exp()
+    impossible = probs == 0  # 0 log 0 = 0, in value and in gradient
     log_ratio = log_probs.masked_fill(impossible, 0.0) - reference_log_probs.masked_fill(
         impossible, 0.0
     )
-    return (log_probs.exp() * log_ratio).sum(-1)
+    return (probs * log_ratio).sum(-1)
 
 
 def sequence_kl(log_prob: Tensor, reference_log_prob: Tensor, mask: Tensor) -> Tensor:
@@ -166,5 +165,6 @@ def sequence_kl(log_prob: Tensor, reference_log_prob: Tensor, mask: Tensor) -> T
     Raises:
         ValueError: the shapes differ or the mask is not boolean.
     """
-    check_mask("sequence_kl", log_prob, mask)
+    require_axes("sequence_kl", "[B, T]", log_prob=log_prob)
+    require_flags("sequence_kl", log_prob.shape, mask=mask)
     return kl_k1(log_prob, reference_log_prob).masked_fill(~mask, 0.0).sum(1)

@@ -15,13 +15,12 @@ Conventions, all losses are to be minimised:
 """
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rlkit.maths.shapes import shape_error
+from rlkit.maths.shapes import require_same_shape
 
 __all__ = [
     "binary_cross_entropy_loss",
@@ -50,8 +49,7 @@ def policy_gradient_loss(log_prob: Tensor, advantages: Tensor) -> Tensor:
     Source: Williams (1992), "Simple statistical gradient-following algorithms", theorem 1;
     Sutton and Barto (2018), eq. 13.8.
     """
-    if log_prob.shape != advantages.shape:
-        raise shape_error("policy_gradient_loss", log_prob, advantages=advantages)
+    require_same_shape("policy_gradient_loss", log_prob=log_prob, advantages=advantages)
     return -advantages * log_prob
 
 
@@ -60,7 +58,7 @@ def ppo_clip_loss(
     behaviour_log_prob: Tensor,
     advantages: Tensor,
     *,
-    clip_epsilon: float | Tensor,
+    clip_epsilon: float,
 ) -> Tensor:
     """The clipped surrogate of PPO.
 
@@ -74,8 +72,7 @@ def ppo_clip_loss(
         log_prob: log π(a_t|s_t) under the policy being trained, nats, any shape.
         behaviour_log_prob: the same under the policy that acted, as sampled, same shape, constant.
         advantages: A_t, same shape, constant.
-        clip_epsilon: ε in [0, 1), a number, or a tensor that broadcasts to that shape (one ε for
-            each seed: shape [S, 1]). The values of a tensor are not checked.
+        clip_epsilon: ε in [0, 1).
 
     Returns:
         The loss of each element, same shape.
@@ -85,22 +82,16 @@ def ppo_clip_loss(
 
     Source: Schulman et al. (2017), arXiv 1707.06347, eq. 7, with the sign of a loss.
     """
-    if not log_prob.shape == behaviour_log_prob.shape == advantages.shape:
-        raise shape_error(
-            "ppo_clip_loss", log_prob, behaviour_log_prob=behaviour_log_prob, advantages=advantages
-        )
-    if isinstance(clip_epsilon, Tensor):
-        if not _broadcasts_to(clip_epsilon.shape, log_prob.shape):
-            raise ValueError(
-                "ppo_clip_loss: expected clip_epsilon to be a number or to broadcast to "
-                f"{tuple(log_prob.shape)}, got shape {tuple(clip_epsilon.shape)}"
-            )
-        log_floor, log_ceiling = torch.log1p(-clip_epsilon), torch.log1p(clip_epsilon)
-    elif 0.0 <= clip_epsilon < 1.0:
-        log_floor = log_prob.new_tensor(math.log1p(-clip_epsilon))
-        log_ceiling = log_prob.new_tensor(math.log1p(clip_epsilon))
-    else:
+    require_same_shape(
+        "ppo_clip_loss",
+        log_prob=log_prob,
+        behaviour_log_prob=behaviour_log_prob,
+        advantages=advantages,
+    )
+    if not 0.0 <= clip_epsilon < 1.0:
         raise ValueError(f"ppo_clip_loss: expected clip_epsilon in [0, 1), got {clip_epsilon}")
+    log_floor = log_prob.new_tensor(math.log1p(-clip_epsilon))
+    log_ceiling = log_prob.new_tensor(math.log1p(clip_epsilon))
     negative = advantages < 0
     log_ratio = torch.clamp(
         log_prob - behaviour_log_prob,
@@ -108,13 +99,6 @@ def ppo_clip_loss(
         max=torch.where(negative, math.inf, log_ceiling),
     )
     return -advantages * torch.exp(log_ratio)
-
-
-def _broadcasts_to(shape: Sequence[int], target: Sequence[int]) -> bool:
-    if len(shape) > len(target):
-        return False
-    pairs = zip(reversed(shape), reversed(target), strict=False)
-    return all(size in (1, wanted) for size, wanted in pairs)
 
 
 def value_loss(values: Tensor, targets: Tensor) -> Tensor:
@@ -136,8 +120,7 @@ def value_loss(values: Tensor, targets: Tensor) -> Tensor:
 
     Source: Sutton and Barto (2018), eq. 9.1 and the update 9.5 that follows from it.
     """
-    if values.shape != targets.shape:
-        raise shape_error("value_loss", values, targets=targets)
+    require_same_shape("value_loss", values=values, targets=targets)
     return 0.5 * functional.mse_loss(values, targets, reduction="none")
 
 
@@ -167,10 +150,9 @@ def clipped_value_loss(
     Source: Schulman's ppo2 code, described in Engstrom et al. (2020), arXiv 2005.12729,
     section 3. (The printed formula takes the minimum; the code, and this, the maximum.)
     """
-    if not values.shape == behaviour_values.shape == targets.shape:
-        raise shape_error(
-            "clipped_value_loss", values, behaviour_values=behaviour_values, targets=targets
-        )
+    require_same_shape(
+        "clipped_value_loss", values=values, behaviour_values=behaviour_values, targets=targets
+    )
     if not clip_range > 0.0:
         raise ValueError(f"clipped_value_loss: expected clip_range above 0, got {clip_range}")
     clipped = behaviour_values + (values - behaviour_values).clamp(-clip_range, clip_range)
@@ -202,7 +184,6 @@ def binary_cross_entropy_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
     Source: Bradley and Terry (1952); Ouyang et al. (2022), arXiv 2203.02155, eq. 1.
     """
-    if logits.shape != labels.shape:
-        raise shape_error("binary_cross_entropy_loss", logits, labels=labels)
+    require_same_shape("binary_cross_entropy_loss", logits=logits, labels=labels)
     magnitude = logits.abs()
     return 0.5 * (logits + magnitude) - labels * logits + torch.log1p(torch.exp(-magnitude))

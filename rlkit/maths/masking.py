@@ -3,8 +3,9 @@
 import math
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
+
+from rlkit.maths.shapes import require_flags, require_shape
 
 __all__ = ["fill_masked", "masked_mean"]
 
@@ -27,7 +28,9 @@ def fill_masked(mask: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
     Raises:
         ValueError: a shape differs or the mask is not boolean.
     """
-    _check_mask("fill_masked", mask, *tensors)
+    require_flags("fill_masked", mask.shape, mask=mask)
+    for i, x in enumerate(tensors):
+        require_shape("fill_masked", mask.shape, **{f"tensor {i}": x})
     return tuple(x.masked_fill(~mask, 0.0) for x in tensors)
 
 
@@ -59,7 +62,7 @@ def masked_mean(
     if mask is None and not keepdim and x.ndim == 2 and dim in (1, (1,)) and x.numel():
         return x.contiguous().sum(-1) / x.shape[1]  # the common case, thousands of times a run
     if mask is not None:
-        _check_mask("masked_mean", mask, x)
+        require_flags("masked_mean", x.shape, mask=mask)
     dims = [dim] if isinstance(dim, int) else sorted(dim)
     if not all(-x.ndim <= d < x.ndim for d in dims):
         raise ValueError(f"masked_mean: expected dim within {x.ndim} dimensions, got {dim}")
@@ -86,14 +89,3 @@ def masked_mean(
     if keepdim:
         return mean.reshape([1 if d in dims else x.shape[d] for d in range(x.ndim)])
     return mean
-
-
-def _check_mask(function: str, mask: Tensor, *tensors: Tensor) -> None:
-    if mask.dtype != torch.bool:
-        raise ValueError(f"{function}: expected mask to be boolean, got {mask.dtype}")
-    for i, tensor in enumerate(tensors):
-        if tensor.shape != mask.shape:
-            raise ValueError(
-                f"{function}: expected tensor {i} to have the mask's shape {tuple(mask.shape)}, "
-                f"got {tuple(tensor.shape)}"
-            )

@@ -26,6 +26,13 @@ import torch
 from torch import Tensor
 
 from rlkit.maths.masking import masked_mean
+from rlkit.maths.shapes import (
+    require_detached,
+    require_flags,
+    require_floats,
+    require_same_shape,
+    require_shape,
+)
 
 __all__ = [
     "discounted_returns",
@@ -78,7 +85,7 @@ def gae(
     two kinds of episode end and in the mask.
     """
     _check_arrays("gae", rewards=rewards, values=values, next_values=next_values)
-    _check_flags("gae", rewards, terminated=terminated, is_last=is_last, mask=mask)
+    require_flags("gae", rewards.shape, terminated=terminated, is_last=is_last, mask=mask)
     _check_fraction("gae", "discount", discount)
     _check_fraction("gae", "gae_lambda", gae_lambda)
     delta = rewards + discount * next_values.masked_fill(terminated, 0.0) - values
@@ -123,7 +130,9 @@ def monte_carlo_returns(
     the bootstrap at a truncation.
     """
     _check_arrays("monte_carlo_returns", rewards=rewards)
-    _check_flags("monte_carlo_returns", rewards, terminated=terminated, is_last=is_last, mask=mask)
+    require_flags(
+        "monte_carlo_returns", rewards.shape, terminated=terminated, is_last=is_last, mask=mask
+    )
     _check_fraction("monte_carlo_returns", "discount", discount)
     ends = is_last | terminated
     if next_values is None:
@@ -154,12 +163,8 @@ def discounted_returns(rewards: Tensor, discounts: Tensor, bootstrap_value: Tens
     reads in place of all.
     """
     _check_arrays("discounted_returns", rewards=rewards, discounts=discounts)
-    if bootstrap_value.shape != rewards.shape[1:] or bootstrap_value.requires_grad:
-        raise ValueError(
-            "discounted_returns: expected a detached bootstrap_value of shape "
-            f"{tuple(rewards.shape[1:])}, got {tuple(bootstrap_value.shape)}, "
-            f"requires_grad={bootstrap_value.requires_grad}"
-        )
+    require_shape("discounted_returns", rewards.shape[1:], bootstrap_value=bootstrap_value)
+    require_detached("discounted_returns", bootstrap_value=bootstrap_value)
     return _reverse_scan(rewards, discounts, discounts == 0, bootstrap_value)
 
 
@@ -308,43 +313,16 @@ def _is_final_decision(ends: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def _check_arrays(function: str, **arrays: Tensor) -> None:
-    """Refuses anything but detached floating-point tensors of one shape and one precision."""
+    """Require detached floating-point tensors of one shape [T, ...] and one precision."""
     (first, reference), *_ = arrays.items()
     if reference.ndim == 0 or reference.shape[0] == 0:
         raise ValueError(
             f"{function}: expected {first} of shape [T, ...] with T of at least 1, "
             f"got {tuple(reference.shape)}"
         )
-    for name, array in arrays.items():
-        if array.shape != reference.shape:
-            raise ValueError(
-                f"{function}: expected {name} of shape {tuple(reference.shape)}, the shape of "
-                f"{first}, got {tuple(array.shape)}"
-            )
-        if array.dtype != reference.dtype or not array.is_floating_point():
-            raise ValueError(
-                f"{function}: expected {name} in the floating-point precision of {first} "
-                f"({reference.dtype}), got {array.dtype}"
-            )
-        if array.requires_grad:
-            raise ValueError(
-                f"{function}: expected {name} without a gradient, got one that requires it; "
-                "detach it first"
-            )
-
-
-def _check_flags(function: str, reference: Tensor, **flags: Tensor | None) -> None:
-    """Refuses anything but boolean tensors of the shape of `reference`."""
-    for name, flag in flags.items():
-        if flag is None:
-            continue
-        if flag.shape != reference.shape:
-            raise ValueError(
-                f"{function}: expected {name} of shape {tuple(reference.shape)}, the shape of "
-                f"rewards, got {tuple(flag.shape)}"
-            )
-        if flag.dtype != torch.bool:
-            raise ValueError(f"{function}: expected {name} to be boolean, got {flag.dtype}")
+    require_same_shape(function, **arrays)
+    require_floats(function, **arrays)
+    require_detached(function, **arrays)
 
 
 def _check_fraction(function: str, name: str, value: float) -> None:

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -23,48 +23,22 @@ from rlkit.maths.distributions import (
     gaussian_log_prob,
     gaussian_sample,
 )
-from rlkit.maths.divergences import categorical_kl, gaussian_kl
+from tests.maths.support import (
+    BATCHES,
+    ROUNDING,
+    SEED_COUNTS,
+    f64,
+    gradient,
+    integers,
+    normal,
+    seeds_differ,
+    with_impossible_actions,
+)
 
-# The same quantity in another order of float64 operations.
-ROUNDING = {"rtol": 1e-12, "atol": 1e-12}
 INF = math.inf
 BELOW_ONE = 1 - 2**-24  # the largest float32 below 1
 # Rows shorter than 16 and longer ones take different routes through torch.
 NUM_ACTIONS = [1, 2, 3, 5, 15, 16, 17, 40]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def f64(data: object) -> Tensor:
-    return torch.tensor(data, dtype=torch.float64)
-
-
-def normal(seed: int, *shape: int) -> Tensor:
-    return torch.from_numpy(np.random.default_rng(seed).normal(size=shape))
-
-
-def integers(seed: int, high: int, *shape: int) -> Tensor:
-    return torch.from_numpy(np.random.default_rng(seed).integers(high, size=shape))
-
-
-def gradient(y: Tensor, x: Tensor) -> Tensor:
-    (grad,) = torch.autograd.grad(y.sum(), x)
-    return grad
-
-
-def with_impossible_actions(num_actions: int, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Logits [7, A] where some actions, first and last among them, are impossible."""
-    logits = normal(num_actions, 7, num_actions).to(dtype)
-    forbidden = normal(num_actions + 1, 7, num_actions) > 0.3
-    forbidden[0, -1] = forbidden[1, 0] = True
-    forbidden[torch.arange(7), integers(0, num_actions, 7)] = False
-    return logits.masked_fill(forbidden, -INF)
 
 
 # --- categorical: values --------------------------------------------------------------------------
@@ -72,13 +46,11 @@ def with_impossible_actions(num_actions: int, dtype: torch.dtype = torch.float64
 
 @pytest.mark.parametrize("num_actions", NUM_ACTIONS)
 def test_categorical_functions_agree_with_torch_distributions(num_actions: int) -> None:
-    logits, other = 3 * normal(1, 4, 5, num_actions), normal(2, 4, 5, num_actions)
+    logits = 3 * normal(1, 4, 5, num_actions)
     actions = integers(3, num_actions, 4, 5)
-    p, q = (torch.distributions.Categorical(logits=x) for x in (logits, other))
+    p = torch.distributions.Categorical(logits=logits)
     torch.testing.assert_close(categorical_log_prob(logits, actions), p.log_prob(actions))
     torch.testing.assert_close(categorical_entropy(logits), p.entropy())
-    divergence = torch.distributions.kl_divergence(p, q)
-    torch.testing.assert_close(categorical_kl(logits, other), divergence)
     assert torch.equal(categorical_mode(logits), p.mode)
 
 
@@ -89,24 +61,9 @@ def test_categorical_log_prob_by_hand() -> None:
 
 
 @pytest.mark.parametrize("num_actions", NUM_ACTIONS)
-def test_uniform_policy_has_entropy_ln_n_and_no_divergence_from_itself(num_actions: int) -> None:
+def test_a_uniform_policy_has_entropy_ln_n(num_actions: int) -> None:
     logits = torch.full((num_actions,), 1.7, dtype=torch.float64)
     assert categorical_entropy(logits).item() == pytest.approx(math.log(num_actions), abs=1e-12)
-    assert categorical_kl(logits, logits).item() == 0.0
-
-
-def test_categorical_kl_reproduces_the_enumerated_golden() -> None:
-    p = f64([0.5, 0.25, 0.125, 0.125]).log()
-    got = categorical_kl(p, torch.zeros_like(p)).item()
-    assert got == pytest.approx(0.173287, abs=1e-6)  # printed to 6 digits
-
-
-def test_categorical_kl_averages_over_p_and_not_over_q() -> None:
-    # The golden above is the same in both directions; this one is not.
-    p, q = f64([0.9, 0.1]).log(), f64([0.0, 0.0])
-    expected = 0.9 * math.log(1.8) + 0.1 * math.log(0.2)
-    assert categorical_kl(p, q).item() == pytest.approx(expected, rel=1e-12)
-    assert categorical_kl(q, p).item() == pytest.approx(-0.5 * math.log(0.36), rel=1e-12)
 
 
 @pytest.mark.parametrize("num_actions", NUM_ACTIONS)
@@ -136,33 +93,18 @@ def slow_entropy(p: list[float]) -> float:
     return -sum(x * math.log(x) for x in p if x > 0)
 
 
-def slow_kl(p: list[float], q: list[float]) -> float:
-    return sum(x * (math.log(x) - math.log(y)) for x, y in zip(p, q, strict=True) if x > 0)
-
-
 @pytest.mark.parametrize("num_actions", [2, 3, 5, 16, 40])
-def test_impossible_actions_add_nothing_to_entropy_and_divergence(num_actions: int) -> None:
+def test_impossible_actions_add_nothing_to_the_entropy(num_actions: int) -> None:
     logits = with_impossible_actions(num_actions).requires_grad_()
     p = logits.detach().softmax(-1)
-    other = normal(6, 7, num_actions)
-    q = other.softmax(-1)
-    entropy, divergence = categorical_entropy(logits), categorical_kl(logits, other)
-    expected_entropy = [slow_entropy(row) for row in p.tolist()]
-    expected_kl = [slow_kl(*rows) for rows in zip(p.tolist(), q.tolist(), strict=True)]
-    torch.testing.assert_close(entropy.detach(), f64(expected_entropy), **ROUNDING)
-    torch.testing.assert_close(divergence.detach(), f64(expected_kl), **ROUNDING)
-    for y in (entropy, divergence, categorical_kl(logits, logits.detach())):
-        grad = gradient(y, logits)
-        assert torch.isfinite(grad).all()
-        assert (grad[p == 0] == 0).all()
-    assert (categorical_kl(logits, logits).abs() < 1e-15).all()
+    entropy = categorical_entropy(logits)
+    expected = [slow_entropy(row) for row in p.tolist()]
+    torch.testing.assert_close(entropy.detach(), f64(expected), **ROUNDING)
+    grad = gradient(entropy, logits)
+    assert torch.isfinite(grad).all()
+    assert (grad[p == 0] == 0).all()
     naive = -(p * p.log()).sum(-1)  # what 0 * log 0 gives if it is simply computed
     assert naive.isnan().any()
-
-
-def test_divergence_is_infinite_where_only_p_allows_an_action() -> None:
-    p, q = f64([0.0, 0.0, -INF]), f64([0.0, -INF, 0.0])
-    assert categorical_kl(p, q).item() == INF
 
 
 def test_an_impossible_action_has_log_prob_minus_infinity() -> None:
@@ -275,30 +217,6 @@ def test_gaussian_functions_agree_with_scipy_and_torch() -> None:
     torch.testing.assert_close(got, torch.from_numpy(expected), **ROUNDING)
     entropy = scipy.stats.norm.entropy(mean, log_std.exp()).sum(-1)
     torch.testing.assert_close(gaussian_entropy(log_std), torch.from_numpy(entropy), **ROUNDING)
-    q_mean, q_log_std = normal(11, 6, 3), 0.5 * normal(12, 6, 3)
-    p = torch.distributions.Normal(mean, log_std.exp())
-    q = torch.distributions.Normal(q_mean, q_log_std.exp())
-    divergence = torch.distributions.kl_divergence(p, q).sum(-1)
-    torch.testing.assert_close(
-        gaussian_kl(mean, log_std, q_mean, q_log_std), divergence, **ROUNDING
-    )
-
-
-@pytest.mark.parametrize("mu", [0.0, 0.1, 1.0])
-def test_divergence_of_a_shifted_unit_gaussian_is_half_the_square(mu: float) -> None:
-    zero = f64([0.0])
-    assert gaussian_kl(f64([mu]), zero, zero, zero).item() == pytest.approx(mu**2 / 2, abs=1e-15)
-
-
-@settings(deadline=None, max_examples=60)
-@given(seed=st.integers(0, 2**32 - 1), spread=st.sampled_from([1e-6, 1e-2, 1.0]))
-def test_divergences_are_never_negative(seed: int, spread: float) -> None:
-    g = np.random.default_rng(seed)
-    a, b = (torch.from_numpy(g.normal(size=(5, 3))) for _ in range(2))
-    c, d = a + spread * b, b + spread * a
-    # The rounding of a sum of terms of order `spread`, which cancel to order spread².
-    assert (gaussian_kl(a, b, c, d) >= -1e-15 * spread).all()
-    assert (categorical_kl(a, c) >= -1e-15).all()
 
 
 def test_gaussian_sample_is_a_shift_and_a_scale_of_the_noise() -> None:
@@ -319,10 +237,6 @@ def test_log_std_may_be_shared_by_the_batch() -> None:
     assert torch.equal(
         gaussian_sample(mean, log_std, actions), gaussian_sample(mean, full, actions)
     )
-    assert torch.equal(
-        gaussian_kl(mean, log_std, actions, log_std[0]),
-        gaussian_kl(mean, full, actions, full[:1].expand(3, 5, 2)),
-    )
 
 
 # --- gradients by finite differences --------------------------------------------------------------
@@ -330,8 +244,6 @@ def test_log_std_may_be_shared_by_the_batch() -> None:
 DIFFERENTIABLE: dict[str, Callable[[Tensor], Tensor]] = {
     "categorical_log_prob": lambda x: categorical_log_prob(x, integers(19, x.shape[-1], 3)),
     "categorical_entropy": categorical_entropy,
-    "categorical_kl of p": lambda x: categorical_kl(x, normal(20, *x.shape)),
-    "categorical_kl of q": lambda x: categorical_kl(normal(20, *x.shape), x),
 }
 
 
@@ -345,14 +257,10 @@ def test_gaussian_gradients_agree_with_finite_differences() -> None:
     arrays = [normal(23 + i, 3, 2).requires_grad_() for i in range(4)]
     assert gradcheck(gaussian_log_prob, arrays[:3])
     assert gradcheck(gaussian_entropy, arrays[:1])
-    assert gradcheck(gaussian_kl, arrays)
     assert gradcheck(gaussian_sample, arrays[:3])
 
 
 # --- a seed's bytes -------------------------------------------------------------------------------
-
-SEED_COUNTS = [2, 3, 5, 16, 37]
-BATCHES = [1, 2, 3, 5, 7, 8, 31, 256]
 
 
 def actions_of(x: Tensor) -> Tensor:
@@ -363,32 +271,11 @@ ON_SEEDS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "categorical_log_prob": lambda x, y: categorical_log_prob(x, actions_of(y)),
     "categorical_entropy": lambda x, y: categorical_entropy(x),
     "both": lambda x, y: sum(categorical_log_prob_and_entropy(x, actions_of(y))),
-    "categorical_kl": categorical_kl,
     "gaussian_log_prob": lambda x, y: gaussian_log_prob(x, y, y.detach()),
     "gaussian_log_prob, shared log_std": lambda x, y: gaussian_log_prob(x, y[:, :1], y.detach()),
     "gaussian_entropy": lambda x, y: gaussian_entropy(x),
-    "gaussian_kl": lambda x, y: gaussian_kl(x, y, y.detach(), x.detach()),
     "gaussian_sample": lambda x, y: gaussian_sample(x, y, x.detach()),
 }
-
-
-def seeds_differ(function: Callable[..., Tensor], *arrays: Tensor, axis: int = 0) -> bool:
-    """Whether some seed alone gets other bytes, forward or backward, than in the batch."""
-
-    def run(*arrays: Tensor) -> list[Tensor]:
-        leaves = [a.clone().requires_grad_() for a in arrays]
-        out = function(*leaves)
-        grads = torch.autograd.grad(out, leaves, torch.full_like(out, 0.37), allow_unused=True)
-        return [out.detach(), *(g for g in grads if g is not None)]
-
-    together = run(*arrays)
-    num_seeds = arrays[0].shape[axis]
-    for k in sorted({0, num_seeds // 2, num_seeds - 1}):
-        alone = run(*(a.narrow(axis, k, 1) for a in arrays))
-        for one, all_ in zip(alone, together, strict=True):
-            if not torch.equal(one, all_.narrow(axis, k, 1)):
-                return True
-    return False
 
 
 @pytest.mark.parametrize("name", ON_SEEDS)
@@ -435,14 +322,10 @@ BAD_CALLS: list[tuple[Callable[[], object], str]] = [
         r"categorical_log_prob: expected actions of shape \(3,\), got \(4,\)",
     ),
     (lambda: categorical_log_prob_and_entropy(L, B), r"_and_entropy: expected actions of shape"),
-    (lambda: categorical_kl(L, M), r"categorical_kl: expected q_logits of shape \(3, 2\)"),
     (lambda: categorical_sample(L, L), r"categorical_sample: expected uniform of shape \(3,\)"),
     (lambda: gaussian_log_prob(L, L, M), r"gaussian_log_prob: expected actions of shape"),
     (lambda: gaussian_log_prob(L, M, L), r"gaussian_log_prob: expected log_std to broadcast"),
     (lambda: gaussian_log_prob(L, L[None], L), r"gaussian_log_prob: expected log_std to broad"),
-    (lambda: gaussian_kl(L, L, M, L), r"gaussian_kl: expected q_mean of shape"),
-    (lambda: gaussian_kl(L, M, L, L), r"gaussian_kl: expected [pq]_log_std to broadcast"),
-    (lambda: gaussian_kl(L, L, L, M), r"gaussian_kl: expected [pq]_log_std to broadcast"),
     (lambda: gaussian_sample(L, L, M), r"gaussian_sample: expected noise of shape"),
     (lambda: gaussian_sample(L, M, L), r"gaussian_sample: expected log_std to broadcast"),
 ]

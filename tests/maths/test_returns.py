@@ -766,7 +766,7 @@ BAD_CALLS: list[tuple[Callable[[], object], str]] = [
         r"monte_carlo_returns: expected next_values of shape",
     ),
     (lambda: discounted_returns(X, X[1:], X[0]), r"discounted_returns: expected discounts of"),
-    (lambda: discounted_returns(X, X, X), r"discounted_returns: expected a detached bootstrap"),
+    (lambda: discounted_returns(X, X, X), r"discounted_returns: expected bootstrap_value of shape"),
     (lambda: discounted_returns(X[:0], X[:0], X[0]), r"with T of at least 1"),
     (lambda: n_step_returns(X, X, X[1:], n=1), r"n_step_returns: expected values of shape"),
     (lambda: n_step_returns(X, X, X, n=0), r"expected n of at least 1, got 0"),

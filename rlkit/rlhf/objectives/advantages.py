@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rlkit.maths.returns import gae, standardise
+from rlkit.maths.shapes import require_axes, require_flags, require_shape
 
 __all__ = ["check_groups", "grpo_advantages", "rloo_advantages", "to_tokens", "token_gae"]
 
@@ -52,11 +53,8 @@ def token_gae(
 
     Source: Schulman et al. (2016), arXiv 1506.02438, eqs. 11-12 and 16.
     """
-    if rewards.ndim != 2 or mask.shape != rewards.shape or mask.dtype != torch.bool:
-        raise ValueError(
-            "token_gae: expected rewards [B, T] and a boolean mask of that shape, got "
-            f"{tuple(rewards.shape)} and {tuple(mask.shape)} of {mask.dtype}"
-        )
+    require_axes("token_gae", "[B, T]", rewards=rewards)
+    require_flags("token_gae", rewards.shape, mask=mask)
     num_rows, length = rewards.shape
     if final_values is None:
         after = values.new_zeros(num_rows)
@@ -64,7 +62,8 @@ def token_gae(
     elif truncated is None:
         raise ValueError("token_gae: expected truncated [B] together with final_values")
     else:
-        _check_rows("token_gae", num_rows, truncated=truncated, final_values=final_values)
+        require_flags("token_gae", (num_rows,), truncated=truncated)
+        require_shape("token_gae", (num_rows,), final_values=final_values)
         after, cut = final_values, truncated
     following = _next_decision(mask)
     is_last = following == length
@@ -145,11 +144,8 @@ def to_tokens(advantages: Tensor, mask: Tensor) -> Tensor:
     Raises:
         ValueError: the numbers of rows differ.
     """
-    if mask.ndim != 2 or advantages.shape != mask.shape[:1]:
-        raise ValueError(
-            "to_tokens: expected advantages [B] and a mask [B, T], got "
-            f"{tuple(advantages.shape)} and {tuple(mask.shape)}"
-        )
+    require_axes("to_tokens", "[B, T]", mask=mask)
+    require_shape("to_tokens", mask.shape[:1], advantages=advantages)
     return advantages.unsqueeze(1).expand(mask.shape).masked_fill(~mask, 0.0)
 
 
@@ -189,16 +185,3 @@ def _next_decision(mask: Tensor) -> Tensor:
     own = slots.masked_fill(~mask, length)
     from_here = own.flip(1).cummin(1).values.flip(1)
     return torch.cat([from_here[:, 1:], torch.full_like(from_here[:, :1], length)], dim=1)
-
-
-def _check_rows(function: str, num_rows: int, truncated: Tensor, final_values: Tensor) -> None:
-    if truncated.shape != (num_rows,) or truncated.dtype != torch.bool:
-        raise ValueError(
-            f"{function}: expected truncated to be boolean of shape ({num_rows},), got "
-            f"{tuple(truncated.shape)} of {truncated.dtype}"
-        )
-    if final_values.shape != (num_rows,):
-        raise ValueError(
-            f"{function}: expected final_values of shape ({num_rows},), got "
-            f"{tuple(final_values.shape)}"
-        )

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from rlkit.maths.losses import binary_cross_entropy_loss
+from rlkit.maths.shapes import require_flags, require_same_shape
 
 __all__ = [
     "DirectLoss",
@@ -63,13 +64,15 @@ def bradley_terry_loss(
     Source: Bradley and Terry (1952); Ouyang et al. (2022), arXiv 2203.02155, eq. 1; the margin is
     that of Touvron et al. (2023), arXiv 2307.09288, eq. 2.
     """
-    _check_shapes("bradley_terry_loss", chosen_scores, rejected_scores=rejected_scores)
+    require_same_shape(
+        "bradley_terry_loss", chosen_scores=chosen_scores, rejected_scores=rejected_scores
+    )
     if not 0.0 <= label_smoothing < 0.5:
         raise ValueError(
             f"bradley_terry_loss: expected label_smoothing in [0, 0.5), got {label_smoothing}"
         )
     if isinstance(margin, Tensor):
-        _check_shapes("bradley_terry_loss", chosen_scores, margin=margin)
+        require_same_shape("bradley_terry_loss", chosen_scores=chosen_scores, margin=margin)
     logits = chosen_scores - rejected_scores - margin
     return binary_cross_entropy_loss(logits, torch.full_like(logits, 1.0 - label_smoothing))
 
@@ -89,9 +92,7 @@ def sequence_log_prob(log_prob: Tensor, mask: Tensor) -> Tensor:
     Raises:
         ValueError: the shapes differ or the mask is not boolean.
     """
-    if mask.dtype != torch.bool:
-        raise ValueError(f"sequence_log_prob: expected mask to be boolean, got {mask.dtype}")
-    _check_shapes("sequence_log_prob", log_prob, mask=mask)
+    require_flags("sequence_log_prob", log_prob.shape, mask=mask)
     return log_prob.masked_fill(~mask, 0.0).sum(-1)
 
 
@@ -176,7 +177,9 @@ def pairwise_accuracy(chosen_scores: Tensor, rejected_scores: Tensor) -> Tensor:
     Raises:
         ValueError: the shapes differ, there is no pair, or a score is NaN.
     """
-    _check_shapes("pairwise_accuracy", chosen_scores, rejected_scores=rejected_scores)
+    require_same_shape(
+        "pairwise_accuracy", chosen_scores=chosen_scores, rejected_scores=rejected_scores
+    )
     difference = chosen_scores.detach().double() - rejected_scores.detach().double()
     if not difference.numel() or bool(difference.isnan().any()):
         raise ValueError(
@@ -194,9 +197,9 @@ def _implicit_rewards(
     reference_rejected: Tensor,
     beta: float,
 ) -> tuple[Tensor, Tensor]:
-    _check_shapes(
+    require_same_shape(
         function,
-        chosen,
+        chosen=chosen,
         rejected=rejected,
         reference_chosen=reference_chosen,
         reference_rejected=reference_rejected,
@@ -204,12 +207,3 @@ def _implicit_rewards(
     if not beta > 0.0:
         raise ValueError(f"{function}: expected beta above 0, got {beta}")
     return beta * (chosen - reference_chosen), beta * (rejected - reference_rejected)
-
-
-def _check_shapes(function: str, first: Tensor, **others: Tensor) -> None:
-    for name, other in others.items():
-        if other.shape != first.shape:
-            raise ValueError(
-                f"{function}: expected {name} of shape {tuple(first.shape)}, the shape of the "
-                f"first argument, got {tuple(other.shape)}"
-            )

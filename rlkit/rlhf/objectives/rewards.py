@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rlkit.maths.shapes import check_mask
+from rlkit.maths.shapes import require_axes, require_detached, require_flags, require_shape
 
 
 def penalised_rewards(scores: Tensor, kl: Tensor, mask: Tensor, *, kl_coef: float) -> Tensor:
@@ -32,16 +32,10 @@ def penalised_rewards(scores: Tensor, kl: Tensor, mask: Tensor, *, kl_coef: floa
     Source: Stiennon et al. (2020), arXiv 2009.01325, section 3.4; Ouyang et al. (2022), arXiv
     2203.02155, eq. 2.
     """
-    check_mask("penalised_rewards", kl, mask)
-    if scores.shape != mask.shape[:1]:
-        raise ValueError(
-            f"penalised_rewards: expected scores of shape {tuple(mask.shape[:1])}, got "
-            f"{tuple(scores.shape)}"
-        )
-    if scores.requires_grad or kl.requires_grad:
-        raise ValueError(
-            "penalised_rewards: expected scores and kl without a gradient; detach them"
-        )
+    require_axes("penalised_rewards", "[B, T]", kl=kl)
+    require_flags("penalised_rewards", kl.shape, mask=mask)
+    require_shape("penalised_rewards", kl.shape[:1], scores=scores)
+    require_detached("penalised_rewards", scores=scores, kl=kl)
     empty = ~mask.any(1)
     if bool(empty.any()):
         raise ValueError(
@@ -69,11 +63,7 @@ def missing_eos_penalty(scores: Tensor, truncated: Tensor, penalty: float) -> Te
     Raises:
         ValueError: shapes differ, `truncated` is not boolean, or the penalty is negative.
     """
-    if scores.shape != truncated.shape or truncated.dtype != torch.bool:
-        raise ValueError(
-            f"missing_eos_penalty: expected truncated to be boolean of shape "
-            f"{tuple(scores.shape)}, got {tuple(truncated.shape)} of {truncated.dtype}"
-        )
+    require_flags("missing_eos_penalty", scores.shape, truncated=truncated)
     if not penalty >= 0.0:
         raise ValueError(f"missing_eos_penalty: expected a penalty >= 0, got {penalty}")
     return torch.where(truncated, scores - penalty, scores)

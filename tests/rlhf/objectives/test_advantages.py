@@ -291,9 +291,9 @@ def test_every_token_has_the_advantage_of_its_response() -> None:
 ROWS = torch.zeros(4)
 OPTIONS = {"discount": 1.0, "gae_lambda": 1.0}
 WRONG: list[tuple[Callable[[], object], str]] = [
-    (lambda: token_gae(REWARDS, VALUES, MASK.float(), **OPTIONS), "a boolean mask"),
-    (lambda: token_gae(REWARDS, VALUES, MASK[:, :3], **OPTIONS), "of that shape"),
-    (lambda: token_gae(REWARDS[0], VALUES[0], MASK[0], **OPTIONS), r"rewards \[B, T\]"),
+    (lambda: token_gae(REWARDS, VALUES, MASK.float(), **OPTIONS), "mask to be boolean"),
+    (lambda: token_gae(REWARDS, VALUES, MASK[:, :3], **OPTIONS), "mask of shape"),
+    (lambda: token_gae(REWARDS[0], VALUES[0], MASK[0], **OPTIONS), r"rewards of shape \[B, T\]"),
     (
         lambda: token_gae(REWARDS, VALUES, MASK, final_values=f64([0, 0]), **OPTIONS),
         "truncated",

@@ -82,8 +82,8 @@ def test_a_response_that_did_not_end_loses_the_penalty_once() -> None:
 
 SCORES, KL, KEPT = torch.zeros(2), torch.zeros(2, 3), torch.ones(2, 3, dtype=torch.bool)
 WRONG: list[tuple[Callable[[], object], str]] = [
-    (lambda: penalised_rewards(SCORES, KL, KEPT.float(), kl_coef=1.0), "boolean mask"),
-    (lambda: penalised_rewards(SCORES, KL[:1], KEPT, kl_coef=1.0), "of that shape"),
+    (lambda: penalised_rewards(SCORES, KL, KEPT.float(), kl_coef=1.0), "mask to be boolean"),
+    (lambda: penalised_rewards(SCORES, KL[:1], KEPT, kl_coef=1.0), "mask of shape"),
     (lambda: penalised_rewards(SCORES[:1], KL, KEPT, kl_coef=1.0), "scores of shape"),
     (
         lambda: penalised_rewards(SCORES, KL.clone().requires_grad_(), KEPT, kl_coef=1.0),
