@@ -25,7 +25,6 @@ __all__ = [
     "gaussian_entropy",
     "gaussian_log_prob",
     "gaussian_sample",
-    "log_softmax",
 ]
 
 # exp(-1e4) is 0 in every floating-point type in use: raising a log-probability to this level
