@@ -1,10 +1,14 @@
-"""The Agent contract: what the loop asks of anything that learns."""
+"""The contract of agents: what the loop and a run ask of them.
+
+`Agent` and `Actor` list what every agent and actor must have. `AgentTraits` and `ActorTraits` list
+the members that they may have, and are the only place that looks for them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
 
 from gymnasium import spaces
 from numpy.typing import NDArray
@@ -16,22 +20,22 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
-# What changes in an agent or an environment. `state[name][s]` is the part of seed s: an entry is an
-# array with a leading seed axis, or a list with one array a seed where their lengths differ. So any
-# set of seeds can be cut out of a state, joined with others and continued.
+# Everything that changes in an agent or an environment. `state[name][s]` belongs to seed s: an
+# entry is an array with a leading seed axis, or a list with one array per seed where their lengths
+# differ. So any set of seeds can be taken from a state, joined with others and continued.
 State = dict[str, "Array | list[Array]"]
 
 
 @dataclass(frozen=True)
 class Task:
-    """What an agent is built for.
+    """What an agent is built for: the spaces, the seeds and the budget.
 
     Args:
         observation_space: of one environment.
         action_space: of one environment.
         streams: the random streams of each seed; S is their number.
         num_envs: N, the environments of each seed.
-        num_env_steps: the budget of one seed, in environment interactions; for schedules only.
+        num_env_steps: the budget of each seed, in environment interactions; for schedules only.
         mdp: the model of the environment where it is known; for planners only.
     """
 
@@ -57,35 +61,103 @@ class Transition(NamedTuple):
     terminated: Array
     truncated: Array
     next_obs: Array  # the true successor of obs, also where the episode ended
-    following_obs: Array  # what is acted on next; the first of a new episode where one ended
+    following_obs: Array  # to act on next; the first of a new episode where one ended
 
 
 class Actor(Protocol):
-    """A policy at one moment, detached from training: acting changes nothing in the agent."""
+    """A policy at one moment: acting changes nothing in the agent that it comes from."""
 
     def act(self, obs: Array) -> Array:
         """Return actions [S, M, ...] for observations [S, M, ...] with any M."""
 
 
 class Agent(Protocol):
-    """Something that acts in S * N environments at once and learns from what happens.
+    """Acts in S * N environments at once and learns from what happens.
 
     An agent decides by itself when it updates. `learn` returns the metrics of the updates it made,
-    each an array [S]; most calls return an empty mapping. The names that it may return are listed
-    in the class attribute `metrics`.
+    each an array [S]; most calls return an empty mapping. The class lists the names of its metrics
+    in `metrics`, which with other optional members is described by `AgentTraits`.
     """
 
     def act(self, obs: Array) -> Array:
         """Return exploring actions [S, N, ...] for observations [S, N, ...]."""
 
     def learn(self, transition: Transition) -> Mapping[str, Array]:
-        """Take in what followed the last `act`."""
+        """Take in the transition that followed the last `act`."""
 
     def actor(self, *, greedy: bool = True) -> Actor:
-        """Return the current policy as an object of its own, greedy or as it explores."""
+        """Return a copy of the current policy, greedy or exploring."""
 
     def state_dict(self) -> State:
         """Return everything that changes; each entry has a leading seed axis."""
 
     def load_state_dict(self, state: State) -> None:
         """Continue from a state that `state_dict` returned."""
+
+
+class _Traits:
+    """Optional members, each with the value that stands for one that is absent."""
+
+    @classmethod
+    def of(cls, owner: object) -> Self:
+        """Return the members that `owner` has, and the defaults of the others."""
+        return cls(
+            **{
+                field.name: getattr(owner, field.name, field.default)
+                for field in fields(cls)  # type: ignore[arg-type]
+            }
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentTraits(_Traits):
+    """The optional members of an agent's class.
+
+    Args:
+        Config: a frozen, keyword-only dataclass: the options. The class is then called with a task
+            and a config, otherwise with a task only.
+        metrics: the names that `learn` may return.
+        default_num_envs: N where the user gives none.
+        depends_on_total_steps: (config) -> whether a longer run differs from the start, because a
+            schedule spans the run.
+        remarks: (task, config) -> sentences about how the agent fits the environment.
+        why_no_update: (task, config) -> what an update needs, for a seed that ended without one.
+    """
+
+    Config: type[Any] | None = None
+    metrics: tuple[str, ...] = ()
+    default_num_envs: int = 1
+    depends_on_total_steps: Callable[[Any], bool] = lambda config: False
+    remarks: Callable[[Task, Any], Sequence[str]] = lambda task, config: ()
+    why_no_update: Callable[[Task, Any], str] = lambda task, config: ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActorTraits(_Traits):
+    """The optional methods of an actor; None where it has none.
+
+    Args:
+        restart: (*part) restarts its random streams; each part of an evaluation has its own.
+        probabilities: (obs [S, M]) -> the probability of each action, [S, M, A].
+        value: (obs) -> the value of each state, [S, M].
+        action_values: (obs) -> the value of each action, [S, M, A].
+    """
+
+    restart: Callable[..., None] | None = None
+    probabilities: Callable[[Array], Array] | None = None
+    value: Callable[[Array], Array] | None = None
+    action_values: Callable[[Array], Array] | None = None
+
+
+class ConfiguredAgent(Agent, Protocol):
+    """An agent whose class has a Config and names its metrics, as all agents of rlkit do."""
+
+    Config: ClassVar[Any]
+    metrics: ClassVar[tuple[str, ...]]
+    default_num_envs: ClassVar[int]
+
+    def __init__(self, task: Task, config: Any) -> None: ...
+
+    @staticmethod
+    def depends_on_total_steps(config: Any) -> bool:
+        """Return whether a longer run differs from the start."""

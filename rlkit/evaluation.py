@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rlkit.agent import Actor
+from rlkit.agent import Actor, ActorTraits
 from rlkit.environments.batch_env import BatchEnv
 from rlkit.environments.environment import Environment
 from rlkit.loop import Episodes, play
@@ -48,7 +48,7 @@ def exact_returns(actor: Actor, mdp: TabularMDP, num_seeds: int) -> ExactReturns
 
     It needs an actor that gives the `probabilities` of its actions.
     """
-    probabilities = getattr(actor, "probabilities", None)
+    probabilities = ActorTraits.of(actor).probabilities
     if probabilities is None:
         return None
     policies = probabilities(np.tile(np.arange(mdp.num_states), (num_seeds, 1)))
@@ -200,8 +200,8 @@ def play_many(
 
 
 def restart(actor: Actor, *part: int) -> None:
-    """Let an actor that explores begin another stream, where it can."""
-    begin = getattr(actor, "restart", None)
+    """Restart the random streams of an actor that has any, with those of a part."""
+    begin = ActorTraits.of(actor).restart
     if begin is not None:
         begin(*part)
 

@@ -1,17 +1,17 @@
-"""The agents, one file per algorithm, and where to find each by name.
+"""The agents, one file per algorithm, and how to find each by name.
 
-Nothing is imported before it is asked for, so that listing the agents is quick.
+An agent is imported when it is first asked for, so that listing them is quick.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import Any
 
+from rlkit.agent import ConfiguredAgent
 from rlkit.errors import UsageError
 from rlkit.spelling import closest
 
-# name -> (module, class, what it is in a few words)
+# name -> (module, class, a few words on it)
 AGENTS: dict[str, tuple[str, str, str]] = {
     "value-iteration": (
         "rlkit.agents.value_iteration",
@@ -24,7 +24,7 @@ AGENTS: dict[str, tuple[str, str, str]] = {
     "random": ("rlkit.agents.random", "Random", "acts at random"),
 }
 
-# Other names of the same methods, as they are compared: in lower case, with hyphens.
+# Other names of the same methods, in lower case with hyphens.
 _ALSO_CALLED = {
     "vi": "value-iteration",
     "planning": "value-iteration",
@@ -40,15 +40,16 @@ _ALSO_CALLED = {
 }
 
 
-def find_agent(name: str) -> Any:
+def find_agent(name: str) -> type[ConfiguredAgent]:
     """Return the agent class with this name.
 
     Raises:
-        UsageError: there is none; the message names the nearest.
+        UsageError: there is none; the message names the closest.
     """
     if name not in AGENTS:
         plain = "-".join(name.lower().replace("_", " ").replace("-", " ").split())
         hint = closest(_ALSO_CALLED.get(plain, plain), AGENTS)
         raise UsageError(f"unknown agent {name!r}; there are {', '.join(AGENTS)}.{hint}")
     module, attribute, _ = AGENTS[name]
-    return getattr(importlib.import_module(module), attribute)
+    agent_class: type[ConfiguredAgent] = getattr(importlib.import_module(module), attribute)
+    return agent_class

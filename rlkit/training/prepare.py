@@ -137,8 +137,7 @@ def _require_fit(spec: RunSpec, environment: Environment) -> list[str]:
             f"{spec.agent_name} plans with the model of the environment, and "
             f"{environment.model.problem}. Use q-learning, which needs none."
         ) from error
-    remarks = getattr(spec.agent_class, "remarks", None)
-    return [] if remarks is None else list(remarks(task, spec.config))
+    return list(spec.traits.remarks(task, spec.config))
 
 
 def check_agent(spec: RunSpec, environment: Environment) -> str | None:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rlkit.agent import State
+from rlkit.agent import AgentTraits, State
 from rlkit.environments.environment import Environment
+from rlkit.environments.gymnasium_adapter import GymBatchEnv
 from rlkit.evaluation import Evaluator, evaluation_limits
 from rlkit.loop import PlayStopped, asking
 from rlkit.runs import checkpoints, curves
@@ -46,8 +47,8 @@ class SeedBatch:
         try:
             self._task = spec.task(self.env, streams, environment.mdp)
             self.agent = spec.build_agent(self._task)
-            metrics = getattr(self.agent, "metrics", ())
-            self.tracker = Tracker(len(seeds), spec.num_envs, metrics)
+            self._metrics = AgentTraits.of(self.agent).metrics
+            self.tracker = Tracker(len(seeds), spec.num_envs, self._metrics)
         except BaseException:
             self.close()
             raise
@@ -72,7 +73,7 @@ class SeedBatch:
         except PlayStopped:
             raise Stopped("stopped while the running episodes were played again") from None
         obs = np.asarray(state["obs"])
-        if not getattr(self.env, "exact_resume", True):
+        if isinstance(self.env, GymBatchEnv) and not self.env.exact_resume:
             self._reports.irreproducible(
                 f"{self._environment.reference} is not determined by its seed and the actions: "
                 "the run continues, but is not reproducible"
@@ -152,10 +153,10 @@ class SeedBatch:
             for seed, learned in zip(self._seeds, self.tracker.learned, strict=True)
             if not learned
         ]
-        if not idle or not getattr(self.agent, "metrics", ()):
+        if not idle or not self._metrics:
             return
-        explain = getattr(self._spec.agent_class, "why_no_update", None)
-        why = f": {explain(self._task, self._spec.config)}" if explain is not None else ""
+        needs = self._spec.traits.why_no_update(self._task, self._spec.config)
+        why = f": {needs}" if needs else ""
         which = "any seed" if len(idle) == len(self._seeds) else f"the seeds {idle}"
         self._reports.note(
             f"{self._spec.agent_name} made no update of {which} in "

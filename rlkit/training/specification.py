@@ -6,14 +6,14 @@ import functools
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import gymnasium as gym
 
-from rlkit.agent import Task
+from rlkit.agent import Agent, AgentTraits, Task
 from rlkit.agents import AGENTS, find_agent
 from rlkit.configuration import known_options, make_config, require_config
 from rlkit.environments.environment import Environment
@@ -69,7 +69,7 @@ class RunSpec:
     native: bool  # a batched twin or a sampled model where there is one
 
     @property
-    def agent_class(self) -> Any:
+    def agent_class(self) -> Callable[..., Agent]:
         return find_agent(self.agent) if isinstance(self.agent, str) else self.agent
 
     @property
@@ -97,7 +97,12 @@ class RunSpec:
         """Return environment steps, rounded up to whole steps of the N environments."""
         return whole_steps(num_env_steps, self.num_envs)
 
-    def build_agent(self, task: Task) -> Any:
+    @property
+    def traits(self) -> AgentTraits:
+        """The optional members of the agent's class."""
+        return AgentTraits.of(self.agent_class)
+
+    def build_agent(self, task: Task) -> Agent:
         """Construct the agent for a task."""
         agent_class = self.agent_class
         return agent_class(task) if self.config is None else agent_class(task, self.config)
@@ -105,8 +110,7 @@ class RunSpec:
     @property
     def spans_run(self) -> bool:
         """Whether the results depend on the total number of steps from the start."""
-        depends = getattr(self.agent_class, "depends_on_total_steps", None)
-        return bool(depends(self.config)) if depends is not None else False
+        return bool(self.traits.depends_on_total_steps(self.config))
 
     @functools.cached_property
     def agent_source(self) -> Fingerprint | None:
@@ -219,7 +223,7 @@ def make_spec(
     name = agent if isinstance(agent, str) else agent.__name__
     settings = _settings(agent_class, name, environment)
     config = choose_config(agent_class, name, environment, config, dict(options or {}))
-    default_envs = settings.get("num_envs", getattr(agent_class, "default_num_envs", 1))
+    default_envs = settings.get("num_envs", AgentTraits.of(agent_class).default_num_envs)
     return RunSpec(
         agent=agent,
         environment=environment,
@@ -240,10 +244,11 @@ def make_spec(
     )
 
 
-def require_agent(agent: Any) -> Any:
+def require_agent(agent: Any) -> Callable[..., Agent]:
     """Require a class that may be an agent, or a function that makes one and has a name."""
     if callable(agent) and isinstance(getattr(agent, "__name__", None), str):
-        return agent
+        agent_class: Callable[..., Agent] = agent
+        return agent_class
     raise UsageError(
         f"expected an agent's name or a class that keeps the Agent contract, got {agent!r:.80}; "
         "the options of your own class belong in its Config"
@@ -266,7 +271,7 @@ def choose_config(
         raise UsageError(f"give {name} either a config or single options, not both")
     if isinstance(config, Mapping):
         return default_config(agent_class, name, environment, config)
-    config_class = getattr(agent_class, "Config", None)
+    config_class = AgentTraits.of(agent_class).Config
     if config_class is None:
         raise UsageError(f"agent {name} has no Config, so it takes no config, got {config!r}")
     return require_config(f"agent {name}", config_class, config)
@@ -276,7 +281,7 @@ def default_config(
     agent_class: Any, name: str, environment: EnvLike, options: Mapping[str, Any]
 ) -> Any:
     """Return the agent's configuration: defaults, overridden by the preset and the options."""
-    config_class = getattr(agent_class, "Config", None)
+    config_class = AgentTraits.of(agent_class).Config
     if config_class is None:
         if options:
             raise UsageError(f"agent {name} has no options, got {', '.join(map(str, options))}")

@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from rlkit.agent import Actor
+from rlkit.agent import Actor, ActorTraits
 from rlkit.determinism import prepared_torch
 from rlkit.environments.environment import Environment
 from rlkit.errors import RlkitError, UsageError
@@ -102,7 +102,7 @@ class Policies:
         probe.close()
         states = probe.observation_space
         actor = self.batch_actor([seed])
-        action_values = getattr(actor, "action_values", None)
+        action_values = ActorTraits.of(actor).action_values
         if action_values is None or not isinstance(states, spaces.Discrete):
             raise UsageError(
                 f"the run {self.folder} is of {self.spec.agent_name}, which keeps no table of "

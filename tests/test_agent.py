@@ -1,4 +1,4 @@
-"""What the loop, evaluation and resuming ask of every agent, whatever it learns."""
+"""The contract of agents: what the loop, evaluation and resuming ask of each, and optional members."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ import torch
 from gymnasium import spaces
 from gymnasium.wrappers import TimeLimit
 
-from rlkit.agent import Task
+from rlkit.agent import ActorTraits, AgentTraits, Task
 from rlkit.agents import AGENTS, find_agent
+from rlkit.agents.tables import TableActor
 from rlkit.environments.gymnasium_adapter import GymBatchEnv
 from rlkit.errors import UsageError
 from rlkit.loop import interact
@@ -488,3 +489,59 @@ def test_other_spellings_of_an_agent_lead_to_ours(name: str, meant: str) -> None
 def test_a_name_that_is_like_none_leads_to_the_list_alone() -> None:
     with pytest.raises(UsageError, match=r"there are value-iteration, .*random\.$"):
         find_agent("xyzzy")
+
+
+# --- optional members -----------------------------------------------------------------------------
+
+
+class Bare:
+    """An agent of a user's own that has the five methods only."""
+
+
+def test_a_class_without_optional_members_has_their_defaults() -> None:
+    traits: Any = AgentTraits.of(Bare)
+    assert (traits.Config, traits.metrics, traits.default_num_envs) == (None, (), 1)
+    assert traits.depends_on_total_steps(None) is False
+    assert list(traits.remarks(None, None)) == []
+    assert traits.why_no_update(None, None) == ""
+
+
+def test_members_that_a_class_has_take_the_place_of_the_defaults() -> None:
+    class Own(Bare):
+        metrics = ("loss",)
+
+        @staticmethod
+        def depends_on_total_steps(config: Any) -> bool:
+            return bool(config == "linear")
+
+        @classmethod
+        def remarks(cls, task: Any, config: Any) -> list[str]:
+            return [f"{cls.__name__} on {task}"]
+
+    traits: Any = AgentTraits.of(Own)
+    assert traits.metrics == ("loss",)
+    assert traits.depends_on_total_steps("linear")
+    assert not traits.depends_on_total_steps("constant")
+    assert traits.remarks("a task", None) == ["Own on a task"]
+    assert traits.default_num_envs == 1
+
+
+def test_every_agent_of_rlkit_has_a_config_and_names_its_metrics() -> None:
+    for name in AGENTS:
+        agent_class = find_agent(name)
+        traits = AgentTraits.of(agent_class)
+        assert traits.Config is agent_class.Config
+        assert traits.metrics is agent_class.metrics
+
+
+def test_an_actor_shows_what_it_has() -> None:
+    class OnlyActs:
+        def act(self, obs: Any) -> Any:
+            return obs
+
+    assert ActorTraits.of(OnlyActs()) == ActorTraits()
+    actor = TableActor(np.array([[[1.0, 2.0]]]), 0.0, (SeedStreams(0, 0),))
+    traits = ActorTraits.of(actor)
+    assert traits.probabilities is not None
+    assert traits.probabilities(np.array([[0]])).tolist() == [[[0.0, 1.0]]]
+    assert None not in (traits.restart, traits.value, traits.action_values)
