@@ -1,4 +1,4 @@
-"""The contract of agents: what the loop, evaluation and resuming ask of each, and optional members."""
+"""What the loop, evaluation and resuming ask of every agent, and the members it may have."""
 
 from __future__ import annotations
 
