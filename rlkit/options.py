@@ -25,6 +25,21 @@ _ATOMS = {bool: "True or False", int: "a whole number", float: "a number", str: 
 _SEVERAL = {bool: "booleans", int: "whole numbers", float: "numbers", str: "strings"}
 
 
+# The metadata of an option that older versions lacked, and whose default changes nothing. While it
+# stands at its default it is not part of a run's identity: runs that were begun without the option
+# keep the names of their folders and can be continued.
+ADDED_LATER = {"added_later": True}
+
+
+def identifying_options(config: Any) -> list[str]:
+    """Return the names of a configuration's fields that are part of a run's identity."""
+    return [
+        field.name
+        for field in dataclasses.fields(config)
+        if not (field.metadata.get("added_later") and getattr(config, field.name) == field.default)
+    ]
+
+
 class Unfit(Exception):
     """A value that does not fit its type; `expected` describes what does."""
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -40,10 +40,10 @@ from rlkit.errors import Diverged
 from rlkit.maths.returns import gae
 from rlkit.maths.schedules import Schedule, scheduled
 from rlkit.nn.layers import mlp
-from rlkit.nn.optimisers import Adam, clip_gradient_norm
+from rlkit.nn.optimisers import Adam, Decay, clip_gradient_norm
 from rlkit.nn.parameters import Parameters
 from rlkit.nn.running_statistics import RewardScaler
-from rlkit.options import require_choice, require_range, require_types, require_whole
+from rlkit.options import ADDED_LATER, require_choice, require_range, require_types, require_whole
 from rlkit.seeding import NoiseBlocks, SeedStreams, generator_states, restore_generators
 
 Array = NDArray[Any]
@@ -73,6 +73,8 @@ class PPOConfig:
     hidden_sizes: tuple[int, ...] = (64, 64)  # of the policy and of the critic
     activation: Literal["tanh", "relu"] = "tanh"
     init: Literal["orthogonal", "xavier"] = "orthogonal"
+    weight_decay: float = field(default=0.0, metadata=ADDED_LATER)  # lambda, >= 0; 0 = off
+    decay: Decay = field(default="l2", metadata=ADDED_LATER)  # decoupled: AdamW
 
     def __post_init__(self) -> None:
         require_whole(self, "rollout_length", "num_epochs", "minibatch_size", at_least=1)
@@ -80,11 +82,12 @@ class PPOConfig:
         require_range(self, "discount", "gae_lambda", low=0, high=1)
         require_range(self, "learning_rate", "max_gradient_norm", low=0, open_low=True)
         require_range(self, "clip_epsilon", low=0, high=1, open_low=True, open_high=True)
-        require_range(self, "value_coef", "entropy_coef", low=0)
+        require_range(self, "value_coef", "entropy_coef", "weight_decay", low=0)
         require_range(self, "value_clip", "target_kl", low=0, open_low=True)
         require_choice(self, "learning_rate_schedule", "clip_schedule", among=Schedule)
         require_choice(self, "activation", among=Literal["tanh", "relu"])
         require_choice(self, "init", among=Literal["orthogonal", "xavier"])
+        require_choice(self, "decay", among=Decay)
         require_types(self)
 
 
@@ -128,7 +131,12 @@ class PPO:
             return policy | init_value(rng, self._features.size, *sizes)
 
         self._parameters = Parameters(map(networks, task.streams))
-        self._adam = Adam(self._parameters.matrix, eps=1e-5)
+        self._adam = Adam(
+            self._parameters.matrix,
+            eps=1e-5,
+            weight_decay=config.weight_decay,
+            decay=config.decay,
+        )
         self._noise = NoiseBlocks(
             [stream.generator("action") for stream in task.streams],
             functools.partial(self._head.noise, num_envs=num_envs),

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -39,9 +39,9 @@ from rlkit.maths.losses import policy_gradient_loss, value_loss
 from rlkit.maths.returns import monte_carlo_returns, standardise
 from rlkit.maths.schedules import Schedule, scheduled
 from rlkit.nn.layers import mlp
-from rlkit.nn.optimisers import Adam, Optimiser, clip_gradient_norm, make_optimiser
+from rlkit.nn.optimisers import Decay, Optimiser, clip_gradient_norm, make_optimiser
 from rlkit.nn.parameters import Parameters
-from rlkit.options import require_choice, require_range, require_types, require_whole
+from rlkit.options import ADDED_LATER, require_choice, require_range, require_types, require_whole
 from rlkit.seeding import NoiseBlocks
 
 Array = NDArray[Any]
@@ -65,6 +65,8 @@ class ReinforceConfig:
     hidden_sizes: tuple[int, ...] = (64, 64)  # of the policy and of the baseline
     activation: Literal["tanh", "relu"] = "tanh"
     init: Literal["orthogonal", "xavier"] = "orthogonal"
+    weight_decay: float = field(default=0.0, metadata=ADDED_LATER)  # lambda, >= 0; 0 = off
+    decay: Decay = field(default="l2", metadata=ADDED_LATER)  # decoupled: AdamW
 
     def __post_init__(self) -> None:
         require_whole(self, "episodes_per_update", "baseline_steps", "hidden_sizes", at_least=1)
@@ -75,11 +77,12 @@ class ReinforceConfig:
             low=0,
             open_low=True,
         )
-        require_range(self, "entropy_coef", low=0)
+        require_range(self, "entropy_coef", "weight_decay", low=0)
         require_choice(self, "optimiser", among=Literal["adam", "sgd"])
         require_choice(self, "learning_rate_schedule", among=Schedule)
         require_choice(self, "activation", among=Literal["tanh", "relu"])
         require_choice(self, "init", among=Literal["orthogonal", "xavier"])
+        require_choice(self, "decay", among=Decay)
         require_types(self)
 
 
@@ -140,8 +143,11 @@ class Reinforce:
             [parameters.row(s) for s in range(num_seeds)]
             for parameters in (self._policy, self._baseline)
         )
-        self._seed_policies = [(p, make_optimiser(config.optimiser, p.matrix)) for p in policies]
-        self._seed_baselines = [(b, Adam(b.matrix)) for b in baselines]
+        optimiser = functools.partial(
+            make_optimiser, weight_decay=config.weight_decay, decay=config.decay
+        )
+        self._seed_policies = [(p, optimiser(config.optimiser, p.matrix)) for p in policies]
+        self._seed_baselines = [(b, optimiser("adam", b.matrix)) for b in baselines]
         self._noise = NoiseBlocks(
             [stream.generator("action") for stream in task.streams],
             functools.partial(self._head.noise, num_envs=num_envs),
@@ -246,10 +252,12 @@ class Reinforce:
 
     def _fit_baseline(self, s: int, features: Tensor, returns: Tensor) -> float:
         """Step 5: gradient steps of the baseline towards the returns; returns the last loss."""
-        baseline, adam = self._seed_baselines[s]
+        baseline, optimiser = self._seed_baselines[s]
         for _ in range(self._config.baseline_steps):
             loss = value_loss(self._values(s, features)[None], returns[None]).mean(dim=1)
-            adam.step(baseline.matrix, baseline.gradient(loss), self._config.baseline_learning_rate)
+            optimiser.step(
+                baseline.matrix, baseline.gradient(loss), self._config.baseline_learning_rate
+            )
         return float(loss.detach())
 
     def _values(self, s: int, features: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
-"""Gradient clipping and optimisers with a seed axis."""
+"""Gradient clipping, and optimisers with a seed axis and weight decay."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 import torch
@@ -27,17 +28,37 @@ def clip_gradient_norm(gradient: Tensor, max_norm: float) -> Tensor:
     return norm
 
 
+Decay = Literal["l2", "decoupled"]
+
+
 class Adam:
     """Adam with bias correction (Kingma and Ba 2015, algorithm 1) for each seed by itself.
 
         m <- beta1 m + (1 - beta1) g        v <- beta2 v + (1 - beta2) g^2
         theta <- theta - rate * (m / (1 - beta1^k)) / (sqrt(v / (1 - beta2^k)) + eps)
 
-    `eps` stands outside the root of the corrected v, as in torch.
+    `eps` stands outside the root of the corrected v, as in torch. Weight decay comes first:
+
+        l2:         g <- g + lambda theta                   (the gradient of lambda |theta|^2 / 2)
+        decoupled:  theta <- theta - rate lambda theta      (AdamW: Loshchilov and Hutter 2019)
+
+    Args:
+        matrix: the parameters [S, P].
+        eps: added to the root.
+        weight_decay: lambda, >= 0; 0 = no decay.
+        decay: how it enters.
     """
 
-    def __init__(self, matrix: Tensor, *, eps: float = 1e-8) -> None:
+    def __init__(
+        self,
+        matrix: Tensor,
+        *,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        decay: Decay = "l2",
+    ) -> None:
         self._betas, self._eps = (0.9, 0.999), eps
+        self._weight_decay, self._decay = weight_decay, decay
         self._m, self._v = torch.zeros_like(matrix), torch.zeros_like(matrix)
         self._num_steps = np.zeros(len(matrix), dtype=np.int64)
 
@@ -52,13 +73,19 @@ class Adam:
     ) -> None:
         """Update the parameters [S, P] in place, of all seeds or of those listed only."""
         if seeds is not None:
-            part = Adam(matrix[seeds], eps=self._eps)
+            part = Adam(
+                matrix[seeds], eps=self._eps, weight_decay=self._weight_decay, decay=self._decay
+            )
             part.load_state_dict({name: a[seeds] for name, a in self.state_dict().items()})
             updated = matrix[seeds]
             part.step(updated, gradient[seeds], learning_rate)
             matrix[seeds], self._m[seeds], self._v[seeds] = updated, part._m, part._v
             self._num_steps[seeds] = part._num_steps
             return
+        if self._weight_decay and self._decay == "l2":
+            gradient = gradient + self._weight_decay * matrix
+        elif self._weight_decay:
+            matrix.mul_(1.0 - learning_rate * self._weight_decay)
         self._num_steps += 1
         beta1, beta2 = self._betas
         corrections = 1.0 - np.array([[beta1], [beta2]]) ** self._num_steps
@@ -83,7 +110,16 @@ class Adam:
 
 
 class GradientDescent:
-    """Plain gradient descent, theta <- theta - rate * g."""
+    """Plain gradient descent, theta <- theta - rate * (g + lambda theta).
+
+    Without moments, both kinds of weight decay are this.
+
+    Args:
+        weight_decay: lambda, >= 0; 0 = no decay.
+    """
+
+    def __init__(self, *, weight_decay: float = 0.0) -> None:
+        self._weight_decay = weight_decay
 
     @torch.no_grad()
     def step(
@@ -96,7 +132,10 @@ class GradientDescent:
     ) -> None:
         """Update the parameters [S, P] in place, of all seeds or of those listed only."""
         rows = slice(None) if seeds is None else seeds
-        matrix[rows] -= learning_rate * gradient[rows]
+        step = gradient[rows]
+        if self._weight_decay:
+            step = step + self._weight_decay * matrix[rows]
+        matrix[rows] -= learning_rate * step
 
     def state_dict(self) -> dict[str, Array]:
         return {}
@@ -108,6 +147,10 @@ class GradientDescent:
 Optimiser = Adam | GradientDescent
 
 
-def make_optimiser(name: str, matrix: Tensor, *, eps: float = 1e-8) -> Optimiser:
+def make_optimiser(
+    name: str, matrix: Tensor, *, weight_decay: float = 0.0, decay: Decay = "l2"
+) -> Optimiser:
     """Return the optimiser called "adam" or "sgd" for parameters [S, P]."""
-    return Adam(matrix, eps=eps) if name == "adam" else GradientDescent()
+    if name == "adam":
+        return Adam(matrix, weight_decay=weight_decay, decay=decay)
+    return GradientDescent(weight_decay=weight_decay)

@@ -8,15 +8,18 @@ import json
 import platform
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from importlib.metadata import version
 from typing import Any
+
+from rlkit.options import identifying_options
 
 
 def plain_data(
     value: Any, *, mark_tuples: bool = False, other: Callable[[Any], Any] = lambda value: value
 ) -> Any:
     """Return a value as plain data: dataclasses and mappings as dicts, sequences as lists.
+
+    Options of a dataclass that were added later are omitted at their defaults.
 
     Args:
         value: the value.
@@ -28,7 +31,7 @@ def plain_data(
         return plain_data(item, mark_tuples=mark_tuples, other=other)
 
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+        return {name: plain(getattr(value, name)) for name in identifying_options(value)}
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
