@@ -46,6 +46,7 @@ _POLICY = "--num-updates 1 --batch-size 8 --minibatch-size 8"
 COMMANDS = {
     "rlkit train ppo CartPole-v1": f"{_AGENT} --steps 256",
     "rlkit train ppo CartPole-v1 --activation relu --init xavier": f"{_AGENT} --steps 256",
+    "rlkit train ppo CartPole-v1 --weight-decay 0.01": f"{_AGENT} --steps 256",
     "rlkit train ppo CartPole-v1 --value-clip 0.2 --scale-rewards": f"{_AGENT} --steps 256",
     "rlkit train ppo Pendulum-v1 --normalise-observations": (
         f"{_AGENT} --steps 64 --envs 4 --rollout-length 16"

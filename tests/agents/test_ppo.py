@@ -123,7 +123,10 @@ def slow_ppo(
     critic, end = network(state, s, (num_obs, *config.hidden_sizes, 1), start + 2 * len(extra))
     assert end == state["parameters"].shape[1]
     parameters = [*policy.parameters(), *extra, *critic.parameters()]
-    optimiser = torch.optim.Adam(parameters, lr=config.learning_rate, eps=1e-5)
+    kind = torch.optim.Adam if config.decay == "l2" else torch.optim.AdamW
+    optimiser = kind(
+        parameters, lr=config.learning_rate, eps=1e-5, weight_decay=config.weight_decay
+    )
 
     def tensor(name: str) -> Tensor:
         array = np.stack([getattr(t, name)[s] for t in transitions])  # [T, N, ...]
@@ -192,8 +195,10 @@ def slow_ppo(
         {"value_clip": 0.05, "entropy_coef": 0.1, "value_coef": 2.0, "discount": 0.8},
         {"standardise_advantages": False, "max_gradient_norm": 0.05, "gae_lambda": 0.0},
         {"minibatch_size": 13, "gae_lambda": 1.0, "hidden_sizes": (5, 7), "clip_epsilon": 0.02},
+        {"weight_decay": 0.3},
+        {"weight_decay": 5.0, "decay": "decoupled"},
     ],
-    ids=["defaults", "value-clip", "plain", "uneven"],
+    ids=["defaults", "value-clip", "plain", "uneven", "l2", "decoupled"],
 )
 def test_a_whole_update_equals_an_independent_slow_one(
     discrete: bool, options: dict[str, Any]

@@ -197,9 +197,13 @@ def slow_reinforce(
     """All updates of one seed, written out with torch.nn and torch.optim."""
     policy = module(state["policy"][s], (2, *config.hidden_sizes, 3))
     critic = module(state["baseline"][s], (2, *config.hidden_sizes, 1))
-    kind = torch.optim.Adam if config.optimiser == "adam" else torch.optim.SGD
-    optimiser = kind(policy.parameters(), lr=config.learning_rate)
-    critic_optimiser = torch.optim.Adam(critic.parameters(), lr=config.baseline_learning_rate)
+    adam = torch.optim.Adam if config.decay == "l2" else torch.optim.AdamW
+    kind = adam if config.optimiser == "adam" else torch.optim.SGD
+    decay = config.weight_decay
+    optimiser = kind(policy.parameters(), lr=config.learning_rate, weight_decay=decay)
+    critic_optimiser = adam(
+        critic.parameters(), lr=config.baseline_learning_rate, weight_decay=decay
+    )
     times = []
     for time, episodes in batches(transitions, s, quota):
         times.append(time)
@@ -242,8 +246,11 @@ def slow_reinforce(
         (2, {"entropy_coef": 0.2, "discount": 0.7, "baseline_steps": 3}),
         (2, {"baseline": False, "standardise_advantages": False, "optimiser": "sgd"}),
         (4, {"hidden_sizes": (5, 7), "max_gradient_norm": 0.05}),
+        (1, {"weight_decay": 0.1}),
+        (1, {"weight_decay": 2.0, "decay": "decoupled"}),
+        (1, {"weight_decay": 0.5, "optimiser": "sgd"}),
     ],
-    ids=["one", "two", "entropy", "textbook", "four"],
+    ids=["one", "two", "entropy", "textbook", "four", "l2", "decoupled", "sgd-l2"],
 )
 def test_every_update_equals_an_independent_slow_one(
     num_envs: int, options: dict[str, Any]

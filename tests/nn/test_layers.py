@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
-import subprocess
-import sys
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,22 +13,9 @@ from torch import Tensor
 
 from rlkit.nn import layers as networks
 from rlkit.nn.layers import init_mlp, linear, mlp, orthogonal, xavier_uniform
-from rlkit.nn.optimisers import Adam, GradientDescent, clip_gradient_norm, make_optimiser
+from rlkit.nn.optimisers import Adam, clip_gradient_norm
 from rlkit.nn.parameters import Parameters
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def draw(seed: int, *shape: int) -> Tensor:
-    rng = np.random.default_rng(seed)
-    return torch.from_numpy(rng.standard_normal(shape).astype(np.float32))
-
+from tests.nn.support import all_losses, draw, network
 
 # --- layers ---------------------------------------------------------------------------------------
 
@@ -185,215 +167,6 @@ def test_init_mlp_gives_the_last_layer_its_own_gain_and_zero_biases() -> None:
     assert not any(bias.any() for bias in arrays[1::2])
 
 
-# --- Parameters -----------------------------------------------------------------------------------
-
-
-def network(seed: int, sizes: tuple[int, ...]) -> dict[str, list[Any]]:
-    rng = np.random.default_rng(seed)
-    policy = init_mlp(rng, sizes, init="orthogonal", hidden_gain=1.4, output_gain=1.0)
-    value = init_mlp(rng, (*sizes[:-1], 1), init="xavier", hidden_gain=1.0, output_gain=1.0)
-    return {"policy": policy, "extra": [np.zeros(sizes[-1])], "value": value}
-
-
-def test_parameters_hold_each_seeds_arrays_in_order() -> None:
-    seeds = [network(seed, (3, 4, 2)) for seed in range(5)]
-    parameters = Parameters(seeds)
-    for name in ("policy", "extra", "value"):
-        for i, view in enumerate(parameters[name]):
-            expected = np.stack([seed[name][i] for seed in seeds]).astype(np.float32)
-            assert view.detach().numpy().tobytes() == expected.tobytes()
-    flat = np.concatenate([a.ravel() for arrays in seeds[3].values() for a in arrays])
-    assert parameters.matrix[3].numpy().tobytes() == flat.astype(np.float32).tobytes()
-
-
-def test_parameters_of_seeds_that_are_drawn_one_by_one_are_those_of_a_list() -> None:
-    seeds = [network(seed, (3, 4, 2)) for seed in range(3)]
-    one_by_one = Parameters(seed for seed in seeds)
-    assert torch.equal(one_by_one.matrix, Parameters(seeds).matrix)
-    assert [v.shape for v in one_by_one["policy"]] == [v.shape for v in Parameters(seeds)["policy"]]
-
-
-def test_a_row_shares_the_memory_of_all_and_touches_only_its_own() -> None:
-    parameters = Parameters([network(seed, (3, 4, 2)) for seed in range(3)])
-    before = parameters.matrix.clone()
-    row = parameters.row(1)
-    row.matrix += 1.0
-    assert torch.equal(parameters.matrix[1], before[1] + 1.0)
-    assert torch.equal(parameters.matrix[[0, 2]], before[[0, 2]])
-    assert torch.equal(row["policy"][0][0], parameters["policy"][0][1])
-    parameters.matrix[1] = before[1]
-    assert torch.equal(row.matrix[0], before[1])
-    assert torch.equal(row["value"][0][0], parameters["value"][0][1])
-
-
-def test_detached_copies_do_not_follow_later_updates() -> None:
-    parameters = Parameters([network(0, (3, 4, 2))])
-    copies = parameters.detached()
-    before = [v.clone() for views in copies.values() for v in views]
-    parameters.matrix += 1.0
-    after = [v for views in copies.values() for v in views]
-    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
-
-
-def test_finite_names_the_seeds_with_infinite_or_nan_parameters() -> None:
-    parameters = Parameters([network(seed, (2, 2)) for seed in range(4)])
-    parameters.matrix[1, 3], parameters.matrix[2, 0] = float("nan"), float("inf")
-    assert parameters.finite().tolist() == [True, False, False, True]
-
-
-def all_losses(parameters: Parameters, x: Tensor) -> Tensor:
-    outputs = mlp(x, parameters["policy"], activation="tanh") + parameters["extra"][0].unsqueeze(1)
-    values = mlp(x, parameters["value"], activation="tanh").squeeze(-1)
-    return (outputs.log_softmax(-1)[..., 0] * values).mean(dim=1)
-
-
-def test_the_gradient_of_a_seed_is_that_of_its_own_loss_in_the_order_of_the_matrix() -> None:
-    parameters = Parameters([network(seed, (3, 4, 2)) for seed in range(3)])
-    parameters.matrix.copy_(draw(0, *parameters.matrix.shape) * 0.5)
-    x = draw(1, 3, 6, 3)
-    gradient = parameters.gradient(all_losses(parameters, x))
-    rng = np.random.default_rng(0)
-    for s, p in zip(
-        rng.integers(3, size=12), rng.integers(gradient.shape[1], size=12), strict=True
-    ):
-        kept, step, values = parameters.matrix[s, p].item(), 1e-2, []
-        for sign in (1, -1):
-            parameters.matrix[s, p] = kept + sign * step
-            values.append(all_losses(parameters, x).detach().numpy().astype(float))
-        parameters.matrix[s, p] = kept
-        slope = (values[0] - values[1]) / (2 * step)
-        # float32 losses of order 1 over a step of 1e-2, and the third derivative
-        np.testing.assert_allclose(gradient[s, p].item(), slope[s], rtol=1e-2, atol=1e-4)
-        assert (np.delete(slope, s) == 0).all()
-
-
-# --- clipping -------------------------------------------------------------------------------------
-
-
-def test_clipping_brings_the_joint_norm_of_each_seed_to_the_bound_and_keeps_directions() -> None:
-    gradient = draw(0, 5, 40) * torch.tensor([[100.0], [0.01], [1.0], [0.0], [0.1]])
-    before = gradient.clone()
-    norms = clip_gradient_norm(gradient, 0.5)
-    after = torch.linalg.vector_norm(gradient.double(), dim=1)
-    np.testing.assert_allclose(norms, np.linalg.norm(before.double().numpy(), axis=1), rtol=1e-6)
-    assert (after <= 0.5 + 1e-6).all()
-    for s in range(5):
-        if norms[s] <= 0.5:
-            assert torch.equal(gradient[s], before[s])
-        else:
-            # 1e-6 in the denominator of the factor, and float32
-            np.testing.assert_allclose(after[s], 0.5, rtol=1e-5)
-            np.testing.assert_allclose(
-                gradient[s] / after[s], before[s] / norms[s], rtol=1e-5, atol=1e-7
-            )
-
-
-def test_clipping_agrees_with_torch() -> None:
-    gradient = draw(1, 1, 30) * 7
-    parameter = torch.nn.Parameter(torch.zeros(30))
-    parameter.grad = gradient[0].clone()
-    norm = torch.nn.utils.clip_grad_norm_([parameter], 0.5)
-    mine = clip_gradient_norm(gradient, 0.5)
-    np.testing.assert_allclose(mine[0], norm, rtol=1e-6)
-    np.testing.assert_allclose(gradient[0], parameter.grad, rtol=1e-6)
-
-
-# --- optimisers -----------------------------------------------------------------------------------
-
-
-def test_the_first_step_of_adam_has_the_size_of_the_learning_rate() -> None:
-    # With bias correction m/(1-b1) = g and sqrt(v/(1-b2)) = |g|: the step is rate * g/(|g| + eps).
-    g = torch.tensor([[3.0, -0.02, 1e-5, 0.0]])
-    for eps in (1e-8, 1e-5):
-        theta = torch.zeros(1, 4)
-        Adam(theta, eps=eps).step(theta, g, 0.01)
-        np.testing.assert_allclose(theta, -0.01 * g / (g.abs() + eps), rtol=1e-5)
-
-
-@pytest.mark.parametrize("eps", [1e-8, 1e-5, 1e-2])
-def test_adam_is_torchs_adam(eps: float) -> None:
-    theta = draw(0, 3, 20)
-    parameter = torch.nn.Parameter(theta.clone())
-    optimiser, theirs = Adam(theta, eps=eps), torch.optim.Adam([parameter], lr=1.0, eps=eps)
-    for k in range(50):
-        gradient = draw(k + 1, 3, 20) * 10.0 ** (k % 5 - 3)
-        rate = 0.1 / (k + 1)
-        optimiser.step(theta, gradient.clone(), rate)
-        theirs.param_groups[0]["lr"] = rate
-        parameter.grad = gradient.clone()
-        theirs.step()
-    # Sum of 50 steps of up to 0.1, in float32 with another order of operations
-    np.testing.assert_allclose(theta, parameter.detach(), rtol=1e-5, atol=1e-6)
-
-
-def test_adam_without_bias_correction_would_fail_the_comparison() -> None:
-    theta, g = torch.zeros(1, 4), draw(0, 1, 4)
-    Adam(theta).step(theta, g, 0.01)
-    m, v = 0.1 * g, 0.001 * g**2
-    assert (theta + 0.01 * m / (v.sqrt() + 1e-8)).abs().max() > 1e-3
-
-
-def test_gradient_descent_is_its_formula() -> None:
-    theta, gradient = draw(0, 3, 5), draw(1, 3, 5)
-    expected = theta.numpy() - np.float32(0.1) * gradient.numpy()
-    GradientDescent().step(theta, gradient, 0.1)
-    np.testing.assert_allclose(theta, expected, rtol=1e-6, atol=1e-7)
-
-
-def test_optimisers_are_made_by_name() -> None:
-    assert isinstance(make_optimiser("adam", torch.zeros(1, 1)), Adam)
-    assert isinstance(make_optimiser("sgd", torch.zeros(1, 1)), GradientDescent)
-
-
-@pytest.mark.parametrize("name", ["adam", "sgd"])
-@pytest.mark.parametrize("listed", [[0], [1, 3], [0, 1, 2, 3, 4]])
-def test_updating_some_seeds_equals_a_full_update_there_and_leaves_the_others(
-    name: str, listed: list[int]
-) -> None:
-    def prepared() -> tuple[Tensor, Any]:
-        theta = draw(0, 5, 33)
-        optimiser = make_optimiser(name, theta)
-        for k in range(3):
-            optimiser.step(theta, draw(k + 1, 5, 33), 0.1)
-        return theta, optimiser
-
-    theta, optimiser = prepared()
-    before = {"theta": theta.numpy().copy(), **optimiser.state_dict()}
-    seeds = np.array(listed)
-    optimiser.step(theta, draw(9, 5, 33), 0.1, seeds=seeds)
-    some = {"theta": theta.numpy().copy(), **optimiser.state_dict()}
-    theta, optimiser = prepared()
-    optimiser.step(theta, draw(9, 5, 33), 0.1)
-    full = {"theta": theta.numpy().copy(), **optimiser.state_dict()}
-    others = np.setdiff1d(np.arange(5), seeds)
-    for key in before:
-        assert some[key][seeds].tobytes() == full[key][seeds].tobytes(), key
-        assert some[key][others].tobytes() == before[key][others].tobytes(), key
-
-
-def test_adam_continues_from_its_state_and_needs_every_entry_of_it() -> None:
-    gradients = [draw(k, 2, 9) for k in range(6)]
-
-    def run(change: Callable[[dict[str, Any]], None] | None) -> bytes:
-        theta = draw(50, 2, 9)
-        first = Adam(theta)
-        for gradient in gradients[:3]:
-            first.step(theta, gradient, 0.1)
-        optimiser = first
-        if change is not None:
-            state = first.state_dict()
-            change(state)
-            optimiser = Adam(theta)
-            optimiser.load_state_dict(state)
-        for gradient in gradients[3:]:
-            optimiser.step(theta, gradient, 0.1)
-        return theta.numpy().tobytes()
-
-    assert run(lambda state: None) == run(None)
-    for name in ("adam_m", "adam_v", "adam_num_steps"):
-        assert run(lambda state, name=name: state[name].fill(0)) != run(None), name
-
-
 # --- the seeds never touch ------------------------------------------------------------------------
 
 
@@ -494,22 +267,3 @@ def test_a_plain_batched_product_would_not_give_the_same_bytes(
     ]
     if all(first_difference(*shape) is None for shape in shapes):
         pytest.skip("the matrix products of this machine treat a width of 1 like any other")
-
-
-@pytest.mark.parametrize("rlkit_first", [True, False])
-def test_products_before_the_import_of_rlkit_are_reported(rlkit_first: bool) -> None:
-    product, imported = "torch.ones(3, 50, 50) @ torch.ones(3, 50, 50)", "import rlkit.nn.layers"
-    lines = [
-        "import torch, warnings",
-        *([imported, product] if rlkit_first else [product, imported]),
-    ]
-    lines += ["if rlkit.determinism._mkl_mode() is None: raise SystemExit('no MKL')"]
-    lines += ["with rlkit.determinism.prepared_torch(): pass"]
-    clean = {name: value for name, value in os.environ.items() if name != "MKL_CBWR"}
-    done = subprocess.run(
-        [sys.executable, "-c", "\n".join(lines)], env=clean, capture_output=True, text=True
-    )
-    if "no MKL" in done.stderr:
-        pytest.skip("torch comes without MKL here")
-    assert done.returncode == 0
-    assert ("import rlkit first" in done.stderr) is not rlkit_first

@@ -257,6 +257,18 @@ def test_equal_meanings_have_one_folder_and_plain_numbers() -> None:
     assert name_of(lakes[0]) == name_of(lakes[1])
 
 
+def test_an_option_that_was_added_later_is_part_of_the_identity_only_where_it_is_set() -> None:
+    def config_of(**options: Any) -> dict[str, Any]:
+        spec = make_spec("ppo", "FrozenLake-v1", options=options)
+        config: dict[str, Any] = spec.identity(spec.resolve())["config"]
+        return config
+
+    assert config_of().keys().isdisjoint({"weight_decay", "decay"})
+    assert config_of(weight_decay=0.0, decay="l2") == config_of()
+    assert config_of(weight_decay=0.01) == config_of() | {"weight_decay": 0.01}
+    assert config_of(decay="decoupled") == config_of() | {"decay": "decoupled"}
+
+
 @dataclasses.dataclass
 class OwnConfig:
     width: int = 8
