@@ -1,12 +1,12 @@
 """Categorical and diagonal Gaussian distributions as plain functions.
 
-A distribution is its parameters: `logits [..., A]`, or `mean [..., D]` and `log_std`. Sampling
-takes its noise from the caller, so that every random number has one known origin. Parameters
-may have any leading shape; only the last axis is ever summed, so what a seed gets does not
-depend on the seeds beside it.
+A distribution is given by its parameters: `logits [..., A]`, or `mean [..., D]` and `log_std`. The
+caller draws the noise of a sample, so that every random number has one known origin. Parameters may
+have any leading shape. Only the last axis is ever summed, so a seed's results do not depend on the
+seeds beside it.
 
-An action may be impossible (logit -inf): its probability is 0, it is never sampled, and it adds
-0 to entropies and divergences, in keeping with 0 log 0 = 0.
+An action with logit -inf is impossible: its probability is 0, it is never sampled, and it adds 0 to
+entropies and divergences (0 log 0 = 0).
 """
 
 import math
@@ -41,7 +41,7 @@ _HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 
 
 def categorical_log_prob(logits: Tensor, actions: Tensor) -> Tensor:
-    """The log-probability of the actions taken.
+    """Return the log-probability of actions.
 
         log π(a) = z_a - log Σ_b exp(z_b)
 
@@ -62,7 +62,7 @@ def categorical_log_prob(logits: Tensor, actions: Tensor) -> Tensor:
 
 
 def categorical_entropy(logits: Tensor) -> Tensor:
-    """The entropy of a categorical distribution.
+    """Return the entropy of a categorical distribution.
 
         H(π) = -Σ_a π(a) log π(a),    ln A where all actions are equally likely
 
@@ -78,7 +78,7 @@ def categorical_entropy(logits: Tensor) -> Tensor:
 
 
 def categorical_log_prob_and_entropy(logits: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-    """`categorical_log_prob` and `categorical_entropy` from one log-softmax, for the update step.
+    """Return `categorical_log_prob` and `categorical_entropy` from one log-softmax.
 
     Args, raises: as `categorical_log_prob`.
 
@@ -91,20 +91,20 @@ def categorical_log_prob_and_entropy(logits: Tensor, actions: Tensor) -> tuple[T
 
 
 def categorical_sample(logits: Tensor, uniform: Tensor) -> Tensor:
-    """The action at which the cumulative distribution passes a given uniform number.
+    """Return the action at which the cumulative distribution passes a uniform number.
 
         a = min{a : F(a) > u F(A-1)},    F(a) = Σ_{b <= a} π(b)
 
-    The factor F(A-1) makes any multiple of π serve, and takes care of a sum that rounding left
-    a little off 1. The threshold is kept strictly below F(A-1); so there always is such an
-    action, and as F rises at it, its probability is not 0.
+    The factor F(A-1) allows any multiple of π, and a sum that differs from 1 by rounding. The
+    threshold is kept strictly below F(A-1), so there always is such an action, and since F rises at
+    it, its probability is not 0.
 
     Args:
         logits: shape [..., A].
         uniform: u in [0, 1), shape [...]; converted to the precision of logits.
 
     Returns:
-        a in 0..A-1, int64, shape [...]. (NaN logits cannot be sampled from and give 0.)
+        a in 0..A-1, int64, shape [...]; 0 where logits are NaN.
 
     Raises:
         ValueError: the shape of uniform is not that of logits without its last axis.
@@ -120,7 +120,7 @@ def categorical_sample(logits: Tensor, uniform: Tensor) -> Tensor:
 
 
 def categorical_mode(logits: Tensor) -> Tensor:
-    """The most likely action, the lowest index among equals.
+    """Return the most likely action, the lowest index among equals.
 
         a = min argmax_a z_a
 
@@ -154,7 +154,7 @@ def _entropy(log_probs: Tensor) -> Tensor:
 
 
 def gaussian_log_prob(mean: Tensor, log_std: Tensor, actions: Tensor) -> Tensor:
-    """The log-density of an action under independent normal components.
+    """Return the log-density of actions under independent normal components.
 
         log π(a) = Σ_i [-((a_i - μ_i)/σ_i)²/2 - log σ_i - log(2π)/2]
 
@@ -164,7 +164,7 @@ def gaussian_log_prob(mean: Tensor, log_std: Tensor, actions: Tensor) -> Tensor:
         actions: a as sampled, before any clipping to the action space, shape [..., D].
 
     Returns:
-        log π(a), shape [...]. A density may exceed 1, so this may be positive.
+        log π(a), shape [...]. It may be positive, since a density may exceed 1.
 
     Raises:
         ValueError: actions does not have the shape of mean.
@@ -178,7 +178,7 @@ def gaussian_log_prob(mean: Tensor, log_std: Tensor, actions: Tensor) -> Tensor:
 
 
 def gaussian_entropy(log_std: Tensor) -> Tensor:
-    """The differential entropy of independent normal components.
+    """Return the differential entropy of independent normal components.
 
         H(π) = Σ_i [log σ_i + log(2πe)/2]
 
@@ -194,7 +194,7 @@ def gaussian_entropy(log_std: Tensor) -> Tensor:
 
 
 def gaussian_sample(mean: Tensor, log_std: Tensor, noise: Tensor) -> Tensor:
-    """The action that standard normal noise stands for.
+    """Return the action for standard normal noise.
 
         a = μ + σ ε
 

@@ -1,4 +1,4 @@
-"""Divergences between distributions, exact and estimated from samples."""
+"""Divergences between distributions: exact, and estimated from samples."""
 
 import torch
 from torch import Tensor
@@ -23,19 +23,19 @@ __all__ = [
 
 
 def kl_k1(log_prob: Tensor, reference_log_prob: Tensor) -> Tensor:
-    """The plain estimate of D_KL(π‖π_ref) from one action drawn from π.
+    """Return the plain estimate of D_KL(π‖π_ref) from an action drawn from π.
 
         k1 = log π(a) - log π_ref(a),    E_π[k1] = D_KL(π‖π_ref)
 
-    Unbiased, of either sign, with a large variance. As a *loss* it is useless: the expectation
-    of its gradient over actions of π is zero. It belongs in the reward.
+    Unbiased, of either sign, with a large variance. It is for rewards: as a *loss* it is useless,
+    because the expectation of its gradient over actions of π is zero.
 
     Args:
         log_prob: log π(a_t|s_t), nats, any shape, with a_t drawn from π.
         reference_log_prob: log π_ref(a_t|s_t), same shape, constant.
 
     Returns:
-        The estimate from each element in nats, same shape.
+        The estimate from each element, nats, same shape.
 
     Raises:
         ValueError: the shapes differ.
@@ -47,7 +47,7 @@ def kl_k1(log_prob: Tensor, reference_log_prob: Tensor) -> Tensor:
 
 
 def kl_k2(log_prob: Tensor, reference_log_prob: Tensor) -> Tensor:
-    """The squared estimate of D_KL(π‖π_ref) from one action drawn from π.
+    """Return the squared estimate of D_KL(π‖π_ref) from an action drawn from π.
 
         k2 = (log π(a) - log π_ref(a))² / 2
 
@@ -63,12 +63,11 @@ def kl_k2(log_prob: Tensor, reference_log_prob: Tensor) -> Tensor:
 
 
 def kl_k3(log_prob: Tensor, reference_log_prob: Tensor) -> Tensor:
-    """The estimate of D_KL(π‖π_ref) from one action drawn from π that is never negative.
+    """Return the non-negative, unbiased estimate of D_KL(π‖π_ref) from an action drawn from π.
 
         k3 = π_ref(a)/π(a) - 1 - log(π_ref(a)/π(a)),    E_π[k3] = D_KL(π‖π_ref)
 
-    Unbiased as a *value*. As a *loss* the expectation of its gradient is that of the other
-    divergence, ∇ D_KL(π_ref‖π).
+    As a *loss*, the expectation of its gradient is that of the reverse divergence, ∇ D_KL(π_ref‖π).
 
     Args, returns, raises: as `kl_k1`.
 
@@ -80,7 +79,7 @@ def kl_k3(log_prob: Tensor, reference_log_prob: Tensor) -> Tensor:
 
 
 def categorical_kl(p_logits: Tensor, q_logits: Tensor) -> Tensor:
-    """The divergence of q from p, exactly.
+    """Return the divergence of q from p.
 
         D_KL(p‖q) = Σ_a p(a) log(p(a)/q(a))
 
@@ -101,7 +100,7 @@ def categorical_kl(p_logits: Tensor, q_logits: Tensor) -> Tensor:
 
 
 def gaussian_kl(p_mean: Tensor, p_log_std: Tensor, q_mean: Tensor, q_log_std: Tensor) -> Tensor:
-    """The divergence of q from p for independent normal components.
+    """Return the divergence of q from p for independent normal components.
 
         D_KL(p‖q) = Σ_i [log(σ_q/σ_p) + (σ_p²/σ_q² - 1)/2 + ((μ_p - μ_q)/σ_q)²/2]_i
 
@@ -125,7 +124,7 @@ def gaussian_kl(p_mean: Tensor, p_log_std: Tensor, q_mean: Tensor, q_log_std: Te
 
 
 def full_kl(log_probs: Tensor, reference_log_probs: Tensor) -> Tensor:
-    """The divergence of two distributions over the actions, without sampling.
+    """Return the divergence of two distributions over actions, from all log-probabilities.
 
         D_KL(π‖π_ref) = Σ_a π(a) (log π(a) - log π_ref(a))
 
@@ -149,7 +148,7 @@ def full_kl(log_probs: Tensor, reference_log_probs: Tensor) -> Tensor:
 
 
 def sequence_kl(log_prob: Tensor, reference_log_prob: Tensor, mask: Tensor) -> Tensor:
-    """The estimate of D_KL(π‖π_ref) from each response: the number to report as KL.
+    """Return the estimate of D_KL(π‖π_ref) from each response: the number to report as KL.
 
         Σ_{t: m_t} (log π(y_t) - log π_ref(y_t)),    mean over responses = D_KL in expectation
 
@@ -159,8 +158,8 @@ def sequence_kl(log_prob: Tensor, reference_log_prob: Tensor, mask: Tensor) -> T
         mask: True = a decision of the policy, boolean, same shape.
 
     Returns:
-        Nats, shape [B], of either sign. A mean that stays well below 0 says that the responses were
-        not drawn from the policy that scored them.
+        Nats, shape [B], of either sign. A mean that stays well below 0 shows that the responses
+        were not sampled from the policy that scored them.
 
     Raises:
         ValueError: the shapes differ or the mask is not boolean.

@@ -1,14 +1,13 @@
 """Losses of reinforcement learning, one number per element.
 
-Nothing here takes the mean of a batch by itself: a loss comes back in the shape of its inputs,
-and the caller decides what is averaged with what, normally `masked_mean` over the elements of
-one seed and then the sum over seeds, so that no seed's gradient depends on another's.
+A loss has the shape of its inputs, and the caller averages it: normally with `masked_mean` over the
+elements of one seed, then a sum over seeds, so that no seed's gradient depends on another's.
 
-Conventions, all losses are to be minimised:
+All losses are to be minimised. Conventions:
 
 * squared errors carry the factor 1/2, so the gradient is the error itself;
-* advantages, targets and everything called `behaviour_` or `reference_` are constants, the
-  caller detaches them;
+* advantages, targets and everything called `behaviour_` or `reference_` are constants: the caller
+  detaches them;
 * where only some elements are decisions of the policy, clean the inputs with `fill_masked`
   first and average with `masked_mean` afterwards. Dropping an element of the loss alone is not
   enough: the derivative of exp at a poisoned element is infinite, and 0 * inf is NaN.
@@ -32,7 +31,7 @@ __all__ = [
 
 
 def policy_gradient_loss(log_prob: Tensor, advantages: Tensor) -> Tensor:
-    """The score-function loss of REINFORCE and actor-critic.
+    """Return the score-function loss of REINFORCE and actor-critic.
 
         L = -A log π(a|s),    so that    -∇L = A ∇ log π(a|s)
 
@@ -41,7 +40,7 @@ def policy_gradient_loss(log_prob: Tensor, advantages: Tensor) -> Tensor:
         advantages: A_t, or a return, in units of reward, same shape, constant.
 
     Returns:
-        The loss of each element, same shape. Its value means nothing, its gradient does.
+        The loss of each element, same shape. Only its gradient has a meaning.
 
     Raises:
         ValueError: the shapes differ.
@@ -60,13 +59,13 @@ def ppo_clip_loss(
     *,
     clip_epsilon: float,
 ) -> Tensor:
-    """The clipped surrogate of PPO.
+    """Return the clipped surrogate loss of PPO.
 
         L = -min(ρ A, clip(ρ, 1-ε, 1+ε) A),    ρ = π(a|s) / π_behaviour(a|s)
 
-    The minimum only ever uses one edge of the clip: 1+ε where A >= 0 and 1-ε where A < 0. That
-    edge is applied here to log ρ, before the exponential. The value is the same, and an element
-    past its edge has exactly zero gradient even where ρ itself overflows.
+    The minimum uses only one edge of the clip: 1+ε where A >= 0 and 1-ε where A < 0. That edge is
+    applied to log ρ, before the exponential. The value is the same, and an element past its edge
+    has a gradient of exactly zero even where ρ itself overflows.
 
     Args:
         log_prob: log π(a_t|s_t) under the policy being trained, nats, any shape.
@@ -102,7 +101,7 @@ def ppo_clip_loss(
 
 
 def value_loss(values: Tensor, targets: Tensor) -> Tensor:
-    """Half the squared error of a value estimate.
+    """Return half the squared error of a value estimate.
 
         L = (v - R)² / 2,    so that    dL/dv = v - R
 
@@ -127,12 +126,12 @@ def value_loss(values: Tensor, targets: Tensor) -> Tensor:
 def clipped_value_loss(
     values: Tensor, behaviour_values: Tensor, targets: Tensor, *, clip_range: float
 ) -> Tensor:
-    """Half the squared error of a value estimate that may not move far in one update.
+    """Return half the squared error of a value estimate that may not move far in one update.
 
         L = max((v - R)², (v_clip - R)²) / 2,    v_clip = v_old + clip(v - v_old, -c, c)
 
-    The maximum makes it pessimistic: the gradient vanishes only where v has already moved by
-    more than c and towards R. For the loss without a clip call `value_loss`.
+    The maximum makes it pessimistic: the gradient vanishes only where v has already moved by more
+    than c towards R. Without a clip, use `value_loss`.
 
     Args:
         values: v(s_t) being trained, in units of return, any shape.
@@ -148,7 +147,8 @@ def clipped_value_loss(
         ValueError: the shapes differ, or c is not above 0.
 
     Source: Schulman's ppo2 code, described in Engstrom et al. (2020), arXiv 2005.12729,
-    section 3. (The printed formula takes the minimum; the code, and this, the maximum.)
+    section 3. The formula printed there takes the minimum; the code, and this
+    function, take the maximum.
     """
     require_same_shape(
         "clipped_value_loss", values=values, behaviour_values=behaviour_values, targets=targets
@@ -163,14 +163,14 @@ def clipped_value_loss(
 
 
 def binary_cross_entropy_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of a yes-or-no label under a logit.
+    """Return the cross-entropy of a binary label under a logit.
 
         L = -[r log σ(y) + (1 - r) log(1 - σ(y))] = (y + |y|)/2 - r y + log(1 + exp(-|y|))
 
     For a pair, y is the score of the chosen answer minus that of the rejected one and r = 1
-    (Bradley-Terry). The second form never overflows, its derivative σ(y) - r is also right at
-    y = 0, and unlike torch's own sigmoid and softplus it gives every element the same bits
-    wherever it stands in a tensor.
+    (Bradley-Terry). The second form never overflows, its derivative σ(y) - r is correct at y = 0
+    too, and unlike torch's sigmoid and softplus it gives an element the same bits at any position
+    in a tensor.
 
     Args:
         logits: y, any shape.

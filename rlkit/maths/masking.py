@@ -1,4 +1,4 @@
-"""Means over the elements that count, and the masks that say which do."""
+"""Masked inputs of losses, and means over the elements under a mask."""
 
 import math
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ __all__ = ["fill_masked", "masked_mean"]
 
 
 def fill_masked(mask: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
-    """Puts 0 wherever `mask` is False, whatever stood there, NaN included.
+    """Return tensors with 0 wherever `mask` is False, whatever they held there, NaN included.
 
         y = x where m, else 0
 
-    Give it every input of a loss before the loss is computed. The gradient at a masked element
+    Apply it to every input of a loss before the loss is computed. The gradient at a masked element
     is exactly 0.
 
     Args:
@@ -23,7 +23,7 @@ def fill_masked(mask: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         tensors: tensors of the same shape.
 
     Returns:
-        The cleaned tensors in the order given.
+        The masked tensors in the order given.
 
     Raises:
         ValueError: a shape differs or the mask is not boolean.
@@ -37,30 +37,28 @@ def fill_masked(mask: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
 def masked_mean(
     x: Tensor, mask: Tensor | None = None, *, dim: int | Sequence[int], keepdim: bool = False
 ) -> Tensor:
-    """The mean over some dimensions of the elements that count.
+    """Return the mean over some dimensions of the elements under a mask.
 
         mean(x) = Σ_{i: m_i} x_i / max(1, Σ_i [m_i])
 
-    Every mean is a mean over tokens (or transitions) within one index of the dimensions that
-    stay. Reduced dimensions are brought to the end and made contiguous before the sum, since
-    torch adds in an order that depends on the layout: so a seed alone and among others gives
-    the same bits, wherever its axis is.
+    Reduced dimensions are moved to the end and made contiguous before the sum, since the order in
+    which torch adds depends on the layout. So a seed has the same bits alone and among others,
+    wherever its axis is.
 
     Args:
         x: any shape.
-        mask: True = counts, boolean, same shape; None = everything counts.
+        mask: True = counts, boolean, same shape; None = all count.
         dim: the dimension or dimensions to reduce.
-        keepdim: leave the reduced dimensions in place with size 1.
+        keepdim: keep the reduced dimensions with size 1.
 
     Returns:
-        x without the reduced dimensions. Where nothing counts the mean is 0, and so is its
-        gradient.
+        x without the reduced dimensions. Where no element counts, the mean and its gradient are 0.
 
     Raises:
         ValueError: the shapes differ, the mask is not boolean, or there is nothing to reduce.
     """
     if mask is None and not keepdim and x.ndim == 2 and dim in (1, (1,)) and x.numel():
-        return x.contiguous().sum(-1) / x.shape[1]  # the common case, thousands of times a run
+        return x.contiguous().sum(-1) / x.shape[1]  # the common case, thousands of times per run
     if mask is not None:
         require_flags("masked_mean", x.shape, mask=mask)
     dims = [dim] if isinstance(dim, int) else sorted(dim)

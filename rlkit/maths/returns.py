@@ -1,22 +1,22 @@
-"""Returns and advantages: what an action turned out to be worth.
+"""Returns and advantages of actions.
 
-Everything is time-major, `[T, ...]` with any trailing batch shape, so the same function serves
-rollouts `[T, S, N]` and token sequences `[T, B]`. Nothing here takes part in a gradient: the
-caller detaches, and a tensor that requires a gradient is refused.
+Arrays are time-major, `[T, ...]` with any trailing batch shape, so the same function serves
+rollouts `[T, S, N]` and token sequences `[T, B]`. Nothing here takes part in a gradient: the caller
+detaches, and a tensor that requires a gradient is rejected.
 
-Which function for which need:
+Which function to use:
 
-* the rollout of an agent, several episodes one after another, with a critic: `gae`; the target
-  of the critic is `gae(...) + values`;
-* the same without a critic (REINFORCE): `monte_carlo_returns`;
-* the discount of each step as data, 0 at a termination and no truncation inside:
+* for a rollout of several episodes in a row, with a critic: `gae`; the critic's target is
+  `gae(...) + values`;
+* for the same without a critic (REINFORCE): `monte_carlo_returns`;
+* with the discount of each step as data, 0 at a termination, and no truncation inside:
   `discounted_returns`, `n_step_returns`, `lambda_returns`;
-* a zero mean and unit variance for any of these: `standardise`.
+* to bring any of these to mean 0 and variance 1: `standardise`.
 
-Two flags describe the end of an episode. `terminated` says that the future is worth 0: it stops
-the bootstrap. `is_last` says that the next row belongs to another episode, whether by
-termination or truncation: it stops the trace. Where both are set it is a termination. Both act
-by selection, never by multiplication, so a NaN beyond an end does not come back over it.
+Two flags describe the end of an episode. `terminated` means that the future is worth 0: it stops
+the bootstrap. `is_last` means that the next row belongs to another episode, after a termination or a
+truncation: it stops the trace. Where both are set, the episode terminated. Both act by selection,
+never by multiplication, so a NaN beyond an end does not spread over it.
 """
 
 import math
@@ -55,7 +55,7 @@ def gae(
     gae_lambda: float,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """The generalised advantage of each action in a rollout.
+    """Return the generalised advantage of each action in a rollout.
 
         δ_t = r_{t+1} + γ V(s_{t+1}) - V(s_t),    V(s_{t+1}) = 0 where terminated
         A_t = δ_t + γ λ A_{t+1},                  A_{t+1} = 0 where is_last, and beyond the end
@@ -101,22 +101,23 @@ def monte_carlo_returns(
     next_values: Tensor | None = None,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """The discounted return of each step up to the end of its own episode (reward to go).
+    """Return the discounted return of each step to the end of its own episode (reward to go).
 
         G_t = r_{t+1} + γ G_{t+1}              inside an episode
         G_t = r_{t+1}                          at a termination
         G_t = r_{t+1} + γ V(s_{t+1})           at a truncation and at the end of the rollout
 
-    Without `next_values` the last line has V = 0: what came after the cut is left out. That is
-    REINFORCE in its textbook form; it is exact if every episode of the rollout terminates, or
-    if the time limit is part of the task.
+    Without `next_values` the last line has V = 0: rewards after a truncation are omitted. That is
+    REINFORCE in its textbook form; it is exact if every episode of the rollout terminates, or if
+    the time limit is part of the task.
 
     Args:
         rewards: r_{t+1}, t = 0..T-1, shape [T, ...].
         terminated: the successor is terminal, boolean, shape [T, ...].
         is_last: transition t ends its episode for any reason, boolean, shape [T, ...].
         discount: γ in [0, 1].
-        next_values: V(s_{t+1}) of the true successor, shape [T, ...]; read only at cuts.
+        next_values: V(s_{t+1}) of the true successor, shape [T, ...]; read only
+            at truncations and at the end.
         mask: True = a decision of the policy, boolean, shape [T, ...]; as in `gae`.
 
     Returns:
@@ -144,7 +145,7 @@ def monte_carlo_returns(
 
 
 def discounted_returns(rewards: Tensor, discounts: Tensor, bootstrap_value: Tensor) -> Tensor:
-    """The discounted return of each step, each step with its own discount.
+    """Return the discounted return of each step, where each step has its own discount.
 
         G_t = r_{t+1} + γ_{t+1} G_{t+1},    G_T = V(s_T)
 
@@ -159,8 +160,8 @@ def discounted_returns(rewards: Tensor, discounts: Tensor, bootstrap_value: Tens
     Raises:
         ValueError: shapes differ or a tensor requires a gradient.
 
-    Source: Sutton and Barto (2018), eq. 3.9; rlax.discounted_returns, with the one value it
-    reads in place of all.
+    Source: Sutton and Barto (2018), eq. 3.9; rlax.discounted_returns, given only the one
+    value that it reads.
     """
     _check_arrays("discounted_returns", rewards=rewards, discounts=discounts)
     require_shape("discounted_returns", rewards.shape[1:], bootstrap_value=bootstrap_value)
@@ -169,7 +170,7 @@ def discounted_returns(rewards: Tensor, discounts: Tensor, bootstrap_value: Tens
 
 
 def n_step_returns(rewards: Tensor, discounts: Tensor, values: Tensor, *, n: int) -> Tensor:
-    """The return over n steps, completed by the value of the state reached.
+    """Return the sum of n discounted rewards, completed by the value of the state reached.
 
         G_t = r_{t+1} + γ_{t+1} (r_{t+2} + γ_{t+2} (... (r_{t+n} + γ_{t+n} V(s_{t+n}))))
 
@@ -205,7 +206,7 @@ def n_step_returns(rewards: Tensor, discounts: Tensor, values: Tensor, *, n: int
 
 
 def lambda_returns(rewards: Tensor, discounts: Tensor, values: Tensor, *, lambda_: float) -> Tensor:
-    """The λ-return of each step, a mean of all its n-step returns.
+    """Return the λ-return of each step, a mean of all its n-step returns.
 
         G_t = r_{t+1} + γ_{t+1} [(1-λ) V(s_{t+1}) + λ G_{t+1}],    G_T = V(s_T)
 
@@ -237,16 +238,16 @@ def standardise(
     dim: int | Sequence[int],
     keep_mean: bool = False,
 ) -> Tensor:
-    """Shifts and scales to mean 0 and variance 1 over some dimensions.
+    """Return x shifted and scaled to mean 0 and variance 1 over some dimensions.
 
         y = (x - mean) / (std + 1e-8),    std with the divisor n-1
 
-    Input that is constant but for rounding (std within 16 units in the last place of the mean)
-    has no scale to divide by: y is exactly 0 there. With fewer than two elements y = x.
+    Input that is constant up to rounding (std within 16 units in the last place of the mean) has no
+    scale to divide by: y is exactly 0 there. With fewer than two elements y = x.
 
     Args:
         x: advantages or rewards, any shape.
-        mask: True = counts, boolean, same shape; None = everything counts.
+        mask: True = counts, boolean, same shape; None = all count.
         dim: the dimension or dimensions that are standardised together; the others are
             independent of one another (`dim=(0, 2)` of [T, S, N] is per seed).
         keep_mean: add the mean back, so that only the scale changes.
@@ -282,7 +283,7 @@ def standardise(
 
 
 def _scan_episodes(delta: Tensor, decay: float, cut: Tensor, mask: Tensor | None) -> Tensor:
-    """x_t = delta_t + decay x_{t+1}, without the second term at cuts, passing over masked slots."""
+    """Return x_t = delta_t + decay x_{t+1}; no second term at cuts; masked slots are skipped."""
     beyond = torch.zeros_like(delta[0])
     decays = torch.full_like(delta, decay)
     if mask is None:
@@ -294,7 +295,7 @@ def _scan_episodes(delta: Tensor, decay: float, cut: Tensor, mask: Tensor | None
 
 
 def _reverse_scan(delta: Tensor, decay: Tensor, cut: Tensor, carry: Tensor) -> Tensor:
-    """x_t = delta_t + decay_t x_{t+1} from the end, where x_{t+1} counts as 0 at cuts."""
+    """Return x_t = delta_t + decay_t x_{t+1}, computed from the end, with x_{t+1} = 0 at cuts."""
     result = delta.clone()
     rows = zip(result.unbind(), decay.unbind(), cut.unbind(), strict=True)
     for result_t, decay_t, cut_t in reversed(list(rows)):
@@ -303,7 +304,7 @@ def _reverse_scan(delta: Tensor, decay: Tensor, cut: Tensor, carry: Tensor) -> T
 
 
 def _is_final_decision(ends: Tensor, mask: Tensor | None) -> Tensor:
-    """True where the rollout holds no later decision: without a mask, its last row."""
+    """Return where the rollout has no later decision: without a mask, its last row."""
     if mask is None:
         final = torch.zeros_like(ends)
         final[-1] = True

@@ -1,9 +1,8 @@
-"""Networks, optimisers and gradient clipping with a seed axis.
+"""Layers of networks with a seed axis, and their initial weights.
 
-The parameters of S seeds are one matrix [S, P]; a layer is a batched product over the seeds. The
-seeds never touch: row s of every result is the same bytes alone or among others, which is why a
-product with an inner or outer width of 1, for which a BLAS takes other routines when there is a
-single matrix, is written as a multiplication and a sum.
+A layer is a batched product over the seeds. The seeds never touch: row s of every result has the
+same bytes alone and among others. A product with an inner or outer width of 1, for which a BLAS
+uses other routines when there is a single matrix, is therefore written as a multiplication and a sum.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ Array = NDArray[Any]
 Init = Callable[[np.random.Generator, int, int, float], Array]
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    # In place: the product's result is not needed again, and memory traffic is what costs.
+    # In place: the product's result is not needed again, and memory traffic dominates the cost.
     "tanh": torch.tanh_,
     "relu": torch.relu_,
 }
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Affine map of each seed, y_s = x_s W_s + b_s.
+    """Return the affine map of each seed, y_s = x_s W_s + b_s.
 
     Args:
         x: [S, B, in], or int64 [S, B]: index i in 0..in-1 stands for the i-th unit vector, whose
@@ -42,7 +41,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         [S, B, out]
     """
     if not x.is_floating_point():
-        # The gradient of a row is the sum over its decisions in their order, whatever S is.
+        # The gradient of a row is the sum over its decisions in their order, for any S.
         return weight[_seed_column(len(x)), x].add_(bias.unsqueeze(1))
     if weight.shape[1] == 1:
         return x * weight + bias.unsqueeze(1)
@@ -53,13 +52,13 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 @functools.cache
 def _seed_column(num_seeds: int) -> Tensor:
-    """The seeds 0..S-1 as a column [S, 1]; kept, since making it costs as much as using it."""
+    """Return the seeds 0..S-1 as a column [S, 1]; cached: making it costs as much as its use."""
     with torch.inference_mode(False):  # it outlives the mode that the caller happens to be in
         return torch.arange(num_seeds, device="cpu").unsqueeze(1)
 
 
 def mlp(x: Tensor, layers: Sequence[Tensor], *, activation: str) -> Tensor:
-    """Multi-layer perceptron of each seed: linear layers with an activation between them.
+    """Return the multi-layer perceptron of each seed: linear layers, an activation between them.
 
     Args:
         x: [S, B, in], or int64 [S, B] for unit vectors; see `linear`.
@@ -77,7 +76,7 @@ def mlp(x: Tensor, layers: Sequence[Tensor], *, activation: str) -> Tensor:
 
 
 def orthogonal(rng: np.random.Generator, num_in: int, num_out: int, gain: float) -> Array:
-    """Random matrix [in, out] with orthonormal rows or columns, times `gain` (Saxe et al. 2014).
+    """Draw a matrix [in, out] with orthonormal rows or columns, times `gain` (Saxe et al. 2014).
 
     The signs are fixed by the diagonal of R, which makes the distribution uniform (Haar).
     """
@@ -88,7 +87,7 @@ def orthogonal(rng: np.random.Generator, num_in: int, num_out: int, gain: float)
 
 
 def xavier_uniform(rng: np.random.Generator, num_in: int, num_out: int, gain: float) -> Array:
-    """Matrix [in, out] of U(-a, a), a = gain sqrt(6 / (in + out)) (Glorot, Bengio 2010)."""
+    """Draw a matrix [in, out] of U(-a, a), a = gain sqrt(6 / (in + out)) (Glorot, Bengio 2010)."""
     bound = gain * math.sqrt(6.0 / (num_in + num_out))
     return rng.uniform(-bound, bound, (num_in, num_out))
 

@@ -14,14 +14,14 @@ from rlkit.nn.layers import Array
 
 
 def clip_gradient_norm(gradient: Tensor, max_norm: float) -> Tensor:
-    """Scale each seed's gradient, in place, to a norm of at most `max_norm`.
+    """Scale each seed's gradient in place to a norm of at most `max_norm`.
 
     Args:
         gradient: [S, P]; changed.
         max_norm: of the joint gradient of all parameters of a seed.
 
     Returns:
-        the norms before, [S]
+        the norms before scaling, [S]
     """
     norm: Tensor = torch.linalg.vector_norm(gradient, dim=1)
     gradient.mul_((max_norm / (norm + 1e-6)).clamp(max=1.0).unsqueeze(1))
@@ -71,7 +71,7 @@ class Adam:
         *,
         seeds: NDArray[np.int64] | None = None,
     ) -> None:
-        """Update the parameters [S, P] in place, of all seeds or of those listed only."""
+        """Update the parameters [S, P] in place, for all seeds or only for those listed."""
         if seeds is not None:
             part = Adam(
                 matrix[seeds], eps=self._eps, weight_decay=self._weight_decay, decay=self._decay
@@ -130,7 +130,7 @@ class GradientDescent:
         *,
         seeds: NDArray[np.int64] | None = None,
     ) -> None:
-        """Update the parameters [S, P] in place, of all seeds or of those listed only."""
+        """Update the parameters [S, P] in place, for all seeds or only for those listed."""
         rows = slice(None) if seeds is None else seeds
         step = gradient[rows]
         if self._weight_decay:

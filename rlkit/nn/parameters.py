@@ -38,7 +38,7 @@ class Parameters:
                 start += size
 
     def row(self, s: int) -> Parameters:
-        """The parameters of one seed, as a Parameters with S = 1 that shares their memory."""
+        """Return the parameters of one seed, as a Parameters with S = 1 that shares their memory."""
         one = object.__new__(Parameters)
         one.matrix = self.matrix[s : s + 1]
         one._views = {
@@ -51,16 +51,16 @@ class Parameters:
         return self._views[name]
 
     def gradient(self, losses: Tensor) -> Tensor:
-        """Gradient [S, P] of each seed's loss [S] with respect to its own parameters."""
+        """Return the gradient [S, P] of each seed's loss [S] with respect to its own parameters."""
         views = [view for views in self._views.values() for view in views]
         parts = torch.autograd.grad(losses, views, torch.ones_like(losses))
         return torch.cat([part.flatten(1) for part in parts], dim=1)
 
     def detached(self) -> dict[str, list[Tensor]]:
-        """A copy of all arrays that later updates do not change."""
+        """Return a copy of all arrays that later updates do not change."""
         return {name: [v.detach().clone() for v in views] for name, views in self._views.items()}
 
     def finite(self) -> Array:
-        """Whether all parameters of each seed are finite, bool [S]."""
+        """Return whether all parameters of each seed are finite, bool [S]."""
         finite: Array = torch.isfinite(self.matrix).all(dim=1).numpy()
         return finite

@@ -1,4 +1,4 @@
-"""Running statistics, one set a seed, that bring observations and rewards to unit scale."""
+"""Running statistics of observations and rewards, per seed, that bring them to unit scale."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Array = NDArray[Any]
 
 
 class RunningMoments:
-    """Mean and variance of everything seen so far, for each seed (Chan et al. 1979, eq. 2.1).
+    """The mean and variance of all values so far, per seed (Chan et al. 1979, eq. 2.1).
 
     Args:
         num_seeds: S.
@@ -24,7 +24,7 @@ class RunningMoments:
         self._sum_of_squares = np.zeros((num_seeds, size))
 
     def update(self, x: Array) -> None:
-        """Take in observations [S, N, F]."""
+        """Include observations [S, N, F]."""
         num_new = x.shape[1]
         mean = x.mean(axis=1, dtype=np.float64)
         squares = ((x - mean[:, None]) ** 2).sum(axis=1)
@@ -41,7 +41,7 @@ class RunningMoments:
 
     @property
     def variance(self) -> Array:
-        """[S, F], and 1 before the second observation."""
+        """[S, F]; 1 before the second observation."""
         enough = self._count > 1
         return np.where(enough, self._sum_of_squares / np.maximum(self._count, 1), 1.0)
 
@@ -58,13 +58,13 @@ class RunningMoments:
 
 
 def standard_score(x: Array, mean: Array, variance: Array, *, clip: float = 10.0) -> Array:
-    """Observations in units of their standard deviation, clipped to [-clip, clip].
+    """Return observations in units of their standard deviation, clipped to [-clip, clip].
 
     Args:
         x: [S, M, F]
         mean: [S, F]
         variance: [S, F]
-        clip: the largest magnitude let through.
+        clip: the largest magnitude returned.
 
     Returns:
         float32 [S, M, F]
@@ -77,13 +77,13 @@ def standard_score(x: Array, mean: Array, variance: Array, *, clip: float = 10.0
 class RewardScaler:
     """Divides rewards by the standard deviation of the running discounted return.
 
-    The return of each environment is carried on with the agent's own discount and falls to 0 at
-    the end of an episode. The mean of the rewards stays: shifting it would change the task.
+    The running return of each environment is discounted with the agent's own discount and reset to 0
+    at the end of an episode. Rewards are not shifted, since that would change the task.
 
     Args:
         num_seeds: S.
         num_envs: N.
-        discount: the discount that the agent learns with.
+        discount: that of the agent.
     """
 
     def __init__(self, num_seeds: int, num_envs: int, discount: float) -> None:
@@ -92,7 +92,7 @@ class RewardScaler:
         self._moments = RunningMoments(num_seeds, 1)
 
     def scale(self, reward: Array, is_last: Array, *, clip: float = 10.0) -> Array:
-        """Take in rewards [S, N] and return them scaled."""
+        """Include rewards [S, N] in the statistics and return them scaled."""
         self._returns = self._discount * self._returns + reward
         self._moments.update(self._returns[:, :, None])
         self._returns = np.where(is_last, 0.0, self._returns)
