@@ -14,8 +14,8 @@ Which function to use:
 * to bring any of these to mean 0 and variance 1: `standardise`.
 
 Two flags describe the end of an episode. `terminated` means that the future is worth 0: it stops
-the bootstrap. `is_last` means that the next row belongs to another episode, after a termination or a
-truncation: it stops the trace. Where both are set, the episode terminated. Both act by selection,
+the bootstrap. `is_last` means that the next row belongs to another episode, after a termination or
+a truncation: it stops the trace. Where both are set, the episode terminated. Both act by selection,
 never by multiplication, so a NaN beyond an end does not spread over it.
 """
 

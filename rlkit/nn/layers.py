@@ -1,8 +1,8 @@
 """Layers of networks with a seed axis, and their initial weights.
 
 A layer is a batched product over the seeds. The seeds never touch: row s of every result has the
-same bytes alone and among others. A product with an inner or outer width of 1, for which a BLAS
-uses other routines when there is a single matrix, is therefore written as a multiplication and a sum.
+same bytes alone and among others. So a product with an inner or outer width of 1, for which a BLAS
+uses other routines when there is a single matrix, is written as a multiplication and a sum.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ class Parameters:
                 start += size
 
     def row(self, s: int) -> Parameters:
-        """Return the parameters of one seed, as a Parameters with S = 1 that shares their memory."""
+        """Return the parameters of one seed, as Parameters with S = 1 that share their memory."""
         one = object.__new__(Parameters)
         one.matrix = self.matrix[s : s + 1]
         one._views = {
@@ -51,7 +51,7 @@ class Parameters:
         return self._views[name]
 
     def gradient(self, losses: Tensor) -> Tensor:
-        """Return the gradient [S, P] of each seed's loss [S] with respect to its own parameters."""
+        """Return the gradient [S, P] of each seed's loss [S] by its own parameters."""
         views = [view for views in self._views.values() for view in views]
         parts = torch.autograd.grad(losses, views, torch.ones_like(losses))
         return torch.cat([part.flatten(1) for part in parts], dim=1)

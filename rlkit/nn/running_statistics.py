@@ -77,8 +77,8 @@ def standard_score(x: Array, mean: Array, variance: Array, *, clip: float = 10.0
 class RewardScaler:
     """Divides rewards by the standard deviation of the running discounted return.
 
-    The running return of each environment is discounted with the agent's own discount and reset to 0
-    at the end of an episode. Rewards are not shifted, since that would change the task.
+    The running return of each environment is discounted with the agent's own discount and reset to
+    0 at the end of an episode. Rewards are not shifted, since that would change the task.
 
     Args:
         num_seeds: S.
