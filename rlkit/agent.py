@@ -95,6 +95,7 @@ class Agent(Protocol):
         """Continue from a state that `state_dict` returned."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class _Traits:
     """Optional members, each with the value that stands for one that is absent."""
 
@@ -102,10 +103,7 @@ class _Traits:
     def of(cls, owner: object) -> Self:
         """Return the members that `owner` has, and the defaults of the others."""
         return cls(
-            **{
-                field.name: getattr(owner, field.name, field.default)
-                for field in fields(cls)  # type: ignore[arg-type]
-            }
+            **{field.name: getattr(owner, field.name, field.default) for field in fields(cls)}
         )
 
 

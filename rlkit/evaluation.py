@@ -1,4 +1,4 @@
-"""How good the current policy is: exactly where the model is known, by whole episodes elsewhere."""
+"""Evaluation of policies: exactly if the model is known, otherwise by whole episodes."""
 
 from __future__ import annotations
 
@@ -26,27 +26,25 @@ class Evaluation(NamedTuple):
     std: Array  # [S], over episodes; NaN where the mean is exact
 
 
-# Where an environment states no time limit, evaluation stops an episode after so many steps: the
-# first where none of the seed's episodes has ended yet, or a policy never ends one; else the other.
+# The steps after which evaluation stops an episode of an environment without a time limit: the
+# first if none of the seed's episodes has ended yet, or a policy never ends one; else the second.
 ENDLESS_STEPS = 1_000
 PATIENT_STEPS = 10_000
 
 
 class ExactReturns(NamedTuple):
-    """The expected episode return of each seed's policy, by calculation."""
+    """The exact expected episode return of each seed's policy."""
 
     returns: Array  # [S], float64
-    endless: Array  # [S], bool: no finite return exists, `returns` has that of the first steps
+    endless: Array  # [S], bool: there is no finite return; `returns` is that of the first steps
 
 
 def exact_returns(actor: Actor, mdp: TabularMDP, num_seeds: int) -> ExactReturns | None:
-    """Return the expected return of each seed's policy, or None if the actor cannot tell.
+    """Return the expected return of each seed's policy; None without `probabilities` of the actor.
 
-    It is the return under the model's time limit, or else of whole episodes. Without a limit a
-    policy may go on for ever and keep earning rewards; then its return is that of its first
-    `ENDLESS_STEPS` steps, and `endless` says so.
-
-    It needs an actor that gives the `probabilities` of its actions.
+    It is the return under the model's time limit, or of whole episodes without one. A policy may
+    then never end its episodes and keep earning rewards; its return is that of its first
+    `ENDLESS_STEPS` steps, and `endless` is True.
     """
     probabilities = ActorTraits.of(actor).probabilities
     if probabilities is None:
@@ -70,8 +68,8 @@ class Evaluator:
     Args:
         environment: what to evaluate on.
         streams: the streams of each seed.
-        num_episodes: of each seed, where the return is not known exactly.
-        kind: how the environments are stepped. As "gymnasium", episodes are played even where the
+        num_episodes: of each seed, if the return is not known exactly.
+        kind: how the environments are stepped. As "gymnasium", episodes are played even if the
             model is known.
     """
 
@@ -86,7 +84,7 @@ class Evaluator:
         self._environment, self._streams = environment, streams
         self._num_episodes, self._kind = num_episodes, kind
         self._grid: BatchEnv | None = None
-        self.remark: str | None = None  # what the last evaluation has to say, but for its subject
+        self.remark: str | None = None  # on the latest evaluation: a sentence without its subject
 
     def __call__(
         self,
@@ -99,14 +97,14 @@ class Evaluator:
         """Return the mean and standard deviation of each seed's episode return.
 
         Args:
-            actor: the policies, which nothing here changes.
-            limits: where an episode of each seed is stopped, in steps, [S]; by default as before
-                any of training.
+            actor: the policies; nothing here changes them.
+            limits: the steps after which an episode of each seed is stopped, [S]; the default is
+                that before any training.
             seeds: their indices in the experiment, for messages.
             stop: whether to stop now.
 
         Raises:
-            PlayStopped: `stop` said so.
+            PlayStopped: `stop` returned True.
         """
         num_seeds, self.remark = len(self._streams), None
         exact = exact_returns_of(actor, self._environment, num_seeds, self._kind)
@@ -139,7 +137,7 @@ class Evaluator:
 
 
 def cut_remark(limits: Array) -> str:
-    """Return a sentence, but for its subject, on episodes that evaluation stopped."""
+    """Return a sentence without its subject on episodes that evaluation stopped."""
     steps = " or ".join(f"{limit:,}" for limit in sorted({int(limit) for limit in limits}))
     return (
         f"states no time limit, and evaluation stopped episodes after {steps} steps: their returns "
@@ -150,7 +148,7 @@ def cut_remark(limits: Array) -> str:
 def exact_returns_of(
     actor: Actor, environment: Environment, num_seeds: int, kind: str
 ) -> ExactReturns | None:
-    """Return the exact returns of policies where the model is known and used, None elsewhere."""
+    """Return the exact returns of policies, or None if the model is not known or not used."""
     if kind == "gymnasium" or environment.mdp is None:
         return None
     return exact_returns(actor, environment.mdp, num_seeds)
@@ -166,7 +164,7 @@ def play_many(
     limits: Array | None = None,
     at_once: int = 50,
 ) -> Episodes:
-    """Play any number of episodes for each seed, with few environments where each is an object.
+    """Play any number of episodes per seed, a few at a time if each environment is an object.
 
     Args:
         actor: the policies.
@@ -174,11 +172,11 @@ def play_many(
         streams: the streams of each seed.
         num_episodes: of each seed.
         kind: how the environments are stepped.
-        limits: where an episode of each seed is stopped, in steps, [S].
-        at_once: how many episodes of a seed are played side by side.
+        limits: the steps after which an episode of each seed is stopped, [S].
+        at_once: the episodes of a seed that are played side by side.
 
     Returns:
-        the episodes, [S, num_episodes]; the first ones are those that evaluation in training uses.
+        the episodes, [S, num_episodes]; the first are those of the evaluations in training.
     """
     if limits is None:
         limits = evaluation_limits(environment, np.zeros(len(streams), dtype=np.int64))
@@ -189,7 +187,7 @@ def play_many(
     try:
         for first in range(0, num_episodes, size):
             if first:
-                # Where the streams are by now depends on the longest episode of any seed.
+                # The streams' positions by now depend on the longest episode of any seed.
                 restart(actor, first)
             parts.append(play(actor, grid, max_steps=limits, env_offset=first, seeds=seeds))
     finally:
@@ -207,16 +205,15 @@ def restart(actor: Actor, *part: int) -> None:
 
 
 def evaluation_limits(environment: Environment, longest_episode: Array) -> Array:
-    """Return where evaluation stops the episodes of each seed, in steps, [S].
+    """Return the steps after which evaluation stops the episodes of each seed, [S].
 
-    That is the environment's own time limit where it states one. Elsewhere an episode may still
-    end by itself, late or never, and only what was seen in training tells: once an episode of the
-    seed has ended, episodes are played for `PATIENT_STEPS`, or twice as long as the longest that
-    ended; before that for `ENDLESS_STEPS`.
+    That is the environment's own time limit if it states one. Otherwise an episode may end late or
+    never, and only training can show it: once an episode of the seed has ended, the limit is
+    `PATIENT_STEPS`, or twice the longest episode that ended; before that, `ENDLESS_STEPS`.
 
     Args:
-        longest_episode: the steps of the longest episode that ended in training, 0 where none
-            did, [S].
+        longest_episode: the steps of the longest episode that ended in training, 0 if none did,
+            [S].
     """
     limit = environment.probe.time_limit
     if limit is not None:

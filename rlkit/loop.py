@@ -1,4 +1,4 @@
-"""The one loop: act, step, learn; and the playing of whole episodes for evaluation."""
+"""The one loop: act, step, learn; and whole episodes for evaluation."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def interact(
     obs: Array | None = None,
     seeds: Sequence[int] | None = None,
 ) -> Iterator[tuple[Transition, Mapping[str, Array]]]:
-    """Let an agent act and learn; yield each transition with the metrics of what was learned.
+    """Let an agent act and learn; yield each transition with the metrics of its updates.
 
     Args:
         agent: acts on [S, N, ...] and learns from each transition.
-        env: the environments it acts in.
-        num_steps: how many steps each environment takes.
-        obs: the observations to go on from; the environments are reset when left out.
+        env: the environments.
+        num_steps: of each environment.
+        obs: the observations to continue from; without them the environments are reset.
         seeds: the index of each seed in the experiment, for messages; default 0 to S - 1.
 
     Raises:
-        UsageError: what the agent returned does not have the shape or type of actions.
+        UsageError: the agent returned something that does not have the shape or type of actions.
         AgentFault: an action of one seed is NaN or out of range.
     """
     check = action_check(
@@ -61,7 +61,7 @@ class Episodes(NamedTuple):
 
 
 class PlayStopped(RlkitError):
-    """`play` was asked to stop before all episodes had ended; nothing was measured."""
+    """`play` was stopped before all episodes had ended; nothing was measured."""
 
 
 def play(
@@ -73,24 +73,25 @@ def play(
     seeds: Sequence[int] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> Episodes:
-    """Play one episode in each environment and count all of them, long or short.
+    """Play one episode in each environment, and count each of them, long or short.
 
-    What is returned for a seed depends on its own limit only. An environment whose seed has reached
-    its limit is marked in `env.ended`, so that it is not stepped again.
+    The episodes of a seed depend on its own limit only. An environment whose seed has reached its
+    limit is marked in `env.ended`, so that it is not stepped again.
 
     Args:
         actor: the policy.
         env: built with `autoreset=False`.
-        max_steps: where an episode is cut if the environment never ends it: at least 0, one limit
-            for all seeds or [S], one for each.
+        max_steps: the steps after which an episode is stopped, >= 0: one limit for all seeds, or
+            [S], one per seed.
         env_offset: of a `GymBatchEnv`: which of a seed's episodes is the first, see its `reset`.
         seeds: the index of each seed in the experiment, for messages; default 0 to S - 1.
-        stop: asked at every step, and by a `GymBatchEnv` before each environment that it resets or
-            steps; if it returns True, no further step is taken.
+        stop: called at every step, and by a `GymBatchEnv` before it resets or steps an
+            environment; once it returns True, no further step is taken.
 
     Raises:
         PlayStopped: `stop` returned True. The environments must be reset before they are used.
-        UsageError: a limit is no such number; or the actor returned something else than actions.
+        UsageError: a limit is not such a number, or the actor returned something other than
+            actions.
         AgentFault: an action of one seed is NaN or out of range.
     """
     shape = (env.num_seeds, env.num_envs)
@@ -118,7 +119,7 @@ def _limits(max_steps: int | Array, num_seeds: int) -> Array:
     limits = np.asarray(max_steps)
     if limits.dtype.kind not in "iu" or limits.shape not in ((), (num_seeds,)) or limits.min() < 0:
         raise UsageError(
-            f"play: expected max_steps as an integer >= 0, or as {num_seeds} of them, "
+            f"play: expected max_steps to be an integer >= 0, or {num_seeds} of them, "
             f"got {max_steps!r}"
         )
     return np.broadcast_to(limits, num_seeds)
@@ -126,7 +127,7 @@ def _limits(max_steps: int | Array, num_seeds: int) -> Array:
 
 @contextlib.contextmanager
 def asking(env: BatchEnv, stop: Callable[[], bool] | None) -> Iterator[Callable[[], None]]:
-    """Yield a function that raises if `stop` returns True, and let the copies of `env` call it."""
+    """Yield a function that raises once `stop` returns True; the copies of `env` call it too."""
 
     def ask() -> None:
         if stop is not None and stop():

@@ -1,8 +1,8 @@
 """The tree of random streams: experiment seed -> seed index -> purpose -> further keys.
 
-Every random number of a run comes from a stream that is named by its place in this tree, so that a
-seed draws the same numbers whatever else is computed beside it, and whenever it is interrupted.
-Nothing here touches a global generator, and no stream is made by adding numbers to a seed.
+Every random number of a run comes from a stream that is named by its place in this tree. So a seed
+draws the same numbers whatever else is computed beside it, and however often it is interrupted. No
+global generator is used, and no stream is made by adding numbers to a seed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# The branches below one seed. The numbers are part of every stored result: append, never renumber.
+# The branches of one seed. Every stored result depends on these numbers: append, never renumber.
 _PURPOSES = {
     "init": 0,
     "env": 1,
@@ -26,7 +26,7 @@ _PURPOSES = {
     "dropout": 7,
 }
 
-# The purposes that reset episodes, with their bit in the code of a place.
+# The purposes that reset episodes, and their bit in the code of a place.
 _EPISODE_PURPOSES = {"env": 0, "evaluation": 1}
 _EPISODE_BITS = 31
 
@@ -39,7 +39,7 @@ class SeedStreams:
 
     Args:
         experiment_seed: the `--seed` of the experiment, a non-negative integer.
-        index: which seed of the experiment this is, from 0.
+        index: of this seed in the experiment, from 0.
     """
 
     experiment_seed: int
@@ -61,13 +61,13 @@ class SeedStreams:
     def episode_seed(self, purpose: str, env_index: int, episode: int) -> int:
         """Return the integer in [0, 2^31) that resets this episode of this environment.
 
-        Each episode has its own, so that the state of an environment in the middle of an episode
-        is known from this integer and the actions since. 31 bits are what every simulator takes:
+        Each episode has its own, so the state of an environment in the middle of an episode is
+        determined by this integer and the actions since. Every simulator takes 31 bits:
         `np.random.seed` accepts 32, and many C libraries a signed 32-bit integer.
 
         All places of an experiment whose code fits into 31 bits have different integers: with 10
-        seeds of 8 environments, 1,048,576 episodes of each environment and evaluations of as many
-        copies. Beyond that the integers are hashes, which are distinct up to chance.
+        seeds of 8 environments, 1,048,576 episodes of each environment, and evaluations of as many
+        copies. Beyond that the integers are hashes, distinct up to chance.
 
         Args:
             purpose: "env" or "evaluation".
@@ -75,7 +75,7 @@ class SeedStreams:
             episode: k, from 0.
 
         Raises:
-            KeyError: the purpose is another.
+            KeyError: the purpose resets no episodes.
             ValueError: a number is negative.
         """
         # Training plays few environments for many episodes each, evaluation the reverse.
@@ -92,10 +92,10 @@ class SeedStreams:
 
 
 def _place_prefix(purpose: int, index: int, few: int) -> tuple[int, int]:
-    """Return the code of all of a place but its last number, and how many bits are left for that.
+    """Return the code of a place without its last number, and the number of bits left for that.
 
-    One bit for the purpose, then exponential-Golomb codes of order 3. No code is the beginning of
-    another, so two places never share their 31 bits.
+    The code is one bit for the purpose, then exponential-Golomb codes of order 3. No code is a
+    prefix of another, so two places never share their 31 bits.
     """
     code, num_bits = purpose, 1
     for number in (index, few):
@@ -108,17 +108,18 @@ def _place_prefix(purpose: int, index: int, few: int) -> tuple[int, int]:
 
 @functools.lru_cache(maxsize=1024)
 def _episode_key(experiment_seed: int) -> tuple[int, int, int]:
-    """Return the words that make the integers of an experiment differ from another's."""
-    # The streams of seeds have keys of two words and more, so this place belongs to none of them.
+    """Return words that make the integers of one experiment differ from those of another."""
+    # The streams of seeds have keys of at least two words, so this place belongs to none of them.
     sequence = np.random.SeedSequence(experiment_seed, spawn_key=(_WORD >> 32,))
     a, b, c = sequence.generate_state(3, np.uint32).tolist()
     return a, b, c
 
 
 def _mixed(number: int, key: tuple[int, int, int], num_bits: int) -> int:
-    """Permute [0, 2^num_bits) so that neighbours look unrelated, and other keys too.
+    """Return the image of a number under a permutation of [0, 2^num_bits) that the key selects.
 
-    Adding a constant, multiplying by an odd number and `x ^ x >> k` can each be undone.
+    Neighbours, and images under other keys, look unrelated. It is a permutation because adding a
+    constant, multiplying by an odd number and `x ^ x >> k` can each be undone.
     """
     mask = (1 << num_bits) - 1
     half = num_bits // 2
@@ -137,7 +138,7 @@ def episode_seeder(streams: Sequence[SeedStreams], purpose: str) -> Callable[[in
 
 
 def generator_states(generators: Sequence[np.random.Generator]) -> NDArray[np.uint64]:
-    """Return the states of PCG64 generators as integers [S, 6], ready to be stored."""
+    """Return the states of PCG64 generators as integers [S, 6]."""
     rows = []
     for generator in generators:
         state = generator.bit_generator.state
@@ -166,15 +167,16 @@ def restore_generators(
 
 
 class NoiseBlocks:
-    """Random numbers [S, ...] for each step, drawn a block of steps at a time for each seed.
+    """Random numbers [S, ...] for each step, drawn in blocks of steps for each seed.
 
-    Drawing step by step would cost one call a seed and step. The state is that of the generators
-    at the start of the current block and the position in it: the block is drawn again on loading.
+    Drawing step by step would cost one call per seed and step. The state consists of those of the
+    generators at the start of the current block and the position in it; on loading, the block is
+    drawn again.
 
     Args:
-        generators: one a seed.
+        generators: one per seed.
         draw: (generator, block length) -> array [block length, ...] of that seed.
-        block_length: steps a block; part of the stream's definition where `draw` mixes kinds.
+        block_length: steps per block; it changes the numbers if `draw` mixes kinds of them.
     """
 
     def __init__(
@@ -203,12 +205,12 @@ class NoiseBlocks:
         return row
 
     def state(self) -> NDArray[np.uint64]:
-        """Return the state [S, 7]: six words of the generator, then the position in the block."""
+        """Return the state [S, 7]: six words of each generator, then the position in the block."""
         positions = np.full((len(self._generators), 1), self._position, dtype=np.uint64)
         return np.concatenate([self._states, positions], axis=1)
 
     def load(self, state: NDArray[np.uint64]) -> None:
-        """Return to a state that `state` gave; all seeds must be at the same position."""
+        """Continue from what `state` returned; all seeds must be at the same position."""
         restore_generators(self._generators, state[:, :6])
         self._next_block()
         self._position = int(state[0, 6])

@@ -1,4 +1,4 @@
-"""Policies as networks: from observations to features, and from a network's outputs to actions."""
+"""Policies as networks: features of observations, and distributions over actions from outputs."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Features:
     """Turns observations [S, M, ...] into network inputs.
 
     Discrete observations stay indices, int64 [S, M], with which a network looks up rows of its
-    first layer. Box observations are flattened to float32 [S, M, F]; with `normalise`, they are in
-    units of their running standard deviation, and only `update` moves the statistics.
+    first layer. Box observations are flattened to float32 [S, M, F]; with `normalise` they are
+    shifted and scaled by their running mean and standard deviation, which only `update` changes.
     """
 
     def __init__(self, space: spaces.Space[Any], num_seeds: int, *, normalise: bool) -> None:
@@ -44,13 +44,13 @@ class Features:
         self._moments = RunningMoments(num_seeds, self.size) if moments else None
 
     def zeros(self, *grid: int) -> Tensor:
-        """Return room for the features of a grid of observations, such as [T, S, N]."""
+        """Return zeros for the features of a grid of observations, such as [T, S, N]."""
         if self._discrete:
             return torch.zeros(grid, dtype=torch.int64)
         return torch.zeros(*grid, self.size)
 
     def update(self, obs: Array) -> None:
-        """Take observations [S, N, ...] into the statistics."""
+        """Include observations [S, N, ...] in the statistics."""
         if self._moments is not None:
             self._moments.update(obs.reshape(*obs.shape[:2], -1))
 
@@ -65,7 +65,7 @@ class Features:
         return torch.from_numpy(flat.astype(np.float32))
 
     def copy(self) -> Features:
-        """The same mapping with statistics that later updates do not change."""
+        """Return the same mapping with statistics that later updates do not change."""
         twin = object.__new__(Features)
         twin._discrete, twin.size, twin._moments = self._discrete, self.size, None
         if self._moments is not None:
@@ -91,7 +91,7 @@ class CategoricalHead:
         return []
 
     def noise(self, rng: np.random.Generator, length: int, num_envs: int) -> Array:
-        """Numbers from which `length` actions of `num_envs` environments are chosen."""
+        """Draw the numbers that choose `length` actions of `num_envs` environments."""
         return rng.random((length, num_envs), dtype=np.float32)
 
     def sample(self, outputs: Tensor, extra: Sequence[Tensor], noise: Tensor) -> Tensor:
@@ -142,22 +142,22 @@ class GaussianHead:
 
 
 # A policy that starts as a unit Gaussian can explore a range of actions of which two standard
-# deviations cover at least this share (all of [-2, 2], 0.2 of [-10, 10]), and into which at least
-# this share of its samples falls, so that not nearly all are clipped (0.31 fall into [-0.4, 0.4],
-# 0.16 into [-0.2, 0.2]).
+# deviations cover at least this share (all of [-2, 2], 0.2 of [-10, 10]), and which holds at least
+# this share of its samples, so that not nearly all are clipped (0.31 fall into [-0.4, 0.4], 0.16
+# into [-0.2, 0.2]).
 _LEAST_COVERED, _LEAST_INSIDE = 0.25, 0.2
-_UNBOUNDED = 1e30  # some spaces say "no bound" with the largest number of their type
+_UNBOUNDED = 1e30  # some spaces give the largest number of their type in place of infinity
 
 
 def action_range_remarks(agent: str, space: spaces.Space[Any]) -> list[str]:
-    """Return a sentence where the bounds of Box actions lie beyond what a unit Gaussian explores.
+    """Return a remark if a unit Gaussian hardly explores the range of Box actions.
 
     Args:
-        agent: its name, for the sentence.
+        agent: its name, for the remark.
         space: of the actions.
 
     Returns:
-        one sentence; none where every bounded dimension can be explored or is a single point.
+        one sentence, or none if every bounded dimension can be explored or is a single point.
     """
     if not isinstance(space, spaces.Box):
         return []
@@ -199,15 +199,15 @@ def make_head(space: spaces.Space[Any]) -> Head:
     return GaussianHead(space)
 
 
-# Gains that became customary for policy gradients (Andrychowicz et al. 2021, section 3.2): the
-# small one makes the first actions nearly uniform, whatever the observation.
+# The usual gains for policy gradients (Andrychowicz et al. 2021, section 3.2): the small one makes
+# the first actions nearly uniform for every observation.
 _HIDDEN_GAIN, _POLICY_GAIN, _VALUE_GAIN = 2.0**0.5, 0.01, 1.0
 
 
 def init_policy(
     rng: np.random.Generator, num_features: int, head: Head, hidden_sizes: Sequence[int], init: str
 ) -> dict[str, list[Array]]:
-    """Draw one seed's policy network, and the parameters its head has besides."""
+    """Draw one seed's policy network, and the further parameters of its head."""
     sizes = (num_features, *hidden_sizes, head.num_outputs)
     layers = init_mlp(rng, sizes, init=init, hidden_gain=_HIDDEN_GAIN, output_gain=_POLICY_GAIN)
     return {"policy": layers, "extra": head.extra_parameters()}
@@ -226,14 +226,14 @@ class NetworkActor:
     """A policy network at one moment, with its own copy of everything it needs.
 
     Args:
-        features: what the network sees of an observation; copied.
+        features: the mapping from observations to inputs; copied.
         parameters: hold "policy" and "extra", and "value" if the critic is among them; copied.
-        head: what the outputs mean.
-        baseline: hold "value", where the critic is apart; copied. None = there is no critic, or it
+        head: the distribution that the outputs parametrise.
+        baseline: hold "value" if the critic is separate; copied. None = there is no critic, or it
             is in `parameters`.
         activation: of policy and critic.
         streams: of each seed.
-        greedy: whether to take the mode, or to sample.
+        greedy: take the mode instead of a sample.
     """
 
     def __init__(
@@ -255,13 +255,13 @@ class NetworkActor:
         self.restart()
 
     def restart(self, *part: int) -> None:
-        """Begin the stream of exploration anew, another one for each part of an evaluation."""
+        """Restart the stream of exploration; each part of an evaluation has its own."""
         self._part = part
         self._noise: dict[int, NoiseBlocks] = {}  # by the number of environments acted in
 
     @torch.no_grad()
     def outputs(self, obs: Array) -> Tensor:
-        """The network's outputs [S, M, A] for observations [S, M, ...]."""
+        """Return the network's outputs [S, M, A] for observations [S, M, ...]."""
         return mlp(self._features(obs), self._policy, activation=self._activation)
 
     @torch.no_grad()
@@ -282,7 +282,7 @@ class NetworkActor:
         return sampled
 
     def probabilities(self, obs: Array) -> Array:
-        """The probability of each discrete action, [S, M, A]."""
+        """Return the probability of each discrete action, [S, M, A]."""
         if not isinstance(self._head, CategoricalHead):
             raise UsageError(
                 "probabilities: the actions are real numbers, which have a density and no "
@@ -298,7 +298,7 @@ class NetworkActor:
 
     @torch.no_grad()
     def value(self, obs: Array) -> Array:
-        """The critic's estimate of the discounted return from each observation, [S, M].
+        """Return the critic's estimate of the discounted return from each observation, [S, M].
 
         Raises:
             UsageError: there is no critic.

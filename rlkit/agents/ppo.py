@@ -2,7 +2,7 @@
 
 For each rollout of T steps in N environments, for each seed:
 
-1. Act with the current policy; store observation, action, reward, ends and true successors.
+1. Act with the current policy; store observations, actions, rewards, ends and true successors.
 2. Evaluate V(s_t), V(s_{t+1}) and log pi(a_t|s_t) for the whole rollout.
 3. Advantages by GAE(lambda) (Schulman et al. 2016, eq. 16): a termination stops the bootstrap,
    the end of an episode for any reason stops the trace. Value targets R_t = A_t + V(s_t).
@@ -55,7 +55,7 @@ class PPOConfig:
 
     rollout_length: int = 128  # steps of each environment between updates, >= 1
     num_epochs: int = 4  # passes over each rollout, >= 1
-    minibatch_size: int = 256  # decisions a gradient step, >= 1
+    minibatch_size: int = 256  # decisions per gradient step, >= 1
     discount: float = 0.99  # gamma, in [0, 1]
     gae_lambda: float = 0.95  # in [0, 1]
     learning_rate: float = 3e-4  # of Adam, > 0
@@ -69,7 +69,7 @@ class PPOConfig:
     target_kl: float | None = None  # stop a rollout's epochs beyond 1.5 times this, > 0; None = off
     standardise_advantages: bool = True  # within each minibatch
     normalise_observations: bool = False  # by running mean and variance, Box observations only
-    scale_rewards: bool = False  # by the running deviation of the discounted return
+    scale_rewards: bool = False  # by the running standard deviation of the discounted return
     hidden_sizes: tuple[int, ...] = (64, 64)  # of the policy and of the critic
     activation: Literal["tanh", "relu"] = "tanh"
     init: Literal["orthogonal", "xavier"] = "orthogonal"
@@ -92,7 +92,7 @@ class PPOConfig:
 
 
 class PPO:
-    """The agent; see the module's docstring for the numbered steps."""
+    """PPO-clip for all seeds; the module's docstring has the numbered steps."""
 
     Config = PPOConfig
     metrics = (*METRICS, "explained_variance", "learning_rate")
@@ -105,12 +105,12 @@ class PPO:
 
     @staticmethod
     def remarks(task: Task, config: PPOConfig) -> list[str]:
-        """Return sentences about how the agent fits the environment."""
+        """Return a remark where the ranges of actions do not suit the policy."""
         return action_range_remarks("ppo", task.action_space)
 
     @staticmethod
     def why_no_update(task: Task, config: PPOConfig) -> str:
-        """Return what an update needs, for a seed that ended without one."""
+        """Return the steps that an update needs, for a seed that ended without one."""
         needed = config.rollout_length * task.num_envs
         return (
             f"an update takes a whole rollout of {needed:,} steps per seed (rollout_length "
@@ -228,7 +228,7 @@ class PPO:
 
     @torch.no_grad()
     def _batch(self) -> Batch:
-        """Steps 2 and 3: the rollout as each seed's decisions in one row, with advantages."""
+        """Steps 2 and 3: return the rollout with advantages, each seed's decisions in a row."""
         rollout = self._rollout
         # [T, S, N, ...] -> [S, T * N, ...]
         inputs = (_seed_major(rollout["features"]), _seed_major(rollout["actions"]))
@@ -322,17 +322,20 @@ class PPO:
 
 
 def _variance(x: Tensor) -> Tensor:
-    """[S, B] -> [S]; torch.var would make a seed's bytes depend on the others."""
+    """Return the variance of each row, [S, B] -> [S].
+
+    With torch.var a seed's bytes might depend on the others.
+    """
     return (x - x.mean(dim=1, keepdim=True)).square().mean(dim=1)
 
 
 def _seed_major(x: Tensor) -> Tensor:
-    """[T, S, N, ...] -> [S, T * N, ...]"""
+    """Return an array [T, S, N, ...] as [S, T * N, ...]."""
     length, num_seeds, num_envs = x.shape[:3]
     return x.transpose(0, 1).reshape(num_seeds, length * num_envs, *x.shape[3:])
 
 
 def _time_major(x: Tensor, grid: torch.Size) -> Tensor:
-    """[S, T * N] -> [T, S, N]"""
+    """Return an array [S, T * N] as [T, S, N]."""
     length, num_seeds, num_envs = grid
     return x.view(num_seeds, length, num_envs).transpose(0, 1)

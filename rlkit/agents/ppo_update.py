@@ -4,9 +4,9 @@ It knows no environment, no tokenizer and no network. A batch consists of units 
 for Gymnasium a unit is one transition and the arrays are [S, U]; for a language model a unit is a
 sequence and the arrays are [S, U, T], with a mask that is True where the policy made a decision.
 
-A minibatch is what one step of the optimiser learns from. It can go through the network in parts
-(`microbatch_size`), whose gradients add up to that of the minibatch: every mean is then a sum with
-weights that belong to the whole minibatch, never a mean of means.
+Each step of the optimiser learns from one minibatch. It can go through the network in parts
+(`microbatch_size`) whose gradients add up to that of the minibatch: every mean is then a sum with
+the weights of the whole minibatch, never a mean of means.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ Aggregation = Literal["token-mean", "seq-mean-token-sum", "seq-mean-token-mean",
 
 
 class Batch(NamedTuple):
-    """What a rollout leaves to learn from; every tensor starts with [S, U]."""
+    """The decisions of a rollout; every tensor starts with [S, U]."""
 
-    inputs: tuple[Tensor, ...]  # what `evaluate` needs, opaque here
-    behaviour_log_prob: Tensor  # of each action, under the policy that chose it
-    behaviour_values: Tensor  # the value estimates of that moment
+    inputs: tuple[Tensor, ...]  # for `evaluate`, opaque here
+    behaviour_log_prob: Tensor  # of each action under the policy that chose it
+    behaviour_values: Tensor  # estimated when the actions were chosen
     advantages: Tensor
     value_targets: Tensor
     mask: Tensor | None = None  # True = a decision of the policy; None = all are
@@ -73,16 +73,16 @@ class Batch(NamedTuple):
 class Objective:
     """The constants of the PPO objective for one update.
 
-    With w the weight of a decision, the losses are Σ w x over the decisions of a minibatch, for
-    each term of the objective alike:
+    With w the weight of a decision, each term of the objective is a sum Σ w x over the decisions of
+    a minibatch:
 
         token-mean              w = 1 / decisions of the minibatch
         seq-mean-token-sum      w = 1 / units
         seq-mean-token-mean     w = 1 / (units * decisions of the unit)
         constant-norm           w = 1 / (units * norm_length)
 
-    where units are those of the minibatch that hold a decision (the names are verl's). Where a
-    unit is one transition the first three are the same. Metrics other than losses are token-means.
+    where units are those of the minibatch that hold a decision (the names are verl's). If a unit is
+    one transition, the first three are the same. Metrics other than losses are token-means.
     """
 
     clip_epsilon: float  # half-width of the interval around a ratio of 1
@@ -104,18 +104,18 @@ class Objective:
             )
 
 
-# (inputs) -> log-probability of the actions taken, entropy, value, and if there is one a penalty
-# that is added to the loss of each decision; each like behaviour_log_prob
+# (inputs) -> log-probability of the actions taken, entropy, value, and optionally a penalty that is
+# added to the loss of each decision; each in the shape of behaviour_log_prob
 Evaluate = Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]]
-# (losses [S]): keeps the gradient of a part of a minibatch until `descend`
+# (losses [S]): adds the gradient of a part of a minibatch to what `descend` will use
 Accumulate = Callable[[Tensor], object]
-# (losses [S], the seeds to be updated or None for all) -> gradient norms [S]; what was accumulated
-# belongs to the gradient, and is forgotten afterwards. No seeds: it is forgotten without a step.
+# (losses [S], the seeds to update or None for all) -> gradient norms [S]. The accumulated gradient
+# is included, and cleared afterwards; with no seeds it is cleared without a step.
 Descend = Callable[[Tensor, "NDArray[np.int64] | None"], Tensor]
 
 
 class _Part(NamedTuple):
-    """Units that go through the network together: a minibatch or a part of one."""
+    """Units that go through the network together: a minibatch, or a part of one."""
 
     batch: Batch
     # Weights of the decisions in the losses and in the other metrics; None = a mean over this part.
@@ -142,21 +142,21 @@ def ppo_update(
         batch: the decisions of one rollout.
         objective: the constants.
         epochs: for each epoch its minibatches, each an index [S, B] of units, or None for all.
-        evaluate: the current policy's and critic's view of a minibatch, differentiable.
-        descend: takes a step down the gradient of the losses, one for each seed.
-        accumulate: takes the losses of each part of a minibatch but the last, which `descend` gets.
-            They are shares of one sum, so gradients are to be added as they are.
+        evaluate: applies the current policy and critic to a minibatch, differentiably.
+        descend: takes a step down the gradient of each seed's loss.
+        accumulate: receives the losses of each part of a minibatch except the last, which goes to
+            `descend`. They are shares of one sum, so their gradients are added as they are.
         microbatch_size: units that go through the network together; None = a whole minibatch.
-        check_ratio: make sure that before the first step the policy gives each action the
+        check_ratio: check that before the first step the policy gives each action the
             log-probability that was recorded when it was sampled.
 
     Returns:
-        The metrics named in `METRICS`, each [S], as means over the gradient steps of the last epoch
-        in which a seed took any, and `num_gradient_steps` [S]. Also `penalty` if `evaluate` returns
-        one, and `first_ratio_error` with `check_ratio`.
+        The metrics named in `METRICS`, each [S]: for each seed, means over the gradient steps of
+        the last epoch in which it took any. Also `num_gradient_steps` [S], `penalty` if `evaluate`
+        returns one, and `first_ratio_error` with `check_ratio`.
 
     Raises:
-        RlkitError: `check_ratio` found a ratio that differs from 1 by 0.001 or more.
+        RlkitError: with `check_ratio`, a ratio differs from 1 by 0.001 or more.
         ValueError: microbatch_size is below 1, or given without `accumulate`.
     """
     if microbatch_size is not None and (microbatch_size < 1 or accumulate is None):
@@ -172,8 +172,8 @@ def ppo_update(
     epochs = list(epochs)
     whole = _parts(batch, objective, microbatch_size)  # for minibatches that are the whole batch
     for k, minibatches in enumerate(epochs):
-        # Metrics cost a quarter of an update, so they are of the last epoch, unless a seed may
-        # stop before it.
+        # Metrics cost a quarter of an update, so they are measured in the last epoch only, unless a
+        # seed may stop before it.
         measured = k == len(epochs) - 1 or objective.target_kl is not None
         steps: list[_Step] = []
         for index in minibatches:
@@ -277,9 +277,9 @@ def _parts(batch: Batch, objective: Objective, microbatch_size: int | None) -> l
 
 
 def _prepared(batch: Batch, objective: Objective) -> Batch:
-    """A minibatch without the content of masked slots, and with standardised advantages."""
+    """Return a minibatch with 0 in masked slots, and with standardised advantages."""
     if batch.mask is not None:
-        # Whatever stands in a slot without a decision must not reach a gradient, not even as NaN.
+        # The content of a slot without a decision must not reach a gradient, not even as NaN.
         old_log_prob, old_values, advantages, targets = fill_masked(batch.mask, *batch[1:5])
         batch = Batch(batch.inputs, old_log_prob, old_values, advantages, targets, batch.mask)
     if not objective.standardise_advantages:
@@ -289,7 +289,7 @@ def _prepared(batch: Batch, objective: Objective) -> Batch:
 
 
 def _weights(batch: Batch, aggregation: Aggregation, norm_length: float | None) -> Tensor:
-    """The weight of each decision in the loss of its minibatch, 0 elsewhere; see `Objective`."""
+    """Return the weight of each decision in the loss of its minibatch; see `Objective`."""
     x = batch.advantages
     mask = torch.ones_like(x, dtype=torch.bool) if batch.mask is None else batch.mask
     decisions = mask.flatten(2).sum(2) if mask.ndim > 2 else mask.long()  # of each unit, [S, B]
@@ -363,7 +363,7 @@ def _losses(
 
 
 def _ratio_error(batch: Batch, evaluated: tuple[Tensor, ...]) -> Tensor:
-    """max |ratio - 1| over the decisions of each seed, [S]; NaN if one is."""
+    """Return max |ratio - 1| over the decisions of each seed, [S]; NaN if any is NaN."""
     log_ratio = evaluated[0].detach() - batch.behaviour_log_prob
     return torch.expm1(log_ratio).abs().flatten(1).amax(1)
 

@@ -4,7 +4,7 @@ For each seed, at each step:
 
 1. With probability epsilon act at random, else take argmax_a Q(s, a), ties broken at random.
 2. Observe r and s'. The target is r + gamma max_a' Q(s', a'), and r alone where s' is terminal;
-   an episode that was only cut bootstraps like any other step.
+   a truncated episode bootstraps like any other step.
 3. Q(s, a) <- Q(s, a) + alpha [target - Q(s, a)], with a constant alpha, or alpha = n(s, a)^-omega
    for the n-th visit of the pair, which converges for omega in (1/2, 1] (Even-Dar, Mansour 2003).
 """
@@ -35,7 +35,7 @@ class QLearningConfig:
     step_size: float | None = None  # alpha, constant, in (0, 1]; None = visits^-step_size_power
     step_size_power: float = 0.6  # omega of alpha = visits^-omega, in [0, 1]
     initial_value: float = 0.0  # of every Q(s, a)
-    epsilon_start: float = 1.0  # probability of a random action at first, in [0, 1]
+    epsilon_start: float = 1.0  # probability of a random action at the start, in [0, 1]
     epsilon_end: float = 0.05  # and from epsilon_steps on, in [0, 1]
     epsilon_steps: int = 100_000  # environment steps of the linear fall, >= 1
 
@@ -48,7 +48,7 @@ class QLearningConfig:
 
 
 class QLearning:
-    """The agent; see the module's docstring for the numbered steps."""
+    """Q-learning for all seeds; the module's docstring has the numbered steps."""
 
     Config = QLearningConfig
     metrics = ("epsilon", "td_error")

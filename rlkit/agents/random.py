@@ -1,4 +1,4 @@
-"""The agent that acts at random and learns nothing: the floor of every comparison."""
+"""An agent that acts at random and learns nothing: the floor of every comparison."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class RandomConfig:
 
 
 class Random:
-    """Uniform over a discrete action space, or over a box; normal where a box has no bounds."""
+    """Acts uniformly in a discrete space or a bounded box, and normally in an unbounded box."""
 
     Config = RandomConfig
     metrics: tuple[str, ...] = ()
@@ -31,7 +31,7 @@ class Random:
 
     @staticmethod
     def depends_on_total_steps(config: RandomConfig) -> bool:
-        """Whether a longer run differs from the start."""
+        """Return False: there is no schedule."""
         return False
 
     def __init__(self, task: Task, config: RandomConfig) -> None:
@@ -55,14 +55,14 @@ class Random:
 
 
 class RandomActor:
-    """The random policy with a stream of its own; it has no greedy form."""
+    """The random policy with a random stream of its own; it has no greedy form."""
 
     def __init__(self, space: spaces.Space[Any], streams: Sequence[SeedStreams]) -> None:
         self._space, self._streams = space, streams
         self.restart()
 
     def restart(self, *part: int) -> None:
-        """Begin the stream of exploration anew, another one for each part of an evaluation."""
+        """Restart the stream of exploration; each part of an evaluation has its own."""
         self._part = part
         self._noise: dict[int, NoiseBlocks] = {}  # by the number of environments acted in
 
@@ -76,7 +76,7 @@ class RandomActor:
         return _actions(self._space, self._noise[num_envs].next())
 
     def probabilities(self, obs: Array) -> Array:
-        """The probability of each action, [S, M, A]."""
+        """Return the probability of each action, [S, M, A]."""
         assert isinstance(self._space, spaces.Discrete)
         return np.full((*obs.shape[:2], int(self._space.n)), 1.0 / int(self._space.n))
 

@@ -3,13 +3,13 @@
 For each seed:
 
 1. Play whole episodes with the current policy, the same number in each of its N environments.
-   With N > 1, what an environment plays while it waits for the others is not learned from:
-   learning from whatever ends first would prefer short episodes.
-2. Returns G_t = R_{t+1} + gamma R_{t+2} + ... to the end of each episode. An episode that was cut
-   adds gamma^k b(s) of its last state if there is a baseline b, and nothing otherwise.
-3. Advantages A_t = G_t - b(s_t), standardised over the batch if asked.
+   With N > 1, episodes that an environment plays while it waits for the others are not used:
+   learning from whichever end first would prefer short episodes.
+2. Returns G_t = R_{t+1} + gamma R_{t+2} + ... to the end of each episode. A truncated episode adds
+   gamma^k b(s) of its last state if there is a baseline b, and nothing otherwise.
+3. Advantages A_t = G_t - b(s_t), by default standardised over the batch.
 4. One step up the gradient E[ grad log pi(a_t|s_t) A_t ] + c_e grad H.
-5. Some steps of Adam on E[(b(s_t) - G_t)^2 / 2] for the baseline.
+5. A few steps of Adam on E[(b(s_t) - G_t)^2 / 2] for the baseline.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class ReinforceConfig:
     learning_rate_schedule: Schedule = "constant"  # linear: to 0 at the end
     baseline: bool = True  # learn b(s) and subtract it
     baseline_learning_rate: float = 5e-3  # of Adam, > 0
-    baseline_steps: int = 10  # gradient steps of the baseline an update, >= 1
+    baseline_steps: int = 10  # gradient steps of the baseline per update, >= 1
     entropy_coef: float = 0.0  # c_e, >= 0
     max_gradient_norm: float = 0.5  # of the policy, > 0
     standardise_advantages: bool = True  # over the batch of an update
@@ -87,7 +87,7 @@ class ReinforceConfig:
 
 
 class Reinforce:
-    """The agent; see the module's docstring for the numbered steps."""
+    """REINFORCE for all seeds; the module's docstring has the numbered steps."""
 
     Config = ReinforceConfig
     metrics = (
@@ -107,12 +107,12 @@ class Reinforce:
 
     @staticmethod
     def remarks(task: Task, config: ReinforceConfig) -> list[str]:
-        """Return sentences about how the agent fits the environment."""
+        """Return a remark where the ranges of actions do not suit the policy."""
         return action_range_remarks("reinforce", task.action_space)
 
     @staticmethod
     def why_no_update(task: Task, config: ReinforceConfig) -> str:
-        """Return what an update needs, for a seed that ended without one."""
+        """Return the episodes that an update needs, for a seed that ended without one."""
         each = config.episodes_per_update // task.num_envs
         share = f", {each:,} in each of {task.num_envs:,} environments" if task.num_envs > 1 else ""
         return (
@@ -216,7 +216,7 @@ class Reinforce:
 
     @torch.no_grad()
     def _returns(self, s: int, batch: EpisodeBatch) -> Tensor:
-        """Step 2: the return of each decision of a batch, [D]."""
+        """Step 2: return the return of each decision of a batch, [D]."""
         steps, next_values = batch.steps, None
         if self._config.baseline:
             next_values = batch.to_grid(self._values(s, self._features(steps.next_obs[None])))
@@ -233,7 +233,7 @@ class Reinforce:
     def _improve_policy(
         self, s: int, features: Tensor, actions: Array, advantages: Tensor, learning_rate: float
     ) -> dict[str, float]:
-        """Step 4: one step up the policy gradient; returns the metrics of the policy."""
+        """Step 4: take one step up the policy gradient; return the metrics of the policy."""
         config = self._config
         policy, optimiser = self._seed_policies[s]
         outputs = mlp(features, policy["policy"], activation=config.activation)
@@ -251,7 +251,7 @@ class Reinforce:
         }
 
     def _fit_baseline(self, s: int, features: Tensor, returns: Tensor) -> float:
-        """Step 5: gradient steps of the baseline towards the returns; returns the last loss."""
+        """Step 5: move the baseline towards the returns; return its last loss."""
         baseline, optimiser = self._seed_baselines[s]
         for _ in range(self._config.baseline_steps):
             loss = value_loss(self._values(s, features)[None], returns[None]).mean(dim=1)
@@ -261,7 +261,7 @@ class Reinforce:
         return float(loss.detach())
 
     def _values(self, s: int, features: Tensor) -> Tensor:
-        """The baseline b of features [1, D, F], [D]."""
+        """Return the baseline b of features [1, D, F], [D]."""
         layers = self._seed_baselines[s][0]["value"]
         return mlp(features, layers, activation=self._config.activation)[0, :, 0]
 

@@ -1,7 +1,7 @@
-"""Value iteration (Bellman 1957) as an agent: it plans once, then acts on what it found.
+"""Value iteration (Bellman 1957) as an agent: it plans once, then follows its plan.
 
-1. Sweep V <- max_a [ r + gamma P V ] until V is as close to V* as was asked.
-2. Act greedily with respect to V. Nothing is learned from what happens.
+1. Sweep V <- max_a [ r + gamma P V ] until V is within the tolerance of V*.
+2. Act greedily with respect to V. Transitions teach it nothing.
 
 It needs the model of the environment: a known finite MDP.
 """
@@ -38,7 +38,7 @@ class ValueIterationConfig:
 
 
 class ValueIteration:
-    """The planner; it has no `learn` worth the name and enters the loop as an actor."""
+    """The planner: its own actor, and `learn` does nothing."""
 
     Config = ValueIterationConfig
     metrics: tuple[str, ...] = ()
@@ -46,7 +46,7 @@ class ValueIteration:
 
     @staticmethod
     def depends_on_total_steps(config: ValueIterationConfig) -> bool:
-        """Whether a longer run differs from the start."""
+        """Return False: there is no schedule."""
         return False
 
     def __init__(self, task: Task, config: ValueIterationConfig) -> None:
@@ -69,16 +69,16 @@ class ValueIteration:
         return actions
 
     def probabilities(self, obs: Array) -> Array:
-        """The probability of each action, [S, M, A]."""
+        """Return the probability of each action, [S, M, A]."""
         return one_hot(self._policy[obs], self._num_actions)
 
     def value(self, obs: Array) -> Array:
-        """V*(s), [S, M]."""
+        """Return V*(s), [S, M]."""
         values: Array = self._values[obs]
         return values
 
     def action_values(self, obs: Array) -> Array:
-        """The value of each action where all later ones are optimal, Q*(s, a), [S, M, A]."""
+        """Return the value of each action if all later ones are optimal, Q*(s, a), [S, M, A]."""
         values: Array = self._action_values[obs]
         return values
 
@@ -92,4 +92,4 @@ class ValueIteration:
         return {"policy": np.tile(self._policy, (self._num_seeds, 1))}
 
     def load_state_dict(self, state: dict[str, Array]) -> None:
-        """Nothing changes while acting: the plan was made again on construction."""
+        """Do nothing: the plan is made on construction and never changes."""
