@@ -15,6 +15,7 @@ from rlkit.rlhf.stages.run_stage import StageSpec, run_stage
 from rlkit.rlhf.stages.sources import plain
 from rlkit.rlhf.stages.stage_run import StageRun
 from rlkit.rlhf.training.configs import PolicyConfig
+from rlkit.runs.identity import plain_data
 from rlkit.runs.reports import Reports
 
 Config = TypeVar("Config")
@@ -84,7 +85,7 @@ def launch(
         content={
             "task": task.identity(),
             "model": model.identity(),
-            "config": plain(factory.config),
+            "config": plain_data(factory.config),
             "parents": {name: parent.identity() for name, parent in parents.items()},
             **({} if score is None else {"score": score}),
         },

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
+
+import torch
 
 from rlkit.agents.ppo_update import Aggregation
 from rlkit.errors import UsageError
-from rlkit.options import require_choice, require_range, require_types, require_whole
+from rlkit.nn.optimisers import Decay
+from rlkit.options import ADDED_LATER, require_choice, require_range, require_types, require_whole
 from rlkit.rlhf.objectives.kl_penalty import KLPenalty
 from rlkit.rlhf.training.advantage_estimators import (
     AdvantageEstimator,
@@ -18,87 +21,93 @@ from rlkit.rlhf.training.advantage_estimators import (
 )
 from rlkit.rlhf.training.critic import CriticOptions
 
-Schedule = Literal["constant", "linear"]
+
+@dataclass(frozen=True, kw_only=True)
+class DescentConfig:
+    """Options shared by the stages that learn from a fixed set of examples."""
+
+    num_epochs: int = 6  # passes over the examples, >= 1
+    batch_size: int = 64  # examples (demonstrations or pairs) per gradient step, >= 1
+    learning_rate: float = 1e-3  # of Adam, falls linearly to 0, > 0
+    weight_decay: float = 0.01  # lambda, >= 0; 0 = off
+    # decoupled: AdamW, weights shrink by lambda times the rate; l2: lambda w joins the gradient.
+    decay: Decay = field(default="decoupled", metadata=ADDED_LATER)
+    max_gradient_norm: float = 1.0  # gradients are scaled down to this norm, > 0
+
+    def __post_init__(self) -> None:
+        require_whole(self, "num_epochs", "batch_size", at_least=1)
+        require_range(self, "learning_rate", "max_gradient_norm", low=0, open_low=True)
+        require_range(self, "weight_decay", low=0)
+        require_choice(self, "decay", among=Decay)
+        require_decay_used(self.decay, self.weight_decay)
 
 
 @dataclass(frozen=True, kw_only=True)
-class SFTConfig:
+class SFTConfig(DescentConfig):
     """Options of supervised fine-tuning."""
 
     num_demonstrations: int = 8192  # drawn from a built-in task; a file is used whole, >= 1
-    num_epochs: int = 6  # passes over the demonstrations, >= 1
-    batch_size: int = 64  # demonstrations a gradient step, >= 1
-    learning_rate: float = 3e-3  # of AdamW, falls linearly to 0, > 0
-    weight_decay: float = 0.01  # of AdamW, >= 0
-    max_gradient_norm: float = 1.0  # > 0
+    learning_rate: float = 3e-3  # of Adam, falls linearly to 0, > 0
 
     def __post_init__(self) -> None:
-        require_whole(self, "num_demonstrations", "num_epochs", "batch_size", at_least=1)
-        require_range(self, "learning_rate", "max_gradient_norm", low=0, open_low=True)
-        require_range(self, "weight_decay", low=0)
+        super().__post_init__()
+        require_whole(self, "num_demonstrations", at_least=1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class RewardConfig:
-    """Options of a reward model."""
+class RewardConfig(DescentConfig):
+    """Options of a reward model, of which the best epoch by held-out loss is kept."""
 
-    loss: Literal["pairwise", "pointwise"] = (
-        "pairwise"  # Bradley-Terry, or labels of single answers
-    )
+    # pairwise: Bradley-Terry; pointwise: labels of single responses.
+    loss: Literal["pairwise", "pointwise"] = "pairwise"
     num_pairs: int = 3000  # drawn from a built-in task; a file is used whole, >= 2
-    # Of a built-in task, >= 2. Every two to a prompt are compared and learned from at once, so that
-    # many pairs cost few responses; num_pairs is then rounded up to whole prompts, and batch_size
-    # down, though to no less than one.
+    # Responses sampled per prompt (built-in tasks only), K >= 2. All K(K-1)/2 pairs of a prompt are
+    # used in one step, so few responses give many pairs; num_pairs is rounded up and batch_size
+    # down to whole prompts, at least one.
     responses_per_prompt: int = 2
-    num_epochs: int = 6  # passes over the pairs; the best by held-out loss is kept, >= 1
-    min_updates: int = 250  # few pairs are passed over more often, up to this many steps, >= 1
-    batch_size: int = 64  # pairs a gradient step, >= 1
-    learning_rate: float = 1e-3  # of AdamW, falls linearly to 0, > 0
-    weight_decay: float = 0.01  # of AdamW, >= 0
-    max_gradient_norm: float = 1.0  # > 0
-    # Fraction of the pairs that is not trained on, in (0, 1). Fewer than 30 cannot tell good epochs
-    # from bad ones, so of few pairs it is up to 30, though not more than three in ten.
+    min_updates: int = 250  # few pairs get more epochs, until there are this many steps, >= 1
+    # Fraction of the pairs held out, in (0, 1). Fewer than 30 pairs cannot rank epochs, so small
+    # data sets hold out up to 30 pairs, but at most 30 %.
     held_out: float = 0.1
-    label_smoothing: float = 0.0  # probability that a label is taken to be wrong, in [0, 0.5)
+    label_smoothing: float = 0.0  # assumed probability that a label is wrong, in [0, 0.5)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_choice(self, "loss", among=Literal["pairwise", "pointwise"])
         require_whole(self, "num_pairs", "responses_per_prompt", at_least=2)
-        require_whole(self, "num_epochs", "min_updates", "batch_size", at_least=1)
-        require_range(self, "learning_rate", "max_gradient_norm", low=0, open_low=True)
-        require_range(self, "weight_decay", low=0)
+        require_whole(self, "min_updates", at_least=1)
         require_range(self, "held_out", low=0, high=1, open_low=True, open_high=True)
         require_range(self, "label_smoothing", low=0, high=0.5, open_high=True)
         require_smoothing_used(self.label_smoothing, self.loss, by="pairwise")
         if self.loss == "pointwise" and self.responses_per_prompt != 2:
             raise UsageError(
                 "option responses_per_prompt (--responses-per-prompt): the loss 'pointwise' learns "
-                f"from labels of single responses; leave it out, got {self.responses_per_prompt}"
+                f"from labels of single responses; omit it, got {self.responses_per_prompt}"
             )
         if self.num_examples < 2:
             raise UsageError(
-                "option num_pairs (--num-pairs): expected at least two prompts' worth, which is "
-                f"more than {self.pairs_per_example} with {self.responses_per_prompt} responses "
-                f"to each, got {self.num_pairs}"
+                "option num_pairs (--num-pairs): expected pairs of at least two prompts, more than "
+                f"{self.pairs_per_example} with {self.responses_per_prompt} responses per prompt, "
+                f"got {self.num_pairs}"
             )
 
     @property
     def pairs_per_example(self) -> int:
-        """Comparisons that cannot be separated: all those of the responses to a prompt."""
+        """Number of pairs of the responses to one prompt, which are kept together."""
         return self.responses_per_prompt * (self.responses_per_prompt - 1) // 2
 
     @property
     def num_examples(self) -> int:
-        """How many examples, each of `pairs_per_example`, have `num_pairs`."""
+        """Number of examples, each of `pairs_per_example`, that hold `num_pairs`."""
         return -(-self.num_pairs // self.pairs_per_example)
 
     def num_held_out(self, num_examples: int) -> int:
-        """How many of the examples are not trained on."""
+        """Return how many of the examples are held out."""
         few = min(-(-30 // self.pairs_per_example), round(0.3 * num_examples))
         return min(max(1, round(self.held_out * num_examples), few), num_examples - 1)
 
     def passes(self, num_training: int) -> RewardConfig:
-        """The same with its batch size in examples, and epochs that make `min_updates` steps."""
+        """Return a copy with the batch size in examples, and epochs for `min_updates` steps."""
         batch_size = max(1, self.batch_size // self.pairs_per_example)
         steps = -(-num_training // batch_size)
         num_epochs = max(self.num_epochs, -(-self.min_updates // steps))
@@ -106,24 +115,22 @@ class RewardConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DPOConfig:
+class DPOConfig(DescentConfig):
     """Options of direct preference optimisation."""
 
-    loss: Literal["dpo", "ipo"] = "dpo"
+    loss: Literal["dpo", "ipo"] = "dpo"  # ipo: log-ratios differ by a finite 1/(2 beta)
     beta: float = 0.1  # weight of the KL divergence from the reference, > 0
     num_pairs: int = 3000  # drawn from a built-in task; a file is used whole, >= 1
-    num_epochs: int = 3  # passes over the pairs, >= 1
-    batch_size: int = 64  # pairs a gradient step, >= 1
-    learning_rate: float = 5e-4  # of AdamW, falls linearly to 0, > 0
-    weight_decay: float = 0.0  # of AdamW, >= 0
-    max_gradient_norm: float = 1.0  # > 0
-    label_smoothing: float = 0.0  # probability that a label is taken to be wrong, in [0, 0.5)
+    num_epochs: int = 3  # passes over the examples, >= 1
+    learning_rate: float = 5e-4  # of Adam, falls linearly to 0, > 0
+    weight_decay: float = 0.0  # lambda, >= 0; 0 = off
+    label_smoothing: float = 0.0  # assumed probability that a label is wrong, in [0, 0.5)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_choice(self, "loss", among=Literal["dpo", "ipo"])
-        require_range(self, "beta", "learning_rate", "max_gradient_norm", low=0, open_low=True)
-        require_whole(self, "num_pairs", "num_epochs", "batch_size", at_least=1)
-        require_range(self, "weight_decay", low=0)
+        require_range(self, "beta", low=0, open_low=True)
+        require_whole(self, "num_pairs", at_least=1)
         require_range(self, "label_smoothing", low=0, high=0.5, open_high=True)
         require_smoothing_used(self.label_smoothing, self.loss, by="dpo")
 
@@ -133,24 +140,27 @@ class PolicyConfig(ABC):
     """Options that PPO, RLOO and GRPO share."""
 
     num_updates: int = 80  # rollouts with their epochs, >= 1
-    batch_size: int = 256  # sequences of a rollout, >= 1
+    batch_size: int = 256  # sequences per rollout, >= 1
     num_epochs: int = 4  # passes over each rollout, >= 1
-    minibatch_size: int = 64  # sequences a gradient step, >= 1
-    microbatch_size: int | None = None  # sequences computed at once; None = what is fastest
+    minibatch_size: int = 64  # sequences per gradient step, >= 1
+    microbatch_size: int | None = None  # sequences computed at once; None = the fastest choice
     learning_rate: float = 7e-4  # of Adam, > 0
     final_learning_rate: float = 0.05  # fraction reached, linearly, at the last update, in [0, 1]
+    weight_decay: float = field(default=0.0, metadata=ADDED_LATER)  # lambda, >= 0; 0 = off
+    # decoupled: AdamW, weights shrink by lambda times the rate; l2: lambda w joins the gradient.
+    decay: Decay = field(default="decoupled", metadata=ADDED_LATER)
     clip_epsilon: float = 0.2  # the ratio is clipped to [1 - eps, 1 + eps], in (0, 1)
     entropy_coef: float = 0.0  # >= 0
     max_gradient_norm: float = 1.0  # of the policy, > 0
     temperature: float = 1.0  # of sampling, and of every log-probability, > 0
     kl_coef: float = 0.3  # beta, weight of the KL divergence from the reference, >= 0
-    kl_placement: Literal["reward", "loss"] = "reward"  # where the divergence is charged
+    kl_placement: Literal["reward", "loss"] = "reward"  # where the divergence is subtracted
     kl_estimator: Literal["k1", "k2", "full"] = "k1"  # reward: k1; loss: k2 or full
-    kl_target: float | None = None  # nats a sequence; adapts kl_coef to reach it; None = fixed
+    kl_target: float | None = None  # nats per sequence; adapts kl_coef to reach it; None = fixed
     kl_horizon: int = 10_000  # sequences over which kl_coef adapts, >= 1
-    missing_eos_penalty: float = 0.0  # taken off the score of a response cut at the limit, >= 0
-    aggregation: Aggregation = "token-mean"  # how the losses of a minibatch's tokens become one
-    check_ratio: bool = True  # stop if the first ratio is not 1, with the likely causes
+    missing_eos_penalty: float = 0.0  # subtracted from the score of a truncated response, >= 0
+    aggregation: Aggregation = "token-mean"  # how the losses of a minibatch's tokens are averaged
+    check_ratio: bool = True  # stop if the first ratio is not 1, and name the likely causes
 
     def __post_init__(self) -> None:
         require_whole(
@@ -165,9 +175,11 @@ class PolicyConfig(ABC):
         )
         require_range(self, "final_learning_rate", low=0, high=1)
         require_range(self, "clip_epsilon", low=0, high=1, open_low=True, open_high=True)
-        require_range(self, "entropy_coef", "kl_coef", "missing_eos_penalty", low=0)
+        require_range(self, "entropy_coef", "kl_coef", "missing_eos_penalty", "weight_decay", low=0)
         require_range(self, "kl_target", low=0, open_low=True)
         require_choice(self, "aggregation", among=Aggregation)
+        require_choice(self, "decay", among=Decay)
+        require_decay_used(self.decay, self.weight_decay)
         require_types(self)
         self.kl_penalty()
         if self.kl_target is not None and not 0.2 * self.batch_size < self.kl_horizon:
@@ -178,7 +190,11 @@ class PolicyConfig(ABC):
             )
 
     def kl_penalty(self) -> KLPenalty:
-        """The penalty that these options describe; refuses combinations with a wrong gradient."""
+        """Return the penalty that these options describe.
+
+        Raises:
+            UsageError: the combination of placement and estimator has a wrong gradient.
+        """
         return KLPenalty(
             coef=self.kl_coef,
             placement=self.kl_placement,
@@ -205,7 +221,7 @@ class PPOConfig(PolicyConfig):
     value_coef: float = 0.5  # weight of the value loss (V - R)^2 / 2, >= 0
     value_clip: float | None = None  # half-width around the old value, > 0; None = off
     max_value_gradient_norm: float = 1.0  # of the critic, > 0
-    bootstrap_truncated: bool = False  # V of the last state where a response is cut, instead of 0
+    bootstrap_truncated: bool = False  # V of the state after a truncated response, instead of 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -251,7 +267,7 @@ class GRPOConfig(PolicyConfig):
     """Options of GRPO: rewards standardised within each prompt's group."""
 
     group_size: int = 8  # responses to each prompt, >= 2
-    kl_placement: Literal["reward", "loss"] = "loss"  # where the divergence is charged
+    kl_placement: Literal["reward", "loss"] = "loss"  # where the divergence is subtracted
     kl_estimator: Literal["k1", "k2", "full"] = "k2"  # reward: k1; loss: k2 or full
 
     def __post_init__(self) -> None:
@@ -263,12 +279,26 @@ class GRPOConfig(PolicyConfig):
         return GroupRelativeAdvantages(group_size=self.group_size)
 
 
+def optimiser_class(decay: Decay) -> type[torch.optim.Adam]:
+    """Return Adam with decoupled weight decay, or with the decay in its gradient."""
+    return torch.optim.AdamW if decay == "decoupled" else torch.optim.Adam
+
+
+def require_decay_used(decay: Decay, weight_decay: float) -> None:
+    """Reject a kind of weight decay where there is none."""
+    if decay != "decoupled" and not weight_decay:
+        raise UsageError(
+            f"option decay (--decay): {decay!r} has no effect while weight_decay is 0; set "
+            "weight_decay (--weight-decay), or omit decay"
+        )
+
+
 def require_smoothing_used(label_smoothing: float, loss: str, *, by: str) -> None:
-    """Refuse label smoothing where the loss would not use it."""
+    """Reject label smoothing where the loss does not use it."""
     if label_smoothing and loss != by:
         raise UsageError(
             f"option label_smoothing (--label-smoothing): only the loss {by!r} uses it, and the "
-            f"loss is {loss!r}; leave it out, got {label_smoothing}"
+            f"loss is {loss!r}; omit it, got {label_smoothing}"
         )
 
 

@@ -1,13 +1,13 @@
-"""Gradient descent on a fixed set of examples: what SFT, the reward model and DPO have in common.
+"""Gradient descent on a fixed set of examples, for SFT, reward models and DPO.
 
-The order of the examples is drawn anew for each epoch from the seed's own stream. One update is one
-minibatch, so a run can be stopped and continued between any two.
+The order of the examples is drawn for each epoch from the seed's own stream. One update is one
+minibatch, so a run can be stopped and resumed between any two.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from rlkit.rlhf.models.state import (
     optimiser_state,
     trained_state,
 )
+from rlkit.rlhf.training.configs import DescentConfig, optimiser_class
 from rlkit.seeding import SeedStreams, generator_states, restore_generators
 
 Array = NDArray[Any]
@@ -30,33 +31,18 @@ Array = NDArray[Any]
 Loss = Callable[[Tensor], tuple[Tensor, Mapping[str, float]]]
 
 
-class DescentConfig(Protocol):
-    """The options that matter here."""
-
-    @property
-    def num_epochs(self) -> int: ...
-    @property
-    def batch_size(self) -> int: ...
-    @property
-    def learning_rate(self) -> float: ...
-    @property
-    def weight_decay(self) -> float: ...
-    @property
-    def max_gradient_norm(self) -> float: ...
-
-
 class ExampleTrainer:
-    """One seed of a stage that learns from examples, by AdamW with a rate that falls to 0.
+    """Trains one seed of a stage on examples, by Adam with a learning rate that falls to 0.
 
     Args:
-        module: what is trained, in place.
-        num_examples: how many there are.
-        loss: of the examples with given indices.
+        module: the module to train, in place.
+        num_examples: number of examples.
+        loss: returns the losses of the examples with given indices, and metrics.
         config: epochs, batch size, rates.
-        streams: of this seed.
-        metrics: the names that `loss` gives.
-        held_out_loss: what decides which epoch's parameters are kept; None = the last.
-        finish: called once, after the last update, with parameters in place.
+        streams: the random streams of this seed.
+        metrics: the names of the metrics that `loss` returns.
+        held_out_loss: selects the epoch whose parameters are kept; None = the last.
+        finish: called once, after the last update, with the final parameters in place.
     """
 
     def __init__(
@@ -71,13 +57,8 @@ class ExampleTrainer:
         held_out_loss: Callable[[], float] | None = None,
         finish: Callable[[], None] | None = None,
     ) -> None:
-        self.module, self._num_examples, self._loss, self._config = (
-            module,
-            num_examples,
-            loss,
-            config,
-        )
-        self._streams, self._held_out_loss, self._finish = streams, held_out_loss, finish
+        self.module, self._loss, self._config, self._streams = module, loss, config, streams
+        self._num_examples, self._held_out_loss, self._finish = num_examples, held_out_loss, finish
         self._steps_per_epoch = -(-num_examples // config.batch_size)
         self.num_updates = config.num_epochs * self._steps_per_epoch
         own = ("loss", "gradient_norm", "learning_rate")
@@ -89,8 +70,11 @@ class ExampleTrainer:
         self._best = np.inf
         self._best_state: dict[str, Array] | None = None
         self._trained = [p for p in module.parameters() if p.requires_grad]
-        self._optimiser = torch.optim.AdamW(
-            self._trained, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        self.optimiser = optimiser_class(config.decay)(
+            self._trained,
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=True,
         )
         self._begin_epoch()
 
@@ -99,7 +83,7 @@ class ExampleTrainer:
         self._order = torch.from_numpy(self._rng.permutation(self._num_examples))
 
     def update(self) -> dict[str, float]:
-        """One step down the gradient of one minibatch; returns its metrics."""
+        """Take one gradient step on one minibatch; returns its metrics."""
         config = self._config
         position = self._index % self._steps_per_epoch
         if position == 0 and self._index > 0:
@@ -107,13 +91,13 @@ class ExampleTrainer:
         rows = slice(position * config.batch_size, (position + 1) * config.batch_size)
         progress = self._index / self.num_updates
         rate = scheduled(config.learning_rate, "linear", progress=progress)
-        for group in self._optimiser.param_groups:
+        for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.module.train()
         with torch_seeded(self._streams.integer("dropout", 0, self._index)):
             losses, metrics = self._loss(self._order[rows])
             loss = losses.mean()
-            self._optimiser.zero_grad(set_to_none=True)
+            self.optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self._trained, config.max_gradient_norm)
         if not (torch.isfinite(loss) and torch.isfinite(norm)):
@@ -122,20 +106,20 @@ class ExampleTrainer:
                 f"training diverged at update {self._index + 1}: the loss is {loss.item():g} and "
                 f"the gradient's norm {float(norm):g}; try a smaller learning_rate",
             )
-        self._optimiser.step()
+        self.optimiser.step()
         self._index += 1
-        found = {"loss": float(loss.detach()), "gradient_norm": float(norm), "learning_rate": rate}
+        own = {"loss": float(loss.detach()), "gradient_norm": float(norm), "learning_rate": rate}
         self.module.eval()
-        return found | dict(metrics) | self._end_epoch()
+        return own | dict(metrics) | self._end_epoch()
 
     def _end_epoch(self) -> dict[str, float]:
         if self._index % self._steps_per_epoch:
             return {}
-        found = {}
+        metrics = {}
         if self._held_out_loss is not None:
             with torch.no_grad():
                 loss = self._held_out_loss()
-            found = {"held_out_loss": loss}
+            metrics = {"held_out_loss": loss}
             if loss < self._best:
                 self._best, self._best_state = loss, trained_state(self.module, "best")
         if self._index == self.num_updates:
@@ -143,16 +127,16 @@ class ExampleTrainer:
                 load_trained_state(self.module, self._best_state, "best")
             if self._finish is not None:
                 self._finish()
-        return found
+        return metrics
 
     def state_dict(self) -> dict[str, Array]:
-        """Everything that changes."""
+        """Return everything that changes."""
         state = {
             "index": np.asarray(self._index),
             "epoch_start": self._epoch_start,
             "best_loss": np.asarray(self._best),
             **trained_state(self.module, "module"),
-            **optimiser_state(self._optimiser, "optimiser"),
+            **optimiser_state(self.optimiser, "optimiser"),
         }
         if self._best_state is not None:
             state |= self._best_state
@@ -167,5 +151,5 @@ class ExampleTrainer:
         restore_generators([self._rng], state["epoch_start"])
         self._begin_epoch()
         load_trained_state(self.module, state, "module")
-        load_optimiser_state(self._optimiser, state, "optimiser")
+        load_optimiser_state(self.optimiser, state, "optimiser")
         self.module.eval()

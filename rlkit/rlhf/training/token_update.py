@@ -28,7 +28,7 @@ from rlkit.rlhf.models.state import (
     trained_state,
 )
 from rlkit.rlhf.objectives.kl_penalty import AdaptiveCoefficient, loss_penalty
-from rlkit.rlhf.training.configs import PolicyConfig
+from rlkit.rlhf.training.configs import PolicyConfig, optimiser_class
 from rlkit.rlhf.training.critic import Critic
 from rlkit.rlhf.training.rollout import Rollout
 
@@ -43,8 +43,12 @@ class Descent:
     ) -> None:
         self.module, self._max_gradient_norm = module, max_gradient_norm
         self.parameters = [p for p in module.parameters() if p.requires_grad]
-        self.optimiser = torch.optim.Adam(
-            self.parameters, lr=config.learning_rate, eps=1e-5, fused=True
+        self.optimiser = optimiser_class(config.decay)(
+            self.parameters,
+            lr=config.learning_rate,
+            eps=1e-5,
+            weight_decay=config.weight_decay,
+            fused=True,
         )
 
     def set_learning_rate(self, learning_rate: float) -> None:
