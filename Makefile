@@ -24,7 +24,7 @@ torture: .venv/dev
 clean:
 	rm -rf .venv runs results/demo
 
-.venv/core: pyproject.toml constraints.txt
+.venv/core: pyproject.toml setup.py constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
 	touch $@

@@ -29,7 +29,7 @@ from gymnasium import spaces
 from numpy import cos, pi, sin
 from numpy.typing import NDArray
 
-from envs.batched import BatchedEnv, EpisodeSeed, Flags, Floats, Observations
+from .batched import BatchedEnv, EpisodeSeed, Flags, Floats, Observations
 
 CENTRE = 0.5  # m, of mass, along each link
 INERTIA = 1.0  # kg m^2, of each link

@@ -23,7 +23,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from envs.batched import BatchedEnv, EpisodeSeed, Flags, Floats, Observations
+from .batched import BatchedEnv, EpisodeSeed, Flags, Floats, Observations
 
 GRAVITY = 9.8  # m/s^2
 POLE_MASS = 0.1  # kg

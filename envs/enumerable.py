@@ -26,7 +26,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from envs.tokens import Ids, Vocabulary, before_end
+from .tokens import Ids, Vocabulary, before_end
 
 Floats = NDArray[np.float64]
 

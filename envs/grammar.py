@@ -35,7 +35,7 @@ import itertools
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.tokens import Ids, Vocabulary, before_end
+from .tokens import Ids, Vocabulary, before_end
 
 Floats = NDArray[np.float64]
 

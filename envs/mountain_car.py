@@ -20,7 +20,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from envs.batched import BatchedEnv, EpisodeSeed, Flags, Floats, Observations
+from .batched import BatchedEnv, EpisodeSeed, Flags, Floats, Observations
 
 MIN_POSITION = -1.2
 MAX_POSITION = 0.6

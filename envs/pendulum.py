@@ -17,7 +17,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from envs.batched import BatchedEnv, EpisodeSeed, Flags, Floats, Observations
+from .batched import BatchedEnv, EpisodeSeed, Flags, Floats, Observations
 
 MAX_SPEED = 8.0  # rad/s
 MAX_TORQUE = 2.0  # N m

@@ -17,11 +17,11 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.acrobot import BatchedAcrobot
-from envs.batched import BatchedEnv
-from envs.cartpole import BatchedCartPole
-from envs.mountain_car import BatchedMountainCar
-from envs.pendulum import BatchedPendulum
+from rlkit_envs.acrobot import BatchedAcrobot
+from rlkit_envs.batched import BatchedEnv
+from rlkit_envs.cartpole import BatchedCartPole
+from rlkit_envs.mountain_car import BatchedMountainCar
+from rlkit_envs.pendulum import BatchedPendulum
 
 TWINS: dict[str, Callable[..., BatchedEnv]] = {
     "CartPole-v1": BatchedCartPole,

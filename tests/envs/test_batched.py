@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from envs.acrobot import BatchedAcrobot
-from envs.batched import BatchedEnv
-from envs.cartpole import TIME_STEP, BatchedCartPole
-from envs.mountain_car import BatchedMountainCar
-from envs.pendulum import BatchedPendulum
+from rlkit_envs.acrobot import BatchedAcrobot
+from rlkit_envs.batched import BatchedEnv
+from rlkit_envs.cartpole import TIME_STEP, BatchedCartPole
+from rlkit_envs.mountain_car import BatchedMountainCar
+from rlkit_envs.pendulum import BatchedPendulum
 
 Array = NDArray[Any]
 

@@ -12,11 +12,11 @@ from gymnasium.utils.env_checker import check_env
 from numpy.typing import NDArray
 from scipy import stats
 
-from envs import enumerable
-from envs.enumerable import EnumerableEnv, EnumerableTask
 from rlkit.environments.resolve import find_environment
 from rlkit.rlhf.exact import enumeration
 from rlkit.tabular.reading.model import mdp_from_env
+from rlkit_envs import enumerable
+from rlkit_envs.enumerable import EnumerableEnv, EnumerableTask
 
 Ids = NDArray[np.int64]
 TINY = {"num_content": 2, "num_prompts": 2, "max_new_tokens": 3}
@@ -264,5 +264,5 @@ def test_an_action_that_does_not_exist_is_refused() -> None:
 
 
 def test_it_can_be_named_like_any_environment() -> None:
-    environment = find_environment("envs.enumerable:EnumerableEnv", TINY)
+    environment = find_environment("rlkit_envs.enumerable:EnumerableEnv", TINY)
     assert environment.kind == "tabular"

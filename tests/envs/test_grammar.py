@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from envs import grammar
-from envs.grammar import LENGTHS, GrammarTask
+from rlkit_envs import grammar
+from rlkit_envs.grammar import LENGTHS, GrammarTask
 
 Ids = NDArray[np.int64]
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envs.tokens import Vocabulary, before_end
+from rlkit_envs.tokens import Vocabulary, before_end
 
 WORDS = Vocabulary(["yes", "no", "<eos>", "<pad>"], pad=3)
 

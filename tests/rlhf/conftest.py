@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from envs.enumerable import EnumerableTask
 from rlkit.rlhf.data.preferences import demonstrations_of
 from rlkit.rlhf.data.task import LanguageTask
 from rlkit.rlhf.exact.answer_key import AnswerKey, TableScore
@@ -20,6 +19,7 @@ from rlkit.rlhf.training.configs import METHODS, SFTConfig
 from rlkit.rlhf.training.fine_tuning import supervised_fine_tuning
 from rlkit.rlhf.training.policy import KLPenalisedPolicy
 from rlkit.seeding import SeedStreams
+from rlkit_envs.enumerable import EnumerableTask
 
 
 @pytest.fixture(autouse=True)

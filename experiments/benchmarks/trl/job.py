@@ -46,10 +46,10 @@ class Job:
 def make_task(name: str) -> Any:
     """A built-in task by its name."""
     if name == "enumerable":
-        from envs.enumerable import EnumerableTask
+        from rlkit_envs.enumerable import EnumerableTask
 
         return EnumerableTask()
-    from envs.grammar import GrammarTask
+    from rlkit_envs.grammar import GrammarTask
 
     return GrammarTask()
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from envs.enumerable import EnumerableTask as Enumerable
-from envs.grammar import GrammarTask
 from rlkit.rlhf.data.task import EnumerableTask, GoldTask, LanguageTask
 from rlkit.rlhf.data.text_task import TextTask
+from rlkit_envs.enumerable import EnumerableTask as Enumerable
+from rlkit_envs.grammar import GrammarTask
 
 TEXT = TextTask.from_files(demonstrations=[{"prompt": "ab", "response": "ba"}])
 

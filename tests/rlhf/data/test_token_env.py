@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from envs.enumerable import EnumerableTask
 from rlkit.environments.batch_env import BatchEnv
 from rlkit.rlhf.data.token_env import TokenEnv
+from rlkit_envs.enumerable import EnumerableTask
 
 Ids = NDArray[np.int64]
 

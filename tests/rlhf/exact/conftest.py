@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from envs.enumerable import EnumerableTask
+from rlkit_envs.enumerable import EnumerableTask
 from tests.rlhf.exact.tables import Enumerated, enumerated
 
 

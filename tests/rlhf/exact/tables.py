@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.enumerable import EnumerableTask
 from rlkit.rlhf.exact import enumeration
+from rlkit_envs.enumerable import EnumerableTask
 
 Floats = NDArray[np.float64]
 

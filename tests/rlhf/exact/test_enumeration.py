@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from envs.enumerable import EnumerableTask
 from rlkit.rlhf.data.sequences import from_arrays, response_log_probs
 from rlkit.rlhf.exact import enumeration
 from rlkit.rlhf.exact import optimum as exact
 from rlkit.rlhf.models.gpt import GPT, GPTConfig
+from rlkit_envs.enumerable import EnumerableTask
 from tests.rlhf.exact.tables import Enumerated, random_policy, small
 
 

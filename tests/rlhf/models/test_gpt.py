@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from envs.enumerable import EnumerableTask
 from rlkit.errors import UsageError
 from rlkit.rlhf.models import gpt as transformer
 from rlkit.rlhf.models.gpt import (
@@ -30,6 +29,7 @@ from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.models.layers import torch_seeded
 from rlkit.rlhf.stages.sources import ModelSource
 from rlkit.seeding import SeedStreams
+from rlkit_envs.enumerable import EnumerableTask
 
 VOCAB, ACTIONS, CONTEXT, PAD = 13, 11, 40, 12
 SFT_MODEL = ModelSource()  # of `rlkit rlhf sft` without options
