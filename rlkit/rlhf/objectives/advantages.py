@@ -24,23 +24,22 @@ def token_gae(
     truncated: Tensor | None = None,
     final_values: Tensor | None = None,
 ) -> Tensor:
-    """The generalised advantage of each token of a response.
+    """Return the generalised advantage of each token of a response.
 
         δ_t = r_t + γ V(s_{t+1}) - V(s_t),    A_t = δ_t + γ λ A_{t+1}
 
     where s_{t+1} is the state of the next decision. After the last one V = 0, at the length limit
-    too: the limit is part of the task, as it is for the optimum that rlkit.rlhf.exact.optimum
-    computes. With `final_values` a response that was cut off is worth V(s_T) more at that place.
+    too: the limit is part of the task, as it is for the optimum of rlkit.rlhf.exact.optimum. With
+    `final_values` a truncated response is worth V(s_T) more there.
 
     Args:
         rewards: r_t for the choice of token t, shape [B, T].
         values: V(s_t), the value before that choice, shape [B, T].
         mask: True = a decision of the policy, boolean, shape [B, T]; other slots are transparent.
-        discount: γ in [0, 1]. Below 1 the score at the end of a long response hardly counts at
-            its start.
+        discount: γ in [0, 1]. Below 1 the score of a long response hardly counts at its start.
         gae_lambda: λ in [0, 1].
-        truncated: the response was cut off by the length limit, boolean, shape [B]; the sampler
-            knows, it must not be inferred from widths. Needed with `final_values` only.
+        truncated: the length limit stopped the response, boolean, shape [B], as reported by the
+            sampler; it cannot be inferred from widths. Needed with `final_values` only.
         final_values: V(s_T) after the last token, shape [B]; read where `truncated`.
 
     Returns:
@@ -48,8 +47,7 @@ def token_gae(
 
     Raises:
         ValueError: shapes differ, a flag is not boolean, a tensor requires a gradient, γ or λ is
-            outside [0, 1], or only one of `truncated` and `final_values` is given where both are
-            needed.
+            outside [0, 1], or `final_values` is given without `truncated`.
 
     Source: Schulman et al. (2016), arXiv 1506.02438, eqs. 11-12 and 16.
     """
@@ -58,13 +56,13 @@ def token_gae(
     num_rows, length = rewards.shape
     if final_values is None:
         after = values.new_zeros(num_rows)
-        cut = torch.zeros(num_rows, dtype=torch.bool, device=mask.device)
+        bootstrapped = torch.zeros(num_rows, dtype=torch.bool, device=mask.device)
     elif truncated is None:
         raise ValueError("token_gae: expected truncated [B] together with final_values")
     else:
         require_flags("token_gae", (num_rows,), truncated=truncated)
         require_shape("token_gae", (num_rows,), final_values=final_values)
-        after, cut = final_values, truncated
+        after, bootstrapped = final_values, truncated
     following = _next_decision(mask)
     is_last = following == length
     next_values = torch.cat([values, after.unsqueeze(1)], dim=1).gather(1, following)
@@ -72,7 +70,7 @@ def token_gae(
         rewards.T,
         values.T,
         next_values.T,
-        (is_last & ~cut.unsqueeze(1)).T,
+        (is_last & ~bootstrapped.unsqueeze(1)).T,
         is_last.T,
         discount=discount,
         gae_lambda=gae_lambda,
@@ -82,7 +80,7 @@ def token_gae(
 
 
 def rloo_advantages(rewards: Tensor, group_size: int) -> Tensor:
-    """How much better a response is than the mean of the other responses to its prompt.
+    """Return how much better each response is than the mean of the others to its prompt.
 
         A_i = r_i - 1/(K-1) Σ_{j≠i} r_j = K/(K-1) (r_i - mean)
 
@@ -107,15 +105,15 @@ def rloo_advantages(rewards: Tensor, group_size: int) -> Tensor:
 
 
 def grpo_advantages(rewards: Tensor, group_size: int, *, scale: bool = True) -> Tensor:
-    """How many standard deviations a response is above the mean of its prompt's responses.
+    """Return how many standard deviations each response is above the mean of its group.
 
         A_i = (r_i - mean) / (std + 1e-8),    std with the divisor K-1
 
     Args:
         rewards: as for `rloo_advantages`, shape [B].
         group_size: K of at least 2, a divisor of B.
-        scale: False leaves the division out, which otherwise gives more weight to prompts whose
-            responses differ little (Liu et al. 2025, arXiv 2503.20783, section 3.1).
+        scale: False omits the division, which gives more weight to prompts whose responses differ
+            little (Liu et al. 2025, arXiv 2503.20783, section 3.1).
 
     Returns:
         A, shape [B]; 0 for a group whose rewards are all equal.
@@ -150,7 +148,7 @@ def to_tokens(advantages: Tensor, mask: Tensor) -> Tensor:
 
 
 def check_groups(prompts: Tensor, group_size: int) -> None:
-    """Refuse a batch in which neighbours that should answer one prompt do not.
+    """Require that neighbours that form a group respond to the same prompt.
 
     Args:
         prompts: ids, shape [B, P].
@@ -179,7 +177,7 @@ def _groups(function: str, x: Tensor, group_size: int) -> Tensor:
 
 
 def _next_decision(mask: Tensor) -> Tensor:
-    """The slot of the first decision after each slot, T where there is none, int64 [B, T]."""
+    """Return the slot of the first decision after each slot, T if there is none, int64 [B, T]."""
     length = mask.shape[1]
     slots = torch.arange(length, device=mask.device).expand(mask.shape)
     own = slots.masked_fill(~mask, length)

@@ -1,4 +1,4 @@
-"""The penalty that keeps a policy near its reference, and what else is added to a score.
+"""KL penalties, which keep a policy near its reference.
 
     J = E_π[ score(x, y) - β log(π(y|x) / π_ref(y|x)) ]
 
@@ -8,10 +8,10 @@ The expectation of log(π/π_ref) over whole responses is D_KL(π‖π_ref): per
 * in the reward, r_t = -β k1_t with the score added at the last token. Its policy gradient is that
   of J, and rlkit.rlhf.exact.optimum has its optimum. This is the default.
 * in the loss, β times k2 or the full divergence of each token's distribution. Its gradient is that
-  of the divergence in each visited state, but leaves out that an action also decides which states
-  are visited. So its optimum is another one, near to that of J.
+  of the divergence in each visited state, but omits that an action also decides which states are
+  visited. So its optimum differs from that of J, though not by much.
 
-The other combinations have another gradient than their name says; `KLPenalty` refuses them.
+The other combinations have a different gradient than their name says; `KLPenalty` rejects them.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from rlkit.options import require_choice, require_range
 Placement = Literal["reward", "loss"]
 Estimator = Literal["k1", "k2", "k3", "full"]
 
-_REFUSED = {
+_REJECTED = {
     ("reward", "k2"): "the expectation of k2 is not the KL, so another objective would be trained",
     ("reward", "k3"): "its policy gradient is that of D_KL(π‖π_ref) less that of D_KL(π_ref‖π)",
     ("reward", "full"): (
-        "the full KL of a state is the same whichever action is taken there, so the advantage does "
-        "not feel it and its gradient in that state is lost"
+        "the full KL of a state is the same for every action taken there, so it cancels in the "
+        "advantage and its gradient in that state is lost"
     ),
     ("loss", "k1"): "the expected gradient of k1 is exactly zero, so it would penalise nothing",
     ("loss", "k3"): "its expected gradient is that of the reverse divergence D_KL(π_ref‖π)",
@@ -47,12 +47,12 @@ _REFUSED = {
 
 @dataclass(frozen=True, kw_only=True)
 class KLPenalty:
-    """How the distance from the reference enters the objective."""
+    """How the divergence from the reference enters the objective."""
 
-    coef: float  # β, score units per nat, >= 0; where it starts if there is a target
+    coef: float  # β, score units per nat, >= 0; the initial value if there is a target
     placement: Placement = "reward"
     estimator: Estimator = "k1"  # reward: k1; loss: k2 or full
-    target: float | None = None  # nats a response, > 0; β is steered towards it; None = β is fixed
+    target: float | None = None  # nats per response, > 0; β adapts to reach it; None = fixed
     horizon: float = 10_000.0  # responses over which β changes by up to a fifth, > 0
 
     def __post_init__(self) -> None:
@@ -60,18 +60,18 @@ class KLPenalty:
         require_range(self, "target", "horizon", low=0, open_low=True)
         require_choice(self, "placement", among=Placement)
         require_choice(self, "estimator", among=Estimator)
-        reason = _REFUSED.get((self.placement, self.estimator))
+        reason = _REJECTED.get((self.placement, self.estimator))
         if reason is not None:
             raise UsageError(
                 f"options placement and estimator: {self.estimator} in the {self.placement} is "
-                f"refused: {reason}; use k1 in the reward, or k2 or full in the loss"
+                f"rejected: {reason}; use k1 in the reward, or k2 or full in the loss"
             )
         if self.target is not None and self.coef == 0.0:
             raise UsageError("option coef: expected a number above 0 with a target, got 0")
 
 
 class AdaptiveCoefficient:
-    """The coefficient β of a penalty, steered towards `target` nats of KL if there is one.
+    """The coefficient β of a penalty, adapted to reach `target` nats of KL if there is one.
 
         e = clip(KL / target - 1, -0.2, 0.2),    β <- β (1 + e n / horizon)
 
@@ -101,8 +101,8 @@ class AdaptiveCoefficient:
             raise ValueError(f"AdaptiveCoefficient: expected a finite KL, got {kl}")
         if not 0.2 * num_sequences < horizon:
             raise ValueError(
-                f"AdaptiveCoefficient: {num_sequences} responses a batch need a horizon above "
-                f"{0.2 * num_sequences:g}, got {horizon:g}; with less the coefficient could fall "
+                f"AdaptiveCoefficient: {num_sequences} responses per batch need a horizon above "
+                f"{0.2 * num_sequences:g}, got {horizon:g}; otherwise the coefficient could fall "
                 "to 0 in one update"
             )
         error = min(max(kl / target - 1.0, -0.2), 0.2)
@@ -125,7 +125,7 @@ def loss_penalty(
     reference_log_probs: Tensor | None = None,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """The divergence of each token, differentiable, as a term of the loss and without its β.
+    """Return the divergence of each token, differentiable, as a term of the loss, without β.
 
     Args:
         penalty: one whose placement is the loss.

@@ -1,10 +1,9 @@
 """Losses on preferences: of a reward model, and of a policy that is trained without one.
 
-As in `rlkit.maths.losses` a loss comes back for each element and the caller averages. The policy's
-losses take the log-probability of a whole response: the sum over its tokens, end of sequence
-included, and nothing of the prompt. It is never a mean: only the sum is the log-probability of the
-response, and only with it is the minimiser of DPO the policy that the reward and the KL penalty
-define.
+As in `rlkit.maths.losses`, functions return the loss of each element and the caller averages. The
+policy's losses take the log-probability of a whole response: the sum over its tokens, end of
+sequence included, prompt excluded. It is never a mean: only with the sum is the minimiser of DPO
+the optimum of the reward and the KL penalty.
 
 The loss of a reward model that learns from single labelled answers instead of pairs is
 `rlkit.maths.losses.binary_cross_entropy_loss` of the scores.
@@ -29,7 +28,7 @@ __all__ = [
 
 
 class DirectLoss(NamedTuple):
-    """What DPO and IPO return, each tensor [B]."""
+    """Losses and implicit rewards of DPO and IPO, each [B]."""
 
     losses: Tensor  # in nats (DPO) or nats squared (IPO)
     chosen_rewards: Tensor  # β log(π/π_ref) of the chosen response, detached
@@ -43,7 +42,7 @@ def bradley_terry_loss(
     margin: float | Tensor = 0.0,
     label_smoothing: float = 0.0,
 ) -> Tensor:
-    """The negative log-likelihood of a preference between two scores.
+    """Return the negative log-likelihood of a preference between two scores.
 
         L = -(1-ε) log σ(d) - ε log σ(-d),    d = r_chosen - r_rejected - m
 
@@ -52,11 +51,11 @@ def bradley_terry_loss(
         rejected_scores: r of the other one, same shape.
         margin: m, by how much the scores should differ before the loss counts them as equal, a
             number or a tensor of that shape.
-        label_smoothing: ε in [0, 1/2), the share of labels taken to be the wrong way round.
+        label_smoothing: ε in [0, 1/2), the assumed share of swapped labels.
 
     Returns:
-        The loss of each pair in nats, same shape; log 2 where d = 0. A constant added to all
-        scores changes nothing, so their zero has to be chosen elsewhere.
+        The loss of each pair in nats, same shape; log 2 where d = 0. It does not change when a
+        constant is added to all scores.
 
     Raises:
         ValueError: the shapes differ, or ε is outside [0, 1/2).
@@ -78,7 +77,7 @@ def bradley_terry_loss(
 
 
 def sequence_log_prob(log_prob: Tensor, mask: Tensor) -> Tensor:
-    """The log-probability of a response given its prompt.
+    """Return the log-probability of a response given its prompt.
 
         log π(y|x) = Σ_{t: m_t} log π(y_t|x, y_<t)
 
@@ -87,7 +86,7 @@ def sequence_log_prob(log_prob: Tensor, mask: Tensor) -> Tensor:
         mask: True = a token of the response, end of sequence included, boolean, same shape.
 
     Returns:
-        The sum, shape [...]; whatever stands outside the mask is not read.
+        The sum, shape [...]; entries outside the mask are ignored.
 
     Raises:
         ValueError: the shapes differ or the mask is not boolean.
@@ -105,7 +104,7 @@ def dpo_loss(
     beta: float,
     label_smoothing: float = 0.0,
 ) -> DirectLoss:
-    """Direct preference optimisation: the policy's own log-ratios are the scores.
+    """Return the loss of direct preference optimisation: the policy's log-ratios are the scores.
 
         r(y) = β (log π(y|x) - log π_ref(y|x)),    L = Bradley-Terry loss of r(y_w) and r(y_l)
 
@@ -114,7 +113,7 @@ def dpo_loss(
         rejected: log π(y_l|x), likewise.
         reference_chosen: log π_ref(y_w|x), likewise, constant.
         reference_rejected: log π_ref(y_l|x), likewise, constant.
-        beta: β > 0, the coefficient of the KL penalty whose optimum is looked for.
+        beta: β > 0, the coefficient of the KL penalty.
         label_smoothing: ε in [0, 1/2): the "conservative" loss.
 
     Returns:
@@ -141,7 +140,7 @@ def ipo_loss(
     *,
     beta: float,
 ) -> DirectLoss:
-    """Identity preference optimisation: the difference of log-ratios is drawn to a finite value.
+    """Return the loss of identity preference optimisation, with a finite target of log-ratios.
 
         L = (h - 1/(2β))²,    h = log π(y_w)/π_ref(y_w) - log π(y_l)/π_ref(y_l)
 
@@ -162,10 +161,9 @@ def ipo_loss(
 
 
 def pairwise_accuracy(chosen_scores: Tensor, rejected_scores: Tensor) -> Tensor:
-    """The share of pairs whose chosen response has the higher score; a tie counts one half.
+    """Return the share of pairs whose chosen response has the higher score; ties count one half.
 
-    So a model that gives everything the same score has 1/2, and exchanging chosen and rejected
-    turns a into 1 - a.
+    So a constant score has accuracy 1/2, and swapping chosen and rejected turns a into 1 - a.
 
     Args:
         chosen_scores: any shape with at least one element.

@@ -1,6 +1,6 @@
-"""Metrics that explain themselves: what is likely wrong when they look wrong.
+"""Messages about metrics that look wrong, with the likely causes.
 
-Each message is given once a run, at the first update that shows its sign.
+Each message is given once per run, at the first update that shows its symptom.
 """
 
 from __future__ import annotations
@@ -12,31 +12,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 Metrics = Mapping[str, float]
-BASELINE = 3  # updates whose mean is what later ones are compared with
+BASELINE = 3  # first updates, with whose mean later ones are compared
 
 
 class Symptom(NamedTuple):
-    """Something to look out for."""
+    """A condition on the metrics and the message that it gives."""
 
-    shows: Callable[[Metrics, Metrics], bool]  # (the metrics now, their means at the start)
-    message: str  # may use the names of metrics; `was_` before a name is its mean at the start
+    shows: Callable[[Metrics, Metrics], bool]  # (metrics now, their means at the start)
+    message: str  # with metrics in braces; `was_` before a name means its mean at the start
 
 
 SYMPTOMS: dict[str, Symptom] = {
     "negative KL": Symptom(
         lambda now, _: now["kl"] < -4.0 * now["kl_standard_error"] - 1e-3,
-        "the KL divergence is estimated as {kl:.3f} +- {kl_standard_error:.3f} nats, but no "
-        "true one is below 0: the responses were not drawn from the law that scored them. Likely "
-        "causes: a filter on sampling (top-k, top-p, a forced token), another temperature for one "
-        "of the two, log-probabilities summed over padding, half precision while sampling",
+        "the KL divergence is estimated as {kl:.3f} +- {kl_standard_error:.3f} nats, but a "
+        "divergence is never below 0: the responses were not sampled from the distribution used to "
+        "score them. Likely causes: a filter on sampling (top-k, top-p, a forced token), different "
+        "temperatures, log-probabilities summed over padding, half precision while sampling",
     ),
     "exploding KL": Symptom(
         lambda now, was: now["kl"] > 20.0 and now["kl"] > 10.0 * max(was["kl"], 0.5),
-        "the KL divergence from the reference is {kl:.1f} nats a response, {was_kl:.2f} at the "
-        "start: the policy has left the region that the reward model knows. Likely causes: "
+        "the KL divergence from the reference is {kl:.1f} nats per response, {was_kl:.2f} at "
+        "the start: the policy has left the region that the reward model knows. Likely causes: "
         "kl_coef = {kl_coef:.3g} too small for the scale of the score (standardise the score, or "
-        "set kl_target), a learning_rate that is too large, a penalty that is added instead of "
-        "subtracted",
+        "set kl_target), learning_rate too large, a penalty that is added instead of subtracted",
     ),
     "growing length": Symptom(
         lambda now, was: (
@@ -44,20 +43,20 @@ SYMPTOMS: dict[str, Symptom] = {
             and now["response_length"] > 1.5 * was["response_length"]
         ),
         "the score rose from {was_score:.2f} to {score:.2f} while responses grew from "
-        "{was_response_length:.1f} to {response_length:.1f} tokens: the reward likely pays for "
-        "length. Look at its accuracy where the chosen response is the shorter one (rlkit rlhf "
+        "{was_response_length:.1f} to {response_length:.1f} tokens: the reward likely favours "
+        "length. Check its accuracy where the chosen response is the shorter one (rlkit rlhf "
         "evaluate on the reward model), balance the preferences by length, raise kl_coef",
     ),
     "no end": Symptom(
         lambda now, was: now["ended_fraction"] < 0.5 * was["ended_fraction"],
-        "{ended_fraction:.0%} of the responses end by themselves, {was_ended_fraction:.0%} did at "
-        "the start: the score likely does not notice a missing end. Likely causes: EOS taken for "
-        "padding when the reward model was trained; set missing_eos_penalty",
+        "{ended_fraction:.0%} of the responses end with EOS, {was_ended_fraction:.0%} did at the "
+        "start: the score likely ignores a missing EOS, for example because EOS was treated as "
+        "padding when the reward model was trained. Set missing_eos_penalty",
     ),
     "collapse": Symptom(
         lambda now, was: now["entropy"] < 0.1 * was["entropy"],
-        "the entropy fell from {was_entropy:.3f} to {entropy:.3f} nats a token: nearly all "
-        "responses to a prompt are the same by now. Likely causes: kl_coef = {kl_coef:.3g} small, "
+        "the entropy fell from {was_entropy:.3f} to {entropy:.3f} nats per token: nearly "
+        "all responses to a prompt are now the same. Likely causes: kl_coef = {kl_coef:.3g} small, "
         "learning_rate too large",
     ),
     "large steps": Symptom(
@@ -69,10 +68,10 @@ SYMPTOMS: dict[str, Symptom] = {
 
 
 class MetricMonitor:
-    """Looks at the metrics of each update and says what is likely wrong.
+    """Checks the metrics of each update for symptoms.
 
-    It holds the sums of the first updates and which messages were given, so that a run that is
-    continued says the same.
+    Its state holds the sums of the first updates and which messages were given, so that a resumed
+    run gives the same messages.
     """
 
     def __init__(self, names: tuple[str, ...]) -> None:
@@ -82,22 +81,22 @@ class MetricMonitor:
         self._reported = np.zeros(len(SYMPTOMS), dtype=bool)
 
     def observe(self, metrics: Metrics) -> list[str]:
-        """Messages about this update that were not given before."""
+        """Return the messages about this update that were not given before."""
         self._num_updates += 1
         if self._num_updates <= BASELINE:
             self._sums += [metrics[name] for name in self._names]
         means = self._sums / min(self._num_updates, BASELINE)
         start = dict(zip(self._names, means.tolist(), strict=True))
         messages = []
-        for i, (name, sign) in enumerate(SYMPTOMS.items()):
-            if not self._reported[i] and sign.shows(metrics, start):
+        for i, (name, symptom) in enumerate(SYMPTOMS.items()):
+            if not self._reported[i] and symptom.shows(metrics, start):
                 self._reported[i] = True
                 before = {f"was_{key}": value for key, value in start.items()}
-                messages.append(f"{name}: {sign.message.format(**metrics, **before)}")
+                messages.append(f"{name}: {symptom.message.format(**metrics, **before)}")
         return messages
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
-        """Everything that changes."""
+        """Return everything that changes."""
         return {
             "sums": self._sums.copy(),
             "num_updates": np.asarray(self._num_updates),

@@ -1,4 +1,4 @@
-"""What an update of a KL-penalised policy reports, besides the metrics of the shared PPO update."""
+"""Metrics of a rollout of a KL-penalised policy, beside those of the shared PPO update."""
 
 from __future__ import annotations
 
@@ -19,19 +19,22 @@ TOKEN_METRICS = (
     "kl_coef",
     "learning_rate",
 )
-CRITIC_METRICS = ("value_loss", "explained_variance")  # which RLOO and GRPO do not have
+CRITIC_METRICS = (
+    "value_loss",
+    "explained_variance",
+)  # omitted without a critic
 
 
 def rollout_metrics(rollout: Rollout, targets: Tensor, kl_coef: float) -> dict[str, float]:
-    """What a rollout says of the policy that wrote it.
+    """Return the metrics of the policy that sampled a rollout.
 
     Args:
         rollout: B responses.
-        targets: what the critic is to learn, [B, T].
-        kl_coef: reward per nat, as it was for this rollout.
+        targets: value targets of the critic, [B, T].
+        kl_coef: reward per nat, as used for this rollout.
 
     Returns:
-        `TOKEN_METRICS`, but for the learning rate; `kl` is in nats a response, `response_length`
+        `TOKEN_METRICS` except the learning rate; `kl` is in nats per response, `response_length`
         in tokens.
     """
     mask = rollout.sequences.response_mask

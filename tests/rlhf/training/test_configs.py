@@ -143,3 +143,78 @@ def test_one_step_tells_the_kinds_of_decay_apart(ragged: Any, method: str) -> No
         weights.append(torch.cat([p.detach().flatten() for p in agent.policy.parameters()]))
     for a, b in ((0, 1), (0, 2), (1, 2)):
         assert float((weights[a] - weights[b]).abs().max()) > 1e-6
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"epochs": 3}, TypeError),
+        ({"num_epochs": 0}, UsageError),
+        ({"learning_rate": 0.0}, UsageError),
+        ({"batch_size": 1.5}, UsageError),
+    ],
+)
+def test_wrong_options_of_fine_tuning_are_rejected(
+    options: dict[str, Any], error: type[Exception]
+) -> None:
+    with pytest.raises(error, match=next(iter(options))):
+        SFTConfig(**options)
+
+
+@pytest.mark.claim(52)
+@pytest.mark.parametrize(
+    ("config", "options", "error", "message"),
+    [
+        (PPOConfig, {"adap_kl_ctrl": True}, TypeError, "adap_kl_ctrl"),
+        (RLOOConfig, {"gae_lambda": 0.9}, TypeError, "gae_lambda"),
+        (PPOConfig, {"group_size": 4}, TypeError, "group_size"),
+        (PPOConfig, {"kl_estimator": "k3"}, UsageError, "k3"),
+        (PPOConfig, {"kl_placement": "loss"}, UsageError, "exactly zero"),
+        (GRPOConfig, {"kl_placement": "reward"}, UsageError, "k2 in the reward"),
+        (RLOOConfig, {"group_size": 3}, UsageError, "divisor of batch_size"),
+        (RLOOConfig, {"group_size": 1}, UsageError, "group_size"),
+        (PPOConfig, {"temperature": 0.0}, UsageError, "temperature"),
+        (PPOConfig, {"kl_target": 1.0, "kl_horizon": 51}, UsageError, "kl_horizon"),
+        (PPOConfig, {"aggregation": "mean"}, UsageError, "aggregation"),
+    ],
+)
+def test_wrong_options_of_a_policy_are_rejected(
+    config: Any, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        config(**options)
+
+
+@pytest.mark.claim(52)
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"centre": True}, TypeError, "centre"),
+        ({"loss": "bce"}, UsageError, "loss"),
+        ({"held_out": 0.0}, UsageError, "held_out"),
+        ({"loss": "pointwise", "label_smoothing": 0.1}, UsageError, "only the loss 'pairwise'"),
+    ],
+)
+def test_wrong_options_of_a_reward_model_are_rejected(
+    options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        RewardConfig(**options)
+
+
+@pytest.mark.claim(52)
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"reference_free": True}, TypeError, "reference_free"),
+        ({"beta": 0.0}, UsageError, "beta"),
+        ({"loss": "kto"}, UsageError, "loss"),
+        ({"loss": "ipo", "label_smoothing": 0.1}, UsageError, "only the loss 'dpo'"),
+        ({"label_smoothing": 0.5}, UsageError, "label_smoothing"),
+    ],
+)
+def test_wrong_options_of_dpo_are_rejected(
+    options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        DPOConfig(**options)

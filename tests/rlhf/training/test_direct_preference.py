@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from rlkit.errors import UsageError
 from rlkit.rlhf.data.preferences import Preferences, sample_preferences
 from rlkit.rlhf.data.sequences import batched_log_probs, pack
 from rlkit.rlhf.models.gpt import GPT
@@ -203,21 +202,3 @@ def test_stopping_and_going_on_gives_the_same_bits(small: Any, tmp_path: Any, ki
         np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
     if kind == "adapters":
         assert all(name.endswith(("up", "down")) for name in ours if name.startswith("module/"))
-
-
-@pytest.mark.claim(52)
-@pytest.mark.parametrize(
-    ("options", "error", "message"),
-    [
-        ({"reference_free": True}, TypeError, "reference_free"),
-        ({"beta": 0.0}, UsageError, "beta"),
-        ({"loss": "kto"}, UsageError, "loss"),
-        ({"loss": "ipo", "label_smoothing": 0.1}, UsageError, "only the loss 'dpo'"),
-        ({"label_smoothing": 0.5}, UsageError, "label_smoothing"),
-    ],
-)
-def test_options_that_are_unknown_or_without_use_are_refused(
-    options: dict[str, Any], error: type[Exception], message: str
-) -> None:
-    with pytest.raises(error, match=message):
-        DPOConfig(**options)

@@ -587,23 +587,6 @@ def test_stopping_and_going_on_gives_the_same_bits(
     assert ours["module/gain"] != 1.0
 
 
-@pytest.mark.claim(52)
-@pytest.mark.parametrize(
-    ("options", "error", "message"),
-    [
-        ({"centre": True}, TypeError, "centre"),
-        ({"loss": "bce"}, UsageError, "loss"),
-        ({"held_out": 0.0}, UsageError, "held_out"),
-        ({"loss": "pointwise", "label_smoothing": 0.1}, UsageError, "only the loss 'pairwise'"),
-    ],
-)
-def test_options_that_are_unknown_or_without_use_are_refused(
-    options: dict[str, Any], error: type[Exception], message: str
-) -> None:
-    with pytest.raises(error, match=message):
-        RewardConfig(**options)
-
-
 def test_a_table_scores_as_the_model_that_filled_it(small: Any) -> None:
     model = scorer(small)
     (samples,) = responses_from(small.reference, small.task, rng(19), 200)
