@@ -340,8 +340,7 @@ def test_labels_of_demonstrations_recover_gold_and_the_rarity_of_acceptance(
     """
     task, key, draw = listed.task, listed.key, rng(10)
     law = demonstrators_law(listed)
-    gain, bias = exact.standardise_under(law, key.gold)
-    gold = gain * key.gold + bias
+    gold = exact.scale_under(law, key.gold).apply(key.gold)
     shown = from_arrays(*task.demonstrations(draw, 20_000), pad=task.pad)
     label = 1 / (1 + np.exp(1.0 - TableScore(key, gold)(shown)))
     if kind == "yes or no":
