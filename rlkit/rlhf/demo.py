@@ -48,9 +48,8 @@ class DemoOptions:
     kl_coefs: tuple[float, ...] = KL_COEFS  # KL coefficients, each of one policy
     seed: int = 0  # from which all random numbers follow, >= 0
     out: Path = Path("runs")  # folder of the runs
-    results: Path | None = (
-        None  # folder of summary and figure; None = rlhf-demo in that of the runs
-    )
+    # folder of summary.json and the figure; None = rlhf-demo in the folder of the runs
+    results: Path | None = None
     workers: int = 2  # processes that train policies side by side, >= 1
 
     @property

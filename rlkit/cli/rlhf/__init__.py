@@ -25,7 +25,7 @@ COMMANDS = {
 USAGE = """\
 usage: rlkit rlhf COMMAND ...
 
-Reinforcement learning from human feedback on one ordinary machine, with an answer key.
+Reinforcement learning from human feedback on one ordinary machine, checked by exact optima.
 
 commands:
 {commands}

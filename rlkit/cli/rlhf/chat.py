@@ -27,7 +27,7 @@ class ChatOptions:
 def chat_command(args: list[str]) -> int:
     """Answer prompts line by line, until the end of the input, an empty line or Ctrl+C."""
     about = "Type prompts and see responses of policy and reference side by side."
-    parsed = parse_run("chat", about, args, chat=ChatOptions)
+    parsed = parse_run("chat", about, args, json=False, chat=ChatOptions)
     from rlkit.determinism import prepared_torch
     from rlkit.options import require_count
     from rlkit.rlhf.stages.loaded_policy import load_for_evaluation

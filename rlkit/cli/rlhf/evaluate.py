@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlkit.cli.forms import Output
 from rlkit.cli.report import print_json
 from rlkit.cli.rlhf.responses import parse_run, response_text
 from rlkit.cli.tables import new_table, print_table
@@ -51,7 +50,7 @@ class SelectionOptions:
 def sample_command(args: list[str]) -> int:
     """Print responses of a policy."""
     about = "Print responses of a policy."
-    parsed = parse_run("sample", about, args, sampling=SampleOptions, output=Output)
+    parsed = parse_run("sample", about, args, sampling=SampleOptions)
     from rlkit.rlhf.stages.evaluate_policy import sample_run
 
     options: SampleOptions = parsed.sampling
@@ -72,7 +71,7 @@ def sample_command(args: list[str]) -> int:
 def evaluate_command(args: list[str]) -> int:
     """Measure a policy or a reward model, and print the results."""
     about = "Measure a policy against its reference, or a reward model on preferences."
-    parsed = parse_run("evaluate", about, args, measurement=MeasurementOptions, output=Output)
+    parsed = parse_run("evaluate", about, args, measurement=MeasurementOptions)
     from rlkit.rlhf.stages.evaluate_policy import evaluate_run
 
     report = evaluate_run(parsed.run, **vars(parsed.measurement), **vars(parsed.evaluation))
@@ -92,7 +91,7 @@ def best_of_n_command(args: list[str]) -> int:
         "chosen by the reward model (--reward), the function (--score) or the built-in task's gold "
         "reward."
     )
-    parsed = parse_run("best-of-n", about, args, selection=SelectionOptions, output=Output)
+    parsed = parse_run("best-of-n", about, args, selection=SelectionOptions)
     from rlkit.rlhf.stages.evaluate_policy import best_of_n_run
 
     report = best_of_n_run(parsed.run, **vars(parsed.selection), **vars(parsed.evaluation))

@@ -6,15 +6,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rlkit.cli.forms import make_form, parse, positional
+from rlkit.cli.forms import Output, make_form, parse, positional
 
 
-def parse_run(command: str, about: str, args: list[str], **parts: Any) -> Any:
-    """Return the form of a command on one RUN, with the settings of evaluations."""
+def parse_run(command: str, about: str, args: list[str], *, json: bool = True, **parts: Any) -> Any:
+    """Return the form of a command on one RUN, with the settings of evaluations.
+
+    Args:
+        command: its name after `rlkit rlhf`.
+        about: for the help.
+        args: the words after the command.
+        json: whether it can print JSON.
+        parts: its own options; see `make_form`.
+    """
     from rlkit.rlhf.stages.loaded_policy import EvaluationSettings
 
     run = positional(Path, "RUN", "folder of the run")
-    form = make_form(about, run=run, evaluation=EvaluationSettings, **parts)
+    output = {"output": Output} if json else {}
+    form = make_form(about, run=run, **parts, evaluation=EvaluationSettings, **output)
     return parse(form, args, f"rlhf {command}")
 
 
