@@ -2,6 +2,10 @@
 
 import pytest
 
+from rlkit.cli.forms import Output, known_flags, make_form, parse, positional_words, read_env_args
+from rlkit.cli.train import TrainOptions
+from rlkit.errors import UsageError
+from rlkit.rlhf.stages.sources import ModelSource, TaskSource
 from tests.cli.commands import answer, output
 
 
@@ -32,3 +36,38 @@ def test_options_of_other_libraries_lead_to_ours(
     for words in ([typed, "4"], [f"{typed}=4"]):
         err = output(capsys, "train", "ppo", "CartPole-v1", *words, code=2)[1]
         assert f"Did you mean '{ours}'?" in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--env-arg", "a=1", "b=2", "--env-arg", "c=3"],
+        ["--env-arg=a=1", "--env_arg=b=2", "--env-arg=c=3"],
+        ["--env-arg", "a=1", "b=2", "c=3"],
+    ],
+)
+def test_arguments_of_the_environment_are_collected(words: list[str]) -> None:
+    form = make_form("Train.", training=TrainOptions)
+    parsed = parse(form, words, "train")
+    assert parsed.training.arguments()["env_args"] == {"a": 1, "b": 2, "c": 3}
+
+
+def test_the_last_of_two_equal_arguments_counts_and_no_argument_is_none() -> None:
+    assert read_env_args([["a=1"], ["a=[1, 2]"]]) == {"a": [1, 2]}
+    assert read_env_args(()) == {}
+
+
+def test_words_are_told_from_options_and_their_values() -> None:
+    args = ["--seeds", "3", "ppo", "--json", "--lr", "1e-3", "--no-native", "CartPole-v1", "-1"]
+    assert positional_words(args, TrainOptions, Output) == ["ppo", "CartPole-v1", "-1"]
+    args = ["ppo", "CartPole-v1", "--env-arg", "a=1", "b=2", "--seed", "0", "x"]
+    assert positional_words(args, TrainOptions) == ["ppo", "CartPole-v1", "x"]
+
+
+def test_known_options_are_those_of_the_help() -> None:
+    flags = known_flags(make_form("Fine-tune.", task=TaskSource, model=ModelSource))
+    assert {"--help", "--model", "--width", "--tied", "--no-tied", "--tokenizer"} <= set(flags)
+    hidden = {"--name", "--path", "--digest", "--digests", "--adapter-rank", "--trained-tokenizer"}
+    assert not hidden & set(flags)
+    with pytest.raises(UsageError, match="rlhf sft has no option --digest"):
+        parse(make_form("Fine-tune.", model=ModelSource), ["--digest", "x"], "rlhf sft")

@@ -32,6 +32,9 @@ class RunOptions:
     # continue although versions have changed, which marks the run as not reproducible
     allow_drift: bool = False
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "out", Path(self.out))
+
 
 def split_options(options: Mapping[str, Any]) -> tuple[RunOptions, dict[str, Any]]:
     """Return the run options among some options, and the others."""

@@ -1,4 +1,4 @@
-"""`rlkit rlhf demo`: the promised keys, numbers that can be true, and going on for nothing."""
+"""`rlkit rlhf demo`: the promised keys, numbers that can be true, and continuing at no cost."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 def test_the_demo_gives_the_promised_keys_and_goes_on_where_it_was(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folders = ["--out", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
+    folders = ["--out", str(tmp_path / "runs")]
     small = ["--pairs", "300", "--updates", "2", "--kl-coefs", "1", "0.1", "--workers", "1"]
     assert main(["rlhf", "demo", *folders, *small, "--json"]) == 0
     summary = json.loads(capsys.readouterr().out)
@@ -36,7 +36,7 @@ def test_the_demo_gives_the_promised_keys_and_goes_on_where_it_was(
     tilt = summary["frontier"]["tilt"]
     assert all(a < b for a, b in zip(tilt["proxy"], tilt["proxy"][1:], strict=False))
     assert max(tilt["gold"]) > tilt["gold"][-1]
-    assert (tmp_path / "results" / "overoptimisation.png").stat().st_size > 20_000
+    assert (tmp_path / "runs" / "rlhf-demo" / "overoptimisation.png").stat().st_size > 20_000
 
     assert main(["rlhf", "demo", *folders, *small]) == 0
     text = capsys.readouterr().out
