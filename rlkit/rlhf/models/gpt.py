@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rlkit.errors import UsageError
-from rlkit.options import require_choice, require_range, require_types, require_whole
+from rlkit.options import ADDED_LATER, require_choice, require_range, require_types, require_whole
 from rlkit.rlhf.models.activations import ACTIVATIONS, Activation
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.models.layers import linear, normal
@@ -49,7 +49,8 @@ class GPTSize:
     # quadratic in the length
     dropout: float = 0.0
     positions: Positions = "learned"  # sinusoidal: fixed (Vaswani et al. 2017, section 3.5)
-    activation: Activation = "gelu"  # of feed-forward layers; gelu_tanh: GPT-2's approximation
+    # of feed-forward layers; gelu_tanh: GPT-2's approximation of gelu
+    activation: Activation = field(default="gelu", metadata=ADDED_LATER)
     tied: bool = False  # whether the embedding of the tokens also makes the logits
     # standard deviation of the initial weights, > 0, smaller for layers that write to the residual
     # stream; small models learn faster with 0.08

@@ -12,7 +12,6 @@ from rlkit.configuration import known_options, make_config, require_config
 from rlkit.errors import UsageError
 from rlkit.rlhf.stages.factories import Factory
 from rlkit.rlhf.stages.run_stage import StageSpec, run_stage
-from rlkit.rlhf.stages.sources import plain
 from rlkit.rlhf.stages.stage_run import StageRun
 from rlkit.rlhf.training.configs import PolicyConfig
 from rlkit.runs.identity import plain_data
@@ -93,9 +92,9 @@ def launch(
             **({} if score is None else {"score": score}),
         },
         sources={
-            "task": plain(task),
-            "model": model.content(),
-            "parents": {name: plain(parent) for name, parent in parents.items()},
+            "task": plain_data(task),
+            "model": plain_data(model),
+            "parents": {name: plain_data(parent) for name, parent in parents.items()},
         },
         experiment_seed=options.seed,
         num_updates=num_updates,

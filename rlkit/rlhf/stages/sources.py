@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
@@ -25,6 +24,7 @@ from rlkit.rlhf.data.tokenizer import TextCodec, Tokenizer, TokenizerKind
 from rlkit.rlhf.models.gpt import GPT, GPTConfig, GPTSize
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.stages.stage_run import RunLike, StageRun, load_stage_run
+from rlkit.runs.identity import plain_data
 from rlkit.seeding import SeedStreams
 from rlkit.spelling import closest
 from rlkit.user_code import content_digest, remembered_digest
@@ -163,16 +163,10 @@ class ModelSource(GPTSize):
             context_length=min(self.context_length or longest, longest),
         )
 
-    def content(self) -> dict[str, Any]:
-        """Return the source as plain data, as a run stores it."""
-        content = plain(self)
-        if content["activation"] == "gelu":  # runs from before there was a choice keep their names
-            del content["activation"]
-        return content
-
     def identity(self) -> dict[str, Any]:
         """Return what results depend on."""
-        return {**self.content(), "path": None}
+        content: dict[str, Any] = plain_data(self)
+        return {**content, "path": None}
 
     def build(self, task: LanguageTask, streams: SeedStreams) -> LanguageModel:
         """Return the model before any training; weights of a GPT are drawn from the streams."""
@@ -280,9 +274,3 @@ def require_unused(source: TaskSource | ModelSource, names: Iterable[str], reaso
             raise UsageError(
                 f"option {name} (--{name.replace('_', '-')}): {reason}; omit it, got {value!r}"
             )
-
-
-def plain(source: Any) -> dict[str, Any]:
-    """Return a dataclass as data that JSON keeps as it is."""
-    content: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(source)))
-    return content
