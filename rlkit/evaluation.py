@@ -126,8 +126,8 @@ class Evaluator:
         if limits is None:
             limits = evaluation_limits(self._environment, np.zeros(num_seeds, dtype=np.int64))
         played = play(actor, self._grid, max_steps=limits, seeds=seeds, stop=stop)
-        if played.cut.any():
-            self.remark = cut_remark(limits)
+        if played.stopped_early.any():
+            self.remark = early_stop_remark(limits)
         return Evaluation(played.returns.mean(axis=1), played.returns.std(axis=1))
 
     def close(self) -> None:
@@ -136,7 +136,7 @@ class Evaluator:
             self._grid.close()
 
 
-def cut_remark(limits: Array) -> str:
+def early_stop_remark(limits: Array) -> str:
     """Return a sentence without its subject on episodes that evaluation stopped."""
     steps = " or ".join(f"{limit:,}" for limit in sorted({int(limit) for limit in limits}))
     return (

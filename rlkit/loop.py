@@ -57,7 +57,7 @@ class Episodes(NamedTuple):
 
     returns: Array  # undiscounted sum of the raw rewards
     lengths: Array  # in steps
-    cut: Array  # bool: stopped by `max_steps`, not by the environment
+    stopped_early: Array  # bool: by `max_steps`, not by the environment
 
 
 class PlayStopped(RlkitError):

@@ -101,7 +101,7 @@ def test_play_counts_the_undiscounted_rewards_and_steps_of_one_episode_each() ->
     episodes = play(Zero(), env, max_steps=100)
     assert episodes.lengths.tolist() == [[1, 4, 2], [3, 5, 1]]
     assert episodes.returns.tolist() == [[1, 10, 3], [6, 15, 1]]
-    assert not episodes.cut.any()
+    assert not episodes.stopped_early.any()
     assert sum(single.num_steps for single in made.made) == 16  # none after its end
 
 
@@ -109,7 +109,7 @@ def test_play_cuts_endless_episodes_and_says_so() -> None:
     lengths = iter([2, 10**9, 5, 5, 6, 10**9])
     env = GymBatchEnv(lambda: Counter(next(lengths)), STREAMS, 3, autoreset=False)
     episodes = play(Zero(), env, max_steps=5)
-    assert episodes.cut.tolist() == [[False, True, False], [False, True, True]]
+    assert episodes.stopped_early.tolist() == [[False, True, False], [False, True, True]]
     assert episodes.lengths.tolist() == [[2, 5, 5], [5, 5, 5]]
     assert episodes.returns[0, 1] == 15
 
@@ -129,12 +129,12 @@ def test_each_seed_is_cut_at_its_own_limit() -> None:
     episodes = play(Zero(), env, max_steps=np.array([3, 0, 20]))
     assert episodes.lengths.tolist() == [[2, 3, 3], [0, 0, 0], [2, 9, 9]]
     assert episodes.returns.tolist() == [[3, 6, 6], [0, 0, 0], [3, 45, 45]]
-    assert episodes.cut.tolist() == [[False, True, True], [True] * 3, [False] * 3]
+    assert episodes.stopped_early.tolist() == [[False, True, True], [True] * 3, [False] * 3]
 
 
 def test_an_episode_that_ends_at_its_limit_is_not_cut() -> None:
     episodes = play(Zero(), grid_of([4, 4, 5, 9, 9, 9]), max_steps=np.array([4, 9]))
-    assert episodes.cut.tolist() == [[False, False, True], [False] * 3]
+    assert episodes.stopped_early.tolist() == [[False, False, True], [False] * 3]
 
 
 class Noise:

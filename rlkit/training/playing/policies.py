@@ -15,7 +15,7 @@ from rlkit.agent import Actor, ActorTraits
 from rlkit.determinism import prepared_torch
 from rlkit.environments.environment import Environment
 from rlkit.errors import RlkitError, UsageError
-from rlkit.evaluation import cut_remark, evaluation_limits, exact_returns_of, play_many
+from rlkit.evaluation import early_stop_remark, evaluation_limits, exact_returns_of, play_many
 from rlkit.options import require_typed
 from rlkit.runs.checkpoints import newest_checkpoint
 from rlkit.runs.progress import warn
@@ -125,8 +125,10 @@ class Policies:
                 played = play_many(actor, environment, streams, episodes, kind=kind, limits=limits)
         finally:
             environment.settle()
-        if played.cut.any():
-            warn(f"{environment.reference} {cut_remark(limits)} ({int(played.cut.sum())} episodes)")
+        if played.stopped_early.any():
+            num_stopped = int(played.stopped_early.sum())
+            remark = early_stop_remark(limits)
+            warn(f"{environment.reference} {remark} ({num_stopped} episodes)")
         rows = [
             {
                 "seed": seed,
@@ -144,5 +146,5 @@ class Policies:
             "mean": interval.estimate,
             "iqm": iqm_interval(scores).estimate,
             "interval": [interval.low, interval.high],
-            "episodes_cut": int(played.cut.sum()),
+            "episodes_cut": int(played.stopped_early.sum()),
         }
