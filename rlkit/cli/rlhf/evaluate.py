@@ -92,7 +92,7 @@ def best_of_n_command(args: list[str]) -> int:
         "reward."
     )
     parsed = parse_run("best-of-n", about, args, selection=SelectionOptions)
-    from rlkit.rlhf.stages.evaluate_policy import best_of_n_run
+    from rlkit.rlhf.stages.evaluate_best_of_n import best_of_n_run
 
     report = best_of_n_run(parsed.run, **vars(parsed.selection), **vars(parsed.evaluation))
     if parsed.output.json:

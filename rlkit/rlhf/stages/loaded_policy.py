@@ -87,6 +87,17 @@ class LoadedPolicy:
         """The codec between texts and ids."""
         return task_codec(self.task)
 
+    def description(self, kind: str) -> dict[str, Any]:
+        """Return what was evaluated, as plain data."""
+        return {
+            "kind": kind,
+            "run": str(self.run.folder),
+            "stage": self.run.stage,
+            "task": self.run.label,
+            "run_seed": self.seed,
+            "temperature": self.temperature,
+        }
+
     def key_at_temperature(self) -> AnswerKey:
         """Return the answer key at the temperature of sampling, with the same gold rewards."""
         assert self.key is not None
