@@ -57,24 +57,27 @@ class PPOConfig:
     num_epochs: int = 4  # passes over each rollout, >= 1
     minibatch_size: int = 256  # decisions per gradient step, >= 1
     discount: float = 0.99  # gamma, in [0, 1]
-    gae_lambda: float = 0.95  # in [0, 1]
+    gae_lambda: float = 0.95  # lambda of the advantage estimate, in [0, 1]
     learning_rate: float = 3e-4  # of Adam, > 0
     learning_rate_schedule: Schedule = "constant"  # linear: falls to 0 at the end of the run
     clip_epsilon: float = 0.2  # the ratio is clipped to [1 - eps, 1 + eps], in (0, 1)
     clip_schedule: Schedule = "constant"  # linear: falls to 0 at the end of the run
     value_coef: float = 0.5  # c_v, weight of the value loss (V - R)^2 / 2, >= 0
-    value_clip: float | None = None  # half-width around the old value, > 0; None = off
-    entropy_coef: float = 0.0  # c_e, >= 0
-    max_gradient_norm: float = 0.5  # of policy and critic together, > 0
-    target_kl: float | None = None  # stop a rollout's epochs beyond 1.5 times this, > 0; None = off
-    standardise_advantages: bool = True  # within each minibatch
-    normalise_observations: bool = False  # by running mean and variance, Box observations only
-    scale_rewards: bool = False  # by the running standard deviation of the discounted return
-    hidden_sizes: tuple[int, ...] = (64, 64)  # of the policy and of the critic
-    activation: Literal["tanh", "relu"] = "tanh"
-    init: Literal["orthogonal", "xavier"] = "orthogonal"
+    # half-width of the clip range around the old value, > 0; None = off
+    value_clip: float | None = None
+    entropy_coef: float = 0.0  # c_e, weight of the entropy bonus, >= 0
+    max_gradient_norm: float = 0.5  # the joint gradient is scaled down to this norm, > 0
+    # stop updating on a rollout once approx_kl exceeds 1.5 times this, > 0; None = off
+    target_kl: float | None = None
+    standardise_advantages: bool = True  # to mean 0 and standard deviation 1 in each minibatch
+    normalise_observations: bool = False  # with a running mean and variance; Box observations only
+    scale_rewards: bool = False  # divide by the running standard deviation of the discounted return
+    hidden_sizes: tuple[int, ...] = (64, 64)  # widths of the layers of policy and critic
+    activation: Literal["tanh", "relu"] = "tanh"  # of the hidden layers
+    init: Literal["orthogonal", "xavier"] = "orthogonal"  # of the weights
     weight_decay: float = field(default=0.0, metadata=ADDED_LATER)  # lambda, >= 0; 0 = off
-    decay: Decay = field(default="l2", metadata=ADDED_LATER)  # decoupled: AdamW
+    # l2: lambda w is added to the gradient; decoupled: AdamW
+    decay: Decay = field(default="l2", metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
         require_whole(self, "rollout_length", "num_epochs", "minibatch_size", at_least=1)

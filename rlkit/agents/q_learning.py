@@ -34,10 +34,10 @@ class QLearningConfig:
     discount: float = 0.99  # gamma, in [0, 1]
     step_size: float | None = None  # alpha, constant, in (0, 1]; None = visits^-step_size_power
     step_size_power: float = 0.6  # omega of alpha = visits^-omega, in [0, 1]
-    initial_value: float = 0.0  # of every Q(s, a)
+    initial_value: float = 0.0  # initial Q(s, a) of every pair
     epsilon_start: float = 1.0  # probability of a random action at the start, in [0, 1]
-    epsilon_end: float = 0.05  # and from epsilon_steps on, in [0, 1]
-    epsilon_steps: int = 100_000  # environment steps of the linear fall, >= 1
+    epsilon_end: float = 0.05  # the same from epsilon_steps on, in [0, 1]
+    epsilon_steps: int = 100_000  # environment steps over which epsilon falls linearly, >= 1
 
     def __post_init__(self) -> None:
         require_range(self, "discount", "epsilon_start", "epsilon_end", low=0, high=1)

@@ -51,22 +51,23 @@ Array = NDArray[Any]
 class ReinforceConfig:
     """Options of REINFORCE."""
 
-    episodes_per_update: int = 8  # of one seed; a multiple of the number of its environments
+    episodes_per_update: int = 8  # episodes per seed, a multiple of its environments
     discount: float = 0.99  # gamma, in [0, 1]
     optimiser: Literal["adam", "sgd"] = "adam"  # of the policy; sgd is plain gradient ascent
     learning_rate: float = 5e-3  # of the policy, > 0
-    learning_rate_schedule: Schedule = "constant"  # linear: to 0 at the end
+    learning_rate_schedule: Schedule = "constant"  # linear: falls to 0 at the end of the run
     baseline: bool = True  # learn b(s) and subtract it
     baseline_learning_rate: float = 5e-3  # of Adam, > 0
     baseline_steps: int = 10  # gradient steps of the baseline per update, >= 1
-    entropy_coef: float = 0.0  # c_e, >= 0
-    max_gradient_norm: float = 0.5  # of the policy, > 0
-    standardise_advantages: bool = True  # over the batch of an update
-    hidden_sizes: tuple[int, ...] = (64, 64)  # of the policy and of the baseline
-    activation: Literal["tanh", "relu"] = "tanh"
-    init: Literal["orthogonal", "xavier"] = "orthogonal"
+    entropy_coef: float = 0.0  # c_e, weight of the entropy bonus, >= 0
+    max_gradient_norm: float = 0.5  # policy gradients are scaled down to this norm, > 0
+    standardise_advantages: bool = True  # to mean 0 and standard deviation 1 over each update
+    hidden_sizes: tuple[int, ...] = (64, 64)  # widths of the layers of policy and baseline
+    activation: Literal["tanh", "relu"] = "tanh"  # of the hidden layers
+    init: Literal["orthogonal", "xavier"] = "orthogonal"  # of the weights
     weight_decay: float = field(default=0.0, metadata=ADDED_LATER)  # lambda, >= 0; 0 = off
-    decay: Decay = field(default="l2", metadata=ADDED_LATER)  # decoupled: AdamW
+    # l2: lambda w is added to the gradient; decoupled: AdamW
+    decay: Decay = field(default="l2", metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
         require_whole(self, "episodes_per_update", "baseline_steps", "hidden_sizes", at_least=1)

@@ -19,7 +19,7 @@ from rlkit.errors import RlkitError, RlkitWarning
 
 COMMANDS = {
     "train": Command("rlkit.cli.train", "train an agent on an environment, for many seeds"),
-    "compare": Command("rlkit.cli.train", "train several agents on one environment, compare them"),
+    "compare": Command("rlkit.cli.train", "train and compare several agents on one environment"),
     "solve": Command(
         "rlkit.cli.solve", "compute the exact optimum where all transitions are known"
     ),

@@ -17,13 +17,13 @@ RUN = positional(Path, "RUN", "the folder of a run")
 class EvaluateOptions:
     """Which episodes are played."""
 
-    episodes: int = 1000  # per seed, >= 1
-    greedy: bool = True  # with the greedy policy, or else the one that explores
+    episodes: int = 1000  # episodes per seed, >= 1
+    greedy: bool = True  # play the greedy policy, not the exploring one
 
 
 def evaluate_command(args: list[str]) -> int:
     """Play episodes with the final policies of a run, and print their returns."""
-    about = "Play episodes with the final policies of a run, greedily."
+    about = "Play episodes with the final policies of a run."
     form = make_form(about, run=RUN, evaluation=EvaluateOptions, output=Output)
     parsed = parse(form, args, "evaluate")
     options: EvaluateOptions = parsed.evaluation
@@ -53,7 +53,7 @@ def evaluate_command(args: list[str]) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class PlotOptions:
-    """The figure."""
+    """Where the figure is written."""
 
     out: Path  # file to write: .png, .pdf or .svg
 
@@ -84,12 +84,12 @@ def plot_command(args: list[str]) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class WatchOptions:
-    """The film."""
+    """Which episode is recorded, and where it is written."""
 
-    gif: Path  # file to write
-    seed: int = 0  # seed of the run, whose policy plays, >= 0
-    episode: int = 0  # of those that `rlkit evaluate` plays, >= 0
-    max_steps: int = 500  # steps after which filming stops, >= 1
+    gif: Path  # file to write: .gif
+    seed: int = 0  # seed of the run whose policy plays, >= 0
+    episode: int = 0  # which of the episodes of `rlkit evaluate`, >= 0
+    max_steps: int = 500  # steps after which recording stops, >= 1
 
 
 def watch_command(args: list[str]) -> int:

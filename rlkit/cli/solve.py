@@ -23,7 +23,7 @@ class SolveOptions:
     """The problem and the accuracy of its solution."""
 
     discount: float = 0.99  # gamma, in [0, 1]
-    tolerance: float = 1e-9  # twice the error allowed in the optimal values, > 0
+    tolerance: float = 1e-9  # twice the largest error allowed in the optimal values, > 0
     env_args: EnvArgs = ()  # arguments of the environment, values in JSON
 
 

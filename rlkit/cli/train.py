@@ -32,12 +32,12 @@ class TrainingOptions:
 
     seeds: int = 10  # number of seeds, >= 1; more than before adds seeds to the same run
     steps: int | None = None  # environment steps per seed, >= 1; None = the preset's
-    seed: int = 0  # of the experiment, from which all random numbers follow, >= 0
+    seed: int = 0  # seed of the experiment, which determines all random numbers, >= 0
     out: Path = Path("runs")  # folder in which each run gets a folder of its own
     workers: int = 1  # processes that share the seeds, >= 1; results are the same for any number
     env_args: EnvArgs = ()  # arguments of the environment, values in JSON
     evaluate_every: int | None = None  # steps between rows of the curve, >= 1; None = the preset's
-    # per evaluation if the return is not known exactly; 0 = no evaluation
+    # episodes per evaluation where the return is not known exactly; 0 = no evaluation
     evaluation_episodes: int = DEFAULT_EVALUATION_EPISODES
     # use a batched twin of the environment, or its transition table, if there is one
     native: bool = True
@@ -52,7 +52,7 @@ class TrainOptions(TrainingOptions):
     """How seeds are trained and evaluated."""
 
     envs: int | None = None  # environments per seed, >= 1; None = the preset's
-    # continue although versions have changed, which marks the run as not reproducible
+    # continue even if versions have changed, which marks the run as not reproducible
     allow_drift: bool = False
 
 
@@ -96,12 +96,12 @@ def compare_command(args: list[str]) -> int:
     from rlkit.agents import AGENTS
 
     about = (
-        "Train several agents on one environment, as far as they are not trained yet, and compare "
-        "them at equal numbers of steps. Writes summary.json and two figures into the folder "
-        "--out, or, if that holds another comparison, into a folder of its own in there. Folders "
+        "Train several agents on one environment, unless they are trained already, and compare "
+        "them at equal numbers of steps. Writes summary.json and two figures to the folder given "
+        "by --out, or to a new folder inside it if it already holds another comparison. Folders "
         "of runs are compared as they are and need no --env."
     )
-    agents = f"some of {', '.join(AGENTS)}, or folders of runs"
+    agents = f"one or more of {', '.join(AGENTS)}, or folders of runs"
     form = make_form(
         about,
         agents=positional(tuple[str, ...], "AGENT", agents),
@@ -144,8 +144,8 @@ def _train_form(name: str | None, args: list[str]) -> type[Any]:
     from rlkit.agents import AGENTS, find_agent
 
     about = (
-        "Train an agent on an environment, for many seeds. The same command again continues where "
-        "it was interrupted."
+        "Train an agent on an environment, for many seeds. Run the same command again to continue "
+        "after an interruption."
     )
     parts = {
         "agent": positional(str, "AGENT", f"one of {', '.join(AGENTS)}"),
@@ -153,7 +153,7 @@ def _train_form(name: str | None, args: list[str]) -> type[Any]:
         "training": TrainOptions,
     }
     if name is None:
-        about += " `rlkit train AGENT --help` lists the options of an agent as well."
+        about += " `rlkit train AGENT --help` also lists the options of that agent."
         return make_form(about, **parts, output=Output)
     from rlkit.training.specification import default_config
 

@@ -42,15 +42,15 @@ Say = Callable[[str], None]
 class DemoOptions:
     """Size and place of the demonstration."""
 
-    # preferences that the reward model learns from, >= 2; few, so that it can be fooled
+    # preferences that the reward model learns from, >= 2; few, so that it can be exploited
     pairs: int = 1000
-    updates: int = 80  # of each policy, >= 1
-    kl_coefs: tuple[float, ...] = KL_COEFS  # KL coefficients, each of one policy
-    seed: int = 0  # from which all random numbers follow, >= 0
+    updates: int = 80  # updates per policy, >= 1
+    kl_coefs: tuple[float, ...] = KL_COEFS  # KL coefficients; one policy is trained with each
+    seed: int = 0  # determines all random numbers, >= 0
     out: Path = Path("runs")  # folder of the runs
     # folder of summary.json and the figure; None = rlhf-demo in the folder of the runs
     results: Path | None = None
-    workers: int = 2  # processes that train policies side by side, >= 1
+    workers: int = 2  # processes that train policies in parallel, >= 1
 
     @property
     def results_folder(self) -> Path:

@@ -18,9 +18,9 @@ def demo_command(args: list[str]) -> int:
     from rlkit.rlhf.demo import DemoOptions, run_demo
 
     about = (
-        "Demonstrations, preferences from a known gold reward, a reward model, PPO at several KL "
-        "coefficients and best of n, each beside its exact optimum. The same command again "
-        "continues where it was interrupted."
+        "Run all stages on a task with a known gold reward: demonstrations, preferences, a reward "
+        "model, then PPO at several KL coefficients and best of n, each beside its exact optimum. "
+        "Run the same command again to continue after an interruption."
     )
     parsed = parse(make_form(about, demo=DemoOptions, output=Output), args, "rlhf demo")
     started = time.monotonic()

@@ -24,9 +24,9 @@ DIVERSITY = {
 class SampleOptions:
     """What to sample."""
 
-    num: int = 8  # number of responses, >= 1; to each prompt, if some are given
+    num: int = 8  # number of responses, >= 1; per prompt if --prompt is given
     prompt: tuple[str, ...] = ()  # texts to respond to; by default prompts of the task
-    greedy: bool = False  # take the likeliest token each time
+    greedy: bool = False  # always take the most likely token
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,17 +34,17 @@ class MeasurementOptions:
     """What to measure on."""
 
     num_samples: int = 1024  # responses of policy and reference, or fresh preferences, >= 2
-    demonstrations: Path | None = None  # file of held-out ones, for a policy of your own texts
-    preferences: Path | None = None  # file of held-out ones, for a reward model of your own texts
-    kl_coef: float | None = None  # of the exact objective, >= 0; None = that of the training
+    demonstrations: Path | None = None  # held-out file, for a policy trained on your own texts
+    preferences: Path | None = None  # held-out file, for a reward model trained on your own texts
+    kl_coef: float | None = None  # of the exact objective, >= 0; None = as in training
 
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionOptions:
     """How many samples to choose from."""
 
-    n: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)  # samples of which the best is kept, >= 1
-    num_prompts: int = 256  # each gets as many samples as the largest n, >= 2
+    n: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)  # numbers of samples to choose from, >= 1
+    num_prompts: int = 256  # prompts, each with as many samples as the largest n, >= 2
 
 
 def sample_command(args: list[str]) -> int:

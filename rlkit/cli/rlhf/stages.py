@@ -13,7 +13,7 @@ from rlkit.cli.report import print_json, report_stage, show_progress
 if TYPE_CHECKING:
     from rlkit.rlhf.stages.stage_run import StageRun
 
-CONTINUES = "The same command again continues where it was interrupted."
+CONTINUES = "Run the same command again to continue after an interruption."
 POLICY_RUN = positional(Path, "RUN", "folder of the policy's run")
 
 
@@ -21,8 +21,8 @@ POLICY_RUN = positional(Path, "RUN", "folder of the policy's run")
 class PreferenceOptions:
     """What to learn from."""
 
-    preferences: Path | None = None  # JSON-lines of pairs or labels; None = the policy's own
-    parent_seed: int | None = None  # seed of RUN for all seeds; None = seed k starts from seed k
+    preferences: Path | None = None  # JSON Lines of pairs or labels; None = the policy's own
+    parent_seed: int | None = None  # start all seeds from this seed; None = seed k from seed k
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +31,9 @@ class ScoreOptions:
 
     reward: Path | None = None  # run of a reward model
     score: str | None = None  # path/to/file.py:function(prompts, responses) -> numbers
-    prompts: Path | None = None  # JSON-lines of {"prompt"}; None = the policy's own
+    prompts: Path | None = None  # JSON Lines of {"prompt"}; None = the policy's own
     adapter_rank: int | None = None  # train low-rank adapters only, >= 1; None = all weights
-    parent_seed: int | None = None  # seed of the runs for all seeds; None = seed k from seed k
+    parent_seed: int | None = None  # start all seeds from this seed; None = seed k from seed k
 
 
 def sft_command(args: list[str]) -> int:

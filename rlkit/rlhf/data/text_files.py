@@ -1,4 +1,4 @@
-"""Reads a user's own texts: JSON-lines files of prompts, demonstrations, preferences and labels.
+"""Reads a user's own texts: JSON Lines files of prompts, demonstrations, preferences and labels.
 
 One JSON object per line, one kind of object per file:
 
@@ -98,7 +98,7 @@ class TextRecords(Generic[R]):
 
 
 def read_texts(source: Source, *kinds: type[R], name: str = "records") -> TextRecords[R]:
-    """Read a JSON-lines file, or check records that are given in Python.
+    """Read a JSON Lines file, or check records that are given in Python.
 
     Args:
         source: the file, or dictionaries with the same fields as its lines.

@@ -1,4 +1,4 @@
-"""A user's own texts as a task, made from JSON-lines files.
+"""A user's own texts as a task, made from JSON Lines files.
 
 There is no gold reward; a score comes from a reward model or from a function of the texts
 (`rlkit.rlhf.data.scores`). Texts that do not fit are rejected here, before training, with their

@@ -42,16 +42,16 @@ class GPTSize:
     model is nearly flat, and what depends on two tokens together is learned late.
     """
 
-    width: int = 64  # of the hidden states, a multiple of num_heads, >= 1
-    num_layers: int = 2  # blocks, >= 1
-    num_heads: int = 2  # of each attention, >= 1
-    # share of activations dropped in training, in [0, 1); above 0 the memory of attention is
+    width: int = 64  # size of the hidden states, a multiple of num_heads, >= 1
+    num_layers: int = 2  # number of transformer blocks, >= 1
+    num_heads: int = 2  # attention heads per block, >= 1
+    # fraction of activations dropped in training, in [0, 1); above 0 the memory of attention is
     # quadratic in the length
     dropout: float = 0.0
     positions: Positions = "learned"  # sinusoidal: fixed (Vaswani et al. 2017, section 3.5)
-    # of feed-forward layers; gelu_tanh: GPT-2's approximation of gelu
+    # of the feed-forward layers; gelu_tanh: GPT-2's approximation of gelu
     activation: Activation = field(default="gelu", metadata=ADDED_LATER)
-    tied: bool = False  # whether the embedding of the tokens also makes the logits
+    tied: bool = False  # use the token embedding as the output layer as well
     # standard deviation of the initial weights, > 0, smaller for layers that write to the residual
     # stream; small models learn faster with 0.08
     init_std: float = 0.02

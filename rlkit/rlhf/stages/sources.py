@@ -41,13 +41,13 @@ class TaskSource:
 
     # enumerable or grammar; omit it with files of your own
     name: Annotated[str, Positional, arg(metavar="TASK")] = ""
-    prompts: File = None  # JSON-lines of {"prompt"}, for later stages
-    demonstrations: File = None  # JSON-lines of {"prompt", "response"}
-    # JSON-lines of pairs or labels, for later stages; the tokenizer is trained on them as well
+    prompts: File = None  # JSON Lines of {"prompt"}, for later stages
+    demonstrations: File = None  # JSON Lines of {"prompt", "response"}
+    # JSON Lines of pairs or labels, for later stages; the tokenizer is trained on them as well
     preferences: File = None
-    tokenizer: TokenizerKind = "char"  # trained on all of these files
-    vocab_size: int | None = None  # of a bpe tokenizer
-    max_new_tokens: int | None = None  # longest response, EOS included; None = that of the files
+    tokenizer: TokenizerKind = "char"  # how texts become tokens; trained on all of these files
+    vocab_size: int | None = None  # number of tokens of a bpe tokenizer
+    max_new_tokens: int | None = None  # longest response, EOS included; None = as in the files
     trained_tokenizer: Suppress[str | None] = None  # JSON of the one that fine-tuning trained
     digests: Suppress[tuple[tuple[str, str], ...]] = ()  # (file, sha256 of its content)
 
@@ -137,8 +137,8 @@ class ModelSource(GPTSize):
 
     # local folder of a Hugging Face model; None = a GPT of the size above
     path: Annotated[str | None, arg(name="model", metavar="FOLDER")] = None
-    # most tokens of a prompt with its response; None = what the task needs, so give more if longer
-    # prompts may come later
+    # largest number of tokens of a prompt with its response; None = what the task needs, so set it
+    # if longer prompts may come later
     context_length: int | None = None
     adapter_rank: Suppress[int | None] = None  # of LoRA in this stage; None = all weights train
     digest: Suppress[str] = ""  # of the folder's weights, configuration and tokenizer

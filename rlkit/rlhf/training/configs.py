@@ -28,9 +28,10 @@ class DescentConfig:
 
     num_epochs: int = 6  # passes over the examples, >= 1
     batch_size: int = 64  # examples (demonstrations or pairs) per gradient step, >= 1
-    learning_rate: float = 1e-3  # of Adam, falls linearly to 0, > 0
+    learning_rate: float = 1e-3  # initial rate of Adam, falls linearly to 0, > 0
     weight_decay: float = 0.01  # lambda, >= 0; 0 = off
-    # decoupled: AdamW, weights shrink by lambda times the rate; l2: lambda w joins the gradient.
+    # l2: lambda w is added to the gradient; decoupled: weights shrink by lambda times the rate, as
+    # in AdamW
     decay: Decay = field(default="decoupled", metadata=ADDED_LATER)
     max_gradient_norm: float = 1.0  # gradients are scaled down to this norm, > 0
 
@@ -46,8 +47,8 @@ class DescentConfig:
 class SFTConfig(DescentConfig):
     """Options of supervised fine-tuning."""
 
-    num_demonstrations: int = 8192  # drawn from a built-in task; a file is used whole, >= 1
-    learning_rate: float = 3e-3  # of Adam, falls linearly to 0, > 0
+    num_demonstrations: int = 8192  # drawn from a built-in task, >= 1; a file is used whole
+    learning_rate: float = 3e-3  # initial rate of Adam, falls linearly to 0, > 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -56,18 +57,18 @@ class SFTConfig(DescentConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class RewardConfig(DescentConfig):
-    """Options of a reward model, of which the best epoch by held-out loss is kept."""
+    """Options of a reward model; the epoch with the lowest held-out loss is kept."""
 
-    # pairwise: Bradley-Terry; pointwise: labels of single responses.
+    # pairwise: Bradley-Terry; pointwise: labels of single responses
     loss: Literal["pairwise", "pointwise"] = "pairwise"
-    num_pairs: int = 3000  # drawn from a built-in task; a file is used whole, >= 2
-    # Responses sampled per prompt (built-in tasks only), K >= 2. All K(K-1)/2 pairs of a prompt are
+    num_pairs: int = 3000  # drawn from a built-in task, >= 2; a file is used whole
+    # responses sampled per prompt (built-in tasks only), K >= 2. All K(K-1)/2 pairs of a prompt are
     # used in one step, so few responses give many pairs; num_pairs is rounded up and batch_size
-    # down to whole prompts, at least one.
+    # down to whole prompts, at least one
     responses_per_prompt: int = 2
-    min_updates: int = 250  # few pairs get more epochs, until there are this many steps, >= 1
-    # Fraction of the pairs held out, in (0, 1). Fewer than 30 pairs cannot rank epochs, so small
-    # data sets hold out up to 30 pairs, but at most 30 %.
+    min_updates: int = 250  # with few pairs, epochs are added until there are this many steps, >= 1
+    # fraction of the pairs held out, in (0, 1). Fewer than 30 pairs cannot rank epochs, so small
+    # data sets hold out up to 30 pairs, but at most 30 %
     held_out: float = 0.1
     label_smoothing: float = 0.0  # assumed probability that a label is wrong, in [0, 0.5)
 
@@ -118,11 +119,11 @@ class RewardConfig(DescentConfig):
 class DPOConfig(DescentConfig):
     """Options of direct preference optimisation."""
 
-    loss: Literal["dpo", "ipo"] = "dpo"  # ipo: log-ratios differ by a finite 1/(2 beta)
+    loss: Literal["dpo", "ipo"] = "dpo"  # ipo: aims at a log-ratio difference of 1/(2 beta)
     beta: float = 0.1  # weight of the KL divergence from the reference, > 0
-    num_pairs: int = 3000  # drawn from a built-in task; a file is used whole, >= 1
+    num_pairs: int = 3000  # drawn from a built-in task, >= 1; a file is used whole
     num_epochs: int = 3  # passes over the examples, >= 1
-    learning_rate: float = 5e-4  # of Adam, falls linearly to 0, > 0
+    learning_rate: float = 5e-4  # initial rate of Adam, falls linearly to 0, > 0
     weight_decay: float = 0.0  # lambda, >= 0; 0 = off
     label_smoothing: float = 0.0  # assumed probability that a label is wrong, in [0, 0.5)
 
@@ -139,24 +140,26 @@ class DPOConfig(DescentConfig):
 class PolicyConfig(ABC):
     """Options that PPO, RLOO and GRPO share."""
 
-    num_updates: int = 80  # rollouts with their epochs, >= 1
+    num_updates: int = 80  # updates, each a rollout and its epochs, >= 1
     batch_size: int = 256  # sequences per rollout, >= 1
     num_epochs: int = 4  # passes over each rollout, >= 1
     minibatch_size: int = 64  # sequences per gradient step, >= 1
     microbatch_size: int | None = None  # sequences computed at once; None = the fastest choice
     learning_rate: float = 7e-4  # of Adam, > 0
-    final_learning_rate: float = 0.05  # fraction reached, linearly, at the last update, in [0, 1]
+    # fraction of the learning rate left at the last update, after a linear fall, in [0, 1]
+    final_learning_rate: float = 0.05
     weight_decay: float = field(default=0.0, metadata=ADDED_LATER)  # lambda, >= 0; 0 = off
-    # decoupled: AdamW, weights shrink by lambda times the rate; l2: lambda w joins the gradient.
+    # l2: lambda w is added to the gradient; decoupled: weights shrink by lambda times the rate, as
+    # in AdamW
     decay: Decay = field(default="decoupled", metadata=ADDED_LATER)
     clip_epsilon: float = 0.2  # the ratio is clipped to [1 - eps, 1 + eps], in (0, 1)
-    entropy_coef: float = 0.0  # >= 0
-    max_gradient_norm: float = 1.0  # of the policy, > 0
-    temperature: float = 1.0  # of sampling, and of every log-probability, > 0
+    entropy_coef: float = 0.0  # weight of the entropy bonus, >= 0
+    max_gradient_norm: float = 1.0  # policy gradients are scaled down to this norm, > 0
+    temperature: float = 1.0  # applies to sampling and to every log-probability, > 0
     kl_coef: float = 0.3  # beta, weight of the KL divergence from the reference, >= 0
-    kl_placement: Literal["reward", "loss"] = "reward"  # where the divergence is subtracted
+    kl_placement: Literal["reward", "loss"] = "reward"  # where the penalty is applied
     kl_estimator: Literal["k1", "k2", "full"] = "k1"  # reward: k1; loss: k2 or full
-    kl_target: float | None = None  # nats per sequence; adapts kl_coef to reach it; None = fixed
+    kl_target: float | None = None  # KL in nats per sequence that kl_coef adapts to; None = fixed
     kl_horizon: int = 10_000  # sequences over which kl_coef adapts, >= 1
     missing_eos_penalty: float = 0.0  # subtracted from the score of a truncated response, >= 0
     aggregation: Aggregation = "token-mean"  # how the losses of a minibatch's tokens are averaged
@@ -217,11 +220,12 @@ class PPOConfig(PolicyConfig):
     """Options of PPO with a KL penalty."""
 
     discount: float = 1.0  # gamma, in [0, 1]
-    gae_lambda: float = 0.95  # in [0, 1]
+    gae_lambda: float = 0.95  # lambda of the advantage estimate, in [0, 1]
     value_coef: float = 0.5  # weight of the value loss (V - R)^2 / 2, >= 0
-    value_clip: float | None = None  # half-width around the old value, > 0; None = off
-    max_value_gradient_norm: float = 1.0  # of the critic, > 0
-    bootstrap_truncated: bool = False  # V of the state after a truncated response, instead of 0
+    # half-width of the clip range around the old value, > 0; None = off
+    value_clip: float | None = None
+    max_value_gradient_norm: float = 1.0  # critic gradients are scaled down to this norm, > 0
+    bootstrap_truncated: bool = False  # after a truncated response, bootstrap from V instead of 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -267,7 +271,7 @@ class GRPOConfig(PolicyConfig):
     """Options of GRPO: rewards standardised within each prompt's group."""
 
     group_size: int = 8  # responses to each prompt, >= 2
-    kl_placement: Literal["reward", "loss"] = "loss"  # where the divergence is subtracted
+    kl_placement: Literal["reward", "loss"] = "loss"  # where the penalty is applied
     kl_estimator: Literal["k1", "k2", "full"] = "k2"  # reward: k1; loss: k2 or full
 
     def __post_init__(self) -> None:

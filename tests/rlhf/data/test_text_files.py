@@ -1,4 +1,4 @@
-"""What a JSON-lines file may hold, and that everything else is refused with its line."""
+"""What a JSON Lines file may hold, and that everything else is refused with its line."""
 
 from __future__ import annotations
 
