@@ -37,7 +37,7 @@ ROOT = Path(__file__).parents[2]
         (["solve", "FrozenLake-v1", "--discount", "1.01"], "option discount"),
         (["solve", "FrozenLake-v1", "--tolerance", "0"], "option tolerance"),
         (["evaluate", "nowhere"], "not the folder of a run"),
-        (["compare", "ppo", "sarsa", "--env", "FrozenLake-v1"], "unknown agent 'sarsa'"),
+        (["compare", "ppo", "nobody", "--env", "FrozenLake-v1"], "unknown agent 'nobody'"),
         (["watch", "nowhere", "--gif", "x.gif"], "not the folder of a run"),
     ],
 )
