@@ -375,10 +375,10 @@ def _require_ratio_of_one(errors: Tensor) -> None:
     s = int(wrong.int().argmax())
     raise RlkitError(
         f"ratio check, row {s} of the seeds: before the first gradient step the probability ratio "
-        f"of an action is off 1 by {float(errors[s]):.3g}, expected less than 0.001: the policy "
-        "that is updated is not the one that acted. Likely causes: dropout is active in one of the "
-        "two passes; another temperature or top-k when sampling; padding moves the positions of "
-        "the tokens; half precision rounds differently with a cache; the responses were tokenised "
-        "again instead of keeping the ids that were sampled; the recorded log-probabilities are of "
-        "another batch or an older policy"
+        f"of an action differs from 1 by {float(errors[s]):.3g}, expected less than 0.001: the "
+        "policy that is updated is not the one that acted. Likely causes: dropout is active in one "
+        "of the two passes; sampling used another temperature or top-k; padding shifts the "
+        "positions of the tokens; half precision rounds differently with a cache; the responses "
+        "were tokenised again instead of keeping the ids that were sampled; the recorded "
+        "log-probabilities belong to another batch or an older policy"
     )

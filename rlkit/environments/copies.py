@@ -60,7 +60,7 @@ def require_separate(envs: Sequence[Env], name: str) -> None:
             if owner.setdefault(id(part), copy) != copy:
                 inside = "" if part is env else f" inside, a {type(part).__name__},"
                 raise UsageError(
-                    f"{name}: making copies of it returned one and the same environment{inside} "
+                    f"{name}: making copies of it returned the same environment{inside} "
                     "each time; return a new one from every call"
                 )
 

@@ -86,7 +86,7 @@ def restore(part: Stateful, state: Mapping[str, Any], what: str, *, exact: bool)
     except RlkitError:
         raise
     except (ValueError, RuntimeError, KeyError, IndexError, TypeError) as error:
-        raise RlkitError(f"{failure} is of another form: {error!r}") from error
+        raise RlkitError(f"{failure} has another form: {error!r}") from error
     if now.keys() != state.keys():
         raise RlkitError(f"{failure} has the entries {sorted(state)}, expected {sorted(now)}")
     if exact:

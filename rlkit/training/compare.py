@@ -25,7 +25,7 @@ from rlkit.training.run import Run
 from rlkit.training.specification import RunSpec, make_spec, require_agent
 from rlkit.training.train import raise_or_warn_of_failures, train_prepared
 
-# An agent's name, a class that keeps the Agent contract, or a run that was trained before.
+# An agent's name, a class that follows the Agent contract, or a run that was trained before.
 Contender = str | type[Any] | Path | Run
 
 
@@ -202,7 +202,7 @@ def _common_budget(opened: Sequence[Any], specs: Sequence[RunSpec]) -> int:
     trained = {agent.num_env_steps for agent in opened if isinstance(agent, Run)}
     if len(trained) > 1:
         raise UsageError(
-            "comparing runs of different budgets says nothing: they have "
+            "runs with different budgets cannot be compared: they have "
             f"{', '.join(f'{steps:,}' for steps in sorted(trained))} environment steps per seed. "
             "Give a number of steps (--steps) that all of them have a row at"
         )
@@ -255,11 +255,11 @@ def _require_comparable(contenders: Mapping[str, Prepared | Run], budget: int) -
     if len(set(measures.values())) > 1:
         listed = ", ".join(name for name, evaluated in measures.items() if not evaluated)
         raise UsageError(
-            "comparing evaluated policies with returns of training says nothing: "
+            "evaluated policies cannot be compared with returns of training: "
             f"{listed} was trained with evaluation_episodes=0"
         )
     if len(keys) > 1:
         raise UsageError(
-            "comparing runs on different environments says nothing: "
+            "runs on different environments cannot be compared: "
             f"{' and '.join(keys.values())} were not trained on the same"
         )

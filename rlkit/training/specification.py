@@ -57,7 +57,7 @@ class RunSpec:
     can be given more seeds later. Neither is `num_env_steps`, unless a schedule spans the run.
     """
 
-    agent: str | type[Any]  # a name in `AGENTS`, or a class that keeps the Agent contract
+    agent: str | type[Any]  # a name in `AGENTS`, or a class that follows the Agent contract
     environment: EnvLike
     env_args: Mapping[str, Any]
     config: Any  # the agent's frozen dataclass, or None where the class has no Config
@@ -250,7 +250,7 @@ def require_agent(agent: Any) -> Callable[..., Agent]:
         agent_class: Callable[..., Agent] = agent
         return agent_class
     raise UsageError(
-        f"expected an agent's name or a class that keeps the Agent contract, got {agent!r:.80}; "
+        f"expected an agent's name or a class that follows the Agent contract, got {agent!r:.80}; "
         "the options of your own class belong in its Config"
     )
 
@@ -264,11 +264,11 @@ def _settings(agent_class: Any, name: str, environment: EnvLike) -> dict[str, An
 def choose_config(
     agent_class: Any, name: str, environment: EnvLike, config: Any, options: Mapping[str, Any]
 ) -> Any:
-    """Return the agent's configuration from an instance, a mapping or single options."""
+    """Return the agent's configuration from an instance, a mapping or individual options."""
     if config is None:
         return default_config(agent_class, name, environment, options)
     if options:
-        raise UsageError(f"give {name} either a config or single options, not both")
+        raise UsageError(f"give {name} either a config or individual options, not both")
     if isinstance(config, Mapping):
         return default_config(agent_class, name, environment, config)
     config_class = AgentTraits.of(agent_class).Config

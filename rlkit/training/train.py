@@ -56,7 +56,7 @@ def train(
 
     Args:
         agent: a name ("value-iteration", "q-learning", "reinforce", "ppo", "random") or a class
-            that keeps the Agent contract.
+            that follows the Agent contract.
         environment: a Gymnasium id, "module:Id", "path/to/file.py:Class", a `gymnasium.Env` class
             or a function that returns an environment.
         seeds: how many seeds; more than before adds seeds to the same run.
@@ -73,7 +73,7 @@ def train(
         native: use a batched twin of the environment, or its known model, where there is one.
         allow_drift: continue although versions differ from those the run began with; the run is
             then marked as not reproducible.
-        config: the agent's whole configuration, or a mapping of options, instead of single options.
+        config: the agent's whole configuration, or a mapping of options, instead of single ones.
         reports: where to report progress and notes; by default a bar on terminals and in
             notebooks, warnings of the class `rlkit.RlkitWarning`, and failures as below.
         options: options of the agent.

@@ -192,8 +192,11 @@ def test_a_changed_environment_of_ones_own_is_another_run(tmp_path: Path) -> Non
         ({"evaluation_episodes": -1}, "option evaluation_episodes"),
         ({"env_args": {"map": np.zeros(2)}}, "env_args .*plain numbers, strings and lists"),
         ({"env_args": {"x": float("nan")}}, "env_args"),
-        ({"config": PPOConfig(), "options": {"discount": 1.0}}, "either a config or single"),
-        ({"config": {"discount": 1.0}, "options": {"discount": 1.0}}, "either a config or single"),
+        ({"config": PPOConfig(), "options": {"discount": 1.0}}, "either a config or individual"),
+        (
+            {"config": {"discount": 1.0}, "options": {"discount": 1.0}},
+            "either a config or individual",
+        ),
         ({"config": {"gamma": 0.9}, "options": {}}, "Did you mean 'discount'"),
         ({"config": {3: 0.9}, "options": {}}, "no option 3"),
         (

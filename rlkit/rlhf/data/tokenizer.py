@@ -231,7 +231,7 @@ class Tokenizer:
             raise UsageError(
                 f"the {what} {token!r} is not in the tokenizer's vocabulary of "
                 f"{len(self.tokens)} {what}s.{closest(token, self.tokens)} Remove it, train "
-                "the tokenizer on texts that have it, or take a bpe tokenizer, which reads any text"
+                "the tokenizer on texts that have it, or use a bpe tokenizer, which reads any text"
             )
         return [i for i in ids_or_none if i is not None]
 

@@ -22,13 +22,13 @@ Config = TypeVar("Config")
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """How a stage is run. Its results depend on `seed` only."""
+    """How a stage is run. Of these options, only `seed` changes the results of a seed."""
 
     seeds: int = 1  # number of seeds, >= 1; more than before adds seeds to the same run
-    seed: int = 0  # of the experiment, from which all random numbers follow, >= 0
+    seed: int = 0  # seed of the experiment, which determines all random numbers, >= 0
     out: Path = Path("runs")  # folder in which each run gets a folder of its own
     workers: int = 1  # processes that share the seeds, >= 1; results are the same for any number
-    # continue although versions have changed, which marks the run as not reproducible
+    # continue even if versions have changed, which marks the run as not reproducible
     allow_drift: bool = False
 
     def __post_init__(self) -> None:
@@ -46,10 +46,10 @@ def split_options(options: Mapping[str, Any]) -> tuple[RunOptions, dict[str, Any
 def resolve_config(
     stage: str, config_class: type[Config], config: Any, options: Mapping[str, Any]
 ) -> Config:
-    """Return a config as given, or one made of single options; reject unknown ones."""
+    """Return a config as given, or one made of individual options; reject unknown ones."""
     if config is not None:
         if options:
-            raise UsageError(f"give {stage} either a config or single options, not both")
+            raise UsageError(f"give {stage} either a config or individual options, not both")
         if isinstance(config, Mapping):
             return resolve_config(stage, config_class, None, dict(config))
         checked: Config = require_config(f"stage {stage}", config_class, config)

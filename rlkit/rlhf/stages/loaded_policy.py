@@ -41,10 +41,10 @@ class EvaluationSettings:
 
     run_seed: int = 0  # seed of RUN, >= 0
     reward: Path | None = None  # run of a reward model; None = the one that RUN was trained on
-    reward_seed: int | None = None  # seed of that run; None = the same as of RUN
-    score: str | None = None  # path/to/file.py:function(prompts, responses) -> numbers, instead
-    temperature: float | None = None  # of sampling, > 0; None = the one that RUN was trained at
-    seed: int = 0  # of the sampling, >= 0
+    reward_seed: int | None = None  # seed of the reward model's run; None = run_seed
+    score: str | None = None  # path/to/file.py:function(prompts, responses) -> numbers
+    temperature: float | None = None  # of sampling, > 0; None = as RUN was trained
+    seed: int = 0  # seed of the sampling, >= 0
 
     def generator(self) -> np.random.Generator:
         """Return the source of randomness of an evaluation."""
@@ -154,7 +154,7 @@ def encode_prompts(loaded: LoadedPolicy, texts: Sequence[str]) -> tuple[Language
     """Return a task that has room for some prompts, and their ids [n, P].
 
     Raises:
-        UsageError: one has unknown tokens, is too long, or is no prompt of a built-in task.
+        UsageError: one has unknown tokens, is too long, or is not a prompt of a built-in task.
     """
     task = loaded.task
     rows = [_encode_prompt(loaded, text) for text in texts]
@@ -191,7 +191,7 @@ def _encode_prompt(loaded: LoadedPolicy, text: str) -> list[int]:
             task.prompt_index(np.array([ids]))
         except ValueError:
             raise UsageError(
-                f"{text!r} is no prompt of the task {task.name}{_example(loaded)}"
+                f"{text!r} is not a prompt of the task {task.name}{_example(loaded)}"
             ) from None
     return ids
 

@@ -155,8 +155,8 @@ def _text_score(source: ScoreSource, task: LanguageTask, streams: SeedStreams) -
 def _require_same_tokens(task: LanguageTask, other: LanguageTask, run: StageRun) -> None:
     if _tokens(task) != _tokens(other):
         raise UsageError(
-            f"{run.folder} has another vocabulary ({other.name}, {other.vocab_size} tokens) than "
-            f"the policy ({task.name}, {task.vocab_size} tokens), so it would misread the "
+            f"{run.folder} has a different vocabulary ({other.name}, {other.vocab_size} tokens) "
+            f"from the policy ({task.name}, {task.vocab_size} tokens), so it would misread the "
             "responses; train it on a policy of the same fine-tuned run"
         )
 

@@ -27,7 +27,7 @@ def require_same_vocabulary(
     sizes = [(model.vocab_size, model.num_actions) for model in (policy, reference)]
     if sizes[0] != sizes[1]:
         raise UsageError(
-            f"the reference has another vocabulary than the policy: {sizes[1][0]} tokens, "
+            f"the reference has a different vocabulary from the policy: {sizes[1][0]} tokens, "
             f"{sizes[1][1]} of them actions, expected {sizes[0][0]} and {sizes[0][1]}; give the "
             "model that the policy starts from, or one with its tokenizer"
         )

@@ -15,7 +15,7 @@ def test_chat_shows_both_sides_explains_unknown_tokens_and_ends_at_an_empty_line
     assert "example of a prompt: <about-" in printed
     assert printed.count("┃ policy ") == printed.count("┃ reference ") == 2
     assert "'<about-Z>' is not one of the" in printed
-    assert "'A B' is no prompt of the task enumerable; a prompt is, for example" in printed
+    assert "'A B' is not a prompt of the task enumerable; a prompt is, for example" in printed
     assert typed.readline() == "<about-C>\n"  # not read any more
 
 

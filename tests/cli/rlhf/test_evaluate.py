@@ -177,7 +177,7 @@ def test_without_the_extra_metrics_a_note_says_how_to_install_it(
         (["sample", "SFT", "--num", "0"], "option num"),
         (["sample", "SFT", "--run-seed", "2"], "with at least 3 seeds"),
         (["sample", "SFT", "--temperature", "0"], "option temperature"),
-        (["sample", "SFT", "--prompt", "A"], "'A' is no prompt of the task"),
+        (["sample", "SFT", "--prompt", "A"], "'A' is not a prompt of the task"),
         (["sample", "SFT", "--prompt", "Q"], "'Q' is not one of the"),
         (["sample", "SFT", "--reward", "SFT"], "expected a reward model's"),
         (["evaluate", "SFT", "--preferences", "x"], "preferences evaluate a reward model"),

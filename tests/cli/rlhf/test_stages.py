@@ -164,9 +164,9 @@ def test_a_reward_model_of_another_vocabulary_is_refused(
 ) -> None:
     runs = tmp_path / "runs"
     message = refused("ppo", text_sft, "--reward", reward, out=runs)
-    assert "another vocabulary" in message
+    assert "a different vocabulary" in message
     assert reward in message
-    assert "another vocabulary" in said("sample", text_sft, "--reward", reward, code=2)[1]
+    assert "a different vocabulary" in said("sample", text_sft, "--reward", reward, code=2)[1]
 
 
 def test_a_damaged_model_folder_says_what_it_lacks(tmp_path: Path) -> None:

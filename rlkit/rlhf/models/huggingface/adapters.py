@@ -117,7 +117,7 @@ def trained_adapters(model: Any, path: Path) -> Any:
     own = peft.get_peft_model_state_dict(adapted, save_embedding_layers=False)
     odd = sorted(set(stored) ^ set(own))
     if odd:
-        raise UsageError(f"{path}: the adapters are of another model; they differ in {odd[0]}")
+        raise UsageError(f"{path}: the adapters belong to another model; they differ in {odd[0]}")
     _require_plain_head(adapted)
     return adapted
 

@@ -108,7 +108,7 @@ def import_optional(name: str) -> Any:
     except ImportError as error:
         raise UsageError(
             f"Hugging Face models need the package {name!r}, which cannot be imported ({error}); "
-            'install it by: pip install "rlkit[hf]"'
+            'install it with: pip install "rlkit[hf]"'
         ) from error
 
 
