@@ -137,7 +137,7 @@ def test_a_stage_killed_at_a_given_moment_ends_as_if_undisturbed(
 
 
 @pytest.mark.claim(51)
-@pytest.mark.slow
+@pytest.mark.torture
 @pytest.mark.parametrize("stage", ["sft", "reward", "ppo"])
 def test_the_command_killed_at_random_three_times_ends_as_if_undisturbed(
     stage: str, parents: dict[str, StageRun], out: Path, results: Any
