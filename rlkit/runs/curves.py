@@ -53,12 +53,26 @@ class CurveFile:
                 f"lost. Restore the file, or move it and the checkpoints of the seed away to train "
                 "the seed again from the start"
             )
+        if num_bytes:
+            self._require_columns()
         self._file.truncate(num_bytes)
         self._file.seek(num_bytes)
         if num_bytes == 0:
             self._write(self._columns)
         if is_new:
             sync_folder(path.parent)
+
+    def _require_columns(self) -> None:
+        """Reject a file whose columns are not those that the rows to come will have."""
+        self._file.seek(0)
+        header = self._file.readline().decode("utf-8", errors="replace").rstrip("\n")
+        if header != ",".join(self._columns):
+            self._file.close()
+            raise RlkitError(
+                f"{self._path} has the columns {header}, but this version of rlkit writes "
+                f"{','.join(self._columns)}: continue the run with the version that began it, or "
+                "train again with another --out"
+            )
 
     def append(self, row: Mapping[str, float | int | None]) -> None:
         """Write one row."""

@@ -71,6 +71,15 @@ def test_a_damaged_line_is_named_with_its_file(
         curves.read_curve(path)
 
 
+def test_rows_with_other_columns_are_not_appended(tmp_path: Path) -> None:
+    path = tmp_path / "seed-000.csv"
+    data = write_curve(path)
+    for columns in (["num_env_steps", "x", "new", "y"], ["num_env_steps", "y", "x"]):
+        with pytest.raises(RlkitError, match="has the columns num_env_steps,x,y, but this version"):
+            curves.CurveFile(path, columns, len(data))
+        assert path.read_bytes() == data
+
+
 def test_a_csv_that_lost_rows_is_not_padded(tmp_path: Path) -> None:
     path = tmp_path / "seed-000.csv"
     data = write_curve(path)
