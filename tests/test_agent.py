@@ -458,6 +458,10 @@ def test_a_number_of_episodes_that_the_environments_cannot_share_is_refused() ->
         kind(task, kind.Config())
 
 
+def test_every_agent_has_a_case() -> None:
+    assert {case.agent for case in CASES} == set(AGENTS)
+
+
 @pytest.mark.parametrize("name", AGENTS)
 def test_every_agent_states_its_options_metrics_and_environments(name: str) -> None:
     kind = find_agent(name)
