@@ -59,7 +59,7 @@ def test_a_reference_with_another_vocabulary_is_refused(parents: dict[str, Stage
     config = rlhf.GPTConfig(vocab_size=13, num_actions=7, context_length=8, width=8)
     other = rlhf.GPT(config, rng)
     streams = SeedStreams(0, 0)
-    with pytest.raises(UsageError, match="reference has another vocabulary"):
+    with pytest.raises(UsageError, match="reference has a different vocabulary"):
         KLPenalisedPolicy(policy, other, lambda s: s, task, PPOConfig(), streams)
     task.pad = task.eos
     with pytest.raises(UsageError, match="pad and eos are the same id"):

@@ -26,7 +26,7 @@ def test_a_config_is_given_whole_or_by_options(config: object, options: dict[str
 @pytest.mark.parametrize(
     ("config", "options", "message"),
     [
-        (DPOConfig(), {"beta": 0.2}, "give dpo either a config or single options, not both"),
+        (DPOConfig(), {"beta": 0.2}, "give dpo either a config or individual options, not both"),
         (None, {"betta": 0.2}, "the stage dpo has no option 'betta'. Did you mean 'beta'"),
         (None, {"sedes": 2}, "the stage dpo has no option 'sedes'. Did you mean 'seeds'"),
         ({"seeds": 2}, {}, "'seeds' is not one of its options but a separate argument"),
