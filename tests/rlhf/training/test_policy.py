@@ -418,7 +418,7 @@ def test_the_reference_can_be_neither_the_policy_nor_the_trunk_of_the_critic(rag
 @pytest.mark.claim(36)
 def test_other_vocabularies_and_padding_with_eos_are_refused(ragged: Any, small: Any) -> None:
     config, streams = PPOConfig(**LITTLE), SeedStreams(0, 0)
-    with pytest.raises(UsageError, match="another vocabulary"):
+    with pytest.raises(UsageError, match="a different vocabulary"):
         KLPenalisedPolicy(
             ragged.policy(), small.reference, random_score, ragged.task, config, streams
         )
