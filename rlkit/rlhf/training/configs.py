@@ -47,7 +47,7 @@ class DescentConfig:
 class SFTConfig(DescentConfig):
     """Options of supervised fine-tuning."""
 
-    num_demonstrations: int = 8192  # drawn from a built-in task, >= 1; a file is used whole
+    num_demonstrations: int = 8192  # number drawn from a built-in task, >= 1; a file is used whole
     learning_rate: float = 3e-3  # initial rate of Adam, falls linearly to 0, > 0
 
     def __post_init__(self) -> None:
@@ -61,7 +61,7 @@ class RewardConfig(DescentConfig):
 
     # pairwise: Bradley-Terry; pointwise: labels of single responses
     loss: Literal["pairwise", "pointwise"] = "pairwise"
-    num_pairs: int = 3000  # drawn from a built-in task, >= 2; a file is used whole
+    num_pairs: int = 3000  # number drawn from a built-in task, >= 2; a file is used whole
     # responses sampled per prompt (built-in tasks only), K >= 2. All K(K-1)/2 pairs of a prompt are
     # used in one step, so few responses give many pairs; num_pairs is rounded up and batch_size
     # down to whole prompts, at least one
@@ -121,7 +121,7 @@ class DPOConfig(DescentConfig):
 
     loss: Literal["dpo", "ipo"] = "dpo"  # ipo: aims at a log-ratio difference of 1/(2 beta)
     beta: float = 0.1  # weight of the KL divergence from the reference, > 0
-    num_pairs: int = 3000  # drawn from a built-in task, >= 1; a file is used whole
+    num_pairs: int = 3000  # number drawn from a built-in task, >= 1; a file is used whole
     num_epochs: int = 3  # passes over the examples, >= 1
     learning_rate: float = 5e-4  # initial rate of Adam, falls linearly to 0, > 0
     weight_decay: float = 0.0  # lambda, >= 0; 0 = off
