@@ -36,8 +36,13 @@ def identifying_options(config: Any) -> list[str]:
     return [
         field.name
         for field in dataclasses.fields(config)
-        if not (field.metadata.get("added_later") and getattr(config, field.name) == field.default)
+        if not stands_at_later_default(field, getattr(config, field.name))
     ]
+
+
+def stands_at_later_default(field: dataclasses.Field[Any], value: Any) -> bool:
+    """Return whether an option was added later and has the value that changes nothing."""
+    return bool(field.metadata.get("added_later") and value == field.default)
 
 
 class Unfit(Exception):

@@ -26,6 +26,7 @@ from rlkit.fingerprint.inspection import (
     type_name,
 )
 from rlkit.fingerprint.walk import Part, Walk
+from rlkit.options import stands_at_later_default
 from rlkit.user_code import Origin, origin_of_module
 
 
@@ -126,10 +127,20 @@ _CACHES = {
 
 
 def _without_caches(cls: type, state: dict[str, Any]) -> dict[str, Any]:
-    skipped: set[str] = set()
+    skipped = _at_later_defaults(cls, state)
     for base in bases(cls):
         skipped |= _CACHES.get(f"{module_name(base)}.{type_name(base)}", set())
     return {key: value for key, value in state.items() if key not in skipped}
+
+
+def _at_later_defaults(cls: type, state: dict[str, Any]) -> set[str]:
+    """Return the options of a configuration of rlkit that are not part of a run's identity."""
+    fields = members(cls).get("__dataclass_fields__")
+    if type(fields) is not dict or not module_name(cls).startswith("rlkit."):
+        return set()
+    return {
+        name for name, field in fields.items() if stands_at_later_default(field, state.get(name))
+    }
 
 
 _CONTENT: dict[type, Callable[[Any], Any]] = {

@@ -28,6 +28,19 @@ OF_CLASSES = {
 }
 
 
+# Names of rlkit that agents and environments use, and the modules that had them before: that rlkit
+# moved them is no change of the user's code.
+_MOVED = {
+    ("rlkit.agents.tables", "TableActor"): "rlkit.agents.q_learning",
+    ("rlkit.agents.tables", "greedy_actions"): "rlkit.agents.q_learning",
+    ("rlkit.training.compare", "compare"): "rlkit.runs.compare",
+    ("rlkit.training.comparison", "Comparison"): "rlkit.runs.compare",
+    ("rlkit.training.run", "Run"): "rlkit.runs.run",
+    ("rlkit.training.run", "load"): "rlkit.runs.run",
+    ("rlkit.training.train", "train"): "rlkit.runs.train",
+}
+
+
 def is_library_class(cls: type) -> bool:
     """Return whether a class is compiled, or an installed one that is where its name says."""
     if origin_of_module(module_name(cls)) is Origin.USER:
@@ -37,7 +50,8 @@ def is_library_class(cls: type) -> bool:
 
 def named(walk: Walk, module: str, name: str) -> list[bytes]:
     """Return what counts of a name of a module that is not the user's."""
-    parts = [f"{module or 'builtins'}:{name}".encode("utf-8", "surrogatepass")]
+    place = _MOVED.get((module, name), module or "builtins")
+    parts = [f"{place}:{name}".encode("utf-8", "surrogatepass")]
     if origin_of(module) is Origin.PACKAGE:
         parts += [walk.file(file_of(module), own=False), walk.package(module.split(".")[0])]
     return parts

@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+import rlkit
+from rlkit.agents import tables
+from rlkit.agents.ppo import PPOConfig
 from rlkit.fingerprint import fingerprint
 from rlkit.fingerprint.graph import Graph
 from rlkit.fingerprint.walk import Walk
@@ -194,3 +197,30 @@ def test_the_tables_notice_what_is_forgotten(
     assert fingerprint(first).digest != fingerprint(second).digest
     plant(monkeypatch)
     assert fingerprint(first).digest == fingerprint(second).digest
+
+
+# Measured when these names were in rlkit.agents.q_learning and rlkit.runs, and the configuration
+# had no weight decay. User-defined agents that use them keep the names of their runs.
+EARLIER = {
+    "TableActor": "ed8acd3d43463dd98e3bc81c692ce45f95298cc7ed3a9d583758592d4e3c17c5",
+    "greedy_actions": "9a518c56e37ac8dc10f0176ce799b0e1f17c82d90c4b4c3a196961b276625208",
+    "train": "9c2526019bdadd640523b1620244e03131037e65a307d7f4898f42fe920e27cd",
+    "compare": "6adf7ef803aa875b3f05e7b20df9b07cecf2f1cd9bd469aa0d1a915418fb7800",
+    "load": "9ac2648a4b627040e244b09665d077faac56fbf2abe803d397f26392c7d550be",
+    "Run": "7aa628cda92714dbc025c866104a6e8f655876d98361fdbb3bc9697586378101",
+    "Comparison": "38c3b6dc3bd6a9feedf23f4e1ab13c32f569aeedc8d0ebf5ac0ee1c279d79408",
+}
+
+
+@pytest.mark.parametrize("name", EARLIER)
+def test_names_of_rlkit_that_moved_mean_what_they_meant(name: str) -> None:
+    home = rlkit if name in rlkit.__all__ else tables
+    assert fingerprint(getattr(home, name)).digest == EARLIER[name]
+
+
+def test_options_that_were_added_later_count_only_when_they_are_used() -> None:
+    now = fingerprint(PPOConfig()).digest
+    assert now == "6a8ba8c6087457deaf8551d3eed5664fed021850c5489d2679de23dedf057b1e"
+    assert fingerprint(PPOConfig(weight_decay=0.0, decay="l2")).digest == now
+    decayed = fingerprint(PPOConfig(weight_decay=0.1)).digest
+    assert len({now, decayed, fingerprint(PPOConfig(weight_decay=0.2)).digest}) == 3
