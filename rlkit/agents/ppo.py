@@ -40,7 +40,7 @@ from rlkit.errors import Diverged
 from rlkit.maths.returns import gae
 from rlkit.maths.schedules import Schedule, scheduled
 from rlkit.nn.layers import mlp
-from rlkit.nn.optimisers import Adam, Decay, clip_gradient_norm
+from rlkit.nn.optimisers import Adam, Decay, clip_gradient_norm, require_decay
 from rlkit.nn.parameters import Parameters
 from rlkit.nn.running_statistics import RewardScaler
 from rlkit.options import ADDED_LATER, require_choice, require_range, require_types, require_whole
@@ -85,12 +85,12 @@ class PPOConfig:
         require_range(self, "discount", "gae_lambda", low=0, high=1)
         require_range(self, "learning_rate", "max_gradient_norm", low=0, open_low=True)
         require_range(self, "clip_epsilon", low=0, high=1, open_low=True, open_high=True)
-        require_range(self, "value_coef", "entropy_coef", "weight_decay", low=0)
+        require_range(self, "value_coef", "entropy_coef", low=0)
         require_range(self, "value_clip", "target_kl", low=0, open_low=True)
         require_choice(self, "learning_rate_schedule", "clip_schedule", among=Schedule)
         require_choice(self, "activation", among=Literal["tanh", "relu"])
         require_choice(self, "init", among=Literal["orthogonal", "xavier"])
-        require_choice(self, "decay", among=Decay)
+        require_decay(self)
         require_types(self)
 
 

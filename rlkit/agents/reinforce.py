@@ -39,7 +39,7 @@ from rlkit.maths.losses import policy_gradient_loss, value_loss
 from rlkit.maths.returns import monte_carlo_returns, standardise
 from rlkit.maths.schedules import Schedule, scheduled
 from rlkit.nn.layers import mlp
-from rlkit.nn.optimisers import Decay, Optimiser, clip_gradient_norm, make_optimiser
+from rlkit.nn.optimisers import Decay, Optimiser, clip_gradient_norm, make_optimiser, require_decay
 from rlkit.nn.parameters import Parameters
 from rlkit.options import ADDED_LATER, require_choice, require_range, require_types, require_whole
 from rlkit.seeding import NoiseBlocks
@@ -78,12 +78,12 @@ class ReinforceConfig:
             low=0,
             open_low=True,
         )
-        require_range(self, "entropy_coef", "weight_decay", low=0)
+        require_range(self, "entropy_coef", low=0)
         require_choice(self, "optimiser", among=Literal["adam", "sgd"])
         require_choice(self, "learning_rate_schedule", among=Schedule)
         require_choice(self, "activation", among=Literal["tanh", "relu"])
         require_choice(self, "init", among=Literal["orthogonal", "xavier"])
-        require_choice(self, "decay", among=Decay)
+        require_decay(self)
         require_types(self)
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from dataclasses import fields
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rlkit.errors import UsageError
 from rlkit.nn.layers import Array
+from rlkit.options import require_choice, require_range
 
 
 def clip_gradient_norm(gradient: Tensor, max_norm: float) -> Tensor:
@@ -145,6 +148,22 @@ class GradientDescent:
 
 
 Optimiser = Adam | GradientDescent
+
+
+def require_decay(config: Any) -> None:
+    """Check the options `weight_decay` and `decay` of a configuration.
+
+    Raises:
+        UsageError: a value does not fit, or `decay` is given where there is no weight decay.
+    """
+    require_range(config, "weight_decay", low=0)
+    require_choice(config, "decay", among=Decay)
+    (default,) = (field.default for field in fields(config) if field.name == "decay")
+    if config.decay != default and not config.weight_decay:
+        raise UsageError(
+            f"option decay (--decay): {config.decay!r} has no effect while weight_decay is 0; set "
+            "weight_decay (--weight-decay), or omit decay"
+        )
 
 
 def make_optimiser(

@@ -10,6 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from rlkit.agents.ppo import PPOConfig
+from rlkit.agents.reinforce import ReinforceConfig
+from rlkit.errors import UsageError
 from rlkit.nn.optimisers import Adam, GradientDescent, clip_gradient_norm, make_optimiser
 from tests.nn.support import draw
 
@@ -234,3 +237,13 @@ def test_decay_gives_a_seed_the_same_bytes_alone_and_in_a_batch(
     together = run(slice(0, 5))
     for s in range(5):
         assert torch.equal(run(slice(s, s + 1))[0], together[s])
+
+
+@pytest.mark.parametrize("config", [PPOConfig, ReinforceConfig])
+def test_a_kind_of_decay_without_decay_is_rejected(config: Any) -> None:
+    with pytest.raises(UsageError, match="'decoupled' has no effect while weight_decay is 0"):
+        config(decay="decoupled")
+    assert config(decay="l2", weight_decay=0.0) == config()
+    assert config(decay="decoupled", weight_decay=0.1).decay == "decoupled"
+    with pytest.raises(UsageError, match="weight_decay"):
+        config(weight_decay=-0.1)

@@ -10,7 +10,7 @@ import torch
 
 from rlkit.agents.ppo_update import Aggregation
 from rlkit.errors import UsageError
-from rlkit.nn.optimisers import Decay
+from rlkit.nn.optimisers import Decay, require_decay
 from rlkit.options import ADDED_LATER, require_choice, require_range, require_types, require_whole
 from rlkit.rlhf.objectives.kl_penalty import KLPenalty
 from rlkit.rlhf.training.advantage_estimators import (
@@ -38,9 +38,7 @@ class DescentConfig:
     def __post_init__(self) -> None:
         require_whole(self, "num_epochs", "batch_size", at_least=1)
         require_range(self, "learning_rate", "max_gradient_norm", low=0, open_low=True)
-        require_range(self, "weight_decay", low=0)
-        require_choice(self, "decay", among=Decay)
-        require_decay_used(self.decay, self.weight_decay)
+        require_decay(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,11 +176,10 @@ class PolicyConfig(ABC):
         )
         require_range(self, "final_learning_rate", low=0, high=1)
         require_range(self, "clip_epsilon", low=0, high=1, open_low=True, open_high=True)
-        require_range(self, "entropy_coef", "kl_coef", "missing_eos_penalty", "weight_decay", low=0)
+        require_range(self, "entropy_coef", "kl_coef", "missing_eos_penalty", low=0)
         require_range(self, "kl_target", low=0, open_low=True)
         require_choice(self, "aggregation", among=Aggregation)
-        require_choice(self, "decay", among=Decay)
-        require_decay_used(self.decay, self.weight_decay)
+        require_decay(self)
         require_types(self)
         self.kl_penalty()
         if self.kl_target is not None and not 0.2 * self.batch_size < self.kl_horizon:
@@ -286,15 +283,6 @@ class GRPOConfig(PolicyConfig):
 def optimiser_class(decay: Decay) -> type[torch.optim.Adam]:
     """Return Adam with decoupled weight decay, or with the decay in its gradient."""
     return torch.optim.AdamW if decay == "decoupled" else torch.optim.Adam
-
-
-def require_decay_used(decay: Decay, weight_decay: float) -> None:
-    """Reject a kind of weight decay where there is none."""
-    if decay != "decoupled" and not weight_decay:
-        raise UsageError(
-            f"option decay (--decay): {decay!r} has no effect while weight_decay is 0; set "
-            "weight_decay (--weight-decay), or omit decay"
-        )
 
 
 def require_smoothing_used(label_smoothing: float, loss: str, *, by: str) -> None:
