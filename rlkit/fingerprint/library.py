@@ -31,13 +31,13 @@ OF_CLASSES = {
 # Names of rlkit that agents and environments use, and the modules of rlkit that had them before:
 # that rlkit moved them is no change of the user's code.
 _MOVED = {
-    "agents.tables:TableActor": "agents.q_learning",
-    "agents.tables:greedy_actions": "agents.q_learning",
-    "training.compare:compare": "runs.compare",
-    "training.comparison:Comparison": "runs.compare",
-    "training.run:Run": "runs.run",
-    "training.run:load": "runs.run",
-    "training.train:train": "runs.train",
+    "rlkit.agents.tables:TableActor": "rlkit.agents.q_learning:TableActor",
+    "rlkit.agents.tables:greedy_actions": "rlkit.agents.q_learning:greedy_actions",
+    "rlkit.training.compare:compare": "rlkit.runs.compare:compare",
+    "rlkit.training.comparison:Comparison": "rlkit.runs.compare:Comparison",
+    "rlkit.training.run:Run": "rlkit.runs.run:Run",
+    "rlkit.training.run:load": "rlkit.runs.run:load",
+    "rlkit.training.train:train": "rlkit.runs.train:train",
 }
 
 
@@ -51,10 +51,7 @@ def is_library_class(cls: type) -> bool:
 def named(walk: Walk, module: str, name: str) -> list[bytes]:
     """Return what counts of a name of a module that is not the user's."""
     text = f"{module or 'builtins'}:{name}"
-    before = _MOVED.get(text.removeprefix("rlkit."))
-    if before is not None and text.startswith("rlkit."):
-        text = f"rlkit.{before}:{name}"
-    parts = [text.encode("utf-8", "surrogatepass")]
+    parts = [_MOVED.get(text, text).encode("utf-8", "surrogatepass")]
     if origin_of(module) is Origin.PACKAGE:
         parts += [walk.file(file_of(module), own=False), walk.package(module.split(".")[0])]
     return parts
