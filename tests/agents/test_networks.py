@@ -9,7 +9,6 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-import torch
 from gymnasium import spaces
 from gymnasium.wrappers import FlattenObservation, RescaleAction, TimeLimit
 
@@ -25,14 +24,6 @@ from tests.faulty_envs import Shifted
 
 STREAMS = tuple(SeedStreams(0, index) for index in range(3))
 LEARNERS = ("ppo", "reinforce")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def build(name: str, make: Callable[[], Any], **options: Any) -> tuple[Any, GymBatchEnv]:

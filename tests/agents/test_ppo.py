@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -25,14 +24,6 @@ from rlkit.nn.layers import mlp
 from rlkit.seeding import SeedStreams
 from rlkit.tabular.mdp import TabularMDP
 from tests.faulty_envs import Counter, Drifting, Recorder
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def streams(num_seeds: int) -> tuple[SeedStreams, ...]:

@@ -2,7 +2,7 @@
 identities. A wrong implementation of each important idea is kept beside its test and must fail."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -23,14 +23,6 @@ from rlkit.maths.returns import (
 # Two evaluations of one recursion in float64, in another order: rounding, a few hundred ulp.
 ROUNDING = {"rtol": 1e-11, "atol": 1e-11}
 NAN = math.nan
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def f64(data: object) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,14 +20,6 @@ from rlkit.rlhf.training.fine_tuning import supervised_fine_tuning
 from rlkit.rlhf.training.policy import KLPenalisedPolicy
 from rlkit.seeding import SeedStreams
 from rlkit_envs.enumerable import EnumerableTask
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)
