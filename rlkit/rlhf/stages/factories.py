@@ -61,18 +61,24 @@ class SFTFactory:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RewardFactory:
-    """Makes one seed of a reward model."""
+class _FromPolicy:
+    """The parts of a factory that starts from the policy of an earlier run."""
 
     task: TaskSource
     model: ModelSource
     parent: Parent
-    config: RewardConfig
 
     @property
     def parents(self) -> dict[str, Parent]:
         """The runs that the stage starts from."""
         return {"policy": self.parent}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardFactory(_FromPolicy):
+    """Makes one seed of a reward model."""
+
+    config: RewardConfig
 
     def __call__(self, streams: SeedStreams) -> ExampleTrainer:
         _, policy = load_parent_policy(self.parent, streams.index)
@@ -86,18 +92,10 @@ class RewardFactory:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DPOFactory:
+class DPOFactory(_FromPolicy):
     """Makes one seed of direct preference optimisation."""
 
-    task: TaskSource
-    model: ModelSource
-    parent: Parent
     config: DPOConfig
-
-    @property
-    def parents(self) -> dict[str, Parent]:
-        """The runs that the stage starts from."""
-        return {"policy": self.parent}
 
     def __call__(self, streams: SeedStreams) -> ExampleTrainer:
         _, policy = load_parent_policy(self.parent, streams.index)
@@ -113,12 +111,9 @@ class DPOFactory:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PolicyFactory:
+class PolicyFactory(_FromPolicy):
     """Makes one seed of PPO, RLOO or GRPO."""
 
-    task: TaskSource
-    model: ModelSource
-    parent: Parent
     score: ScoreSource
     config: PolicyConfig
 
@@ -126,7 +121,7 @@ class PolicyFactory:
     def parents(self) -> dict[str, Parent]:
         """The runs that the stage starts from."""
         reward = self.score.reward
-        return {"policy": self.parent} | ({} if reward is None else {"reward": reward})
+        return super().parents | ({} if reward is None else {"reward": reward})
 
     def __call__(self, streams: SeedStreams) -> KLPenalisedPolicy:
         _, policy = load_parent_policy(self.parent, streams.index)
