@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from rlkit.agent import Actor
+from rlkit.agent import Actor, ActorTraits
 from rlkit.errors import UsageError
 from rlkit.evaluation import restart
 
@@ -29,7 +29,7 @@ class ActorBySeed:
     def __init__(self, actors: Sequence[Actor]) -> None:
         self._actors = actors
         for name in _OPTIONAL:
-            if all(hasattr(actor, name) for actor in actors):
+            if all(getattr(ActorTraits.of(actor), name) is not None for actor in actors):
                 setattr(self, name, functools.partial(self._by_seed, name))
 
     def act(self, obs: Array) -> Array:
@@ -143,7 +143,7 @@ class SingleActor:
 
     def _ask(self, method: str, obs: Any) -> Array:
         actor = self._actors[self._greedy]
-        if not hasattr(actor, method):
+        if getattr(ActorTraits.of(actor), method) is None:
             raise UsageError(
                 f"{method}: the agent {self._agent} has none; its actor has no method {method!r}"
             )
