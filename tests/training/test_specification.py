@@ -269,7 +269,8 @@ def test_an_option_that_was_added_later_is_part_of_the_identity_only_where_it_is
     assert config_of().keys().isdisjoint({"weight_decay", "decay"})
     assert config_of(weight_decay=0.0, decay="l2") == config_of()
     assert config_of(weight_decay=0.01) == config_of() | {"weight_decay": 0.01}
-    assert config_of(decay="decoupled") == config_of() | {"decay": "decoupled"}
+    both = {"weight_decay": 0.01, "decay": "decoupled"}
+    assert config_of(**both) == config_of() | both
 
 
 @dataclasses.dataclass
