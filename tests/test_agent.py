@@ -274,7 +274,7 @@ CUT = 23  # also after a termination and a truncation
 
 
 @each_case
-def test_a_run_that_is_saved_and_loaded_goes_on_as_if_it_was_not(case: Case) -> None:
+def test_a_run_that_is_saved_and_loaded_continues_as_if_it_was_not(case: Case) -> None:
     agent, env = build(case, (0, 1, 2))
     whole: list[list[bytes]] = [[] for _ in range(3)]
     obs, saved = env.reset(), {}
@@ -296,7 +296,7 @@ def test_a_run_that_is_saved_and_loaded_goes_on_as_if_it_was_not(case: Case) -> 
 
 @each_case
 @pytest.mark.parametrize("cut", [14, 21])
-def test_seeds_from_different_batches_can_be_joined_and_go_on(case: Case, cut: int) -> None:
+def test_seeds_from_different_batches_can_be_joined_and_continue(case: Case, cut: int) -> None:
     whole, env = build(case, (0, 1, 2))
     _, obs = advance(whole, env, cut)
     after, _ = advance(whole, env, 30, obs)
@@ -440,7 +440,7 @@ def test_a_space_that_starts_at_minus_1_receives_its_own_actions(case: Case) -> 
 
 @pytest.mark.parametrize("name", ["q-learning", "value-iteration"])
 @pytest.mark.parametrize("which", ["observation_space", "action_space"])
-def test_a_table_for_a_box_is_refused_naming_what_to_use(name: str, which: str) -> None:
+def test_a_table_for_a_box_is_rejected_naming_what_to_use(name: str, which: str) -> None:
     task = Task(spaces.Discrete(4), spaces.Discrete(3), (SeedStreams(0, 0),), 1, 100, ring())
     kind = find_agent(name)
     kind(task, kind.Config())
@@ -451,7 +451,7 @@ def test_a_table_for_a_box_is_refused_naming_what_to_use(name: str, which: str) 
         assert part in message
 
 
-def test_a_number_of_episodes_that_the_environments_cannot_share_is_refused() -> None:
+def test_a_number_of_episodes_that_the_environments_cannot_share_is_rejected() -> None:
     kind = find_agent("reinforce")
     task = Task(BOX, spaces.Discrete(3), (SeedStreams(0, 0),), 3, 100)
     with pytest.raises(UsageError, match=r"episodes_per_update.*multiple of the 3.*got 8"):

@@ -250,6 +250,6 @@ def test_environments_do_not_know_the_toolkit(path: Path) -> None:
         "import rlkit.agents.q_learning",
     ],
 )
-def test_what_needs_no_network_does_not_import_torch(statement: str) -> None:
+def test_parts_without_a_network_do_not_import_torch(statement: str) -> None:
     code = f"{statement}\nimport sys\nassert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL, cwd=ROOT)

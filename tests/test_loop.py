@@ -80,7 +80,7 @@ def test_given_observations_are_gone_on_from_without_a_reset() -> None:
     assert all(len(single.seeds) == 3 for single in made.made)
 
 
-def test_nothing_happens_before_the_first_transition_is_asked_for() -> None:
+def test_nothing_happens_before_the_first_transition_is_requested() -> None:
     env, made = counters()
     interact(Scribe(), env, 5)  # type: ignore[arg-type]
     assert not any(single.seeds for single in made.made)
@@ -105,7 +105,7 @@ def test_play_counts_the_undiscounted_rewards_and_steps_of_one_episode_each() ->
     assert sum(single.num_steps for single in made.made) == 16  # none after its end
 
 
-def test_play_cuts_endless_episodes_and_says_so() -> None:
+def test_play_truncates_endless_episodes_and_says_so() -> None:
     lengths = iter([2, 10**9, 5, 5, 6, 10**9])
     env = GymBatchEnv(lambda: Counter(next(lengths)), STREAMS, 3, autoreset=False)
     episodes = play(Zero(), env, max_steps=5)
@@ -124,7 +124,7 @@ def grid_of(lengths: list[int], num_envs: int = 3, **options: Any) -> GymBatchEn
     )
 
 
-def test_each_seed_is_cut_at_its_own_limit() -> None:
+def test_each_seed_is_truncated_at_its_own_limit() -> None:
     env = grid_of([2, 9, 9, 2, 9, 9, 2, 9, 9])
     episodes = play(Zero(), env, max_steps=np.array([3, 0, 20]))
     assert episodes.lengths.tolist() == [[2, 3, 3], [0, 0, 0], [2, 9, 9]]
@@ -132,7 +132,7 @@ def test_each_seed_is_cut_at_its_own_limit() -> None:
     assert episodes.stopped_early.tolist() == [[False, True, True], [True] * 3, [False] * 3]
 
 
-def test_an_episode_that_ends_at_its_limit_is_not_cut() -> None:
+def test_an_episode_that_ends_at_its_limit_is_not_truncated() -> None:
     episodes = play(Zero(), grid_of([4, 4, 5, 9, 9, 9]), max_steps=np.array([4, 9]))
     assert episodes.stopped_early.tolist() == [[False, False, True], [False] * 3]
 
@@ -180,12 +180,12 @@ def test_environments_beyond_their_limit_are_not_stepped() -> None:
 
 
 @pytest.mark.parametrize("limit", [-1, 2.0, True, None, [1, 2, 3], [[1, 2]], [1, -1], "5"])
-def test_other_limits_are_refused(limit: Any) -> None:
+def test_other_limits_are_rejected(limit: Any) -> None:
     with pytest.raises(UsageError, match="max_steps"):
         play(Zero(), grid_of([2] * 6), max_steps=limit)
 
 
-def test_play_stops_when_it_is_told_to_and_can_be_repeated() -> None:
+def test_play_stops_at_its_limit_and_can_be_repeated() -> None:
     made = Recorder(lambda: Counter(9))
     env = GymBatchEnv(made, STREAMS, 3, autoreset=False)
     with pytest.raises(PlayStopped):

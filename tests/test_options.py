@@ -48,7 +48,7 @@ def assert_refused(config: Any, name: str, value: Any, expected: str) -> None:
 
 @pytest.mark.parametrize("config", DISCOUNTED)
 @pytest.mark.parametrize("value", [1.0001, -0.1, INF, NAN, "0.9", True, None])
-def test_a_discount_outside_0_to_1_is_refused(config: Any, value: Any) -> None:
+def test_a_discount_outside_0_to_1_is_rejected(config: Any, value: Any) -> None:
     assert_refused(config, "discount", value, "[0, 1]")
 
 
@@ -97,7 +97,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("config", "name", "value", "expected"), REFUSED)
-def test_an_option_out_of_range_is_refused_with_its_name_range_and_value(
+def test_an_option_out_of_range_is_rejected_with_its_name_range_and_value(
     config: Any, name: str, value: Any, expected: str
 ) -> None:
     assert_refused(config, name, value, expected)
@@ -117,7 +117,7 @@ def test_a_misspelt_choice_is_answered_with_the_closest() -> None:
 
 
 @pytest.mark.parametrize("agent", AGENTS)
-def test_unknown_options_are_refused_and_configurations_are_frozen(agent: str) -> None:
+def test_unknown_options_are_rejected_and_configurations_are_frozen(agent: str) -> None:
     config = find_agent(agent).Config
     with pytest.raises(TypeError, match="gama"):
         config(gama=0.9)
@@ -126,7 +126,7 @@ def test_unknown_options_are_refused_and_configurations_are_frozen(agent: str) -
             setattr(config(), field.name, None)
 
 
-def test_an_unknown_agent_is_refused_with_the_closest_and_the_list() -> None:
+def test_an_unknown_agent_is_rejected_with_the_closest_and_the_list() -> None:
     with pytest.raises(UsageError, match="Did you mean 'reinforce'") as caught:
         find_agent("reinforced")
     for name in AGENTS:
@@ -380,7 +380,7 @@ def test_numpy_values_and_lists_give_an_equal_configuration_of_plain_values(conf
         assert type(value) is type(plain)
 
 
-def test_a_float_that_is_whole_is_told_how_to_write_it() -> None:
+def test_a_whole_float_is_rejected_with_its_integer_spelling() -> None:
     with pytest.raises(UsageError, match=r"got 1000\.0; write 1000, not 1e3$"):
         PPOConfig(rollout_length=1e3)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=r"write 64, not 64\.0$"):

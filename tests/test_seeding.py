@@ -48,7 +48,7 @@ def test_streams_are_the_numpy_seed_sequences_at_their_documented_places() -> No
         assert actual.tobytes() == expected.tobytes()
 
 
-def test_streams_do_not_depend_on_the_order_in_which_they_are_asked_for() -> None:
+def test_streams_do_not_depend_on_the_order_in_which_they_are_requested() -> None:
     def draws(order: tuple[tuple[int, str], ...]) -> dict[tuple[int, str], bytes]:
         return {
             (index, purpose): SeedStreams(3, index).generator(purpose).random(8).tobytes()
@@ -67,7 +67,7 @@ def test_no_two_streams_of_an_experiment_draw_the_same_numbers() -> None:
     assert len(draws) == 3 * 100 * len(PURPOSES)
 
 
-def test_an_unknown_purpose_is_refused() -> None:
+def test_an_unknown_purpose_is_rejected() -> None:
     with pytest.raises(KeyError, match="training"):
         SeedStreams(0, 0).generator("training")
 
@@ -297,7 +297,7 @@ def test_only_environments_have_episode_seeds(purpose: str) -> None:
 
 @pytest.mark.parametrize("place", [(-1, 0, 0), (0, -1, 0), (0, 0, -1)])
 @pytest.mark.parametrize("purpose", ["env", "evaluation"])
-def test_negative_places_are_refused(purpose: str, place: tuple[int, int, int]) -> None:
+def test_negative_positions_are_rejected(purpose: str, place: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match="non-negative"):
         SeedStreams(0, place[0]).episode_seed(purpose, *place[1:])
 

@@ -28,7 +28,7 @@ def test_a_model_takes_no_arguments_of_an_environment() -> None:
 
 
 @pytest.mark.parametrize("other", [3, None, {"P": 1}, [[0.5, 0.5]], gym.make("FrozenLake-v1")])
-def test_anything_else_is_refused_with_what_is_taken(other: Any) -> None:
+def test_anything_else_is_rejected_with_the_accepted_forms(other: Any) -> None:
     with pytest.raises(UsageError, match="solve: expected a TabularMDP, or an environment's id"):
         rlkit.solve(other)
 
@@ -39,6 +39,6 @@ def test_a_model_without_a_finite_optimum_is_named() -> None:
         rlkit.solve(forever, discount=1.0)
 
 
-def test_a_table_that_step_does_not_follow_is_refused_with_the_reason() -> None:
+def test_a_table_that_step_does_not_follow_is_rejected_with_the_reason() -> None:
     with pytest.raises(UsageError, match=r"solving Taxi-v4: .* table P is not used"):
         rlkit.solve("Taxi-v4", env_args={"fickle_passenger": True})

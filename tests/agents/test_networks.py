@@ -195,7 +195,7 @@ def test_ppo_learns_with_the_wrapper_what_it_does_not_without(
 # --- runs without an update -----------------------------------------------------------------------
 
 
-def test_what_an_update_needs_is_said_in_steps_and_episodes() -> None:
+def test_the_size_of_an_update_is_reported_in_steps_and_episodes() -> None:
     box_task = Task(box(-1, 1), spaces.Discrete(2), STREAMS[:1], 8, 500)
     ppo, reinforce = find_agent("ppo"), find_agent("reinforce")
     assert ppo.why_no_update(box_task, ppo.Config()) == (

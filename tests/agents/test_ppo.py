@@ -346,7 +346,7 @@ def test_scaled_rewards_are_learned_from_and_raw_ones_are_handed_on() -> None:
     assert agent._scaler._discount == 0.9  # of the agent, not one of its own
 
 
-def test_what_follows_the_end_of_an_episode_changes_no_target(
+def test_steps_after_the_end_of_an_episode_change_no_target(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def run(corrupt: bool) -> bytes:

@@ -169,9 +169,7 @@ def test_rows_of_decisions_and_the_same_decisions_one_by_one_give_equal_updates(
 
 @pytest.mark.parametrize("poison", [float("nan"), float("inf"), -float("inf"), 1e30])
 @pytest.mark.parametrize("field", range(7))
-def test_what_stands_in_a_slot_without_a_decision_reaches_nothing(
-    field: int, poison: float
-) -> None:
+def test_values_in_slots_without_a_decision_reach_nothing(field: int, poison: float) -> None:
     mask = token_mask()
     clean = batch(mask=mask)
 

@@ -168,7 +168,7 @@ def test_a_time_limit_does_not_change_what_is_learned() -> None:
     assert (np.abs(learned_value(QLearning) - 50.0) < 1.0).all()
 
 
-def test_an_agent_that_takes_cuts_for_ends_would_learn_another_value() -> None:
+def test_an_agent_that_takes_truncation_for_termination_would_learn_another_value() -> None:
     # The last state ends the episode every other time: V = 1 + g + g^2 + g^3 (1 + g V / 2) = 7.2,
     # and the constant step size leaves it going up and down by a few tenths.
     assert (np.abs(learned_value(TreatsCutsAsEnds) - 7.2) < 1.0).all()

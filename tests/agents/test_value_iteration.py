@@ -104,13 +104,13 @@ def test_it_takes_part_in_the_loop_and_changes_nothing() -> None:
     assert agent.actor().probabilities(np.zeros((2, 5), dtype=int)).shape == (2, 5, 2)
 
 
-def test_without_a_model_it_is_refused_naming_what_to_use() -> None:
+def test_without_a_model_it_is_rejected_naming_what_to_use() -> None:
     task = Task(spaces.Discrete(3), spaces.Discrete(2), STREAMS, 1, 100, None)
     with pytest.raises(UsageError, match="q-learning"):
         ValueIteration(task, ValueIterationConfig())
 
 
-def test_at_discount_1_an_endless_reward_is_refused() -> None:
+def test_at_discount_1_an_endless_reward_is_rejected() -> None:
     table = [[[(1.0, 0, 1.0, False)]]]
     mdp = TabularMDP.from_successors(table, initial_distribution=[1.0])
     with pytest.raises(UsageError, match="discount"):

@@ -201,13 +201,13 @@ def test_a_failed_save_keeps_the_old_file_and_leaves_no_temporary_one(tmp_path, 
 
 
 @pytest.mark.parametrize("name", ["figure", "figure.bmp"])
-def test_an_unknown_suffix_is_refused_with_the_known_ones(tmp_path, name):
+def test_an_unknown_suffix_is_rejected_with_the_known_ones(tmp_path, name):
     with pytest.raises(ValueError, match=r"unknown suffix .*\.png, \.pdf, \.svg"):
         save_figure(comparison_figure({"a": [1.0]}, title="t"), tmp_path / name)
     assert not list(tmp_path.iterdir())
 
 
-def test_curves_that_do_not_fit_are_refused_by_name():
+def test_curves_that_do_not_fit_are_rejected_by_name():
     with pytest.raises(ValueError, match=r"'DQN'.*\(21,\) and \(10, 20\)"):
         learning_curve_figure([Curve("DQN", STEPS, RETURNS[:, 1:])], title="t")
     with pytest.raises(ValueError, match="no curves"):

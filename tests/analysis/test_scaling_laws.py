@@ -10,13 +10,13 @@ D = np.linspace(0.0, 3.0, 25)
 EXACT = {"abs": 1e-10}
 
 
-def test_square_law_recovers_its_constants() -> None:
+def test_square_fit_recovers_its_constants() -> None:
     fit = fit_square_law(D, D * (1.5 - 0.6 * D))
     assert (fit.a, fit.b) == pytest.approx((1.5, 0.6), **EXACT)
     assert fit.r_squared == pytest.approx(1.0, **EXACT)
 
 
-def test_logarithmic_law_recovers_its_constants() -> None:
+def test_logarithmic_fit_recovers_its_constants() -> None:
     positive = D[1:]
     gold = positive * (0.8 - 0.7 * np.log(positive))
     # At d = 0 the law has the limit 0.
@@ -47,7 +47,7 @@ def test_r_squared_is_measured_from_the_mean_so_it_can_be_negative() -> None:
     assert fit.r_squared < 0
 
 
-def test_the_wrong_law_explains_less() -> None:
+def test_the_wrong_formula_explains_less() -> None:
     gold = D * (1.5 - 0.6 * D)
     assert fit_logarithmic_law(D, gold).r_squared < fit_square_law(D, gold).r_squared - 0.01
 
@@ -66,6 +66,6 @@ def test_a_curve_that_turns_has_its_peak_where_the_derivative_vanishes() -> None
     [[0.0, 1.0], [0.0, 1.0, -1.0], [0.0, 1.0, np.nan], [[0.0, 1.0, 2.0]]],
     ids=["too few", "negative", "not a number", "two axes"],
 )
-def test_fits_refuse_what_is_no_distance(fit, distance) -> None:
+def test_fits_reject_invalid_distances(fit, distance) -> None:
     with pytest.raises(ValueError, match="at least three distances >= 0"):
         fit(distance, np.zeros(np.shape(distance)))

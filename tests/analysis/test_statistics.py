@@ -215,13 +215,13 @@ def test_iqm_interval_warns_of_two_groups_of_seeds_but_not_of_one_outlier():
 
 
 @pytest.mark.parametrize("bad", [[], [[1.0, 2.0]], 3.0])
-def test_scores_that_are_not_one_per_seed_are_refused(bad):
+def test_scores_that_are_not_one_per_seed_are_rejected(bad):
     with pytest.raises(ValueError, match="one score per seed"):
         mean_interval(bad)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_scores_of_failed_seeds_are_refused_with_their_position(bad):
+def test_scores_of_failed_seeds_are_rejected_with_their_position(bad):
     with pytest.raises(ValueError, match=r"position \[1\] of 3"):
         iqm_interval([1.0, bad, 2.0])
     with pytest.raises(ValueError, match="agent 'b'"):
@@ -229,7 +229,7 @@ def test_scores_of_failed_seeds_are_refused_with_their_position(bad):
 
 
 @pytest.mark.parametrize("bad", [0, 1, 95, -0.1])
-def test_a_confidence_that_is_no_share_is_refused(bad):
+def test_a_confidence_outside_0_to_1_is_rejected(bad):
     with pytest.raises(ValueError, match=r"95 % is 0\.95"):
         mean_interval(DECILES, confidence=bad)
 
@@ -241,7 +241,7 @@ def test_holm_equals_hand_computed_values():
     assert holm([]).size == 0
 
 
-def test_p_value_of_three_against_three_is_a_tenth_and_too_few_to_tell():
+def test_p_value_of_three_against_three_is_a_tenth_and_never_significant():
     # 20 splits, the most extreme one and its mirror image: 2 / 20.
     (pair,) = compare_pairs({"a": [1, 2, 3], "b": [11, 12, 13]})
     assert pair.p_value == pair.raw_p_value == pytest.approx(0.1)
@@ -249,7 +249,7 @@ def test_p_value_of_three_against_three_is_a_tenth_and_too_few_to_tell():
     assert pair.difference == -10
 
 
-def test_four_against_four_can_tell_alone_but_not_among_three_pairs():
+def test_four_against_four_can_be_significant_alone_but_not_among_three_pairs():
     # 2 / 70 = 0.029; times 3 by Holm, 0.086.
     low, high = [1, 2, 3, 4], [11, 12, 13, 14]
     assert compare_pairs({"a": high, "b": low})[0].verdict == "better"
@@ -277,7 +277,7 @@ def test_equal_scores_of_both_agents_are_a_tie():
     assert (pair.low, pair.high) == (0.0, 0.0)
 
 
-def test_constant_but_different_agents_are_told_apart():
+def test_constant_but_different_agents_are_distinguished():
     (pair,) = compare_pairs({"a": [500.0] * 10, "b": [9.0] * 10})
     assert (pair.verdict, pair.low, pair.high) == ("better", 491.0, 491.0)
 
@@ -364,7 +364,7 @@ def test_a_seed_without_records_is_missing_everywhere():
         ([[1], [2, 1]], [[1], [2, 1]], "seed 1: num_env_steps must be finite and ascending"),
     ],
 )
-def test_curves_that_cannot_be_aligned_are_refused(x, y, message):
+def test_curves_that_cannot_be_aligned_are_rejected(x, y, message):
     with pytest.raises(ValueError, match=message):
         align_curves(x, y)
 
@@ -380,7 +380,7 @@ def test_band_uses_at_each_x_the_seeds_that_have_a_value():
     assert np.isnan([band.mean[3], band.low[3], band.high[3]]).all()
 
 
-def test_band_refuses_returns_without_a_seed_axis():
+def test_band_rejects_returns_without_a_seed_axis():
     with pytest.raises(ValueError, match=r"shape \(3,\)"):
         curve_band([1.0, 2.0, 3.0])
 
@@ -401,7 +401,7 @@ def test_the_standard_error_is_scipys_and_unknown_for_one_value():
 
 
 @pytest.mark.parametrize("bad", [[], [[1.0, 2.0]], [1.0, np.nan], [np.inf]])
-def test_the_standard_error_of_no_or_not_finite_numbers_is_refused(bad):
+def test_the_standard_error_of_no_or_not_finite_numbers_is_rejected(bad):
     with pytest.raises(ValueError, match="expected finite numbers"):
         standard_error(bad)
 

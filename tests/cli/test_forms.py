@@ -57,7 +57,7 @@ def test_the_last_of_two_equal_arguments_counts_and_no_argument_is_none() -> Non
     assert read_env_args(()) == {}
 
 
-def test_words_are_told_from_options_and_their_values() -> None:
+def test_words_are_distinguished_from_options_and_their_values() -> None:
     args = ["--seeds", "3", "ppo", "--json", "--lr", "1e-3", "--no-native", "CartPole-v1", "-1"]
     assert positional_words(args, TrainOptions, Output) == ["ppo", "CartPole-v1", "-1"]
     args = ["ppo", "CartPole-v1", "--env-arg", "a=1", "b=2", "--seed", "0", "x"]

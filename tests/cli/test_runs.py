@@ -85,7 +85,7 @@ def test_a_figure_or_film_that_cannot_be_written_is_one_sentence(
 @pytest.mark.parametrize(
     ("option", "value", "least"), [("--max-steps", "-3", 1), ("--episode", "-1", 0)]
 )
-def test_watch_refuses_a_negative_option(
+def test_watch_rejects_a_negative_option(
     capsys: pytest.CaptureFixture[str], run: str, option: str, value: str, least: int
 ) -> None:
     err = output(capsys, "watch", run, "--gif", "x.gif", f"{option}={value}", code=2)[1]

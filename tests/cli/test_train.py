@@ -38,7 +38,7 @@ def test_training_twice_says_that_it_is_finished(
     assert {p: before[p] for p in kept} == {p: after[p] for p in kept}
 
 
-def test_more_steps_are_another_run_where_a_schedule_spans_it_and_this_is_said(
+def test_more_steps_are_another_run_where_a_schedule_spans_it_and_the_message_says_so(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     common = ["--seeds", "1", "--out", str(tmp_path), "--evaluation-episodes", "1", "--json"]
@@ -100,7 +100,7 @@ def test_the_order_of_words_and_options_does_not_matter(
     assert record["config"]["normalise_observations"] is True
 
 
-def test_a_script_without_a_main_guard_is_told_so(tmp_path: Path) -> None:
+def test_a_script_without_a_main_guard_gets_an_error_that_says_so(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "import rlkit\n"
@@ -178,7 +178,7 @@ def test_options_of_an_agent_are_checked_with_their_range(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_written_is_refused(
+def test_a_folder_that_cannot_be_written_is_rejected(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -186,7 +186,7 @@ def test_a_folder_that_cannot_be_written_is_refused(
     assert "cannot be written" in output(capsys, *argv, code=2)[1]
 
 
-def test_a_reward_of_nan_is_refused_with_its_place_and_the_other_seeds_are_finished(
+def test_a_reward_of_nan_is_rejected_with_its_place_and_the_other_seeds_are_finished(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     file = tmp_path / "corridor.py"
@@ -228,7 +228,7 @@ def test_help_of_an_agent_lists_its_options_with_the_presets_values(
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_saves_and_the_same_command_goes_on(
+def test_a_signal_saves_and_the_same_command_continues(
     tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     command = [sys.executable, "-m", "rlkit", "train", "q-learning", "FrozenLake-v1", "--json"]

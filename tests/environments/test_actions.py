@@ -141,7 +141,7 @@ WRONG = {
 
 @pytest.mark.parametrize("kind", DISCRETE_KINDS)
 @pytest.mark.parametrize("name", WRONG)
-def test_what_is_no_array_of_actions_is_described(name: str, kind: str) -> None:
+def test_values_that_are_not_arrays_of_actions_are_described(name: str, kind: str) -> None:
     action, description, hint = WRONG[name]
     for call in (
         lambda: list(interact(MyAgent(action), grids(kind), 2)),  # type: ignore[arg-type]

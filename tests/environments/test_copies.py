@@ -21,7 +21,7 @@ SHARING = [
 ]
 
 
-def test_environments_that_differ_in_their_spaces_are_refused_and_closed() -> None:
+def test_environments_that_differ_in_their_spaces_are_rejected_and_closed() -> None:
     sizes = iter([3, 3, 4])
     made = Recorder(lambda: Counter(action_space=spaces.Discrete(next(sizes))))
     with pytest.raises(UsageError, match="different spaces"):
@@ -62,7 +62,7 @@ def sharing(kind: str) -> Callable[[], Any]:
 
 
 @pytest.mark.parametrize("kind", SHARING)
-def test_copies_that_are_or_hold_the_same_environment_are_refused(kind: str) -> None:
+def test_copies_that_are_or_hold_the_same_environment_are_rejected(kind: str) -> None:
     with pytest.raises(UsageError) as caught:
         make_copies(sharing(kind), 3)
     text = str(caught.value)
@@ -87,7 +87,7 @@ def test_environments_of_their_own_are_separate() -> None:
     require_separate([own, Counter()], "Counter")
 
 
-def test_what_is_no_environment_is_refused() -> None:
+def test_objects_that_are_not_environments_are_rejected() -> None:
     made = Recorder(lambda: Counter() if len(made.made) < 2 else None)  # type: ignore[arg-type,return-value]
     with pytest.raises(UsageError, match=r"expected a gymnasium.Env.*got None"):
         make_copies(made, 6)

@@ -300,7 +300,7 @@ def test_numbers_are_taken_as_rewards(reward: Any) -> None:
 
 
 @pytest.mark.parametrize("reward", BAD_REWARDS)
-def test_anything_else_is_refused_as_reward_naming_its_type(reward: Any) -> None:
+def test_anything_else_is_rejected_as_reward_naming_its_type(reward: Any) -> None:
     error = failure(lambda: Replaced(3, reward=reward))
     assert isinstance(error, EnvironmentFault)
     assert "reward" in str(error)
@@ -339,7 +339,7 @@ BAD_OBS = [
 
 
 @pytest.mark.parametrize("obs", BAD_OBS, ids=repr)
-def test_observations_of_another_form_are_refused(obs: Any) -> None:
+def test_observations_of_another_form_are_rejected(obs: Any) -> None:
     for make, step in (
         (lambda: Replaced(3, obs=obs), "step 3"),
         (lambda: ResetsTo(obs), "step 0"),
@@ -352,7 +352,7 @@ def test_observations_of_another_form_are_refused(obs: Any) -> None:
 
 
 @pytest.mark.parametrize("obs", [-2, 3, 1.5, NAN, INF, None, np.array([1])], ids=repr)
-def test_discrete_observations_outside_of_the_space_are_refused(obs: Any) -> None:
+def test_discrete_observations_outside_of_the_space_are_rejected(obs: Any) -> None:
     class Wrong(Shifted):
         def observe(self) -> Any:
             return obs if self.x else -1
@@ -384,7 +384,7 @@ def test_whole_numbers_are_converted_to_an_integer_space() -> None:
 
 
 @pytest.mark.parametrize("obs", [[0, 256], [-1, 0], [0.5, 1.0], [NAN, 0.0], [INF, 0.0]], ids=repr)
-def test_numbers_that_an_integer_space_cannot_hold_are_refused(obs: Any) -> None:
+def test_numbers_that_an_integer_space_cannot_hold_are_rejected(obs: Any) -> None:
     error = failure(lambda: Image(np.array(obs)))
     assert isinstance(error, EnvironmentFault)
     assert "uint8" in str(error)
@@ -415,7 +415,7 @@ def test_flags_are_converted_to_bool(flag: Any, expected: bool) -> None:
     ids=lambda flag: f"{type(flag).__name__}-{flag!r}"[:20],
 )
 @pytest.mark.parametrize("name", ["terminated", "truncated"])
-def test_other_flags_are_refused_by_name(name: str, flag: Any) -> None:
+def test_other_flags_are_rejected_by_name(name: str, flag: Any) -> None:
     error = failure(lambda: Replaced(3, **{name: flag}))
     assert isinstance(error, EnvironmentFault)
     assert f"`{name}`" in str(error)
@@ -433,7 +433,7 @@ def test_info_is_ignored(info: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
-def test_a_reward_that_is_not_finite_is_refused_with_its_place(value: float) -> None:
+def test_a_reward_that_is_not_finite_is_rejected_with_its_place(value: float) -> None:
     text = str(failure(lambda: Replaced(3, reward=value)))
     assert "reward" in text
     for part in ("seed 7", "Replaced", "copy 0", "episode 0", "step 3", "action 0", str(value)):
@@ -441,7 +441,7 @@ def test_a_reward_that_is_not_finite_is_refused_with_its_place(value: float) -> 
 
 
 @pytest.mark.parametrize("value", [NAN, INF])
-def test_an_observation_that_is_not_finite_is_refused_with_its_entry(value: float) -> None:
+def test_an_observation_that_is_not_finite_is_rejected_with_its_entry(value: float) -> None:
     bad = np.array([1.0, value])
     for make, place in (
         (lambda: Replaced(3, obs=bad), "step 3, action 0"),
@@ -537,7 +537,7 @@ UNSUPPORTED = [
 
 @pytest.mark.parametrize("space", UNSUPPORTED, ids=lambda space: type(space).__name__)
 @pytest.mark.parametrize("role", ["action", "observation"])
-def test_unsupported_spaces_are_refused_by_name_with_a_remedy(role: str, space: Any) -> None:
+def test_unsupported_spaces_are_rejected_by_name_with_a_remedy(role: str, space: Any) -> None:
     def make() -> Any:
         env = Counter()
         setattr(env, f"{role}_space", space)
@@ -718,7 +718,7 @@ def test_states_of_seeds_from_different_groups_can_be_joined(name: str) -> None:
             assert a.tobytes() == b.tobytes()
 
 
-def test_an_environment_that_ignores_its_seed_is_found_out_on_loading() -> None:
+def test_an_environment_that_ignores_its_seed_is_detected_on_loading() -> None:
     first, second = (
         grid(lambda: NotDeterministic(50), 2, 8),
         grid(lambda: NotDeterministic(50), 2, 8),

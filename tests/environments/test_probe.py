@@ -29,7 +29,7 @@ def rejection(env: Any) -> str:
         lambda env: lambda: wrappers.TimeLimit(wrappers.TransformReward(env, float), 50),
     ],
 )
-def test_copies_that_are_one_object_are_refused(make: Any, tmp_path: Path) -> None:
+def test_copies_that_are_one_object_are_rejected(make: Any, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="returned the same environment"):
         rlkit.train("random", make(Noisy()), seeds=2, steps=20, out=tmp_path)
     assert not list(tmp_path.iterdir())
@@ -44,7 +44,7 @@ def test_copies_that_are_one_object_are_refused(make: Any, tmp_path: Path) -> No
         (type("Mine", (wrappers.NormalizeReward,), {}), "Mine"),
     ],
 )
-def test_statistics_in_wrappers_are_refused_with_what_to_do(
+def test_statistics_in_wrappers_are_rejected_with_what_to_do(
     wrap: Any, name: str, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match=f"{name} keeps running statistics.*scale_rewards=True"):
@@ -64,19 +64,19 @@ def test_frozen_statistics_are_no_fault(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("env_id", ["Blackjack-v1"])
-def test_an_unsupported_space_is_refused_by_name(env_id: str) -> None:
+def test_an_unsupported_space_is_rejected_by_name(env_id: str) -> None:
     message = rejection(env_id)
     assert env_id in message
     assert "Tuple" in message
 
 
-def test_an_unsupported_space_of_a_class_is_refused_and_its_probe_closed() -> None:
+def test_an_unsupported_space_of_a_class_is_rejected_and_its_probe_closed() -> None:
     made = Recorder(lambda: Counter(action_space=spaces.MultiDiscrete([2, 2])))
     assert "MultiDiscrete" in rejection(made)
     assert [single.num_closed for single in made.made] == [1]
 
 
-def test_spaces_that_appear_only_in_a_reset_are_refused_before_one() -> None:
+def test_spaces_that_appear_only_in_a_reset_are_rejected_before_one() -> None:
     class Late(gym.Env[Any, Any]):
         def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
             self.observation_space = spaces.Discrete(2)

@@ -183,7 +183,7 @@ WRAPPERS: dict[str, Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]] = {
 
 @pytest.mark.parametrize("name", GYMNASIUM)
 @pytest.mark.parametrize("wrapper", WRAPPERS)
-def test_nothing_is_said_of_gymnasiums_own(name: str, wrapper: str) -> None:
+def test_gymnasiums_own_environments_give_no_warning(name: str, wrapper: str) -> None:
     if (name, wrapper) == ("CliffWalking-v1", "time aware"):
         pytest.skip("the wrapper needs a time limit")
 

@@ -178,7 +178,7 @@ def test_a_file_that_fails_is_named_with_its_error(tmp_path: Path) -> None:
     assert "ZeroDivisionError" in message
 
 
-def test_what_is_not_an_environment_is_refused(source_file: Path) -> None:
+def test_objects_that_are_not_environments_are_rejected(source_file: Path) -> None:
     assert "expected a gymnasium.Env, got a dict" in refusal(f"{source_file}:not_an_env")
     assert "expected a gymnasium.Env, got a int" in refusal(lambda: 3)
     assert "got 3" in refusal(3)

@@ -218,7 +218,7 @@ def test_other_actions_need_a_wrapper_of_ones_own(space: Any) -> None:
     assert re.search(r"ActionWrapper of your own.*Discrete or Box", action_advice(space))
 
 
-def test_blackjack_is_refused_with_an_expression_that_trains_it() -> None:
+def test_blackjack_is_rejected_with_an_expression_that_trains_it() -> None:
     def original() -> Any:
         return gymnasium.make("Blackjack-v1", disable_env_checker=True)
 
@@ -266,7 +266,7 @@ def test_a_missing_space_is_to_be_set_in_the_constructor(role: str, wrapper: Any
 
 @pytest.mark.parametrize("role", ["observation", "action"])
 @pytest.mark.parametrize("value", [None, 4, (2,), spaces.Discrete, "Discrete(2)", np.zeros(2)])
-def test_what_is_no_space_is_refused(role: str, value: Any) -> None:
+def test_objects_that_are_not_spaces_are_rejected(role: str, value: Any) -> None:
     env = Sampled(D(2), D(2))
     setattr(env, f"{role}_space", value)
     with pytest.raises(UsageError) as caught:
@@ -277,6 +277,6 @@ def test_what_is_no_space_is_refused(role: str, value: Any) -> None:
     assert "in the constructor" in str(caught.value)
 
 
-def test_a_space_that_cannot_be_read_is_refused_with_the_reason() -> None:
+def test_a_space_that_cannot_be_read_is_rejected_with_the_reason() -> None:
     with pytest.raises(UsageError, match=r"observation_space raised NotImplementedError.*later"):
         spaces_of(Raising(), "Mine")

@@ -493,7 +493,7 @@ def test_first_observations_belong_to_the_caller(case: Case) -> None:
         ([[0, 1, -1], [1, 0, 0]], r"as the action at \[0, 2\], got -1"),
     ],
 )
-def test_wrong_discrete_action_is_refused_with_its_place(actions: Any, message: str) -> None:
+def test_wrong_discrete_action_is_rejected_with_its_place(actions: Any, message: str) -> None:
     twin = BatchedCartPole(episode_seed, 2, 3)
     twin.reset()
     with pytest.raises(ValueError, match=message):
@@ -511,7 +511,7 @@ def test_wrong_discrete_action_is_refused_with_its_place(actions: Any, message: 
         ),
     ],
 )
-def test_wrong_box_action_is_refused_with_its_place(actions: Any, message: str) -> None:
+def test_wrong_box_action_is_rejected_with_its_place(actions: Any, message: str) -> None:
     twin = BatchedPendulum(episode_seed, 2, 3)
     twin.reset()
     with pytest.raises(ValueError, match=message):
@@ -528,7 +528,7 @@ def test_unsigned_actions_act_as_signed_ones() -> None:
 
 
 @pytest.mark.parametrize("method", ["step", "state_dict"])
-def test_use_before_reset_is_refused(method: str) -> None:
+def test_use_before_reset_is_rejected(method: str) -> None:
     twin = BatchedCartPole(episode_seed, 1, 1)
     arguments = [np.zeros((1, 1), int)] if method == "step" else []
     with pytest.raises(RuntimeError, match=rf"CartPole-v1: {method} before reset: call reset\(\)"):
@@ -536,24 +536,24 @@ def test_use_before_reset_is_refused(method: str) -> None:
 
 
 @pytest.mark.parametrize("size", [(0, 1), (1, 0), (-1, 1)])
-def test_an_empty_grid_is_refused(size: tuple[int, int]) -> None:
+def test_an_empty_grid_is_rejected(size: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="to be at least 1"):
         BatchedCartPole(episode_seed, *size)
 
 
-def test_a_time_limit_below_one_is_refused() -> None:
+def test_a_time_limit_below_one_is_rejected() -> None:
     with pytest.raises(ValueError, match="expected max_episode_steps to be at least 1, got 0"):
         BatchedCartPole(episode_seed, 1, 1, max_episode_steps=0)
 
 
 @each_env
-def test_an_unknown_option_is_refused(case: Case) -> None:
+def test_an_unknown_option_is_rejected(case: Case) -> None:
     with pytest.raises(TypeError, match="gravty"):
         case.twin(episode_seed, 1, 1, gravty=1.0)
 
 
 @pytest.mark.parametrize("seed", [-1, None, 1.0, np.int64(3)])
-def test_a_seed_that_is_no_natural_number_is_refused(seed: Any) -> None:
+def test_a_seed_that_is_not_a_natural_number_is_rejected(seed: Any) -> None:
     twin = BatchedCartPole(lambda s, n, k: seed if (s, n) == (0, 1) else 0, 1, 2)
     with pytest.raises(ValueError, match=r"episode 0 of environment \[0, 1\]: expected a Python"):
         twin.reset()
@@ -567,7 +567,7 @@ def test_a_seed_that_is_no_natural_number_is_refused(seed: Any) -> None:
         ({"episode": np.zeros((2, 3), np.int64)}, r"got int64 \[2, 3\]"),
     ],
 )
-def test_a_state_that_does_not_fit_is_refused(change: dict[str, Array], message: str) -> None:
+def test_a_state_that_does_not_fit_is_rejected(change: dict[str, Array], message: str) -> None:
     twin = BatchedCartPole(episode_seed, 2, 2)
     twin.reset()
     with pytest.raises(ValueError, match=message):

@@ -198,12 +198,12 @@ def test_the_facts_of_the_language_are_those_of_its_documentation() -> None:
         ({"max_new_tokens": 0}, "max_new_tokens >= 1, got 0"),
     ],
 )
-def test_a_language_of_impossible_size_is_refused(options: dict[str, int], message: str) -> None:
+def test_a_language_of_impossible_size_is_rejected(options: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         EnumerableTask(**options)
 
 
-def test_what_is_no_prompt_is_refused() -> None:
+def test_invalid_prompts_are_rejected() -> None:
     task = EnumerableTask()
     with pytest.raises(ValueError, match="expected prompts from 7 to 10"):
         task.gold(np.array([[0]]), np.full((1, 6), 5))
@@ -241,7 +241,7 @@ def test_the_return_of_an_episode_is_the_gold_of_the_text() -> None:
         assert state == 4 * 3906
 
 
-def test_states_are_told_apart_by_everything_written() -> None:
+def test_states_are_distinguished_by_everything_written() -> None:
     env = EnumerableEnv(num_content=3, num_prompts=2, max_new_tokens=4)
     states = set()
     for topic in range(2):
@@ -256,7 +256,7 @@ def test_states_are_told_apart_by_everything_written() -> None:
     assert states == set(range(2 * 40))
 
 
-def test_an_action_that_does_not_exist_is_refused() -> None:
+def test_an_action_that_does_not_exist_is_rejected() -> None:
     env = EnumerableEnv()
     env.reset(seed=0)
     with pytest.raises(ValueError, match="expected an action from 0 to 5, got 6"):

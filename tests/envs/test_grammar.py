@@ -159,7 +159,7 @@ def test_the_generator_by_hand() -> None:
     np.testing.assert_allclose(np.exp(log_prob), expected, rtol=1e-12)
 
 
-def test_what_the_generator_never_writes_has_probability_zero() -> None:
+def test_texts_that_the_generator_never_writes_have_probability_zero() -> None:
     cut = "the ship sees the wave . " * 4
     texts = ("the ship is . <eos>", "the ship is old <eos>", "<eos>", cut)
     log_prob = TASK.generator_log_prob(TASK.prompts[:4], respond(TASK, *texts))
@@ -278,16 +278,16 @@ def test_a_longer_request_makes_longer_demonstrations() -> None:
 # Wrong use.
 
 
-def test_what_is_no_prompt_is_refused() -> None:
+def test_invalid_prompts_are_rejected() -> None:
     with pytest.raises(ValueError, match=r"is not a prompt of this task, such as 'write 5 words"):
         TASK.gold(np.zeros((1, 8), dtype=int), respond(TASK, "<eos>"))
 
 
-def test_too_few_places_for_a_sentence_are_refused() -> None:
+def test_too_few_places_for_a_sentence_are_rejected() -> None:
     with pytest.raises(ValueError, match="expected max_new_tokens >= 6, the shortest text, got 5"):
         GrammarTask(max_new_tokens=5)
 
 
-def test_responses_of_another_width_are_refused() -> None:
+def test_responses_of_another_width_are_rejected() -> None:
     with pytest.raises(ValueError, match=r"expected responses of shape \[n, 24\], got \[1, 7\]"):
         TASK.valid(respond(SHORT, "<eos>"))

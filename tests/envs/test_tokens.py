@@ -12,7 +12,7 @@ from rlkit_envs.tokens import Vocabulary, before_end
 WORDS = Vocabulary(["yes", "no", "<eos>", "<pad>"], pad=3)
 
 
-def test_text_leaves_out_padding() -> None:
+def test_text_omits_padding() -> None:
     assert WORDS.text([3, 0, 1, 2, 3, 3]) == "yes no <eos>"
 
 
@@ -27,13 +27,13 @@ def test_an_unknown_word_is_named() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "two words", " yes", "no"])
-def test_a_name_that_text_could_not_carry_is_refused(name: str) -> None:
+def test_a_name_that_text_could_not_carry_is_rejected(name: str) -> None:
     with pytest.raises(ValueError, match="must be one word and occur once"):
         Vocabulary(["no", name], pad=0)
 
 
 @pytest.mark.parametrize("pad", [-1, 2])
-def test_a_pad_outside_the_vocabulary_is_refused(pad: int) -> None:
+def test_a_pad_outside_the_vocabulary_is_rejected(pad: int) -> None:
     with pytest.raises(ValueError, match=f"pad is {pad}, expected 0 to 1"):
         Vocabulary(["a", "b"], pad=pad)
 
@@ -44,7 +44,7 @@ def test_a_response_ends_with_its_first_eos() -> None:
     np.testing.assert_array_equal(mask, [[1, 1, 0, 0], [1, 0, 0, 0], [1, 1, 1, 1], [1, 1, 1, 1]])
 
 
-def test_padding_in_the_middle_of_a_response_is_refused() -> None:
+def test_padding_in_the_middle_of_a_response_is_rejected() -> None:
     with pytest.raises(ValueError, match="t: response 1 has token 3 at place 2, before any EOS"):
         before_end(np.array([[0, 0, 2], [0, 0, 3]]), eos=2, num_actions=3, width=3, task="t")
     with pytest.raises(ValueError, match=r"expected responses of shape \[n, 4\], got \[1, 3\]"):

@@ -37,7 +37,7 @@ def _pair(row: tuple[str, str, str], name: str | None = "__main__") -> tuple[Any
 
 @pytest.mark.parametrize("row", TABLES.values(), ids=TABLES.keys())
 @pytest.mark.parametrize("name", ["__main__", "cell", "json", None])
-def test_what_means_something_else_differs(row: tuple[str, str, str], name: str | None) -> None:
+def test_objects_of_different_meaning_differ(row: tuple[str, str, str], name: str | None) -> None:
     first, second = map(fingerprint, _pair(row, name))
     assert first.unidentified == second.unidentified == ()
     assert first.digest != second.digest
@@ -54,7 +54,7 @@ def test_the_same_source_again_is_equal(row: tuple[str, str, str], name: str | N
 
 @pytest.mark.parametrize("row", EQUAL.values(), ids=EQUAL.keys())
 @pytest.mark.parametrize("name", ["__main__", None])
-def test_what_means_the_same_is_equal(row: tuple[str, str, str], name: str | None) -> None:
+def test_objects_of_the_same_meaning_are_equal(row: tuple[str, str, str], name: str | None) -> None:
     first, second = map(fingerprint, _pair(row, name))
     assert first.unidentified == second.unidentified == ()
     assert first.digest == second.digest

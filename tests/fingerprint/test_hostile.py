@@ -68,7 +68,7 @@ UNIDENTIFIED: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("make", UNIDENTIFIED.values(), ids=UNIDENTIFIED.keys())
 @pytest.mark.filterwarnings("ignore")
-def test_what_cannot_be_taken_apart_is_named_and_equals_nothing(make: Callable[[], Any]) -> None:
+def test_opaque_objects_are_named_and_equal_nothing(make: Callable[[], Any]) -> None:
     thing = make()
 
     def make_env(handle: Any = thing) -> None: ...
@@ -196,7 +196,7 @@ class Answers:
 
 
 @pytest.mark.parametrize("make", [Answers, Mock, MagicMock], ids=["Answers", "Mock", "MagicMock"])
-def test_objects_that_answer_to_every_name_are_told_apart(make: Any) -> None:
+def test_objects_that_answer_to_every_name_are_distinguished(make: Any) -> None:
     def one(gain: int) -> Any:
         return make(gain) if make is Answers else make(return_value=gain)
 
@@ -321,7 +321,7 @@ def test_a_hundred_thousand_lists_in_each_other_are_seen_to_the_end() -> None:
     assert fingerprint(thing).digest != fingerprint(other).digest
 
 
-def test_long_cycles_are_told_apart() -> None:
+def test_long_cycles_are_distinguished() -> None:
     def ring(entries: list[int]) -> list[Any]:
         nodes: list[list[Any]] = [[entry] for entry in entries]
         for node, following in zip(nodes, nodes[1:] + nodes[:1], strict=True):
@@ -336,7 +336,7 @@ def test_long_cycles_are_told_apart() -> None:
     assert fingerprint(ring(edited)).digest != fingerprint(ring(edited[1:] + edited[:1])).digest
 
 
-def test_a_cycle_that_is_too_long_to_be_told_apart_is_named(
+def test_a_cycle_too_long_to_be_distinguished_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(graph, "_EFFORT", 100)

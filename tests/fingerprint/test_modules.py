@@ -501,7 +501,7 @@ PATCHES: list[tuple[Any, str, Any]] = [
     ids=["class", "subclass", "id", "lambda", "imported inside"],
 )
 @pytest.mark.parametrize("patch", PATCHES, ids=[patch[1] for patch in PATCHES])
-def test_what_is_put_into_a_library_counts(
+def test_values_put_into_a_library_count(
     patch: tuple[Any, str, Any], thing: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = fingerprint(thing)

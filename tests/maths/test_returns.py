@@ -223,7 +223,7 @@ def tianshou_returns(function: Callable[..., Tensor], terminations: list[int]) -
 
 
 @pytest.mark.parametrize(("terminations", "expected"), TIANSHOU)
-def test_gae_tells_termination_from_truncation_as_tianshou(
+def test_gae_distinguishes_termination_from_truncation_as_tianshou(
     terminations: list[int], expected: list[float]
 ) -> None:
     # Printed to 1e-4, and some to 1e-3.
@@ -291,7 +291,7 @@ def test_monte_carlo_returns_of_the_four_state_loop_are_50_with_bootstrap() -> N
     torch.testing.assert_close(got, values, **ROUNDING)
 
 
-def test_monte_carlo_returns_without_values_sum_up_to_the_cut() -> None:
+def test_monte_carlo_returns_without_values_sum_up_to_the_truncation() -> None:
     rewards, _, _, terminated, is_last = four_state_loop(0.0)
     got = monte_carlo_returns(rewards, terminated, is_last, discount=0.98)
     left = torch.arange(8, 0, -1, dtype=torch.float64).repeat(3)

@@ -152,7 +152,7 @@ def test_adam_continues_from_its_state_and_needs_every_entry_of_it() -> None:
 # --- weight decay ---------------------------------------------------------------------------------
 
 
-def test_one_step_of_adam_tells_the_two_kinds_apart() -> None:
+def test_one_step_of_adam_distinguishes_the_two_kinds() -> None:
     # The first step of Adam is the rate times the sign of what it is given. With L2 that includes
     # the decay, so a parameter far from 0 moves towards 0 even against its own gradient.
     theta, gradient = torch.tensor([[10.0, -10.0, 1.0]]), torch.tensor([[-0.5, 0.5, 1.0]])

@@ -119,7 +119,7 @@ class Bomb:
         return (os.system, (f"touch {self._path}",))
 
 
-def test_a_pickle_in_a_checkpoint_is_refused_and_not_run(folder: Path, tmp_path: Path) -> None:
+def test_a_pickle_in_a_checkpoint_is_rejected_and_not_run(folder: Path, tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     buffer = io.BytesIO()
     np.savez(buffer, x=np.array([Bomb(marker)], dtype=object))
@@ -145,7 +145,7 @@ def test_a_pickle_in_a_checkpoint_is_refused_and_not_run(folder: Path, tmp_path:
     ],
     ids=lambda part: part if isinstance(part, str) else f"{len(part)} bytes",
 )
-def test_a_file_that_claims_more_than_it_holds_is_refused(
+def test_a_file_that_claims_more_than_it_holds_is_rejected(
     folder: Path, content: bytes, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):

@@ -31,7 +31,7 @@ def test_numbers_come_back_from_a_csv_to_the_last_bit(tmp_path: Path) -> None:
     np.testing.assert_array_equal(curves.read_curve(path)["x"], np.array(values, dtype=float))
 
 
-def test_a_last_line_that_was_cut_anywhere_is_dropped_and_written_again(tmp_path: Path) -> None:
+def test_a_last_line_truncated_anywhere_is_dropped_and_written_again(tmp_path: Path) -> None:
     path = tmp_path / "seed-000.csv"
     data = write_curve(path)
     last = data[:-1].rindex(b"\n") + 1

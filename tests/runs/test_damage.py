@@ -51,7 +51,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(
     assert results(run.folder) == {seed: expected[seed] for seed in range(2)}
 
 
-def test_a_seed_without_a_sound_checkpoint_is_refused_and_nothing_is_deleted(
+def test_a_seed_without_a_sound_checkpoint_is_rejected_and_nothing_is_deleted(
     small: Callable[..., Run], results: Any, reference: Any, tmp_path: Path
 ) -> None:
     run = small("ppo", seeds=2, steps=400)
@@ -128,7 +128,7 @@ def test_a_damaged_row_is_named_when_the_curve_is_read(small: Callable[..., Run]
         (b"{}", "not the record of a run"),
     ],
 )
-def test_a_record_of_another_form_is_refused_and_kept(
+def test_a_record_of_another_form_is_rejected_and_kept(
     content: bytes, message: str, small: Callable[..., Run]
 ) -> None:
     folder = small("q-learning", seeds=1, steps=100).folder
@@ -145,7 +145,7 @@ def test_a_folder_without_a_record_is_not_a_run(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-def test_a_run_with_counters_beyond_32_bits_goes_on_exactly(
+def test_a_run_with_counters_beyond_32_bits_continues_exactly(
     small: Callable[..., Run], results: Any
 ) -> None:
     far = 2**31 - 10

@@ -111,7 +111,7 @@ def test_a_limit_on_the_size_of_files_ends_the_run_with_its_name(
     assert results(small("q-learning", seeds=2).folder) == reference("q-learning", seeds=2)
 
 
-def test_a_folder_that_cannot_be_made_is_refused_at_the_start(
+def test_a_folder_that_cannot_be_made_is_rejected_at_the_start(
     small: Callable[..., Run], out: Path
 ) -> None:
     out.write_text("a file where a folder is expected")
@@ -120,7 +120,7 @@ def test_a_folder_that_cannot_be_made_is_refused_at_the_start(
     assert out.read_text() == "a file where a folder is expected"
 
 
-def test_a_folder_that_cannot_be_written_is_refused_at_the_start(
+def test_a_folder_that_cannot_be_written_is_rejected_at_the_start(
     small: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def write_bytes(self: Path, data: bytes) -> int:

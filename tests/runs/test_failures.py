@@ -127,7 +127,7 @@ def test_an_error_of_the_agent_ends_the_run_as_failed_with_the_original_error(
     assert load(folder).status == "failed"
 
 
-def test_an_agent_that_cannot_use_the_environment_is_refused_before_anything_is_written(
+def test_an_agent_that_cannot_use_the_environment_is_rejected_before_anything_is_written(
     small: Callable[..., Run], out: Any
 ) -> None:
     with pytest.raises(UsageError, match="discrete"):
@@ -135,7 +135,7 @@ def test_an_agent_that_cannot_use_the_environment_is_refused_before_anything_is_
     assert not out.exists()
 
 
-def test_an_environment_that_cannot_be_built_is_refused_before_anything_is_written(
+def test_an_environment_that_cannot_be_built_is_rejected_before_anything_is_written(
     small: Callable[..., Run], out: Any
 ) -> None:
     with pytest.raises(RlkitError, match=r"building the environment .*colour='red'"):

@@ -98,7 +98,7 @@ def test_a_run_killed_at_a_given_moment_ends_as_if_undisturbed(
 
 
 @pytest.mark.parametrize("part", [0.0, 0.001, 0.1, 0.5, 0.9, 0.999, 1.0])
-def test_a_run_killed_while_a_checkpoint_is_written_goes_on_from_the_one_before(
+def test_a_run_killed_while_a_checkpoint_is_written_continues_from_the_one_before(
     part: float, forks: Any, out: Path, small: Callable[..., Run], results: Any, reference: Any
 ) -> None:
     before = f"die_while_writing(5, {part})"  # of the first seed, at the third row
@@ -145,7 +145,7 @@ def test_a_run_killed_while_drawing_draws_again_and_changes_nothing_else(
     ],
     ids=["rollout", "update", "evaluation", "row", "checkpoint"],
 )
-def test_a_signal_lets_the_run_save_and_the_same_call_go_on(
+def test_a_signal_lets_the_run_save_and_the_same_call_continue(
     number: signal.Signals,
     code: int,
     moment: str,

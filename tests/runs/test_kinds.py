@@ -118,7 +118,7 @@ def test_a_stored_configuration_is_that_of_the_run(damaged: Callable[..., Path])
 @pytest.mark.parametrize(
     "text", ["", "{", '{"format": 1', "[]", "3", "\x80", "[" * 100_000, '{"format": 2}', "null"]
 )
-def test_what_is_no_record_is_refused_with_its_file(
+def test_invalid_records_are_rejected_with_their_file(
     text: str, damaged: Callable[..., Path]
 ) -> None:
     folder = damaged()

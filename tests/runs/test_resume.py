@@ -78,7 +78,7 @@ MUTANTS = [
 
 
 @pytest.mark.parametrize(("name", "change"), MUTANTS)
-def test_no_entry_of_the_state_can_be_left_out_or_altered_unnoticed(
+def test_no_entry_of_the_state_can_be_omitted_or_altered_unnoticed(
     name: str,
     change: Callable[[Any, Any], Any],
     out: Path,
@@ -211,7 +211,7 @@ def test_a_call_for_fewer_seeds_does_not_make_an_interrupted_run_finished(
     assert small("q-learning", seeds=3).status == "finished"
 
 
-def test_a_run_that_was_moved_goes_on_where_it_is(
+def test_a_run_that_was_moved_continues_where_it_is(
     small: Callable[..., Run], out: Path, tmp_path: Path, results: Any, reference: Any
 ) -> None:
     small("reinforce", seeds=2, steps=200)
@@ -223,7 +223,7 @@ def test_a_run_that_was_moved_goes_on_where_it_is(
     assert results(run.folder) == {seed: expected[seed] for seed in range(2)}
 
 
-def test_other_versions_are_refused_with_a_list_and_allowed_on_request(
+def test_other_versions_are_rejected_with_a_list_and_allowed_on_request(
     small: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, results: Any
 ) -> None:
     before = results(small("q-learning", seeds=2, steps=300).folder)
@@ -240,7 +240,7 @@ def test_other_versions_are_refused_with_a_list_and_allowed_on_request(
     assert run.status == "finished"
 
 
-def test_a_state_of_other_shapes_or_of_another_agent_is_refused(
+def test_a_state_of_other_shapes_or_of_another_agent_is_rejected(
     out: Path, spec_of: Callable[..., RunSpec]
 ) -> None:
     def resume(spec: RunSpec) -> None:

@@ -34,7 +34,7 @@ def test_json_has_null_for_numbers_that_it_lacks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [".lock", "seed-000.csv", "checkpoints/seed-000", "run.json"])
-def test_a_link_in_the_folder_is_refused_before_anything_behind_it_changes(
+def test_a_link_in_the_folder_is_rejected_before_anything_behind_it_changes(
     name: str, folder: Path, tmp_path: Path
 ) -> None:
     outside = tmp_path / "outside"
@@ -76,7 +76,7 @@ def test_temporary_files_of_a_killed_process_are_swept_and_nothing_else(folder: 
 SLOW_PROBE = {"env_args": {"pause": 0.003}, "seeds": 1, "evaluation_episodes": 0}
 
 
-def test_a_second_process_is_refused_with_the_pid_host_and_time_of_the_first(
+def test_a_second_process_is_rejected_with_the_pid_host_and_time_of_the_first(
     forks: Any,
     out: Path,
     small: Callable[..., Run],

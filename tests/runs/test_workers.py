@@ -189,7 +189,9 @@ def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-def test_what_cannot_be_sent_to_another_process_is_refused(small: Callable[..., Run]) -> None:
+def test_objects_that_cannot_be_sent_to_another_process_are_rejected(
+    small: Callable[..., Run],
+) -> None:
     import gymnasium as gym
 
     with pytest.raises(UsageError, match="--workers 1"):
@@ -197,7 +199,7 @@ def test_what_cannot_be_sent_to_another_process_is_refused(small: Callable[..., 
 
 
 @pytest.mark.slow
-def test_an_error_in_a_worker_is_told_with_its_trace(
+def test_an_error_in_a_worker_is_reported_with_its_trace(
     small: Callable[..., Run], tmp_path: Path
 ) -> None:
     module = tmp_path / "broken.py"
@@ -258,7 +260,7 @@ def test_a_program_without_a_file_trains_named_things_in_workers(way: str, out: 
         ("Mine", "'FrozenLake-v1'", "Mine"),
     ],
 )
-def test_what_is_defined_where_no_worker_can_import_it_is_refused(
+def test_definitions_that_no_worker_can_import_are_rejected(
     way: str, agent: str, environment: str, name: str, out: Path
 ) -> None:
     done = without_file(way, agent=agent, environment=environment, workers=2, out=str(out))

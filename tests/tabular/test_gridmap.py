@@ -49,6 +49,6 @@ def test_environments_that_are_no_known_grid_are_not_drawn() -> None:
     assert policy_map(gym.make("CartPole-v1"), np.zeros(4, int)) is None
 
 
-def test_a_policy_of_another_size_is_refused() -> None:
+def test_a_policy_of_another_size_is_rejected() -> None:
     with pytest.raises(ValueError, match="expected 16 integer actions"):
         policy_map(gym.make("FrozenLake-v1"), np.zeros(64, int))

@@ -36,7 +36,9 @@ def valid() -> dict[str, Any]:
         ("time_limit", 2.5, "whole number of steps >= 1, got 2.5"),
     ],
 )
-def test_arrays_that_are_no_mdp_are_refused_by_name(name: str, value: Any, message: str) -> None:
+def test_arrays_that_are_not_an_mdp_are_rejected_by_name(
+    name: str, value: Any, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         TabularMDP(**{**valid(), name: value})
 
@@ -66,7 +68,7 @@ def test_padding_repeats_the_last_successor_with_probability_zero() -> None:
     assert mdp.terminated[1, 0].tolist() == [True, True]
 
 
-def test_single_precision_tables_are_rescaled_and_wrong_ones_refused() -> None:
+def test_single_precision_tables_are_rescaled_and_wrong_ones_rejected() -> None:
     third = float(np.float32(1 / 3))
     successors = [(third, 0, 0.0, False)] * 3
     mdp = TabularMDP.from_successors([[successors]], initial_distribution=[1.0])
@@ -75,7 +77,7 @@ def test_single_precision_tables_are_rescaled_and_wrong_ones_refused() -> None:
         TabularMDP.from_successors([[[(0.33, 0, 0.0, False)] * 3]], initial_distribution=[1.0])
 
 
-def test_an_action_without_successors_is_refused() -> None:
+def test_an_action_without_successors_is_rejected() -> None:
     with pytest.raises(ValueError, match=r"\(state, action\) \[\(0, 1\)\]"):
         TabularMDP.from_successors([[[(1.0, 0, 0.0, True)], []]], initial_distribution=[1.0])
 
@@ -100,7 +102,7 @@ def test_dense_arrays_survive_the_way_into_successor_lists() -> None:
         np.testing.assert_allclose(less.expected_reward, wanted, atol=1e-14)
 
 
-def test_dense_arrays_in_the_other_order_are_refused_with_the_remedy() -> None:
+def test_dense_arrays_in_the_other_order_are_rejected_with_the_remedy() -> None:
     with pytest.raises(ValueError, match=r'got \(2, 3, 3\).*first_axis="action"'):
         TabularMDP.from_arrays(np.ones((2, 3, 3)) / 3, np.zeros(3))
     with pytest.raises(

@@ -24,7 +24,7 @@ from tests.tabular.models import from_env
         (np.zeros((2, 16), dtype=int), "expected one policy"),
     ],
 )
-def test_policies_that_are_none_are_refused(policy: Any, message: str) -> None:
+def test_invalid_policies_are_rejected(policy: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         policy_value(from_env("FrozenLake-v1"), policy, discount=0.9)
 
@@ -48,7 +48,7 @@ def test_actions_and_their_one_hot_probabilities_give_the_same_bytes() -> None:
 
 
 @pytest.mark.parametrize("chance", [1e-11, 1e-14, 1e-18, 1e-30, 1e-300])
-def test_an_end_that_float64_cannot_tell_from_none_gives_no_number(chance: float) -> None:
+def test_an_end_that_float64_cannot_distinguish_from_none_gives_no_number(chance: float) -> None:
     """A softmax policy never says quite never."""
     table = [[[(1.0, 0, -1.0, False)], [(1.0, 0, 0.0, True)]]]
     mdp = TabularMDP.from_successors(table, initial_distribution=[1.0])

@@ -128,7 +128,7 @@ def test_a_policy_that_never_ends_and_never_earns_is_worth_nothing() -> None:
     assert policy_value(mdp, always_left, discount=1.0)[0] == 0
 
 
-def test_a_policy_that_pays_for_ever_has_no_undiscounted_value() -> None:
+def test_a_policy_that_pays_endlessly_has_no_undiscounted_value() -> None:
     mdp = from_env("CliffWalking-v1")
     always_up = np.zeros(48, dtype=int)
     with pytest.raises(NoFiniteReturn, match="from state 36, where episodes may start"):
@@ -148,7 +148,7 @@ def test_random_play_on_the_cliff_costs_what_a_dense_solve_says() -> None:
     assert return_under_limit(mdp, uniform, 1000)[0] == pytest.approx(-9_512, abs=1)
 
 
-def test_a_return_is_none_where_the_policy_may_go_on_for_ever_and_earns() -> None:
+def test_a_return_is_none_where_the_policy_may_continue_endlessly_and_earns() -> None:
     mdp = from_env("CliffWalking-v1")
     assert total_return(mdp, np.zeros(48, dtype=int)) is None
 

@@ -90,7 +90,7 @@ def test_without_a_limit_returns_that_are_not_finite_are_none() -> None:
     assert solution.optimal_return_under_limit == -100
 
 
-def test_an_environment_without_a_table_is_refused() -> None:
+def test_an_environment_without_a_table_is_rejected() -> None:
     with pytest.raises(UnknownModel, match="model of CartPole-v1"):
         solve(lambda: gym.make("CartPole-v1"))
 

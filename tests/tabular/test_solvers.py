@@ -168,20 +168,20 @@ def test_below_the_precision_of_float64_the_error_bound_says_what_was_reached() 
 
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("sweeps", [0, -1])
-def test_a_number_of_sweeps_below_one_is_refused(solver: Any, sweeps: int) -> None:
+def test_a_number_of_sweeps_below_one_is_rejected(solver: Any, sweeps: int) -> None:
     with pytest.raises(ValueError, match="max_sweeps must be >= 1"):
         solver(puterman_3_1(), discount=0.9, max_sweeps=sweeps)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("discount", [-0.1, 1.0001, np.nan])
-def test_discounts_outside_zero_to_one_are_refused(solver: Any, discount: float) -> None:
+def test_discounts_outside_zero_to_one_are_rejected(solver: Any, discount: float) -> None:
     with pytest.raises(ValueError, match=r"discount must be in \[0, 1\]"):
         solver(puterman_3_1(), discount=discount)
 
 
 @pytest.mark.parametrize("tolerance", [0, -1, np.nan])
-def test_tolerances_that_are_not_positive_are_refused(tolerance: float) -> None:
+def test_tolerances_that_are_not_positive_are_rejected(tolerance: float) -> None:
     with pytest.raises(ValueError, match="tolerance must be > 0"):
         value_iteration(puterman_3_1(), discount=0.9, tolerance=tolerance)
 

@@ -93,7 +93,7 @@ def test_an_undiscounted_circle_that_gains_nothing_is_not_worth_walking(solver: 
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_resting_for_ever_counts_as_zero(solver: Any) -> None:
+def test_resting_endlessly_counts_as_zero(solver: Any) -> None:
     """Staying costs nothing and leaving costs 1: the best return is 0, as under any time limit."""
     stay_or_pay = [[[(1.0, 0, -1.0, True)], [(1.0, 0, 0.0, False)]]]
     mdp = TabularMDP.from_successors(stay_or_pay, initial_distribution=[1.0])
@@ -119,7 +119,7 @@ def test_absorbing_states_without_reward_end_an_undiscounted_episode(solver: Any
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_a_pit_that_pays_for_ever_is_avoided_and_has_no_undiscounted_value(solver: Any) -> None:
+def test_a_pit_that_pays_endlessly_is_avoided_and_has_no_undiscounted_value(solver: Any) -> None:
     table = [
         [[(0.5, 1, 9.0, False), (0.5, 0, 0.0, True)], [(1.0, 0, 1.0, True)]],
         [[(1.0, 1, -1.0, False)], [(1.0, 1, -2.0, False)]],

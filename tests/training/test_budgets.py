@@ -81,7 +81,7 @@ def test_a_comparison_is_at_equal_budgets_whatever_was_trained_before(tmp_path: 
         assert compared.summary()["agents"][name]["env_steps"] == 1000
 
 
-def test_a_comparison_without_a_row_at_the_budget_is_refused_first(tmp_path: Path) -> None:
+def test_a_comparison_without_a_row_at_the_budget_is_rejected_first(tmp_path: Path) -> None:
     rlkit.train(
         "q-learning", "FrozenLake-v1", seeds=2, steps=3000, evaluate_every=500, out=tmp_path
     )
@@ -102,7 +102,7 @@ def test_presets_of_different_lengths_are_brought_to_the_longest(
     assert {run.num_env_steps for run in compared.runs.values()} == {600}
 
 
-def test_what_can_be_refused_is_refused_before_anything_trains(tmp_path: Path) -> None:
+def test_bad_requests_are_rejected_before_anything_trains(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="q-learning"):
         compare(["random", "ppo", "q-learning"], tmp_path, env="CartPole-v1")
     with pytest.raises(UsageError, match="unknown agent"):
@@ -142,7 +142,7 @@ def test_finished_runs_are_compared_without_training(tmp_path: Path) -> None:
         rlkit.compare([runs[0], "random"], out=tmp_path)
 
 
-def test_runs_that_cannot_be_compared_are_refused(tmp_path: Path) -> None:
+def test_runs_that_cannot_be_compared_are_rejected(tmp_path: Path) -> None:
     runs = [
         rlkit.train("random", env, seeds=2, steps=steps, evaluate_every=500, out=tmp_path)
         for env, steps in (
@@ -217,7 +217,7 @@ def test_fewer_seeds_do_not_overwrite_the_comparison_of_more(tmp_path: Path) -> 
     assert len(final) == 3
 
 
-def test_a_comparison_stays_where_it_was_asked_for_when_an_environment_moves_away(
+def test_a_comparison_stays_where_it_was_requested_when_an_environment_moves_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

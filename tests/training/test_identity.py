@@ -147,7 +147,7 @@ def test_a_changed_entry_of_a_global_dictionary_is_another_run(
     assert train(from_table, tmp_path).scores[0] == 10.0
 
 
-def test_lambdas_of_a_loop_are_told_apart(tmp_path: Path) -> None:
+def test_lambdas_of_a_loop_are_distinguished(tmp_path: Path) -> None:
     scores = []
     for limit in (50, 10):
         run = train(
@@ -288,7 +288,7 @@ def test_a_file_that_registers_an_id_can_be_named_by_it(tmp_path: Path) -> None:
     del gym.registry["OwnWalk-v0"]
 
 
-def test_what_cannot_be_identified_is_never_reused(tmp_path: Path) -> None:
+def test_objects_that_cannot_be_identified_are_never_reused(tmp_path: Path) -> None:
     with socket.socket() as held:
 
         def make() -> Gain:
@@ -326,7 +326,7 @@ def agent(bias: int) -> type[Any]:
     return Constant
 
 
-def test_agents_of_one_name_are_told_apart(tmp_path: Path) -> None:
+def test_agents_of_one_name_are_distinguished(tmp_path: Path) -> None:
     class Count(Gain):
         def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
             self.gain = float(action)
@@ -493,7 +493,7 @@ def test_what_running_changes_in_the_codes_own_globals_is_no_other_run(tmp_path:
         assert len(list((tmp_path / "runs").iterdir())) == 3
 
 
-def test_what_the_user_changes_in_between_is_another_run_all_the_same(tmp_path: Path) -> None:
+def test_changes_by_the_user_in_between_are_another_run_all_the_same(tmp_path: Path) -> None:
     class Counted(Gain):
         made = 0
 
@@ -582,7 +582,9 @@ def test_an_agent_that_draws_elsewhere_is_marked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("wrong", [functools.partial(agent, 1), agent(1)(None), None, 3])
-def test_what_is_no_agent_is_one_sentence(wrong: Any, tmp_path: Path) -> None:
+def test_an_object_that_is_not_an_agent_is_rejected_in_one_sentence(
+    wrong: Any, tmp_path: Path
+) -> None:
     with pytest.raises(UsageError, match="expected an agent's name or a class"):
         rlkit.train(wrong, "CartPole-v1", out=tmp_path)
     with pytest.raises(UsageError, match="expected an agent's name or a class"):
@@ -612,7 +614,7 @@ if __name__ == "__main__":
 """
 
 
-def test_a_worker_that_would_train_another_environment_refuses(tmp_path: Path) -> None:
+def test_a_worker_that_would_train_another_environment_rejects(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(CHANGED_AFTERWARDS)
     done = subprocess.run(
         [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=True
@@ -666,7 +668,7 @@ class FollowsRule(agent(0)):  # type: ignore[misc]
         return np.full(obs.shape[:2], self.rule())
 
 
-def test_options_of_other_classes_with_equal_fields_are_told_apart(tmp_path: Path) -> None:
+def test_options_of_other_classes_with_equal_fields_are_distinguished(tmp_path: Path) -> None:
     folders = {
         rlkit.train(
             FollowsRule, "CartPole-v1", rule=rule, seeds=1, steps=10, out=tmp_path,

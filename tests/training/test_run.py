@@ -153,14 +153,14 @@ def test_evaluation_without_a_model_samples_and_changes_nothing(
     assert results(run.folder) == before
 
 
-def test_a_seed_that_there_is_not_is_refused(small: Callable[..., Run]) -> None:
+def test_a_missing_seed_is_rejected(small: Callable[..., Run]) -> None:
     run = small("random", seeds=2)
     for seed in (2, -1):
         with pytest.raises(UsageError, match="has the seeds 0 to 1, not"):
             run.actor(seed)
 
 
-def test_fewer_seeds_can_be_asked_for_than_there_are(small: Callable[..., Run]) -> None:
+def test_fewer_seeds_can_be_requested_than_there_are(small: Callable[..., Run]) -> None:
     small("random", seeds=3)
     assert small("random", seeds=2).curve.shape[0] == 2
 

@@ -106,7 +106,7 @@ def test_a_run_stops_when_asked_however_often_rows_are_written(
     assert int(state["tracker/num_env_steps"]) == steps
 
 
-def test_progress_is_told_up_to_the_last_step(small: Callable[..., Run]) -> None:
+def test_progress_is_reported_up_to_the_last_step(small: Callable[..., Run]) -> None:
     told: list[tuple[list[int], int]] = []
     reports = Reports(progress=lambda seeds, steps: told.append((list(seeds), steps)))
     small("q-learning", seeds=2, reports=reports)

@@ -64,7 +64,7 @@ DIFFERENT = {
 
 
 @pytest.mark.parametrize("what", DIFFERENT)
-def test_what_changes_the_results_changes_the_folder(what: str) -> None:
+def test_every_option_that_changes_the_results_changes_the_folder(what: str) -> None:
     assert name_of(make(**DIFFERENT[what])) != name_of(BASE)
 
 
@@ -219,9 +219,7 @@ def test_a_changed_environment_of_ones_own_is_another_run(tmp_path: Path) -> Non
     ],
     ids=str,
 )
-def test_what_cannot_be_used_is_refused_with_its_name(
-    changes: dict[str, Any], message: str
-) -> None:
+def test_unusable_values_are_rejected_by_name(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         make(**changes)
 
@@ -332,7 +330,7 @@ def test_arguments_of_train_are_checked_and_taken_by_their_types(
 
 
 @pytest.mark.parametrize("option", ["seeds", "workers"])
-def test_no_seeds_and_no_workers_are_refused(option: str, small: Callable[..., Run]) -> None:
+def test_no_seeds_and_no_workers_are_rejected(option: str, small: Callable[..., Run]) -> None:
     with pytest.raises(UsageError, match=f"option {option} "):
         small("random", **{option: 0})
 

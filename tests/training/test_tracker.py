@@ -40,7 +40,7 @@ def test_returns_and_lengths_are_means_over_the_episodes_that_ended() -> None:
     assert two["train_length"] is None
 
 
-def test_an_episode_that_both_terminates_and_is_cut_counts_once() -> None:
+def test_an_episode_that_is_both_terminated_and_truncated_counts_once() -> None:
     tracker = Tracker(2, 2, ())
     tracker.observe(transition(1.0, terminated=FIRST, truncated=FIRST), {})
     assert tracker.rows({}, reset=True)[0]["num_episodes"] == 1
@@ -79,7 +79,7 @@ def test_metrics_are_means_over_the_updates_of_each_seed() -> None:
     assert tracker.rows({}, reset=True)[0]["loss"] is None
 
 
-def test_a_metric_that_was_not_announced_is_refused_with_the_closest_name() -> None:
+def test_a_metric_that_was_not_announced_is_rejected_with_the_closest_name() -> None:
     tracker = Tracker(2, 2, ("policy_loss",))
     with pytest.raises(UsageError, match=r"'policy_los'.* Did you mean 'policy_loss'"):
         tracker.observe(transition(0.0), {"policy_los": np.zeros(2)})
@@ -101,7 +101,7 @@ def test_counters_pass_32_bits() -> None:
     assert int(tracker.state_dict()["num_env_steps"][0]) == 2**31 + 30
 
 
-def test_a_state_goes_on_where_it_was_and_is_not_shared() -> None:
+def test_a_state_continues_where_it_was_and_is_not_shared() -> None:
     rng = np.random.default_rng(0)
     steps = [
         (transition(rng.normal(size=(2, 2)), rng.random((2, 2)) < 0.3), {"loss": rng.random(2)})

@@ -10,7 +10,7 @@ from rlkit.cli import main
 pytestmark = pytest.mark.slow
 
 
-def test_the_demo_gives_the_promised_keys_and_goes_on_where_it_was(
+def test_the_demo_gives_the_promised_keys_and_continues_where_it_was(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folders = ["--out", str(tmp_path / "runs")]

@@ -131,7 +131,7 @@ def test_a_reward_model_is_judged_beside_its_ceiling(reward: str) -> None:
     assert "Bayes" in said("evaluate", reward, "--num-samples", 64)[0]
 
 
-def test_the_best_of_n_agrees_with_its_exact_law(sft: str, reward: str) -> None:
+def test_the_best_of_n_agrees_with_its_exact_distribution(sft: str, reward: str) -> None:
     argv = ("--reward", reward, "--n", 1, 2, 8, "--num-prompts", 128)
     found = answer("best-of-n", sft, *argv)
     assert found["chosen_by"] == "reward"
@@ -190,7 +190,7 @@ def test_without_the_extra_metrics_a_note_says_how_to_install_it(
         (["chat", "REWARD"], "expected a policy"),
     ],
 )
-def test_wrong_usage_of_what_judges_is_refused(
+def test_wrong_usage_of_a_score_or_reward_is_rejected(
     argv: list[str],
     reason: str,
     sft: str,

@@ -159,7 +159,7 @@ def test_a_score_function_is_tried_before_training(
     assert reason in refused(*argv, out=tmp_path / "runs")
 
 
-def test_a_reward_model_of_another_vocabulary_is_refused(
+def test_a_reward_model_of_another_vocabulary_is_rejected(
     sft: str, reward: str, text_sft: str, tmp_path: Path
 ) -> None:
     runs = tmp_path / "runs"
@@ -227,7 +227,7 @@ def test_a_damaged_model_folder_says_what_it_lacks(tmp_path: Path) -> None:
         (["reward", "TEXT", "--preferences", "nowhere.jsonl"], "nowhere.jsonl, does not exist"),
     ],
 )
-def test_wrong_usage_of_a_stage_is_refused_before_anything_is_written(
+def test_wrong_usage_of_a_stage_is_rejected_before_anything_is_written(
     argv: list[str], reason: str, sft: str, reward: str, text_sft: str, tmp_path: Path
 ) -> None:
     runs = {"SFT": sft, "REWARD": reward, "TEXT": text_sft}
@@ -237,7 +237,7 @@ def test_wrong_usage_of_a_stage_is_refused_before_anything_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_changed_since_the_run_began_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_changed_since_the_run_began_is_rejected(tmp_path: Path) -> None:
     shown = lines(tmp_path / "shown.jsonl", DEMONSTRATIONS)
     argv = ("--demonstrations", shown, *SMALL, "--num-epochs", 1, "--out", tmp_path / "runs")
     sft = answer("sft", *argv)["run"]

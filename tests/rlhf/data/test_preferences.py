@@ -98,7 +98,7 @@ def test_two_responses_to_a_prompt_are_a_preference(small: Any) -> None:
         assert torch.equal(pairs.rejected.tokens[k], two[rejected])
 
 
-def test_a_model_without_so_many_different_responses_is_refused(small: Any) -> None:
+def test_a_model_without_so_many_different_responses_is_rejected(small: Any) -> None:
     class Sure(type(small.reference)):  # type: ignore[misc]
         def unembed(self, hidden: torch.Tensor) -> torch.Tensor:
             logits: torch.Tensor = super().unembed(hidden)
@@ -270,7 +270,9 @@ def test_pairs_and_minibatches_are_rounded_to_whole_prompts() -> None:
         ({"responses_per_prompt": 8, "num_pairs": 28}, "more than 28 with 8 responses"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(options: dict[str, Any], message: str) -> None:
+def test_options_that_give_no_comparisons_are_rejected(
+    options: dict[str, Any], message: str
+) -> None:
     with pytest.raises(UsageError, match=message):
         RewardConfig(**options)
 

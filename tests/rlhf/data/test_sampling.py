@@ -75,7 +75,7 @@ def test_samples_follow_the_log_probability_recorded_with_them(
 
 @pytest.mark.claim(4)
 @pytest.mark.parametrize("temperature", [0.7, 1.0, 1.3])
-def test_the_law_of_samples_is_the_whole_softmax(small: Any, temperature: float) -> None:
+def test_the_distribution_of_samples_is_the_whole_softmax(small: Any, temperature: float) -> None:
     """No filter (top-k, top-p, a least length) takes any response out of what may be sampled."""
     key, q = small.key, 1
     log_prob = enumeration.completion_log_probs(
@@ -116,7 +116,7 @@ def test_a_filter_on_what_may_be_sampled_is_noticed(
 @pytest.mark.parametrize(
     "option", ["top_k", "top_p", "min_p", "repetition_penalty", "bad_words", "min_new_tokens"]
 )
-def test_options_that_would_change_the_law_do_not_exist(option: str) -> None:
+def test_options_that_would_change_the_distribution_do_not_exist(option: str) -> None:
     assert option not in inspect.signature(generate).parameters
     for config in METHODS.values():
         with pytest.raises(TypeError, match=f"unexpected keyword argument '{option}'"):
@@ -196,7 +196,7 @@ def test_the_length_limit_forces_no_token(ragged: Any) -> None:
 
 
 @pytest.mark.claim(1)
-def test_what_was_cut_is_known_and_not_inferred_from_the_width(ragged: Any) -> None:
+def test_truncation_is_recorded_and_not_inferred_from_the_width(ragged: Any) -> None:
     task = ragged.task
     samples = generate(ragged.reference, task, task.sample_prompts(rng(9), 300), rng(10))
     lengths = samples.sequences.lengths
@@ -231,7 +231,7 @@ def test_sampling_stops_when_all_have_ended(
     assert samples.sequences.lengths.tolist() == [steps] * 5
 
 
-def test_stopping_early_takes_as_many_random_numbers_as_going_on(ragged: Any) -> None:
+def test_stopping_early_takes_as_many_random_numbers_as_continuing(ragged: Any) -> None:
     """So what is drawn next does not depend on when the slowest row ended."""
     states = []
     for bias in (60.0, -40.0):

@@ -50,7 +50,7 @@ def test_the_function_sees_texts_without_eos_and_padding() -> None:
     assert found.dtype == np.float64
 
 
-def test_what_stands_outside_the_mask_is_not_text() -> None:
+def test_tokens_outside_the_mask_are_not_text() -> None:
     sequences = batch()
     poisoned = sequences.tokens.clone()
     poisoned[0, 0], poisoned[1, 5:] = A, B
@@ -116,7 +116,7 @@ def test_truth_values_are_zeros_and_ones() -> None:
     ],
     ids=lambda value: str(value)[:30].replace("\n", " "),
 )
-def test_anything_but_one_finite_number_per_response_is_refused(
+def test_anything_but_one_finite_number_per_response_is_rejected(
     returned: Any, message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
@@ -140,7 +140,7 @@ def test_long_texts_are_shortened_in_messages() -> None:
     assert len(str(error.value)) < 400
 
 
-def test_what_the_function_raises_is_wrapped_with_its_place() -> None:
+def test_exceptions_of_the_function_are_wrapped_with_their_place() -> None:
     def score(prompts: list[str], responses: list[str]) -> list[int]:
         return [int(response) for response in responses]  # the place that has to be named
 
@@ -266,18 +266,18 @@ def test_a_function_itself_is_named_by_its_module() -> None:
         ("no_such_module:brevity", "cannot import the module 'no_such_module'"),
     ],
 )
-def test_what_is_not_there_is_refused(file: Path, name: str, message: str) -> None:
+def test_names_of_no_function_are_rejected(file: Path, name: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         load_score(name.format(file=file))
 
 
-def test_what_is_no_function_is_refused() -> None:
+def test_objects_that_are_not_functions_are_rejected() -> None:
     with pytest.raises(UsageError, match="expected a function, got 3"):
         load_score(3)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("line", ["1 / 0", "import sys; sys.exit(0)", "def f(:", "import nothing_"])
-def test_a_file_that_does_not_run_is_refused(file: Path, line: str) -> None:
+def test_a_file_that_does_not_run_is_rejected(file: Path, line: str) -> None:
     file.write_text(f"{SOURCE}\n{line}\n")
     with pytest.raises(UsageError, match=r"running .*my_score.py failed: .*line"):
         load_score(f"{file}:brevity")
@@ -292,7 +292,7 @@ def test_texts_made_from_padded_rows_would_be_seen(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(module.TextScore, "_texts", whole_rows)
     with pytest.raises(AssertionError):
-        test_what_stands_outside_the_mask_is_not_text()
+        test_tokens_outside_the_mask_are_not_text()
 
 
 def test_scores_read_by_numpy_alone_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:

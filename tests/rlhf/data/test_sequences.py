@@ -72,7 +72,7 @@ def test_only_padding_on_the_left_needs_a_mask() -> None:
         (([[8]], [[0, 1]], {"max_new_tokens": 1}), "2 response tokens"),
     ],
 )
-def test_ids_that_do_not_fit_are_refused(arguments: Any, message: str) -> None:
+def test_ids_that_do_not_fit_are_rejected(arguments: Any, message: str) -> None:
     prompts, responses, *options = arguments
     with pytest.raises(ValueError, match=message):
         pack(prompts, responses, pad=PAD, **(options[0] if options else {}))

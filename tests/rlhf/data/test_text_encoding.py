@@ -19,7 +19,7 @@ from tests.rlhf.data.test_text_task import (
 )
 
 
-def test_a_response_that_is_too_long_is_refused_with_its_line(tmp_path: Path) -> None:
+def test_a_response_that_is_too_long_is_rejected_with_its_line(tmp_path: Path) -> None:
     demos = write(tmp_path / "demos.jsonl", DEMONSTRATIONS)
     TextTask.from_files(demonstrations=demos, max_new_tokens=5)
     with pytest.raises(UsageError, match=r"demos.jsonl:2: the response 'dcba' has 5 tokens, EOS"):
@@ -29,7 +29,7 @@ def test_a_response_that_is_too_long_is_refused_with_its_line(tmp_path: Path) ->
         TextTask.from_files(preferences=pairs, max_new_tokens=2)
 
 
-def test_a_prompt_without_room_for_a_response_is_refused_with_its_line(tmp_path: Path) -> None:
+def test_a_prompt_without_room_for_a_response_is_rejected_with_its_line(tmp_path: Path) -> None:
     prompts = write(tmp_path / "prompts.jsonl", PROMPTS)
     TextTask.from_files(prompts=prompts, max_new_tokens=6, context_length=10)
     with pytest.raises(UsageError, match=r"prompts.jsonl:2: the prompt has 4 tokens.*of 9"):
@@ -38,7 +38,7 @@ def test_a_prompt_without_room_for_a_response_is_refused_with_its_line(tmp_path:
         TextTask.from_files(demonstrations=DEMONSTRATIONS, context_length=7)
 
 
-def test_a_text_that_a_given_tokenizer_does_not_know_is_refused_with_its_line() -> None:
+def test_a_text_that_a_given_tokenizer_does_not_know_is_rejected_with_its_line() -> None:
     known = Tokenizer.train(["abc"], "char")
     with pytest.raises(UsageError, match=r"demonstrations:1: the response: .*'d' is not in"):
         TextTask.from_files(demonstrations=DEMONSTRATIONS, tokenizer=known)
@@ -55,7 +55,7 @@ def test_unknown_tokens_may_stand_in_prompts_but_not_in_responses() -> None:
         TextTask.from_files(demonstrations=DEMONSTRATIONS, tokenizer=known)
 
 
-def test_a_text_without_tokens_is_refused() -> None:
+def test_a_text_without_tokens_is_rejected() -> None:
     for rows, what in (
         ([{"prompt": " ", "response": "a"}], "prompt"),
         ([{"prompt": "a", "response": "\n"}], "response"),
@@ -64,7 +64,7 @@ def test_a_text_without_tokens_is_refused() -> None:
             TextTask.from_files(demonstrations=rows, tokenizer="word")
 
 
-def test_two_responses_of_the_same_tokens_are_refused_with_their_line(tmp_path: Path) -> None:
+def test_two_responses_of_the_same_tokens_are_rejected_with_their_line(tmp_path: Path) -> None:
     rows = [PREFERENCES[0], {"prompt": "b", "chosen": "c d", "rejected": "c\td"}]
     pairs = write(tmp_path / "pairs.jsonl", rows)
     TextTask.from_files(preferences=pairs, tokenizer="char")  # they differ by a character
@@ -73,7 +73,7 @@ def test_two_responses_of_the_same_tokens_are_refused_with_their_line(tmp_path: 
         TextTask.from_files(preferences=pairs, tokenizer="word")
 
 
-def test_a_text_that_spells_eos_or_padding_is_refused() -> None:
+def test_a_text_that_spells_eos_or_padding_is_rejected() -> None:
     codec = ReadsSpecialTokens()
     task = TextTask.from_files(demonstrations=DEMONSTRATIONS, tokenizer=codec)
     assert task.demonstrations()[0][0].tolist() == [5, 4, 0, 1]  # what it starts prompts with stays

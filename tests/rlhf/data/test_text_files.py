@@ -132,20 +132,20 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("content", "message"), REFUSED)
-def test_what_is_wrong_is_refused_with_its_line(tmp_path: Path, content: str, message: str) -> None:
+def test_invalid_lines_are_rejected_by_number(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_text(content, newline="")
     with pytest.raises(UsageError, match=f"bad.jsonl.*{message}"):
         read_texts(path, *ALL)
 
 
-def test_a_kind_that_was_not_asked_for_is_refused(tmp_path: Path) -> None:
+def test_a_kind_that_was_not_requested_is_rejected(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", DEMONSTRATION)
     with pytest.raises(UsageError, match=r"a.jsonl:1: expected a preference .* or a labelled"):
         read_texts(path, Preference, LabelRecord)
 
 
-def test_a_message_speaks_of_the_kind_that_was_asked_for() -> None:
+def test_a_message_speaks_of_the_kind_that_was_requested() -> None:
     row = {"prompt": "hi", "label": 1}  # a prompt with too much, or a label with too little
     with pytest.raises(UsageError, match="unknown field 'label' in a prompt"):
         read_texts([row], Prompt)
@@ -153,14 +153,14 @@ def test_a_message_speaks_of_the_kind_that_was_asked_for() -> None:
         read_texts([row], LabelRecord)
 
 
-def test_other_encodings_are_refused_with_the_line_of_the_byte(tmp_path: Path) -> None:
+def test_other_encodings_are_rejected_with_the_line_of_the_byte(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(PROMPT.encode() + b"\n" + '{"prompt": "hé"}'.encode("latin-1"))
     with pytest.raises(UsageError, match=r"a.jsonl:2: expected UTF-8, got the byte 0xe9"):
         read_texts(path, Prompt)
 
 
-def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_folder_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"there is no file .*nothing\.jsonl"):
         read_texts(tmp_path / "nothing.jsonl", Prompt)
     with pytest.raises(UsageError, match="cannot be read"):

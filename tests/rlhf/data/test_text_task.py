@@ -145,7 +145,7 @@ def test_drawn_demonstrations_keep_prompt_and_response_together() -> None:
     assert pairs == {(row["prompt"], row["response"]) for row in DEMONSTRATIONS}
 
 
-def test_what_was_sampled_keeps_its_ids_though_its_text_has_others() -> None:
+def test_samples_keep_their_ids_though_their_text_has_others() -> None:
     rows = [{"prompt": "the", "response": "the hat"}, {"prompt": "a", "response": "the cat"}]
     task = TextTask.from_files(demonstrations=rows, tokenizer="bpe", max_new_tokens=8)
     sampled = [*(task.token_names.index(letter) for letter in "the"), task.eos]
@@ -188,13 +188,13 @@ def test_the_digest_depends_on_texts_and_limits_and_not_on_the_files_place(
 # --- what is refused ------------------------------------------------------------------------------
 
 
-def test_a_tokenizer_that_pads_with_eos_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tokenizer_that_pads_with_eos_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ReadsSpecialTokens, "pad", ReadsSpecialTokens.eos)
     with pytest.raises(UsageError, match="both PAD and EOS"):
         TextTask.from_files(demonstrations=DEMONSTRATIONS, tokenizer=ReadsSpecialTokens())
 
 
-def test_what_is_missing_is_named() -> None:
+def test_missing_entries_are_named() -> None:
     with pytest.raises(UsageError, match="needs a file of prompts, demonstrations or preferences"):
         TextTask.from_files(tokenizer=Tokenizer.train(["a"], "char"))
     with pytest.raises(UsageError, match="needs max_new_tokens"):

@@ -99,26 +99,26 @@ def test_it_is_a_batch_environment_of_one_seed() -> None:
 
 
 @pytest.mark.parametrize("token", [-1, PAD, 4])
-def test_what_is_no_action_cannot_be_chosen(token: int) -> None:
+def test_invalid_actions_cannot_be_chosen(token: int) -> None:
     env = started(4, 5)
     with pytest.raises(ValueError, match="expected tokens from 0 to 2"):
         env.step(act(A, token))
 
 
 @pytest.mark.parametrize("actions", [np.zeros(2, int), np.zeros((1, 3), int), np.zeros((1, 2))])
-def test_actions_of_another_form_are_refused(actions: NDArray[np.generic]) -> None:
+def test_actions_of_another_form_are_rejected(actions: NDArray[np.generic]) -> None:
     env = started(4, 5)
     with pytest.raises(ValueError, match=r"expected integers of shape \(1, 2\)"):
         env.step(actions)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("shape", [(2,), (2, 2), (0, 1)])
-def test_prompts_of_another_form_are_refused(shape: tuple[int, ...]) -> None:
+def test_prompts_of_another_form_are_rejected(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"expected prompts of shape \[B, 1\] with B >= 1, got"):
         TokenEnv(TASK, np.full(shape, 4))
 
 
-def test_a_rollout_goes_on_from_its_saved_state() -> None:
+def test_a_rollout_continues_from_its_saved_state() -> None:
     env = started(4, 5, 4)
     env.step(act(A, EOS, B))
     saved = env.state_dict()

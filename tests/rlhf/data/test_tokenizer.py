@@ -112,7 +112,7 @@ def test_text_that_spells_special_tokens_is_only_text(kind: Any) -> None:
         assert tokenizer.decode(ids) == text
 
 
-def test_special_tokens_are_left_out_of_text_and_unknown_ones_are_shown() -> None:
+def test_special_tokens_are_omitted_from_text_and_unknown_ones_are_printed() -> None:
     tokenizer = Tokenizer.train(["a b"], "word", allow_unknown=True)
     a, unknown = tokenizer.encode("a z")
     assert unknown == tokenizer.unk
@@ -120,14 +120,14 @@ def test_special_tokens_are_left_out_of_text_and_unknown_ones_are_shown() -> Non
 
 
 @pytest.mark.parametrize("kind", ["char", "word"])
-def test_unknown_tokens_are_refused_by_name(kind: Any) -> None:
+def test_unknown_tokens_are_rejected_by_name(kind: Any) -> None:
     tokenizer = Tokenizer.train(TEXTS, kind)
     with pytest.raises(UsageError, match=r"'z'.* not in the tokenizer's vocabulary.*bpe tokenizer"):
         tokenizer.encode("the z")
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_numbers_that_are_no_ids_are_refused(kind: Any) -> None:
+def test_numbers_that_are_no_ids_are_rejected(kind: Any) -> None:
     tokenizer = Tokenizer.train(TEXTS, kind)
     for wrong in (-1, tokenizer.vocab_size):
         with pytest.raises(ValueError, match=f"got {wrong}"):
@@ -150,7 +150,7 @@ def codec(**changes: int) -> TextCodec:
         ({"pad": -1}, "must be one of its ids"),
     ],
 )
-def test_a_codec_whose_special_ids_cannot_work_is_refused(
+def test_a_codec_whose_special_ids_cannot_work_is_rejected(
     changes: dict[str, int], message: str
 ) -> None:
     check_codec(codec())
@@ -186,7 +186,7 @@ def test_a_stored_tokenizer_comes_back(kind: Any) -> None:
     assert Tokenizer.from_dict(json.loads(json.dumps(tokenizer.to_dict()))) == tokenizer
 
 
-def test_what_is_no_stored_tokenizer_is_refused() -> None:
+def test_files_that_are_not_tokenizers_are_rejected() -> None:
     good = Tokenizer.train(TEXTS, "word").to_dict()
     for bad in (
         {},
@@ -207,7 +207,7 @@ def test_what_is_no_stored_tokenizer_is_refused() -> None:
             Tokenizer.from_json(junk)
 
 
-def test_options_that_do_not_belong_to_a_kind_are_refused() -> None:
+def test_options_that_do_not_belong_to_a_kind_are_rejected() -> None:
     for kind, options, message in (
         ("chars", {}, "expected one of 'char', 'word', 'bpe'.*Did you mean 'char'"),
         ("char", {"vocab_size": 300}, "vocab_size is an option of 'bpe' only"),
@@ -266,7 +266,7 @@ def test_a_task_has_the_interface_of_a_tokenizer() -> None:
             words.encode(f"up {special}")
 
 
-def test_a_task_that_pads_with_eos_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_that_pads_with_eos_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Words, "pad", Words.eos)
     with pytest.raises(UsageError, match="both PAD and EOS"):
         TaskCodec(Words())

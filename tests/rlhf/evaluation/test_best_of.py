@@ -71,7 +71,7 @@ def test_responses_of_other_prompts_would_be_seen(
     assert (best.sequences.prompts.numpy() != prompts).any()
 
 
-def test_fewer_than_one_sample_are_refused(small: Any) -> None:
+def test_fewer_than_one_sample_are_rejected(small: Any) -> None:
     with pytest.raises(UsageError, match="expected n >= 1, got 0"):
         best_of_n(small.reference, small.task, small.task.prompts, small.score, 0, rng())
 
@@ -119,6 +119,6 @@ def test_the_expected_best_has_the_exact_mean(small: Any) -> None:
 
 
 @pytest.mark.parametrize("n", [0, 4])
-def test_the_best_of_more_than_there_are_is_refused(n: int) -> None:
+def test_the_best_of_more_than_there_are_is_rejected(n: int) -> None:
     with pytest.raises(ValueError, match="expected n from 1 to 3"):
         expected_best(np.zeros((1, 3)), np.zeros((1, 3)), n)

@@ -174,7 +174,7 @@ def test_sampling_and_scoring_agree_in_every_chunk(ragged: Any) -> None:
     np.testing.assert_allclose(again, log_prob, atol=FLOAT32)
 
 
-def test_what_was_scored_at_another_temperature_gives_another_kl(small: Any) -> None:
+def test_scoring_at_another_temperature_gives_another_kl(small: Any) -> None:
     prompts = small.task.sample_prompts(rng(7), 1000)
     sequences, log_prob = sample_all(small.reference, small.task, prompts, rng(8), 0.7)
     wrong = log_prob - sequence_log_probs(small.reference, sequences, 1.0)

@@ -128,7 +128,7 @@ def test_rouge_of_many_texts_is_the_mean_over_pairs() -> None:
 
 
 @pytest.mark.parametrize("function", [corpus_bleu, rouge])
-def test_texts_without_partner_are_refused(function: Any) -> None:
+def test_texts_without_partner_are_rejected(function: Any) -> None:
     for arguments in (([], []), (["a"], []), (["a", "b"], ["a"])):
         with pytest.raises(ValueError, match="expected one reference for each hypothesis"):
             function(*arguments)

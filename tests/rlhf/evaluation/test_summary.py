@@ -60,7 +60,7 @@ def test_a_summary_has_moments_and_quantiles_between_order_statistics() -> None:
 
 
 @pytest.mark.parametrize("bad", [[], [[1.0, 2.0]], [1.0, math.nan], [math.inf]])
-def test_numbers_that_are_none_are_refused(bad: Any) -> None:
+def test_values_that_are_not_numbers_are_rejected(bad: Any) -> None:
     for function in (kl_estimate, summarise):
         with pytest.raises(ValueError, match="expected finite numbers"):
             function(bad)

@@ -93,7 +93,7 @@ def test_perplexity_as_a_mean_of_means_would_be_seen() -> None:
     assert abs(mean_of_means - by_hand(model)) > 0.01
 
 
-def test_perplexity_of_nothing_is_refused_and_of_the_impossible_infinite() -> None:
+def test_perplexity_of_nothing_is_rejected_and_of_the_impossible_infinite() -> None:
     with pytest.raises(ValueError, match="num_tokens >= 1"):
         perplexity(0.0, 0)
     assert perplexity(math.inf, 3) == math.inf
@@ -140,6 +140,6 @@ def test_empty_responses_are_like_each_other_and_unlike_all_others() -> None:
 
 
 @pytest.mark.parametrize("bad", [[], [[1.0, 2.0]], [1.0, math.nan], [math.inf]])
-def test_embeddings_of_another_shape_or_not_finite_are_refused(bad: Any) -> None:
+def test_embeddings_of_another_shape_or_not_finite_are_rejected(bad: Any) -> None:
     with pytest.raises(ValueError, match="expected finite embeddings"):
         mean_cosine_similarity(bad)

@@ -98,7 +98,7 @@ def test_forty_updates_of_ppo_come_near_the_optimum(listed: Any, ppo_run: Any) -
         ("rloo", 0.3, 0.04, {"group_size": 4}),
     ],
 )
-def test_eighty_updates_reach_the_gap_that_is_asked_for(
+def test_eighty_updates_reach_the_gap_that_is_requested(
     listed: Any, method: str, kl_coef: float, most: float, options: dict[str, Any]
 ) -> None:
     agent = listed.agent(method, score=listed.score, kl_coef=kl_coef, num_updates=80, **options)

@@ -54,7 +54,7 @@ def test_evidence_and_bound_are_plain_sums_over_all_responses(kl_coef: float) ->
 
 
 @pytest.mark.parametrize("kl_coef", KL_COEFS)
-def test_what_the_bound_lacks_is_the_divergence_from_the_posterior(kl_coef: float) -> None:
+def test_the_gap_of_the_bound_is_the_divergence_from_the_posterior(kl_coef: float) -> None:
     prior, gold = random_table()
     rng = np.random.default_rng(1)
     posterior = bayes.posterior(prior, gold, kl_coef)

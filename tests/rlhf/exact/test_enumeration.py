@@ -67,14 +67,14 @@ def test_the_index_of_a_response_ignores_what_follows_eos() -> None:
 
 
 @pytest.mark.parametrize("bad", [-1, 4, 9, 100])
-def test_the_index_of_what_is_no_response_is_refused(bad: int) -> None:
+def test_the_index_of_an_invalid_response_is_rejected(bad: int) -> None:
     completions = enumeration.all_completions(4, 1, 3, 9)
     with pytest.raises(ValueError, match=f"token {bad} in a response is not an action"):
         completions.index(np.array([[0, bad, 1]]))
 
 
 @pytest.mark.parametrize(("eos", "pad", "length"), [(4, 4, 3), (0, 2, 3), (-1, 4, 3), (0, 4, 0)])
-def test_a_pad_that_is_an_action_is_refused(eos: int, pad: int, length: int) -> None:
+def test_a_pad_that_is_an_action_is_rejected(eos: int, pad: int, length: int) -> None:
     with pytest.raises(ValueError, match="expected 0 <= eos < num_actions <= pad"):
         enumeration.all_completions(4, eos, length, pad)
 

@@ -50,7 +50,7 @@ def test_kl_ignores_what_never_happens_and_is_infinite_for_what_never_may() -> N
 
 
 @pytest.mark.parametrize("kl_coef", [0.1, 1.0, 5.0])
-def test_what_a_policy_misses_is_its_kl_to_the_best(kl_coef: float) -> None:
+def test_the_gap_of_a_policy_is_its_kl_to_the_best(kl_coef: float) -> None:
     rng = np.random.default_rng(1)
     for _ in range(20):
         reference, policy = random_policy(rng, 2, 3, 50)

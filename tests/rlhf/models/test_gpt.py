@@ -295,7 +295,7 @@ def test_log_probs_of_a_sequence_do_not_depend_on_the_batch() -> None:
     assert largest(together[:20] - alone) < FLOAT32
 
 
-def test_what_stands_in_the_padding_does_not_matter() -> None:
+def test_values_in_the_padding_do_not_matter() -> None:
     gpt = rough_gpt()
     tokens, real = left_padded(ragged_rows(), 12)
     other = tokens.masked_fill(~real, 0)
@@ -423,7 +423,7 @@ def test_cache_is_allocated_once_and_filled_in_place() -> None:
     assert cache._layers[0].shape == (2, 10, 2, 4, 8)
 
 
-def test_misuse_of_the_cache_is_refused() -> None:
+def test_misuse_of_the_cache_is_rejected() -> None:
     gpt = rough_gpt()
     two, real = random_tokens(2, 4), torch.ones(2, 4, dtype=torch.bool)
     cache = gpt.new_cache(2, 5)
@@ -441,7 +441,7 @@ def test_misuse_of_the_cache_is_refused() -> None:
             gpt(two, token_mask=torch.ones(2, 8, dtype=torch.bool), cache=cache)
 
 
-def test_sequences_beyond_the_context_are_refused_with_both_lengths() -> None:
+def test_sequences_beyond_the_context_are_rejected_with_both_lengths() -> None:
     gpt = rough_gpt(context_length=6)
     with pytest.raises(ValueError, match=r"7 tokens.*context_length of 6"):
         gpt(random_tokens(2, 7))
@@ -641,7 +641,7 @@ def test_only_actions_have_logits() -> None:
     assert logits_of(rough_gpt(), random_tokens(2, 5, high=VOCAB)).shape == (2, 5, ACTIONS)
 
 
-def test_unusable_sizes_are_refused() -> None:
+def test_unusable_sizes_are_rejected() -> None:
     for options, message in (
         ({"width": 30}, "multiple of num_heads = 4"),
         ({"width": 33, "num_heads": 1, "positions": "sinusoidal"}, "even number"),

@@ -74,7 +74,7 @@ def test_weights_go_back_to_huggingface_gpt2_as_they_came(tied: bool) -> None:
         gpt2_state(our_gpt2(activation="gelu"))
 
 
-def test_gpt2_weights_of_another_size_are_refused_by_name() -> None:
+def test_gpt2_weights_of_another_size_are_rejected_by_name() -> None:
     state = huggingface_gpt2().state_dict()
     with pytest.raises(UsageError, match=r"wte\.weight.*\(20, 32\).*\(13, 32\)"):
         load_gpt2_weights(our_gpt2(vocab_size=20), state)

@@ -104,7 +104,7 @@ def test_adapters_are_switched_off_and_folded_through_the_model(model: GPT) -> N
     assert all(p.requires_grad for p in model.parameters())
 
 
-def test_inputs_that_do_not_fit_are_refused(model: GPT) -> None:
+def test_inputs_that_do_not_fit_are_rejected(model: GPT) -> None:
     with pytest.raises(UsageError, match=r"9 tokens exceed.*context_length of 8"):
         model(torch.zeros(1, 9, dtype=torch.int64))
     with pytest.raises(UsageError, match="9 tokens exceed"):

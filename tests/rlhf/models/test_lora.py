@@ -282,7 +282,7 @@ def test_adapters_alone_are_saved_and_bring_the_model_back() -> None:
     assert torch.equal(logits_of(other), logits_of(gpt))
 
 
-def test_adapters_of_another_kind_are_refused() -> None:
+def test_adapters_of_another_kind_are_rejected() -> None:
     state, gpt = trained_state(adapted_gpt(), "policy"), base_gpt()
     add_adapters(gpt, RANK + 1, ALPHA, np.random.default_rng(0))
     with pytest.raises(ValueError, match=r"qkv\.down.*\(3, 32\), expected.*\(4, 32\)"):
@@ -317,7 +317,7 @@ def test_targets_choose_the_layers() -> None:
     assert names == [f"blocks.{i}.{part}" for i in range(3) for part in parts]
 
 
-def test_unusable_adapters_are_refused() -> None:
+def test_unusable_adapters_are_rejected() -> None:
     gpt, rng = base_gpt(), np.random.default_rng(0)
     with pytest.raises(UsageError, match=r"named 'expnd'.*Did you mean 'expand'"):
         add_adapters(gpt, RANK, ALPHA, rng, targets=["expnd"])

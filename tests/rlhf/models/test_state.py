@@ -74,7 +74,7 @@ def bits(state: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("kind", ["adam", "adamw", "amsgrad"])
-def test_training_goes_on_from_a_checkpoint_with_the_same_bits(kind: str, tmp_path: Path) -> None:
+def test_training_continues_from_a_checkpoint_with_the_same_bits(kind: str, tmp_path: Path) -> None:
     net, optimiser = make(0, kind)
     update(net, optimiser, 3)
     store.prepare_folder(tmp_path)
@@ -134,7 +134,7 @@ def test_loading_keeps_the_tensors_of_the_module() -> None:
     assert torch.equal(weight, Net(1).embedding.weight)
 
 
-def test_what_is_frozen_is_neither_stored_nor_loaded() -> None:
+def test_frozen_parameters_are_neither_stored_nor_loaded() -> None:
     net, other = Net(0), Net(1)
     for each in (net, other):
         each.embedding.weight.requires_grad_(False)
@@ -161,7 +161,7 @@ def test_what_is_frozen_is_neither_stored_nor_loaded() -> None:
         ("adam/learning_rate", None, "2 groups"),
     ],
 )
-def test_a_state_of_another_form_is_refused_and_changes_nothing(
+def test_a_state_of_another_form_is_rejected_and_changes_nothing(
     name: str, value: Any, message: str
 ) -> None:
     net, optimiser = make(0, "adam")
@@ -180,7 +180,7 @@ def test_a_state_of_another_form_is_refused_and_changes_nothing(
     assert bits(state_of(net, optimiser)) == bits(before)
 
 
-def test_types_that_numpy_lacks_and_bad_prefixes_are_refused() -> None:
+def test_types_that_numpy_lacks_and_bad_prefixes_are_rejected() -> None:
     with pytest.raises(ValueError, match=r"net/weight is of the type torch.bfloat16"):
         trained_state(nn.Linear(2, 2).to(torch.bfloat16), "net")
     for prefix in ("", "net/"):

@@ -148,7 +148,7 @@ def test_token_gae_is_the_sum_of_temporal_differences(
 
 @pytest.mark.claim(25)
 @pytest.mark.parametrize("poison", [math.nan, math.inf, 1e9])
-def test_what_follows_the_end_of_a_response_changes_no_advantage(poison: float) -> None:
+def test_tokens_after_a_response_change_no_advantage(poison: float) -> None:
     def run(filler: float) -> bytes:
         rewards, values = (x.masked_fill(~MASK, filler) for x in (REWARDS, VALUES))
         final = f64([filler, 3.0])
@@ -269,7 +269,7 @@ def test_groups_do_not_mix() -> None:
         assert not torch.equal(before[8:], after[8:])
 
 
-def test_a_group_that_mixes_prompts_is_refused() -> None:
+def test_a_group_that_mixes_prompts_is_rejected() -> None:
     prompts = torch.tensor([[1, 2], [3, 4]]).repeat_interleave(3, dim=0)
     check_groups(prompts, 3)
     with pytest.raises(ValueError, match="group 1 holds different prompts"):

@@ -134,7 +134,7 @@ def test_a_penalty_is_accepted_exactly_if_its_gradient_is_that_of_the_kl(
             KLPenalty(coef=0.1, placement=placement, estimator=estimator)
 
 
-def test_the_refusal_says_why() -> None:
+def test_the_rejection_says_why() -> None:
     with pytest.raises(UsageError, match="exactly zero"):
         KLPenalty(coef=0.1, placement="loss", estimator="k1")
     with pytest.raises(UsageError, match="reverse"):
@@ -305,7 +305,7 @@ def test_the_kl_reaches_the_target_from_a_coefficient_too_low_or_too_high(coef: 
     assert steer(coef, math.sqrt) != pytest.approx(1.5, rel=0.15)  # another number by that name
 
 
-def test_a_restored_coefficient_goes_on_where_it_was() -> None:
+def test_a_restored_coefficient_continues_where_it_was() -> None:
     def walk(interrupted: bool) -> Iterator[float]:
         penalty = KLPenalty(coef=0.2, target=1.5, horizon=1000)
         coefficient = AdaptiveCoefficient(penalty)

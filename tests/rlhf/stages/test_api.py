@@ -56,7 +56,7 @@ def test_seeds_have_the_same_bytes_in_two_workers(
     # At 1 nothing is saved yet, at 4 the stop is within an epoch, at 8 within the second seed.
     [*((stage, 4) for stage in STAGES), ("sft", 1), ("ppo", 1), ("reward", 8), ("ppo", 8)],
 )
-def test_a_stage_that_was_stopped_goes_on_to_the_same_bytes(
+def test_a_stage_that_was_stopped_continues_to_the_same_bytes(
     stage: str, looks: int, run: Callable[..., StageRun], out: Path, results: Any, undisturbed: Any
 ) -> None:
     with pytest.raises(Interrupted, match="stopped at"):
@@ -185,7 +185,7 @@ def test_a_hugging_face_policy_with_adapters_has_the_same_bytes_after_a_stop(
     assert results(stopped.folder) == results(whole.folder)
 
 
-def test_what_a_models_folder_does_not_allow_is_refused_before_training(
+def test_options_that_a_model_folder_excludes_are_rejected_before_training(
     hf: dict[str, Any], tmp_path: Path
 ) -> None:
     out = tmp_path / "runs"
@@ -200,7 +200,7 @@ def test_what_a_models_folder_does_not_allow_is_refused_before_training(
     assert not out.exists()
 
 
-def test_what_a_model_brings_along_is_refused_as_an_option(
+def test_settings_stored_with_a_model_are_rejected_as_options(
     hf: dict[str, Any], tmp_path: Path
 ) -> None:
     common = {"demonstrations": hf["shown"], "num_epochs": 1, "out": tmp_path / "runs"}

@@ -50,7 +50,7 @@ def test_seed_k_starts_from_seed_k_unless_one_parent_seed_is_given(
             assert abs(done.curve(seed)["kl"][0]) < 1e-5
 
 
-def test_a_reference_with_another_vocabulary_is_refused(parents: dict[str, StageRun]) -> None:
+def test_a_reference_with_another_vocabulary_is_rejected(parents: dict[str, StageRun]) -> None:
     from rlkit.rlhf.training.configs import PPOConfig
     from rlkit.seeding import SeedStreams
 
@@ -66,7 +66,7 @@ def test_a_reference_with_another_vocabulary_is_refused(parents: dict[str, Stage
         KLPenalisedPolicy(policy, policy, lambda s: s, task, PPOConfig(), streams)
 
 
-def test_a_seed_that_cannot_go_on_is_told_and_the_others_are_finished(
+def test_a_seed_that_cannot_continue_is_reported_and_the_others_are_finished(
     run: Callable[..., StageRun], out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = PolicyFactory.__call__

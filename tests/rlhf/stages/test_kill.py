@@ -76,7 +76,7 @@ def test_a_stage_killed_at_a_given_moment_ends_as_if_undisturbed(
 
 
 @pytest.mark.parametrize("part", [0.0, 0.5, 1.0])
-def test_a_stage_killed_while_a_checkpoint_is_written_goes_on_from_the_one_before(
+def test_a_stage_killed_while_a_checkpoint_is_written_continues_from_the_one_before(
     part: float, start: Callable[..., Any], out: Path, results: Any, undisturbed: Any
 ) -> None:
     child = start(f"die_while_writing(3, {part})")
@@ -109,7 +109,7 @@ def test_a_stage_killed_three_times_at_random_ends_as_if_undisturbed(
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_lets_the_stage_save_and_the_same_call_go_on(
+def test_a_signal_lets_the_stage_save_and_the_same_call_continue(
     number: signal.Signals,
     code: int,
     start: Callable[..., Any],
@@ -129,7 +129,7 @@ def test_a_signal_lets_the_stage_save_and_the_same_call_go_on(
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGKILL, KILLED)])
-def test_workers_end_with_the_first_process_and_the_same_call_goes_on(
+def test_workers_end_with_the_first_process_and_the_same_call_continues(
     number: signal.Signals,
     code: int,
     start: Callable[..., Any],

@@ -9,7 +9,7 @@ from rlkit.rlhf.stages.launch import RunOptions, resolve_config, split_options
 from rlkit.rlhf.training.configs import DPOConfig
 
 
-def test_options_of_the_run_are_told_apart_from_the_others() -> None:
+def test_options_of_the_run_are_distinguished_from_the_others() -> None:
     options, others = split_options({"seeds": 3, "out": "mine", "beta": 0.2})
     assert options == RunOptions(seeds=3, out=Path("mine"))
     assert others == {"beta": 0.2}
@@ -33,7 +33,7 @@ def test_a_config_is_given_whole_or_by_options(config: object, options: dict[str
         (object(), {}, "config of the stage dpo: expected a DPOConfig"),
     ],
 )
-def test_what_cannot_be_a_config_is_rejected(
+def test_invalid_configs_are_rejected(
     config: object, options: dict[str, float], message: str
 ) -> None:
     with pytest.raises(UsageError) as error:

@@ -70,7 +70,7 @@ def test_two_workers_give_the_bytes_of_one_process(
 
 
 @pytest.mark.parametrize("num_updates", [1, 6, 7, 8, 10, 20, 49])
-def test_a_stage_stopped_anywhere_goes_on_to_the_same_bytes(
+def test_a_stage_stopped_anywhere_continues_to_the_same_bytes(
     num_updates: int, out: Path, results: Any, undisturbed: Any
 ) -> None:
     with pytest.raises(Interrupted, match="everything is saved"):
@@ -132,7 +132,7 @@ def plus_one(value: Any, fresh: Any) -> Any:
 
 
 @pytest.mark.parametrize("change", [left_out, plus_one])
-def test_no_entry_of_the_state_can_be_left_out_or_altered_unnoticed(
+def test_no_entry_of_the_state_can_be_omitted_or_altered_unnoticed(
     change: Callable[[Any, Any], Any],
     out: Path,
     results: Any,
@@ -176,7 +176,7 @@ def test_no_entry_of_the_state_can_be_left_out_or_altered_unnoticed(
 
 
 @pytest.mark.parametrize("entry", ["rng", "adam/0/step", "model/weight"])
-def test_a_stage_that_does_not_load_what_it_saved_is_refused(
+def test_a_stage_that_does_not_load_what_it_saved_is_rejected(
     entry: str, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stopped_at(out, 27)
@@ -294,13 +294,13 @@ def test_a_finished_run_is_opened_while_another_process_holds_it(out: Path) -> N
         assert run_stage(small_spec(), 1, out).status == "finished"
 
 
-def test_a_folder_in_use_is_refused(out: Path) -> None:
+def test_a_folder_in_use_is_rejected(out: Path) -> None:
     folder = run_stage(small_spec(), 1, out).folder
     with store.locked(folder), pytest.raises(UsageError, match="is in use by process"):
         run_stage(small_spec(), 2, out)
 
 
-def test_other_versions_are_refused_and_allowed_on_request(
+def test_other_versions_are_rejected_and_allowed_on_request(
     out: Path, results: Any, undisturbed: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_stage(small_spec(num_updates=20), 2, out)
@@ -375,19 +375,19 @@ def test_an_error_of_the_stage_ends_the_run_as_failed_with_the_original_error(
         ({"content": {"path": Path("x")}}, "content of the stage 'fit' is not plain data"),
     ],
 )
-def test_a_specification_that_cannot_be_stored_is_refused(change: Any, message: str) -> None:
+def test_a_specification_that_cannot_be_stored_is_rejected(change: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         small_spec(**change)
 
 
-def test_a_stage_that_cannot_be_built_is_refused_before_anything_is_written(out: Path) -> None:
+def test_a_stage_that_cannot_be_built_is_rejected_before_anything_is_written(out: Path) -> None:
     other = dataclasses.replace(small_spec(), num_updates=60)
     with pytest.raises(UsageError, match=r"built for 50 updates, but its specification says 60"):
         run_stage(other, 1, out)
     assert not out.exists()
 
 
-def test_a_build_that_cannot_be_sent_to_another_process_is_refused(out: Path) -> None:
+def test_a_build_that_cannot_be_sent_to_another_process_is_rejected(out: Path) -> None:
     build = small_spec().build
     spec = dataclasses.replace(small_spec(), build=lambda streams: build(streams))
     with pytest.raises(UsageError, match="--workers 1"):
@@ -396,7 +396,7 @@ def test_a_build_that_cannot_be_sent_to_another_process_is_refused(out: Path) ->
 
 
 @pytest.mark.parametrize("value", [0.5, "text", np.array(["text"]), np.array([None])])
-def test_a_state_that_is_not_of_plain_arrays_is_refused(
+def test_a_state_that_is_not_of_plain_arrays_is_rejected(
     value: Any, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Fit, "state_dict", lambda self: {"mean": value})

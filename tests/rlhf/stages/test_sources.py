@@ -58,7 +58,7 @@ def test_another_content_of_a_models_folder_is_another_run_and_another_place_is_
     assert rlhf.sft(model=copied, **common).folder != first.folder
 
 
-def test_a_models_folder_that_changed_is_refused_by_later_stages(
+def test_a_models_folder_that_changed_is_rejected_by_later_stages(
     hf: dict[str, Any], tmp_path: Path
 ) -> None:
     import shutil
@@ -108,7 +108,7 @@ def test_a_models_folder_is_hashed_again_only_when_a_file_changed(
     assert source.with_digest().digest == hashlib.sha256(b"".join(digests)).hexdigest()
 
 
-def test_parents_are_told_apart_by_content_whatever_their_folders_are_called(
+def test_parents_are_distinguished_by_content_whatever_their_folders_are_called(
     parents: dict[str, StageRun], tmp_path: Path
 ) -> None:
     import shutil
@@ -124,7 +124,7 @@ def test_parents_are_told_apart_by_content_whatever_their_folders_are_called(
     assert known.folder == rlhf.rloo(parents["sft"].folder, out=tmp_path / "runs", **UPDATES).folder
 
 
-def test_a_negative_seed_of_a_parent_is_refused(parents: dict[str, StageRun], out: Path) -> None:
+def test_a_negative_seed_of_a_parent_is_rejected(parents: dict[str, StageRun], out: Path) -> None:
     with pytest.raises(UsageError, match="parent_seed"):
         rlhf.rloo(parents["sft"], parent_seed=-1, out=out, **UPDATES)
     with pytest.raises(UsageError, match="not -1"):

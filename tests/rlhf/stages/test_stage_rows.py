@@ -27,7 +27,7 @@ def test_a_row_has_the_means_or_the_last_values_since_the_row_before(out: Path) 
         assert curve["loss"][row] == total / (stop - start)
 
 
-def test_what_was_not_measured_is_an_empty_cell_and_nan_is_no_number(out: Path) -> None:
+def test_missing_measurements_are_empty_cells_and_nan_is_no_number(out: Path) -> None:
     run = run_stage(small_spec(num_updates=4, record_every=2), 1, out)
     assert np.isnan(run.curve()["sometimes"]).tolist() == [True, False]
     rows = StageRows(("loss",))
@@ -46,7 +46,7 @@ def test_what_was_not_measured_is_an_empty_cell_and_nan_is_no_number(out: Path) 
         (("loss",), (), {"los": 1.0}, r"the metric 'los', which is not .* Did you mean 'loss'"),
     ],
 )
-def test_metrics_that_are_no_columns_are_refused(
+def test_metrics_that_are_no_columns_are_rejected(
     metrics: tuple[str, ...], last_values: tuple[str, ...], returned: Any, message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):

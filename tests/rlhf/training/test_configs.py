@@ -124,7 +124,7 @@ def test_trainers_of_examples_take_the_steps_of_torchs_adam(
 
 
 @pytest.mark.parametrize("config", OF_EXAMPLES)
-def test_one_step_on_examples_tells_the_kinds_of_decay_apart(config: type[DescentConfig]) -> None:
+def test_one_step_on_examples_distinguishes_the_kinds_of_decay(config: type[DescentConfig]) -> None:
     weights = []
     for options in DECAYS:
         stage, weight = line(config, options)
@@ -135,7 +135,7 @@ def test_one_step_on_examples_tells_the_kinds_of_decay_apart(config: type[Descen
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_one_step_tells_the_kinds_of_decay_apart(ragged: Any, method: str) -> None:
+def test_one_step_distinguishes_the_kinds_of_decay(ragged: Any, method: str) -> None:
     weights = []
     for options in DECAYS:
         agent = ragged.agent(method, score=noise, **LITTLE, **options)

@@ -175,7 +175,7 @@ def test_forgetting_the_reference_would_be_seen(
 
 
 @pytest.mark.parametrize("kind", ["dpo", "ipo", "adapters", "dropout"])
-def test_stopping_and_going_on_gives_the_same_bits(small: Any, tmp_path: Any, kind: str) -> None:
+def test_stopping_and_continuing_gives_the_same_bits(small: Any, tmp_path: Any, kind: str) -> None:
     def stage() -> ExampleTrainer:
         policy = small.policy()
         if kind == "adapters":

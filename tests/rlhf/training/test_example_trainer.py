@@ -84,7 +84,7 @@ def test_the_best_epoch_by_held_out_loss_is_kept_and_then_finished() -> None:
     assert stage.metrics == ("loss", "gradient_norm", "learning_rate", "held_out_loss")
 
 
-def test_what_diverges_is_reported_with_its_update() -> None:
+def test_divergence_is_reported_with_its_update() -> None:
     module, stage = line()
     stage.update()
     module.examples[:] = torch.nan

@@ -109,7 +109,7 @@ MODELS: dict[str, Callable[[Any], GPT]] = {
 
 @pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.parametrize("at", [2, 3, 5])  # within an epoch, and on the edge of one
-def test_stopping_and_going_on_gives_the_same_bits(
+def test_stopping_and_continuing_gives_the_same_bits(
     small: Any, tmp_path: Any, kind: str, at: int
 ) -> None:
     def stage() -> ExampleTrainer:

@@ -187,7 +187,7 @@ POISONED: dict[str, tuple[str, dict[str, Any]]] = {
 @pytest.mark.claim(25)
 @pytest.mark.parametrize("poison", [float("nan"), 1e9])
 @pytest.mark.parametrize("case", POISONED)
-def test_what_a_rollout_holds_after_the_ends_changes_no_parameter_and_no_metric(
+def test_steps_of_a_rollout_after_the_ends_change_no_parameter_and_no_metric(
     ragged: Any, case: str, poison: float
 ) -> None:
     method, options = POISONED[case]
@@ -416,7 +416,7 @@ def test_the_reference_can_be_neither_the_policy_nor_the_trunk_of_the_critic(rag
 
 
 @pytest.mark.claim(36)
-def test_other_vocabularies_and_padding_with_eos_are_refused(ragged: Any, small: Any) -> None:
+def test_other_vocabularies_and_padding_with_eos_are_rejected(ragged: Any, small: Any) -> None:
     config, streams = PPOConfig(**LITTLE), SeedStreams(0, 0)
     with pytest.raises(UsageError, match="a different vocabulary"):
         KLPenalisedPolicy(
@@ -563,7 +563,7 @@ def test_values_are_zero_at_the_start_and_explained_variance_grows(
 
 @pytest.mark.claim(33)
 @pytest.mark.parametrize("method", ["rloo", "grpo"])
-def test_groups_keep_their_prompt_and_mixed_ones_are_refused(ragged: Any, method: str) -> None:
+def test_groups_keep_their_prompt_and_mixed_ones_are_rejected(ragged: Any, method: str) -> None:
     agent = ragged.agent(method, score=random_score, group_size=4, **LITTLE)
     rollout = agent.collect()
     prompts = rollout.sequences.prompts.reshape(8, 4, -1)
@@ -757,7 +757,7 @@ def test_trained_adapters_have_a_copy_of_themselves_as_reference(ragged: Any) ->
 
 
 @pytest.mark.claim(43)
-def test_the_bare_base_is_refused_as_the_reference_of_trained_adapters(ragged: Any) -> None:
+def test_the_bare_base_is_rejected_as_the_reference_of_trained_adapters(ragged: Any) -> None:
     with pytest.raises(UsageError, match=r"adapters are trained already.*deepcopy"):
         with_reference(ragged, adapted(ragged, trained=True), None)
 
@@ -819,7 +819,7 @@ def make(ground: Any, case: str, seed: int = 0) -> KLPenalisedPolicy:
 
 @pytest.mark.claim(20, 51)
 @pytest.mark.parametrize("case", CASES)
-def test_stopping_and_going_on_gives_the_same_bits(ragged: Any, tmp_path: Any, case: str) -> None:
+def test_stopping_and_continuing_gives_the_same_bits(ragged: Any, tmp_path: Any, case: str) -> None:
     whole = make(ragged, case)
     curve = whole.fit(4)
     first = make(ragged, case)
@@ -842,7 +842,7 @@ def test_stopping_and_going_on_gives_the_same_bits(ragged: Any, tmp_path: Any, c
 
 @pytest.mark.claim(51)
 @pytest.mark.parametrize("lost", ["generators", "update_index", "kl/kl_coef"])
-def test_a_state_without_one_of_its_parts_does_not_go_on_alike(ragged: Any, lost: str) -> None:
+def test_a_state_without_one_of_its_parts_does_not_continue_alike(ragged: Any, lost: str) -> None:
     """What the state holds is needed: with an earlier value of it the curve is another one."""
     whole = make(ragged, "adaptive")
     curve = whole.fit(3)
@@ -880,7 +880,7 @@ def test_the_same_seed_gives_the_same_curve_and_no_global_generator_is_used(
         (lambda s: np.where(np.arange(32) == 9, np.nan, 0.0), "score of response 9 of 32 is nan"),
     ],
 )
-def test_scores_that_are_not_one_finite_number_each_are_refused(
+def test_scores_that_are_not_one_finite_number_each_are_rejected(
     ragged: Any, score: Any, message: str
 ) -> None:
     agent = ragged.agent(score=score, **LITTLE)

@@ -383,7 +383,7 @@ def test_a_pair_scored_alone_loses_what_the_formula_says(small: Any) -> None:
     assert found == pytest.approx(losses[left].mean(), abs=FLOAT32)
 
 
-def test_what_is_held_out_is_never_trained_on(small: Any) -> None:
+def test_held_out_examples_are_never_trained_on(small: Any) -> None:
     pairs = sample_preferences(small.reference, small.task, small.score, rng(12), 40)
     pairs = dataclasses.replace(pairs, margin=torch.arange(40.0))  # so that pairs can be told apart
     seen = set[float]()
@@ -472,7 +472,7 @@ def test_a_pair_and_the_same_the_other_way_round_are_on_one_side() -> None:
         assert not sides[0] & sides[1]
 
 
-def test_a_file_of_nothing_but_copies_is_refused() -> None:
+def test_a_file_of_nothing_but_copies_is_rejected() -> None:
     with pytest.raises(UsageError, match="3 of 10 preferences must be held out, but each occurs"):
         split_held_out(judged([5, 5]), RewardConfig(), STREAMS)
 
@@ -567,7 +567,7 @@ def stage_of(small: Any, kind: str) -> ExampleTrainer:
 @pytest.mark.claim(51)
 @pytest.mark.parametrize("kind", ["pairwise", "pointwise", "adapters", "dropout"])
 @pytest.mark.parametrize("at", [2, 6])  # within the first epoch, and at the end of the second
-def test_stopping_and_going_on_gives_the_same_bits(
+def test_stopping_and_continuing_gives_the_same_bits(
     small: Any, tmp_path: Any, kind: str, at: int
 ) -> None:
     whole, first, second = (stage_of(small, kind) for _ in range(3))

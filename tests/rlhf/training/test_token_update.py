@@ -338,7 +338,7 @@ def whole_update(poison: float | None, aggregation: str, size: int | None) -> di
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
 @pytest.mark.parametrize("size", [None, 5])
 @pytest.mark.parametrize("poison", [math.nan, 1e9, -math.inf])
-def test_what_follows_a_response_reaches_no_loss_no_gradient_and_no_metric(
+def test_tokens_after_a_response_reach_no_loss_no_gradient_and_no_metric(
     poison: float, aggregation: str, size: int | None
 ) -> None:
     assert whole_update(poison, aggregation, size) == whole_update(None, aggregation, size)
@@ -497,6 +497,6 @@ MISTAKES: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_another_policy_than_the_one_that_acted_is_refused(mistake: str) -> None:
+def test_another_policy_than_the_one_that_acted_is_rejected(mistake: str) -> None:
     with pytest.raises(RlkitError, match="Likely causes"):
         check_first_ratio(MISTAKES[mistake])

@@ -272,14 +272,14 @@ def test_gymnasiums_tables_are_believed(id_: str, options: dict[str, Any]) -> No
         lambda: gym.make("Taxi-v4", fickle_passenger=True, is_rainy=True),
     ],
 )
-def test_a_table_with_other_chances_is_refused(make: Callable[[], gym.Env[Any, Any]]) -> None:
+def test_a_table_with_other_chances_is_rejected(make: Callable[[], gym.Env[Any, Any]]) -> None:
     model = examine(make)
     assert model.mdp is None
     assert model.problem is not None
     assert "P does not describe it: state" in model.problem
 
 
-def test_the_refusal_names_the_worst_pair_and_what_to_do() -> None:
+def test_the_rejection_names_the_worst_pair_and_the_remedy() -> None:
     problem = examine(lake_slipping(0.05, 0.9, 0.05)).problem
     assert problem is not None
     pattern = (
@@ -326,7 +326,7 @@ def test_a_map_drawn_by_the_constructor_is_no_one_table() -> None:
     assert "publish different tables" in problem
 
 
-def test_a_table_that_only_one_of_two_copies_publishes_is_refused() -> None:
+def test_a_table_that_only_one_of_two_copies_publishes_is_rejected() -> None:
     made: list[Any] = []
 
     def make() -> Corridor:
@@ -338,7 +338,7 @@ def test_a_table_that_only_one_of_two_copies_publishes_is_refused() -> None:
     assert "publish different tables (the second has none)" in problem
 
 
-def test_a_table_that_only_the_first_copy_follows_is_refused() -> None:
+def test_a_table_that_only_the_first_copy_follows_is_rejected() -> None:
     made: list[Any] = []
 
     def make() -> Any:

@@ -117,7 +117,7 @@ def _impossible(env: Corridor) -> None:
 
 
 @pytest.mark.parametrize("lie", [_wrong_reward, _wrong_successor, _wrong_end, _impossible])
-def test_a_table_that_does_not_describe_the_environment_is_refused(
+def test_a_table_that_does_not_describe_the_environment_is_rejected(
     lie: Callable[[Corridor], None],
 ) -> None:
     with pytest.raises(UnknownModel, match=r"model of Corridor.*P does not describe it.*correct P"):

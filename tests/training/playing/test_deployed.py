@@ -195,7 +195,9 @@ def test_the_values_of_value_iteration_are_optimal_and_consistent(
     np.testing.assert_allclose(table.max(axis=1), values, atol=1e-8)
 
 
-def test_what_an_agent_does_not_have_is_said(trained: Callable[..., Run]) -> None:
+def test_an_agent_without_an_optional_method_gets_an_error_that_names_it(
+    trained: Callable[..., Run],
+) -> None:
     run = trained("random")
     with pytest.raises(UsageError, match="value: the agent random has none"):
         run.actor().value(0)
@@ -300,7 +302,7 @@ def test_observations_come_as_one_or_as_a_batch(
     ],
     ids=str,
 )
-def test_what_is_no_observation_is_refused_in_a_sentence(space: Any, obs: Any, part: str) -> None:
+def test_invalid_observations_are_rejected_in_one_sentence(space: Any, obs: Any, part: str) -> None:
     with pytest.raises(UsageError) as caught:
         as_batch(obs, space)
     message = str(caught.value)

@@ -92,7 +92,7 @@ def test_booleans_are_black_and_white() -> None:
     np.testing.assert_array_equal(image, 255 * np.repeat((GREY > 0)[..., None], 3, axis=-1))
 
 
-def test_what_is_transparent_is_white() -> None:
+def test_transparent_pixels_are_white() -> None:
     half = np.concatenate([U8, np.full((8, 6, 1), 51, np.uint8)], axis=-1)  # a fifth
     np.testing.assert_array_equal(film(half)[0], np.rint(0.2 * U8 + 0.8 * 255).astype(np.uint8))
 
@@ -142,15 +142,13 @@ def test_an_array_that_is_drawn_into_again_is_copied() -> None:
         (3.0, r"of shape \[\]"),
     ],
 )
-def test_what_is_no_picture_is_refused_with_what_came_and_what_is_expected(
-    drawing: Any, said: str
-) -> None:
+def test_invalid_pictures_are_rejected_with_got_and_expected(drawing: Any, said: str) -> None:
     with np.errstate(invalid="ignore"), pytest.raises(UsageError, match=said) as caught:
         film(drawing)
     assert "expected a picture [height, width, 3]" in str(caught.value)
 
 
-def test_frames_of_different_sizes_are_refused() -> None:
+def test_frames_of_different_sizes_are_rejected() -> None:
     with pytest.raises(UsageError, match=r"\[8, 6\] at first, \[7, 6\] as frame 1"):
         film(U8, U8[1:])
 
@@ -203,7 +201,7 @@ def test_options_are_checked_before_anything_is_played(
         watch(run, tmp_path / "film.gif", **{option: value})
 
 
-def test_a_place_that_cannot_be_written_is_refused_before_anything_is_played(
+def test_a_place_that_cannot_be_written_is_rejected_before_anything_is_played(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Run, "actor", lambda self, seed: pytest.fail("played"))

@@ -292,7 +292,7 @@ def test_ppo_trains_the_adapters_and_nothing_else(folders: Any, kind: str) -> No
 
 
 @pytest.mark.claim(43)
-def test_the_bare_base_is_refused_as_the_reference_of_trained_adapters(folders: Any) -> None:
+def test_the_bare_base_is_rejected_as_the_reference_of_trained_adapters(folders: Any) -> None:
     policy = adapted(folders["gpt2"])
     shake(policy)
     with pytest.raises(UsageError, match="adapters are trained already"):

@@ -148,7 +148,7 @@ class TestForward:
         assert torch.equal(answers(other), before)
         assert not torch.equal(answers(model), before)
 
-    def test_a_sequence_beyond_the_context_is_refused(self, folders: Any, kind: str) -> None:
+    def test_a_sequence_beyond_the_context_is_rejected(self, folders: Any, kind: str) -> None:
         model = HuggingFaceModel(folders[kind])
         with pytest.raises(UsageError, match=r"33 tokens.*context_length of 32"):
             model(torch.zeros(1, 33, dtype=torch.int64))

@@ -26,7 +26,7 @@ def test_gpt2_has_the_fused_gelu_of_torch(folders: Any) -> None:
     torch.testing.assert_close(activation(x), slow()(x), rtol=0, atol=1e-12)
 
 
-def test_a_model_that_scales_its_logits_is_refused(folder: Path) -> None:
+def test_a_model_that_scales_its_logits_is_rejected(folder: Path) -> None:
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = transformers.CohereConfig(
         vocab_size=9, intermediate_size=16, logit_scale=0.5, **sizes, pad_token_id=PAD
