@@ -1,18 +1,18 @@
-"""What a Python object means, as a digest: the same for the same code and data, in any process.
+"""Digests of Python objects: the same code and data give the same digest in any process.
 
-A run's folder is named after what it was made of. The text of a class or function is not enough
-for that: a lambda's text is equal for every value that it closes over, and a notebook's class has
-no file. So code enters by what it does (its compiled code, defaults, closure, and the globals that
-it names) and data by value. Line numbers, comments, addresses, file names and the names of the
-user's modules do not enter.
+The folder of a run is named after the code and data that it was made from. Source text is not
+enough to identify them: two lambdas of equal text may close over different values, and a class
+defined in a notebook has no file. So code is hashed by its effect (its compiled code, defaults,
+closure, and the globals that it names) and data by value. Line numbers, comments, addresses, file
+names and the names of the user's modules are not hashed.
 
-Library code is not followed: it enters by name, and a package that may offer environments by the
-content of its files as well. What cannot be taken apart is named in `Fingerprint.unidentified`,
-and a digest with such a part equals no other.
+Library code is not followed: it is hashed by name, and a package that may provide environments
+also by the content of its files. Objects that cannot be taken apart are listed in
+`Fingerprint.unidentified`, and a digest with such a part equals no other.
 
-`walk` turns an object into a graph; `data` says which function takes apart which kind of object;
-`code`, `names`, `instances`, `arrays` and `library` are those functions; `graph` turns the graph
-into a digest.
+`walk` turns an object into a graph and `graph` turns the graph into a digest; `data` selects the
+function that takes an object apart from those in `code`, `names`, `instances`, `arrays` and
+`library`.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class Fingerprint:
     """The meaning of an object.
 
     Args:
-        digest: the sha256 of everything that was met.
-        files: the user's source files among that, absolute path -> sha256 of the content.
-        packages: versions of the installed packages that it names, which are not in the digest.
-        unidentified: phrases for a person that name what could not be taken apart.
+        digest: the sha256 of everything that was reached from the object.
+        files: the user's source files among it, absolute path -> sha256 of the content.
+        packages: versions of the installed packages that it names; not part of the digest.
+        unidentified: readable names of the objects that could not be taken apart.
     """
 
     digest: str
@@ -50,16 +50,16 @@ class Fingerprint:
 def fingerprint(thing: Any) -> Fingerprint:
     """Return the fingerprint of any object: a class, a lambda, a partial, an array, ...
 
-    No code of the object is run, except that a module which a function imports is loaded. Only
-    KeyboardInterrupt and MemoryError escape.
+    No code of the object is run, but modules that its functions import are loaded. The only
+    exceptions raised are KeyboardInterrupt and MemoryError.
     """
     walk = Walk(function_for, is_mutable)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of deprecated ways to take an object apart
+        warnings.simplefilter("ignore")  # deprecated attributes warn when they are read
         root = walk.explore(thing)
     result, exact = digest(walk.graph, root)
     if not exact:
-        walk.leave_out("a cycle of too many objects that refer to each other")
+        walk.omit("a cycle of too many objects that refer to each other")
     return Fingerprint(
         hash_of(_FORMAT, [result, *walk.tokens]).hex(),
         dict(sorted(walk.files.items())),
@@ -68,23 +68,23 @@ def fingerprint(thing: Any) -> Fingerprint:
     )
 
 
-# What rlkit saw a thing become by running its code -> what it was at first.
+# The digest of an object changed by running its code -> its first digest.
 _FIRST: dict[str, str] = {}
 
 
 def identify(thing: Any) -> Fingerprint:
-    """Return the fingerprint of a thing, which its own running does not change.
+    """Return the fingerprint of an object, ignoring changes recorded by `settle`.
 
-    A class that counts its instances is another after each of them, and a sweep in one process
-    would come to other folders than the same sweep in the next. So a digest that `settle` met is
-    taken for the one before. What the user changes in between is a change like any other.
+    A class that counts its instances has a new digest after each one, so a sweep in one process
+    would write to other folders than the same sweep in the next. A digest that `settle` recorded
+    is therefore replaced by the first one. Changes made by the user in between still count.
     """
     now = fingerprint(thing)
     return dataclasses.replace(now, digest=_FIRST.get(now.digest, now.digest))
 
 
 def settle(thing: Any, before: Fingerprint) -> None:
-    """Take what a thing has become by running its code for what it was."""
+    """Record the present digest of an object as equal to the one before its code was run."""
     now = fingerprint(thing)
     if now.digest != before.digest and not (now.unidentified or before.unidentified):
         _FIRST.setdefault(now.digest, before.digest)

@@ -1,4 +1,4 @@
-"""Which names compiled code takes, read from its instructions."""
+"""The names that compiled code uses, read from its instructions."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Names:
-    """What code does with names: the attributes that it takes, `()` where it takes it whole."""
+    """The names that code uses."""
 
+    # Each name -> the chains of attributes read from it; `()` for the object itself.
     taken: defaultdict[str, set[tuple[str, ...]]] = field(default_factory=lambda: defaultdict(set))
     loaded: set[str] = field(default_factory=set)  # the globals among them
-    # Modules that it imports: the variable, the module, its level, where the variable starts from,
-    # and the attributes that are taken from there.
+    # Imports: the variable, the module, its level, the module or package that the variable refers
+    # to, and the attributes read from there.
     imported: set[tuple[str, str, int, str, tuple[str, ...]]] = field(default_factory=set)
     texts: set[str] = field(default_factory=set)
 
 
 def read_names(code: types.CodeType) -> Names:
-    """Return what code, and the code inside it, does with names."""
+    """Return the names that code, and the code nested in it, uses."""
     return _read(code, Names())
 
 

@@ -1,4 +1,4 @@
-"""Functions: what compiled code does."""
+"""Functions and their compiled code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def function(walk: Walk, function: types.FunctionType, place: str) -> Iterator[P
     code, name = function.__code__, short(function.__qualname__)
     module = function.__globals__.get("__name__")
     origin = origin_of_code(code.co_filename)
-    if code.co_filename.startswith("<"):  # generated: it may be a library's
+    if code.co_filename.startswith("<"):  # generated, perhaps by a library
         origin = origin_of_module(module) if _at_name(function) else Origin.USER
     if origin is not Origin.USER:
         yield from library.named(walk, str(module), code.co_qualname)
@@ -56,7 +56,7 @@ def _filled(cell: types.CellType) -> bool:
 
 
 def code_parts(walk: Walk, code: types.CodeType, place: str) -> Iterator[Part]:
-    """Return what compiled code does; its names of files and lines do not count."""
+    """Take apart compiled code; names of files and line numbers do not count."""
     instructions, line = _without_line(code)
     yield instructions
     yield code.co_exceptiontable
@@ -73,7 +73,10 @@ def code_parts(walk: Walk, code: types.CodeType, place: str) -> Iterator[Part]:
 
 
 def _without_line(code: types.CodeType) -> tuple[bytes, int | None]:
-    """Return what code does, and which of its constants says the line of a class (Python 3.13)."""
+    """Return the instructions of code without the line number of a class, which Python 3.13 stores.
+
+    Where the line is a constant, return its index as well.
+    """
     if "__firstlineno__" not in code.co_names:
         return code.co_code, None
     listed = list(dis.get_instructions(code))
@@ -89,7 +92,7 @@ def _without_line(code: types.CodeType) -> tuple[bytes, int | None]:
 
 
 def _loads_first_constant(code: types.CodeType) -> bool:
-    """Return whether the first constant is more than documentation."""
+    """Return whether the first constant is used, and so is more than a docstring."""
     pairs = zip(code.co_code[::2], code.co_code[1::2], strict=True)
     return any(argument == 0 and operation in _HAS_CONSTANT for operation, argument in pairs)
 

@@ -1,4 +1,4 @@
-"""Classes and data: what an object is made of, by the kind of object."""
+"""Classes and data: the function that takes each kind of object apart."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from rlkit.user_code import Origin, origin_of_module
 
 
 def function_for(cls: type) -> TakeApart:
-    """Return what takes apart the instances of a class."""
+    """Return the function that takes apart the instances of a class."""
     for kind, function in _FINAL.items():
         if kind is cls:
             return function
@@ -50,7 +50,7 @@ def function_for(cls: type) -> TakeApart:
 
 
 def is_mutable(cls: type) -> bool:
-    """Return whether sharing an instance makes a difference: whether it is data that can change."""
+    """Return whether instances can change, so that it matters whether two places share one."""
     if is_a(cls, type, *_CODE):
         return False
     return is_a(cls, *_MUTABLE) or not library.is_library_class(cls)
@@ -74,7 +74,7 @@ _MUTABLE = (
 
 
 def class_(walk: Walk, cls: type, place: str) -> Iterator[Part]:
-    """Take apart a class: its bases and metaclass, and all that its body defines."""
+    """Take apart a class: its bases, its metaclass and everything that its body defines."""
     if library.is_library_class(cls):
         yield from library.library_class(walk, cls)
         return
@@ -82,7 +82,7 @@ def class_(walk: Walk, cls: type, place: str) -> Iterator[Part]:
     own = origin_of_module(module_name(cls)) is Origin.USER
     file = str(getattr(sys.modules.get(module_name(cls)), "__file__", None))
     source = walk.file(file, own=own)
-    yield b"" if file.endswith(".py") else source  # of compiled code the body says too little
+    yield b"" if file.endswith(".py") else source  # the body of a compiled class says too little
     yield name.encode("utf-8", "surrogatepass")
     yield walk.refer(type(cls), f"the metaclass of {name}")
     yield walk.many(_BASES.__get__(cls), f"a base of {name}")
@@ -98,7 +98,7 @@ _BASES = type.__dict__["__bases__"]
 
 
 def _wrapping(*names: str) -> TakeApart:
-    """Take apart what wraps others: these attributes, and more where a subclass adds it."""
+    """Return a function that takes apart a wrapper: these attributes, and those of a subclass."""
 
     def take_apart(walk: Walk, thing: Any, place: str) -> Iterator[Part]:
         for name in names:
@@ -120,7 +120,7 @@ def _partial(walk: Walk, thing: Any, place: str) -> Iterator[Part]:
 
 
 def _builtin(walk: Walk, function: Any, place: str) -> Iterator[Part]:
-    """A compiled function, or a compiled method of an object."""
+    """Take apart a compiled function, or a compiled method of an object."""
     owner, module = function.__self__, function.__module__
     yield f"{module}.{function.__qualname__}".encode()
     if owner is not None and not isinstance(owner, types.ModuleType):
@@ -130,7 +130,7 @@ def _builtin(walk: Walk, function: Any, place: str) -> Iterator[Part]:
 
 
 def _by_name(walk: Walk, function: Any, place: str) -> Iterator[Part]:
-    """A function that Cython compiled: its classes have no place where they could be found."""
+    """Take apart a function compiled by Cython, whose class is in no module."""
     module = str(getattr(function, "__module__", ""))
     yield f"{module}.{function.__qualname__}".encode()
     if origin_of_module(module) is not Origin.LIBRARY:
@@ -138,7 +138,7 @@ def _by_name(walk: Walk, function: Any, place: str) -> Iterator[Part]:
 
 
 def _descriptor(walk: Walk, thing: Any, place: str) -> list[Part]:
-    """A slot, or a method of a compiled class."""
+    """Take apart a slot, or a method of a compiled class, by name."""
     return [str(getattr(thing, "__name__", "")).encode()]
 
 
@@ -165,28 +165,28 @@ def _context_variable(
 
 
 def _compiled_function(walk: Walk, thing: Any, place: str) -> Iterator[Part]:
-    """A function that numba compiles: the function and the options, not what was compiled."""
+    """Take apart a function that numba compiles: the Python function and the options."""
     yield walk.refer(thing.py_func, place)
     yield walk.mapping(thing.targetoptions.items(), f"the options of {place}")
 
 
 def _space(walk: Walk, thing: Any, place: str) -> Iterator[Part]:
-    """A Gymnasium space; of its generator the seed counts, for sampling does not change a space."""
+    """Take apart a Gymnasium space; of its generator only the seed counts."""
     yield walk.refer(type(thing), f"the class of {place}")
     own = attributes(thing)
     seed = None
     if own.get("_np_random") is not None:
         seed = own["_np_random"].bit_generator.seed_seq.entropy
-        # Without a seed NumPy takes 128 bits from the system.
+        # Without a seed, NumPy takes 128 bits from the system: they are not the user's choice.
         seed = None if isinstance(seed, int) and seed >= 2**64 else seed
-    # A Box puts its bounds into words when it is first printed.
+    # A Box caches the text of its bounds when it is first printed.
     kept = {name: value for name, value in own.items() if not name.endswith("_repr")}
     yield walk.mapping({**kept, "_np_random": seed}.items(), place)
     yield walk.many(slots(thing), place)
 
 
 def _registration(walk: Walk, spec: Any, place: str) -> Iterator[Part]:
-    """What an id leads to: the code and the arguments of an environment or a wrapper."""
+    """Take apart the registration of an environment or a wrapper: its code and arguments."""
     own = dict(attributes(spec))
     entry_point = own.pop("entry_point", None)
     yield walk.mapping(own.items(), place)
@@ -195,7 +195,7 @@ def _registration(walk: Walk, spec: Any, place: str) -> Iterator[Part]:
 
         try:
             entry_point = load_env_creator(entry_point)
-        except Exception:  # whatever it is, nobody can run it
+        except Exception:  # such an environment cannot be built at all
             yield b"cannot be loaded"
     yield walk.refer(entry_point, place)
 
@@ -220,7 +220,7 @@ _FINAL: dict[type, TakeApart] = {
     types.CodeType: code.code_parts,
     types.MethodType: _wrapping("__func__", "__self__"),
     types.BuiltinFunctionType: _builtin,
-    # They keep others out while something is done; which one it is changes nothing.
+    # Locks and thread-local data do not change what code computes.
     **dict.fromkeys(
         (type(threading.Lock()), type(threading.RLock()), threading.local), _meaningless
     ),
@@ -233,7 +233,7 @@ _FINAL: dict[type, TakeApart] = {
         _descriptor,
     ),
 }
-# The first that fits counts.
+# The first entry that matches is used.
 _KINDS: list[tuple[tuple[type, ...], TakeApart]] = [
     ((type,), class_),
     ((types.ModuleType,), names.module),
@@ -253,7 +253,7 @@ def _unidentifiable(walk: Walk, thing: Any, place: str) -> Iterator[Part]:
 
 
 _OF_LIBRARIES: dict[str, TakeApart] = {
-    "ctypes.CDLL": _unidentifiable,  # it would enter by an address
+    "ctypes.CDLL": _unidentifiable,  # it would be hashed by an address
     "torch.Tensor": arrays.tensor,
     "torch.Generator": arrays.torch_generator,
     "numba.core.dispatcher.Dispatcher": _compiled_function,

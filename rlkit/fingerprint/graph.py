@@ -1,4 +1,4 @@
-"""Digests of graphs: what objects hold, with cycles, shared parts and parts without an order."""
+"""Digests of graphs with cycles, shared nodes and children without an order."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-# How many nodes are hashed to tell the members of one cycle apart.
+# How many nodes are hashed at most to distinguish the members of one cycle.
 _EFFORT = 2_000_000
 
 
 @dataclass
 class Graph:
-    """Nodes by index; each has a label, and children with or without an order."""
+    """Nodes by index: each has a label, and children with or without an order."""
 
     labels: list[bytes] = field(default_factory=list)
     children: list[list[int]] = field(default_factory=list)
     ordered: list[bool] = field(default_factory=list)
-    # Whether it makes a difference that two places hold one object instead of two equal ones.
+    # Whether two references to this object differ from references to two equal objects.
     mutable: list[bool] = field(default_factory=list)
 
     def add(self) -> int:
@@ -29,7 +29,7 @@ class Graph:
         return len(self.labels) - 1
 
     def fill(self, node: int, kind: str, parts: Iterable[bytes | int], *, ordered: bool) -> None:
-        """Give a node its content: bytes that count as they are, and the indices of children."""
+        """Give a node its content: bytes, hashed as they are, and the indices of its children."""
         listed = list(parts)
         self.children[node] = [part for part in listed if not isinstance(part, bytes)]
         self.ordered[node] = ordered
@@ -41,7 +41,7 @@ class Graph:
 
 
 def hash_of(kind: str, words: Iterable[bytes]) -> bytes:
-    """Return the sha256 of a word and a sequence of bytes, such that no two sequences agree."""
+    """Return the sha256 of a word and a sequence of bytes, each prefixed by its length."""
     hasher = hashlib.sha256(kind.encode("utf-8", "surrogatepass"))
     for word in words:
         hasher.update(b"%d:" % len(word))
@@ -50,11 +50,12 @@ def hash_of(kind: str, words: Iterable[bytes]) -> bytes:
 
 
 def digest(graph: Graph, root: int) -> tuple[bytes, bool]:
-    """Return the digest of everything below a node, and whether it tells all graphs apart.
+    """Return the digest of everything below a node, and whether it is exact.
 
-    Two graphs have the same digest where no walk from the root to its children, and so on, sees a
-    difference. A node outside cycles is hashed with its children; the members of a cycle are
-    told apart by what is around them, ever further out, until that tells no more of them apart.
+    Two graphs have the same digest if no path from the root to a descendant shows a difference. A
+    node outside cycles is hashed with its children. The members of a cycle are distinguished by
+    their neighbours, then the neighbours of those, and so on until no more of them differ; the
+    digest is not exact if that takes too long.
     """
     _count_references(graph)
     result: list[bytes] = [b""] * len(graph.labels)
@@ -65,12 +66,15 @@ def digest(graph: Graph, root: int) -> tuple[bytes, bool]:
             below = [result[child] for child in graph.children[node]]
             result[node] = _join(graph.labels[node], below, graph.ordered[node])
         else:
-            exact &= _tell_apart(graph, members, result)
+            exact &= _distinguish(graph, members, result)
     return result[root], exact
 
 
 def _count_references(graph: Graph) -> None:
-    """Let `[x, x]` differ from `[x, y]` with an equal y, where x can change."""
+    """Add to each label how often a mutable object is referred to.
+
+    `[x, x]` then differs from `[x, y]` with y equal to x.
+    """
     counts = [0] * len(graph.labels)
     for children in graph.children:
         for child in children:
@@ -86,8 +90,8 @@ def _join(label: bytes, below: list[bytes], ordered: bool) -> bytes:
     return hash_of("node", [label, *(below if ordered else sorted(below))])
 
 
-def _tell_apart(graph: Graph, members: list[int], result: list[bytes]) -> bool:
-    """Fill in the digests of nodes that reach each other (partition refinement)."""
+def _distinguish(graph: Graph, members: list[int], result: list[bytes]) -> bool:
+    """Fill in the digests of nodes that reach each other, by partition refinement."""
     inside = set(members)
     colours = {node: graph.labels[node] for node in members}
     settled = False
@@ -112,9 +116,9 @@ def _tell_apart(graph: Graph, members: list[int], result: list[bytes]) -> bool:
 
 
 def _components(children: list[list[int]], root: int) -> Iterator[list[int]]:
-    """Sets of nodes that reach each other, each after those below it (Tarjan, without recursion).
+    """Yield the sets of nodes that reach each other, each after the sets below it.
 
-    https://doi.org/10.1137/0201010
+    Tarjan's algorithm, without recursion: https://doi.org/10.1137/0201010
     """
     order: dict[int, int] = {root: 0}
     lowest: dict[int, int] = {root: 0}

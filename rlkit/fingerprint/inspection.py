@@ -1,7 +1,7 @@
-"""Looking at objects without running any code of theirs.
+"""Inspection of objects without running any of their code.
 
-`isinstance`, `getattr`, `vars` and `==` ask the object, its class or its metaclass, and may be
-answered with anything, or with an exception. What Python itself holds cannot lie.
+`isinstance`, `getattr`, `vars` and `==` may call methods of the object, its class or its
+metaclass, which can return anything or raise. The descriptors of `type` itself are reliable.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _FLAGS = type.__dict__["__flags__"]
 _SIZE = type.__dict__["__basicsize__"]
 _DICT_OFFSET = type.__dict__["__dictoffset__"]
 _WEAK_OFFSET = type.__dict__["__weakrefoffset__"]
-_HEAP_TYPE = 1 << 9  # of classes made while running, not compiled into Python
+_HEAP_TYPE = 1 << 9  # set for classes created at run time
 
-# The ids of the classes whose values count as they are: classes may not be compared by `==`.
+# Ids of the classes whose values are hashed as they are; a metaclass may redefine `==`.
 PLAIN = {id(cls) for cls in (type(None), bool, int, float, complex, str, bytes)}
 
 
 def plain(value: Any) -> bytes:
-    """Return a plain value with its class as bytes."""
+    """Return a plain value and its class as bytes."""
     cls = type(value)
     if cls is str:
         return b"str " + bytes(value.encode("utf-8", "surrogatepass"))
@@ -43,7 +43,7 @@ def type_name(cls: type) -> str:
 
 
 def module_name(cls: type) -> str:
-    """Return the module of a class, or an empty string where it has none."""
+    """Return the name of the module of a class, or an empty string."""
     try:
         name = _MODULE.__get__(cls)
     except AttributeError:
@@ -52,12 +52,12 @@ def module_name(cls: type) -> str:
 
 
 def bases(cls: type) -> tuple[type, ...]:
-    """Return a class and all its bases, in the order in which attributes are looked up."""
+    """Return a class and all its bases, in the order of attribute lookup."""
     return tuple(_MRO.__get__(cls))
 
 
 def members(cls: type) -> Mapping[str, Any]:
-    """Return what a class itself defines."""
+    """Return the attributes that a class itself defines."""
     own: Mapping[str, Any] = _DICT.__get__(cls)
     return own
 
@@ -73,7 +73,7 @@ def is_compiled(cls: type) -> bool:
 
 
 def has_hidden_state(cls: type) -> bool:
-    """Return whether instances hold memory besides their attributes, as those of C code do."""
+    """Return whether instances hold memory besides their attributes, as C extensions do."""
     expected = _SIZE.__get__(object)
     expected += 8 * ((_DICT_OFFSET.__get__(cls) > 0) + (_WEAK_OFFSET.__get__(cls) > 0))
     expected += 8 * sum(
@@ -96,7 +96,7 @@ def attributes(thing: Any) -> dict[str, Any]:
 
 
 def slots(thing: Any, bases_: Iterable[type] | None = None) -> Iterator[tuple[str, Any]]:
-    """Yield what an object holds in `__slots__` of its class, or of these bases of that alone."""
+    """Yield the slots of an object, as (name, value): those of all its bases, or of these only."""
     for base in bases(type(thing)) if bases_ is None else bases_:
         own = members(base)
         for name, descriptor in own.items():
@@ -108,7 +108,7 @@ def slots(thing: Any, bases_: Iterable[type] | None = None) -> Iterator[tuple[st
 
 
 def at_name(thing: Any, module: Any, qualname: Any) -> bool:
-    """Return whether an object is where a module and a name say; generated code may lie."""
+    """Return whether a module holds an object under a name; generated code may claim another."""
     if type(module) is not str or type(qualname) is not str:
         return False
     place: Any = sys.modules.get(module)
@@ -127,10 +127,10 @@ _METHODS = (staticmethod, classmethod)
 
 
 def short(qualname: str) -> str:
-    """Return a qualified name without the functions in which it was defined."""
+    """Return a qualified name without the functions that enclose it."""
     return qualname.rpartition("<locals>.")[2].replace("<lambda>", "a lambda")
 
 
 def entry_of(place: str) -> str:
-    """Return the name of what a container at a place holds."""
+    """Return a phrase for an entry of the container that is named by another phrase."""
     return place if place.startswith("an entry of ") else f"an entry of {place}"

@@ -1,4 +1,4 @@
-"""Instances of classes: their state, or what a library's object would be rebuilt from."""
+"""Instances of classes: their state, or the arguments that would rebuild a library's object."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from rlkit.user_code import Origin, origin_of_module
 
 
 def instance(walk: Walk, thing: Any, place: str) -> Iterator[Part]:
-    """Take apart an instance of a class: its state, or what it would be rebuilt from."""
+    """Take apart an instance: its state, or the arguments that would rebuild it."""
     cls = type(thing)
     yield walk.refer(cls, f"the class of {place}")
     if any(thing is one for one in _GLOBAL_GENERATORS):
-        yield b"global"  # wherever it is by now
+        yield b"global"  # however many numbers were drawn from it
         return
     if _is_handle(cls):
         raise TypeError
     library_class = library.is_library_class(cls)
     if library_class and attributes(thing).get("__wrapped__") is not None:
-        own = attributes(thing).items()  # where functools.lru_cache keeps the function
+        own = attributes(thing).items()  # functools.lru_cache keeps the function there
         yield walk.mapping(((k, v) for k, v in own if k not in library.OF_CLASSES), place)
         return
     content = next((take for kind, take in _CONTENT.items() if is_a(cls, kind)), None)
@@ -63,22 +63,22 @@ def _user_bases(cls: type) -> list[type]:
     return [base for base in bases(cls) if not library.is_library_class(base)]
 
 
-# Those behind random.random() and np.random.rand().
+# The generators behind random.random() and np.random.rand().
 _GLOBAL_GENERATORS = (vars(random)["_inst"], np.random.mtrand._rand)
 
 
 def _is_handle(cls: type) -> bool:
-    """Return whether instances stand for something open, of which they may hold the number only."""
+    """Return whether instances are open files or the like, whose content they do not hold."""
     libraries = [base for base in bases(cls) if library.is_library_class(base)]
     return not is_a(cls, io.BytesIO, io.StringIO) and any("fileno" in members(b) for b in libraries)
 
 
 def _library_reduce(cls: type) -> Callable[..., Any] | None:
-    """Return how a library's base class would be pickled, where it says."""
+    """Return the reduce function that a library's base class defines for pickling, if any."""
     for base in bases(cls)[:-1]:
         own = members(base)
         if any(base is kind for kind in _CONTENT) or not library.is_library_class(base):
-            continue  # the values say more: a set's are in no order
+            continue  # `_CONTENT` says more: the values of a set have no order
         if "__reduce_ex__" in own:
             return functools.partial(_call_with_protocol, own["__reduce_ex__"])
         if "__reduce__" in own:
@@ -119,7 +119,7 @@ def _reduced(walk: Walk, thing: Any, cls: type, place: str) -> Iterator[Part]:
         yield walk.mapping(items or (), place)
 
 
-# What instances of a class keep for later, or for threads; it has no meaning of its own.
+# Caches and locks in the state of instances, which do not change their meaning.
 _CACHES = {
     "functools.cached_property": {"lock", "attrname", "__doc__"},
     "numpy.vectorize": {"_ufunc", "__doc__"},
@@ -134,7 +134,7 @@ def _without_caches(cls: type, state: dict[str, Any]) -> dict[str, Any]:
 
 
 def _at_later_defaults(cls: type, state: dict[str, Any]) -> set[str]:
-    """Return the options of a configuration of rlkit that are not part of a run's identity."""
+    """Return the options of a config of rlkit that are not part of the identity of a run."""
     fields = members(cls).get("__dataclass_fields__")
     if type(fields) is not dict or not module_name(cls).startswith("rlkit."):
         return set()
@@ -160,7 +160,7 @@ _CONTENT: dict[type, Callable[[Any], Any]] = {
 
 
 def added(walk: Walk, thing: Any, place: str) -> Iterator[Part]:
-    """What a user's subclass adds to the instances of a library's class."""
+    """Take apart the attributes that a user's subclass adds to a library's class."""
     cls = type(thing)
     if not library.is_library_class(cls):
         yield walk.refer(cls, f"the class of {place}")

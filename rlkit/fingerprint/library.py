@@ -1,4 +1,4 @@
-"""Code that is not the user's own: its names, the contents of its files, and what was patched."""
+"""Library code: its names, the content of its files, and what the user patched."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rlkit.fingerprint.packages import file_of, origin_of
 from rlkit.fingerprint.walk import Part, Walk
 from rlkit.user_code import Origin, origin_of_code, origin_of_module
 
-# What Python keeps in a class for itself, and what has no effect.
+# Attributes of classes that Python itself maintains or that have no effect.
 OF_CLASSES = {
     *("__dict__", "__weakref__", "__doc__", "__module__", "__name__", "__qualname__"),
     *("__annotations__", "__firstlineno__", "__static_attributes__", "__abstractmethods__"),
@@ -28,8 +28,8 @@ OF_CLASSES = {
 }
 
 
-# Names of rlkit that agents and environments use, and the modules of rlkit that had them before:
-# that rlkit moved them is no change of the user's code.
+# Names of rlkit that agents and environments use -> the names that they had before. A move within
+# rlkit does not change the user's code.
 _MOVED = {
     "rlkit.agents.tables:TableActor": "rlkit.agents.q_learning:TableActor",
     "rlkit.agents.tables:greedy_actions": "rlkit.agents.q_learning:greedy_actions",
@@ -42,14 +42,14 @@ _MOVED = {
 
 
 def is_library_class(cls: type) -> bool:
-    """Return whether a class is compiled, or an installed one that is where its name says."""
+    """Return whether a class is compiled, or installed and held by its module under its name."""
     if origin_of_module(module_name(cls)) is Origin.USER:
         return False
     return is_compiled(cls) or at_name(cls, module_name(cls), name_of(cls))
 
 
 def named(walk: Walk, module: str, name: str) -> list[bytes]:
-    """Return what counts of a name of a module that is not the user's."""
+    """Return the parts that identify a name in a library's module."""
     text = f"{module or 'builtins'}:{name}"
     parts = [_MOVED.get(text, text).encode("utf-8", "surrogatepass")]
     if origin_of(module) is Origin.PACKAGE:
@@ -58,7 +58,7 @@ def named(walk: Walk, module: str, name: str) -> list[bytes]:
 
 
 def library_class(walk: Walk, cls: type) -> Iterator[Part]:
-    """Return what counts of an installed class: the files of its bases as well, and patches."""
+    """Yield the parts that identify a library's class: names, files of its bases, and patches."""
     yield from named(walk, module_name(cls), name_of(cls))
     for base in bases(cls)[:-1]:
         if is_compiled(base):
@@ -85,7 +85,7 @@ def _is_data(value: Any) -> bool:
 
 
 def is_own_code(value: Any) -> bool:
-    """Return whether a function, or one in a method's wrapping, is the user's."""
+    """Return whether a function, or the function in a property or method, is the user's."""
     if type(value) is property:
         return any(map(is_own_code, (value.fget, value.fset, value.fdel)))
     if type(value) in (staticmethod, classmethod, types.MethodType):
@@ -93,6 +93,6 @@ def is_own_code(value: Any) -> bool:
     if type(value) is not types.FunctionType:
         return False
     file = value.__code__.co_filename
-    if file.startswith("<"):  # generated, as the methods of dataclasses are
+    if file.startswith("<"):  # generated, as methods of dataclasses are
         return origin_of_module(value.__globals__.get("__name__")) is Origin.USER
     return origin_of_code(file) is Origin.USER

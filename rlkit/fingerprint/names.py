@@ -1,4 +1,4 @@
-"""Names: what code takes from the globals and the modules around it."""
+"""The globals and modules that code uses, and modules used as a whole."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _OF_MODULES = {
     *("__loader__", "__path__", "__cached__", "__annotations__", "__warningregistry__"),
 }
 _MISSING = object()
-# A notebook's memory of its cells.
+# Where a notebook keeps its cells and their results.
 _OF_NOTEBOOKS = re.compile(r"_{1,3}|_i{1,3}|_i?\d+|_[iod]h|In|Out|exit|quit|get_ipython|__\w+__")
 _ENVIRONMENT_ID = re.compile(r"[\w.]+:[\w./-]+-v\d+")
 
 
 def globals_of(walk: Walk, code: types.CodeType, namespace: Mapping[str, Any]) -> Iterator[Part]:
-    """Return what code takes from the names around it, and from the modules that it imports."""
+    """Yield the values that code reads from its globals and from the modules that it imports."""
     names = walk.names.get(id(code))
     if names is None:
         names = walk.names[id(code)] = read_names(code)
@@ -62,9 +62,9 @@ def _absolute(module: str, level: int, namespace: Mapping[str, Any]) -> str:
 
 
 def _imported(walk: Walk, module: str, start: str, chains: list[tuple[str, ...]]) -> Iterator[Part]:
-    """Return what counts of a module that a function imports when it runs."""
+    """Yield the parts that identify a module which a function imports when it is called."""
     loaded = _load(walk, module)
-    if loaded is None:  # by name: it is a library's, or it is not there
+    if loaded is None:  # a library's module, or a missing one
         yield b"missing" if packages.find_spec(module) is None else b"by name"
         yield walk.file(packages.file_of(module), own=packages.origin_of(module) is Origin.USER)
         if packages.origin_of(module) is not Origin.USER:
@@ -85,7 +85,7 @@ def module(walk: Walk, module: types.ModuleType, place: str) -> Iterator[Part]:
         return
     file = str(content.get("__file__"))
     source = walk.file(file)
-    yield b"" if file.endswith(".py") else source  # values say all, but of compiled modules
+    yield b"" if file.endswith(".py") else source  # the values say everything unless it is compiled
     skipped = _OF_MODULES | set(filter(_OF_NOTEBOOKS.fullmatch, content))
     skipped -= {"__getattr__", "__dir__"}
     items = ((key, value) for key, value in content.items() if key not in skipped)
@@ -95,7 +95,7 @@ def module(walk: Walk, module: types.ModuleType, place: str) -> Iterator[Part]:
 
 
 def _origin(module: types.ModuleType) -> Origin:
-    """Return where a module comes from, which may hide another of the same name."""
+    """Return where a module comes from; it may shadow another of the same name."""
     content = vars(module)
     file, name = content.get("__file__"), content.get("__name__")
     if type(file) is str and name not in ("__main__", "__mp_main__"):
@@ -106,7 +106,7 @@ def _origin(module: types.ModuleType) -> Origin:
 
 
 def _load(walk: Walk, module: str) -> types.ModuleType | None:
-    """Return a module of the user, or of environments, imported as the code would; or None."""
+    """Import and return a module of the user or of Gymnasium's environments; None for others."""
     loaded = sys.modules.get(module)
     own = packages.origin_of(module) is Origin.USER if loaded is None else _is_own(loaded)
     if not own and not module.startswith("gymnasium.envs."):
@@ -126,7 +126,7 @@ def _is_own(module: types.ModuleType) -> bool:
 
 
 def _follow(walk: Walk, value: Any, chain: tuple[str, ...]) -> Any:
-    """Return what modules lead to: `config.sub.GAIN` is a value, not all of `config`."""
+    """Return the value at the end of a chain of attributes of modules, as `config.sub.GAIN`."""
     for name in chain:
         if not is_a(type(value), types.ModuleType):
             return value
@@ -141,18 +141,18 @@ def _follow(walk: Walk, value: Any, chain: tuple[str, ...]) -> Any:
             if following is None:
                 return content.get("__getattr__", _MISSING) if own else value
         if not own and not _is_code(following) and following is not sys.argv:
-            return value  # a library's data, which is not the user's: os.environ, np.pi
+            return value  # data of a library: os.environ, np.pi
         value = following
     return value
 
 
 def _is_code(value: Any) -> bool:
-    """Return whether what a library's module holds may be told apart further than by its name."""
+    """Return whether a value in a library's module is code, which is followed further."""
     if is_a(type(value), types.BuiltinFunctionType):
         return value.__self__ is None or is_a(type(value.__self__), types.ModuleType)
     if is_a(type(value), types.ModuleType, type):
         return True
-    # The foundations replace functions of their own: torch.manual_seed by one that does the same.
+    # Libraries replace their own functions by equivalent ones, as torch does torch.manual_seed.
     if is_a(type(value), types.FunctionType) and (
         origin_of_code(value.__code__.co_filename) is not Origin.LIBRARY
     ):
@@ -166,7 +166,7 @@ _IMPORTERS = (importlib, importlib.import_module, builtins.__import__, sys)
 def _by_text(
     walk: Walk, value: Any, texts: set[str], namespace: Mapping[str, Any]
 ) -> Iterator[Part]:
-    """Return what code reaches by words: globals()["GAIN"], import_module("config"), environ."""
+    """Yield the values that code reaches by text: globals()["GAIN"], import_module("config")."""
     if value is globals or value is eval or value is exec:
         own = [(k, v) for k, v in namespace.items() if not _OF_NOTEBOOKS.fullmatch(k)]
         yield walk.mapping(own, "the globals")

@@ -1,4 +1,4 @@
-"""Which data files are read while an environment is built: they are part of what it is made of."""
+"""The data files that are read while an environment is built: a part of its identity."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _watching = threading.local()
 
 @functools.cache
 def _install_hook() -> None:
-    """Let Python report every file that is opened; such a hook stays for the process."""
+    """Let Python report every file that is opened; the hook cannot be removed again."""
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
@@ -38,10 +38,10 @@ def _is_for_writing(arguments: tuple[Any, ...]) -> bool:
 
 @contextlib.contextmanager
 def reads_of() -> Iterator[dict[str, str]]:
-    """Watch the files that this thread reads; at the end, fill in path -> sha256 of the content.
+    """Record the files that this thread reads, as path -> sha256, filled in on exit.
 
-    Code, installed files, hidden files (caches and settings) and what is no ordinary file do not
-    count. What a library opens without telling Python is not seen.
+    Code, installed files, hidden files (caches and settings) and anything but regular files do
+    not count. Files that a library opens in C are not seen.
     """
     _install_hook()
     files: dict[str, str] = {}

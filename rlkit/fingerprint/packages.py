@@ -1,4 +1,4 @@
-"""Modules and installed packages: where their files are, and what counts of them."""
+"""Modules and installed packages: their files, versions and contents."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any
 
 from rlkit.user_code import FOUNDATIONS, Origin, content_digest, origin_of_code, origin_of_module
 
-# Packages with more source than this are told apart by the files that are named alone.
+# Of packages with more source files than this only the files that are named count.
 _MOST_FILES = 400
 
 
 def origin_of(module: str) -> Origin:
-    """Return where a module comes from, also where it is not imported yet."""
+    """Return where a module comes from, even if it is not imported yet."""
     file = None if module in sys.modules else file_of(module)
     return origin_of_module(module) if file is None else origin_of_code(file)
 
@@ -32,7 +32,7 @@ def file_of(module: str) -> str | None:
 
 
 def find_spec(module: str) -> importlib.machinery.ModuleSpec | None:
-    """Return where a module would be imported from, without importing its package."""
+    """Return the spec of a module without importing its package, or None."""
     top, *rest = module.split(".")
     spec: importlib.machinery.ModuleSpec | None
     try:
@@ -66,7 +66,7 @@ def version(top: str) -> str:
 
 
 def content(top: str) -> bytes:
-    """Return the content of a whole package, for a class does not name all that it uses."""
+    """Return the digests of all sources of a package: a class may use any of them."""
     file = file_of(top)
     if top in FOUNDATIONS or file is None or Path(file).stem != "__init__":
         return b""
@@ -80,6 +80,6 @@ def content(top: str) -> bytes:
 
 
 def registered(name: str) -> Any:
-    """Return what Gymnasium has registered under a name, or None."""
+    """Return the registration of a name in Gymnasium, or None."""
     registration = sys.modules.get("gymnasium.envs.registration")
     return None if registration is None else registration.registry.get(name)

@@ -1,4 +1,4 @@
-"""The walk over everything that an object holds, which leaves a graph of its meaning."""
+"""The traversal of everything that an object holds, which builds a graph of it."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from rlkit.fingerprint.graph import Graph
 from rlkit.fingerprint.inspection import PLAIN, entry_of, plain, short, type_name
 from rlkit.user_code import content_digest
 
-Part = bytes | int  # bytes count as they are; a number is a node
-# Yields the parts of an object; the text says where it was met, as a phrase for a person.
+Part = bytes | int  # bytes are hashed as they are; an integer is the index of a node
+# Yields the parts of an object; the text is a readable phrase for where it was reached.
 TakeApart = Callable[["Walk", Any, str], Iterable[Part]]
 
-# Objects that make their parts while they are taken apart may never end.
+# Limits for objects that create new parts while they are taken apart.
 _MOST_NODES = 5_000_000
 _DEEPEST = 500
 _MOST_PHRASES = 20
 
 
 class Walk:
-    """One traversal. Parts of an object are bytes, which count as they are, or nodes.
+    """One traversal.
 
     Args:
-        function_for: what takes apart the instances of a class.
-        is_mutable: whether it makes a difference that two places hold one instance of a class.
+        function_for: returns the function that takes apart the instances of a class.
+        is_mutable: returns whether instances of a class can change.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Walk:
         self.names: dict[int, Names] = {}
         self._phrases: dict[str, None] = {}
         self._nodes: dict[int, int] = {}
-        self._kept: list[Any] = []  # an id is an object's own only while the object lives
+        self._kept: list[Any] = []  # ids are unique only while the objects live
         self._queue: list[tuple[int, Any, str, int]] = []
         self._depth = 0
         self._contents: dict[str, bytes] = {}
@@ -49,11 +49,11 @@ class Walk:
         self._classes: dict[int, tuple[TakeApart, str, bool]] = {}
 
     def explore(self, thing: Any) -> int:
-        """Take apart an object and all that it holds; return its node."""
+        """Take apart an object and everything that it holds; return its node."""
         root = self.group("root", [self.refer(thing, "it")])
         while self._queue:
             if len(self.graph.labels) > _MOST_NODES:
-                self.leave_out(f"the rest of more than {_MOST_NODES:,} objects")
+                self.omit(f"the rest of more than {_MOST_NODES:,} objects")
                 break
             node, thing, place, self._depth = self._queue.pop()
             self._attempt(node, thing, place)
@@ -65,10 +65,10 @@ class Walk:
             self.graph.fill(node, name, take_apart(self, thing, place), ordered=True)
         except (KeyboardInterrupt, MemoryError):
             raise
-        except BaseException:  # whatever the code of strangers raises
+        except BaseException:  # the object's own code may raise anything
             self.graph.fill(node, "unidentified", [], ordered=True)
             name = short(type_name(type(thing)))
-            self.leave_out(f"{place} ({'an' if name[:1] in 'AEIOaeio' else 'a'} {name})")
+            self.omit(f"{place} ({'an' if name[:1] in 'AEIOaeio' else 'a'} {name})")
 
     def _about(self, cls: type) -> tuple[TakeApart, str, bool]:
         about = self._classes.get(id(cls))
@@ -79,11 +79,11 @@ class Walk:
         return about
 
     def refer(self, thing: Any, place: str) -> Part:
-        """Return an object as a part of another; it is taken apart later.
+        """Return a part for an object, which is taken apart later.
 
         Args:
             thing: the object.
-            place: where it was met, as a phrase for a person.
+            place: where it was reached, as a readable phrase.
         """
         if id(type(thing)) in PLAIN:
             spec = packages.registered(thing) if type(thing) is str else None
@@ -98,7 +98,7 @@ class Walk:
         return node
 
     def rebuilt(self) -> None:
-        """Note that what comes next was made by the object that is taken apart."""
+        """Note that the following parts were created by the object that is being taken apart."""
         self._depth += 1
         if self._depth > _DEEPEST:
             raise RecursionError
@@ -118,7 +118,7 @@ class Walk:
         return self.group("set", [self.refer(item, place) for item in things], ordered=False)
 
     def mapping(self, items: Iterable[tuple[Any, Any]], place: str) -> int:
-        """Return the items of a mapping, whose order has no meaning, as one part."""
+        """Return the items of a mapping as one part; their order does not count."""
         named, others = [], []
         for key, value in items:
             named_by = type(key) is str and len(key) < 50
@@ -133,9 +133,9 @@ class Walk:
         return self.group("map", [*ordered, self.group("set", others, ordered=False)])
 
     def attempt(self, place: str, function: Callable[[], Part]) -> Part:
-        """Return a part, or a note of it where it cannot be made.
+        """Return a part, or a placeholder if it cannot be made.
 
-        What cannot be imported is no object yet, so there is nothing that could not be told apart.
+        A failed import is identified by its placeholder, as there is no object to take apart.
         """
         try:
             return function()
@@ -144,18 +144,18 @@ class Walk:
         except (KeyboardInterrupt, MemoryError):
             raise
         except BaseException as error:
-            self.leave_out(f"{place} ({type(error).__name__})")
+            self.omit(f"{place} ({type(error).__name__})")
             return b"failed"
 
-    def leave_out(self, phrase: str) -> None:
-        """Name something that cannot be taken apart; no other digest will equal this one."""
+    def omit(self, phrase: str) -> None:
+        """Omit an object that cannot be taken apart, so that no other digest equals this one."""
         phrase = "".join(letter if letter.isprintable() else "?" for letter in phrase)
         if phrase not in self._phrases:
             self._phrases[phrase] = None
             self.tokens.append(os.urandom(16))
 
     def phrases(self) -> tuple[str, ...]:
-        """Return what was left out; the first of it where it is much."""
+        """Return the phrases for omitted objects, shortened if there are many."""
         phrases = list(self._phrases)
         if len(phrases) > _MOST_PHRASES:
             more = len(phrases) - _MOST_PHRASES
@@ -170,7 +170,7 @@ class Walk:
         return self._packages[name]
 
     def file(self, path: Any, *, own: bool = True) -> bytes:
-        """Return the digest of a file's content; note it where it is the user's `own` source."""
+        """Return the digest of a file's content; record it if it is the user's `own` source."""
         if not isinstance(path, str) or not path or path.startswith("<"):
             return b""
         path = os.path.realpath(path)

@@ -176,7 +176,7 @@ FAULTS: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None]]] = {
     ),
     "where cycles lead": (
         "data: a ring",
-        lambda patch: patch.setattr("rlkit.fingerprint.graph._tell_apart", lambda *_: True),
+        lambda patch: patch.setattr("rlkit.fingerprint.graph._distinguish", lambda *_: True),
     ),
 }
 
