@@ -87,9 +87,9 @@ def reward_model_figure(
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.minorticks_off()
     axes.set_ylim(0.5, 1.0)
-    axes.set_xlabel("preferences to learn from")
-    axes.set_ylabel("agreement")
-    figure.suptitle("What a reward model learns from noisy preferences", fontsize=10)
+    axes.set_xlabel("training preferences")
+    axes.set_ylabel("share of pairs ordered correctly")
+    figure.suptitle("Reward models trained on noisy preferences", fontsize=10)
     figure.legend(loc="outside lower center", ncols=1, fontsize=8, frameon=False, handlelength=2.6)
     return figure
 
@@ -136,9 +136,9 @@ def overoptimisation_grid(panels: Sequence[Panel], *, title: str) -> Figure:
         )
     handles += [
         Line2D([], [], color=PROXY, linewidth=3, label="proxy: the reward model"),
-        Line2D([], [], color=GOLD, linewidth=3, label="gold: what was meant"),
+        Line2D([], [], color=GOLD, linewidth=3, label="gold: the true reward"),
     ]
-    figure.supylabel("reward, deviations under the reference", fontsize=9)
+    figure.supylabel("reward, standard deviations of the reference", fontsize=9)
     figure.suptitle(title, fontsize=10)
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     return figure
@@ -180,7 +180,7 @@ def training_figure(curves: Sequence[TrainingCurve], *, title: str) -> Figure:
             )
         axes.set_xlim(left=0)
         axes.set_xlabel("updates", fontsize=9)
-    left.set_ylabel("trained reward, deviations", fontsize=9)
+    left.set_ylabel("trained reward, standard deviations", fontsize=9)
     right.set_ylabel("KL from the reference, nats", fontsize=9)
     right.set_ylim(bottom=0)
     figure.suptitle(title, fontsize=10)

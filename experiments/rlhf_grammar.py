@@ -246,15 +246,15 @@ def gold_figure(policies: list[dict[str, Any]], best: list[dict[str, Any]]) -> F
     labels = [f"{entry['kl_coef']:g}" for entry in first]
     gained = {name: [gain(entry, name) for entry in first] for name in ("reward", "gold")}
     kl = [entry["kl"] for entry in first]
-    ppo = RewardCurve("PPO, by its beta", kl, gained["reward"], gained["gold"], labels)
+    ppo = RewardCurve("PPO, labelled with beta", kl, gained["reward"], gained["gold"], labels)
     rows = best[0]["rows"]
     proxy, gold = ([row["scores"][name]["mean"] for row in rows] for name in ("reward", "gold"))
     bound = [row["kl_bound"] for row in rows]
     chosen = RewardCurve(
-        f"best of n = 1 to {BEST_OF[-1]}, at the bound of its KL", bound, proxy, gold
+        f"best of n = 1 to {BEST_OF[-1]}, at the upper bound of its KL", bound, proxy, gold
     )
     return overoptimisation_figure(
-        [chosen], [ppo], title="Grammar: what the reward was worth (seed 0)"
+        [chosen], [ppo], title="Over-optimisation on the grammar task (seed 0)"
     )
 
 

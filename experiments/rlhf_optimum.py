@@ -151,7 +151,7 @@ def main() -> None:
         curves(traces[settings[5]], "learning rate 1e-3"),
     ]
     figures = {
-        "gap.png": gap_figure(usual, title="How far the objective is below its optimum"),
+        "gap.png": gap_figure(usual, title="Gap of the objective to its optimum"),
         "learning_rate.png": gap_figure(
             both_rates, title="PPO with beta = 1, at two learning rates"
         ),

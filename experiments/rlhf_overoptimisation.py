@@ -2,10 +2,10 @@
 
     python -m experiments.rlhf_overoptimisation
 
-Reward models that learned from few and from many preferences are optimised more and more: by the
-exact optimum for each beta, by exact best of n, and by PPO. The gold reward rises and then falls
-while the proxy keeps rising. Two laws are fitted to both exact frontiers, with d the square root of
-the KL divergence (Gao, Schulman and Hilton 2023): d (a - b d), found for best of n, and
+Reward models trained on few and on many preferences are optimised more and more: by the exact
+optimum for each beta, by exact best of n, and by PPO. The gold reward rises and then falls while
+the proxy keeps rising. Two curves are fitted to both exact frontiers, with d the square root of the
+KL divergence (Gao, Schulman and Hilton 2023): d (a - b d), found for best of n, and
 d (a - b log d), found for reinforcement learning.
 """
 
@@ -130,7 +130,7 @@ def main() -> None:
     }
     figure = overoptimisation_grid(
         [panel(n, curves[n], policies.get(n)) for n in PAIRS],
-        title="Over-optimisation of reward models that learned from few and from many preferences",
+        title="Over-optimisation of reward models trained on few and on many preferences",
     )
     publish(args.out, summary, tables, {"overoptimisation.png": figure})
 
@@ -225,7 +225,7 @@ def panel(
         entries = [each[front] for each in policies.values()]
         kl, proxy, gold = ([entry[name] for entry in entries] for name in ("kl", "proxy", "gold"))
         trained = RewardCurve(
-            "PPO, by its beta", kl, proxy, gold, [f"{beta:g}" for beta in policies]
+            "PPO, labelled with beta", kl, proxy, gold, [f"{beta:g}" for beta in policies]
         )
     return Panel(f"{pairs:,} preferences", families, trained)
 

@@ -264,7 +264,7 @@ def coverage_figure(rows: list[dict[str, object]]) -> Figure:
     panels[0].set_yticks(range(len(families)), families, fontsize=8)
     panels[0].set_ylim(len(families) - 0.5, -0.5)
     figure.supxlabel(
-        "intervals that contain the true mean (%); one mark per setting, dashed: the 95 % promised",
+        "intervals that contain the true mean (%); one mark per setting; dashed: the nominal 95 %",
         fontsize=8,
     )
     handles, labels = panels[0].get_legend_handles_labels()

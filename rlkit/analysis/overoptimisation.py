@@ -53,12 +53,12 @@ def overoptimisation_figure(
     ]
     handles += [
         Line2D([], [], color=PROXY, linewidth=3, label="proxy: the reward model"),
-        Line2D([], [], color=GOLD, linewidth=3, label="gold: what was meant"),
+        Line2D([], [], color=GOLD, linewidth=3, label="gold: the true reward"),
     ]
     axes.axhline(0.0, color="0.7", linewidth=0.8, zorder=0)
     axes.set_xlim(left=0.0)
     axes.set_xlabel("distance from the reference, sqrt(KL) in nats$^{1/2}$")
-    axes.set_ylabel("reward, deviations under the reference")
+    axes.set_ylabel("reward, standard deviations of the reference")
     figure.suptitle(title, fontsize=10)
     figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     return figure

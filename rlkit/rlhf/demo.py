@@ -229,11 +229,11 @@ def _draw(demo: Demo, pairs: int) -> None:
     curves = [
         RewardCurve("optimum of the proxy, exact", tilt.kl, tilt.proxy, tilt.gold),
         RewardCurve("best of n, exact", best.kl, best.proxy, best.gold),
-        RewardCurve("optimum of gold itself, exact", gold.kl, None, gold.gold),
+        RewardCurve("optimum of gold, exact", gold.kl, None, gold.gold),
     ]
     trained = [entry for entry in demo.summary["policies"] if entry["method"] == "ppo"]
     points = RewardCurve(
-        "PPO, by its KL coefficient",
+        "PPO, labelled with the KL coefficient",
         [entry["kl"] for entry in trained],
         [entry["proxy"] for entry in trained],
         [entry["gold"] for entry in trained],
