@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from rlkit.errors import UsageError
+from rlkit.errors import RlkitError, UsageError
 from rlkit.files import write_atomically
 
 
@@ -76,22 +77,37 @@ def prepare_folder(folder: Path) -> None:
             )
 
 
+# The errors of systems that cannot lock files: Linux and macOS, NFS without locks, other networks.
+_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
+
+
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold the run's folder for this process; the lock is released however the process ends.
 
     Raises:
         UsageError: another process holds it; the message says which.
+        RlkitError: the file system or this Python has no file locks.
     """
     path = folder / ".lock"
-    lock = FileLock(path, blocking=False, fallback_to_soft=False, on_acquired=_write_holder)
     try:
+        lock = FileLock(path, blocking=False, fallback_to_soft=False, on_acquired=_write_holder)
         lock.acquire()
     except Timeout:
         raise UsageError(
             f"the run {folder} is in use by {_holder(path) or 'another process'}; "
             "wait for it to end, or stop it and run the same command again"
         ) from None
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
+            raise
+        # filelock raises a ValueError where Python has no native locks
+        cause = "this Python" if isinstance(error, ValueError) else "its file system"
+        raise RlkitError(
+            f"the run {folder} cannot be locked, because {cause} has no file locks ({error}), and "
+            "two processes at once would damage it; choose a folder on a local disk with --out, or "
+            "use a build of Python with the module fcntl"
+        ) from error
     try:
         for pattern in (".*.tmp", ".*.png"):  # of a process that was killed while writing
             for orphan in folder.rglob(pattern):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -96,6 +97,18 @@ def test_a_second_process_is_rejected_with_the_pid_host_and_time_of_the_first(
     assert run.status == "finished"
 
 
+def test_a_file_system_without_locks_is_named_with_the_remedy(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(*arguments: Any) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    expected = rf"{folder} cannot be locked, because its file system .*not implemented.*--out"
+    with pytest.raises(RlkitError, match=expected), store.locked(folder):
+        pytest.fail("the folder is not locked")
+
+
 def test_the_lock_is_free_again_after_an_error(tmp_path: Path) -> None:
     store.prepare_folder(tmp_path)
     with pytest.raises(ZeroDivisionError), store.locked(tmp_path):
@@ -137,11 +150,17 @@ def test_twenty_runs_of_different_options_get_twenty_folders(forks: Any, out: Pa
     assert len(list(out.iterdir())) == 20
 
 
-def test_importing_the_package_does_not_need_fcntl() -> None:
+def test_only_locking_needs_fcntl_and_says_so(folder: Path) -> None:
     code = (
         "import sys, warnings\n"
         "sys.modules['fcntl'] = None\n"
         "warnings.simplefilter('ignore')  # filelock says that it has no other lock then\n"
         "import rlkit.runs.store, rlkit.runs.execution, rlkit.training.train\n"
+        "try:\n"
+        "    with rlkit.runs.store.locked(rlkit.runs.store.Path(sys.argv[1])): pass\n"
+        "except rlkit.errors.RlkitError as error:\n"
+        "    print(error)\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    command = [sys.executable, "-c", code, str(folder)]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert f"the run {folder} cannot be locked, because this Python has no file locks" in printed
