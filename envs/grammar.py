@@ -236,39 +236,7 @@ class GrammarTask:
             total: Floats = np.log(probability).sum(1)
         return np.where(self.valid(responses), total, -np.inf)
 
-    def generator_entropy(self) -> Floats:
-        """Return the entropy of the responses to each of `prompts`, in nats, [60].
-
-        sum over places and states of P(state at place) * entropy of the next token
-        """
-        reached = np.zeros((len(self.prompts), len(STATES)))
-        reached[:, STATES.index("start")] = 1.0
-        entropy = np.zeros(len(self.prompts))
-        for t in range(self.max_new_tokens):
-            p = self._probability[:, t]
-            surprise = -np.log(np.where(p > 0, p, 1.0))
-            entropy += (reached[..., None] * p * surprise).sum((1, 2))
-            flow = reached[..., None] * p
-            reached = np.zeros_like(reached)
-            for following in range(len(STATES)):
-                reached[:, following] = flow[:, self.next_state == following].sum(1)
-        return entropy
-
     # The gold reward.
-
-    def num_valid(self) -> int:
-        """Return the number of texts of the grammar with at most T tokens."""
-        ways = [0] * len(STATES)
-        ways[STATES.index("start")] = 1
-        num_texts = 0
-        for _ in range(self.max_new_tokens):
-            following = [0] * len(STATES)
-            for state, count in enumerate(ways):
-                for target in self.next_state[state][self.next_state[state] >= 0].tolist():
-                    following[target] += count
-            ways = following
-            num_texts += ways[STATES.index("over")]
-        return num_texts
 
     def valid(self, responses: Ids) -> NDArray[np.bool_]:
         """Return which of the responses [n, T] are complete texts of the grammar, bool [n]."""

@@ -26,11 +26,6 @@ from rlkit.tabular.reading.model import Model, examine
 from rlkit.user_code import is_patched
 
 
-def native_env_names() -> list[str]:
-    """Return the ids for which an installed package offers a batched twin."""
-    return sorted(_native_entry_points())
-
-
 def _native_entry_points() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group="rlkit.native_envs")}
 
