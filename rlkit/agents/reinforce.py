@@ -66,7 +66,7 @@ class ReinforceConfig:
     activation: Literal["tanh", "relu"] = "tanh"  # of the hidden layers
     init: Literal["orthogonal", "xavier"] = "orthogonal"  # of the weights
     weight_decay: float = field(default=0.0, metadata=ADDED_LATER)  # lambda, >= 0; 0 = off
-    # l2: lambda w is added to the gradient; decoupled: AdamW
+    # l2: lambda w is added to the gradient; decoupled: AdamW. Plain sgd knows only l2
     decay: Decay = field(default="l2", metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
@@ -84,6 +84,11 @@ class ReinforceConfig:
         require_choice(self, "activation", among=Literal["tanh", "relu"])
         require_choice(self, "init", among=Literal["orthogonal", "xavier"])
         require_decay(self)
+        if self.decay == "decoupled" and self.optimiser == "sgd" and not self.baseline:
+            raise UsageError(
+                "option decay (--decay): 'decoupled' has no effect of its own with optimiser='sgd' "
+                "and baseline=False, as it equals 'l2' without Adam; omit it"
+            )
         require_types(self)
 
 

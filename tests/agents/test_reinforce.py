@@ -17,7 +17,7 @@ from rlkit.agents.reinforce import Reinforce, ReinforceConfig
 from rlkit.environments.batch_env import BatchEnv
 from rlkit.environments.gymnasium_adapter import GymBatchEnv
 from rlkit.environments.table import TabularBatchEnv
-from rlkit.errors import Diverged
+from rlkit.errors import Diverged, UsageError
 from rlkit.loop import interact
 from rlkit.seeding import SeedStreams
 from rlkit.tabular.mdp import TabularMDP
@@ -236,6 +236,16 @@ def slow_reinforce(
             ((critic(x)[:, 0] - target) ** 2 / 2).mean().backward()
             critic_optimiser.step()
     return flat(policy), flat(critic), times
+
+
+def test_decoupled_decay_without_adam_is_rejected() -> None:
+    plain: dict[str, Any] = {"optimiser": "sgd", "weight_decay": 0.1}
+    with pytest.raises(
+        UsageError, match=r"decay \(--decay\): 'decoupled' has no effect of its own"
+    ):
+        Reinforce.Config(**plain, decay="decoupled", baseline=False)
+    assert Reinforce.Config(**plain, baseline=False).decay == "l2"
+    assert Reinforce.Config(**plain, decay="decoupled").baseline  # which Adam trains
 
 
 @pytest.mark.parametrize(
