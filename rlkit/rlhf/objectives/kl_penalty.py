@@ -148,6 +148,8 @@ def loss_penalty(
         if mask is not None:
             log_prob, reference_log_prob = fill_masked(mask, log_prob, reference_log_prob)
         return kl_k2(log_prob, reference_log_prob)
+    if penalty.estimator != "full":
+        raise ValueError(f"loss_penalty: unknown estimator {penalty.estimator!r}")
     if log_probs is None or reference_log_probs is None:
         raise ValueError("loss_penalty: the full divergence needs log_probs of every action")
     if mask is not None:

@@ -333,7 +333,18 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: AdaptiveCoefficient(STEERED).update(1.0, 500), "horizon above 100"),
     (lambda: loss_penalty(IN_REWARD, log_prob=KL, reference_log_prob=KL), "in the reward"),
     (lambda: loss_penalty(IN_LOSS, log_prob=KL, reference_log_prob=KL), "every action"),
+    (
+        lambda: loss_penalty(unknown_estimator(), log_prob=KL, reference_log_prob=KL),
+        "unknown estimator 'k4'",
+    ),
 ]
+
+
+def unknown_estimator() -> KLPenalty:
+    """A penalty with an estimator that `loss_penalty` was not taught."""
+    penalty = KLPenalty(coef=0.1, placement="loss", estimator="full")
+    object.__setattr__(penalty, "estimator", "k4")
+    return penalty
 
 
 @pytest.mark.parametrize(("call", "message"), WRONG)
