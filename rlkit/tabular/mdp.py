@@ -26,6 +26,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
+from rlkit.options import Unfit, converted
+
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
@@ -226,10 +228,18 @@ _DTYPES = {
 
 
 def check_limit(limit: int) -> int:
-    """Return a time limit as an int, or raise ValueError."""
-    if isinstance(limit, bool) or not isinstance(limit, int | np.integer) or limit < 1:
+    """Return a time limit as an int.
+
+    Raises:
+        ValueError: it is not a whole number of steps, at least 1.
+    """
+    try:
+        steps: int = converted(limit, int)
+    except Unfit:
+        steps = 0
+    if not 1 <= steps < 2**63:
         raise ValueError(f"time limit: expected a whole number of steps >= 1, got {limit!r}")
-    return int(limit)
+    return steps
 
 
 def _state_first(

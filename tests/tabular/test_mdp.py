@@ -34,6 +34,8 @@ def valid() -> dict[str, Any]:
         ("initial_distribution", np.array([1.0]), r"must have shape \(2,\)"),
         ("time_limit", 0, "whole number of steps >= 1, got 0"),
         ("time_limit", 2.5, "whole number of steps >= 1, got 2.5"),
+        ("time_limit", True, "whole number of steps >= 1, got True"),
+        ("time_limit", 2**63, "whole number of steps >= 1, got 9223372036854775808"),
     ],
 )
 def test_arrays_that_are_not_an_mdp_are_rejected_by_name(

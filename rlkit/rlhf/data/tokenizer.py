@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, get_args
 
 from rlkit.errors import UsageError
+from rlkit.options import require_count
 from rlkit.rlhf.data.task import LanguageTask
 from rlkit.spelling import closest
 
@@ -150,12 +151,7 @@ class Tokenizer:
         if allow_unknown:
             raise UsageError("tokenizer 'bpe' has ids for every text: omit allow_unknown")
         size = 512 if vocab_size is None else vocab_size
-        least = _NUM_BYTES + 2
-        if isinstance(size, bool) or not isinstance(size, int) or size < least:
-            raise UsageError(
-                f"tokenizer 'bpe': expected vocab_size >= {least} (256 bytes, EOS and PAD), "
-                f"got {size!r}"
-            )
+        size = require_count("vocab_size", size, at_least=_NUM_BYTES + 2)  # EOS and PAD
         if not any(texts):
             raise UsageError("tokenizer 'bpe': the texts to train it on are empty")
         library = _library()

@@ -256,7 +256,7 @@ class RLOOConfig(PolicyConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_group(self.group_size, self.batch_size)
+        require_group(self)
 
     def advantage_estimator(self) -> AdvantageEstimator:
         """Return the leave-one-out baseline."""
@@ -273,7 +273,7 @@ class GRPOConfig(PolicyConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_group(self.group_size, self.batch_size)
+        require_group(self)
 
     def advantage_estimator(self) -> AdvantageEstimator:
         """Return rewards standardised within each group."""
@@ -294,16 +294,13 @@ def require_smoothing_used(label_smoothing: float, loss: str, *, by: str) -> Non
         )
 
 
-def require_group(group_size: int, batch_size: int) -> None:
+def require_group(config: RLOOConfig | GRPOConfig) -> None:
     """Require groups of at least two that fill the batch."""
-    if isinstance(group_size, bool) or not isinstance(group_size, int) or group_size < 2:
+    require_whole(config, "group_size", at_least=2)
+    if config.batch_size % config.group_size:
         raise UsageError(
-            f"option group_size (--group-size): expected a whole number >= 2, got {group_size!r}"
-        )
-    if batch_size % group_size:
-        raise UsageError(
-            f"option group_size (--group-size): expected a divisor of batch_size = {batch_size}, "
-            f"got {group_size}"
+            "option group_size (--group-size): expected a divisor of batch_size = "
+            f"{config.batch_size}, got {config.group_size}"
         )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 import tokenizers as library
 from hypothesis import given, settings
@@ -211,11 +212,15 @@ def test_options_that_do_not_belong_to_a_kind_are_rejected() -> None:
     for kind, options, message in (
         ("chars", {}, "expected one of 'char', 'word', 'bpe'.*Did you mean 'char'"),
         ("char", {"vocab_size": 300}, "vocab_size is an option of 'bpe' only"),
-        ("bpe", {"vocab_size": 257}, "expected vocab_size >= 258"),
+        ("bpe", {"vocab_size": 257}, "vocab_size .*expected a whole number >= 258, got 257"),
+        ("bpe", {"vocab_size": 300.0}, "vocab_size .*write 300, not 300.0"),
+        ("bpe", {"vocab_size": True}, "vocab_size .*got True"),
         ("bpe", {"allow_unknown": True}, "omit allow_unknown"),
     ):
         with pytest.raises(UsageError, match=message):
             Tokenizer.train(TEXTS, kind, **options)  # type: ignore[arg-type]
+    size: Any = np.int64(258)
+    assert Tokenizer.train(TEXTS, "bpe", vocab_size=size).vocab_size == 258
     for kind in KINDS:
         with pytest.raises(UsageError, match="texts to train it on are empty"):
             Tokenizer.train([""], kind)

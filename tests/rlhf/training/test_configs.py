@@ -173,6 +173,8 @@ def test_wrong_options_of_fine_tuning_are_rejected(
         (GRPOConfig, {"kl_placement": "reward"}, UsageError, "k2 in the reward"),
         (RLOOConfig, {"group_size": 3}, UsageError, "divisor of batch_size"),
         (RLOOConfig, {"group_size": 1}, UsageError, "group_size"),
+        (RLOOConfig, {"group_size": 4.0}, UsageError, "group_size .*write 4, not 4.0"),
+        (GRPOConfig, {"group_size": True}, UsageError, "group_size .*whole number, got True"),
         (PPOConfig, {"temperature": 0.0}, UsageError, "temperature"),
         (PPOConfig, {"kl_target": 1.0, "kl_horizon": 51}, UsageError, "kl_horizon"),
         (PPOConfig, {"aggregation": "mean"}, UsageError, "aggregation"),
@@ -183,6 +185,12 @@ def test_wrong_options_of_a_policy_are_rejected(
 ) -> None:
     with pytest.raises(error, match=message):
         config(**options)
+
+
+@pytest.mark.parametrize("config", [RLOOConfig, GRPOConfig])
+def test_a_group_size_of_numpy_is_the_number_in_it(config: Any) -> None:
+    group_size = config(group_size=np.int64(4)).group_size
+    assert (type(group_size), group_size) == (int, 4)
 
 
 @pytest.mark.claim(52)
