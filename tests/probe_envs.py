@@ -26,7 +26,6 @@ class Probe(gym.Env[Any, Any]):
     Args:
         fault: what happens at step `at` of the episode that is reset with `bad_seed`.
         side_effect: what every step does to the process.
-        pause: seconds that a step takes.
         start: of the action space.
     """
 
@@ -36,14 +35,16 @@ class Probe(gym.Env[Any, Any]):
         bad_seed: int = -1,
         at: int = 5,
         side_effect: str = "",
-        pause: float = 0.0,
         start: int = 0,
         length: int = 13,
     ) -> None:
         self.observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float32)
         self.action_space = spaces.Discrete(3, start=start)
         self.fault, self.bad_seed, self.at = fault, bad_seed, at
-        self.side_effect, self.pause, self.length = side_effect, pause, length
+        self.side_effect, self.length = side_effect, length
+        # Seconds that a step takes. No argument, and no variable that is named here, because a
+        # quick run shall be the same run, and rlkit would see either.
+        self.pause = float(os.environ.get("_".join(("PROBE", "PAUSE")), "0"))
 
     def _obs(self) -> Any:
         return np.array([self.place, self.elapsed / self.length], dtype=np.float32)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,8 +21,10 @@ from rlkit.runs import checkpoints
 from rlkit.training.run import Run
 from rlkit.training.specification import RunSpec, make_spec
 from rlkit.training.train import train
+from tests.known_tables import remember_tables
 
 HERE = Path(__file__).parent
+remember_tables()
 
 # Each takes a fraction of a second; 600 is a multiple of no rollout, so that checkpoints lie in the
 # middle of rollouts, batches and episodes.
@@ -121,34 +125,63 @@ def results() -> Callable[[Path], Results]:
 
 
 @pytest.fixture(scope="session")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Results]:
-    """The results of a small run that nothing disturbed, trained once."""
+def _trained_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    known: dict[str, Path] = {}
+
+    def trained_once(name: str, **changes: Any) -> Path:
+        key = f"{name} {sorted(changes.items())}"
+        if key not in known:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(Run, "plot", lambda self, path=None: None)
+                run = train(**(SMALL[name] | {"out": tmp_path_factory.mktemp("trained")} | changes))
+            assert run.status == "finished"
+            known[key] = run.folder
+        return known[key]
+
+    return trained_once
+
+
+@pytest.fixture(scope="session")
+def reference(_trained_once: Callable[..., Path]) -> Callable[..., Results]:
+    """The results of a small run that nothing disturbed."""
     known: dict[str, Results] = {}
 
     def reference(name: str, **changes: Any) -> Results:
         key = f"{name} {sorted(changes.items())}"
         if key not in known:
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(Run, "plot", lambda self, path=None: None)
-                folder = tmp_path_factory.mktemp("reference")
-                run = train(**(SMALL[name] | {"out": folder} | changes))
-            assert run.status == "finished"
-            known[key] = _results(run.folder)
+            known[key] = _results(_trained_once(name, **changes))
         return known[key]
 
     return reference
 
 
-class Child:
-    """A process that runs a script."""
+@pytest.fixture
+def trained_folder(_trained_once: Callable[..., Path], out: Path) -> Callable[..., Path]:
+    """A folder in `out` with a small run, some arguments changed: a copy of one trained once."""
 
-    def __init__(self, forks: Forks, pid: int, output: Path) -> None:
-        self._forks, self.pid, self._output = forks, pid, output
+    def trained_folder(name: str, **changes: Any) -> Path:
+        folder = _trained_once(name, **changes)
+        shutil.copytree(folder, out / folder.name, dirs_exist_ok=True)
+        return out / folder.name
+
+    return trained_folder
+
+
+class Child:
+    """A process that runs a script or a command line."""
+
+    def __init__(self, forks: Forks, pid: int, stdout: Path, stderr: Path) -> None:
+        self._forks, self.pid, self.stdout, self.stderr = forks, pid, stdout, stderr
         self._code: int | None = None
 
     @property
     def output(self) -> str:
-        return self._output.read_text() if self._output.exists() else ""
+        """What it has printed so far; of a command line, without its errors."""
+        return self.stdout.read_text() if self.stdout.is_file() else ""
+
+    @property
+    def errors(self) -> str:
+        return self.stderr.read_text() if self.stderr.is_file() else ""
 
     def poll(self) -> int | None:
         if self._code is None:
@@ -160,7 +193,9 @@ class Child:
         """The exit code, negative for the signal that killed it."""
         end = time.monotonic() + seconds
         while (code := self.poll()) is None:
-            assert time.monotonic() < end, f"still running after {seconds} s: {self.output}"
+            if time.monotonic() > end:
+                self.kill()
+                raise AssertionError(f"still running after {seconds} s: {self.output}{self.errors}")
             time.sleep(0.005)
         return code
 
@@ -175,7 +210,7 @@ class Child:
                 os.killpg(self.pid, 0)
             except ProcessLookupError:
                 return True
-            time.sleep(0.05)
+            time.sleep(0.01)
         return False
 
 
@@ -201,11 +236,18 @@ class Forks:
         self._process.stdin.flush()
         return self._process.stdout.readline().strip()
 
-    def start(self, script: str, *, figures: bool = False) -> Child:
+    def _file(self, what: str) -> Path:
         self._number += 1
-        output = self._folder / f"output-{self._number}"
-        request = {"script": script, "output": str(output), "figures": figures}
-        return Child(self, int(self.ask(request)), output)
+        return self._folder / f"{what}-{self._number}"
+
+    def _child(self, stdin: Path | str, stdout: Path, stderr: Path, **request: Any) -> Child:
+        streams = [str(path) for path in (stdin, stdout, stderr)]
+        return Child(self, int(self.ask({**request, "streams": streams})), stdout, stderr)
+
+    def start(self, script: str, *, figures: bool = False) -> Child:
+        """Run a script that finds the names of `run_script` in forks.py; one output for all."""
+        output = self._file("output")
+        return self._child(os.devnull, output, output, script=script, figures=figures)
 
     def train(self, name: str, *, before: str = "", figures: bool = False, **changes: Any) -> Child:
         """Train one of the small runs in a child, after some lines of Python."""
@@ -213,12 +255,50 @@ class Forks:
         settings = {k: str(v) if isinstance(v, Path) else v for k, v in settings.items()}
         return self.start(f"{before}\ntrain(**{settings!r})", figures=figures)
 
+    def start_python(
+        self,
+        *argv: str,
+        cwd: Path,
+        stdin: str = "",
+        stdout: Path | None = None,
+        env: dict[str, str] | None = None,
+    ) -> Child:
+        """Start `python *argv` in a folder, with some variables added to those of this process.
+
+        For what a new interpreter does before its first line, it takes a new interpreter.
+        """
+        given = self._file("stdin")
+        given.write_text(stdin)
+        return self._child(
+            given,
+            stdout or self._file("stdout"),
+            self._file("stderr"),
+            argv=[*argv],
+            cwd=str(cwd),
+            environ={**os.environ, **(env or {})},
+        )
+
+    def python(self, *argv: str, seconds: float = 60.0, **options: Any) -> Done:
+        """Run `python *argv` to its end; the options are those of `start_python`."""
+        child = self.start_python(*argv, **options)
+        code = child.wait(seconds)
+        return Done(code, child.output, child.errors)
+
     def close(self) -> None:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
         self._process.wait()
         self._process.stdout.close()
+
+
+@dataclasses.dataclass(frozen=True)
+class Done:
+    """A program that has ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,22 @@
 """A run that commands look at."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.cli.commands import answer
+import rlkit
+
+
+@pytest.fixture(scope="session")
+def _run_of_random(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("cli")
+    return rlkit.train("random", "FrozenLake-v1", seeds=1, steps=50, out=out).folder
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> str:
-    argv = ["train", "random", "FrozenLake-v1", "--seeds", "1", "--steps", "50"]
-    return str(answer(capsys, *argv, "--out", str(tmp_path / "runs"))["run"])
+def run(_run_of_random: Path, tmp_path: Path) -> str:
+    """The folder of a finished run, a copy for each test."""
+    folder = tmp_path / "runs" / _run_of_random.name
+    shutil.copytree(_run_of_random, folder)
+    return str(folder)

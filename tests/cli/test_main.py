@@ -1,16 +1,14 @@
 """The command as a whole: wrong usage, help, exit codes."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rlkit.cli import COMMANDS, main
 from tests.cli.commands import output
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -54,18 +52,14 @@ def test_wrong_usage_exits_with_2_names_the_thing_and_writes_nothing(
 
 
 @pytest.mark.parametrize("argv", [["list"], ["list", "--help"]])
-def test_output_on_a_full_disk_is_one_sentence(argv: list[str]) -> None:
+def test_output_on_a_full_disk_is_one_sentence(argv: list[str], tmp_path: Path, forks: Any) -> None:
     for unbuffered in ("", "1"):
-        with open("/dev/full", "w") as full:
-            done = subprocess.run(
-                [sys.executable, "-m", "rlkit", *argv],
-                stdout=full,
-                stderr=subprocess.PIPE,
-                text=True,
-                cwd=ROOT,
-                env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
-                check=False,
-            )
+        done = forks.python(
+            *("-m", "rlkit", *argv),
+            stdout=Path("/dev/full"),
+            cwd=tmp_path,
+            env={"PYTHONUNBUFFERED": unbuffered},
+        )
         assert done.returncode == 2
         assert done.stderr == "rlkit: standard output cannot be written: No space left on device\n"
 

@@ -1,15 +1,12 @@
 """What terminals can show."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rlkit.cli.terminal import plain, printable
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -22,7 +19,7 @@ ROOT = Path(__file__).parents[2]
     ],
 )
 def test_output_is_plain_where_the_terminal_is(
-    encoding: str, arrow: str, deviation: str, run: str, tmp_path: Path
+    encoding: str, arrow: str, deviation: str, run: str, tmp_path: Path, forks: Any
 ) -> None:
     out = ["--out", str(tmp_path / "more"), "--seeds", "2", "--steps", "50"]
     commands = [
@@ -45,12 +42,9 @@ def test_output_is_plain_where_the_terminal_is(
         "        code = stop.code\n"
         "    assert code == (2 if 'π' in argv else 0), (argv, code)\n"
     )
-    environ = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, env=environ, check=False, cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stderr
-    text = done.stdout.decode(encoding)
+    child = forks.start_python("-c", program, cwd=tmp_path, env={"PYTHONIOENCODING": encoding})
+    assert child.wait() == 0, child.stderr.read_bytes()
+    text = child.stdout.read_bytes().decode(encoding)
     assert arrow in text.split("0.74419029")[1].splitlines()[3]
     assert deviation in text
     assert "│" in text or "|" in text  # of tables

@@ -1,19 +1,14 @@
 """`rlkit train` and `rlkit compare`."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rlkit.cli import main
 from tests.cli.commands import GRID, answer, output
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_training_twice_says_that_it_is_finished(
@@ -100,16 +95,16 @@ def test_the_order_of_words_and_options_does_not_matter(
     assert record["config"]["normalise_observations"] is True
 
 
-def test_a_script_without_a_main_guard_gets_an_error_that_says_so(tmp_path: Path) -> None:
+def test_a_script_without_a_main_guard_gets_an_error_that_says_so(
+    tmp_path: Path, forks: Any
+) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "import rlkit\n"
         "run = rlkit.train('random', 'CartPole-v1', seeds=2, steps=50, workers=2, out='runs')\n"
         "print(run.failures)\n"
     )
-    done = subprocess.run(
-        [sys.executable, str(script)], capture_output=True, text=True, cwd=tmp_path, check=False
-    )
+    done = forks.python(str(script), cwd=tmp_path)
     assert done.returncode == 1
     assert 'under `if __name__ == "__main__":`' in done.stderr
 
@@ -227,24 +222,34 @@ def test_help_of_an_agent_lists_its_options_with_the_presets_values(
     assert "(default: 0.98)" in text  # the discount of the preset
 
 
+LEARN = ["-m", "rlkit", "train", "q-learning", "FrozenLake-v1", "--json", "--seeds", "2"]
+LEARN += ["--steps", "20000", "--evaluate-every", "2000", "--out"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(forks: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that no signal stopped."""
+    out = tmp_path_factory.mktemp("undisturbed")
+    assert forks.python(*LEARN, "runs", cwd=out).returncode == 0
+    (folder,) = (out / "runs").iterdir()
+    return folder
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_saves_and_the_same_command_continues(
-    tmp_path: Path, number: signal.Signals, code: int
+    tmp_path: Path,
+    number: signal.Signals,
+    code: int,
+    forks: Any,
+    wait_for: Any,
+    undisturbed: Path,
 ) -> None:
-    command = [sys.executable, "-m", "rlkit", "train", "q-learning", "FrozenLake-v1", "--json"]
-    command += ["--seeds", "2", "--steps", "30000", "--out"]
-    process = subprocess.Popen(
-        [*command, str(tmp_path / "a")], stderr=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
-    )
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("a/*/seed-000.csv")) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(number)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == code
-    assert b"the same command continues" in err
-    for folder in ("a", "b"):
-        subprocess.run([*command, str(tmp_path / folder)], check=True, cwd=ROOT, env=os.environ)
-    runs = [next((tmp_path / folder).iterdir()) for folder in ("a", "b")]
+    child = forks.start_python(*LEARN, "runs", cwd=tmp_path)
+    wait_for(lambda: list(tmp_path.glob("runs/*/seed-000.csv")))
+    child.kill(number)
+    assert child.wait() == code
+    assert "the same command continues" in child.errors
+    assert forks.python(*LEARN, "runs", cwd=tmp_path).returncode == 0
+    (folder,) = (tmp_path / "runs").iterdir()
     for name in ("seed-000.csv", "seed-001.csv"):
-        assert (runs[0] / name).read_bytes() == (runs[1] / name).read_bytes()
+        assert (folder / name).read_bytes() == (undisturbed / name).read_bytes()

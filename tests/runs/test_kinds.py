@@ -14,15 +14,15 @@ from rlkit.errors import RlkitError, UsageError
 from rlkit.runs.kinds import _COMMON
 from rlkit.runs.record import read_record
 from rlkit.training.kind import AGENT_RUN
-from rlkit.training.run import Run, load
+from rlkit.training.run import load
 
 KEYS = [*AGENT_RUN.keys, *_COMMON, "timing"]
 
 
 @pytest.fixture
-def damaged(small: Callable[..., Run]) -> Callable[..., Path]:
+def damaged(trained_folder: Callable[..., Path]) -> Callable[..., Path]:
     """The folder of a finished run, one key of whose record is changed; ... removes it."""
-    folder = small("q-learning", seeds=2).folder
+    folder = trained_folder("q-learning", seeds=2)
 
     def damaged(**changes: Any) -> Path:
         path = folder / "run.json"

@@ -74,7 +74,7 @@ def test_temporary_files_of_a_killed_process_are_swept_and_nothing_else(folder: 
     assert kept.exists()
 
 
-SLOW_PROBE = {"env_args": {"pause": 0.003}, "seeds": 1, "evaluation_episodes": 0}
+PROBE = {"seeds": 1, "evaluation_episodes": 0}
 
 
 def test_a_second_process_is_rejected_with_the_pid_host_and_time_of_the_first(
@@ -84,16 +84,17 @@ def test_a_second_process_is_rejected_with_the_pid_host_and_time_of_the_first(
     wait_for: Any,
     results: Any,
 ) -> None:
-    child = forks.train("ppo-probe", out=out, **SLOW_PROBE)
+    before = "os.environ['PROBE_PAUSE'] = '0.05'"  # half a minute for the whole run
+    child = forks.train("ppo-probe", out=out, before=before, **PROBE)
     wait_for(lambda: list(out.glob("*/seed-000.csv")))
     with pytest.raises(UsageError) as caught:
-        small("ppo-probe", **SLOW_PROBE)
+        small("ppo-probe", **PROBE)
     today = time.strftime("%Y-%m-%d")
     for part in (f"process {child.pid} on {socket.gethostname()} since {today}", str(out)):
         assert part in str(caught.value)
     child.kill()
     child.wait()
-    run = small("ppo-probe", **SLOW_PROBE)  # the lock died with the process
+    run = small("ppo-probe", **PROBE)  # the lock died with the process
     assert run.status == "finished"
 
 

@@ -6,8 +6,6 @@ import json
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,14 +19,13 @@ from rlkit.runs.reports import Reports
 from rlkit.seeding import SeedStreams
 from rlkit.training.run import Run
 
-# Long enough to be signalled in the middle: 250 steps of 5 ms in each of two workers.
+# With a pause, long enough to be signalled in the middle: 250 times two steps in each worker.
 SLOW_PROBE = {
     "seeds": 2,
     "workers": 2,
     "steps": 500,
     "evaluate_every": 50,
     "evaluation_episodes": 0,
-    "env_args": {"pause": 0.0025},
 }
 
 
@@ -36,8 +33,9 @@ SLOW_PROBE = {
 def started(forks: Any, out: Path, wait_for: Any) -> Callable[..., Any]:
     """A run with two workers that both have saved something."""
 
-    def started(**changes: Any) -> Any:
-        child = forks.train("ppo-probe", out=out, **SLOW_PROBE | changes)
+    def started(pause: float = 0.0025, **changes: Any) -> Any:
+        before = f"os.environ['PROBE_PAUSE'] = '{pause}'"
+        child = forks.train("ppo-probe", out=out, before=before, **SLOW_PROBE | changes)
 
         def both_saved() -> bool:
             assert child.poll() is None, child.output
@@ -71,8 +69,8 @@ def test_any_number_of_workers_gives_the_bytes_of_one_process(
 
 @pytest.mark.slow
 def test_ctrl_c_reaches_all_processes_and_all_save(started: Any, out: Path) -> None:
-    # So slow that a worker looks for signals less often than the first process tells of them.
-    child = started(env_args={"pause": 0.05})
+    # So slow that a worker looks for signals less often than the first process sends them.
+    child = started(0.05, evaluate_every=20)
     os.killpg(child.pid, signal.SIGINT)  # as a terminal does
     assert child.wait(30) == 130, child.output
     assert "Traceback" not in child.output
@@ -104,7 +102,8 @@ def test_sigterm_to_the_first_process_lets_the_workers_save(
 def test_a_signal_while_the_workers_start_is_an_interruption(
     forks: Any, out: Path, wait_for: Any, small: Callable[..., Run]
 ) -> None:
-    child = forks.train("ppo-probe", out=out, **SLOW_PROBE)
+    before = "os.environ['PROBE_PAUSE'] = '0.0025'"
+    child = forks.train("ppo-probe", out=out, before=before, **SLOW_PROBE)
     wait_for(lambda: bool(list(out.glob("*/run.json"))))
     child.kill(signal.SIGTERM)
     assert child.wait(30) == 143, child.output
@@ -127,7 +126,7 @@ def test_a_second_signal_ends_all_at_once(started: Any, out: Path) -> None:
 
 @pytest.mark.slow
 def test_workers_end_when_the_first_process_is_killed(started: Any, out: Path) -> None:
-    child = started(env_args={"pause": 0.05})  # half a minute for the whole run
+    child = started(0.05, evaluate_every=20)  # half a minute for the whole run
     child.kill(signal.SIGKILL)
     child.wait()
     assert child.group_is_gone(5)
@@ -233,21 +232,22 @@ print(run.status, sorted(run.failures))
 """
 
 
-def without_file(way: str, **parts: Any) -> subprocess.CompletedProcess[str]:
+def without_file(forks: Any, way: str, cwd: Path, **parts: Any) -> Any:
     """Run the program on standard input, or as an argument."""
     program = PROGRAM.format(**parts)
-    command = [sys.executable, *(["-c", program] if way == "-c" else ["-"] * (way == "-"))]
-    given = "" if way == "-c" else program
-    return subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+    argv = {"pipe": [], "-": ["-"], "-c": ["-c", program]}[way]
+    return forks.python(*argv, stdin="" if way == "-c" else program, cwd=cwd)
 
 
 SLOWLY = [pytest.param(way, marks=pytest.mark.slow) for way in ("-c", "-")]
 
 
 @pytest.mark.parametrize("way", ["pipe", *SLOWLY])
-def test_a_program_without_a_file_trains_named_things_in_workers(way: str, out: Path) -> None:
+def test_a_program_without_a_file_trains_named_things_in_workers(
+    way: str, out: Path, tmp_path: Path, forks: Any
+) -> None:
     names = {"agent": "'random'", "environment": "'FrozenLake-v1'"}
-    done = without_file(way, **names, workers=2, out=str(out))
+    done = without_file(forks, way, tmp_path, **names, workers=2, out=str(out))
     assert (done.stdout, done.stderr) == ("finished []\n", "")
 
 
@@ -261,9 +261,11 @@ def test_a_program_without_a_file_trains_named_things_in_workers(way: str, out: 
     ],
 )
 def test_definitions_that_no_worker_can_import_are_rejected(
-    way: str, agent: str, environment: str, name: str, out: Path
+    way: str, agent: str, environment: str, name: str, out: Path, tmp_path: Path, forks: Any
 ) -> None:
-    done = without_file(way, agent=agent, environment=environment, workers=2, out=str(out))
+    done = without_file(
+        forks, way, tmp_path, agent=agent, environment=environment, workers=2, out=str(out)
+    )
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
     assert f"{name} is defined in a notebook or on standard input" in last
@@ -272,8 +274,12 @@ def test_definitions_that_no_worker_can_import_are_rejected(
 
 
 @pytest.mark.slow
-def test_what_is_defined_without_a_file_can_be_trained_by_one_process(out: Path) -> None:
-    done = without_file("pipe", agent="Mine", environment="Lake", workers=1, out=str(out))
+def test_what_is_defined_without_a_file_can_be_trained_by_one_process(
+    out: Path, tmp_path: Path, forks: Any
+) -> None:
+    done = without_file(
+        forks, "pipe", tmp_path, agent="Mine", environment="Lake", workers=1, out=str(out)
+    )
     assert (done.stdout, done.stderr) == ("finished []\n", "")
 
 

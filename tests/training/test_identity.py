@@ -9,7 +9,6 @@ import json
 import linecache
 import shutil
 import socket
-import subprocess
 import sys
 import threading
 import types
@@ -198,16 +197,9 @@ print(run.scores[0])
 )
 
 
-def test_a_script_on_standard_input_is_known_by_its_code(tmp_path: Path) -> None:
+def test_a_script_on_standard_input_is_known_by_its_code(tmp_path: Path, forks: Any) -> None:
     printed = [
-        subprocess.run(
-            [sys.executable, "-W", "ignore", "-"],
-            input=SCRIPT.replace("REWARD", reward),
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
+        forks.python("-", stdin=SCRIPT.replace("REWARD", reward), cwd=tmp_path).stdout.strip()
         for reward in ("1.0", "9.0")
     ]
     assert printed == ["1.0", "9.0"]
@@ -217,31 +209,30 @@ def module_with(reward: str) -> str:
     return CELL.replace("REWARD", reward) + "\ndef make():\n    return Cell()\n"
 
 
-def rlkit_command(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run the command as a console script does, which has its own folder on the path."""
-    code = "import sys; sys.path.pop(0); from rlkit.cli import main; sys.exit(main(sys.argv[1:]))"
-    return subprocess.run(
-        [sys.executable, "-c", code, *words], cwd=folder, capture_output=True, text=True
-    )
-
-
 @pytest.mark.parametrize("name", ["own_env:Cell", "own_env:make", "own_env.py:Cell"])
-def test_an_edited_source_is_another_run_and_evaluate_says_so(name: str, tmp_path: Path) -> None:
+def test_an_edited_source_is_another_run_and_evaluate_says_so(
+    name: str, tmp_path: Path, forks: Any
+) -> None:
+    def rlkit_command(*words: str) -> Any:
+        """Run the command as a console script does, which has its own folder on the path."""
+        code = "import sys; sys.path.pop(0); import rlkit.cli; sys.exit(rlkit.cli.main())"
+        return forks.python("-c", code, *words, cwd=tmp_path)
+
     words = ("--seeds", "1", "--steps", "10", "--evaluation-episodes", "2", "--json")
     folders = []
     for reward in ("1.0", "100.0"):
         (tmp_path / "own_env.py").write_text(module_with(reward))
         shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
-        done = rlkit_command(tmp_path, "train", "random", name, *words)
+        done = rlkit_command("train", "random", name, *words)
         assert done.returncode == 0, done.stderr
         answer = json.loads(done.stdout)
         assert answer["final"] == [float(reward)]
         folders.append(answer["run"])
     assert folders[0] != folders[1]
-    evaluated = rlkit_command(tmp_path, "evaluate", folders[0], "--episodes", "2", "--json")
+    evaluated = rlkit_command("evaluate", folders[0], "--episodes", "2", "--json")
     assert evaluated.returncode == 0, evaluated.stderr
     assert "changed since" in evaluated.stderr
-    unchanged = rlkit_command(tmp_path, "evaluate", folders[1], "--episodes", "2", "--json")
+    unchanged = rlkit_command("evaluate", folders[1], "--episodes", "2", "--json")
     assert "changed" not in unchanged.stderr
 
 
@@ -483,12 +474,11 @@ rlkit.load(runs[0].folder, env=Counting).evaluate(2)
 """
 
 
-def test_what_running_changes_in_the_codes_own_globals_is_no_other_run(tmp_path: Path) -> None:
+def test_what_running_changes_in_the_codes_own_globals_is_no_other_run(
+    tmp_path: Path, forks: Any
+) -> None:
     for times in ("1", "2"):  # the second time a longer sweep, in another process
-        done = subprocess.run(
-            [sys.executable, "-c", COUNTING, times],
-            cwd=tmp_path, capture_output=True, text=True,
-        )  # fmt: skip
+        done = forks.python("-c", COUNTING, times, cwd=tmp_path)
         assert "states no time limit" in done.stderr or not done.returncode, done.stderr
         assert len(list((tmp_path / "runs").iterdir())) == 3
 
@@ -614,11 +604,12 @@ if __name__ == "__main__":
 """
 
 
-def test_a_worker_that_would_train_another_environment_rejects(tmp_path: Path) -> None:
+def test_a_worker_that_would_train_another_environment_raises_an_error(
+    tmp_path: Path, forks: Any
+) -> None:
     (tmp_path / "script.py").write_text(CHANGED_AFTERWARDS)
-    done = subprocess.run(
-        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
+    done = forks.python("script.py", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     first, second = done.stdout.splitlines()
     assert first.count("5.0") == 2
     assert "differs in a worker process" in second

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
 import warnings
 from pathlib import Path
@@ -168,7 +165,7 @@ for seed in range(3):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("where", ["training", "evaluation"])
 def test_ctrl_c_ends_a_sweep_at_once_and_everything_is_saved(
-    where: str, number: signal.Signals, tmp_path: Path
+    where: str, number: signal.Signals, tmp_path: Path, forks: Any, wait_for: Any
 ) -> None:
     """With 20 ms a step, in training or in an evaluation that takes a minute."""
     numbers = {
@@ -176,21 +173,16 @@ def test_ctrl_c_ends_a_sweep_at_once_and_everything_is_saved(
         "evaluation": {"steps": 2000, "every": 20, "episodes": 20, "limit": 100},
     }[where]
     script = SWEEP.format(here=str(Path(__file__).parents[2]), pause=0.02, **numbers)
-    process = subprocess.Popen(
-        [sys.executable, "-c", script], cwd=tmp_path, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("runs/*/seed-001.csv")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(4)
-    asked = time.monotonic()
-    process.send_signal(number)
-    out, errors = process.communicate(timeout=30)
-    assert time.monotonic() - asked < 2.5
-    assert out.split() == ["start", "0"]
-    assert "everything is saved" in errors
-    assert process.returncode != 0
+    child = forks.start_python("-c", script, cwd=tmp_path, env={"PYTHONUNBUFFERED": "1"})
+    wait_for(lambda: list(tmp_path.glob("runs/*/seed-001.csv")))
+    time.sleep(0.5)  # some steps of the training, or of the evaluation at step 0
+    assert child.poll() is None
+    signalled = time.monotonic()
+    child.kill(number)
+    assert child.wait(30) != 0
+    assert time.monotonic() - signalled < 2.5
+    assert child.output.split() == ["start", "0"]
+    assert "everything is saved" in child.errors
     if where == "training":
         assert list(tmp_path.glob("runs/*/checkpoints/seed-001/*.npz"))
 
@@ -217,14 +209,15 @@ print("calls", calls)
 
 
 @pytest.mark.slow
-def test_a_run_that_is_stopped_during_evaluations_ends_in_the_same_bytes(tmp_path: Path) -> None:
+def test_a_run_that_is_stopped_during_evaluations_ends_in_the_same_bytes(
+    tmp_path: Path, forks: Any
+) -> None:
     def go(folder: Path, *stops: int) -> str:
         folder.mkdir(exist_ok=True)
-        done = subprocess.run(
-            [sys.executable, "-c", SAME, *map(str, stops)],
-            cwd=folder, capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        return done.stdout
+        done = forks.python("-c", SAME, *map(str, stops), cwd=folder)
+        assert done.returncode == 0, done.stderr
+        output: str = done.stdout
+        return output
 
     def files(folder: Path) -> dict[str, bytes]:
         kept = [*folder.rglob("*.csv"), *folder.rglob("step-000000000300-*.npz")]

@@ -6,8 +6,6 @@ import dataclasses
 import inspect
 import itertools
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,15 +95,14 @@ def test_the_order_and_the_way_of_giving_options_do_not_matter() -> None:
     assert len(lakes) == 1
 
 
-def test_the_folder_is_the_same_in_another_process() -> None:
+def test_the_folder_is_the_same_in_another_process(tmp_path: Path, forks: Any) -> None:
     script = (
         "from rlkit.training.specification import make_spec\n"
         "spec = make_spec('reinforce', 'CartPole-v1', steps=100,"
         " options={'learning_rate_schedule': 'constant'})\n"
         "print(spec.folder_name(spec.resolve()))"
     )
-    command = [sys.executable, "-c", script]
-    assert subprocess.check_output(command, text=True).strip() == name_of(BASE)
+    assert forks.python("-c", script, cwd=tmp_path).stdout.strip() == name_of(BASE)
 
 
 ODD = [

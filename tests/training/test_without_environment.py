@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +31,7 @@ class Walk(gym.Env):
 """
 
 
+@pytest.mark.usefixtures("figures")
 def test_a_run_whose_file_is_gone_is_drawn_and_compared(tmp_path: Path) -> None:
     file = tmp_path / "own.py"
     file.write_text(SOURCE)
@@ -65,15 +64,15 @@ def test_a_run_of_a_lambda_is_drawn(tmp_path: Path) -> None:
     assert rlkit.load(run.folder, env=lambda: gym.make("CartPole-v1")).evaluate(2)["mean"] > 5
 
 
-def test_the_command_line_draws_and_compares_what_it_cannot_play(tmp_path: Path) -> None:
+def test_the_command_line_draws_and_compares_what_it_cannot_play(
+    tmp_path: Path, forks: Any
+) -> None:
     package = tmp_path / "gone"
     package.mkdir()
     (package / "__init__.py").write_text(SOURCE)
 
-    def command(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "rlkit", *words], cwd=tmp_path, capture_output=True, text=True
-        )
+    def command(*words: str) -> Any:
+        return forks.python("-m", "rlkit", *words, cwd=tmp_path)
 
     options = ("--seeds", "2", "--steps", "20", "--json")
     folders = [
