@@ -12,10 +12,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:  # the processes of TRL, whose memory is measured, do not load rlkit
+    from rlkit.rlhf.data.task import GoldTask
 
 # Of both sides. The learning rate falls linearly, as TRL's does: lr (1 - i / updates).
 BATCH_SIZE = 256
@@ -43,7 +46,7 @@ class Job:
     bias: float
 
 
-def make_task(name: str) -> Any:
+def make_task(name: str) -> GoldTask:
     """A built-in task by its name."""
     if name == "enumerable":
         from rlkit_envs.enumerable import EnumerableTask
@@ -57,7 +60,7 @@ def make_task(name: str) -> Any:
 class Gold:
     """The standardised gold reward, for any ids: not every library keeps to the task's actions."""
 
-    def __init__(self, task: Any, job: Job) -> None:
+    def __init__(self, task: GoldTask, job: Job) -> None:
         self._task, self._job = task, job
         self.num_scored = self.num_foreign = 0
 

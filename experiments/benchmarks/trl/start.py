@@ -15,6 +15,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from rlkit.rlhf.data.sampling import generate
 from rlkit.rlhf.data.sequences import response_log_probs
+from rlkit.rlhf.data.task import GoldTask, LanguageTask
 from rlkit.rlhf.exact.answer_key import AnswerKey, is_enumerable
 from rlkit.rlhf.models.huggingface.folder import silenced_transformers
 from rlkit.rlhf.models.huggingface.model import HuggingFaceModel
@@ -26,7 +27,7 @@ SFT_LEARNING_RATE = 3e-3
 NUM_SAMPLES = 4096  # of each policy, where responses cannot be listed
 
 
-def save_start(task: Any, seed: int, folder: Path) -> None:
+def save_start(task: LanguageTask, seed: int, folder: Path) -> None:
     """Fine-tune a small GPT-2 on demonstrations and save it with a tokenizer of the task's names.
 
     This is plain transformers and torch, over all tokens, so that neither side made the start. Each
@@ -75,7 +76,7 @@ def save_start(task: Any, seed: int, folder: Path) -> None:
 class Judge:
     """What policies are worth: exactly where responses can be listed, else from samples."""
 
-    def __init__(self, task: Any, start: Path, kl_coef: float) -> None:
+    def __init__(self, task: GoldTask, start: Path, kl_coef: float) -> None:
         self.task, self._kl_coef = task, kl_coef
         self._reference = self._load(start)
         self._key: AnswerKey | None = None

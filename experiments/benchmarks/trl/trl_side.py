@@ -24,7 +24,7 @@ started = clock()
 import copy  # noqa: E402
 from importlib.metadata import version  # noqa: E402
 from types import SimpleNamespace  # noqa: E402
-from typing import Any  # noqa: E402
+from typing import TYPE_CHECKING, Any  # noqa: E402
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
@@ -39,13 +39,16 @@ from trl.experimental.ppo import PPOConfig, PPOTrainer  # noqa: E402
 
 import_seconds = clock() - started
 
+if TYPE_CHECKING:
+    from rlkit.rlhf.data.task import GoldTask
+
 
 class GoldReward(torch.nn.Module):
     """The gold reward in the place of a reward model: TRL reads a score for every token."""
 
     base_model_prefix = "backbone"
 
-    def __init__(self, task: Any, gold: Gold) -> None:
+    def __init__(self, task: GoldTask, gold: Gold) -> None:
         super().__init__()
         self.unused = torch.nn.Parameter(torch.zeros(1))  # TRL wants a parameter
         self.score = torch.nn.Identity()
