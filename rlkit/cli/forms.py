@@ -31,7 +31,10 @@ class Output:
 
 def positional(kind: Any, metavar: str, text: str) -> Any:
     """Return the type of a positional argument."""
-    return Annotated[kind, Positional, arg(metavar=metavar, help=text)]
+    # tyro takes a list without entries for one with an empty default
+    return Annotated[
+        kind, Positional, arg(metavar=metavar, help=text, help_behavior_hint="(required)")
+    ]
 
 
 def make_form(about: str, **parts: Any) -> type[Any]:

@@ -71,7 +71,9 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str], command: str
     except SystemExit as stop:
         code = stop.code
     assert code == 0
-    assert f"usage: rlkit {command}" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"usage: rlkit {command}" in printed
+    assert "(default: )" not in printed
 
 
 def test_the_module_and_the_command_are_the_same() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from tyro.conf import arg
 
 from rlkit.cli.report import print_json
 from rlkit.cli.rlhf.responses import parse_run, response_text
@@ -25,7 +27,8 @@ class SampleOptions:
     """What to sample."""
 
     num: int = 8  # number of responses, >= 1; per prompt if --prompt is given
-    prompt: tuple[str, ...] = ()  # texts to respond to; by default prompts of the task
+    # texts to respond to; by default prompts of the task
+    prompt: Annotated[tuple[str, ...], arg(help_behavior_hint="")] = ()
     greedy: bool = False  # always take the most likely token
 
 

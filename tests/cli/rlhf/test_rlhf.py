@@ -18,4 +18,5 @@ def test_every_command_has_help(command: str) -> None:
         main(["rlhf", command, "--help"])
     assert stop.value.code == 0
     assert f"usage: rlkit rlhf {command}" in printed.getvalue()
+    assert "(default: )" not in printed.getvalue()
     assert main(["rlhf"]) == 2
