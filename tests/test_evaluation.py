@@ -58,8 +58,8 @@ def by_recursion(mdp: TabularMDP, probabilities: Any, limit: int) -> float:
     """The expected return of one policy, written out as v_{n+1}(s) = E[R + v_n(S')]."""
     values = np.zeros(mdp.num_states)
     for _ in range(limit):
-        future = np.where(mdp.terminated, 0.0, values[mdp.next_state])
-        q = (mdp.probability * (mdp.reward + future)).sum(axis=-1)
+        future = np.where(mdp.padded().terminated, 0.0, values[mdp.padded().next_state])
+        q = (mdp.padded().probability * (mdp.padded().reward + future)).sum(axis=-1)
         values = (probabilities * q).sum(axis=-1)
     return float(values @ mdp.initial_distribution)
 

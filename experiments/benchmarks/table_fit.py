@@ -158,7 +158,7 @@ class Simulator:
         limit = -1 if mdp.time_limit is None else mdp.time_limit
         played, starts = _simulate(
             *(self.early, self.late, self.changes_after, self.start),
-            *(mdp.next_state, mdp.terminated, self.best, limit),
+            *(mdp.padded().next_state, mdp.padded().terminated, self.best, limit),
             *(NUM_PARTS, STEPS, RESETS, SHORT, LONG, EXPLORATION),
             np.random.default_rng(seed),
         )
@@ -185,9 +185,9 @@ def _record(
     return Record(
         state=s,
         action=a,
-        next_state=mdp.next_state[s, a, k],
-        reward=mdp.reward[s, a, k],
-        terminated=mdp.terminated[s, a, k],
+        next_state=mdp.padded().next_state[s, a, k],
+        reward=mdp.padded().reward[s, a, k],
+        terminated=mdp.padded().terminated[s, a, k],
         truncated=np.zeros(s.size, dtype=bool),
         elapsed=elapsed,
         part=np.zeros_like(s) if part is None else part,
@@ -205,8 +205,8 @@ def claim_of(make: Callable[[], gym.Env[Any, Any]]) -> TabularMDP:
 
 def slipping(mdp: TabularMDP, intended: float, aside: float) -> Array:
     """FrozenLake's table with other chances to go where one wants, and to either side."""
-    slippery = (mdp.probability > 0).sum(axis=-1, keepdims=True) == 3
-    return np.where(slippery, [aside, intended, aside], mdp.probability)
+    slippery = (mdp.padded().probability > 0).sum(axis=-1, keepdims=True) == 3
+    return np.where(slippery, [aside, intended, aside], mdp.padded().probability)
 
 
 def faults() -> dict[str, Simulator]:

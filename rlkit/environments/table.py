@@ -46,7 +46,8 @@ class TabularBatchEnv:
         self.observation_space = spaces.Discrete(mdp.num_states)
         self.action_space = spaces.Discrete(mdp.num_actions)
         # The last possible successor gets the remainder, so that rounding never picks another.
-        self._cumulative = _cumulative(mdp.probability)
+        self._successors = mdp.padded()
+        self._cumulative = _cumulative(self._successors.probability)
         self._start = _cumulative(mdp.initial_distribution)
 
     @property
@@ -69,9 +70,9 @@ class TabularBatchEnv:
         mdp, state = self._mdp, self._state
         noise = self._noise.next()
         branch = (self._cumulative[state, actions] <= noise[:, 0, :, None]).sum(axis=-1)
-        reward = mdp.reward[state, actions, branch]
-        terminated = mdp.terminated[state, actions, branch]
-        next_obs = mdp.next_state[state, actions, branch]
+        reward = self._successors.reward[state, actions, branch]
+        terminated = self._successors.terminated[state, actions, branch]
+        next_obs = self._successors.next_state[state, actions, branch]
         self._elapsed += 1
         if mdp.time_limit is None:
             truncated = np.zeros_like(terminated)

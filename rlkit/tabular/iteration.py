@@ -91,7 +91,7 @@ def rounding(mdp: TabularMDP, values: FloatArray, discount: float) -> float:
     """Bound the float64 error of one application of an operator: K + 2 roundings on either side."""
     finite = values[np.isfinite(values)]
     size = np.abs(mdp.reward).max() + discount * np.abs(finite).max(initial=0.0)
-    return float((mdp.probability.shape[2] + 2) * EPSILON * size)
+    return float((mdp.longest_row + 2) * EPSILON * size)
 
 
 def out_of_sweeps(max_sweeps: int, discount: float, error: float, tolerance: float) -> NotConverged:

@@ -1,12 +1,8 @@
 """A finite Markov decision process whose every probability is known.
 
-The model lists the successors of each state and action, padded to a common length K. The same
-arrays serve a planner (sums over successors) and a simulator (draws one successor):
-
-    probability[s, a, k]   of successor k when action a is taken in state s
-    next_state[s, a, k]    the state of successor k
-    reward[s, a, k]        the reward of the transition
-    terminated[s, a, k]    whether the episode ends there
+The model is sparse: it lists the possible successors of each pair of state and action, one entry
+each, as `entries` describes. The same arrays serve a planner (sums over successors) and a simulator
+(draws one successor).
 
 States and actions are indices from 0. Where an environment's `Discrete` space starts elsewhere,
 index = observation - observation_space.start, and the same for actions.
@@ -17,7 +13,7 @@ it): both entries are kept, and every sum adds them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -27,29 +23,37 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from rlkit.options import Unfit, converted
+from rlkit.tabular import entries
+from rlkit.tabular.entries import (
+    ROUNDING,
+    BoolArray,
+    Entries,
+    FloatArray,
+    IndexArray,
+    IntArray,
+    Padded,
+    Successor,
+)
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
+__all__ = ["BoolArray", "FloatArray", "IndexArray", "IntArray", "Successor", "TabularMDP"]
 
-# (probability, next_state, reward, terminated)
-Successor = tuple[float, int, float, bool]
-
-# A sum of probabilities further from one than ROUNDING, but not than SINGLE_PRECISION, comes from a
-# table in single precision and is rescaled when it is read; any other is a mistake in the table.
-ROUNDING = 1e-9
-SINGLE_PRECISION = 1e-6
+_MOST = int(np.iinfo(np.int32).max)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TabularMDP:
     """The arrays of a finite MDP, checked on construction and read-only afterwards.
 
+    Row i = state * num_actions + action owns the entries `row_start[i]` to `row_start[i + 1] - 1`.
+    Usually one of the `from_...` methods builds a model.
+
     Args:
-        probability: `[num_states, num_actions, K]`, each row sums to one; 0 marks padding.
-        next_state: `[num_states, num_actions, K]`, integers in `[0, num_states)`.
-        reward: `[num_states, num_actions, K]`, finite.
-        terminated: `[num_states, num_actions, K]`, True where the episode ends.
+        probability: `[num_entries]`, >= 0, sums to one over each row.
+        next_state: `[num_entries]`, integers in `[0, num_states)`; kept as int32.
+        reward: `[num_entries]`, finite.
+        terminated: `[num_entries]`, True where the episode ends.
+        row_start: `[num_states * num_actions + 1]`, from 0 to num_entries, strictly increasing.
+        num_actions: in every state.
         initial_distribution: `[num_states]`, of the first state, sums to one.
         time_limit: steps after which an episode is truncated, or None for no limit.
 
@@ -58,39 +62,46 @@ class TabularMDP:
     """
 
     probability: FloatArray
-    next_state: IntArray
+    next_state: IndexArray
     reward: FloatArray
     terminated: BoolArray
+    row_start: IndexArray
+    num_actions: int
     initial_distribution: FloatArray
     time_limit: int | None = None
 
     def __post_init__(self) -> None:
-        if np.asarray(self.next_state).dtype.kind not in "iu":
-            raise ValueError(
-                "building a TabularMDP: next_state must hold integers, got dtype "
-                f"{np.asarray(self.next_state).dtype}"
-            )
+        for name in ("next_state", "row_start"):
+            if np.asarray(getattr(self, name)).dtype.kind not in "iu":
+                raise ValueError(
+                    f"building a TabularMDP: {name} must hold integers, got dtype "
+                    f"{np.asarray(getattr(self, name)).dtype}"
+                )
+        _check_form(self)
         for name, dtype in _DTYPES.items():
-            # A copy, so that nobody can change a model that was already checked.
-            array: NDArray[Any] = np.array(getattr(self, name), dtype=dtype, order="C")
-            array.setflags(write=False)
-            object.__setattr__(self, name, array)
-        _check_arrays(self)
+            object.__setattr__(self, name, _own(getattr(self, name), dtype))
+        object.__setattr__(self, "num_actions", int(self.num_actions))
+        _check_values(self)
         if self.time_limit is not None:
             object.__setattr__(self, "time_limit", check_limit(self.time_limit))
 
     @property
     def num_states(self) -> int:
+        return int(self.initial_distribution.shape[0])
+
+    @property
+    def num_entries(self) -> int:
         return int(self.probability.shape[0])
 
     @property
-    def num_actions(self) -> int:
-        return int(self.probability.shape[1])
+    def longest_row(self) -> int:
+        """K, the largest number of entries of a state and action."""
+        return int(np.diff(self.row_start).max())
 
     @cached_property
     def expected_reward(self) -> FloatArray:
         """Return E[R | s, a], `[num_states, num_actions]`."""
-        return np.asarray((self.probability * self.reward).sum(axis=-1))
+        return self._by_row(np.add, self.probability * self.reward)
 
     @cached_property
     def continuation(self) -> sparse.csr_array:
@@ -99,22 +110,59 @@ class TabularMDP:
         Row `s * num_actions + a` sums to one minus the probability that the episode ends. Every
         stored entry is positive; equal successors are summed.
         """
-        state, action, _ = continues = np.nonzero((self.probability > 0) & ~self.terminated)
-        rows = state * self.num_actions + action
-        shape = (self.num_states * self.num_actions, self.num_states)
-        return sparse.csr_array(
-            (self.probability[continues], (rows, self.next_state[continues])), shape=shape
+        continues = (self.probability > 0) & ~self.terminated
+        before = np.concatenate([[0], np.cumsum(continues, dtype=np.int32)]).astype(np.int32)
+        matrix = sparse.csr_array(
+            (
+                self.probability[continues],
+                self.next_state[continues],
+                before[self.row_start],
+            ),
+            shape=(self.num_states * self.num_actions, self.num_states),
         )
+        matrix.sum_duplicates()
+        return matrix
 
     @cached_property
     def may_end(self) -> BoolArray:
         """Return whether action a in state s can end the episode, `[num_states, num_actions]`."""
-        return np.asarray(((self.probability > 0) & self.terminated).any(axis=-1))
+        return self._by_row(np.logical_or, (self.probability > 0) & self.terminated)
 
     @cached_property
     def may_reward(self) -> BoolArray:
         """Return whether action a in state s can give a reward, `[num_states, num_actions]`."""
-        return np.asarray(((self.probability > 0) & (self.reward != 0)).any(axis=-1))
+        return self._by_row(np.logical_or, (self.probability > 0) & (self.reward != 0))
+
+    @cached_property
+    def ending(self) -> FloatArray:
+        """Return P(terminated | s, a), `[num_states, num_actions]`."""
+        return self._by_row(np.add, self.probability * self.terminated)
+
+    def _by_row(self, function: np.ufunc, values: NDArray[Any]) -> NDArray[Any]:
+        by_row = function.reduceat(values, self.row_start[:-1])
+        return np.asarray(by_row.reshape(self.num_states, self.num_actions))
+
+    def padded(self, rows: ArrayLike | None = None) -> Padded:
+        """Return successors as arrays `[..., K]`, padded by the last one with probability 0.
+
+        Args:
+            rows: state * num_actions + action, `[M]`, for `[M, K]`; by default all of them, for
+                `[num_states, num_actions, K]`. K is that of the longest of these rows.
+        """
+        if rows is None:
+            at = np.arange(self.num_states * self.num_actions).reshape(self.num_states, -1)
+        else:
+            at = np.asarray(rows)
+        first = self.row_start[at].astype(np.int64)
+        count = self.row_start[at + 1] - first
+        slots = np.arange(int(count.max()))
+        where = first[..., None] + np.minimum(slots, count[..., None] - 1)
+        return Padded(
+            probability=np.where(slots < count[..., None], self.probability[where], 0.0),
+            next_state=self.next_state[where].astype(np.int64),
+            reward=self.reward[where],
+            terminated=self.terminated[where],
+        )
 
     @classmethod
     def from_successors(
@@ -126,33 +174,52 @@ class TabularMDP:
     ) -> TabularMDP:
         """Build the model from `table[s][a] = [(probability, next_state, reward, terminated), ..]`.
 
-        The order of the successors is kept. Padding repeats the last one with probability 0, so
-        that a sampler that passes the end of a row by rounding still draws a listed successor.
+        The order of the successors is kept.
         """
-        counts = {(s, a): len(row) for s, rows in enumerate(table) for a, row in enumerate(rows)}
-        widths = {len(rows) for rows in table}
-        if len(widths) != 1 or 0 in widths or 0 in counts.values():
-            raise ValueError(
-                "building a TabularMDP: every state needs the same number of actions and every "
-                f"action at least one successor, got {sorted(widths)} actions per state and no "
-                f"successor for (state, action) {[sa for sa, n in counts.items() if n == 0][:5]}"
-            )
-        longest = max(counts.values())
-        padded = [
-            [[*row] + [(0.0, *row[-1][1:])] * (longest - len(row)) for row in rows]
-            for rows in table
-        ]
+        return cls._from(entries.from_lists(table), initial_distribution, time_limit)
 
-        def field(index: int, dtype: Any) -> NDArray[Any]:
-            values = [[[entry[index] for entry in row] for row in rows] for rows in padded]
-            return np.array(values, dtype=dtype)
+    @classmethod
+    def from_function(
+        cls,
+        successors: Callable[[int, int], Sequence[Successor]],
+        *,
+        num_states: int,
+        num_actions: int,
+        initial_distribution: ArrayLike,
+        time_limit: int | None = None,
+    ) -> TabularMDP:
+        """Build the model from a function that lists the successors of a state and action.
 
+        Args:
+            successors: (state, action) -> [(probability, next_state, reward, terminated), ..].
+            num_states: the function is called for the states 0 to num_states - 1.
+            num_actions: and for the actions 0 to num_actions - 1.
+            initial_distribution: `[num_states]`.
+            time_limit: steps after which an episode is truncated, or None.
+        """
+        listed = entries.from_function(successors, num_states, num_actions)
+        return cls._from(listed, initial_distribution, time_limit)
+
+    @classmethod
+    def from_padded(
+        cls,
+        probability: ArrayLike,
+        next_state: ArrayLike,
+        reward: ArrayLike,
+        terminated: ArrayLike,
+        *,
+        initial_distribution: ArrayLike,
+        time_limit: int | None = None,
+    ) -> TabularMDP:
+        """Build the model from arrays `[num_states, num_actions, K]`; probability 0 marks padding.
+
+        Sums of probabilities are not rescaled.
+        """
+        arrays = (np.asarray(a) for a in (probability, next_state, reward, terminated))
+        listed = entries.from_padded(Padded(*arrays))
         return cls(
-            probability=_rescaled(field(0, np.float64)),
-            next_state=field(1, np.int64),
-            reward=field(2, np.float64),
-            terminated=field(3, np.bool_),
-            initial_distribution=_rescaled(np.asarray(initial_distribution, dtype=np.float64)),
+            **listed._asdict(),
+            initial_distribution=np.asarray(initial_distribution, dtype=np.float64),
             time_limit=time_limit,
         )
 
@@ -184,45 +251,69 @@ class TabularMDP:
         Raises:
             ValueError: the arrays do not describe an MDP, or can be read in two ways.
         """
-        dense, rewards = _state_first(
-            np.asarray(transition, dtype=np.float64),
-            np.asarray(reward, dtype=np.float64),
-            first_axis,
+        given = np.asarray(transition, dtype=np.float64)
+        num_states = given.shape[-1] if given.ndim else 0
+        terminal = _terminal(num_states, terminal_states)
+        listed = entries.from_dense(
+            given, np.asarray(reward, dtype=np.float64), terminal, first_axis=first_axis
         )
-        num_states, num_actions, _ = shape = dense.shape
-        if rewards.shape not in ((num_states,), (num_states, num_actions), shape):
-            raise ValueError(
-                f"building a TabularMDP: reward must have shape {(num_states,)}, "
-                f"{(num_states, num_actions)} or {shape}, got {rewards.shape}"
-            )
-        rewards = np.broadcast_to(rewards.reshape(rewards.shape + (1,) * (3 - rewards.ndim)), shape)
-        terminal = np.zeros(num_states, dtype=np.bool_)
-        terminal[list(terminal_states)] = True
         if initial_distribution is None:
-            weight = np.where(terminal, 0.0, 1.0)
-            initial_distribution = weight / max(1.0, weight.sum())
+            initial_distribution = _uniform(~terminal)
+        return cls._from(listed, initial_distribution, time_limit)
 
-        counts = np.count_nonzero(dense, axis=-1)[..., None]
-        slots = np.arange(max(1, int(counts.max())))
-        # The stable sort brings the successors of positive probability to the front, by state.
-        order = np.argsort(dense == 0, axis=-1, kind="stable")
-        next_state = np.take_along_axis(order, np.minimum(slots, np.maximum(counts, 1) - 1), -1)
-        probability = np.take_along_axis(dense, next_state, axis=-1)
-        return cls(
-            probability=_rescaled(np.where(slots < counts, probability, 0.0)),
-            next_state=next_state,
-            reward=np.take_along_axis(rewards, next_state, axis=-1),
-            terminated=terminal[next_state],
-            initial_distribution=_rescaled(np.asarray(initial_distribution, dtype=np.float64)),
-            time_limit=time_limit,
+    @classmethod
+    def from_sparse(
+        cls,
+        transition: Any,
+        reward: Any,
+        *,
+        terminal_states: Sequence[int] = (),
+        initial_distribution: ArrayLike | None = None,
+        time_limit: int | None = None,
+    ) -> TabularMDP:
+        """Build a textbook MDP from scipy's sparse matrices.
+
+        Args:
+            transition: P(s' | s, a): a list with one matrix `[num_states, num_states]` per action,
+                or one matrix `[num_states * num_actions, num_states]` with the row
+                state * num_actions + action. Entries that are stored twice are added.
+            reward: r(s) `[num_states]`, r(s, a) `[num_states, num_actions]`, or r(s, a, s') in the
+                form of `transition`, where what is not stored is 0.
+            terminal_states: entering one of these ends the episode.
+            initial_distribution: `[num_states]`; by default uniform over the states that are not
+                terminal.
+            time_limit: steps after which an episode is truncated, or None.
+        """
+        matrix, num_states, num_actions = entries.stacked(transition, "transition")
+        if entries.is_sparse(reward):
+            reward = entries.stacked(reward, "reward", like=matrix.shape)[0]
+        terminal = _terminal(num_states, terminal_states)
+        listed = entries.from_sparse(
+            matrix, reward, terminal, num_states=num_states, num_actions=num_actions
         )
+        if initial_distribution is None:
+            initial_distribution = _uniform(~terminal)
+        return cls._from(listed, initial_distribution, time_limit)
+
+    @classmethod
+    def _from(
+        cls, listed: Entries, initial_distribution: ArrayLike, time_limit: int | None
+    ) -> TabularMDP:
+        """Build the model, with sums in single precision rescaled to one."""
+        start = np.asarray(initial_distribution, dtype=np.float64)
+        if start.ndim == 1 and start.size:
+            start = entries.rescaled(start, np.array([0, start.size]))
+        probability = np.asarray(listed.probability, dtype=np.float64)
+        listed = listed._replace(probability=entries.rescaled(probability, listed.row_start))
+        return cls(**listed._asdict(), initial_distribution=start, time_limit=time_limit)
 
 
 _DTYPES = {
     "probability": np.float64,
-    "next_state": np.int64,
+    "next_state": np.int32,
     "reward": np.float64,
     "terminated": np.bool_,
+    "row_start": np.int32,
     "initial_distribution": np.float64,
 }
 
@@ -242,73 +333,81 @@ def check_limit(limit: int) -> int:
     return steps
 
 
-def _state_first(
-    transition: FloatArray, reward: FloatArray, first_axis: str | None
-) -> tuple[FloatArray, FloatArray]:
-    """Return the arrays of `from_arrays` with the state as their first axis."""
-    if first_axis not in (None, "state", "action"):
+def _own(given: ArrayLike, dtype: Any) -> NDArray[Any]:
+    """Return a read-only array that nobody else can write: a copy, unless it is one already."""
+    array: NDArray[Any] = np.asarray(given)
+    if array.dtype == dtype and array.flags.owndata and not array.flags.writeable:
+        return array
+    array = np.array(array, dtype=dtype, order="C")
+    array.setflags(write=False)
+    return array
+
+
+def _terminal(num_states: int, terminal_states: Sequence[int]) -> BoolArray:
+    states = np.asarray(list(terminal_states))
+    if states.size and (states.dtype.kind not in "iu" or not _all_in(states, num_states)):
         raise ValueError(
-            f'building a TabularMDP: first_axis must be "state" or "action", got {first_axis!r}'
+            f"building a TabularMDP: terminal_states must be integers in [0, {num_states}), got "
+            f"{list(terminal_states)!r}"
         )
-    per_transition = [array for array in (transition, reward) if array.ndim == 3]
-    swapped = [np.swapaxes(array, 0, 1) for array in per_transition]
-    if first_axis == "action" and transition.ndim == 3:
-        transition = np.swapaxes(transition, 0, 1)
-        reward = np.swapaxes(reward, 0, 1) if reward.ndim == 3 else reward
-    if transition.ndim != 3 or transition.shape[0] != transition.shape[2]:
-        remedy = (
-            "" if first_axis == "action" else '; for one matrix per action pass first_axis="action"'
-        )
-        order = (
-            "[num_actions, num_states, num_states]"
-            if first_axis == "action"
-            else ("[num_states, num_actions, num_states]")
-        )
-        got = per_transition[0].shape if transition.ndim == 3 else transition.shape
-        raise ValueError(f"building a TabularMDP: transition must be {order}, got {got}{remedy}")
-    if first_axis is None and any(
-        one.shape == other.shape and not np.array_equal(one, other, equal_nan=True)
-        for one, other in zip(per_transition, swapped, strict=True)
-    ):
-        raise ValueError(
-            f"building a TabularMDP: transition and reward of shape {transition.shape} can be read "
-            "as P(s' | s, a) in the order [s, a, s'] or [a, s, s']; pass first_axis=\"state\" for "
-            'the first or first_axis="action" for the second'
-        )
-    return transition, reward
+    terminal = np.zeros(num_states, dtype=np.bool_)
+    terminal[states.astype(np.int64)] = True
+    return terminal
 
 
-def _rescaled(probability: FloatArray) -> FloatArray:
-    """Rescale the rows of a table in single precision to sum to one; keep all other rows."""
-    total = probability.sum(axis=-1, keepdims=True)
-    error = np.abs(total - 1.0)
-    scale = np.where((error > ROUNDING) & (error < SINGLE_PRECISION), total, 1.0)
-    return np.asarray(probability / scale)
+def _all_in(indices: NDArray[Any], size: int) -> bool:
+    return bool(((indices >= 0) & (indices < size)).all())
 
 
-def _check_arrays(mdp: TabularMDP) -> None:
-    shape = mdp.probability.shape
-    if len(shape) != 3 or 0 in shape:
-        raise ValueError(
-            f"building a TabularMDP: probability must be [num_states, num_actions, K], got {shape}"
-        )
-    for name in ("next_state", "reward", "terminated"):
-        if getattr(mdp, name).shape != shape:
+def _uniform(states: BoolArray) -> FloatArray:
+    weight = np.where(states, 1.0, 0.0)
+    return np.asarray(weight / max(1.0, weight.sum()))
+
+
+def _check_form(mdp: TabularMDP) -> None:
+    """Check the shapes, and whatever int32 cannot hold."""
+    shape = np.shape(mdp.probability)
+    for name in ("probability", "next_state", "reward", "terminated"):
+        if np.shape(getattr(mdp, name)) != shape or len(shape) != 1:
             raise ValueError(
-                f"building a TabularMDP: {name} must have the shape of probability, {shape}, "
-                f"got {getattr(mdp, name).shape}"
+                f"building a TabularMDP: {name} must have the shape [num_entries] = {shape}, "
+                f"got {np.shape(getattr(mdp, name))}"
             )
-    if mdp.initial_distribution.shape != shape[:1]:
+    start = np.shape(mdp.initial_distribution)
+    num_rows = len(np.asarray(mdp.row_start)) - 1
+    num_states, rest = divmod(num_rows, max(1, mdp.num_actions))
+    if mdp.num_actions < 1 or rest or num_rows < 1:
         raise ValueError(
-            f"building a TabularMDP: initial_distribution must have shape {shape[:1]}, "
-            f"got {mdp.initial_distribution.shape}"
+            "building a TabularMDP: row_start must have num_states * num_actions + 1 entries, got "
+            f"{num_rows + 1} with num_actions = {mdp.num_actions}"
         )
-    _require(mdp.probability >= 0, mdp.probability, "probabilities must be >= 0")
-    total = mdp.probability.sum(axis=-1)
-    _require(np.abs(total - 1) <= ROUNDING, total, "the probabilities of a row must sum to 1")
-    inside = (mdp.next_state >= 0) & (mdp.next_state < shape[0])
-    _require(inside, mdp.next_state, f"next_state must be in [0, {shape[0]})")
-    _require(np.isfinite(mdp.reward), mdp.reward, "rewards must be finite")
+    if start != (num_states,):
+        raise ValueError(
+            f"building a TabularMDP: initial_distribution must have shape {(num_states,)}, "
+            f"got {start}"
+        )
+    if max(shape[0], num_rows) > _MOST:
+        raise ValueError(
+            f"building a TabularMDP: expected at most {_MOST:,} rows and entries, got "
+            f"{num_rows:,} and {shape[0]:,}"
+        )
+    bounds = np.asarray(mdp.row_start)
+    if bounds[0] != 0 or bounds[-1] != shape[0] or (np.diff(bounds.astype(np.int64)) < 1).any():
+        raise ValueError(
+            f"building a TabularMDP: row_start must rise from 0 to num_entries = {shape[0]}, with "
+            "at least one entry in each row"
+        )
+    inside = (np.asarray(mdp.next_state) >= 0) & (np.asarray(mdp.next_state) < num_states)
+    _require(mdp, inside, mdp.next_state, f"next_state must be in [0, {num_states})")
+
+
+def _check_values(mdp: TabularMDP) -> None:
+    probability = mdp.probability
+    _require(mdp, probability >= 0, probability, "probabilities must be >= 0")
+    total = np.add.reduceat(probability, mdp.row_start[:-1])
+    sums_to_one = np.abs(total - 1) <= ROUNDING
+    _require_rows(mdp, sums_to_one, total, "the probabilities of a row must sum to 1")
+    _require(mdp, np.isfinite(mdp.reward), mdp.reward, "rewards must be finite")
     start = mdp.initial_distribution
     if not ((start >= 0).all() and abs(start.sum() - 1) <= ROUNDING):
         raise ValueError(
@@ -317,11 +416,24 @@ def _check_arrays(mdp: TabularMDP) -> None:
         )
 
 
-def _require(valid: BoolArray, values: NDArray[Any], expected: str) -> None:
-    """Raise ValueError naming the first state and action whose value is not valid."""
+def _require(mdp: TabularMDP, valid: BoolArray, values: NDArray[Any], expected: str) -> None:
+    """Raise ValueError naming the state and action of the first entry that is not valid."""
     if not valid.all():
-        at = np.argwhere(~valid)[0]
-        raise ValueError(
-            f"building a TabularMDP: {expected}, got {values[tuple(at)]:.12g} at state {at[0]}, "
-            f"action {at[1]} ({np.count_nonzero(~valid)} such entries in all)"
-        )
+        at = int(np.argmin(valid))
+        row = int(np.searchsorted(mdp.row_start, at, side="right")) - 1
+        raise _fault(mdp, row, expected, values[at], int(np.count_nonzero(~valid)))
+
+
+def _require_rows(mdp: TabularMDP, valid: BoolArray, values: FloatArray, expected: str) -> None:
+    """Raise ValueError naming the first state and action that is not valid."""
+    if not valid.all():
+        row = int(np.argmin(valid))
+        raise _fault(mdp, row, expected, values[row], int(np.count_nonzero(~valid)))
+
+
+def _fault(mdp: TabularMDP, row: int, expected: str, got: float, count: int) -> ValueError:
+    state, action = divmod(row, mdp.num_actions)
+    return ValueError(
+        f"building a TabularMDP: {expected}, got {got:.12g} at state {state}, action {action} "
+        f"({count} such entries in all)"
+    )

@@ -178,7 +178,7 @@ def stationary_distribution(mdp: TabularMDP, policy: ArrayLike) -> FloatArray:
     probabilities = policy_probabilities(mdp, policy)
     chain, _ = policy_chain(mdp, probabilities[None])
     continues = chain.toarray()
-    ends = ((mdp.probability * mdp.terminated).sum(axis=-1) * probabilities).sum(axis=1)
+    ends = (mdp.ending * probabilities).sum(axis=1)
     matrix = continues + np.outer(ends, mdp.initial_distribution)
 
     visited = mdp.initial_distribution > 0

@@ -189,7 +189,7 @@ def _patched(agent_class: Any) -> str:
 
 def _table_digest(mdp: TabularMDP) -> str:
     hasher = hashlib.sha256()
-    for array in (mdp.probability, mdp.next_state, mdp.reward, mdp.terminated):
+    for array in mdp.padded():
         hasher.update(array.tobytes())
     hasher.update(mdp.initial_distribution.tobytes())
     return hasher.hexdigest()

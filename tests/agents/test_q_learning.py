@@ -229,7 +229,7 @@ def test_epsilon_continues_after_a_load() -> None:
 def small_mdp() -> TabularMDP:
     rng = np.random.default_rng(3)
     shape = (4, 2, 3)
-    return TabularMDP(
+    return TabularMDP.from_padded(
         probability=rng.dirichlet(np.ones(3), size=shape[:2]),
         next_state=rng.integers(4, size=shape),
         reward=rng.normal(size=shape),
@@ -242,8 +242,8 @@ def small_mdp() -> TabularMDP:
 def optimal_q(mdp: TabularMDP, discount: float) -> Any:
     q = np.zeros((4, 2))
     for _ in range(2000):
-        future = np.where(mdp.terminated, 0.0, q.max(axis=1)[mdp.next_state])
-        q = (mdp.probability * (mdp.reward + discount * future)).sum(axis=-1)
+        future = np.where(mdp.padded().terminated, 0.0, q.max(axis=1)[mdp.padded().next_state])
+        q = (mdp.padded().probability * (mdp.padded().reward + discount * future)).sum(axis=-1)
     return q
 
 

@@ -32,7 +32,7 @@ def planner(mdp: TabularMDP, **options: Any) -> ValueIteration:
 def random_mdp(seed: int) -> TabularMDP:
     rng = np.random.default_rng(seed)
     shape = (4, 2, 3)
-    return TabularMDP(
+    return TabularMDP.from_padded(
         probability=rng.dirichlet(np.ones(3), size=shape[:2]),
         next_state=rng.integers(4, size=shape),
         reward=rng.normal(size=shape),
@@ -44,11 +44,11 @@ def random_mdp(seed: int) -> TabularMDP:
 def value_of(mdp: TabularMDP, policy: Any, discount: float) -> Any:
     """Solves (I - discount P) v = r for a deterministic policy, written out."""
     rows = np.arange(4), np.asarray(policy)
-    p, r = mdp.probability[rows], mdp.reward[rows]
+    p, r = mdp.padded().probability[rows], mdp.padded().reward[rows]
     matrix = np.zeros((4, 4))
     for s, k in product(range(4), range(3)):
-        if not mdp.terminated[rows][s, k]:
-            matrix[s, mdp.next_state[rows][s, k]] += p[s, k]
+        if not mdp.padded().terminated[rows][s, k]:
+            matrix[s, mdp.padded().next_state[rows][s, k]] += p[s, k]
     return np.linalg.solve(np.eye(4) - discount * matrix, (p * r).sum(axis=1))
 
 

@@ -22,7 +22,7 @@ def streams(*indices: int) -> tuple[SeedStreams, ...]:
 def random_mdp(time_limit: int | None = None) -> TabularMDP:
     rng = np.random.default_rng(0)
     shape = (4, 2, 3)
-    return TabularMDP(
+    return TabularMDP.from_padded(
         probability=rng.dirichlet(np.ones(3), size=shape[:2]),
         next_state=rng.permuted(np.tile(np.arange(4), (4, 2, 1)), axis=-1)[..., :3],
         reward=np.arange(24.0).reshape(shape),  # every branch has a reward of its own
@@ -54,8 +54,8 @@ def test_transitions_have_the_frequencies_rewards_and_endings_of_the_table() -> 
         s, a, k = np.unravel_index(step.reward.astype(int), (4, 2, 3))
         assert (s == obs).all()
         assert (a == actions).all()
-        assert (step.next_obs == mdp.next_state[s, a, k]).all()
-        assert (step.terminated == mdp.terminated[s, a, k]).all()
+        assert (step.next_obs == mdp.padded().next_state[s, a, k]).all()
+        assert (step.terminated == mdp.padded().terminated[s, a, k]).all()
         assert not step.truncated.any()
         np.add.at(counts, (s, a, k), 1)
         going_on = ~step.terminated
@@ -64,7 +64,7 @@ def test_transitions_have_the_frequencies_rewards_and_endings_of_the_table() -> 
         obs = step.following_obs
     assert counts.sum(axis=-1).min() > 100  # enough for the test below in every row
     p_values = [
-        stats.chisquare(counts[s, a], counts[s, a].sum() * mdp.probability[s, a]).pvalue
+        stats.chisquare(counts[s, a], counts[s, a].sum() * mdp.padded().probability[s, a]).pvalue
         for s, a in np.ndindex(4, 2)
     ]
     # The seeds are fixed: of 8 true hypotheses the smallest p-value is below 1e-3 once in 125.

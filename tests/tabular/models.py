@@ -54,7 +54,7 @@ def random_mdp(seed: int, num_states: int = 7, num_actions: int = 3) -> TabularM
     shape = (num_states, num_actions, 4)
     # No chance below 0.1, so that undiscounted episodes that can end do so before long.
     probability = 0.1 + 0.6 * rng.dirichlet(np.full(4, 0.5), size=shape[:2])
-    return TabularMDP(
+    return TabularMDP.from_padded(
         probability=probability,
         next_state=rng.integers(num_states, size=shape),
         reward=rng.normal(size=shape),
@@ -65,17 +65,18 @@ def random_mdp(seed: int, num_states: int = 7, num_actions: int = 3) -> TabularM
 
 def dense(mdp: TabularMDP) -> tuple[np.ndarray, np.ndarray]:
     """Rewards and transitions with one extra absorbing state for the end, entry by entry."""
-    num_states, num_actions, width = mdp.probability.shape
+    table = mdp.padded()
+    num_states, num_actions, width = table.probability.shape
     transition = np.zeros((num_states + 1, num_actions, num_states + 1))
     reward = np.zeros((num_states + 1, num_actions))
     transition[-1, :, -1] = 1
     for s in range(num_states):
         for a in range(num_actions):
             for k in range(width):
-                p = mdp.probability[s, a, k]
-                to = -1 if mdp.terminated[s, a, k] else mdp.next_state[s, a, k]
+                p = table.probability[s, a, k]
+                to = -1 if table.terminated[s, a, k] else table.next_state[s, a, k]
                 transition[s, a, to] += p
-                reward[s, a] += p * mdp.reward[s, a, k]
+                reward[s, a] += p * table.reward[s, a, k]
     return reward, transition
 
 

@@ -17,7 +17,7 @@ def sparse_mdp(seed: int) -> TabularMDP:
     first = rng.choice([0.5, 1.0], size=(4, 2, 1))
     next_state, terminated = rng.integers(4, size=shape), rng.random(shape) < 0.2
     next_state[3], terminated[3] = 3, False
-    return TabularMDP(
+    return TabularMDP.from_padded(
         probability=np.concatenate([first, 1 - first], axis=-1),
         next_state=next_state,
         reward=rng.random(shape) < 0.8,

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from rlkit.tabular.mdp import TabularMDP
 
@@ -42,16 +43,16 @@ def test_arrays_that_are_not_an_mdp_are_rejected_by_name(
     name: str, value: Any, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        TabularMDP(**{**valid(), name: value})
+        TabularMDP.from_padded(**{**valid(), name: value})
 
 
 def test_the_arrays_are_copies_and_cannot_be_written() -> None:
     arrays = valid()
-    mdp = TabularMDP(**arrays)
+    mdp = TabularMDP.from_padded(**arrays)
     arrays["reward"][:] = 9
-    assert (mdp.reward == 0).all()
+    assert (mdp.padded().reward == 0).all()
     with pytest.raises(ValueError, match="read-only"):
-        mdp.reward[0, 0, 0] = 1
+        mdp.reward[0] = 1
 
 
 def test_equal_successors_are_summed_not_overwritten() -> None:
@@ -64,17 +65,17 @@ def test_equal_successors_are_summed_not_overwritten() -> None:
 def test_padding_repeats_the_last_successor_with_probability_zero() -> None:
     rows = [[[(0.5, 0, 1.0, False), (0.5, 1, 2.0, True)]], [[(1.0, 1, 5.0, True)]]]
     mdp = TabularMDP.from_successors(rows, initial_distribution=[1, 0])
-    assert mdp.probability[1, 0].tolist() == [1.0, 0.0]
-    assert mdp.next_state[1, 0].tolist() == [1, 1]
-    assert mdp.reward[1, 0].tolist() == [5.0, 5.0]
-    assert mdp.terminated[1, 0].tolist() == [True, True]
+    assert mdp.padded().probability[1, 0].tolist() == [1.0, 0.0]
+    assert mdp.padded().next_state[1, 0].tolist() == [1, 1]
+    assert mdp.padded().reward[1, 0].tolist() == [5.0, 5.0]
+    assert mdp.padded().terminated[1, 0].tolist() == [True, True]
 
 
 def test_single_precision_tables_are_rescaled_and_wrong_ones_rejected() -> None:
     third = float(np.float32(1 / 3))
     successors = [(third, 0, 0.0, False)] * 3
     mdp = TabularMDP.from_successors([[successors]], initial_distribution=[1.0])
-    np.testing.assert_allclose(mdp.probability.sum(), 1, rtol=1e-15)  # one rounding
+    np.testing.assert_allclose(mdp.padded().probability.sum(), 1, rtol=1e-15)  # one rounding
     with pytest.raises(ValueError, match=r"sum to 1, got 0\.99"):
         TabularMDP.from_successors([[[(0.33, 0, 0.0, False)] * 3]], initial_distribution=[1.0])
 
@@ -153,5 +154,112 @@ def test_terminal_states_end_the_episode_and_are_not_started_in() -> None:
     walk = np.zeros((3, 1, 3))
     walk[0, 0, 1] = walk[1, 0, 2] = walk[2, 0, 2] = 1
     mdp = TabularMDP.from_arrays(walk, np.zeros(3), terminal_states=[2])
-    assert mdp.terminated[:, 0, 0].tolist() == [False, True, True]
+    assert mdp.padded().terminated[:, 0, 0].tolist() == [False, True, True]
     assert mdp.initial_distribution.tolist() == [0.5, 0.5, 0]
+
+
+def random_textbook(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Five states, two actions, about half of the transitions possible; r(s, a, s')."""
+    rng = np.random.default_rng(seed)
+    transition = rng.random((5, 2, 5)) * (rng.random((5, 2, 5)) < 0.5)
+    transition[..., 0] += 0.1
+    transition /= transition.sum(axis=-1, keepdims=True)
+    return transition, rng.normal(size=(5, 2, 5))
+
+
+def same_model(one: TabularMDP, other: TabularMDP) -> None:
+    for name in ("probability", "next_state", "reward", "terminated", "row_start"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    np.testing.assert_array_equal(one.initial_distribution, other.initial_distribution)
+    assert (one.num_actions, one.time_limit) == (other.num_actions, other.time_limit)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_dense_arrays_sparse_matrices_and_a_function_build_the_same_model(seed: int) -> None:
+    transition, reward = random_textbook(seed)
+    options: dict[str, Any] = {"terminal_states": [3], "time_limit": 7}
+    mdp = TabularMDP.from_arrays(transition, reward, first_axis="state", **options)
+    by_row = transition.reshape(10, 5), reward.reshape(10, 5)
+    same_model(mdp, TabularMDP.from_sparse(*map(sparse.csr_array, by_row), **options))
+    by_action = [[sparse.coo_matrix(x[:, a]) for a in range(2)] for x in (transition, reward)]
+    same_model(mdp, TabularMDP.from_sparse(*by_action, **options))
+
+    def successors(s: int, a: int) -> list[Any]:
+        possible = np.flatnonzero(transition[s, a])
+        return [(transition[s, a, t], t, reward[s, a, t], t == 3) for t in possible]
+
+    start = [0.25, 0.25, 0.25, 0.0, 0.25]
+    built = TabularMDP.from_function(
+        successors, num_states=5, num_actions=2, initial_distribution=start, time_limit=7
+    )
+    same_model(mdp, built)
+    padded = mdp.padded()
+    again = TabularMDP.from_padded(
+        *padded, initial_distribution=mdp.initial_distribution, time_limit=7
+    )
+    same_model(mdp, again)
+    rows = [7, 2]
+    for name in ("probability", "next_state", "reward", "terminated"):
+        of_rows, of_all = getattr(mdp.padded(rows), name), getattr(padded, name)
+        flat = of_all.reshape(10, -1)[rows, : of_rows.shape[1]]
+        np.testing.assert_array_equal(of_rows, flat)
+
+
+def test_rewards_of_states_or_actions_go_with_sparse_transitions() -> None:
+    transition, _ = random_textbook(0)
+    matrix = sparse.csr_array(transition.reshape(10, 5))
+    for reward in (np.arange(5.0), np.arange(10.0).reshape(5, 2)):
+        dense = TabularMDP.from_arrays(transition, reward, first_axis="state")
+        same_model(dense, TabularMDP.from_sparse(matrix, reward))
+
+
+@pytest.mark.parametrize(
+    ("transition", "reward", "message"),
+    [
+        (np.eye(2), np.zeros(2), "transition must be a sparse matrix of scipy or a list of them"),
+        (sparse.eye_array(3, 2), np.zeros(2), r"got \(3, 2\)"),
+        ([sparse.eye_array(2), sparse.eye_array(3)], np.zeros(2), r"one square matrix per action"),
+        (sparse.eye_array(2), np.zeros(3), r"reward must have shape \(2,\)"),
+        (sparse.eye_array(2), sparse.eye_array(4, 2), r"reward must be \(2, 2\)"),
+        (2 * sparse.eye_array(2), np.zeros(2), "sum to 1, got 2 at state 0, action 0"),
+    ],
+)
+def test_sparse_matrices_that_are_not_an_mdp_are_rejected(
+    transition: Any, reward: Any, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        TabularMDP.from_sparse(transition, reward)
+
+
+@pytest.mark.parametrize("states", [[2], [-1], [0.5], ["end"]])
+def test_terminal_states_that_are_no_states_are_rejected(states: list[Any]) -> None:
+    with pytest.raises(ValueError, match=r"terminal_states must be integers in \[0, 2\)"):
+        TabularMDP.from_sparse(sparse.eye_array(2), np.zeros(2), terminal_states=states)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("row_start", [0], "row_start must have num_states"),
+        ("row_start", [0, 1, 2], "initial_distribution must have shape"),
+        ("row_start", [0, 2, 2, 2], "with at least one entry in each row"),
+        ("row_start", [0, 1, 2, 4], "row_start must rise from 0 to num_entries = 3"),
+        ("row_start", [0.0, 1.0, 2.0, 3.0], "row_start must hold integers"),
+        ("num_actions", 0, "with num_actions = 0"),
+        ("reward", np.zeros((3, 1)), r"reward must have the shape \[num_entries\]"),
+        ("next_state", [0, 1, 3], r"in \[0, 3\), got 3 at state 2, action 0"),
+    ],
+)
+def test_flat_arrays_that_are_not_an_mdp_are_rejected(name: str, value: Any, message: str) -> None:
+    arrays: dict[str, Any] = {
+        "probability": np.ones(3),
+        "next_state": np.arange(3),
+        "reward": np.zeros(3),
+        "terminated": np.zeros(3, dtype=bool),
+        "row_start": np.arange(4),
+        "num_actions": 1,
+        "initial_distribution": np.full(3, 1 / 3),
+    }
+    assert TabularMDP(**arrays).num_states == 3
+    with pytest.raises(ValueError, match=message):
+        TabularMDP(**{**arrays, name: value})

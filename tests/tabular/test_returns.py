@@ -27,7 +27,7 @@ from tests.tabular.models import from_env
 def random_mdp(seed: int, num_states: int = 4, num_actions: int = 2) -> TabularMDP:
     rng = np.random.default_rng(seed)
     shape = (num_states, num_actions, 3)
-    return TabularMDP(
+    return TabularMDP.from_padded(
         probability=rng.dirichlet(np.ones(3), size=shape[:2]),
         next_state=rng.integers(num_states, size=shape),
         reward=rng.normal(size=shape),
@@ -47,22 +47,24 @@ def value_by_recursion(mdp: TabularMDP, act: Any, s: int, t: int, limit: int) ->
         return 0.0
     total = 0.0
     for a, chance in act(s, t).items():
-        for k in range(mdp.probability.shape[2]):
+        row = s * mdp.num_actions + a
+        for k in range(mdp.row_start[row], mdp.row_start[row + 1]):
             future = 0.0
-            if not mdp.terminated[s, a, k]:
-                future = value_by_recursion(mdp, act, int(mdp.next_state[s, a, k]), t + 1, limit)
-            total += chance * mdp.probability[s, a, k] * (mdp.reward[s, a, k] + future)
+            if not mdp.terminated[k]:
+                future = value_by_recursion(mdp, act, int(mdp.next_state[k]), t + 1, limit)
+            total += chance * mdp.probability[k] * (mdp.reward[k] + future)
     return total
 
 
 def dense_return(mdp: TabularMDP, policy: Any) -> float:
     """The total reward from the start by a dense solve, written out one successor at a time."""
+    table = mdp.padded()
     going, gain = np.zeros((mdp.num_states, mdp.num_states)), np.zeros(mdp.num_states)
-    for s, a, k in np.ndindex(mdp.probability.shape):
-        chance = policy[s, a] * mdp.probability[s, a, k]
-        gain[s] += chance * mdp.reward[s, a, k]
-        if not mdp.terminated[s, a, k]:
-            going[s, mdp.next_state[s, a, k]] += chance
+    for s, a, k in np.ndindex(table.probability.shape):
+        chance = policy[s, a] * table.probability[s, a, k]
+        gain[s] += chance * table.reward[s, a, k]
+        if not table.terminated[s, a, k]:
+            going[s, table.next_state[s, a, k]] += chance
     value, *_ = np.linalg.lstsq(np.eye(mdp.num_states) - going, gain, rcond=None)
     return float(mdp.initial_distribution @ value)
 
@@ -106,14 +108,14 @@ def test_the_value_of_a_policy_is_the_fixed_point_of_its_operator(
     except NoFiniteReturn:
         assert discount == 1.0
         return
-    known = ~np.isnan(values)
+    known, table = ~np.isnan(values), mdp.padded()
     for s in np.flatnonzero(known):
         right = sum(
             policy[s, a]
-            * mdp.probability[s, a, k]
+            * table.probability[s, a, k]
             * (
-                mdp.reward[s, a, k]
-                + (0 if mdp.terminated[s, a, k] else discount * values[mdp.next_state[s, a, k]])
+                table.reward[s, a, k]
+                + (0 if table.terminated[s, a, k] else discount * values[table.next_state[s, a, k]])
             )
             for a in range(2)
             for k in range(3)
@@ -332,13 +334,13 @@ def test_without_a_limit_the_limit_must_be_given() -> None:
 def test_the_stationary_distribution_agrees_with_quantecon(seed: int) -> None:
     mdp = random_mdp(seed)
     policy = random_policies(mdp, 1, seed)[0]
-    matrix = np.zeros((4, 4))
+    matrix, table = np.zeros((4, 4)), mdp.padded()
     for s, a, k in itertools.product(range(4), range(2), range(3)):
-        chance = policy[s, a] * mdp.probability[s, a, k]
-        if mdp.terminated[s, a, k]:
+        chance = policy[s, a] * table.probability[s, a, k]
+        if table.terminated[s, a, k]:
             matrix[s] += chance * mdp.initial_distribution
         else:
-            matrix[s, mdp.next_state[s, a, k]] += chance
+            matrix[s, table.next_state[s, a, k]] += chance
     (peer,) = MarkovChain(matrix).stationary_distributions
     result = stationary_distribution(mdp, policy)
     np.testing.assert_allclose(result, peer, atol=1e-12)  # an eigenvector of a 4x4 matrix

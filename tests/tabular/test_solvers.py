@@ -105,18 +105,19 @@ def test_both_solvers_agree_with_quantecon_on_other_environments(
 
 def overwritten_duplicates(mdp: TabularMDP) -> TabularMDP:
     """The mistake `matrix[s, a, next_state] = probability`, the rest of the chance lost."""
-    num_states, num_actions, width = mdp.probability.shape
-    kept = mdp.probability.copy()
+    table = mdp.padded()
+    num_states, num_actions, width = table.probability.shape
+    kept = table.probability.copy()
     for s in range(num_states):
         for a in range(num_actions):
             for k in range(width):
-                kept[s, a, k] *= mdp.next_state[s, a, k] not in mdp.next_state[s, a, k + 1 :]
+                kept[s, a, k] *= table.next_state[s, a, k] not in table.next_state[s, a, k + 1 :]
     lost = 1 - kept.sum(axis=-1, keepdims=True)
-    return TabularMDP(
+    return TabularMDP.from_padded(
         probability=np.concatenate([kept, lost], axis=-1),
-        next_state=np.concatenate([mdp.next_state, mdp.next_state[..., :1]], axis=-1),
-        reward=np.concatenate([mdp.reward, np.zeros_like(lost)], axis=-1),
-        terminated=np.concatenate([mdp.terminated, np.ones_like(lost, dtype=bool)], axis=-1),
+        next_state=np.concatenate([table.next_state, table.next_state[..., :1]], axis=-1),
+        reward=np.concatenate([table.reward, np.zeros_like(lost)], axis=-1),
+        terminated=np.concatenate([table.terminated, np.ones_like(lost, dtype=bool)], axis=-1),
         initial_distribution=mdp.initial_distribution,
     )
 
@@ -127,11 +128,12 @@ def test_overwriting_duplicate_successors_would_be_noticed() -> None:
 
 
 def without_ends(mdp: TabularMDP) -> TabularMDP:
-    return TabularMDP(
-        probability=mdp.probability,
-        next_state=mdp.next_state,
-        reward=mdp.reward,
-        terminated=np.zeros_like(mdp.terminated),
+    table = mdp.padded()
+    return TabularMDP.from_padded(
+        probability=table.probability,
+        next_state=table.next_state,
+        reward=table.reward,
+        terminated=np.zeros_like(table.terminated),
         initial_distribution=mdp.initial_distribution,
     )
 

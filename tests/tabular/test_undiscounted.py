@@ -33,7 +33,7 @@ def walled_walk(n: int) -> TabularMDP:
     cells = np.arange(n)
     left, right = np.maximum(cells - 1, 0), np.minimum(cells + 1, n - 1)
     next_state = np.stack([np.stack([left, right], -1), np.stack([right, left], -1)], axis=1)
-    return TabularMDP(
+    return TabularMDP.from_padded(
         probability=np.broadcast_to([0.9, 0.1], (n, 2, 2)),
         next_state=next_state,
         reward=np.full((n, 2, 2), -1.0),
@@ -138,14 +138,14 @@ def test_a_pit_that_pays_endlessly_is_avoided_and_has_no_undiscounted_value(solv
 def test_the_undiscounted_optimum_is_the_limit_of_long_time_limits(seed: int) -> None:
     """Rewards <= 0 and every state may end: then both exist and must agree."""
     base = random_mdp(seed)
-    terminated = base.terminated.copy()
+    terminated = base.padded().terminated.copy()
     terminated[..., 0] = True
-    probability = 0.9 * base.probability
+    probability = 0.9 * base.padded().probability
     probability[..., 0] += 0.1
-    mdp = TabularMDP(
+    mdp = TabularMDP.from_padded(
         probability=probability,
-        next_state=base.next_state,
-        reward=-np.abs(base.reward),
+        next_state=base.padded().next_state,
+        reward=-np.abs(base.padded().reward),
         terminated=terminated,
         initial_distribution=base.initial_distribution,
     )

@@ -125,13 +125,15 @@ def _read_and_play(
 
 def _difference(one: TabularMDP, other: TabularMDP) -> str | None:
     """Return where two models differ, in words, or None."""
+    if not np.array_equal(one.row_start, other.row_start):
+        return "of different sizes"
     for name in ("probability", "next_state", "reward", "terminated"):
         a, b = getattr(one, name), getattr(other, name)
-        if a.shape != b.shape:
-            return "of different sizes"
         if (a != b).any():
-            at = tuple(np.argwhere(a != b)[0])
-            place = f"state {at[0]} and action {at[1]}, indexed from 0"
+            at = int((a != b).argmax())
+            row = int(np.searchsorted(one.row_start, at, side="right")) - 1
+            state, action = divmod(row, one.num_actions)
+            place = f"state {state} and action {action}, indexed from 0"
             return f"{name} after {place}: {a[at]} and {b[at]}"
     if (one.initial_distribution != other.initial_distribution).any():
         s = int(np.flatnonzero(one.initial_distribution != other.initial_distribution)[0])

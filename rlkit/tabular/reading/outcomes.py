@@ -39,12 +39,8 @@ class Outcomes:
 
 def tally(mdp: TabularMDP, record: Record) -> Outcomes:
     """Find each step and reset of a record among the outcomes of a model."""
-    flat = (mdp.num_states * mdp.num_actions, -1)
     pair, row = np.unique(record.state * mdp.num_actions + record.action, return_inverse=True)
-    probability = mdp.probability.reshape(flat)[pair]
-    next_state = mdp.next_state.reshape(flat)[pair]
-    reward = mdp.reward.reshape(flat)[pair]
-    terminated = mdp.terminated.reshape(flat)[pair]
+    probability, next_state, reward, terminated = mdp.padded(pair)
     cell_of = _cells(probability, next_state, reward, terminated)
 
     cell = np.empty(row.size, dtype=np.int64)

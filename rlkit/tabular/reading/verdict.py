@@ -113,11 +113,12 @@ def _misfit(misfit: Misfit, mdp: TabularMDP, outcomes: Outcomes, indexing: Index
             "depends on earlier episodes"
         )
     s, a = divmod(int(outcomes.pair[row]), mdp.num_actions)
+    k = int(mdp.row_start[outcomes.pair[row]]) + entry
     text = (
         f"P does not describe it: state {s + indexing.first_state} and action "
         f"{a + indexing.first_action} lead to (next_state, reward, terminated) = "
-        f"({mdp.next_state[s, a, entry] + indexing.first_state}, {mdp.reward[s, a, entry]:g}, "
-        f"{mdp.terminated[s, a, entry]}) with probability {probability:.4g} by the table, and "
+        f"({mdp.next_state[k] + indexing.first_state}, {mdp.reward[k]:g}, "
+        f"{mdp.terminated[k]}) with probability {probability:.4g} by the table, and "
         f"{observed}"
     )
     if misfit.added_up is not None:

@@ -21,16 +21,16 @@ def frozen_lake(**options: Any) -> gym.Env[Any, Any]:
 def test_frozen_lakes_table_is_kept_entry_by_entry_in_its_order() -> None:
     mdp = mdp_from_env(frozen_lake)
     table = FrozenLakeEnv().P
-    assert mdp.probability.shape == (16, 4, 3)
+    assert mdp.padded().probability.shape == (16, 4, 3)
     for s in range(16):
         for a in range(4):
             for k, (probability, next_state, reward, terminated) in enumerate(table[s][a]):
-                assert mdp.probability[s, a, k] == probability
-                assert mdp.next_state[s, a, k] == next_state
-                assert mdp.reward[s, a, k] == reward
-                assert mdp.terminated[s, a, k] == terminated
+                assert mdp.padded().probability[s, a, k] == probability
+                assert mdp.padded().next_state[s, a, k] == next_state
+                assert mdp.padded().reward[s, a, k] == reward
+                assert mdp.padded().terminated[s, a, k] == terminated
     # Sums of three rounded thirds.
-    np.testing.assert_allclose(mdp.probability.sum(axis=-1), 1, atol=1e-15)
+    np.testing.assert_allclose(mdp.padded().probability.sum(axis=-1), 1, atol=1e-15)
     assert mdp.initial_distribution.tolist() == [1.0] + [0.0] * 15
 
 
@@ -82,9 +82,9 @@ def test_a_state_without_successors_is_one_where_nothing_happens_any_more() -> N
         env.P = {**env.P, 4: {0: [], 1: []}}
 
     mdp = mdp_from_env(changed(empty))
-    assert mdp.terminated[4].all()
-    assert (mdp.next_state[4] == 4).all()
-    assert (mdp.reward[4] == 0).all()
+    assert mdp.padded().terminated[4].all()
+    assert (mdp.padded().next_state[4] == 4).all()
+    assert (mdp.padded().reward[4] == 0).all()
 
 
 def test_a_random_start_needs_a_stated_distribution() -> None:

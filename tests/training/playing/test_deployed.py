@@ -184,10 +184,10 @@ def test_the_values_of_value_iteration_are_optimal_and_consistent(
     for s in range(16):
         for a in range(4):
             successors = zip(
-                mdp.probability[s, a],
-                mdp.next_state[s, a],
-                mdp.reward[s, a],
-                mdp.terminated[s, a],
+                mdp.padded().probability[s, a],
+                mdp.padded().next_state[s, a],
+                mdp.padded().reward[s, a],
+                mdp.padded().terminated[s, a],
                 strict=True,
             )
             q = sum(p * (r + 0.95 * (0.0 if end else values[n])) for p, n, r, end in successors)
