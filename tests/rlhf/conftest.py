@@ -1,4 +1,4 @@
-"""Shared by the tests of the stages: fine-tuned models of tasks whose responses can be listed."""
+"""Fine-tuned models of tasks whose responses can be listed, shared by the tests of RLHF."""
 
 from __future__ import annotations
 
@@ -61,14 +61,22 @@ class Listed(Ground):
     """One whose responses can all be listed."""
 
     key: AnswerKey
-    score: TableScore  # gold, with mean 0 and deviation 1 under the reference
+    score: TableScore  # gold, with mean 0 and standard deviation 1 under the reference
+    options: dict[str, Any]  # of PPO and RLOO, with which they come near the optimum soonest
+    num_updates: int  # of PPO, after which it is near the optimum
 
     def gap(self, policy: Any, kl_coef: float) -> float:
         """Exactly how far a policy is from the best one."""
         return self.key.values(self.key.log_probs(policy), self.key.gold, kl_coef).gap
 
 
-def fine_tuned(task: EnumerableTask, config: SFTConfig, **model: Any) -> Listed:
+def fine_tuned(
+    task: EnumerableTask,
+    config: SFTConfig,
+    options: dict[str, Any],
+    num_updates: int,
+    **model: Any,
+) -> Listed:
     streams = SeedStreams(0, 0)
     sizes = GPTConfig(
         vocab_size=task.vocab_size,
@@ -82,14 +90,14 @@ def fine_tuned(task: EnumerableTask, config: SFTConfig, **model: Any) -> Listed:
     for _ in range(stage.num_updates):
         stage.update()
     key = AnswerKey(task, gpt)
-    return Listed(task, gpt, key, TableScore(key, key.gold))
+    return Listed(task, gpt, key, TableScore(key, key.gold), options, num_updates)
 
 
 @pytest.fixture(scope="session")
 def listed() -> Listed:
     """The benchmark: 19,531 responses to each of 4 prompts (about 6 s)."""
     torch.set_num_threads(1)
-    return fine_tuned(EnumerableTask(), SFTConfig())
+    return fine_tuned(EnumerableTask(), SFTConfig(), {}, 40)
 
 
 @pytest.fixture(scope="session")
@@ -98,7 +106,16 @@ def small() -> Listed:
     torch.set_num_threads(1)
     task = EnumerableTask(num_content=3, num_prompts=2, max_new_tokens=4)
     config = SFTConfig(num_demonstrations=2048, num_epochs=4)
-    return fine_tuned(task, config, width=32, num_layers=1)
+    return fine_tuned(task, config, {"learning_rate": 2e-3}, 20, width=32, num_layers=1)
+
+
+@pytest.fixture(
+    scope="session", params=["small", pytest.param("listed", marks=pytest.mark.torture)]
+)
+def language(request: pytest.FixtureRequest) -> Listed:
+    """The small language each day, the whole one for `make torture`."""
+    language: Listed = request.getfixturevalue(request.param)
+    return language
 
 
 class RaggedTask(LanguageTask):
@@ -134,8 +151,10 @@ def unequal(gpt: GPT, rng: np.random.Generator) -> GPT:
 
 
 @pytest.fixture(scope="session")
-def ppo_run(listed: Listed) -> tuple[KLPenalisedPolicy, list[dict[str, float]]]:
-    """40 updates of PPO on gold at kl_coef 0.3, and their metrics (about 12 s). Do not train it."""
+def ppo_run(language: Listed) -> tuple[KLPenalisedPolicy, list[dict[str, float]]]:
+    """PPO on gold at kl_coef 0.3, near the optimum, and its metrics. Do not train it."""
     torch.set_num_threads(1)
-    agent = listed.agent("ppo", score=listed.score, num_updates=40)
+    agent = language.agent(
+        "ppo", score=language.score, num_updates=language.num_updates, **language.options
+    )
     return agent, agent.fit()

@@ -80,5 +80,12 @@ def dense(mdp: TabularMDP) -> tuple[np.ndarray, np.ndarray]:
     return reward, transition
 
 
+_TABLES: dict[str, TabularMDP] = {}
+
+
 def from_env(id_: str, **options: Any) -> TabularMDP:
-    return mdp_from_env(lambda: gym.make(id_, **options))
+    """Read the table of an environment, once; its arrays cannot be changed."""
+    key = f"{id_} {sorted(options.items())}"
+    if key not in _TABLES:
+        _TABLES[key] = mdp_from_env(lambda: gym.make(id_, **options))
+    return _TABLES[key]

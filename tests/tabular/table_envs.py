@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -109,32 +110,37 @@ class Starts(Corridor):
 
 
 class Grid(gym.Env[Any, Any]):
-    """300 x 300 cells; moves slip aside with chance 0.2 by the table; the last cell ends it."""
+    """Square of cells; moves slip aside with chance 0.2 by the table; the last cell ends it."""
 
     side = 300
 
     def __init__(self, slip: float = 0.2) -> None:
         self.observation_space, self.action_space = Discrete(self.side**2), Discrete(4)
         self.slip = slip
-        cells = range(self.side**2)
-        self.P = [
+        self.P = self.table(self.side)
+
+    @classmethod
+    @functools.cache
+    def table(cls, side: int) -> Any:
+        end = side**2 - 1
+        return [
             [
                 [
-                    (p, self.to(s, (a + turn) % 4), -1.0, self.to(s, (a + turn) % 4) == cells[-1])
+                    (p, to, -1.0, to == end)
                     for turn, p in ((0, 0.8), (1, 0.1), (3, 0.1))
+                    for to in [cls.move(side, s, (a + turn) % 4)]
                 ]
                 for a in range(4)
             ]
-            for s in cells
+            for s in range(side**2)
         ]
 
-    def to(self, s: int, a: int) -> int:
-        row, column = divmod(s, self.side)
+    @staticmethod
+    def move(side: int, s: int, a: int) -> int:
+        row, column = divmod(s, side)
         down, right = ((0, 1), (1, 0), (0, -1), (-1, 0))[a]
         row, column = row + down, column + right
-        return (
-            s if min(row, column) < 0 or max(row, column) >= self.side else row * self.side + column
-        )
+        return s if min(row, column) < 0 or max(row, column) >= side else row * side + column
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
         super().reset(seed=seed)
@@ -143,5 +149,5 @@ class Grid(gym.Env[Any, Any]):
 
     def step(self, action: int) -> Any:
         turn = int(self.np_random.choice(3, p=[1 - self.slip, self.slip / 2, self.slip / 2]))
-        self.s = self.to(self.s, (action + (0, 1, 3)[turn]) % 4)
+        self.s = self.move(self.side, self.s, (action + (0, 1, 3)[turn]) % 4)
         return self.s, -1.0, self.s == self.side**2 - 1, False, {}

@@ -11,14 +11,14 @@ import rlkit.rlhf as rlhf
 from rlkit.rlhf.stages.stage_run import StageRun
 from rlkit.rlhf.training.example_trainer import ExampleTrainer
 from rlkit.rlhf.training.policy import KLPenalisedPolicy
-from tests.rlhf.stages.small_runs import MODEL, SHOWN, SMALL, lines, save_model
+from tests.rlhf.stages.small_runs import MODEL, SHOWN, SMALL, TASK, lines, save_model
 
 
 @pytest.fixture(scope="session")
 def parents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, StageRun]:
     """What the other stages start from, with two seeds."""
     out = tmp_path_factory.mktemp("parents")
-    sft = rlhf.sft("enumerable", model=MODEL, seeds=2, out=out, **SMALL["sft"])
+    sft = rlhf.sft(TASK, model=MODEL, seeds=2, out=out, **SMALL["sft"])
     reward = rlhf.reward(sft, seeds=2, out=out, **SMALL["reward"])
     return {"sft": sft, "reward": reward}
 
@@ -29,7 +29,7 @@ def run(parents: dict[str, StageRun]) -> Callable[..., StageRun]:
 
     def run(stage: str, **how: Any) -> StageRun:
         if stage == "sft":
-            return rlhf.sft("enumerable", model=MODEL, **SMALL[stage], **how)
+            return rlhf.sft(TASK, model=MODEL, **SMALL[stage], **how)
         options = SMALL[stage] | how
         if stage == "ppo":
             options.setdefault("reward", parents["reward"])
@@ -82,5 +82,5 @@ def hf(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     judged = lines(folder / "pairs.jsonl", *pairs)
     common = {"num_epochs": 3, "batch_size": 2, "out": folder / "runs"}
     sft = rlhf.sft(demonstrations=shown, preferences=judged, model=model, **common)
-    reward = rlhf.reward(sft, **common)
+    reward = rlhf.reward(sft, min_updates=20, **common)
     return {"model": model, "shown": shown, "sft": sft, "reward": reward, "out": folder / "runs"}

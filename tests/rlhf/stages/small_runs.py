@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,18 @@ import rlkit.rlhf as rlhf
 from rlkit.rlhf.data.sequences import pack, response_log_probs
 from rlkit.rlhf.exact.enumeration import all_completions, completion_log_probs
 
+# As installed: a distribution whose entry point offers the task "tiny".
+PLUGIN = Path(__file__).parent / "plugin"
+sys.path.append(str(PLUGIN))
+TASK = "tiny"
+
 MODEL = rlhf.ModelSource(width=8, num_layers=1, dropout=0.1)
 
 UPDATES = {"num_updates": 6, "batch_size": 16, "minibatch_size": 8, "num_epochs": 2}
 
 SMALL: dict[str, dict[str, Any]] = {
     "sft": {"num_demonstrations": 300, "num_epochs": 2, "batch_size": 32},
-    "reward": {"num_pairs": 120, "num_epochs": 3, "batch_size": 16},
+    "reward": {"num_pairs": 120, "num_epochs": 3, "batch_size": 16, "min_updates": 60},
     "dpo": {"num_pairs": 120, "num_epochs": 2, "batch_size": 16},
     "ppo": UPDATES,
     "rloo": UPDATES,
@@ -28,6 +34,9 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 STAGES = tuple(SMALL)
+
+# Of each seed. A checkpoint is saved every 50 updates, or every 5 of PPO, RLOO and GRPO.
+NUM_UPDATES = {"sft": 20, "reward": 60, "dpo": 16, "ppo": 6, "rloo": 6, "grpo": 6}
 
 WORDS = ("a", "b", "c", "d", "e", "f")
 

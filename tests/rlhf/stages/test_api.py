@@ -19,12 +19,21 @@ from rlkit.errors import UsageError
 from rlkit.rlhf.stages.stage_run import StageRun
 from rlkit.runs.execution import Interrupted
 from rlkit.runs.reports import Reports
-from tests.rlhf.stages.small_runs import SMALL, STAGES, UPDATES, lines, save_model
+from tests.rlhf.stages.small_runs import (
+    NUM_UPDATES,
+    PLUGIN,
+    SMALL,
+    STAGES,
+    TASK,
+    UPDATES,
+    lines,
+    save_model,
+)
 from tests.small_stage import stop_after
 
 MOMENTS = {
     "in the third update": "call_at(Stage, 'update', 3, kill)",
-    "in the second seed": "call_at(Stage, 'update', 10, kill)",
+    "in the second seed": "call_at(Stage, 'update', NUM_UPDATES + 4, kill)",
     "before the second checkpoint is renamed": "die_at(os, 'replace', 3)",
     "after it is renamed": "die_at(os, 'replace', 3, after=True)",
     "between row and checkpoint": "die_at(curves.CurveFile, 'sync', 2)",
@@ -53,8 +62,8 @@ def test_seeds_have_the_same_bytes_in_two_workers(
 @pytest.mark.claim(51)
 @pytest.mark.parametrize(
     ("stage", "looks"),
-    # At 1 nothing is saved yet, at 4 the stop is within an epoch, at 8 within the second seed.
-    [*((stage, 4) for stage in STAGES), ("sft", 1), ("ppo", 1), ("reward", 8), ("ppo", 8)],
+    # At 1 nothing is saved yet, at 4 the stop is within an epoch, at 70 or 8 in the second seed.
+    [*((stage, 4) for stage in STAGES), ("sft", 1), ("ppo", 1), ("reward", 70), ("ppo", 8)],
 )
 def test_a_stage_that_was_stopped_continues_to_the_same_bytes(
     stage: str, looks: int, run: Callable[..., StageRun], out: Path, results: Any, undisturbed: Any
@@ -63,6 +72,7 @@ def test_a_stage_that_was_stopped_continues_to_the_same_bytes(
         run(stage, out=out, seeds=2, reports=stop_after(looks))
     done = run(stage, out=out, seeds=2)
     assert done.status == "finished"
+    assert done.num_updates == NUM_UPDATES[stage]
     assert results(done.folder) == undisturbed(stage)
 
 
@@ -96,7 +106,7 @@ def script(stage: str, parents: dict[str, StageRun], out: Path, before: str = ""
     options = dict(SMALL[stage])
     if stage == "ppo":
         options["reward"] = str(parents["reward"].folder)
-    first = "'enumerable', model=rlhf.ModelSource(width=8, num_layers=1, dropout=0.1)"
+    first = f"{TASK!r}, model=rlhf.ModelSource(width=8, num_layers=1, dropout=0.1)"
     if stage != "sft":
         first = repr(str(parents["sft"].folder))
     owner = "rlkit.rlhf.training.policy import KLPenalisedPolicy"
@@ -104,7 +114,9 @@ def script(stage: str, parents: dict[str, StageRun], out: Path, before: str = ""
         owner = "rlkit.rlhf.training.example_trainer import ExampleTrainer"
     return (
         f"from {owner} as Stage\n"
-        "import rlkit.rlhf as rlhf\n"
+        "import sys, rlkit.rlhf as rlhf\n"
+        f"sys.path.append({str(PLUGIN)!r})\n"
+        f"NUM_UPDATES = {NUM_UPDATES[stage]}\n"
         "kill = lambda: os.kill(os.getpid(), signal.SIGKILL)\n"
         f"{before}\n"
         f"rlhf.{stage}({first}, seeds=2, out={str(out)!r}, **{options!r})"

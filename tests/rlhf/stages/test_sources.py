@@ -15,7 +15,7 @@ import pytest
 import rlkit.rlhf as rlhf
 from rlkit.errors import UsageError
 from rlkit.rlhf.stages.stage_run import StageRun
-from tests.rlhf.stages.small_runs import MODEL, SMALL, UPDATES, log_probs_of
+from tests.rlhf.stages.small_runs import MODEL, SMALL, TASK, UPDATES, log_probs_of
 
 
 def test_tied_embeddings_and_the_scale_of_weights_reach_the_model(out: Path) -> None:
@@ -113,7 +113,7 @@ def test_parents_are_distinguished_by_content_whatever_their_folders_are_called(
 ) -> None:
     import shutil
 
-    other = rlhf.sft("enumerable", model=MODEL, out=tmp_path, **SMALL["sft"] | {"num_epochs": 1})
+    other = rlhf.sft(TASK, model=MODEL, out=tmp_path, **SMALL["sft"] | {"num_epochs": 1})
     folders = [tmp_path / name / "base" for name in ("one", "two")]
     for run, folder in zip((parents["sft"], other), folders, strict=True):
         shutil.copytree(run.folder, folder)

@@ -53,12 +53,12 @@ def test_the_loss_is_the_mean_over_response_tokens_with_eos_and_without_prompt(s
     assert stage.update()["loss"] == pytest.approx(np.mean(losses), abs=1e-5)
 
 
-def test_fine_tuning_reaches_the_entropy_of_what_it_imitates(listed: Any) -> None:
+def test_fine_tuning_reaches_the_entropy_of_what_it_imitates(language: Any) -> None:
     """Held-out loss against that of the process that wrote the demonstrations."""
-    held_out = demonstrations_of(listed.task, np.random.default_rng(1), 4096)
-    nll, tokens = negative_log_likelihood(listed.reference, held_out)
+    held_out = demonstrations_of(language.task, np.random.default_rng(1), 4096)
+    nll, tokens = negative_log_likelihood(language.reference, held_out)
     parts = (held_out.prompts.numpy(), held_out.responses.numpy())
-    log_prob = listed.task.generator_log_prob(*parts)
+    log_prob = language.task.generator_log_prob(*parts)
     excess = (nll + log_prob.sum()) / tokens
     # Not below it by chance: the standard error of a difference of so many tokens is about 0.002.
     assert -0.006 < excess < 0.03

@@ -1,8 +1,8 @@
 """The benchmark is itself tested: each of the known mistakes, planted, is told from right code.
 
 Most show within a few updates as a gap far above that of the right code. A wrong temperature, or a
-ratio that is always 1, shows rather near the optimum, so there it is a smaller language, learned to
-the end. Whitening over padding does not show in the gap at all, but in the numbers.
+ratio that is always 1, shows near the optimum only, so there the small language is learned to the
+end. Whitening over padding does not show in the gap at all, but in the numbers.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ from rlkit.rlhf.training.rollout import Rollout
 
 KL_COEF = 0.3
 NUM_UPDATES = 12
-LIMIT = 2.5  # times the gap of the right code; the least of the mistakes has 3.8 times
-LIMIT_AT_THE_END = 1.5  # near the optimum, where sampling at 0.7 has 1.8 to 2.3 times
+# Times the gap of the right code; the least of the mistakes has 3.8 times it on the whole language,
+# and 7 times it on the small one.
+LIMIT = 2.5
+LIMIT_AT_THE_END = 1.5  # near the optimum, where sampling at 0.7 has 2.4 to 3.6 times
 
 
 # --- mistakes in the rewards: (scores, log-ratios, mask, kl_coef) -> rewards ----------------------
@@ -126,8 +128,8 @@ def gap_after(
 
 
 @pytest.fixture(scope="module")
-def right_gap(listed: Any) -> float:
-    return gap_after(listed, num_updates=NUM_UPDATES)
+def right_gap(language: Any) -> float:
+    return gap_after(language, num_updates=NUM_UPDATES, **language.options)
 
 
 @pytest.mark.slow
@@ -143,21 +145,22 @@ def right_gap(listed: Any) -> float:
     ],
     ids=["wrong sign", "EOS", "sign of the KL", "k3", "score at every token", "mean KL"],
 )
-def test_a_mistake_shows_in_the_gap(listed: Any, right_gap: float, parts: dict[str, Any]) -> None:
+def test_a_mistake_shows_in_the_gap(language: Any, right_gap: float, parts: dict[str, Any]) -> None:
     assert right_gap < 0.25
-    assert gap_after(listed, num_updates=NUM_UPDATES, parts=parts) > LIMIT * right_gap
+    gap = gap_after(language, num_updates=NUM_UPDATES, parts=parts, **language.options)
+    assert gap > LIMIT * right_gap
 
 
 @pytest.mark.slow
 def test_a_reference_that_moves_with_the_policy_shows_in_the_gap(
-    listed: Any, right_gap: float
+    language: Any, right_gap: float
 ) -> None:
-    gap = gap_after(listed, reference_is_policy, num_updates=NUM_UPDATES)
+    gap = gap_after(language, reference_is_policy, num_updates=NUM_UPDATES, **language.options)
     assert gap > LIMIT * right_gap
 
 
 TO_THE_END: dict[str, Any] = {
-    "num_updates": 60, "learning_rate": 2e-3, "batch_size": 512, "minibatch_size": 128,
+    "num_updates": 40, "learning_rate": 3e-3, "batch_size": 256, "minibatch_size": 64,
 }  # fmt: skip
 
 

@@ -429,28 +429,28 @@ def test_other_vocabularies_and_padding_with_eos_are_rejected(ragged: Any, small
 
 @pytest.mark.claim(19)
 def test_the_reported_kl_is_the_exact_one_within_its_standard_error(
-    listed: Any, ppo_run: Any
+    language: Any, ppo_run: Any
 ) -> None:
     agent, _ = ppo_run
-    rollout = agent_from(listed, agent.policy, batch_size=4096).collect()
+    rollout = agent_from(language, agent.policy, batch_size=4096).collect()
     sums = (rollout.behaviour_log_prob - rollout.reference_log_prob).sum(1).double()
-    exact = listed.key.values(listed.key.log_probs(agent.policy), listed.key.gold, 0.3).kl
+    exact = language.key.values(language.key.log_probs(agent.policy), language.key.gold, 0.3).kl
     assert exact > 1.0
     assert abs(float(sums.mean()) - exact) < 4 * float(sums.std()) / len(sums) ** 0.5
-    probe = agent_from(listed, agent.policy, batch_size=256, learning_rate=NO_STEP, num_epochs=1)
+    probe = agent_from(language, agent.policy, batch_size=256, learning_rate=NO_STEP, num_epochs=1)
     metrics = probe.update()
     assert abs(metrics["kl"] - exact) < 4 * metrics["kl_standard_error"]
     # It is the sum of log-ratios itself, neither clamped nor another estimator, at the coefficient
     # that was in force.
-    again = agent_from(listed, agent.policy, batch_size=256).collect()
+    again = agent_from(language, agent.policy, batch_size=256).collect()
     found = (again.behaviour_log_prob - again.reference_log_prob).sum(1)
     assert metrics["kl"] == pytest.approx(float(found.mean()), rel=1e-5)
     assert metrics["objective"] == pytest.approx(metrics["score"] - 0.3 * metrics["kl"], abs=1e-6)
 
 
-def agent_from(listed: Any, policy: Any, **options: Any) -> KLPenalisedPolicy:
-    found: KLPenalisedPolicy = listed.agent(
-        score=listed.score, policy=copy.deepcopy(policy), seed=3, **options
+def agent_from(ground: Any, policy: Any, **options: Any) -> KLPenalisedPolicy:
+    found: KLPenalisedPolicy = ground.agent(
+        score=ground.score, policy=copy.deepcopy(policy), seed=3, **options
     )
     return found
 
@@ -685,21 +685,22 @@ def test_the_coefficient_follows_the_measured_kl_and_the_number_of_responses(
 @pytest.mark.parametrize("start", [0.1, 2.0])
 @pytest.mark.slow
 def test_an_adaptive_coefficient_reaches_its_target_from_both_sides(
-    listed: Any, start: float
+    language: Any, start: float
 ) -> None:
     """The mean over the last 20 updates, of policies whose KL is known exactly."""
-    target, found = 1.5, []  # nats
-    agent = listed.agent(
-        "rloo", score=listed.score, kl_coef=start, kl_target=target, kl_horizon=400,
+    target, divergences = 1.5, []  # nats
+    options = {"learning_rate": 1e-3, **language.options}
+    agent = language.agent(
+        "rloo", score=language.score, kl_coef=start, kl_target=target, kl_horizon=400,
         batch_size=128, minibatch_size=64, num_epochs=2, num_updates=80,
-        learning_rate=1e-3, final_learning_rate=0.3,
+        final_learning_rate=0.3, **options,
     )  # fmt: skip
     for k in range(80):
         agent.update()
         if k >= 60 and k % 4 == 3:
-            log_prob = listed.key.log_probs(agent.policy)
-            found.append(listed.key.values(log_prob, listed.key.gold, 0.3).kl)
-    assert np.mean(found) == pytest.approx(target, rel=0.15)
+            log_prob = language.key.log_probs(agent.policy)
+            divergences.append(language.key.values(log_prob, language.key.gold, 0.3).kl)
+    assert np.mean(divergences) == pytest.approx(target, rel=0.15)
 
 
 # --- adapters -------------------------------------------------------------------------------------

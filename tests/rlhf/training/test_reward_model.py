@@ -330,41 +330,41 @@ def test_labels_of_single_responses_recover_gold(small: Any) -> None:
     [("shares", 2e-3, 0.95, 0.1), ("yes or no", 1e-3, 0.85, 0.3)],
 )
 def test_labels_of_demonstrations_recover_gold_and_the_rarity_of_acceptance(
-    listed: Any, kind: str, learning_rate: float, least: float, error: float
+    language: Any, kind: str, learning_rate: float, least: float, error: float
 ) -> None:
     """20,000 demonstrations, each accepted with probability sigmoid(gold - 1).
 
     A label is that probability, as the share of many judges would be, or one judge's yes or no,
-    from which the same network learns less. Most of the 78,124 responses are never shown; the law
-    that weighs them is that of the process that wrote the demonstrations, in closed form.
+    from which the same network learns less. Of the 78,124 responses of the whole language most are
+    never shown. They are weighted by the process that wrote the demonstrations, in closed form.
     """
-    task, key, draw = listed.task, listed.key, rng(10)
-    law = demonstrators_law(listed)
-    gold = exact.scale_under(law, key.gold).apply(key.gold)
+    task, key, draw = language.task, language.key, rng(10)
+    distribution = demonstrators_log_prob(language)
+    gold = exact.scale_under(distribution, key.gold).apply(key.gold)
     shown = from_arrays(*task.demonstrations(draw, 20_000), pad=task.pad)
     label = 1 / (1 + np.exp(1.0 - TableScore(key, gold)(shown)))
     if kind == "yes or no":
         label = (draw.random(20_000) < label).astype(float)
     model, _ = fitted(
-        listed,
+        language,
         Labels(shown, torch.from_numpy(label).float()),
         loss="pointwise",
         batch_size=256,
         learning_rate=learning_rate,
     )
     raw = (key.tabulate(model.score) - float(model.bias)) / float(model.gain)
-    assert exact.correlation(law, raw, gold) > least
+    assert exact.correlation(distribution, raw, gold) > least
     # Its zero and scale are known too: raw is gold less 1.
-    assert float(exact.expectation(law, raw - gold).mean()) == pytest.approx(-1.0, abs=0.1)
-    assert float(exact.expectation(law, (raw - gold + 1.0) ** 2).mean()) < error
+    assert float(exact.expectation(distribution, raw - gold).mean()) == pytest.approx(-1.0, abs=0.1)
+    assert float(exact.expectation(distribution, (raw - gold + 1.0) ** 2).mean()) < error
 
 
-def demonstrators_law(listed: Any) -> np.ndarray[Any, Any]:
+def demonstrators_log_prob(language: Any) -> np.ndarray[Any, Any]:
     """log-probability of every response [Q, C] under the process that wrote the demonstrations."""
-    responses = listed.key.completions.responses
+    responses = language.key.completions.responses
     rows = [
-        listed.task.generator_log_prob(np.tile(prompt, (len(responses), 1)), responses)
-        for prompt in listed.task.prompts
+        language.task.generator_log_prob(np.tile(prompt, (len(responses), 1)), responses)
+        for prompt in language.task.prompts
     ]
     return np.stack(rows)
 

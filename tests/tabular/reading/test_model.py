@@ -350,6 +350,7 @@ def test_a_table_that_only_the_first_copy_follows_is_rejected() -> None:
     assert "in part 4 of 4 of the probe" in problem
 
 
+@pytest.mark.slow
 def test_tables_are_read_and_tried_without_squares_of_their_size(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -362,9 +363,13 @@ def test_tables_are_read_and_tried_without_squares_of_their_size(
     assert peak < 80**4  # bytes: less than one for each pair of states
 
 
-@pytest.mark.slow  # about ten seconds
-def test_a_table_of_90000_states_is_tried_although_pairs_are_seldom_visited() -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("side", [150, pytest.param(300, marks=pytest.mark.torture)])
+def test_a_large_table_is_tried_although_pairs_are_seldom_visited(
+    side: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Only the sum over pairs shows that a chance of 0.2 is 0.25."""
+    monkeypatch.setattr(Grid, "side", side)
     problem = examine(functools.partial(Grid, slip=0.25)).problem
     assert problem is not None
     assert "this outcome of rows with the same probabilities occurred" in problem
