@@ -35,7 +35,8 @@ from rlkit.agents.networks import (
     init_value,
     make_head,
 )
-from rlkit.agents.ppo_update import METRICS, Batch, Objective, ppo_update
+from rlkit.agents.ppo_objective import Batch, Objective
+from rlkit.agents.ppo_update import METRICS, ppo_update
 from rlkit.errors import Diverged
 from rlkit.maths.returns import gae
 from rlkit.maths.schedules import Schedule, scheduled

@@ -31,6 +31,8 @@ OF_CLASSES = {
 # Names of rlkit that agents and environments use -> the names that they had before. A move within
 # rlkit does not change the user's code.
 _MOVED = {
+    "rlkit.agents.ppo_objective:Batch": "rlkit.agents.ppo_update:Batch",
+    "rlkit.agents.ppo_objective:Objective": "rlkit.agents.ppo_update:Objective",
     "rlkit.agents.tables:TableActor": "rlkit.agents.q_learning:TableActor",
     "rlkit.agents.tables:greedy_actions": "rlkit.agents.q_learning:greedy_actions",
     "rlkit.training.compare:compare": "rlkit.runs.compare:compare",

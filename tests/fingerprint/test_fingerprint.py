@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import rlkit
-from rlkit.agents import tables
+from rlkit.agents import ppo_objective, tables
 from rlkit.agents.ppo import PPOConfig
 from rlkit.fingerprint import fingerprint
 from rlkit.fingerprint.graph import Graph
@@ -199,8 +199,9 @@ def test_the_tables_notice_what_is_forgotten(
     assert fingerprint(first).digest == fingerprint(second).digest
 
 
-# Measured when these names were in rlkit.agents.q_learning and rlkit.runs, and the configuration
-# had no weight decay. User-defined agents that use them keep the names of their runs.
+# Measured when these names were in rlkit.agents.q_learning, rlkit.runs and rlkit.agents.ppo_update,
+# and the configuration had no weight decay. User-defined agents that use them keep the names of
+# their runs.
 EARLIER = {
     "TableActor": "ed8acd3d43463dd98e3bc81c692ce45f95298cc7ed3a9d583758592d4e3c17c5",
     "greedy_actions": "9a518c56e37ac8dc10f0176ce799b0e1f17c82d90c4b4c3a196961b276625208",
@@ -209,12 +210,14 @@ EARLIER = {
     "load": "9ac2648a4b627040e244b09665d077faac56fbf2abe803d397f26392c7d550be",
     "Run": "7aa628cda92714dbc025c866104a6e8f655876d98361fdbb3bc9697586378101",
     "Comparison": "38c3b6dc3bd6a9feedf23f4e1ab13c32f569aeedc8d0ebf5ac0ee1c279d79408",
+    "Batch": "db452cb34967a9b6dd0f6d4c89132468d959bd582006f04080c4f318c3d5a3df",
+    "Objective": "dc594c84fe960307fbaf7691b7ccbd392f9a533b3593ad934d84621459595deb",
 }
 
 
 @pytest.mark.parametrize("name", EARLIER)
 def test_names_of_rlkit_that_moved_mean_what_they_meant(name: str) -> None:
-    home = rlkit if name in rlkit.__all__ else tables
+    (home,) = (one for one in (rlkit, tables, ppo_objective) if hasattr(one, name))
     assert fingerprint(getattr(home, name)).digest == EARLIER[name]
 
 

@@ -138,7 +138,7 @@ def test_a_run_killed_while_drawing_draws_again_and_changes_nothing_else(
     "moment",
     [
         "import rlkit.training.tracker as owner; name = 'Tracker.observe', 77",
-        "import rlkit.agents.ppo_update as owner; name = 'Objective.__init__', 2",
+        "import rlkit.agents.ppo_objective as owner; name = 'Objective.__init__', 2",
         "import rlkit.training.seed_batch as owner; name = 'Evaluator.__call__', 2",
         "import rlkit.runs.curves as owner; name = 'CurveFile.append', 3",
         "import os as owner; name = 'owner.replace', 3",

@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 
-from rlkit.agents.ppo_update import Aggregation
+from rlkit.agents.ppo_objective import Aggregation
 from rlkit.errors import UsageError
 from rlkit.nn.optimisers import Decay, require_decay
 from rlkit.options import ADDED_LATER, require_choice, require_range, require_types, require_whole

@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.nn.utils import clip_grad_norm_
 
-from rlkit.agents.ppo_update import Batch, Objective, ppo_update
+from rlkit.agents.ppo_objective import Batch, Objective
+from rlkit.agents.ppo_update import ppo_update
 from rlkit.rlhf.data.sequences import Sequences, response_states, token_log_probs
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.models.state import (

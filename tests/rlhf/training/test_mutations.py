@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlkit.agents import ppo_update as core
+from rlkit.agents import ppo_objective as core
 from rlkit.maths.returns import standardise
 from rlkit.rlhf.data.sampling import Samples, generate
 from rlkit.rlhf.data.sequences import response_log_probs

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlkit.agents import ppo_update as core
+from rlkit.agents import ppo_objective as core
 from rlkit.errors import Diverged, RlkitError, UsageError
 from rlkit.rlhf.data.sampling import Samples, generate
 from rlkit.rlhf.data.sequences import Sequences, response_log_probs

@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rlkit.agents import ppo_update as module
-from rlkit.agents.ppo_update import METRICS, Batch, Objective, ppo_update
+from rlkit.agents import ppo_objective as module
+from rlkit.agents.ppo_objective import Batch, Objective
+from rlkit.agents.ppo_update import METRICS, ppo_update
 from rlkit.errors import RlkitError
 from rlkit.maths.divergences import sequence_kl
 from rlkit.maths.losses import ppo_clip_loss
