@@ -315,20 +315,24 @@ def test_deep_nesting_is_seen_to_the_end_or_named(wrap: Any) -> None:
     assert one.digest != other.digest
 
 
-def test_a_hundred_thousand_lists_in_each_other_are_seen_to_the_end() -> None:
-    thing, other = _nested(100_000, lambda x: [x], 1), _nested(100_000, lambda x: [x], 2)
+@pytest.mark.slow
+@pytest.mark.parametrize("depth", [20_000, pytest.param(100_000, marks=pytest.mark.torture)])
+def test_many_thousand_lists_in_each_other_are_seen_to_the_end(depth: int) -> None:
+    thing, other = _nested(depth, lambda x: [x], 1), _nested(depth, lambda x: [x], 2)
     assert fingerprint(thing).unidentified == ()
     assert fingerprint(thing).digest != fingerprint(other).digest
 
 
-def test_long_cycles_are_distinguished() -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("length", [250, pytest.param(500, marks=pytest.mark.torture)])
+def test_long_cycles_are_distinguished(length: int) -> None:
     def ring(entries: list[int]) -> list[Any]:
         nodes: list[list[Any]] = [[entry] for entry in entries]
         for node, following in zip(nodes, nodes[1:] + nodes[:1], strict=True):
             node += [following]
         return nodes[0]
 
-    entries = [0] * 500
+    entries = [0] * length
     assert fingerprint(ring(entries)) == fingerprint(ring(entries))
     assert fingerprint(ring(entries)).digest != fingerprint(ring([*entries, 0])).digest
     edited = [*entries[:170], 1, *entries[171:]]
@@ -385,17 +389,20 @@ def hash_free(edges: tuple[tuple[int, ...], ...]) -> int:
     return sum((i + 1) * 31 ** len(e) + sum(e) for i, e in enumerate(edges))
 
 
-def test_large_data_takes_seconds() -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [0.1, pytest.param(1.0, marks=pytest.mark.torture)])
+def test_large_data_takes_seconds(share: float) -> None:
     large: list[Any] = [
-        list(range(10**6)),
-        {i: str(i) for i in range(300_000)},
-        np.zeros(10**8 // 8),
-        [[i] for i in range(100_000)],
+        list(range(int(10**6 * share))),
+        {i: str(i) for i in range(int(300_000 * share))},
+        np.zeros(int(10**8 // 8 * share)),
+        [[i] for i in range(int(100_000 * share))],
     ]
     for thing in large:
         start = time.process_time()
         assert fingerprint(thing).unidentified == ()
-        assert time.process_time() - start < 8  # a second or two where the machine is idle
+        # All of it takes a second or two where the machine is idle.
+        assert time.process_time() - start < 8 * share
 
 
 class Fifty(gym.Env[int, int]):
