@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from rlkit.runs import checkpoints
-from rlkit.training.run import Run
+from rlkit.training.run import Run, load
 from rlkit.training.specification import RunSpec, make_spec
 from rlkit.training.train import train
 from tests.known_tables import remember_tables
@@ -73,6 +73,11 @@ SMALL: dict[str, dict[str, Any]] = {
         "environment": "FrozenLake-v1",
         "steps": 300,
         "evaluate_every": 100,
+    },
+    "value-iteration": {
+        "agent": "value-iteration",
+        "environment": "FrozenLake-v1",
+        "steps": 100,
     },
     "q-learning-gymnasium": {
         "agent": "q-learning",
@@ -165,6 +170,12 @@ def trained_folder(_trained_once: Callable[..., Path], out: Path) -> Callable[..
         return out / folder.name
 
     return trained_folder
+
+
+@pytest.fixture
+def trained(trained_folder: Callable[..., Path]) -> Callable[..., Run]:
+    """Open a small run with some arguments changed that was trained once for all tests."""
+    return lambda name, **changes: load(trained_folder(name, **changes))
 
 
 class Child:

@@ -20,8 +20,8 @@ from rlkit.training.run import Run, load
 PROBES = Path(__file__).parents[1] / "probe_envs.py"
 
 
-def test_curves_have_a_row_a_seed_and_a_column_a_step(small: Callable[..., Run]) -> None:
-    run = small("q-learning", seeds=3)
+def test_curves_have_a_row_a_seed_and_a_column_a_step(trained: Callable[..., Run]) -> None:
+    run = trained("q-learning", seeds=3)
     assert run.steps.tolist() == [0, 100, 200, 300, 400, 500, 600]
     assert run.curve.shape == (3, 7)
     assert run.scores.shape == (3,)
@@ -32,9 +32,9 @@ def test_curves_have_a_row_a_seed_and_a_column_a_step(small: Callable[..., Run])
 
 
 def test_without_evaluation_the_returns_of_training_are_the_curve(
-    small: Callable[..., Run],
+    trained: Callable[..., Run],
 ) -> None:
-    run = small("ppo", seeds=2, evaluation_episodes=0)
+    run = trained("ppo", seeds=2, evaluation_episodes=0)
     assert run.measured == "train_return"
     assert np.isnan(run.curve[:, 0]).all()
     assert (run.curve[:, 1:] > 0).all()
@@ -59,9 +59,9 @@ def test_a_run_that_is_opened_again_is_the_run_that_was_trained(
 
 @pytest.mark.parametrize("name", ["ppo", "ppo-normalised", "q-learning"])
 def test_a_policy_acts_on_one_observation_as_on_a_batch(
-    name: str, small: Callable[..., Run]
+    name: str, trained: Callable[..., Run]
 ) -> None:
-    run = small(name, seeds=1)
+    run = trained(name, seeds=1)
     actor = run.actor(0)
     env = run.environment.make()
     env.observation_space.seed(0)
@@ -79,15 +79,15 @@ def test_a_policy_acts_on_one_observation_as_on_a_batch(
         actor.act(np.zeros((2, 3, 4)))
 
 
-def test_actions_are_counted_from_the_start_of_their_space(small: Callable[..., Run]) -> None:
-    run = small("ppo-probe", seeds=1, env_args={"start": -1}, learning_rate=1e-6)
+def test_actions_are_counted_from_the_start_of_their_space(trained: Callable[..., Run]) -> None:
+    run = trained("ppo-probe", seeds=1, env_args={"start": -1}, learning_rate=1e-6)
     obs = np.random.default_rng(0).normal(size=(200, 2)).astype(np.float32) * 5
     actor = run.actor(0, greedy=False)
     assert {actor.act(o) for o in obs} == {-1, 0, 1}
 
 
-def test_actions_are_clipped_into_their_box(small: Callable[..., Run]) -> None:
-    run = small("ppo-probe", environment=f"{PROBES}:Bounded", seeds=1, learning_rate=1e-6)
+def test_actions_are_clipped_into_their_box(trained: Callable[..., Run]) -> None:
+    run = trained("ppo-probe", environment=f"{PROBES}:Bounded", seeds=1, learning_rate=1e-6)
     actor = run.actor(0, greedy=False)
     space = run.environment.make().action_space
     actions = [actor.act(obs) for obs in (2, 3, 4, 5) * 20]
@@ -103,9 +103,9 @@ def test_actions_are_clipped_into_their_box(small: Callable[..., Run]) -> None:
 
 @pytest.mark.parametrize("name", ["ppo", "random"])
 def test_a_policy_that_explores_takes_batches_of_any_size(
-    name: str, small: Callable[..., Run]
+    name: str, trained: Callable[..., Run]
 ) -> None:
-    run = small(name, seeds=1)
+    run = trained(name, seeds=1)
     actor, space = run.actor(0, greedy=False), run.environment.make().observation_space
     for size in (1, 3, 2):
         actions, _ = actor.predict(np.array([space.sample() for _ in range(size)]))
@@ -113,10 +113,10 @@ def test_a_policy_that_explores_takes_batches_of_any_size(
 
 
 @pytest.mark.filterwarnings("ignore")  # of the other library
-def test_the_evaluation_of_stable_baselines3_takes_a_policy(small: Callable[..., Run]) -> None:
+def test_the_evaluation_of_stable_baselines3_takes_a_policy(trained: Callable[..., Run]) -> None:
     from stable_baselines3.common.evaluation import evaluate_policy
 
-    run = small("ppo", seeds=1)
+    run = trained("ppo", seeds=1)
     returns, lengths = evaluate_policy(
         run.actor(0), gym.make("CartPole-v1"), n_eval_episodes=3, return_episode_rewards=True
     )
@@ -125,9 +125,9 @@ def test_the_evaluation_of_stable_baselines3_takes_a_policy(small: Callable[...,
 
 
 def test_evaluation_with_a_known_model_is_exact_and_samples_agree(
-    small: Callable[..., Run],
+    trained: Callable[..., Run],
 ) -> None:
-    run = small("q-learning", seeds=3, steps=20_000, evaluate_every=20_000, epsilon_steps=10_000)
+    run = trained("q-learning", seeds=3, steps=20_000, evaluate_every=20_000, epsilon_steps=10_000)
     result = run.evaluate(episodes=2000)
     exact = [row["exact_return"] for row in result["seeds"]]
     np.testing.assert_array_equal(exact, run.scores)
@@ -139,9 +139,9 @@ def test_evaluation_with_a_known_model_is_exact_and_samples_agree(
 
 
 def test_evaluation_without_a_model_samples_and_changes_nothing(
-    small: Callable[..., Run], results: Any
+    trained: Callable[..., Run], results: Any
 ) -> None:
-    run = small("ppo", seeds=2)
+    run = trained("ppo", seeds=2)
     before = results(run.folder)
     first, again = run.evaluate(episodes=5), load(run.folder).evaluate(episodes=5)
     assert first == again
@@ -153,8 +153,8 @@ def test_evaluation_without_a_model_samples_and_changes_nothing(
     assert results(run.folder) == before
 
 
-def test_a_missing_seed_is_rejected(small: Callable[..., Run]) -> None:
-    run = small("random", seeds=2)
+def test_a_missing_seed_is_rejected(trained: Callable[..., Run]) -> None:
+    run = trained("random", seeds=2)
     for seed in (2, -1):
         with pytest.raises(UsageError, match="has the seeds 0 to 1, not"):
             run.actor(seed)
@@ -185,8 +185,10 @@ def test_a_class_is_given_again_where_its_name_does_not_lead_to_it(
     assert load(run.folder, env=Local).evaluate(episodes=3)["mean"] == 5.0
 
 
-def test_code_in_the_folder_of_a_run_is_not_run(small: Callable[..., Run], tmp_path: Path) -> None:
-    run = small("random", seeds=1)
+def test_code_in_the_folder_of_a_run_is_not_run(
+    trained: Callable[..., Run], tmp_path: Path
+) -> None:
+    run = trained("random", seeds=1)
     marker = tmp_path / "marker"
     (run.folder / "env.py").write_text(f"open({str(marker)!r}, 'w')\nclass E: pass\n")
     for reference in (f"{run.folder}/env.py:E", f"{run.folder}/checkpoints/../env.py:E"):
@@ -201,9 +203,9 @@ def test_code_in_the_folder_of_a_run_is_not_run(small: Callable[..., Run], tmp_p
 
 @pytest.mark.parametrize("reference", ["os:system", "subprocess:run", "subprocess:Popen"])
 def test_a_record_cannot_name_any_function_as_its_environment(
-    reference: str, small: Callable[..., Run], tmp_path: Path
+    reference: str, trained: Callable[..., Run], tmp_path: Path
 ) -> None:
-    run = small("random", seeds=1)
+    run = trained("random", seeds=1)
     marker = tmp_path / "marker"
     name = "command" if reference == "os:system" else "args"
     arguments = {name: f"touch {marker}"} if name == "command" else {name: ["touch", str(marker)]}

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-import rlkit
 from rlkit.errors import UsageError
 from rlkit.evaluation import exact_returns
 from rlkit.runs import checkpoints
@@ -25,18 +24,6 @@ from rlkit.training.run import Run
 
 PROBES = Path(__file__).parents[2] / "probe_envs.py"
 NAMES = ("ppo", "ppo-normalised", "reinforce", "q-learning", "random", "value-iteration")
-
-
-@pytest.fixture
-def trained(small: Callable[..., Run], out: Path) -> Callable[..., Run]:
-    """Train a small run, also of value iteration."""
-
-    def trained(name: str, **changes: Any) -> Run:
-        if name == "value-iteration":
-            return rlkit.train(name, "FrozenLake-v1", seeds=1, steps=100, out=out, **changes)
-        return small(name, seeds=1, **changes)
-
-    return trained
 
 
 def observations(run: Run, number: int) -> Any:
@@ -60,7 +47,7 @@ def act_elsewhere(pair: tuple[Any, Any]) -> list[Any]:
 def test_copies_act_the_same_without_the_folder_of_the_run(
     name: str, greedy: bool, trained: Callable[..., Run]
 ) -> None:
-    run = trained(name)
+    run = trained(name, seeds=1)
     obs = observations(run, 90)
     actor = run.actor(greedy=greedy)
     shutil.rmtree(run.folder)
@@ -78,7 +65,7 @@ def test_copies_act_the_same_without_the_folder_of_the_run(
 def test_actors_can_be_sent_to_other_processes(trained: Callable[..., Run]) -> None:
     pairs = []
     for name in NAMES:
-        run = trained(name)
+        run = trained(name, seeds=1)
         pairs += [(run.actor(greedy=greedy), observations(run, 9)) for greedy in (True, False)]
         shutil.rmtree(run.folder)
     # A process of its own that is not a copy of this one
@@ -87,12 +74,12 @@ def test_actors_can_be_sent_to_other_processes(trained: Callable[..., Run]) -> N
     assert elsewhere == [act_elsewhere(pair) for pair in pairs]
 
 
-def test_an_actor_is_of_the_moment_when_it_was_made(trained: Callable[..., Run]) -> None:
-    run = trained("ppo", steps=400)
+def test_an_actor_is_of_the_moment_when_it_was_made(small: Callable[..., Run]) -> None:
+    run = small("ppo", seeds=1, steps=400)
     obs = observations(run, 50)
     actor = run.actor()
     before = pickle.loads(pickle.dumps(actor))
-    trained("ppo", steps=800)
+    small("ppo", seeds=1, steps=800)
     for deterministic in (True, False):
         np.testing.assert_array_equal(
             actor.predict(obs, deterministic=deterministic)[0],
@@ -108,7 +95,7 @@ def test_an_actor_is_of_the_moment_when_it_was_made(trained: Callable[..., Run])
 def test_actions_come_with_the_probabilities_that_are_stated(
     name: str, greedy: bool, trained: Callable[..., Run]
 ) -> None:
-    run = trained(name)
+    run = trained(name, seeds=1)
     actor = run.actor(greedy=greedy)
     obs = observations(run, 3)
     single, batch = actor.probabilities(obs[1]), actor.probabilities(obs)
@@ -135,7 +122,7 @@ def test_probabilities_are_in_the_order_of_a_space_that_starts_below_0(
 
 
 def test_values_are_those_of_the_critic_with_its_statistics(trained: Callable[..., Run]) -> None:
-    run = trained("ppo-normalised")
+    run = trained("ppo-normalised", seeds=1)
     obs = observations(run, 4)
     actor = run.actor()
     batch_actor: Any = run.batch_actor([0])
@@ -159,7 +146,7 @@ def test_values_are_those_of_the_critic_with_its_statistics(trained: Callable[..
 def test_the_table_of_q_learning_is_what_its_values_and_actions_come_from(
     trained: Callable[..., Run],
 ) -> None:
-    run = trained("q-learning", steps=3000)
+    run = trained("q-learning", seeds=1, steps=3000)
     table, actor = run.q_table(), run.actor()
     assert table.shape == (16, 4)
     assert table.any()
@@ -174,7 +161,7 @@ def test_the_table_of_q_learning_is_what_its_values_and_actions_come_from(
 def test_the_values_of_value_iteration_are_optimal_and_consistent(
     trained: Callable[..., Run],
 ) -> None:
-    run = trained("value-iteration", discount=0.95)
+    run = trained("value-iteration", seeds=1, discount=0.95)
     table, actor = run.q_table(), run.actor()
     values = actor.value(np.arange(16))
     mdp = run.environment.mdp
@@ -198,20 +185,20 @@ def test_the_values_of_value_iteration_are_optimal_and_consistent(
 def test_an_agent_without_an_optional_method_gets_an_error_that_names_it(
     trained: Callable[..., Run],
 ) -> None:
-    run = trained("random")
+    run = trained("random", seeds=1)
     with pytest.raises(UsageError, match="value: the agent random has none"):
         run.actor().value(0)
     with pytest.raises(UsageError, match="random, which keeps no table of action values"):
         run.q_table()
-    run = trained("reinforce", baseline=False)
+    run = trained("reinforce", seeds=1, baseline=False)
     with pytest.raises(UsageError, match="trained with baseline=False"):
         run.actor().value(observations(run, 1)[0])
     with pytest.raises(UsageError, match="reinforce, which keeps no table"):
         run.q_table()
-    run = trained("ppo-normalised")
+    run = trained("ppo-normalised", seeds=1)
     with pytest.raises(UsageError, match=r"probabilities: the actions are Box\(-2\.0, 2\.0"):
         run.actor().probabilities(observations(run, 1)[0])
-    run = trained("q-learning")
+    run = trained("q-learning", seeds=1)
     with pytest.raises(UsageError, match="the seeds 0 to 0, not 3"):
         run.q_table(3)
 
@@ -313,7 +300,7 @@ def test_invalid_observations_are_rejected_in_one_sentence(space: Any, obs: Any,
 
 @pytest.mark.parametrize("method", ["act", "predict", "probabilities", "value"])
 def test_every_method_checks_what_it_gets(method: str, trained: Callable[..., Run]) -> None:
-    actor = trained("q-learning").actor()
+    actor = trained("q-learning", seeds=1).actor()
     with pytest.raises(UsageError, match="whole numbers from 0 to 15, got 16"):
         getattr(actor, method)(16)
 
@@ -335,7 +322,7 @@ def test_an_observation_is_seen_in_the_type_in_which_it_was_trained_on() -> None
 def test_an_exact_return_comes_from_the_probabilities_of_an_actor(
     trained: Callable[..., Run],
 ) -> None:
-    run = trained("q-learning", steps=3000)
+    run = trained("q-learning", seeds=1, steps=3000)
     actor, mdp = run.actor(), run.environment.mdp
     assert mdp is not None
 
