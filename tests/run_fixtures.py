@@ -178,6 +178,25 @@ def trained(trained_folder: Callable[..., Path]) -> Callable[..., Run]:
     return lambda name, **changes: load(trained_folder(name, **changes))
 
 
+@pytest.fixture
+def damaged(trained_folder: Callable[..., Path]) -> Callable[..., Path]:
+    """The folder of a finished run, one key of whose record is changed; ... removes it."""
+    folder = trained_folder("q-learning", seeds=2)
+
+    def damaged(**changes: Any) -> Path:
+        path = folder / "run.json"
+        record = json.loads(path.read_text())
+        for key, value in changes.items():
+            if value is ...:
+                del record[key]
+            else:
+                record[key] = value
+        path.write_text(json.dumps(record))
+        return folder
+
+    return damaged
+
+
 class Child:
     """A process that runs a script or a command line."""
 

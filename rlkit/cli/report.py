@@ -85,11 +85,10 @@ def report_failures(runs: Sequence[Run]) -> int:
     codes = [0]
     for run in runs:
         failures = run.record["failures"].items()
-        codes += _print_failures(
-            run.agent, [(seed, failure) for seed, failure in failures if int(seed) in run.seeds]
-        )
-        if run.failures:
-            done = len(run.seeds) - len(run.failures)
+        failed = [(seed, failure) for seed, failure in failures if int(seed) in run.seeds]
+        codes += _print_failures(run.agent, failed)
+        if failed:
+            done = len(run.seeds) - len(failed)
             note(f"{done} of {len(run.seeds)} seeds of {run.agent} were finished")
     return max(codes)
 

@@ -95,20 +95,6 @@ def test_the_order_of_words_and_options_does_not_matter(
     assert record["config"]["normalise_observations"] is True
 
 
-def test_a_script_without_a_main_guard_gets_an_error_that_says_so(
-    tmp_path: Path, forks: Any
-) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(
-        "import rlkit\n"
-        "run = rlkit.train('random', 'CartPole-v1', seeds=2, steps=50, workers=2, out='runs')\n"
-        "print(run.failures)\n"
-    )
-    done = forks.python(str(script), cwd=tmp_path)
-    assert done.returncode == 1
-    assert 'under `if __name__ == "__main__":`' in done.stderr
-
-
 def test_comparing_agents_that_all_fail_still_answers(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

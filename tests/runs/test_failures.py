@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlkit.errors import AllSeedsFailed, RlkitError, UsageError
+from rlkit.errors import AllSeedsFailed
 from rlkit.seeding import SeedStreams
 from rlkit.training.run import Run, load
 from rlkit.training.specification import RunSpec
@@ -125,22 +125,6 @@ def test_an_error_of_the_agent_ends_the_run_as_failed_with_the_original_error(
         small("q-learning", seeds=2)
     (folder,) = out.iterdir()
     assert load(folder).status == "failed"
-
-
-def test_an_agent_that_cannot_use_the_environment_is_rejected_before_anything_is_written(
-    small: Callable[..., Run], out: Any
-) -> None:
-    with pytest.raises(UsageError, match="discrete"):
-        small("q-learning", environment="CartPole-v1", seeds=1)
-    assert not out.exists()
-
-
-def test_an_environment_that_cannot_be_built_is_rejected_before_anything_is_written(
-    small: Callable[..., Run], out: Any
-) -> None:
-    with pytest.raises(RlkitError, match=r"building the environment .*colour='red'"):
-        small("q-learning", env_args={"colour": "red"}, seeds=1)
-    assert not out.exists()
 
 
 def test_no_variable_of_the_environment_is_stored(

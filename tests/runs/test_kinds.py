@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rlkit.cli import main
 from rlkit.errors import RlkitError, UsageError
 from rlkit.runs.kinds import _COMMON
 from rlkit.runs.record import read_record
@@ -17,25 +15,6 @@ from rlkit.training.kind import AGENT_RUN
 from rlkit.training.run import load
 
 KEYS = [*AGENT_RUN.keys, *_COMMON, "timing"]
-
-
-@pytest.fixture
-def damaged(trained_folder: Callable[..., Path]) -> Callable[..., Path]:
-    """The folder of a finished run, one key of whose record is changed; ... removes it."""
-    folder = trained_folder("q-learning", seeds=2)
-
-    def damaged(**changes: Any) -> Path:
-        path = folder / "run.json"
-        record = json.loads(path.read_text())
-        for key, value in changes.items():
-            if value is ...:
-                del record[key]
-            else:
-                record[key] = value
-        path.write_text(json.dumps(record))
-        return folder
-
-    return damaged
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -131,27 +110,3 @@ def test_a_file_is_not_the_folder_of_a_run(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="not the folder of a run"):
         read_record(tmp_path / "file", AGENT_RUN)
-
-
-def test_markup_and_control_characters_of_names_are_printed_as_they_are(
-    damaged: Callable[..., Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    from rlkit.cli.report import print_runs, report_failures
-
-    name = "[/nope]\x1b[31m\n[b]:smile:"
-    failures = {"1": {"message": name, "exit_code": 2}}
-    run = load(damaged(failures=failures))
-    run.environment  # noqa: B018  of the true name
-    run.record |= {"environment": "x", "agent": name, "stepped_as": name}
-    print_runs({name: run})
-    report_failures([run])
-    out, err = capsys.readouterr()
-    assert "\x1b" not in out + err
-    printed = "[/nope]\\x1b[31m\\n[b]:smile:"
-    title, *_, row, _, _ = out.splitlines()
-    assert printed in title
-    assert printed in row
-    assert "[/nope]\\x1b[31m" in err
-    folder = damaged(agent=name)
-    assert main(["evaluate", str(folder)]) == 1
-    assert "\x1b" not in capsys.readouterr().err

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlkit.errors import UsageError
-from rlkit.runs import checkpoints, curves, store
+from rlkit.runs import checkpoints, store
 from rlkit.runs.reports import Reports, Stopped
-from rlkit.training import prepare, train
 from rlkit.training import seed_batch as training
+from rlkit.training import train
 from rlkit.training.run import Run, load
 from rlkit.training.seed_trainer import train_seeds
 from rlkit.training.specification import RunSpec
@@ -221,52 +220,3 @@ def test_a_run_that_was_moved_continues_where_it_is(
     assert not out.exists()
     expected = reference("reinforce", seeds=10)
     assert results(run.folder) == {seed: expected[seed] for seed in range(2)}
-
-
-def test_other_versions_are_rejected_with_a_list_and_allowed_on_request(
-    small: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, results: Any
-) -> None:
-    before = results(small("q-learning", seeds=2, steps=300).folder)
-    now = {**prepare.versions(), "torch": "0.1"}
-    monkeypatch.setattr(prepare, "versions", lambda: now)
-    with pytest.raises(UsageError, match=r"other versions \(torch \S+ -> 0\.1\)"):
-        small("q-learning", seeds=2)
-    run = small("q-learning", seeds=2, steps=300)  # nothing is left to be done with them
-    assert run.record["reproducible"] is True
-    assert results(run.folder) == before
-    run = small("q-learning", seeds=2, allow_drift=True)
-    assert run.record["reproducible"] is False
-    assert any("0.1" in note for note in run.record["notes"])
-    assert run.status == "finished"
-
-
-def test_a_state_of_other_shapes_or_of_another_agent_is_rejected(
-    out: Path, spec_of: Callable[..., RunSpec]
-) -> None:
-    def resume(spec: RunSpec) -> None:
-        train_seeds(spec, spec.resolve(), out, [0], Reports())
-
-    store.prepare_folder(out)
-    resume(spec_of("ppo", steps=200))
-    csv = curves.curve_path(out, 0).read_bytes()
-    for other in (
-        spec_of("reinforce"),
-        spec_of("ppo", hidden_sizes=(8, 4)),
-        spec_of("ppo", rollout_length=7),
-        spec_of("ppo", envs=2),
-        spec_of("ppo-normalised"),
-    ):
-        with pytest.raises(Exception, match=r"continuing the agent from .* failed: its state"):
-            resume(other)
-    assert curves.curve_path(out, 0).read_bytes() == csv
-    resume(spec_of("ppo"))
-
-
-def test_the_shape_of_a_table_is_not_broadcast(out: Path, spec_of: Callable[..., RunSpec]) -> None:
-    spec = spec_of("q-learning")
-    state = stop_midway(spec, out, 65)
-    (steps, path), *_ = checkpoints.list_checkpoints(out, 0)
-    path.unlink()
-    checkpoints.save_checkpoint(out, 0, steps, {**state, "agent/q": state["agent/q"][:1]})
-    with pytest.raises(Exception, match=r"'q' of shape \(1, 4\), expected \(16, 4\)"):
-        train_seeds(spec, spec.resolve(), out, [0], Reports())

@@ -11,10 +11,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from rlkit.errors import RlkitError, UsageError
-from rlkit.runs.record import read_record
-from rlkit.runs.store import write_json
-from rlkit.training.kind import AGENT_RUN
+from rlkit.errors import UsageError
 from rlkit.training.run import Run, load
 
 PROBES = Path(__file__).parents[1] / "probe_envs.py"
@@ -124,96 +121,9 @@ def test_the_evaluation_of_stable_baselines3_takes_a_policy(trained: Callable[..
     assert returns == [float(length) for length in lengths]
 
 
-def test_evaluation_with_a_known_model_is_exact_and_samples_agree(
-    trained: Callable[..., Run],
-) -> None:
-    run = trained("q-learning", seeds=3, steps=20_000, evaluate_every=20_000, epsilon_steps=10_000)
-    result = run.evaluate(episodes=2000)
-    exact = [row["exact_return"] for row in result["seeds"]]
-    np.testing.assert_array_equal(exact, run.scores)
-    assert result["mean"] == pytest.approx(np.mean(exact), rel=1e-12)
-    for row in result["seeds"]:
-        # Five standard errors of a share among 2000 episodes.
-        assert abs(row["mean_return"] - row["exact_return"]) < 5 * 0.5 / np.sqrt(2000)
-    assert np.mean(exact) > 0.05  # more than random play, 0.014
-
-
-def test_evaluation_without_a_model_samples_and_changes_nothing(
-    trained: Callable[..., Run], results: Any
-) -> None:
-    run = trained("ppo", seeds=2)
-    before = results(run.folder)
-    first, again = run.evaluate(episodes=5), load(run.folder).evaluate(episodes=5)
-    assert first == again
-    assert [row["exact_return"] for row in first["seeds"]] == [None, None]
-    assert first["mean"] == pytest.approx(
-        np.mean([row["mean_return"] for row in first["seeds"]]), rel=1e-12
-    )
-    assert run.evaluate(episodes=5, greedy=False) != first
-    assert results(run.folder) == before
-
-
-def test_a_missing_seed_is_rejected(trained: Callable[..., Run]) -> None:
-    run = trained("random", seeds=2)
-    for seed in (2, -1):
-        with pytest.raises(UsageError, match="has the seeds 0 to 1, not"):
-            run.actor(seed)
-
-
 def test_fewer_seeds_can_be_requested_than_there_are(small: Callable[..., Run]) -> None:
     small("random", seeds=3)
     assert small("random", seeds=2).curve.shape[0] == 2
-
-
-class Own(gym.Wrapper[Any, Any, Any, Any]):
-    """An environment of one's own, defined in a test."""
-
-    def __init__(self, limit: int = 7) -> None:
-        super().__init__(gym.make("CartPole-v1", max_episode_steps=limit))
-
-
-def test_a_class_is_given_again_where_its_name_does_not_lead_to_it(
-    small: Callable[..., Run],
-) -> None:
-    class Local(Own):
-        pass
-
-    run = small("ppo", environment=Local, env_args={"limit": 5}, seeds=1)
-    np.testing.assert_array_equal(run.evaluate(episodes=3)["mean"], 5.0)
-    with pytest.raises(UsageError, match=r"env=MyEnv"):
-        load(run.folder).evaluate(episodes=3)
-    assert load(run.folder, env=Local).evaluate(episodes=3)["mean"] == 5.0
-
-
-def test_code_in_the_folder_of_a_run_is_not_run(
-    trained: Callable[..., Run], tmp_path: Path
-) -> None:
-    run = trained("random", seeds=1)
-    marker = tmp_path / "marker"
-    (run.folder / "env.py").write_text(f"open({str(marker)!r}, 'w')\nclass E: pass\n")
-    for reference in (f"{run.folder}/env.py:E", f"{run.folder}/checkpoints/../env.py:E"):
-        write_json(
-            run.folder / "run.json",
-            {**read_record(run.folder, AGENT_RUN), "environment": reference},
-        )
-        with pytest.raises(UsageError, match="give the environment"):
-            load(run.folder).actor(0)
-    assert not marker.exists()
-
-
-@pytest.mark.parametrize("reference", ["os:system", "subprocess:run", "subprocess:Popen"])
-def test_a_record_cannot_name_any_function_as_its_environment(
-    reference: str, trained: Callable[..., Run], tmp_path: Path
-) -> None:
-    run = trained("random", seeds=1)
-    marker = tmp_path / "marker"
-    name = "command" if reference == "os:system" else "args"
-    arguments = {name: f"touch {marker}"} if name == "command" else {name: ["touch", str(marker)]}
-    record = {**read_record(run.folder, AGENT_RUN), "environment": reference, "env_args": arguments}
-    write_json(run.folder / "run.json", record)
-    with pytest.raises(RlkitError, match="give the environment"):
-        load(run.folder).evaluate(episodes=1)
-    assert not marker.exists()
 
 
 def test_a_class_as_agent_trains_and_gives_its_policies_to_the_same_process(

@@ -11,7 +11,6 @@ import pytest
 
 from rlkit.runs import checkpoints, store
 from rlkit.runs.reports import Reports, Stopped
-from rlkit.runs.restore import join_states
 from rlkit.training.run import Run
 from rlkit.training.seed_trainer import train_seeds
 from rlkit.training.specification import RunSpec
@@ -121,14 +120,6 @@ def test_the_number_of_steps_is_rounded_up_to_whole_steps_of_the_environments(
     run = small("q-learning", seeds=1, steps=601, envs=4)
     assert run.columns[0]["num_env_steps"][-1] == 604
     assert np.isfinite(run.scores).all()
-
-
-def test_states_of_equal_form_are_stacked_and_others_listed() -> None:
-    one, two = {"a": np.zeros(2), "b": np.zeros(1)}, {"a": np.ones(2), "b": np.ones(3)}
-    joined = join_states([one, two])
-    assert isinstance(joined["a"], np.ndarray)
-    assert joined["a"].tolist() == [[0, 0], [1, 1]]
-    assert [part.tolist() for part in joined["b"]] == [[0], [1, 1, 1]]
 
 
 def test_a_closing_environment_that_raises_does_not_hide_the_results(

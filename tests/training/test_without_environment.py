@@ -90,9 +90,3 @@ def test_the_command_line_draws_and_compares_what_it_cannot_play(
     assert played.returncode == 2
     assert played.stderr.count("\n") == 1
     assert "gone" in played.stderr
-
-
-def test_an_environment_with_other_spaces_is_named(tmp_path: Path) -> None:
-    run = rlkit.train("random", "CartPole-v1", seeds=1, steps=20, out=tmp_path)
-    with pytest.raises(UsageError, match=r"trained with the observation space .*now has"):
-        rlkit.load(run.folder, env="MountainCar-v0").evaluate(2)

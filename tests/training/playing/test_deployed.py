@@ -10,15 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
 
 from rlkit.errors import UsageError
-from rlkit.evaluation import exact_returns
 from rlkit.runs import checkpoints
-from rlkit.tabular.solution import solve
 from rlkit.training.playing.deployed import ActorBySeed, SingleActor, as_batch
 from rlkit.training.run import Run
 
@@ -141,45 +138,6 @@ def test_values_are_those_of_the_critic_with_its_statistics(trained: Callable[..
     hidden = np.tanh(np.tanh(x @ layers[0] + layers[1]) @ layers[2] + layers[3])
     by_hand = (hidden @ layers[4] + layers[5])[:, 0]
     np.testing.assert_allclose(actor.value(obs), by_hand, rtol=1e-4, atol=1e-5)  # float32
-
-
-def test_the_table_of_q_learning_is_what_its_values_and_actions_come_from(
-    trained: Callable[..., Run],
-) -> None:
-    run = trained("q-learning", seeds=1, steps=3000)
-    table, actor = run.q_table(), run.actor()
-    assert table.shape == (16, 4)
-    assert table.any()
-    states = np.arange(16)
-    np.testing.assert_array_equal(actor.value(states), table.max(axis=1))
-    np.testing.assert_array_equal(actor.predict(states)[0], table.argmax(axis=1))
-    table[:] = 0.0  # a copy
-    assert run.q_table().any()
-    assert actor.value(states).any()
-
-
-def test_the_values_of_value_iteration_are_optimal_and_consistent(
-    trained: Callable[..., Run],
-) -> None:
-    run = trained("value-iteration", seeds=1, discount=0.95)
-    table, actor = run.q_table(), run.actor()
-    values = actor.value(np.arange(16))
-    mdp = run.environment.mdp
-    assert mdp is not None
-    np.testing.assert_allclose(values, solve(mdp, discount=0.95).values, atol=1e-9)
-    # The Bellman equation, state by state, written out.
-    for s in range(16):
-        for a in range(4):
-            successors = zip(
-                mdp.padded().probability[s, a],
-                mdp.padded().next_state[s, a],
-                mdp.padded().reward[s, a],
-                mdp.padded().terminated[s, a],
-                strict=True,
-            )
-            q = sum(p * (r + 0.95 * (0.0 if end else values[n])) for p, n, r, end in successors)
-            assert table[s, a] == pytest.approx(q, abs=1e-9)
-    np.testing.assert_allclose(table.max(axis=1), values, atol=1e-8)
 
 
 def test_an_agent_without_an_optional_method_gets_an_error_that_names_it(
@@ -317,25 +275,3 @@ def test_an_observation_is_seen_in_the_type_in_which_it_was_trained_on() -> None
     assert actor.act([0.1, 0.2]) == 0
     with pytest.raises(UsageError, match="probabilities: the agent one of our own has none"):
         actor.probabilities([0.1, 0.2])
-
-
-def test_an_exact_return_comes_from_the_probabilities_of_an_actor(
-    trained: Callable[..., Run],
-) -> None:
-    run = trained("q-learning", seeds=1, steps=3000)
-    actor, mdp = run.actor(), run.environment.mdp
-    assert mdp is not None
-
-    class InTheTermsOfTheLoop:
-        def act(self, obs: Any) -> Any:
-            raise AssertionError
-
-        def probabilities(self, obs: Any) -> Any:
-            return actor.probabilities(obs[0])[None]
-
-    exact = exact_returns(InTheTermsOfTheLoop(), mdp, 1)
-    assert exact is not None
-    np.testing.assert_allclose(exact.returns, run.scores)
-    env = gym.make("FrozenLake-v1")
-    obs, _ = env.reset(seed=0)
-    assert env.action_space.contains(actor.act(obs))

@@ -1,0 +1,45 @@
+"""Errors that are raised before anything is trained or written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from rlkit.errors import RlkitError, UsageError
+from rlkit.training import prepare
+from rlkit.training.run import Run
+
+
+def test_an_agent_that_cannot_use_the_environment_is_rejected_before_anything_is_written(
+    small: Callable[..., Run], out: Any
+) -> None:
+    with pytest.raises(UsageError, match="discrete"):
+        small("q-learning", environment="CartPole-v1", seeds=1)
+    assert not out.exists()
+
+
+def test_an_environment_that_cannot_be_built_is_rejected_before_anything_is_written(
+    small: Callable[..., Run], out: Any
+) -> None:
+    with pytest.raises(RlkitError, match=r"building the environment .*colour='red'"):
+        small("q-learning", env_args={"colour": "red"}, seeds=1)
+    assert not out.exists()
+
+
+def test_other_versions_are_rejected_with_a_list_and_allowed_on_request(
+    small: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, results: Any
+) -> None:
+    before = results(small("q-learning", seeds=2, steps=300).folder)
+    now = {**prepare.versions(), "torch": "0.1"}
+    monkeypatch.setattr(prepare, "versions", lambda: now)
+    with pytest.raises(UsageError, match=r"other versions \(torch \S+ -> 0\.1\)"):
+        small("q-learning", seeds=2)
+    run = small("q-learning", seeds=2, steps=300)  # nothing is left to be done with them
+    assert run.record["reproducible"] is True
+    assert results(run.folder) == before
+    run = small("q-learning", seeds=2, allow_drift=True)
+    assert run.record["reproducible"] is False
+    assert any("0.1" in note for note in run.record["notes"])
+    assert run.status == "finished"
