@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlkit.errors import RlkitError, UsageError
+from rlkit.rlhf.data.codec import TextCodec, check_codec
 from rlkit.rlhf.data.sequences import Sequences
-from rlkit.rlhf.data.tokenizer import TextCodec, check_codec
 from rlkit.spelling import closest
 from rlkit.user_code import place_of, run_file, source_digest
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from rlkit.errors import UsageError
+from rlkit.rlhf.data.codec import TextCodec
 from rlkit.rlhf.data.text_files import Preference, Prompt, Record, TextRecords
-from rlkit.rlhf.data.tokenizer import TextCodec
 
 
 class EncodedTexts(NamedTuple):

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from rlkit.errors import UsageError
 from rlkit.options import require_count
+from rlkit.rlhf.data.codec import TextCodec, check_codec
 from rlkit.rlhf.data.preferences import Labels, Preferences
 from rlkit.rlhf.data.sequences import from_arrays
 from rlkit.rlhf.data.text_encoding import EncodedTexts, responses_of
@@ -32,7 +33,7 @@ from rlkit.rlhf.data.text_files import (
     TextRecords,
     read_texts,
 )
-from rlkit.rlhf.data.tokenizer import TextCodec, Tokenizer, TokenizerKind, check_codec
+from rlkit.rlhf.data.tokenizer import Tokenizer, TokenizerKind
 
 Ids = NDArray[np.int64]
 

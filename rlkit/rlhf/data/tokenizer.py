@@ -1,6 +1,6 @@
-"""Converts texts into token ids and back.
+"""Tokenizers that are trained on a user's texts: characters, words, or pairs of bytes.
 
-The ids that a language model can generate come first:
+Their ids, in order:
 
     0 .. n-1     the tokens of the text
     n            EOS, the end of a response;  num_actions = n + 1
@@ -18,74 +18,15 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, get_args
 
 from rlkit.errors import UsageError
 from rlkit.options import require_count
-from rlkit.rlhf.data.task import LanguageTask
 from rlkit.spelling import closest
 
 TokenizerKind = Literal["char", "word", "bpe"]
 
 _NUM_BYTES = 256
-
-
-class TextCodec(Protocol):
-    """Converts texts into ids and back; `check_codec` checks the layout of its ids."""
-
-    @property
-    def vocab_size(self) -> int:
-        """Number of ids."""
-        ...
-
-    @property
-    def num_actions(self) -> int:
-        """Ids below this one can be generated."""
-        ...
-
-    @property
-    def eos(self) -> int:
-        """The id that ends a response, below num_actions."""
-        ...
-
-    @property
-    def pad(self) -> int:
-        """The id that fills batches, which is never generated."""
-        ...
-
-    def encode(self, text: str, *, prompt: bool = False) -> list[int]:
-        """Return the ids of a text, without EOS; a UsageError if a part of it has no id.
-
-        prompt: whether a sequence starts here, for tokenizers with a token for that.
-        """
-        ...
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of ids, without EOS and PAD."""
-        ...
-
-
-def check_codec(codec: TextCodec) -> None:
-    """Reject a codec with unusable special ids.
-
-    Raises:
-        UsageError: EOS cannot be generated, or PAD is EOS or no id at all.
-    """
-    if codec.pad == codec.eos:
-        raise UsageError(
-            f"the tokenizer has one id, {codec.eos}, for both PAD and EOS: a model that "
-            "ignores its padding could then not learn to stop; give PAD an id of its own"
-        )
-    if not 0 <= codec.eos < codec.num_actions <= codec.vocab_size:
-        raise UsageError(
-            f"the tokenizer's EOS, {codec.eos}, must be an id that can be generated: expected "
-            f"0 <= EOS < num_actions = {codec.num_actions} <= vocab_size = {codec.vocab_size}"
-        )
-    if not 0 <= codec.pad < codec.vocab_size:
-        raise UsageError(
-            f"the tokenizer's PAD, {codec.pad}, must be one of its ids: expected it in "
-            f"[0, vocab_size) = [0, {codec.vocab_size})"
-        )
 
 
 @dataclass(frozen=True)
@@ -302,37 +243,6 @@ class Tokenizer:
     def digest(self) -> str:
         """sha256 of `to_json`."""
         return hashlib.sha256(self.to_json()).hexdigest()
-
-
-class TaskCodec:
-    """The words of a built-in task, as a `TextCodec`."""
-
-    def __init__(self, task: LanguageTask) -> None:
-        self._task = task
-        self.names = tuple(task.token_names)
-        self.vocab_size = len(self.names)
-        self.num_actions = int(task.num_actions)
-        self.eos = int(task.eos)
-        self.pad = int(task.pad)
-        check_codec(self)
-
-    def encode(self, text: str, *, prompt: bool = False) -> list[int]:
-        """Return the ids of words; a UsageError for an unknown word, EOS or PAD."""
-        try:
-            ids = [int(i) for i in self._task.parse(text)]
-        except ValueError as error:
-            raise UsageError(str(error)) from error
-        for special in (self.eos, self.pad):
-            if special in ids:
-                raise UsageError(
-                    f"the text {text!r} has the special token {self.names[special]!r}; remove "
-                    "it, ends and padding are added automatically"
-                )
-        return ids
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """Return the words of ids, without EOS and PAD."""
-        return self._task.text([int(i) for i in ids if i not in (self.eos, self.pad)])
 
 
 def _split(kind: TokenizerKind, text: str) -> list[str]:

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from rlkit.configuration import known_options
 from rlkit.errors import UsageError
+from rlkit.rlhf.data.codec import TextCodec
 from rlkit.rlhf.data.scores import Score
 from rlkit.rlhf.data.task import EnumerableTask, GoldTask, LanguageTask
 from rlkit.rlhf.data.text_task import TextTask
-from rlkit.rlhf.data.tokenizer import TextCodec
 from rlkit.rlhf.exact.answer_key import AnswerKey, TableScore, is_enumerable
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.stages.loading import (

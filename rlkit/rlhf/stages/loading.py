@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from rlkit.errors import UsageError
+from rlkit.rlhf.data.codec import TaskCodec, TextCodec
 from rlkit.rlhf.data.preferences import responses_from
 from rlkit.rlhf.data.scores import Score, TextScore, check_score
 from rlkit.rlhf.data.task import GoldTask, LanguageTask
 from rlkit.rlhf.data.text_task import TextTask
-from rlkit.rlhf.data.tokenizer import TaskCodec, TextCodec, Tokenizer
+from rlkit.rlhf.data.tokenizer import Tokenizer
 from rlkit.rlhf.exact.answer_key import AnswerKey, GoldScore, TableScore, is_enumerable
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.models.state import load_trained_state

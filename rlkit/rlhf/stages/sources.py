@@ -18,9 +18,10 @@ from tyro.conf import Positional, Suppress, arg
 
 from rlkit.errors import UsageError
 from rlkit.options import require_count
+from rlkit.rlhf.data.codec import TextCodec
 from rlkit.rlhf.data.task import LanguageTask
 from rlkit.rlhf.data.text_task import TextTask
-from rlkit.rlhf.data.tokenizer import TextCodec, Tokenizer, TokenizerKind
+from rlkit.rlhf.data.tokenizer import Tokenizer, TokenizerKind
 from rlkit.rlhf.models.gpt import GPT, GPTConfig, GPTSize
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.stages.stage_run import RunLike, StageRun, load_stage_run

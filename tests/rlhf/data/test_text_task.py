@@ -12,12 +12,13 @@ import pytest
 import torch
 
 from rlkit.errors import UsageError
+from rlkit.rlhf.data.codec import TextCodec
 from rlkit.rlhf.data.preferences import Labels, Preferences
 from rlkit.rlhf.data.sequences import from_arrays
 from rlkit.rlhf.data.text_encoding import EncodedTexts
 from rlkit.rlhf.data.text_files import Prompt, TextRecords, read_texts
 from rlkit.rlhf.data.text_task import TextTask
-from rlkit.rlhf.data.tokenizer import TextCodec, Tokenizer
+from rlkit.rlhf.data.tokenizer import Tokenizer
 
 DEMONSTRATIONS = [
     {"prompt": "ab", "response": "cd"},
