@@ -14,8 +14,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import ArrayLike, NDArray
 
+from rlkit.analysis.figure import PALETTE, new_figure
 from rlkit.analysis.overoptimisation import GOLD, PROXY, RewardCurve, write_labels
-from rlkit.analysis.plots import PALETTE, new_figure
 
 _DASHES: tuple[tuple[int, tuple[float, ...]], ...] = (
     (0, ()),

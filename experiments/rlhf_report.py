@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from matplotlib.figure import Figure
 
-from rlkit.analysis.plots import save_figure
+from rlkit.analysis.figure import save_figure
 from rlkit.determinism import prepared_torch
 from rlkit.runs import store
 

@@ -34,7 +34,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from rlkit.analysis.plots import PALETTE, save_figure
+from rlkit.analysis.figure import PALETTE, save_figure
 
 LENGTHS = (256, 512, 1024, 2048, 4096)
 FORMS = ("fused", "written out")

@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from rlkit.analysis.plots import PALETTE, save_figure
+from rlkit.analysis.figure import PALETTE, save_figure
 from rlkit.analysis.statistics import compare_pairs, curve_band, iqm_interval
 
 Floats = NDArray[np.float64]

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
-from rlkit.analysis.plots import PALETTE, new_figure
+from rlkit.analysis.figure import PALETTE, new_figure
 
 GOLD, PROXY = PALETTE[4], PALETTE[0]
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)))

@@ -1,38 +1,39 @@
-"""Figures over seeds: learning curves with bands, and final performance of several agents.
+"""Figures over seeds: learning curves with bands, and final performance of several agents."""
 
-Every function returns a `matplotlib.figure.Figure` with an Agg canvas of its own; pyplot and its
-global state are not used. Text from the caller (agent names, labels, titles) is plain text: `$`
-and `_` do not start a formula.
-"""
-
-import io
-import os
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-from rlkit.analysis.statistics import CurveBand, curve_band, iqm_interval, mean_interval
-from rlkit.files import write_atomically
-
-# Okabe and Ito's palette for all kinds of colour blindness, without its yellow, which is too pale.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_DASHES: tuple[tuple[int, tuple[float, ...]], ...] = (
-    (0, ()),
-    (0, (5, 1.5)),
-    (0, (1.2, 1.2)),
-    (0, (5, 1.5, 1.2, 1.5)),
+from rlkit.analysis.figure import (
+    DASHES,
+    PALETTE,
+    Reference,
+    draw_references,
+    legend_below,
+    new_figure,
+    plain,
+    save_figure,
+    write_footnotes,
 )
+from rlkit.analysis.statistics import CurveBand, curve_band, iqm_interval, mean_interval
+
+__all__ = [
+    "PALETTE",
+    "Curve",
+    "Reference",
+    "comparison_figure",
+    "learning_curve_figure",
+    "new_figure",
+    "save_figure",
+]
+
 _MARKERS = "os^Dv"
-_SUFFIXES = (".png", ".pdf", ".svg")
 _WIDTH = 4.6  # inches; text of 9 points stays readable when shrunk to a column of 3.3
 
 
@@ -43,14 +44,6 @@ class Curve:
     name: str
     num_env_steps: ArrayLike  # [E], ascending
     returns: ArrayLike  # [S, E], nan where a seed has no value
-
-
-@dataclass(frozen=True)
-class Reference:
-    """A line to compare with: the optimum, the threshold of a solved task, a random policy."""
-
-    label: str
-    value: float
 
 
 def learning_curve_figure(
@@ -75,15 +68,15 @@ def learning_curve_figure(
     for k, curve in enumerate(curves):
         x, returns = _checked(curve)
         _draw_curve(axes, curve.name, x, returns, k, few=len(curves) <= 4)
-    _draw_references(axes, references)
+    draw_references(axes, references)
     _limit_y(axes, curves, references)
-    figure.suptitle(_plain(title), fontsize=10, wrap=True)
+    figure.suptitle(plain(title), fontsize=10, wrap=True)
     axes.set_xlabel("environment steps per seed")
-    axes.set_ylabel(_plain(y_label))
+    axes.set_ylabel(plain(y_label))
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    _legend_below(figure, axes)
-    _write_footnotes(figure, footnotes, 84)
+    legend_below(figure, axes)
+    write_footnotes(figure, footnotes, 84)
     return figure
 
 
@@ -113,64 +106,21 @@ def comparison_figure(
                 f"shape [S], got {x.shape}; average the episodes of each seed first"
             )
         finite = x[np.isfinite(x)]
-        labels.append(f"{_plain(name)}\n{_seed_count(len(finite), len(x))}")
+        labels.append(f"{plain(name)}\n{_seed_count(len(finite), len(x))}")
         if len(finite):
             _draw_scores(axes, finite, row)
-    _draw_references(axes, references, horizontal=False)
+    draw_references(axes, references, horizontal=False)
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.5, -0.5)
-    figure.suptitle(_plain(title), fontsize=10, wrap=True)
-    axes.set_xlabel(_plain(x_label))
+    figure.suptitle(plain(title), fontsize=10, wrap=True)
+    axes.set_xlabel(plain(x_label))
     axes.xaxis.set_major_locator(MaxNLocator(5))
     if np.abs(axes.get_xlim()).max() >= 1e4:  # long labels would run into each other
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.grid(axis="y", visible=False)
-    _legend_below(figure, axes, _score_handles())
-    _write_footnotes(figure, footnotes, 66)
+    legend_below(figure, axes, _score_handles())
+    write_footnotes(figure, footnotes, 66)
     return figure
-
-
-def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Write a figure as png, pdf or svg, by the suffix of `path`.
-
-    The file is written completely or not at all, and the same figure gives the same bytes: no
-    date, no software version, no random identifiers.
-
-    Raises:
-        ValueError: another suffix.
-        RlkitError: the file cannot be written.
-    """
-    target = Path(path)
-    suffix = target.suffix.lower()
-    if suffix not in _SUFFIXES:
-        raise ValueError(
-            f"saving the figure {str(target)!r}: unknown suffix {target.suffix!r}; "
-            f"use one of {', '.join(_SUFFIXES)}"
-        )
-    from matplotlib import rc_context
-
-    metadata: dict[str, None] = {
-        ".png": {"Software": None},
-        ".pdf": {"Creator": None, "Producer": None, "CreationDate": None},
-        ".svg": {"Date": None, "Creator": None},
-    }[suffix]
-    drawing = io.BytesIO()
-    with rc_context({"svg.hashsalt": "rlkit", "svg.fonttype": "path", "pdf.fonttype": 42}):
-        figure.savefig(drawing, dpi=200, metadata=metadata, format=suffix[1:])
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(target, drawing.getvalue())
-
-
-def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
-    """Return an empty figure in the common style, `width` by `height` inches."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="0.92", linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=9)
-    return figure, axes
 
 
 def _checked(curve: Curve) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -188,7 +138,7 @@ def _checked(curve: Curve) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 def _draw_curve(
     axes: Axes, name: str, x: NDArray[np.float64], returns: NDArray[np.float64], k: int, few: bool
 ) -> None:
-    colour, dashes = PALETTE[k % len(PALETTE)], _DASHES[k % len(_DASHES)]
+    colour, dashes = PALETTE[k % len(PALETTE)], DASHES[k % len(DASHES)]
     band: CurveBand = curve_band(np.where(np.isfinite(returns), returns, np.nan))
     marker = "o" if x.size == 1 else ""
     for seed in returns:
@@ -209,7 +159,7 @@ def _draw_curve(
     else:
         axes.fill_between(x, band.low, band.high, color=colour, alpha=0.2, linewidth=0, zorder=1)
     num_left = int(np.isfinite(returns[:, -1]).sum())
-    label = f"{_plain(name)} ({_seed_count(num_left, len(returns))})"
+    label = f"{plain(name)} ({_seed_count(num_left, len(returns))})"
     axes.plot(
         x,
         band.mean,
@@ -289,23 +239,6 @@ def _iqm_mark(label: str, colour: str, *at: float) -> Line2D:
     return mark
 
 
-def _draw_references(
-    axes: Axes, references: Sequence[Reference], *, horizontal: bool = True
-) -> None:
-    """Draw dashed lines of increasing grey, with their values in the legend."""
-    dashes = ((0, (6, 3)), (0, (2, 2)), (0, (6, 2, 1, 2)))
-    for k, reference in enumerate(references):
-        draw = axes.axhline if horizontal else axes.axvline
-        draw(
-            reference.value,
-            color=("0.15", "0.45", "0.6")[k % 3],
-            linestyle=dashes[k % 3],
-            linewidth=1.1,
-            zorder=1.5,
-            label=f"{_plain(reference.label)}: {_number(reference.value)}",
-        )
-
-
 def _score_handles() -> list[Line2D]:
     """Return legend entries for `_draw_scores`, in grey since each agent has its own colour."""
     grey = "0.4"
@@ -317,51 +250,5 @@ def _score_handles() -> list[Line2D]:
     ]
 
 
-def _legend_below(figure: Figure, axes: Axes, extra: Sequence[Line2D] = ()) -> None:
-    """Draw the legend outside the axes, where it cannot cover a curve."""
-    drawn, drawn_labels = axes.get_legend_handles_labels()
-    handles = [*extra, *drawn]
-    labels = [*(str(handle.get_label()) for handle in extra), *drawn_labels]
-    if not handles:
-        return
-    columns = 1 if max(map(len, labels), default=0) > 38 else 2
-    figure.legend(
-        handles,
-        labels,
-        loc="outside lower center",
-        ncols=columns,
-        fontsize=8.5,
-        frameon=False,
-        handlelength=2.6,
-        columnspacing=1.5,
-    )
-
-
-def _write_footnotes(figure: Figure, footnotes: Sequence[str], width: int) -> None:
-    """Write small print above the plot, where it is read before the curves."""
-    if not footnotes:
-        return
-    text = "\n".join(textwrap.fill(note.replace("$", r"\$"), width) for note in footnotes)
-    lines = 1 + text.count("\n")
-    figure.set_figheight(figure.get_figheight() + 0.115 * lines)
-    figure.axes[0].set_title(text, fontsize=6, color="0.25", loc="left")
-
-
 def _seed_count(num_left: int, num_seeds: int) -> str:
     return f"n = {num_left}" + (f" of {num_seeds}" if num_left < num_seeds else "")
-
-
-def _number(value: float) -> str:
-    return (
-        f"{value:.4g}"
-        if abs(value) < 1e4
-        else f"{value:,.0f}"
-        if abs(value) < 1e7
-        else f"{value:.3e}"
-    )
-
-
-def _plain(text: str) -> str:
-    """Return plain text for matplotlib, which reads $...$ as a formula unless $ is escaped."""
-    # Matplotlib omits a label that starts with "_" from the legend.
-    return (" " if text.startswith("_") else "") + text.replace("$", r"\$")

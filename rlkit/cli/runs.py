@@ -66,7 +66,7 @@ def plot_command(args: list[str]) -> int:
         figure=PlotOptions,
     )
     parsed = parse(form, args, "plot")
-    from rlkit.analysis.plots import save_figure
+    from rlkit.analysis.figure import save_figure
     from rlkit.runs.places import require_place, writing
     from rlkit.training.figures import plot_runs
     from rlkit.training.run import load

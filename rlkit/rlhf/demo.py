@@ -222,8 +222,8 @@ def _plain(frontier: best_of_n.Frontier) -> dict[str, list[float]]:
 
 
 def _draw(demo: Demo, pairs: int) -> None:
+    from rlkit.analysis.figure import save_figure
     from rlkit.analysis.overoptimisation import RewardCurve, overoptimisation_figure
-    from rlkit.analysis.plots import save_figure
 
     tilt, best, gold = (demo.frontiers[name] for name in ("tilt", "best_of_n", "gold"))
     curves = [

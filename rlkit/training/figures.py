@@ -86,7 +86,7 @@ def save(figure: Figure, path: str | Path) -> None:
     Raises:
         UsageError: the suffix is unknown, or the file cannot be written.
     """
-    from rlkit.analysis.plots import save_figure
+    from rlkit.analysis.figure import save_figure
 
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)

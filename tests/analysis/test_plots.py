@@ -1,10 +1,5 @@
 """Figures say what they show: texts, values and missing seeds are read back from the objects."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import matplotlib
 import numpy as np
 import pytest
@@ -163,62 +158,6 @@ def is_formula(text: str) -> bool:
     return matplotlib.cbook.is_math_text(text)
 
 
-@pytest.fixture(scope="module")
-def drawn_elsewhere(tmp_path_factory):
-    """Two folders with a figure in each format, drawn in other processes and other years."""
-    code = (
-        "import sys, numpy as np; from rlkit.analysis.plots import *\n"
-        "x = np.arange(5.); y = np.outer([1, 2, 3], x)\n"
-        "for path in sys.argv[1:]:\n"
-        "    f = learning_curve_figure([Curve('a', x, y)], title='t')\n"
-        "    save_figure(f, path)"
-    )
-    folders = [tmp_path_factory.mktemp("figures") for _ in range(2)]
-    for folder, epoch, hash_seed in zip(folders, ("0", "1700000000"), ("0", "1"), strict=True):
-        environment = os.environ | {"SOURCE_DATE_EPOCH": epoch, "PYTHONHASHSEED": hash_seed}
-        paths = [str(folder / f"figure.{suffix}") for suffix in ("png", "pdf", "svg")]
-        command = [sys.executable, "-W", "error", "-c", code, *paths]
-        subprocess.run(command, check=True, env=environment)
-    return folders
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
-def test_same_figure_gives_the_same_bytes_in_another_process_and_another_year(
-    drawn_elsewhere, suffix
-):
-    one, other = ((folder / f"figure.{suffix}").read_bytes() for folder in drawn_elsewhere)
-    assert one == other
-    assert matplotlib.__version__.encode() not in one
-
-
-def test_saving_makes_the_folder_and_leaves_no_temporary_file(tmp_path):
-    figure = comparison_figure({"a": [1.0, 2.0]}, title="t")
-    save_figure(figure, tmp_path / "new" / "c.PNG")
-    assert [p.name for p in (tmp_path / "new").iterdir()] == ["c.PNG"]
-
-
-def test_a_failed_save_keeps_the_old_file_and_leaves_no_temporary_one(tmp_path, monkeypatch):
-    path = tmp_path / "c.png"
-    path.write_bytes(b"old")
-    figure = comparison_figure({"a": [1.0, 2.0]}, title="t")
-
-    def full_disk(*_args: object, **_kwargs: object) -> None:
-        raise OSError("disk full")
-
-    monkeypatch.setattr(figure, "savefig", full_disk)
-    with pytest.raises(OSError, match="disk full"):
-        save_figure(figure, path)
-    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("c.png", b"old")]
-
-
-@pytest.mark.parametrize("name", ["figure", "figure.bmp"])
-def test_an_unknown_suffix_is_rejected_with_the_known_ones(tmp_path, name):
-    with pytest.raises(ValueError, match=r"unknown suffix .*\.png, \.pdf, \.svg"):
-        save_figure(comparison_figure({"a": [1.0]}, title="t"), tmp_path / name)
-    assert not list(tmp_path.iterdir())
-
-
 def test_curves_that_do_not_fit_are_rejected_by_name():
     with pytest.raises(ValueError, match=r"'DQN'.*\(21,\) and \(10, 20\)"):
         learning_curve_figure([Curve("DQN", STEPS, RETURNS[:, 1:])], title="t")
@@ -228,18 +167,6 @@ def test_curves_that_do_not_fit_are_rejected_by_name():
         comparison_figure({}, title="t")
     with pytest.raises(ValueError, match="'DQN'"):
         comparison_figure({"DQN": RETURNS}, title="t")
-
-
-def test_drawing_touches_neither_pyplot_nor_global_settings(tmp_path):
-    before = dict(matplotlib.rcParams)
-    save_figure(learning_curve_figure([Curve("a", STEPS, RETURNS)], title="t"), tmp_path / "a.svg")
-    assert dict(matplotlib.rcParams) == before
-    code = (
-        "import sys; from rlkit.analysis.plots import *\n"
-        "comparison_figure({'a': [1.0, 2.0]}, title='t')\n"
-        "sys.exit('matplotlib.pyplot' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_text_stays_readable_in_a_paper_column(tmp_path):
@@ -254,16 +181,6 @@ def test_text_stays_readable_in_a_paper_column(tmp_path):
         shrink = 3.3 / figure.get_figwidth()
         sizes = [t.get_fontsize() for t in figure.findobj(matplotlib.text.Text) if t.get_text()]
         assert min(sizes) * shrink >= 5.5
-
-
-def test_saved_png_is_complete(tmp_path: Path):
-    save_figure(learning_curve_figure([Curve("a", STEPS, RETURNS)], title="t"), tmp_path / "a.png")
-    height, width, _ = imread(tmp_path / "a.png").shape
-    assert width == round(4.6 * 200)
-    assert height == round(3.3 * 200)
-
-
-# --- small print and lines far away ---------------------------------------------------------------
 
 
 def test_footnotes_are_written_above_the_plot_and_make_room_for_themselves() -> None:
