@@ -85,12 +85,12 @@ def test_pairs_come_in_the_order_of_the_mapping():
 @pytest.mark.parametrize("family", [normal, lognormal, failing])
 def test_identical_agents_are_declared_different_in_at_most_six_percent(family):
     x, _ = family(np.random.default_rng(17), (10, 600))
-    found = 0
+    num_declared = 0
     apart = 0
     for first, second in zip(x[:5].T, x[5:].T, strict=True):  # five seeds each: exact, 252 splits
-        found += compare_pairs({"a": first, "b": second})[0].verdict in ("better", "worse")
+        num_declared += compare_pairs({"a": first, "b": second})[0].verdict in ("better", "worse")
         apart += abs(first.mean() - second.mean()) > stats.sem(first) + stats.sem(second)
-    assert found / 600 <= 0.06
+    assert num_declared / 600 <= 0.06
     assert apart / 600 > 0.12  # bands of one standard error that do not touch cry wolf
 
 

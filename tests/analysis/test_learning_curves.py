@@ -60,8 +60,8 @@ def test_band_uses_at_each_x_the_seeds_that_have_a_value():
     returns[:, 3] = np.nan
     band = curve_band(returns)
     assert band.num_seeds.tolist() == [9, 9, 8, 0]
-    left_out = mean_interval(np.delete(returns[:, 2], 3))
-    assert band.low[2] == pytest.approx(left_out.low, rel=1e-12)
+    without_it = mean_interval(np.delete(returns[:, 2], 3))
+    assert band.low[2] == pytest.approx(without_it.low, rel=1e-12)
     assert np.isnan([band.mean[3], band.low[3], band.high[3]]).all()
 
 

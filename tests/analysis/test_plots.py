@@ -20,12 +20,12 @@ RETURNS = np.random.default_rng(0).normal(100, 10, (10, 21)) + np.linspace(0, 30
 
 
 def texts(figure: Figure) -> list[str]:
-    """Every text as it will be seen (matplotlib turns an escaped dollar into a plain one)."""
+    """Every text as it will be printed (matplotlib turns an escaped dollar into a plain one)."""
     import matplotlib.text
 
     figure.draw_without_rendering()
-    found = figure.findobj(matplotlib.text.Text)
-    return [t.get_text().replace(r"\$", "$") for t in found if t.get_text()]
+    artists = figure.findobj(matplotlib.text.Text)
+    return [t.get_text().replace(r"\$", "$") for t in artists if t.get_text()]
 
 
 def lines(figure: Figure, label: str) -> list[matplotlib.lines.Line2D]:
@@ -43,10 +43,10 @@ def test_learning_curve_shows_mean_band_and_every_seed():
     edges = axes.collections[0].get_paths()[0].vertices
     assert edges[:, 1].min() == pytest.approx(band.low.min())
     assert edges[:, 1].max() == pytest.approx(band.high.max())
-    shown = texts(figure)
+    printed = texts(figure)
     for text in ("CartPole-v1", "environment steps per seed", "episode return", "PPO (n = 10)"):
-        assert text in shown
-    assert "200k" in shown
+        assert text in printed
+    assert "200k" in printed
 
 
 def test_reference_lines_are_dashed_and_carry_their_value():
@@ -128,12 +128,12 @@ def test_comparison_shows_seeds_mean_interval_and_iqm_of_every_agent():
         )
         assert lines(figure, "_mean")[row].get_xdata()[0] == interval.estimate
         assert lines(figure, "_iqm")[row].get_xdata()[0] == iqm_interval(x).estimate
-    shown = texts(figure)
+    printed = texts(figure)
     for text in (
         "final", "PPO\nn = 10", "DQN\nn = 7", "final episode return", "one seed", "mean",
         "95 % interval of the mean", "interquartile mean", "solved: 475",
     ):  # fmt: skip
-        assert text in shown
+        assert text in printed
 
 
 @pytest.mark.parametrize("name", ["$x_1$", "_hidden", r"a\$b", "<script>alert(1)</script>", "50%"])
