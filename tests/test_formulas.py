@@ -6,20 +6,18 @@ run here with small sizes, and a function that its command does not call is an e
 
 from __future__ import annotations
 
+import cProfile
 import importlib
 import inspect
 import re
 import shlex
-import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
-from types import CodeType, FrameType
 from typing import Any
 
 import pytest
-import torch
 
+from rlkit_envs.enumerable import EnumerableTask
 from tests.pages import links_of, rows_of
 
 MISSING, UNUSED = "not yet", "only to be called"
@@ -103,40 +101,35 @@ def _attribute(module: str, path: str) -> Any:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    threads = torch.get_num_threads()
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, and a task whose responses are listed quickly."""
+    sizes = {"num_content": 3, "num_prompts": 2, "max_new_tokens": 4}
+    monkeypatch.setattr(EnumerableTask.__init__, "__kwdefaults__", sizes)
     monkeypatch.chdir(tmp_path)
-    yield tmp_path
-    torch.set_num_threads(threads)
+    return tmp_path
 
 
 def calls(command: str, folder: Path, functions: dict[str, Any]) -> Counter[str]:
     """How often a command calls each of the functions, whatever names they are bound to."""
     from rlkit.cli import main
 
-    by_code: dict[CodeType, str] = {}
-    by_builtin: dict[Any, str] = {}
-    for name, function in functions.items():
-        if inspect.isfunction(function):
-            by_code[function.__code__] = name
-        else:
-            by_builtin[function] = name
-    counts: Counter[str] = Counter()
-
-    def watch(frame: FrameType, event: str, argument: Any) -> None:
-        if event == "call" and frame.f_code in by_code:
-            counts[by_code[frame.f_code]] += 1
-        elif event == "c_call" and inspect.isbuiltin(argument) and argument in by_builtin:
-            counts[by_builtin[argument]] += 1
-
     words = [_path(word, folder) for word in shlex.split(f"{command} {COMMANDS[command]}")]
-    sys.setprofile(watch)
+    profile = cProfile.Profile()
+    profile.enable()
     try:
         code = main(words[1:])
     finally:
-        sys.setprofile(None)
+        profile.disable()
     assert code == 0, command
-    return counts
+    names: dict[Any, str] = {_profiled(function): name for name, function in functions.items()}
+    return Counter({names[e.code]: e.callcount for e in profile.getstats() if e.code in names})
+
+
+def _profiled(function: Any) -> Any:
+    """Return the name by which a profile knows a function."""
+    if inspect.isfunction(function):
+        return function.__code__
+    return f"<built-in method {function.__module__ or 'torch'}.{function.__name__}>"
 
 
 def _path(word: str, folder: Path) -> str:

@@ -6,13 +6,33 @@ from pathlib import Path
 import pytest
 
 from rlkit.cli import main
+from rlkit.rlhf.stages.sources import ModelSource
+from rlkit.rlhf.training.configs import SFTConfig
+from rlkit_envs.enumerable import EnumerableTask
 
 pytestmark = pytest.mark.slow
 
 
+# A smaller language and model than those of the demonstration.
+SMALL: dict[type, dict[str, int]] = {
+    EnumerableTask: {"num_prompts": 2, "max_new_tokens": 5},
+    SFTConfig: {"num_demonstrations": 2048},
+    ModelSource: {"width": 32, "num_layers": 1},
+}
+
+
+@pytest.mark.parametrize(
+    "defaults", [SMALL, pytest.param({}, marks=pytest.mark.torture)], ids=["small", "whole"]
+)
 def test_the_demo_gives_the_promised_keys_and_continues_where_it_was(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    defaults: dict[type, dict[str, int]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    for kind, values in defaults.items():
+        for option, value in values.items():
+            monkeypatch.setitem(kind.__init__.__kwdefaults__, option, value)
     folders = ["--out", str(tmp_path / "runs")]
     small = ["--pairs", "300", "--updates", "2", "--kl-coefs", "1", "0.1", "--workers", "1"]
     assert main(["rlhf", "demo", *folders, *small, "--json"]) == 0
