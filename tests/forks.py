@@ -14,6 +14,7 @@ import atexit
 import builtins
 import contextlib
 import gc
+import importlib
 import importlib.machinery
 import io
 import json
@@ -244,6 +245,12 @@ def main() -> None:
     print("ready", flush=True)
     for line in sys.stdin:
         request: dict[str, Any] = json.loads(line)
+        if "import" in request:
+            for module in request["import"]:
+                importlib.import_module(module)
+            gc.freeze()
+            print("imported", flush=True)
+            continue
         if "poll" in request:
             pid, status = os.waitpid(request["poll"], os.WNOHANG)
             print(os.waitstatus_to_exitcode(status) if pid else "", flush=True)

@@ -266,6 +266,10 @@ class Forks:
         self._process.stdin.flush()
         return self._process.stdout.readline().strip()
 
+    def prepare(self, *modules: str) -> None:
+        """Import modules once for all children to come."""
+        assert self.ask({"import": modules}) == "imported"
+
     def _file(self, what: str) -> Path:
         self._number += 1
         return self._folder / f"{what}-{self._number}"

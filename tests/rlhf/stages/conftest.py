@@ -24,6 +24,13 @@ def parents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, StageRun]:
 
 
 @pytest.fixture(scope="session")
+def stage_forks(forks: Any) -> Any:
+    """Where children come from that have imported the stages, and what torch's optimisers need."""
+    forks.prepare("rlkit.rlhf.stages.api", "tests.small_stage", "torch._dynamo")
+    return forks
+
+
+@pytest.fixture(scope="session")
 def run(parents: dict[str, StageRun]) -> Callable[..., StageRun]:
     """Run one of the small stages."""
 

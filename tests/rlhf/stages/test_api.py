@@ -40,6 +40,7 @@ MOMENTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.claim(53)
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_seed_has_the_same_bytes_alone_and_beside_another(
@@ -52,7 +53,8 @@ def test_a_seed_has_the_same_bytes_alone_and_beside_another(
     assert results(run(stage, out=out, seeds=2).folder) == undisturbed(stage)
 
 
-@pytest.mark.parametrize("stage", ["sft", "ppo"])
+@pytest.mark.slow  # two interpreters start
+@pytest.mark.parametrize("stage", [pytest.param("sft", marks=pytest.mark.torture), "ppo"])
 def test_seeds_have_the_same_bytes_in_two_workers(
     stage: str, run: Callable[..., StageRun], out: Path, results: Any, undisturbed: Any
 ) -> None:
@@ -134,14 +136,14 @@ def script(stage: str, parents: dict[str, StageRun], out: Path, before: str = ""
 def test_a_stage_killed_at_a_given_moment_ends_as_if_undisturbed(
     stage: str,
     moment: str,
-    forks: Any,
+    stage_forks: Any,
     run: Callable[..., StageRun],
     parents: dict[str, StageRun],
     out: Path,
     results: Any,
     undisturbed: Any,
 ) -> None:
-    child = forks.start(script(stage, parents, out, MOMENTS[moment]))
+    child = stage_forks.start(script(stage, parents, out, MOMENTS[moment]))
     assert child.wait() == -signal.SIGKILL, child.output
     done = run(stage, out=out, seeds=2)
     assert done.status == "finished"

@@ -16,7 +16,6 @@ from rlkit.rlhf.stages.run_stage import run_stage
 from rlkit.runs import checkpoints
 from tests.small_stage import small_spec
 
-ROOT = Path(__file__).parents[3]
 KILLED = -signal.SIGKILL
 
 
@@ -27,12 +26,11 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, results: Any) -> Any:
 
 
 @pytest.fixture
-def start(forks: Any, out: Path) -> Callable[..., Any]:
+def start(stage_forks: Any, out: Path) -> Callable[..., Any]:
     """Run the stage with two seeds in a child, after some lines of Python."""
 
     def start(before: str = "", *, target: Path = out, workers: int = 1, **changes: Any) -> Any:
-        return forks.start(
-            f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        return stage_forks.start(
             "from rlkit.rlhf.stages import run_stage as stages, stage_rows\n"
             "from tests.small_stage import Fit, small_spec\n"
             f"{before}\n"
@@ -87,6 +85,7 @@ def test_a_stage_killed_while_a_checkpoint_is_written_continues_from_the_one_bef
     assert results(run_stage(small_spec(), 2, out).folder) == undisturbed
 
 
+@pytest.mark.slow
 def test_a_stage_killed_three_times_at_random_ends_as_if_undisturbed(
     start: Callable[..., Any], out: Path, results: Any, undisturbed: Any
 ) -> None:
@@ -128,7 +127,14 @@ def test_a_signal_lets_the_stage_save_and_the_same_call_continue(
     assert results(run.folder) == undisturbed
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGKILL, KILLED)])
+@pytest.mark.slow  # two interpreters start
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (signal.SIGKILL, KILLED),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.torture),
+    ],
+)
 def test_workers_end_with_the_first_process_and_the_same_call_continues(
     number: signal.Signals,
     code: int,
