@@ -12,9 +12,9 @@ from rlkit.environments.resolve import EnvLike, find_environment
 from rlkit.errors import RlkitError, UsageError
 from rlkit.options import require_typed
 from rlkit.tabular.mdp import TabularMDP
+from rlkit.tabular.planning.solvers import NotConverged
 from rlkit.tabular.solution import Solution
 from rlkit.tabular.solution import solve as solve_model
-from rlkit.tabular.solvers import NotConverged
 from rlkit.training.run import Run, load
 
 

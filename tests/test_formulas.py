@@ -183,9 +183,9 @@ def test_the_commands_of_a_row_call_its_functions(
 
 def test_a_function_that_is_not_called_is_noticed(folder: Path) -> None:
     row = {
-        "function": "[`value_iteration`](../rlkit/tabular/solvers.py), "
+        "function": "[`value_iteration`](../rlkit/tabular/planning/solvers.py), "
         "[`gae`](../rlkit/maths/returns.py), `torch.relu_`"
     }
     counts = calls("rlkit solve FrozenLake-v1", folder, functions_of(row))
-    assert counts["rlkit.tabular.solvers.value_iteration"] > 0
+    assert counts["rlkit.tabular.planning.solvers.value_iteration"] > 0
     assert counts["rlkit.maths.returns.gae"] == counts["torch.relu_"] == 0

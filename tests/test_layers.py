@@ -28,6 +28,8 @@ ROOMS = (
     "rlkit.maths",
     "rlkit.nn",
     "rlkit.tabular",
+    "rlkit.tabular.planning",
+    "rlkit.tabular.grids",
     "rlkit.tabular.reading",
     "rlkit.tabular.solution",
     "rlkit.agent",

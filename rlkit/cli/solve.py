@@ -76,7 +76,7 @@ def _print_solution(environment: str, solution: Solution) -> None:
 def _draw_policy(environment: str, env_args: dict[str, Any], solution: Solution) -> None:
     """Print the policy on the map of the environment, if it has one."""
     from rlkit.environments.resolve import find_environment
-    from rlkit.tabular.gridmap import policy_map
+    from rlkit.tabular.grids.drawing import policy_map
 
     env = find_environment(environment, env_args).make()
     drawing = policy_map(env, solution.policy)

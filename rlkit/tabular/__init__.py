@@ -15,14 +15,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rlkit.tabular.gridmap import policy_map as policy_map
-    from rlkit.tabular.iteration import NotConverged as NotConverged
-    from rlkit.tabular.iteration import Plan as Plan
+    from rlkit.tabular.grids.drawing import policy_map as policy_map
     from rlkit.tabular.mdp import TabularMDP as TabularMDP
     from rlkit.tabular.operators import action_values as action_values
     from rlkit.tabular.operators import bellman_optimality as bellman_optimality
     from rlkit.tabular.operators import bellman_policy as bellman_policy
     from rlkit.tabular.operators import greedy as greedy
+    from rlkit.tabular.planning.plan import NotConverged as NotConverged
+    from rlkit.tabular.planning.plan import Plan as Plan
+    from rlkit.tabular.planning.solvers import policy_iteration as policy_iteration
+    from rlkit.tabular.planning.solvers import value_iteration as value_iteration
+    from rlkit.tabular.planning.undiscounted import best_total_return as best_total_return
     from rlkit.tabular.policy_chain import NoFiniteReturn as NoFiniteReturn
     from rlkit.tabular.reading.model import mdp_from_env as mdp_from_env
     from rlkit.tabular.reading.published import UnknownModel as UnknownModel
@@ -34,15 +37,12 @@ if TYPE_CHECKING:
     from rlkit.tabular.returns import total_return as total_return
     from rlkit.tabular.solution import Solution as Solution
     from rlkit.tabular.solution import solve as solve
-    from rlkit.tabular.solvers import policy_iteration as policy_iteration
-    from rlkit.tabular.solvers import value_iteration as value_iteration
-    from rlkit.tabular.undiscounted import best_total_return as best_total_return
 
 # Where each public name lives; it is imported when first used.
 _HOME = {
     "NoFiniteReturn": "rlkit.tabular.policy_chain",
-    "NotConverged": "rlkit.tabular.iteration",
-    "Plan": "rlkit.tabular.iteration",
+    "NotConverged": "rlkit.tabular.planning.plan",
+    "Plan": "rlkit.tabular.planning.plan",
     "Solution": "rlkit.tabular.solution",
     "TabularMDP": "rlkit.tabular.mdp",
     "TimedPlan": "rlkit.tabular.returns",
@@ -50,18 +50,18 @@ _HOME = {
     "action_values": "rlkit.tabular.operators",
     "bellman_optimality": "rlkit.tabular.operators",
     "bellman_policy": "rlkit.tabular.operators",
-    "best_total_return": "rlkit.tabular.undiscounted",
+    "best_total_return": "rlkit.tabular.planning.undiscounted",
     "greedy": "rlkit.tabular.operators",
     "mdp_from_env": "rlkit.tabular.reading.model",
     "optimal_return_under_limit": "rlkit.tabular.returns",
-    "policy_iteration": "rlkit.tabular.solvers",
-    "policy_map": "rlkit.tabular.gridmap",
+    "policy_iteration": "rlkit.tabular.planning.solvers",
+    "policy_map": "rlkit.tabular.grids.drawing",
     "policy_value": "rlkit.tabular.returns",
     "return_under_limit": "rlkit.tabular.returns",
     "solve": "rlkit.tabular.solution",
     "stationary_distribution": "rlkit.tabular.returns",
     "total_return": "rlkit.tabular.returns",
-    "value_iteration": "rlkit.tabular.solvers",
+    "value_iteration": "rlkit.tabular.planning.solvers",
 }
 
 __all__ = sorted(_HOME)

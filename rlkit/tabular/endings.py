@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from rlkit.tabular import graph
 from rlkit.tabular.mdp import BoolArray, IntArray, TabularMDP
 from rlkit.tabular.policy_chain import reaches
 
@@ -35,26 +36,10 @@ def terminating_policy(mdp: TabularMDP) -> tuple[IntArray, BoolArray]:
 def extend_backwards(
     mdp: TabularMDP, policy: IntArray, arrived: BoolArray, *, allowed: BoolArray
 ) -> BoolArray:
-    """Extend `arrived` backwards through allowed actions, and write those into `policy`.
-
-    A state is added, one layer per round, when one of its allowed actions may end the episode or
-    lead to a state that has arrived. `policy` gets the lowest such action and is changed in place.
-
-    Args:
-        policy: actions `[num_states]`, kept where a state has arrived already or never does.
-        arrived: `[num_states]`.
-        allowed: `[num_states, num_actions]`.
-
-    Returns:
-        The states that arrive, `[num_states]`.
-    """
-    while True:
-        leads = allowed & (mdp.may_end | _may_lead_to(mdp, arrived))
-        fresh = ~arrived & leads.any(axis=1)
-        if not fresh.any():
-            return arrived
-        policy[fresh] = leads[fresh].argmax(axis=1)
-        arrived = arrived | fresh
+    """Extend `arrived` backwards through allowed actions of a model; see `graph`."""
+    return graph.extend_backwards(
+        mdp.continuation, policy, arrived, allowed=allowed, ends=mdp.may_end
+    )
 
 
 def resting_actions(mdp: TabularMDP, allowed: BoolArray) -> BoolArray:
@@ -62,12 +47,7 @@ def resting_actions(mdp: TabularMDP, allowed: BoolArray) -> BoolArray:
 
     They give no reward, and lead only to states that have such an action too, or end the episode.
     """
-    rests = allowed & ~mdp.may_reward
-    while True:
-        stays = rests & ~_may_lead_to(mdp, np.asarray(~rests.any(axis=1)))
-        if (stays == rests).all():
-            return stays
-        rests = stays
+    return graph.remaining_actions(mdp.continuation, allowed & ~mdp.may_reward)
 
 
 def _may_lead_to(mdp: TabularMDP, states: BoolArray) -> BoolArray:

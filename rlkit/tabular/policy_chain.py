@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
+from rlkit.tabular.graph import backward_closure
 from rlkit.tabular.linear import solve_chain
 from rlkit.tabular.mdp import BoolArray, FloatArray, TabularMDP
 
@@ -113,7 +114,7 @@ def total_reward(mdp: TabularMDP, probabilities: FloatArray) -> tuple[FloatArray
     while (leaving := quiet & reaches(chain, ~quiet)).any():
         quiet &= ~leaving
     settled = np.asarray(quiet | (mdp.may_end & (probabilities > 0)).any(axis=-1))
-    endless = _backward_closure(chain, ~_backward_closure(chain, settled))
+    endless = backward_closure(chain, ~backward_closure(chain, settled))
 
     live = np.flatnonzero(~endless & ~quiet)
     values = np.where(endless, np.nan, 0.0)
@@ -134,10 +135,3 @@ def total_reward(mdp: TabularMDP, probabilities: FloatArray) -> tuple[FloatArray
 def reaches(matrix: sparse.csr_array, states: BoolArray) -> BoolArray:
     """Return whether each row of a non-negative matrix puts weight on any of these states."""
     return np.asarray((matrix @ states.astype(np.float64)) > 0)
-
-
-def _backward_closure(chain: sparse.csr_array, states: BoolArray) -> BoolArray:
-    """Return the states from which the chain can reach one of `states`, which are included."""
-    while (fresh := ~states & reaches(chain, states)).any():
-        states = states | fresh
-    return states

@@ -11,6 +11,8 @@ import gymnasium as gym
 import numpy as np
 
 from rlkit.tabular.mdp import FloatArray, IntArray, TabularMDP
+from rlkit.tabular.planning.solvers import Plan, value_iteration
+from rlkit.tabular.planning.undiscounted import best_total_return
 from rlkit.tabular.reading.model import mdp_from_env
 from rlkit.tabular.returns import (
     best_return_under_limit,
@@ -18,8 +20,6 @@ from rlkit.tabular.returns import (
     return_under_limit,
     total_return,
 )
-from rlkit.tabular.solvers import Plan, value_iteration
-from rlkit.tabular.undiscounted import best_total_return
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

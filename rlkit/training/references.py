@@ -10,8 +10,8 @@ from rlkit.agents.random import RandomActor
 from rlkit.environments.environment import Environment
 from rlkit.evaluation import ENDLESS_STEPS, play_many
 from rlkit.seeding import SeedStreams
+from rlkit.tabular.planning.undiscounted import best_total_return
 from rlkit.tabular.returns import best_return_under_limit, return_under_limit, total_return
-from rlkit.tabular.undiscounted import best_total_return
 
 
 def references(environment: Environment) -> list[tuple[str, float]]:

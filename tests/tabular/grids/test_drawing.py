@@ -6,7 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from rlkit.tabular.gridmap import policy_map
+from rlkit.tabular.grids.drawing import policy_map
 from rlkit.tabular.solution import solve
 
 

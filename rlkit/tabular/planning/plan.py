@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -24,10 +25,28 @@ class NotConverged(RuntimeError):
 class Plan:
     """The result of a solver."""
 
-    values: FloatArray  # [num_states], V* within error_bound; -inf: no policy has a finite return
+    values: FloatArray  # [num_states]; -inf: no policy has a finite return
     policy: IntArray  # [num_states], greedy with respect to values
-    sweeps: int  # applications of the optimality operator, or evaluations of policy iteration
-    error_bound: float  # largest possible |values - V*| over states, rounding included
+    sweeps: int  # over all states, or evaluations of policy iteration
+    below: float  # V* >= values - below in every state, rounding included
+    above: float  # V* <= values + above in every state, rounding included
+    converged: bool = True  # whether the requested tolerance was reached
+    seconds: float = 0.0  # wall-clock time of the solver
+
+    @property
+    def error_bound(self) -> float:
+        """The largest possible |values - V*| over states."""
+        return max(self.below, self.above)
+
+    @property
+    def lower(self) -> FloatArray:
+        """A bound on V* from below, `[num_states]`, which holds converged or not."""
+        return self.values - self.below
+
+    @property
+    def upper(self) -> FloatArray:
+        """A bound on V* from above, `[num_states]`, which holds converged or not."""
+        return self.values + self.above
 
 
 def improve_until_greedy(
@@ -57,6 +76,7 @@ def improve_until_greedy(
     Raises:
         NotConverged: after `max_sweeps` evaluations, or where float64 cannot resolve the answer.
     """
+    began = time.perf_counter()
     if finite is None:
         finite = np.ones(mdp.num_states, dtype=np.bool_)
     sweeps = 0
@@ -84,7 +104,23 @@ def improve_until_greedy(
             f"which leaves an uncertainty of {error:.3g} in float64; lower the discount"
         )
     final = greedy(mdp, values, discount, tie_tolerance=2 * noise)
-    return Plan(values=values, policy=final, sweeps=sweeps, error_bound=error), policy
+    plan = Plan(
+        values=values,
+        policy=final,
+        sweeps=sweeps,
+        below=error,
+        above=error,
+        seconds=time.perf_counter() - began,
+    )
+    return plan, policy
+
+
+def check_tolerance(tolerance: float, max_sweeps: int) -> None:
+    """Raise ValueError where a solver cannot work with these."""
+    if not tolerance > 0:
+        raise ValueError(f"value iteration: tolerance must be > 0, got {tolerance!r}")
+    if max_sweeps < 1:
+        raise ValueError(f"value iteration: max_sweeps must be >= 1, got {max_sweeps!r}")
 
 
 def rounding(mdp: TabularMDP, values: FloatArray, discount: float) -> float:

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlkit.tabular import undiscounted
 from rlkit.tabular.mdp import TabularMDP
 from rlkit.tabular.operators import action_values
+from rlkit.tabular.planning import undiscounted
+from rlkit.tabular.planning.solvers import policy_iteration, value_iteration
+from rlkit.tabular.planning.undiscounted import best_total_return
 from rlkit.tabular.policy_chain import NoFiniteReturn
 from rlkit.tabular.returns import optimal_return_under_limit, policy_value, return_under_limit
-from rlkit.tabular.solvers import policy_iteration, value_iteration
-from rlkit.tabular.undiscounted import best_total_return
 from tests.tabular.models import from_env, random_mdp
 
 SOLVERS = [value_iteration, policy_iteration]

@@ -11,13 +11,14 @@ Bertsekas and Tsitsiklis, An Analysis of Stochastic Shortest Path Problems (1991
 from __future__ import annotations
 
 import dataclasses
+import time
 
 import numpy as np
 
 from rlkit.tabular.endings import terminating_policy
-from rlkit.tabular.iteration import NotConverged, Plan, improve_until_greedy, out_of_sweeps
 from rlkit.tabular.mdp import BoolArray, FloatArray, IntArray, TabularMDP
 from rlkit.tabular.operators import bellman_optimality, greedy
+from rlkit.tabular.planning.plan import NotConverged, Plan, improve_until_greedy, out_of_sweeps
 from rlkit.tabular.policy_chain import NoFiniteReturn, policy_probabilities, total_reward
 from rlkit.tabular.returns import from_start
 
@@ -34,6 +35,7 @@ def value_iteration(mdp: TabularMDP, *, tolerance: float, max_sweeps: int) -> Pl
         NotConverged: after `max_sweeps` sweeps.
         NoFiniteReturn: as for `policy_iteration`.
     """
+    began = time.perf_counter()
     optimum = policy_iteration(mdp)
     policy, finite = _finite_policy(mdp)
     values, _ = _evaluate(mdp, policy, finite)
@@ -43,7 +45,10 @@ def value_iteration(mdp: TabularMDP, *, tolerance: float, max_sweeps: int) -> Pl
         distance = float(np.abs(values[finite] - optimum.values[finite]).max())
         error = distance + optimum.error_bound
         if error <= tolerance / 2 or distance <= optimum.error_bound:
-            return Plan(values=values, policy=optimum.policy, sweeps=sweep, error_bound=error)
+            seconds = time.perf_counter() - began
+            return dataclasses.replace(
+                optimum, values=values, sweeps=sweep, below=error, above=error, seconds=seconds
+            )
     raise out_of_sweeps(max_sweeps, 1.0, error, tolerance)
 
 

@@ -9,9 +9,15 @@ from hypothesis import strategies as st
 from quantecon.markov import DiscreteDP
 
 from rlkit.tabular.mdp import TabularMDP
+from rlkit.tabular.planning.modified import modified_policy_iteration
+from rlkit.tabular.planning.solvers import (
+    NotConverged,
+    gauss_seidel,
+    policy_iteration,
+    value_iteration,
+)
 from rlkit.tabular.policy_chain import NoFiniteReturn
 from rlkit.tabular.returns import policy_value
-from rlkit.tabular.solvers import NotConverged, policy_iteration, value_iteration
 from tests.tabular.models import (
     dense,
     forest,
@@ -23,9 +29,10 @@ from tests.tabular.models import (
 )
 
 SOLVERS = [value_iteration, policy_iteration]
+BELOW_ONE = [*SOLVERS, gauss_seidel, modified_policy_iteration]
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("solver", BELOW_ONE)
 @pytest.mark.parametrize(
     ("mdp", "discount", "values", "policy"),
     [
@@ -73,11 +80,11 @@ def test_gymnasiums_tables_have_their_known_start_values(
 
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("discount", [0.5, 0.95, 0.999])
-def test_both_solvers_agree_with_quantecon_on_random_mdps(seed: int, discount: float) -> None:
+def test_all_solvers_agree_with_quantecon_on_random_mdps(seed: int, discount: float) -> None:
     mdp = random_mdp(seed)
     reward, transition = dense(mdp)
     peer = DiscreteDP(reward, transition, discount).solve(method="policy_iteration")
-    for solver in SOLVERS:
+    for solver in BELOW_ONE:
         plan = solver(mdp, discount=discount)
         np.testing.assert_allclose(plan.values, peer.v[:-1], rtol=0, atol=1e-8)
         assert plan.policy.tolist() == peer.sigma[:-1].tolist()
@@ -92,13 +99,13 @@ def test_both_solvers_agree_with_quantecon_on_random_mdps(seed: int, discount: f
         ("FrozenLake-v1", {"desc": ["SFFH", "FFFF", "HFFG"], "success_rate": 0.8}),
     ],
 )
-def test_both_solvers_agree_with_quantecon_on_other_environments(
+def test_all_solvers_agree_with_quantecon_on_other_environments(
     id_: str, options: dict[str, Any]
 ) -> None:
     mdp = from_env(id_, **options)
     reward, transition = dense(mdp)
     peer = DiscreteDP(reward, transition, 0.97).solve(method="policy_iteration")
-    for solver in SOLVERS:
+    for solver in BELOW_ONE:
         values = solver(mdp, discount=0.97).values
         np.testing.assert_allclose(values, peer.v[:-1], rtol=0, atol=1e-8)
 
@@ -188,14 +195,29 @@ def test_tolerances_that_are_not_positive_are_rejected(tolerance: float) -> None
         value_iteration(puterman_3_1(), discount=0.9, tolerance=tolerance)
 
 
-@pytest.mark.parametrize("discount", [0.99, 1.0])
-def test_running_out_of_sweeps_is_an_error_that_says_how_far_it_got(discount: float) -> None:
+def test_running_out_of_sweeps_at_discount_1_is_an_error_that_says_how_far_it_got() -> None:
     with pytest.raises(NotConverged, match="after 5 sweeps"):
-        value_iteration(from_env("FrozenLake-v1"), discount=discount, max_sweeps=5)
+        value_iteration(from_env("FrozenLake-v1"), discount=1.0, max_sweeps=5)
+
+
+@pytest.mark.parametrize("solver", [value_iteration, gauss_seidel, modified_policy_iteration])
+@pytest.mark.parametrize("max_sweeps", [1, 3, 12, 60])
+def test_the_bounds_hold_whether_or_not_it_converged(solver: Any, max_sweeps: int) -> None:
+    for seed in range(20):
+        mdp = random_mdp(seed, num_states=30)
+        exact = policy_iteration(mdp, discount=0.97)
+        plan = solver(mdp, discount=0.97, tolerance=1e-10, max_sweeps=max_sweeps)
+        assert plan.converged == (plan.error_bound <= 0.5e-10)
+        # The exact values have an error of their own.
+        assert (plan.lower <= exact.values + exact.error_bound).all()
+        assert (plan.upper >= exact.values - exact.error_bound).all()
+        assert max(plan.below, plan.above) == plan.error_bound
+    if max_sweeps == 1:
+        assert not plan.converged
 
 
 def test_discount_zero_is_the_best_immediate_reward() -> None:
-    for solver in SOLVERS:
+    for solver in BELOW_ONE:
         assert solver(small(), discount=0).values.tolist() == [10, 2]
 
 

@@ -13,18 +13,15 @@ Puterman, Markov Decision Processes (1994), sections 6.3 and 6.4.
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 
-from rlkit.tabular import undiscounted
-from rlkit.tabular.iteration import (
-    NotConverged,
-    Plan,
-    improve_until_greedy,
-    out_of_sweeps,
-    rounding,
-)
 from rlkit.tabular.mdp import FloatArray, IntArray, TabularMDP
-from rlkit.tabular.operators import bellman_optimality, greedy
+from rlkit.tabular.planning import undiscounted
+from rlkit.tabular.planning.certificate import Certifier
+from rlkit.tabular.planning.plan import NotConverged, Plan, check_tolerance, improve_until_greedy
+from rlkit.tabular.planning.sweeps import Sweeps, threads
 from rlkit.tabular.policy_chain import check_discount, discounted_value, policy_probabilities
 
 __all__ = ["NotConverged", "Plan", "policy_iteration", "value_iteration"]
@@ -42,44 +39,41 @@ def value_iteration(
 
     Guarantee below discount 1: after a sweep that changed no state by more than c,
     |v - V*| <= (discount * c + rounding) / (1 - discount) in every state, where `rounding` bounds
-    the float64 error of one sweep. The sweeps stop when this is at most tolerance / 2. Where
-    rounding alone exceeds that, they stop when `discount * c` no longer exceeds rounding. The bound
-    that was reached is `error_bound`. Actions within 2 * error_bound of the best count as tied
-    (true ties differ by no more), but never those further apart than 1e-9 and rounding; the policy
-    loses at most 2 * error_bound + (tie tolerance) / (1 - discount).
+    the float64 error of one sweep; `certificate` has the two-sided form. The sweeps stop when this
+    is at most tolerance / 2. Where rounding alone exceeds that, they stop when `discount * c` no
+    longer exceeds rounding. The bound that was reached is `error_bound`. Actions within
+    2 * error_bound of the best count as tied (true ties differ by no more), but never those further
+    apart than 1e-9 and rounding; the policy loses at most
+    2 * error_bound + (tie tolerance) / (1 - discount).
 
     At discount 1 the last change proves nothing: see `undiscounted.value_iteration`.
 
     Args:
         discount: in [0, 1].
         tolerance: twice the error allowed in any state's value, > 0, in units of reward.
-        max_sweeps: >= 1.
+        max_sweeps: >= 1. With fewer than needed, the plan is not `converged`, but its bounds hold.
         initial_values: `[num_states]` to start from, by default 0; not used at discount 1.
 
     Raises:
-        NotConverged: after `max_sweeps` sweeps.
+        NotConverged: at discount 1, after `max_sweeps` sweeps.
         NoFiniteReturn: at discount 1, where no policy has a finite optimal return.
     """
     check_discount(discount)
-    if not tolerance > 0:
-        raise ValueError(f"value iteration: tolerance must be > 0, got {tolerance!r}")
-    if max_sweeps < 1:
-        raise ValueError(f"value iteration: max_sweeps must be >= 1, got {max_sweeps!r}")
+    check_tolerance(tolerance, max_sweeps)
     if discount == 1.0:
         return undiscounted.value_iteration(mdp, tolerance=tolerance, max_sweeps=max_sweeps)
 
-    values = np.zeros(mdp.num_states) if initial_values is None else initial_values
-    error = np.inf
-    for sweep in range(1, max_sweeps + 1):
-        previous, values = values, bellman_optimality(mdp, values, discount)
-        change = discount * float(np.abs(values - previous).max())
-        noise = rounding(mdp, values, discount)
-        error = (change + noise) / (1 - discount)
-        if error <= tolerance / 2 or change <= noise:
-            ties = min(2 * error, 1e-9 + 2 * noise / (1 - discount))
-            policy = greedy(mdp, values, discount, tie_tolerance=ties)
-            return Plan(values=values, policy=policy, sweeps=sweep, error_bound=error)
-    raise out_of_sweeps(max_sweeps, discount, error, tolerance)
+    began = time.perf_counter()
+    certifier = Certifier(mdp, discount, tolerance)
+    values = np.zeros(mdp.num_states) if initial_values is None else initial_values.copy()
+    result = np.empty_like(values)
+    with threads(mdp) as pool:
+        sweeps = Sweeps(mdp, discount, pool)
+        while True:
+            certificate = certifier.certify(result, *sweeps.optimality(values, result))
+            values, result = result, values
+            if certifier.suffices(certificate) or sweeps.count == max_sweeps:
+                return certifier.plan(values, certificate, sweeps.count, began)
 
 
 def policy_iteration(mdp: TabularMDP, *, discount: float, max_sweeps: int = 1000) -> Plan:
@@ -111,3 +105,37 @@ def policy_iteration(mdp: TabularMDP, *, discount: float, max_sweeps: int = 1000
     myopic = mdp.expected_reward.argmax(axis=1)
     plan, _ = improve_until_greedy(mdp, myopic, evaluate, discount=discount, max_sweeps=max_sweeps)
     return plan
+
+
+def gauss_seidel(
+    mdp: TabularMDP, *, discount: float, tolerance: float = 1e-9, max_sweeps: int = 1_000_000
+) -> Plan:
+    """Sweep through the states there and back, each using the new values of those before it.
+
+    The guarantee is that of `value_iteration`, from a sweep of the operator after every ten.
+
+    Args:
+        discount: in [0, 1).
+        tolerance: twice the error allowed in any state's value, > 0, in units of reward.
+        max_sweeps: >= 1. With fewer than needed, the plan is not `converged`, but its bounds hold.
+    """
+    check_discount(discount)
+    if discount == 1.0:
+        raise ValueError(
+            "Gauss-Seidel sweeps: the discount must be below 1; at 1 use value_iteration or "
+            "policy_iteration"
+        )
+    check_tolerance(tolerance, max_sweeps)
+    began = time.perf_counter()
+    certifier = Certifier(mdp, discount, tolerance)
+    values = np.zeros(mdp.num_states)
+    result = np.empty_like(values)
+    with threads(mdp) as pool:
+        sweeps = Sweeps(mdp, discount, pool)
+        while True:
+            for i in range(min(10, max_sweeps - 1 - sweeps.count)):
+                sweeps.gauss_seidel(values, backwards=bool(i % 2))
+            certificate = certifier.certify(result, *sweeps.optimality(values, result))
+            values, result = result, values
+            if certifier.suffices(certificate) or sweeps.count >= max_sweeps:
+                return certifier.plan(values, certificate, sweeps.count, began)

@@ -1,0 +1,91 @@
+"""Bounds on V* from one sweep of the optimality operator, and when they are good enough.
+
+For discount < 1 and any v, let c and C be the smallest and the largest change (T v)(s) - v(s), or 0
+if that is smaller or larger. Then in every state
+
+    T v + discount * c / (1 - discount)  <=  V*  <=  T v + discount * C / (1 - discount)
+
+(Puterman 1994, theorem 6.6.3, for rows that sum to at most one). The float64 error of a sweep adds
+noise / (1 - discount) on either side.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+import numpy as np
+
+from rlkit.tabular.mdp import FloatArray, IntArray, TabularMDP
+from rlkit.tabular.operators import greedy
+from rlkit.tabular.planning.plan import EPSILON, Plan
+
+
+class Certificate(NamedTuple):
+    """How far V* can be from the values after a sweep."""
+
+    below: float  # V* >= values - below
+    above: float  # V* <= values + above
+    change: float  # discount * the largest change of the sweep
+    noise: float  # bound on the float64 error of the sweep
+
+    @property
+    def error(self) -> float:
+        return max(self.below, self.above)
+
+
+UNKNOWN = Certificate(np.inf, np.inf, np.inf, 0.0)
+
+
+class Certifier:
+    """The certificates of one model at one discount, and whether they suffice.
+
+    Args:
+        mdp: the model.
+        discount: in [0, 1).
+        tolerance: twice the error allowed in any state's value.
+    """
+
+    def __init__(self, mdp: TabularMDP, discount: float, tolerance: float) -> None:
+        self._mdp, self._discount, self._tolerance = mdp, discount, tolerance
+        self._largest_reward = float(max(mdp.reward.max(), -mdp.reward.min()))
+
+    def certify(self, values: FloatArray, least: float, most: float) -> Certificate:
+        """Return the certificate of `values`, the result of a sweep with these changes."""
+        gamma = self._discount
+        size = self._largest_reward + gamma * float(max(values.max(), -values.min()))
+        noise = (self._mdp.longest_row + 2) * EPSILON * size
+        below, above = gamma * max(0.0, -least), gamma * max(0.0, most)
+        return Certificate(
+            below=(below + noise) / (1 - gamma),
+            above=(above + noise) / (1 - gamma),
+            change=max(below, above),
+            noise=noise,
+        )
+
+    def suffices(self, certificate: Certificate) -> bool:
+        """Return whether the tolerance is reached, or all that float64 can resolve."""
+        resolved = certificate.change <= certificate.noise
+        return bool(np.isfinite(certificate.error)) and (
+            certificate.error <= self._tolerance / 2 or resolved
+        )
+
+    def plan(
+        self, values: FloatArray, certificate: Certificate, num_sweeps: int, began: float
+    ) -> Plan:
+        """Return the plan of these values; `began` is when the solver started."""
+        return Plan(
+            values=values,
+            policy=self.policy(values, certificate),
+            sweeps=num_sweeps,
+            below=certificate.below,
+            above=certificate.above,
+            converged=self.suffices(certificate),
+            seconds=time.perf_counter() - began,
+        )
+
+    def policy(self, values: FloatArray, certificate: Certificate) -> IntArray:
+        """Return the greedy policy; actions that the certificate cannot tell apart are tied."""
+        rounding = certificate.noise / (1 - self._discount)
+        ties = min(2 * certificate.error, 1e-9 + 2 * rounding)
+        return greedy(self._mdp, values, self._discount, tie_tolerance=ties)

@@ -1,0 +1,93 @@
+"""Modified policy iteration (Puterman and Shin 1978), for large models.
+
+1. A few Gauss-Seidel sweeps, there and back, spread values through the model.
+2. One sweep of the optimality operator gives the greedy policy and a certificate. Stop if it is
+   good enough.
+3. Bring the values nearer to those of that policy (`krylov`), sweep again, and go to 2.
+
+The third step costs a fraction of the sweeps that it replaces, but has no guarantee. The values
+with the smallest change so far are therefore kept. Where no later ones are better for a while, the
+iteration returns to them and continues with more and more sweeps, each of which reduces the error.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from rlkit.tabular.mdp import FloatArray, TabularMDP
+from rlkit.tabular.planning.certificate import UNKNOWN, Certifier
+from rlkit.tabular.planning.krylov import improve
+from rlkit.tabular.planning.plan import Plan, check_tolerance
+from rlkit.tabular.planning.sweeps import Sweeps, threads
+from rlkit.tabular.policy_chain import check_discount
+
+_FIRST_SWEEPS = 20
+_SWEEPS = 2  # after each evaluation of a policy
+_PATIENCE = 10  # evaluations without progress
+_REDUCTION = 0.1  # of the residual, in one evaluation
+_PROGRESS = 0.9  # of the smallest error so far: the largest error that counts as progress
+_ITERATIONS = 30  # of one evaluation, at most
+
+
+def modified_policy_iteration(
+    mdp: TabularMDP,
+    *,
+    discount: float,
+    tolerance: float = 1e-9,
+    max_sweeps: int = 1_000_000,
+    initial_values: FloatArray | None = None,
+) -> Plan:
+    """Return values within tolerance / 2 of V*, see the module; for discounts below 1.
+
+    Args:
+        discount: in [0, 1).
+        tolerance: twice the error allowed in any state's value, > 0.
+        max_sweeps: over all states; iterations of `krylov` do not count.
+        initial_values: `[num_states]` to start from, by default 0.
+    """
+    check_discount(discount)
+    if discount == 1.0:
+        raise ValueError(
+            "modified policy iteration: the discount must be below 1; at 1 use value_iteration or "
+            "policy_iteration"
+        )
+    check_tolerance(tolerance, max_sweeps)
+    began = time.perf_counter()
+    certifier = Certifier(mdp, discount, tolerance)
+    values = np.zeros(mdp.num_states) if initial_values is None else initial_values.copy()
+    result = np.empty_like(values)
+    best, of_best = values.copy(), UNKNOWN
+    failures, num_sweeps = 0, _SWEEPS
+    with threads(mdp) as pool:
+        sweeps = Sweeps(mdp, discount, pool)
+        _sweep(sweeps, values, min(_FIRST_SWEEPS, max_sweeps - 1))
+        while True:
+            certificate = certifier.certify(result, *sweeps.optimality(values, result))
+            values, result = result, values
+            if certifier.suffices(certificate) or sweeps.count >= max_sweeps:
+                break
+            failures = 0 if certificate.error < _PROGRESS * of_best.error else failures + 1
+            if certificate.error < of_best.error:
+                best[:], of_best = values, certificate
+            if failures >= _PATIENCE or not np.isfinite(certificate.error):
+                values[:], failures = best, 0
+                num_sweeps *= 2
+                _sweep(sweeps, values, num_sweeps)
+                continue
+            improve(
+                *(sweeps.chain(), values),
+                reduction=_REDUCTION,
+                max_iterations=_ITERATIONS,
+                pool=pool,
+            )
+            _sweep(sweeps, values, num_sweeps)
+    if of_best.error < certificate.error:
+        values, certificate = best, of_best
+    return certifier.plan(values, certificate, sweeps.count, began)
+
+
+def _sweep(sweeps: Sweeps, values: FloatArray, number: int) -> None:
+    for i in range(number):
+        sweeps.gauss_seidel(values, backwards=bool(i % 2))
