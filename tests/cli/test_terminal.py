@@ -34,7 +34,8 @@ def test_output_is_plain_where_the_terminal_is(
         ["rlhf", "--help"],
     ]
     program = (
-        "import sys, rlkit.cli\n"
+        "import sys, rlkit.cli, matplotlib.figure\n"
+        "matplotlib.figure.Figure.savefig = lambda figure, path, **options: None\n"  # not printed
         f"for argv in {commands!r}:\n"
         "    try:\n"
         "        code = rlkit.cli.main(argv)\n"

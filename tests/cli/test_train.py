@@ -209,7 +209,7 @@ def test_help_of_an_agent_lists_its_options_with_the_presets_values(
 
 
 LEARN = ["-m", "rlkit", "train", "q-learning", "FrozenLake-v1", "--json", "--seeds", "2"]
-LEARN += ["--steps", "20000", "--evaluate-every", "2000", "--out"]
+LEARN += ["--steps", "10000", "--evaluate-every", "1000", "--out"]
 
 
 @pytest.fixture(scope="module")

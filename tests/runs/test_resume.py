@@ -27,19 +27,24 @@ from rlkit.training.tracker import Tracker
 # longest episode was.
 NOTED = ("tracker/learned", "tracker/longest_episode")
 MIDWAY: dict[str, tuple[dict[str, Any], int, set[str]]] = {
-    "ppo": ({"env_args": {"max_episode_steps": 15}}, 65, {"env/ended", *NOTED}),
+    "ppo": ({"env_args": {"max_episode_steps": 15}, "steps": 400}, 65, {"env/ended", *NOTED}),
     "ppo-normalised": ({"evaluate_every": 300}, 209, {"env/ended", NOTED[0]}),
-    "reinforce": ({"env_args": {"max_episode_steps": 15}}, 84, {"env/ended", *NOTED}),
+    "reinforce": (
+        {"env_args": {"max_episode_steps": 15}, "steps": 400},
+        84,
+        {"env/ended", *NOTED},
+    ),
     "q-learning": (
         {
             "environment": "CliffWalking-v1",
             "env_args": {"max_episode_steps": 25},
             "evaluate_every": 140,
+            "steps": 400,
         },
         110,
         {"env/ended", "tracker/num_gradient_steps", *NOTED},
     ),
-    "ppo-probe": ({}, 129, {"env/ended", "env/obs", *NOTED}),
+    "ppo-probe": ({"steps": 400}, 129, {"env/ended", "env/obs", *NOTED}),
 }
 
 

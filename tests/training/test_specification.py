@@ -115,18 +115,18 @@ ODD = [
 def test_an_odd_name_stays_inside_of_the_folder_of_runs(
     name: str, small: Callable[..., Run], out: Path
 ) -> None:
-    def lake() -> Any:
-        return gym.make("FrozenLake-v1")
+    def pole() -> Any:
+        return gym.make("CartPole-v1")
 
-    lake.__qualname__ = name
+    pole.__qualname__ = name
     before = set(out.parent.iterdir())
-    run = small("random", environment=lake, seeds=1, steps=100)
+    run = small("random", environment=pole, seeds=1, steps=100)
     assert set(out.parent.iterdir()) - before == {out}
     assert [path.name for path in out.iterdir()] == [run.folder.name]
     assert len(run.folder.name) < 100
     assert run.folder.name.isascii()
     assert run.folder.name.isprintable()
-    assert small("random", environment=lake, seeds=1, steps=100).folder == run.folder
+    assert small("random", environment=pole, seeds=1, steps=100).folder == run.folder
 
 
 def test_an_agent_class_with_an_odd_name_stays_inside_too(
