@@ -115,12 +115,12 @@ def small(out: Path) -> Callable[..., Run]:
 
 
 def _results(folder: Path) -> Results:
-    found = {}
+    known = {}
     for path in sorted(folder.glob("seed-*.csv")):
         seed = int(path.stem.removeprefix("seed-"))
         _, checkpoint = checkpoints.list_checkpoints(folder, seed)[0]
-        found[seed] = (path.read_bytes(), checkpoint.name, checkpoint.read_bytes())
-    return found
+        known[seed] = (path.read_bytes(), checkpoint.name, checkpoint.read_bytes())
+    return known
 
 
 @pytest.fixture(scope="session")

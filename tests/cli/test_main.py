@@ -12,7 +12,7 @@ from tests.cli.commands import output
 
 
 @pytest.mark.parametrize(
-    ("argv", "said"),
+    ("argv", "message"),
     [
         (["trian"], "Did you mean 'train'"),
         (["train", "qlearning", "FrozenLake-v1"], "Did you mean 'q-learning'"),
@@ -44,10 +44,10 @@ def test_wrong_usage_exits_with_2_names_the_thing_and_writes_nothing(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     argv: list[str],
-    said: str,
+    message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert said in output(capsys, *argv, code=2)[1]
+    assert message in output(capsys, *argv, code=2)[1]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -47,7 +47,7 @@ def test_watch_films_an_episode(capsys: pytest.CaptureFixture[str], tmp_path: Pa
 
 @pytest.mark.parametrize(("command", "suffix"), [("plot", ".png"), ("watch", ".gif")])
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("file/x", "is not a folder"),
         ("file/new/x", "is not a folder"),
@@ -65,7 +65,7 @@ def test_a_figure_or_film_that_cannot_be_written_is_one_sentence(
     command: str,
     suffix: str,
     name: str,
-    said: str,
+    message: str,
 ) -> None:
     (tmp_path / "file").write_text("mine")
     (tmp_path / f"folder{suffix}").mkdir()
@@ -76,7 +76,7 @@ def test_a_figure_or_film_that_cannot_be_written_is_one_sentence(
     option = {"plot": "--out", "watch": "--gif"}[command]
     err = output(capsys, command, run, option, str(path), code=2)[1]
     assert err.startswith(f"rlkit: {option} {path}")
-    assert said in err
+    assert message in err
     assert err.count("\n") == 1
     assert sorted(tmp_path.rglob("*")) == before
     assert (tmp_path / "file").read_text() == "mine"

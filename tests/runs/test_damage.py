@@ -1,4 +1,4 @@
-"""Damaged files are told, the sound ones are used, and nothing is deleted to hide a loss."""
+"""Damaged files are reported, the sound ones are used, and nothing is deleted to hide a loss."""
 
 from __future__ import annotations
 
@@ -44,8 +44,10 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(
     notes: list[str] = []
     run = small("ppo", seeds=2, reports=Reports(note=notes.append))
     before = f"at {steps - 200:,} environment steps"
-    for told in (notes, run.record["notes"]):
-        assert any(str(damaged) in note and "damaged" in note and before in note for note in told)
+    for reported in (notes, run.record["notes"]):
+        assert any(
+            str(damaged) in note and "damaged" in note and before in note for note in reported
+        )
     assert run.status == "finished"
     expected = reference("ppo", seeds=10)
     assert results(run.folder) == {seed: expected[seed] for seed in range(2)}

@@ -43,8 +43,8 @@ def test_one_failing_seed_is_named_and_the_others_are_as_without_it(
         raise AssertionError(run.failures[2])
     assert np.isnan(run.scores).tolist() == [False, False, True, False]
     expected = results(sound.folder)
-    found = {seed: path for seed, path in results_without(results, run, 2).items()}
-    assert found == {seed: expected[seed] for seed in (0, 1, 3)}
+    sound_seeds = results_without(results, run, 2)
+    assert sound_seeds == {seed: expected[seed] for seed in (0, 1, 3)}
     record = json.loads((run.folder / "run.json").read_text())
     assert record["failures"]["2"]["exit_code"] == code
     assert record["failures"]["2"]["message"] == run.failures[2]
@@ -63,9 +63,9 @@ def test_a_seed_that_fails_late_keeps_its_rows_and_its_checkpoint(
     late = bad_seed(1, copy=0, episode=20)
     run = small("ppo-probe", seeds=3, env_args={"fault": "raise", "bad_seed": late})
     sound = small("ppo-probe", seeds=3)
-    found, expected = results(run.folder), results(sound.folder)
-    assert (found[0], found[2]) == (expected[0], expected[2])
-    assert expected[1][0].startswith(found[1][0])
+    stored, expected = results(run.folder), results(sound.folder)
+    assert (stored[0], stored[2]) == (expected[0], expected[2])
+    assert expected[1][0].startswith(stored[1][0])
     assert run.columns[1]["num_env_steps"].tolist() == [0, 200, 400]
     assert run.steps.tolist() == [0, 200, 400, 600]
     assert np.isnan(run.curve[1]).tolist() == [False, False, False, True]

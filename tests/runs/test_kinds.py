@@ -48,7 +48,7 @@ ILL_TYPED = {
 
 
 @pytest.mark.parametrize(("key", "value"), [(k, v) for k, vs in ILL_TYPED.items() for v in vs])
-def test_a_value_of_another_type_is_named_with_what_is_expected(
+def test_a_value_of_another_type_is_named_with_the_expected_one(
     key: str, value: Any, damaged: Callable[..., Path]
 ) -> None:
     with pytest.raises(RlkitError, match=f"run.json, '{key}': expected .*, got "):
@@ -66,7 +66,7 @@ def test_further_keys_and_failures_of_seeds_are_read(damaged: Callable[..., Path
 
 
 @pytest.mark.parametrize(
-    ("config", "said"),
+    ("config", "message"),
     [
         ({"gama": 0.9}, "no option 'gama'"),
         ({"discount": "high"}, "option discount .*got 'high'"),
@@ -75,11 +75,11 @@ def test_further_keys_and_failures_of_seeds_are_read(damaged: Callable[..., Path
     ],
 )
 def test_an_option_that_cannot_be_used_is_named_with_the_file(
-    config: Any, said: str, damaged: Callable[..., Path]
+    config: Any, message: str, damaged: Callable[..., Path]
 ) -> None:
     run = load(damaged(config=config))
     assert run.curve.shape[0] == 2  # what does not need the agent can still be read
-    with pytest.raises(RlkitError, match=f"run.json, 'config': .*{said}"):
+    with pytest.raises(RlkitError, match=f"run.json, 'config': .*{message}"):
         run.actor()
 
 

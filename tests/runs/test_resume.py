@@ -65,7 +65,7 @@ def stop_midway(spec: RunSpec, folder: Path, iterations: int) -> dict[str, Any]:
     return checkpoints.newest_checkpoint(folder, 0)[1]
 
 
-def left_out(value: Any, fresh: Any) -> Any:
+def omitted(value: Any, fresh: Any) -> Any:
     return fresh
 
 
@@ -73,11 +73,11 @@ def plus_one(value: Any, fresh: Any) -> Any:
     return np.asarray(value) + np.asarray(1, dtype=np.asarray(value).dtype)
 
 
-QUICK = {("ppo-normalised", left_out), ("reinforce", left_out), ("q-learning", left_out)}
+QUICK = {("ppo-normalised", omitted), ("reinforce", omitted), ("q-learning", omitted)}
 MUTANTS = [
     pytest.param(name, change, marks=[] if (name, change) in QUICK else pytest.mark.slow)
     for name in MIDWAY
-    for change in (left_out, plus_one)
+    for change in (omitted, plus_one)
 ]
 
 
@@ -119,7 +119,7 @@ def test_no_entry_of_the_state_can_be_omitted_or_altered_unnoticed(
 
     assert not noticed("none")
     unnoticed = {entry for entry in state if "/" in entry and not noticed(entry)}
-    if change is left_out:
+    if change is omitted:
         assert unnoticed == redundant
     else:
         # One action more than there are means all of them; nothing is learned from `following_obs`.

@@ -91,7 +91,7 @@ def test_objects_that_cannot_be_sent_to_another_process_are_rejected(
 
 
 @pytest.mark.slow
-def test_what_is_defined_without_a_file_can_be_trained_by_one_process(
+def test_definitions_without_a_file_can_be_trained_by_one_process(
     out: Path, tmp_path: Path, forks: Any
 ) -> None:
     done = without_file(

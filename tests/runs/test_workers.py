@@ -49,11 +49,11 @@ def started(forks: Any, out: Path, wait_for: Any) -> Callable[..., Any]:
 def test_two_workers_give_the_bytes_of_one_process(
     small: Callable[..., Run], results: Any, reference: Any
 ) -> None:
-    told: list[tuple[int, ...]] = []
-    reports = Reports(progress=lambda seeds, steps: told.append((*seeds, steps)))
+    reported: list[tuple[int, ...]] = []
+    reports = Reports(progress=lambda seeds, steps: reported.append((*seeds, steps)))
     run = small("ppo-normalised", seeds=10, workers=2, reports=reports)
     assert results(run.folder) == reference("ppo-normalised", seeds=10)
-    assert {(0, 2, 4, 6, 8, 600), (1, 3, 5, 7, 9, 600)} <= set(told)
+    assert {(0, 2, 4, 6, 8, 600), (1, 3, 5, 7, 9, 600)} <= set(reported)
 
 
 @pytest.mark.slow
@@ -73,7 +73,7 @@ def test_ctrl_c_reaches_all_processes_and_all_save(started: Any, out: Path) -> N
     os.killpg(child.pid, signal.SIGINT)  # as a terminal does
     assert child.wait(30) == 130, child.output
     assert "Traceback" not in child.output
-    # What a worker says that has saved, not what is said of one that was killed.
+    # A worker that has saved reports this, and nothing reports it for one that was killed.
     assert "environment steps per seed; everything is saved" in child.output
     assert child.group_is_gone(10)
     (folder,) = out.iterdir()

@@ -244,7 +244,7 @@ def test_load_says_when_the_source_changed(tmp_path: Path) -> None:
     file.write_text(CELL.replace("REWARD", "9.0"))
     with pytest.warns(RlkitWarning, match="changed since the run"):
         loaded = rlkit.load(run.folder)
-    assert loaded.evaluate(2)["mean"] == 9.0  # it was said already
+    assert loaded.evaluate(2)["mean"] == 9.0  # it was reported already
 
 
 test_load_says_when_the_source_changed.pytestmark = [  # type: ignore[attr-defined]

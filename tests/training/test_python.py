@@ -1,4 +1,4 @@
-"""Python is told what the command line is told: warnings, errors, KeyboardInterrupt."""
+"""What a run reports to Python: warnings, errors, KeyboardInterrupt."""
 
 from __future__ import annotations
 

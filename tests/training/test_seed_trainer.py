@@ -106,11 +106,11 @@ def test_a_run_stops_when_asked_however_often_rows_are_written(
 
 
 def test_progress_is_reported_up_to_the_last_step(small: Callable[..., Run]) -> None:
-    told: list[tuple[list[int], int]] = []
-    reports = Reports(progress=lambda seeds, steps: told.append((list(seeds), steps)))
+    reported: list[tuple[list[int], int]] = []
+    reports = Reports(progress=lambda seeds, steps: reported.append((list(seeds), steps)))
     small("q-learning", seeds=2, reports=reports)
-    assert told[-1] == ([0, 1], 600)
-    together = [steps for seeds, steps in told if seeds == [0, 1]]
+    assert reported[-1] == ([0, 1], 600)
+    together = [steps for seeds, steps in reported if seeds == [0, 1]]
     assert together == sorted(together)
 
 
