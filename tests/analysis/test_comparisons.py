@@ -82,6 +82,7 @@ def test_pairs_come_in_the_order_of_the_mapping():
     assert compare_pairs({"alone": DECILES}) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", [normal, lognormal, failing])
 def test_identical_agents_are_declared_different_in_at_most_six_percent(family):
     x, _ = family(np.random.default_rng(17), (10, 600))
@@ -94,6 +95,7 @@ def test_identical_agents_are_declared_different_in_at_most_six_percent(family):
     assert apart / 600 > 0.12  # bands of one standard error that do not touch cry wolf
 
 
+@pytest.mark.slow
 def test_difference_interval_covers_the_true_difference():
     rng = np.random.default_rng(8)
     hits = 0

@@ -29,6 +29,7 @@ def test_evaluating_says_when_a_seed_is_not_at_the_end(
     assert len(result["seeds"]) == 2
 
 
+@pytest.mark.slow
 def test_watch_films_an_episode(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     from PIL import Image
 

@@ -9,6 +9,7 @@ import pytest
 from rlkit.cli.terminal import plain, printable
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("encoding", "arrow", "deviation"),
     [

@@ -33,6 +33,7 @@ def test_training_twice_says_that_it_is_finished(
     assert {p: before[p] for p in kept} == {p: after[p] for p in kept}
 
 
+@pytest.mark.slow
 def test_more_steps_are_another_run_where_a_schedule_spans_it_and_the_message_says_so(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -51,6 +52,7 @@ def test_more_steps_are_another_run_where_a_schedule_spans_it_and_the_message_sa
     assert (Path(short["run"]) / "seed-000.csv").read_bytes().startswith(rows)
 
 
+@pytest.mark.slow
 def test_an_environment_in_a_file_can_be_trained_evaluated_and_plotted(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -112,6 +114,7 @@ def test_comparing_agents_that_all_fail_still_answers(
     assert "RuntimeError('broken')" in err
 
 
+@pytest.mark.slow
 def test_compare_writes_a_summary_and_two_figures(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -221,6 +224,7 @@ def undisturbed(forks: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_saves_and_the_same_command_continues(
     tmp_path: Path,

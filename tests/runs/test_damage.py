@@ -53,6 +53,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(
     assert results(run.folder) == {seed: expected[seed] for seed in range(2)}
 
 
+@pytest.mark.slow
 def test_a_seed_without_a_sound_checkpoint_is_rejected_and_nothing_is_deleted(
     small: Callable[..., Run], results: Any, reference: Any, tmp_path: Path
 ) -> None:

@@ -20,6 +20,7 @@ def bad_seed(seed: int, *, copy: int = 1, episode: int = 2) -> int:
     return SeedStreams(0, seed).episode_seed("env", copy, episode)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "code", "problem"),
     [
@@ -56,6 +57,7 @@ def results_without(results: Any, run: Run, seed: int) -> Any:
     return results(run.folder)
 
 
+@pytest.mark.slow
 def test_a_seed_that_fails_late_keeps_its_rows_and_its_checkpoint(
     small: Callable[..., Run], results: Any
 ) -> None:
@@ -81,6 +83,7 @@ def test_a_failure_is_not_forgotten_by_a_call_for_other_seeds(small: Callable[..
     assert list(run.failures) == [2]
 
 
+@pytest.mark.slow
 def test_a_run_whose_every_seed_fails_lists_them_all(small: Callable[..., Run]) -> None:
     partly = small("ppo-probe", seeds=2, env_args={"fault": "raise", "bad_seed": bad_seed(0)})
     assert list(partly.failures) == [0]
@@ -91,6 +94,7 @@ def test_a_run_whose_every_seed_fails_lists_them_all(small: Callable[..., Run]) 
     assert run.status == "failed"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("figures")
 def test_the_figure_of_a_run_with_a_failed_seed_is_drawn(small: Callable[..., Run]) -> None:
     run = small("ppo-probe", seeds=3, env_args={"fault": "raise", "bad_seed": bad_seed(1)})

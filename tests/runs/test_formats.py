@@ -49,6 +49,7 @@ def _hashes(maker: ModuleType, folder: Path) -> dict[str, str]:
     return hashes
 
 
+@pytest.mark.slow
 def test_runs_continue_to_the_bytes_of_the_code_that_began_them(
     maker: ModuleType, expected: dict[str, dict[str, str]], runs: Path, tmp_path: Path
 ) -> None:
@@ -79,6 +80,7 @@ def test_runs_of_agents_load_plot_and_evaluate(agent: str, runs: Path, tmp_path:
     assert len(run.evaluate(episodes=2)["seeds"]) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["sft", "reward", "dpo", "ppo", "rloo", "grpo"])
 def test_runs_of_stages_can_be_evaluated(stage: str, runs: Path) -> None:
     (folder,) = runs.glob(f"{stage}-enumerable-*")

@@ -39,6 +39,7 @@ def kill_at_random(forks: Any, name: str, kills: int, out: Path) -> list[Path]:
     return folders
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ppo-normalised", "q-learning"])
 def test_a_run_killed_three_times_at_random_ends_as_if_undisturbed(
     name: str, forks: Any, out: Path, results: Any, reference: Any
@@ -85,7 +86,17 @@ MOMENTS = {
 }
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+QUICK = (
+    "between row and checkpoint",
+    "after the checkpoint is renamed",
+    "before the last run.json",
+)
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [pytest.param(m, marks=[] if m in QUICK else pytest.mark.slow) for m in MOMENTS],
+)
 def test_a_run_killed_at_a_given_moment_ends_as_if_undisturbed(
     moment: str, forks: Any, out: Path, small: Callable[..., Run], results: Any, reference: Any
 ) -> None:
@@ -97,6 +108,7 @@ def test_a_run_killed_at_a_given_moment_ends_as_if_undisturbed(
     assert not list(run.folder.rglob("*.tmp"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", [0.0, 0.001, 0.1, 0.5, 0.9, 0.999, 1.0])
 def test_a_run_killed_while_a_checkpoint_is_written_continues_from_the_one_before(
     part: float, forks: Any, out: Path, small: Callable[..., Run], results: Any, reference: Any
@@ -112,6 +124,7 @@ def test_a_run_killed_while_a_checkpoint_is_written_continues_from_the_one_befor
     assert not list(folder.rglob(".*.tmp"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("figures")
 def test_a_run_killed_while_drawing_draws_again_and_changes_nothing_else(
     forks: Any, out: Path, small: Callable[..., Run], results: Any
@@ -133,6 +146,7 @@ def test_a_run_killed_while_drawing_draws_again_and_changes_nothing_else(
     assert (folder / "run.json").read_bytes() == record
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize(
     "moment",
@@ -175,6 +189,7 @@ def test_a_signal_lets_the_run_save_and_the_same_call_continue(
     assert results(run.folder) == reference("ppo", seeds=2)
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_at_once_and_leaves_a_sound_checkpoint(
     forks: Any, out: Path, small: Callable[..., Run], results: Any, reference: Any
 ) -> None:
@@ -194,6 +209,7 @@ def test_a_second_signal_ends_at_once_and_leaves_a_sound_checkpoint(
     assert results(small("ppo", seeds=2).folder) == reference("ppo", seeds=2)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_suspended_for_a_while_gives_the_same_bytes(
     forks: Any, out: Path, results: Any, reference: Any
 ) -> None:

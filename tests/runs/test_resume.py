@@ -73,7 +73,7 @@ def plus_one(value: Any, fresh: Any) -> Any:
     return np.asarray(value) + np.asarray(1, dtype=np.asarray(value).dtype)
 
 
-QUICK = {("ppo-normalised", omitted), ("reinforce", omitted), ("q-learning", omitted)}
+QUICK = {("q-learning", omitted)}
 MUTANTS = [
     pytest.param(name, change, marks=[] if (name, change) in QUICK else pytest.mark.slow)
     for name in MIDWAY

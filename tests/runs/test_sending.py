@@ -37,10 +37,8 @@ def without_file(forks: Any, way: str, cwd: Path, **parts: Any) -> Any:
     return forks.python(*argv, stdin="" if way == "-c" else program, cwd=cwd)
 
 
-SLOWLY = [pytest.param(way, marks=pytest.mark.slow) for way in ("-c", "-")]
-
-
-@pytest.mark.parametrize("way", ["pipe", *SLOWLY])
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["pipe", "-c", "-"])
 def test_a_program_without_a_file_trains_named_things_in_workers(
     way: str, out: Path, tmp_path: Path, forks: Any
 ) -> None:
@@ -49,7 +47,7 @@ def test_a_program_without_a_file_trains_named_things_in_workers(
     assert (done.stdout, done.stderr) == ("finished []\n", "")
 
 
-@pytest.mark.parametrize("way", ["pipe", SLOWLY[0]])
+@pytest.mark.parametrize("way", ["pipe", "-c"])
 @pytest.mark.parametrize(
     ("agent", "environment", "name"),
     [
@@ -100,6 +98,7 @@ def test_definitions_without_a_file_can_be_trained_by_one_process(
     assert (done.stdout, done.stderr) == ("finished []\n", "")
 
 
+@pytest.mark.slow
 def test_a_script_without_a_main_guard_gets_an_error_that_says_so(
     tmp_path: Path, forks: Any
 ) -> None:

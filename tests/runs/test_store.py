@@ -77,6 +77,7 @@ def test_temporary_files_of_a_killed_process_are_swept_and_nothing_else(folder: 
 PROBE = {"seeds": 1, "evaluation_episodes": 0}
 
 
+@pytest.mark.slow
 def test_a_second_process_is_rejected_with_the_pid_host_and_time_of_the_first(
     forks: Any,
     out: Path,
@@ -122,6 +123,7 @@ def test_the_lock_is_free_again_after_an_error(tmp_path: Path) -> None:
     assert (tmp_path / ".lock").read_text() == ""
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("figures")
 def test_a_finished_run_is_opened_while_another_process_holds_it(
     small: Callable[..., Run],
@@ -133,6 +135,7 @@ def test_a_finished_run_is_opened_while_another_process_holds_it(
             small("q-learning", seeds=3)
 
 
+@pytest.mark.slow
 def test_twenty_starts_at_once_leave_one_sound_run(
     forks: Any, out: Path, results: Any, reference: Any
 ) -> None:
@@ -145,12 +148,14 @@ def test_twenty_starts_at_once_leave_one_sound_run(
     assert results(folder) == reference("q-learning", seeds=2)
 
 
+@pytest.mark.slow
 def test_twenty_runs_of_different_options_get_twenty_folders(forks: Any, out: Path) -> None:
     children = [forks.train("random", seeds=1, seed=seed, steps=100, out=out) for seed in range(20)]
     assert [child.wait() for child in children] == [0] * 20
     assert len(list(out.iterdir())) == 20
 
 
+@pytest.mark.slow
 def test_only_locking_needs_fcntl_and_says_so(folder: Path) -> None:
     code = (
         "import sys, warnings\n"

@@ -18,6 +18,8 @@ from rlkit.runs.reports import Reports
 from rlkit.seeding import SeedStreams
 from rlkit.training.run import Run
 
+pytestmark = pytest.mark.slow
+
 # With a pause, long enough to be signalled in the middle: 250 times two steps in each worker.
 SLOW_PROBE = {
     "seeds": 2,
@@ -56,7 +58,6 @@ def test_two_workers_give_the_bytes_of_one_process(
     assert {(0, 2, 4, 6, 8, 600), (1, 3, 5, 7, 9, 600)} <= set(reported)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ppo", "reinforce", "q-learning", "random"])
 def test_any_number_of_workers_gives_the_bytes_of_one_process(
     name: str, small: Callable[..., Run], results: Any, reference: Any
@@ -66,7 +67,6 @@ def test_any_number_of_workers_gives_the_bytes_of_one_process(
     assert results(run.folder) == reference(name, seeds=10)
 
 
-@pytest.mark.slow
 def test_ctrl_c_reaches_all_processes_and_all_save(started: Any, out: Path) -> None:
     # So slow that a worker looks for signals less often than the first process sends them.
     child = started(0.05, evaluate_every=20)
@@ -80,7 +80,6 @@ def test_ctrl_c_reaches_all_processes_and_all_save(started: Any, out: Path) -> N
     assert [checkpoints.newest_checkpoint(folder, seed)[2] for seed in range(2)] == [[], []]
 
 
-@pytest.mark.slow
 def test_sigterm_to_the_first_process_lets_the_workers_save(
     started: Any, out: Path, small: Callable[..., Run], results: Any, reference: Any
 ) -> None:
@@ -97,7 +96,6 @@ def test_sigterm_to_the_first_process_lets_the_workers_save(
     )
 
 
-@pytest.mark.slow
 def test_a_signal_while_the_workers_start_is_an_interruption(
     forks: Any, out: Path, wait_for: Any, small: Callable[..., Run]
 ) -> None:
@@ -109,7 +107,6 @@ def test_a_signal_while_the_workers_start_is_an_interruption(
     assert child.group_is_gone(10)
 
 
-@pytest.mark.slow
 def test_a_second_signal_ends_all_at_once(started: Any, out: Path) -> None:
     child = started()
     child.kill(signal.SIGINT)
@@ -123,7 +120,6 @@ def test_a_second_signal_ends_all_at_once(started: Any, out: Path) -> None:
         assert not problems
 
 
-@pytest.mark.slow
 def test_workers_end_when_the_first_process_is_killed(started: Any, out: Path) -> None:
     child = started(0.05, evaluate_every=20)  # half a minute for the whole run
     child.kill(signal.SIGKILL)
@@ -136,7 +132,6 @@ def test_workers_end_when_the_first_process_is_killed(started: Any, out: Path) -
         assert not problems
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["unpicklable", "die"])
 def test_a_seed_that_fails_in_a_worker_does_not_keep_the_others_from_the_end(
     fault: str, small: Callable[..., Run], results: Any
@@ -154,7 +149,6 @@ def test_a_seed_that_fails_in_a_worker_does_not_keep_the_others_from_the_end(
     assert left == {seed: results(sound.folder)[seed] for seed in (0, 1, 3)}
 
 
-@pytest.mark.slow
 def test_a_killed_worker_is_replaced_and_the_results_are_the_same(
     started: Any, out: Path, wait_for: Any, results: Any, reference: Any
 ) -> None:
@@ -187,7 +181,6 @@ def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-@pytest.mark.slow
 def test_an_error_in_a_worker_is_reported_with_its_trace(
     small: Callable[..., Run], tmp_path: Path
 ) -> None:

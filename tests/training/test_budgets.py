@@ -24,6 +24,7 @@ def learn(out: Path, **options: Any) -> rlkit.Run:
     return rlkit.train("q-learning", "FrozenLake-v1", out=out, **(LEARN | options))
 
 
+@pytest.mark.slow
 def test_a_longer_run_gives_its_rows_and_scores_at_what_was_asked(tmp_path: Path) -> None:
     fresh = learn(tmp_path / "fresh", seeds=3, steps=1000)
     longer = learn(tmp_path / "longer", seeds=3, steps=2000)
@@ -37,6 +38,7 @@ def test_a_longer_run_gives_its_rows_and_scores_at_what_was_asked(tmp_path: Path
     assert longer.num_env_steps == 2000
 
 
+@pytest.mark.slow
 def test_a_seed_added_at_fewer_steps_has_its_score_there(tmp_path: Path) -> None:
     fresh = learn(tmp_path / "fresh", seeds=3, steps=1000)
     learn(tmp_path / "run", seeds=2, steps=2000)
@@ -46,6 +48,7 @@ def test_a_seed_added_at_fewer_steps_has_its_score_there(tmp_path: Path) -> None
     assert list(np.isfinite(whole.scores)) == [True, True, False]
 
 
+@pytest.mark.slow
 def test_without_a_row_at_the_very_step_all_scores_are_of_the_row_before(tmp_path: Path) -> None:
     fresh = learn(tmp_path / "fresh", seeds=3, steps=1000)
     learn(tmp_path, seeds=2, steps=2000)
@@ -55,6 +58,7 @@ def test_without_a_row_at_the_very_step_all_scores_are_of_the_row_before(tmp_pat
     np.testing.assert_array_equal(shorter.scores, fresh.scores)
 
 
+@pytest.mark.slow
 def test_the_policy_of_a_longer_run_is_not_passed_off_as_that_of_the_shorter(
     tmp_path: Path,
 ) -> None:

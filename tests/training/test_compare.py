@@ -22,6 +22,7 @@ def compare(agents: Any, out: Path, env: str = "FrozenLake-v1", **options: Any) 
     return rlkit.compare(agents, env, out=out, **(defaults | options))
 
 
+@pytest.mark.slow
 def test_a_comparison_is_at_equal_budgets_whatever_was_trained_before(tmp_path: Path) -> None:
     rlkit.train(
         "q-learning", "FrozenLake-v1", seeds=2, steps=3000, evaluate_every=500, out=tmp_path
@@ -62,6 +63,7 @@ def test_bad_requests_are_rejected_before_anything_trains(tmp_path: Path) -> Non
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_comparison_never_overwrites_another(tmp_path: Path) -> None:
     lake = compare(["random"], tmp_path)
     cliff = compare(["random"], tmp_path, env="CliffWalking-v1", steps=500)

@@ -115,6 +115,7 @@ def train(env: Any, out: Path, **options: Any) -> rlkit.Run:
     return rlkit.train("random", env, out=out, **(defaults | options))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_environments_that_differ_in_what_they_hold_are_different_runs(
     way: str, tmp_path: Path
@@ -127,6 +128,7 @@ def test_environments_that_differ_in_what_they_hold_are_different_runs(
     assert set(again.curve[0]) == {5.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [from_global, through_helper])
 def test_module_globals_that_the_code_names_are_part_of_a_run(
     make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -197,6 +199,7 @@ print(run.scores[0])
 )
 
 
+@pytest.mark.slow
 def test_a_script_on_standard_input_is_known_by_its_code(tmp_path: Path, forks: Any) -> None:
     printed = [
         forks.python("-", stdin=SCRIPT.replace("REWARD", reward), cwd=tmp_path).stdout.strip()
@@ -209,6 +212,7 @@ def module_with(reward: str) -> str:
     return CELL.replace("REWARD", reward) + "\ndef make():\n    return Cell()\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["own_env:Cell", "own_env:make", "own_env.py:Cell"])
 def test_an_edited_source_is_another_run_and_evaluate_says_so(
     name: str, tmp_path: Path, forks: Any
@@ -236,6 +240,7 @@ def test_an_edited_source_is_another_run_and_evaluate_says_so(
     assert "changed" not in unchanged.stderr
 
 
+@pytest.mark.slow
 def test_load_says_when_the_source_changed(tmp_path: Path) -> None:
     file = tmp_path / "own.py"
     file.write_text(CELL.replace("REWARD", "1.0"))
@@ -253,6 +258,7 @@ test_load_says_when_the_source_changed.pytestmark = [  # type: ignore[attr-defin
 ]
 
 
+@pytest.mark.slow
 def test_a_registration_with_other_content_is_another_run(tmp_path: Path) -> None:
     scores = []
     for limit in (50, 10):
@@ -279,6 +285,7 @@ def test_a_file_that_registers_an_id_can_be_named_by_it(tmp_path: Path) -> None:
     del gym.registry["OwnWalk-v0"]
 
 
+@pytest.mark.slow
 def test_objects_that_cannot_be_identified_are_never_reused(tmp_path: Path) -> None:
     with socket.socket() as held:
 
@@ -317,6 +324,7 @@ def agent(bias: int) -> type[Any]:
     return Constant
 
 
+@pytest.mark.slow
 def test_agents_of_one_name_are_distinguished(tmp_path: Path) -> None:
     class Count(Gain):
         def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -379,6 +387,7 @@ def test_runs_of_an_older_format_are_found_and_not_continued(
     assert {path: path.read_bytes() for path in older.rglob("*.csv")} == before
 
 
+@pytest.mark.slow
 def test_workers_do_not_change_what_a_run_is(tmp_path: Path) -> None:
     module = types.ModuleType("unused")
     assert module
@@ -388,6 +397,7 @@ def test_workers_do_not_change_what_a_run_is(tmp_path: Path) -> None:
     assert len(names) == 1
 
 
+@pytest.mark.slow
 def test_a_generator_made_from_a_seed_is_part_of_a_run(tmp_path: Path) -> None:
     def make(seed: int) -> Callable[[], Gain]:
         rng = np.random.default_rng(seed)
@@ -422,6 +432,7 @@ class Level(Gain):
         return super().reset(seed=seed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("late", [False, True])
 def test_data_files_that_an_environment_reads_are_part_of_the_run(
     late: bool, tmp_path: Path
@@ -474,6 +485,7 @@ rlkit.load(runs[0].folder, env=Counting).evaluate(2)
 """
 
 
+@pytest.mark.slow
 def test_what_running_changes_in_the_codes_own_globals_is_no_other_run(
     tmp_path: Path, forks: Any
 ) -> None:
@@ -604,6 +616,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_worker_that_would_train_another_environment_raises_an_error(
     tmp_path: Path, forks: Any
 ) -> None:

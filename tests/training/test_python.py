@@ -112,6 +112,7 @@ def test_an_agent_that_never_learned_says_so_and_why(tmp_path: Path) -> None:
         rlkit.train("random", "CartPole-v1", seeds=1, out=tmp_path, **SMALL)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::rlkit.errors.RlkitWarning")
 def test_episodes_that_end_late_are_evaluated_whole(tmp_path: Path) -> None:
     run = rlkit.train(

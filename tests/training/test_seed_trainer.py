@@ -15,7 +15,14 @@ from rlkit.training.run import Run
 from rlkit.training.seed_trainer import train_seeds
 from rlkit.training.specification import RunSpec
 
-EVERY_KIND = ["ppo", "ppo-normalised", "reinforce", "q-learning", "random", "q-learning-gymnasium"]
+EVERY_KIND = [
+    "ppo",
+    "q-learning",
+    *(
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in ("ppo-normalised", "reinforce", "random", "q-learning-gymnasium")
+    ),
+]
 
 
 @pytest.mark.parametrize("name", EVERY_KIND)

@@ -81,6 +81,7 @@ def test_another_order_of_hashes_gives_the_same_bytes(
         forks.close()
 
 
+@pytest.mark.slow
 def test_a_clock_that_runs_backwards_changes_nothing_and_no_duration_is_negative(
     small: Callable[..., Run], results: Any, reference: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,6 +31,7 @@ class Walk(gym.Env):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("figures")
 def test_a_run_whose_file_is_gone_is_drawn_and_compared(tmp_path: Path) -> None:
     file = tmp_path / "own.py"
@@ -64,6 +65,7 @@ def test_a_run_of_a_lambda_is_drawn(tmp_path: Path) -> None:
     assert rlkit.load(run.folder, env=lambda: gym.make("CartPole-v1")).evaluate(2)["mean"] > 5
 
 
+@pytest.mark.slow
 def test_the_command_line_draws_and_compares_what_it_cannot_play(
     tmp_path: Path, forks: Any
 ) -> None:

@@ -59,6 +59,7 @@ def test_copies_act_the_same_without_the_folder_of_the_run(
             np.testing.assert_array_equal(acted, expected)
 
 
+@pytest.mark.slow
 def test_actors_can_be_sent_to_other_processes(trained: Callable[..., Run]) -> None:
     pairs = []
     for name in NAMES:

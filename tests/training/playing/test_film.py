@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +9,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import rlkit
 from rlkit.errors import UsageError
 from rlkit.training.playing.film import watch
 from rlkit.training.run import Run
 from tests.training.playing.drawings import U8, Drawn
 
 
-@pytest.fixture
-def run(small: Callable[..., Run]) -> Run:
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     def drawn(render_mode: str | None = None) -> Drawn:
         return Drawn([U8 / 255.0, U8[::-1] / 255.0, U8 / 255.0], render_mode)
 
-    return small("random", environment=drawn, seeds=1, steps=10, evaluation_episodes=0)
+    options = {"seeds": 1, "steps": 10, "evaluation_episodes": 0}
+    return rlkit.train("random", drawn, out=tmp_path_factory.mktemp("film"), **options)
 
 
 def test_a_film_has_a_frame_for_each_step_and_the_first(run: Run, tmp_path: Path) -> None:

@@ -108,9 +108,7 @@ def test_an_array_that_is_drawn_into_again_is_copied() -> None:
         (3.0, r"of shape \[\]"),
     ],
 )
-def test_invalid_pictures_are_rejected_with_got_and_expected(
-    drawing: Any, message: str
-) -> None:
+def test_invalid_pictures_are_rejected_with_got_and_expected(drawing: Any, message: str) -> None:
     with np.errstate(invalid="ignore"), pytest.raises(UsageError, match=message) as caught:
         film(drawing)
     assert "expected a picture [height, width, 3]" in str(caught.value)

@@ -15,6 +15,7 @@ from rlkit.tabular.solution import solve
 from rlkit.training.run import Run, load
 
 
+@pytest.mark.slow
 def test_evaluation_with_a_known_model_is_exact_and_samples_agree(
     trained: Callable[..., Run],
 ) -> None:
@@ -29,6 +30,7 @@ def test_evaluation_with_a_known_model_is_exact_and_samples_agree(
     assert np.mean(exact) > 0.05  # more than random play, 0.014
 
 
+@pytest.mark.slow
 def test_evaluation_without_a_model_samples_and_changes_nothing(
     trained: Callable[..., Run], results: Any
 ) -> None:
@@ -51,6 +53,7 @@ def test_a_missing_seed_is_rejected(trained: Callable[..., Run]) -> None:
             run.actor(seed)
 
 
+@pytest.mark.slow
 def test_the_table_of_q_learning_is_what_its_values_and_actions_come_from(
     trained: Callable[..., Run],
 ) -> None:
