@@ -80,12 +80,18 @@ def test_exact_returns_are_those_of_the_actors_probabilities(name: str, greedy: 
     np.testing.assert_allclose(exact.returns, expected, rtol=1e-9, atol=1e-15)
 
 
-@pytest.mark.parametrize("greedy", [True, False])
-@pytest.mark.parametrize("name", ["ppo", "q-learning"])
-def test_exact_returns_agree_with_played_episodes(name: str, greedy: bool) -> None:
+@pytest.fixture(scope="module", params=["ppo", "q-learning"])
+def long_trained(request: pytest.FixtureRequest) -> Any:
     mdp = frozen_lake().mdp
     assert mdp is not None
-    agent = trained(name, mdp, 2000)
+    return trained(request.param, mdp, 2000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("greedy", [True, False])
+def test_exact_returns_agree_with_played_episodes(long_trained: Any, greedy: bool) -> None:
+    mdp, agent = frozen_lake().mdp, long_trained
+    assert mdp is not None
     calculated = exact_returns(agent.actor(greedy=greedy), mdp, 3)
     assert calculated is not None
     exact = calculated.returns

@@ -495,9 +495,9 @@ class TreatsCutsAsEnds(PPO):
 
 def test_probe_a_time_limit_does_not_change_the_value() -> None:
     mdp = endless(4)
-    values = values_of(learn(mdp, 1600, discount=0.8), all_states(mdp))
+    values = values_of(learn(mdp, 800, discount=0.8), all_states(mdp))
     np.testing.assert_allclose(values, 5.0, atol=0.25)
-    wrong = values_of(learn(mdp, 1600, TreatsCutsAsEnds, discount=0.8), all_states(mdp))
+    wrong = values_of(learn(mdp, 800, TreatsCutsAsEnds, discount=0.8), all_states(mdp))
     # The mistake would give 1 + 0.8 + 0.64 + 0.512 = 2.952 in the first state and 1 in the last.
     np.testing.assert_allclose(wrong[:, [0, 3]], [[2.952, 1.0]] * 3, atol=0.25)
 
@@ -522,8 +522,8 @@ def test_ppo_balances_the_pole_far_better_than_chance() -> None:
 
     environment = find_environment("CartPole-v1")
     env = environment.grid(streams(3), 8, kind="native")
-    agent = agent_for(env, 30_000, learning_rate=1e-3, rollout_length=32, num_epochs=10)
-    for _ in interact(agent, env, 30_000 // 8):
+    agent = agent_for(env, 16_384, learning_rate=1e-3, rollout_length=32, num_epochs=10)
+    for _ in interact(agent, env, 16_384 // 8):
         pass
     evaluator = Evaluator(environment, streams(3), 20, kind="native")
     # Acting at random balances it for 22 steps.
