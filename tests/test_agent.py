@@ -143,6 +143,7 @@ def advance(agent: Any, env: GymBatchEnv, num_steps: int, obs: Any = None) -> tu
 # --- the contract ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @each_case
 def test_actions_metrics_and_states_have_the_agreed_forms(case: Case) -> None:
     agent, env = build(case, (0, 1, 2))
@@ -168,6 +169,7 @@ def test_actions_metrics_and_states_have_the_agreed_forms(case: Case) -> None:
         assert all(part.dtype.kind in "biuf" for part in parts), name
 
 
+@pytest.mark.slow
 @each_case
 def test_states_share_no_memory_with_the_agent(case: Case) -> None:
     agent, env = build(case, (0, 1))
@@ -182,6 +184,7 @@ def test_states_share_no_memory_with_the_agent(case: Case) -> None:
     assert per_seed(state) == before
 
 
+@pytest.mark.slow
 @each_case
 @pytest.mark.parametrize("greedy", [True, False])
 def test_an_actor_acts_in_any_number_of_environments_and_changes_nothing(
@@ -202,6 +205,7 @@ def test_an_actor_acts_in_any_number_of_environments_and_changes_nothing(
     assert per_seed(agent.state_dict()) == before
 
 
+@pytest.mark.slow
 @each_case
 @pytest.mark.parametrize("greedy", [True, False])
 @pytest.mark.parametrize("copied", [lambda x: pickle.loads(pickle.dumps(x)), copy.deepcopy])
@@ -273,6 +277,7 @@ CUTS = (0, 1, 14, 16, 27)
 CUT = 23  # also after a termination and a truncation
 
 
+@pytest.mark.slow
 @each_case
 def test_a_run_that_is_saved_and_loaded_continues_as_if_it_was_not(case: Case) -> None:
     agent, env = build(case, (0, 1, 2))
@@ -294,6 +299,7 @@ def test_a_run_that_is_saved_and_loaded_continues_as_if_it_was_not(case: Case) -
         assert per_seed(other.state_dict()) == final, t
 
 
+@pytest.mark.slow
 @each_case
 @pytest.mark.parametrize("cut", [14, 21])
 def test_seeds_from_different_batches_can_be_joined_and_continue(case: Case, cut: int) -> None:
@@ -356,6 +362,7 @@ def interrupted(case: Case) -> Any:
     return state, env_state, obs, expected, per_seed(agent.state_dict())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("case", "name"), needed())
 def test_each_entry_of_a_state_is_needed(case: Case, name: str) -> None:
     state, env_state, obs, expected, final = interrupted(case)
@@ -371,6 +378,7 @@ def test_each_entry_of_a_state_is_needed(case: Case, name: str) -> None:
     assert records != expected or per_seed(other.state_dict()) != final
 
 
+@pytest.mark.slow
 def test_the_state_of_a_new_agent_of_another_seed_is_overwritten_completely() -> None:
     for case in CASES:
         agent, env = build(case, (0, 1))
@@ -389,6 +397,7 @@ def test_the_state_of_a_new_agent_of_another_seed_is_overwritten_completely() ->
 # --- global generators ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @each_case
 def test_calls_to_the_global_generators_change_nothing(case: Case) -> None:
     agent, env = build(case, (0, 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from rlkit.agents import AGENTS, find_agent
@@ -35,9 +36,11 @@ def test_unknown_options_are_rejected_and_configurations_are_frozen(agent: str) 
 
 
 def test_options_of_a_configuration_are_converted_to_their_types() -> None:
-    config = make_config("agent 'own'", Own, {"width": 4.0, "rate": 1})
+    config = make_config("agent 'own'", Own, {"width": np.int64(4), "rate": 1})
     assert config == Own(width=4, rate=1.0)
     assert (type(config.width), type(config.rate)) == (int, float)
+    with pytest.raises(UsageError, match=r"width.*expected a whole number, got 4.0"):
+        make_config("agent 'own'", Own, {"width": 4.0})
 
 
 def test_an_error_of_a_users_configuration_names_its_owner_and_options() -> None:

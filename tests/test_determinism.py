@@ -9,6 +9,7 @@ import sys
 import pytest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rlkit_first", [True, False])
 def test_products_before_the_import_of_rlkit_are_reported(rlkit_first: bool) -> None:
     product, imported = "torch.ones(3, 50, 50) @ torch.ones(3, 50, 50)", "import rlkit"

@@ -78,6 +78,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_code_of_a_page_runs(name: str, folder: Path) -> None:
     run_blocks(ROOT / name, folder, slow=False)
@@ -165,6 +166,7 @@ def test_every_formula_names_a_function_and_a_test() -> None:
         assert all(target.startswith(("../rlkit/", "../envs/")) for _, target in functions), row
 
 
+@pytest.mark.slow
 def test_every_claim_about_rlhf_has_a_test_and_the_page_is_made_from_the_marks() -> None:
     assert sorted(claims.CLAIMS) == list(range(1, 54))
     assert sorted(claims.marked_tests()) == sorted(claims.CLAIMS)
@@ -246,6 +248,7 @@ def understood(command: str) -> bool:
     return code == 0  # `rlkit list` and `--help` do all they have to
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("nothing_runs")
 @pytest.mark.parametrize("name", NAMES)
 def test_every_rlkit_command_of_a_page_is_understood(name: str) -> None:

@@ -64,6 +64,7 @@ def by_recursion(mdp: TabularMDP, probabilities: Any, limit: int) -> float:
     return float(values @ mdp.initial_distribution)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("greedy", [True, False])
 @pytest.mark.parametrize("name", ["ppo", "reinforce", "q-learning", "random"])
 def test_exact_returns_are_those_of_the_actors_probabilities(name: str, greedy: bool) -> None:
@@ -278,6 +279,7 @@ def snapshot(agent: Any) -> dict[str, list[bytes]]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("greedy", [True, False])
 @pytest.mark.parametrize("name", ["ppo", "reinforce", "random"])
 def test_evaluating_changes_nothing_in_training(name: str, greedy: bool) -> None:
@@ -331,6 +333,7 @@ def test_an_actor_does_not_follow_what_the_agent_learns_later() -> None:
     assert agent.actor(greedy=False).probabilities(obs).tobytes() != before
 
 
+@pytest.mark.slow
 def test_gymnasiums_and_the_tables_frozen_lake_are_evaluated_alike() -> None:
     environment = frozen_lake()
     assert environment.mdp is not None

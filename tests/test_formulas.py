@@ -158,6 +158,7 @@ def test_a_row_says_which_command_uses_it_or_that_none_does() -> None:
         assert state.startswith(MISSING) == (not row["function"]), row
 
 
+@pytest.mark.slow
 def test_the_commands_of_a_row_call_its_functions(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -181,6 +182,7 @@ def test_the_commands_of_a_row_call_its_functions(
     assert never + idle == []
 
 
+@pytest.mark.slow
 def test_a_function_that_is_not_called_is_noticed(folder: Path) -> None:
     row = {
         "function": "[`value_iteration`](../rlkit/tabular/planning/solvers.py), "

@@ -168,6 +168,7 @@ def test_imports_run_downwards_only(module: str) -> None:
     assert _violations(module, RLKIT[module].read_text()) == []
 
 
+@pytest.mark.slow
 def test_no_files_import_one_another_in_a_circle() -> None:
     imports = {
         name: {other for other in _imports(path.read_text()) if other in RLKIT and other != name}
@@ -222,6 +223,7 @@ def _code_lines(function: ast.FunctionDef, lines: list[str]) -> int:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", RLKIT)
 def test_no_function_has_more_than_sixty_lines_of_code(module: str) -> None:
     source = RLKIT[module].read_text()

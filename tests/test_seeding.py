@@ -99,6 +99,7 @@ def all_seeds(
     return _mixed(codes, _episode_key(experiment), 31)  # type: ignore[arg-type, return-value]
 
 
+@pytest.mark.slow
 def test_no_two_episodes_of_a_large_experiment_have_the_same_seed() -> None:
     parts = [all_seeds(0, "env", i, n, 10_000) for i in range(30) for n in range(8)]
     parts += [all_seeds(0, "evaluation", i, 0, 1000) for i in range(30)]
@@ -419,6 +420,7 @@ def test_a_run_leaves_the_global_generators_as_they_were() -> None:
     assert global_states() == before
 
 
+@pytest.mark.slow
 def test_importing_every_core_module_leaves_the_global_generators_as_they_were() -> None:
     script = """
 import random, numpy as np, torch

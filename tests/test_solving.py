@@ -39,6 +39,7 @@ def test_a_model_without_a_finite_optimum_is_named() -> None:
         rlkit.solve(forever, discount=1.0)
 
 
+@pytest.mark.slow
 def test_a_table_that_step_does_not_follow_is_rejected_with_the_reason() -> None:
     with pytest.raises(UsageError, match=r"solving Taxi-v4: .* table P is not used"):
         rlkit.solve("Taxi-v4", env_args={"fickle_passenger": True})

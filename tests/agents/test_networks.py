@@ -41,6 +41,7 @@ def states(num_states: int) -> Any:
     return TimeLimit(Shifted(num_states, -1), 5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LEARNERS)
 @pytest.mark.parametrize("hidden_sizes", [(), (8,), (16, 8)])
 @pytest.mark.parametrize("num_states", [1, 4, 30])
@@ -83,6 +84,7 @@ def test_what_is_stored_of_a_discrete_observation_is_its_index(name: str) -> Non
     assert per_seed < 1.1 * 3 * 2 * 4 * (90_000 * 4 + 100)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LEARNERS)
 def test_a_table_of_logits_finds_the_rewarded_action_of_each_state(name: str) -> None:
     num_states, num_actions = 5, 3
@@ -176,6 +178,7 @@ def test_the_remark_goes_with_the_wrapper_that_it_names(name: str) -> None:
     assert remarks(states(3)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("low", "high"), [(-5e-4, 5e-4), pytest.param(-1000.0, 1000.0, marks=pytest.mark.slow)]
 )

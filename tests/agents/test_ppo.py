@@ -178,6 +178,7 @@ def slow_ppo(
     return np.concatenate([*flat(policy), *(p.data.numpy() for p in extra), *flat(critic)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("discrete", [True, False])
 @pytest.mark.parametrize(
     "options",
@@ -424,18 +425,21 @@ def all_states(mdp: TabularMDP) -> Any:
     return np.tile(np.arange(mdp.num_states), (3, 1))
 
 
+@pytest.mark.slow
 def test_probe_a_constant_reward_is_the_value() -> None:
     mdp = episodes_of_one_step([[1.0]])
     values = values_of(learn(mdp, 400), all_states(mdp))
     np.testing.assert_allclose(values, 1.0, atol=0.05)
 
 
+@pytest.mark.slow
 def test_probe_the_value_follows_the_observation() -> None:
     mdp = episodes_of_one_step([[1.0], [-1.0]])
     values = values_of(learn(mdp, 400), all_states(mdp))
     np.testing.assert_allclose(values, [[1.0, -1.0]] * 3, atol=0.05)
 
 
+@pytest.mark.slow
 def test_probe_the_value_is_discounted_over_two_steps() -> None:
     table = [[[(1.0, 1, 0.0, False)]], [[(1.0, 1, 1.0, True)]]]
     mdp = TabularMDP.from_successors(table, initial_distribution=[1.0, 0.0])
@@ -446,12 +450,14 @@ def test_probe_the_value_is_discounted_over_two_steps() -> None:
     np.testing.assert_allclose(values, [[0.5, 1.0]] * 3, atol=0.05)
 
 
+@pytest.mark.slow
 def test_probe_the_better_action_is_found() -> None:
     mdp = episodes_of_one_step([[0.0, 1.0, 0.5]])
     probabilities = learn(mdp, 400).actor(greedy=False).probabilities(all_states(mdp))
     assert (probabilities[..., 1] > 0.95).all()
 
 
+@pytest.mark.slow
 def test_probe_the_better_action_is_found_for_each_observation() -> None:
     mdp = episodes_of_one_step([[0.0, 1.0], [1.0, 0.0], [-1.0, -2.0]])
     agent = learn(mdp, 800)
@@ -469,6 +475,7 @@ class Target(Counter):
         return obs, -float(((action - [0.5, -0.3]) ** 2).sum()), True, False, info
 
 
+@pytest.mark.slow
 def test_probe_a_continuous_action_is_found() -> None:
     box = spaces.Box(-2.0, 2.0, (2,), np.float32)
     env = GymBatchEnv(lambda: Target(action_space=box), streams(3), 8)
@@ -493,6 +500,7 @@ class TreatsCutsAsEnds(PPO):
         return super().learn(transition._replace(terminated=done))
 
 
+@pytest.mark.slow
 def test_probe_a_time_limit_does_not_change_the_value() -> None:
     mdp = endless(4)
     values = values_of(learn(mdp, 800, discount=0.8), all_states(mdp))

@@ -163,11 +163,13 @@ def learned_value(kind: type[QLearning]) -> Any:
     return learner.state_dict()["q"][:, 0, 0]
 
 
+@pytest.mark.slow
 def test_a_time_limit_does_not_change_what_is_learned() -> None:
     # 4000 steps are 1000 visits of each state: the error falls below 0.98^1000 of 50.
     assert (np.abs(learned_value(QLearning) - 50.0) < 1.0).all()
 
 
+@pytest.mark.slow
 def test_an_agent_that_takes_truncation_for_termination_would_learn_another_value() -> None:
     # The last state ends the episode every other time: V = 1 + g + g^2 + g^3 (1 + g V / 2) = 7.2,
     # and the constant step size leaves it going up and down by a few tenths.
@@ -247,6 +249,7 @@ def optimal_q(mdp: TabularMDP, discount: float) -> Any:
     return q
 
 
+@pytest.mark.slow
 def test_the_table_converges_to_the_optimal_values() -> None:
     mdp = small_mdp()
     seeds = 20

@@ -70,6 +70,7 @@ def one_update(
     return np.asarray(agent.state_dict()["policy"]) - np.asarray(start["policy"]), transitions
 
 
+@pytest.mark.slow
 def test_the_update_of_a_two_armed_bandit_is_the_exact_gradient_on_average() -> None:
     env = TabularBatchEnv(bandit([[1.0, 0.0]]), streams(3), 4000)
     agent = agent_for(env, episodes_per_update=4000, **PLAIN)
@@ -82,6 +83,7 @@ def test_the_update_of_a_two_armed_bandit_is_the_exact_gradient_on_average() -> 
     np.testing.assert_allclose(change, share * [[0.5, -0.5, 0.5, -0.5]], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [0.0, 0.5, -7.0])
 def test_a_baseline_is_subtracted_and_leaves_the_average_gradient(value: float) -> None:
     env = TabularBatchEnv(bandit([[1.0, 0.0]]), streams(3), 4000)
@@ -248,6 +250,7 @@ def test_decoupled_decay_without_adam_is_rejected() -> None:
     assert Reinforce.Config(**plain, decay="decoupled").baseline  # which Adam trains
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("num_envs", "options"),
     [
@@ -297,6 +300,7 @@ def two_lengths() -> TabularMDP:
     return TabularMDP.from_successors(table, initial_distribution=start)
 
 
+@pytest.mark.slow
 def test_a_batch_does_not_prefer_short_episodes() -> None:
     env = TabularBatchEnv(two_lengths(), streams(20), 8)
     agent = agent_for(env, episodes_per_update=8, **PLAIN | {"learning_rate": 1e-6})
@@ -346,6 +350,7 @@ def test_all_environments_give_the_same_number_of_episodes() -> None:
     assert sizes == expected
 
 
+@pytest.mark.slow
 def test_the_past_that_is_kept_does_not_grow() -> None:
     env = mixed(3, 2)
     agent = agent_for(env, episodes_per_update=4, hidden_sizes=(4,))
@@ -416,6 +421,7 @@ def learn(mdp: TabularMDP, num_steps: int, num_envs: int = 4, **options: Any) ->
     return agent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("baseline", [True, False])
 def test_probe_the_better_action_is_found_for_each_observation(baseline: bool) -> None:
     mdp = bandit([[0.0, 1.0], [1.0, 0.0], [-1.0, -2.0]])
@@ -424,6 +430,7 @@ def test_probe_the_better_action_is_found_for_each_observation(baseline: bool) -
     assert (probabilities[:, np.arange(3), [1, 0, 0]] > 0.9).all()
 
 
+@pytest.mark.slow
 def test_probe_a_reward_two_steps_later_is_found() -> None:
     # The first action decides which of two states follows; only one of them pays.
     table = [
@@ -437,6 +444,7 @@ def test_probe_a_reward_two_steps_later_is_found() -> None:
     assert (probabilities[:, 0, 1] > 0.95).all()
 
 
+@pytest.mark.slow
 def test_probe_the_baseline_is_the_value_also_behind_a_time_limit() -> None:
     # Reward 1 for ever at discount 0.8 is worth 5; the episodes are cut after 4 steps.
     table = [[[(1.0, (s + 1) % 4, 1.0, False)]] * 2 for s in range(4)]

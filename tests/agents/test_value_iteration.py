@@ -65,6 +65,7 @@ def test_it_acts_by_the_best_of_all_policies(seed: int, discount: float) -> None
         np.testing.assert_allclose(value_of(mdp, row, discount), best, rtol=1e-7, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_it_reaches_the_known_success_rate_on_frozen_lake() -> None:
     mdp = find_environment("FrozenLake-v1").mdp
     assert mdp is not None
@@ -74,6 +75,7 @@ def test_it_reaches_the_known_success_rate_on_frozen_lake() -> None:
     np.testing.assert_allclose(exact.returns, 0.740165, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_at_discount_1_the_policy_reaches_the_goal_of_a_certain_lake() -> None:
     # Every state has value 1 there, and the first of the best actions walks into the wall for ever.
     mdp = find_environment("FrozenLake-v1", {"is_slippery": False}).mdp
@@ -83,6 +85,7 @@ def test_at_discount_1_the_policy_reaches_the_goal_of_a_certain_lake() -> None:
     assert (exact.returns == 1.0).all()
 
 
+@pytest.mark.slow
 def test_it_knows_that_nothing_follows_an_end() -> None:
     # The shortest way on the cliff costs 13 steps: -(1 - 0.99^13) / 0.01 = -12.2479.
     mdp = find_environment("CliffWalking-v1").mdp

@@ -139,6 +139,7 @@ WRONG = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DISCRETE_KINDS)
 @pytest.mark.parametrize("name", WRONG)
 def test_values_that_are_not_arrays_of_actions_are_described(name: str, kind: str) -> None:

@@ -639,6 +639,7 @@ def random_actions(env: GymBatchEnv, rng: np.random.Generator) -> Any:
     return rng.standard_normal((*shape, *(env.action_space.shape or ()))).astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("autoreset", [True, False])
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_a_state_from_the_middle_of_an_episode_continues_bit_for_bit(
@@ -732,6 +733,7 @@ def test_an_environment_that_ignores_its_seed_is_detected_on_loading() -> None:
 # --- twins ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1"])
 def test_training_on_a_native_twin_gives_the_bytes_of_gymnasiums_own(env_id: str) -> None:
     environment = find_environment(env_id)

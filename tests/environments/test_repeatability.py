@@ -181,6 +181,7 @@ WRAPPERS: dict[str, Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GYMNASIUM)
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 def test_gymnasiums_own_environments_give_no_warning(name: str, wrapper: str) -> None:
@@ -194,6 +195,7 @@ def test_gymnasiums_own_environments_give_no_warning(name: str, wrapper: str) ->
         assert check_repeatability(make, name).problem is None
 
 
+@pytest.mark.slow
 def test_a_caveat_reaches_python_the_record_and_the_figure(tmp_path: Path) -> None:
     with pytest.warns(RlkitWarning, match="not reproducible"):
         run = rlkit.train(

@@ -102,6 +102,7 @@ def number_of(space: Any) -> int:
     return int(np.prod([number_of(part) for part in parts]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENUMERABLE)
 def test_observations_of_discrete_parts_become_one_number_for_each_combination(name: str) -> None:
     space = ENUMERABLE[name]

@@ -221,6 +221,7 @@ def test_training_and_evaluation_draw_different_numbers() -> None:
     assert rewards("env") == rewards("env")
 
 
+@pytest.mark.slow
 def test_random_play_on_frozen_lake_earns_the_exact_mean() -> None:
     # 0.0139397960 by summing over all paths of 100 steps: the hundredth power of the random
     # policy's matrix, independent of the sampler.

@@ -174,6 +174,7 @@ def assert_equal_to_gymnasium(
 # Equality
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "num_transitions", [20_000, pytest.param(100_000, marks=pytest.mark.torture)]
 )
@@ -189,6 +190,7 @@ def test_twin_with_options_equals_gymnasium_with_the_same_options(case: Case) ->
     assert_equal_to_gymnasium(case, 10_000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("case", "limit"), [(CARTPOLE, 15), (ACROBOT, 80), (MOUNTAIN_CAR, 120)])
 def test_episode_terminating_on_the_last_allowed_step_has_both_flags(
     case: Case, limit: int
@@ -350,6 +352,7 @@ def test_planted_fault_is_caught(
         assert_equal_to_gymnasium(case, 10_000, twin=mutant, limit=limit)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [ACROBOT, PENDULUM], ids=lambda case: case.env_id)
 def test_squaring_by_multiplication_is_caught(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(np, "float_power", lambda x, exponent: x * x)
@@ -360,6 +363,7 @@ def test_squaring_by_multiplication_is_caught(case: Case, monkeypatch: pytest.Mo
 # Grouping
 
 
+@pytest.mark.slow
 @each_env
 def test_an_environment_gives_the_same_bytes_in_any_grid(case: Case) -> None:
     num_steps = 150

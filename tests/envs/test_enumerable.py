@@ -212,11 +212,13 @@ def test_invalid_prompts_are_rejected() -> None:
 # As a Gymnasium environment.
 
 
+@pytest.mark.slow
 def test_the_environment_keeps_gymnasiums_contract() -> None:
     check_env(EnumerableEnv(**TINY), skip_render_check=True)
     check_env(EnumerableEnv(), skip_render_check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, TINY])
 def test_the_published_table_is_what_the_environment_does(options: dict[str, int]) -> None:
     mdp = mdp_from_env(functools.partial(EnumerableEnv, **options))
@@ -263,6 +265,7 @@ def test_an_action_that_does_not_exist_is_rejected() -> None:
         env.step(np.int64(6))
 
 
+@pytest.mark.slow
 def test_it_can_be_named_like_any_environment() -> None:
     environment = find_environment("rlkit_envs.enumerable:EnumerableEnv", TINY)
     assert environment.kind == "tabular"

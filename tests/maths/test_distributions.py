@@ -278,6 +278,7 @@ ON_SEEDS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ON_SEEDS)
 def test_a_seed_gets_the_same_bytes_alone_and_in_a_batch(name: str) -> None:
     g = torch.Generator().manual_seed(0)

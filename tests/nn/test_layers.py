@@ -208,6 +208,7 @@ def first_difference(
 WIDTHS = st.sampled_from([1, 2, 3, 4, 5, 7, 8, 13, 16, 17, 31, 33, 64])
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     st.integers(2, 37),
@@ -231,6 +232,7 @@ def test_a_seed_gets_the_same_bytes_in_the_shapes_of_the_agents(
     assert first_difference(num_seeds, sizes, batch, "tanh") is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_seeds", [5, 37])
 @pytest.mark.parametrize("sizes", [(16, 64, 64, 4), (16, 4), (500, 64, 6), (48, 1), (1, 16, 1)])
 @pytest.mark.parametrize("batch", [1, 33, 256])

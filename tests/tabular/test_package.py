@@ -46,6 +46,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         tabular.solver  # noqa: B018
 
 
+@pytest.mark.slow
 def test_no_public_name_imports_torch() -> None:
     code = (
         "import sys\nfrom rlkit import tabular\nfor name in tabular.__all__: getattr(tabular, name)"

@@ -240,6 +240,7 @@ def test_no_clock_watching_policy_of_all_there_are_beats_backward_induction(seed
     assert chosen == pytest.approx(max(returns.values()), abs=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("id_", "options"),
     [
@@ -287,6 +288,7 @@ def test_a_policys_return_has_the_same_bytes_alone_and_in_any_batch(
     np.testing.assert_array_equal(together, return_under_limit(mdp, columns, limit))
 
 
+@pytest.mark.slow
 def test_bytes_do_not_depend_on_the_batch_on_real_environments() -> None:
     for id_ in ("FrozenLake8x8-v1", "Taxi-v4"):
         mdp = from_env(id_)

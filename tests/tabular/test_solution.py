@@ -15,6 +15,7 @@ from rlkit.tabular.solution import solve
 DIGITS = 5.6e-10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("id_", "limit", "start", "greedy", "optimal"),
     [
@@ -37,6 +38,7 @@ def test_gymnasiums_tables_have_their_known_answers(
     assert solution.values.shape == solution.policy.shape
 
 
+@pytest.mark.slow
 def test_at_discount_one_the_start_value_ignores_the_limit_and_the_returns_do_not() -> None:
     solution = solve(lambda: gym.make("FrozenLake-v1"), discount=1.0)
     assert solution.start_value == pytest.approx(14 / 17, abs=DIGITS)
@@ -44,6 +46,7 @@ def test_at_discount_one_the_start_value_ignores_the_limit_and_the_returns_do_no
     assert solution.optimal_return_under_limit == pytest.approx(0.7441902878, abs=DIGITS)
 
 
+@pytest.mark.slow
 def test_taxi_is_solved_in_the_distance_to_drive() -> None:
     solution = solve(lambda: gym.make("Taxi-v4"))
     env = gym.make("Taxi-v4")

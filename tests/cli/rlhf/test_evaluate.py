@@ -15,6 +15,7 @@ from rlkit.rlhf.stages.stage_run import load_stage_run
 from tests.cli.rlhf.commands import answer, said
 
 
+@pytest.mark.slow
 def test_samples_have_the_probabilities_that_the_answer_key_knows(ppo: str) -> None:
     rows = answer("sample", ppo, "--num", 5, "--prompt", "<about-B>")["samples"]
     run = load_stage_run(ppo)
@@ -36,6 +37,7 @@ def test_samples_have_the_probabilities_that_the_answer_key_knows(ppo: str) -> N
         assert row["scores"]["reward"] != row["scores"]["gold"]
 
 
+@pytest.mark.slow
 def test_samples_follow_the_seed_and_greedy_ones_do_not(sft: str) -> None:
     argv = ("sample", sft, "--num", 6, "--prompt", "<about-A>")
     first = answer(*argv)
@@ -56,6 +58,7 @@ def test_the_table_of_samples_shows_texts_as_they_are(sft: str) -> None:
     assert "truncated at the length limit" in printed
 
 
+@pytest.mark.slow
 def test_the_measured_kl_and_scores_agree_with_the_exact_ones(ppo: str) -> None:
     found = answer("evaluate", ppo, "--num-samples", 1024)
     exact = found["exact"]
@@ -88,6 +91,7 @@ def test_the_measured_kl_and_scores_agree_with_the_exact_ones(ppo: str) -> None:
     assert ended.count("%") == 2  # of the policy and of the reference
 
 
+@pytest.mark.slow
 def test_a_larger_kl_coefficient_leaves_a_smaller_gap_to_the_reference(sft: str) -> None:
     gaps = [
         answer("evaluate", sft, "--num-samples", 16, "--kl-coef", coef)["exact"]["gap"]
@@ -98,6 +102,7 @@ def test_a_larger_kl_coefficient_leaves_a_smaller_gap_to_the_reference(sft: str)
     assert gaps[2] < 0.00505
 
 
+@pytest.mark.slow
 def test_the_policy_after_fine_tuning_is_its_own_reference(sft: str) -> None:
     found = answer("evaluate", sft, "--num-samples", 64)
     assert found["is_reference"] is True
@@ -109,6 +114,7 @@ def test_the_policy_after_fine_tuning_is_its_own_reference(sft: str) -> None:
     assert "reference" not in said("evaluate", sft, "--num-samples", 64)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.claim(39)
 def test_a_reward_model_is_judged_beside_its_ceiling(reward: str) -> None:
     found = answer("evaluate", reward, "--num-samples", 2048)
@@ -131,6 +137,7 @@ def test_a_reward_model_is_judged_beside_its_ceiling(reward: str) -> None:
     assert "Bayes" in said("evaluate", reward, "--num-samples", 64)[0]
 
 
+@pytest.mark.slow
 def test_the_best_of_n_agrees_with_its_exact_distribution(sft: str, reward: str) -> None:
     argv = ("--reward", reward, "--n", 1, 2, 8, "--num-prompts", 128)
     found = answer("best-of-n", sft, *argv)
@@ -156,6 +163,7 @@ def test_the_best_of_n_is_chosen_by_a_function_of_texts(text_sft: str, scores: P
     assert rows[0]["exact"] is None
 
 
+@pytest.mark.slow
 def test_without_the_extra_metrics_a_note_says_how_to_install_it(
     sft: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,6 +176,7 @@ def test_without_the_extra_metrics_a_note_says_how_to_install_it(
     assert "BLEU" not in said("evaluate", sft, "--num-samples", 16)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("argv", "reason"),
     [

@@ -41,6 +41,7 @@ def test_fine_tuning_makes_the_demonstrations_likelier(sft: str) -> None:
     assert loss[-1] < loss[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["ppo", "rloo", "grpo"])
 def test_a_policy_is_trained_on_gold_without_a_reward_model(
     method: str, sft: str, tmp_path: Path
@@ -51,6 +52,7 @@ def test_a_policy_is_trained_on_gold_without_a_reward_model(
     assert found["final"][0]["num_updates"] == 2
 
 
+@pytest.mark.slow
 def test_dpo_learns_from_preferences_that_follow_gold(sft: str, tmp_path: Path) -> None:
     found = answer("dpo", sft, "--num-pairs", 64, "--num-epochs", 1, "--out", tmp_path)
     assert set(found["final"][0]) >= {"loss", "accuracy", "reward_margin"}
@@ -60,6 +62,7 @@ def test_dpo_learns_from_preferences_that_follow_gold(sft: str, tmp_path: Path) 
     assert judged["exact"]["kl_coef"] == 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tokenizer", ["char", "word", "bpe"])
 def test_own_texts_go_from_demonstrations_to_a_policy(
     tokenizer: str, scores: Path, tmp_path: Path
@@ -119,6 +122,7 @@ def test_a_prompt_longer_than_the_context_is_named(text_sft: str, tmp_path: Path
     assert "reads at most" in said("sample", text_sft, "--prompt", "hi " * 9, code=2)[1]
 
 
+@pytest.mark.slow
 def test_bad_preferences_are_named(text_sft: str, tmp_path: Path) -> None:
     file, runs = tmp_path / "pairs.jsonl", tmp_path / "runs"
     for pair, reason in (

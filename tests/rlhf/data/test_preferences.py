@@ -38,6 +38,7 @@ def compared(small: Any) -> Comparisons:
     return sample_comparisons(small.reference, small.task, small.score, rng(1), 3000, 4)
 
 
+@pytest.mark.slow
 def test_responses_to_a_prompt_stand_together_and_differ(small: Any, compared: Comparisons) -> None:
     assert len(compared) == 3000
     assert compared.num_responses == 4
@@ -222,6 +223,7 @@ def test_no_response_is_both_held_out_and_trained_on(compared: Comparisons) -> N
     assert not sides[0] & sides[1]
 
 
+@pytest.mark.slow
 def test_more_comparisons_of_as_many_responses_teach_more(small: Any) -> None:
     """Of 480 responses: 240 pairs, or all 1680 pairs of 60 times 8."""
     found = []

@@ -57,6 +57,7 @@ def test_separators_that_json_allows_in_strings_do_not_end_a_line(tmp_path: Path
     assert [r.prompt for r in read_texts(path, Prompt).records] == [text, "hi"]
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.text(min_size=1), min_size=1, max_size=5))
 def test_any_text_comes_back_from_a_file_as_it_was(

@@ -59,6 +59,7 @@ def test_characters_and_words_have_the_ids_of_the_library() -> None:
             assert tokenizer.encode(text) == twin.encode(text).ids
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=50, deadline=None)
 @given(texts=st.lists(st.text(max_size=30), min_size=1, max_size=4).filter(any))

@@ -19,6 +19,7 @@ def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
+@pytest.mark.slow
 @pytest.mark.claim(47)
 @pytest.mark.parametrize("n", [1, 4, 16])
 def test_the_best_of_samples_follows_the_exact_distribution(small: Any, n: int) -> None:

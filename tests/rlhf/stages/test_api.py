@@ -61,6 +61,7 @@ def test_seeds_have_the_same_bytes_in_two_workers(
     assert results(run(stage, out=out, seeds=2, workers=2).folder) == undisturbed(stage)
 
 
+@pytest.mark.slow
 @pytest.mark.claim(51)
 @pytest.mark.parametrize(
     ("stage", "looks"),
@@ -78,6 +79,7 @@ def test_a_stage_that_was_stopped_continues_to_the_same_bytes(
     assert results(done.folder) == undisturbed(stage)
 
 
+@pytest.mark.slow
 def test_a_reward_model_of_all_comparisons_has_the_same_bytes_after_a_stop(
     run: Callable[..., StageRun], out: Path, tmp_path: Path, results: Any, undisturbed: Any
 ) -> None:
@@ -125,6 +127,7 @@ def script(stage: str, parents: dict[str, StageRun], out: Path, before: str = ""
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "moment"),
     [
@@ -188,6 +191,7 @@ def test_the_command_killed_at_random_three_times_ends_as_if_undisturbed(
     assert results(killed) == results(whole)
 
 
+@pytest.mark.slow
 def test_a_hugging_face_policy_with_adapters_has_the_same_bytes_after_a_stop(
     hf: dict[str, Any], out: Path, results: Any
 ) -> None:

@@ -19,6 +19,7 @@ from rlkit.runs import checkpoints
 from tests.rlhf.stages.small_runs import SMALL, UPDATES, WORDS, hf_log_probs, log_probs_of
 
 
+@pytest.mark.slow
 def test_training_adapters_leaves_the_base_alone_and_can_be_repeated(
     run: Callable[..., StageRun], parents: dict[str, StageRun], out: Path
 ) -> None:
@@ -35,6 +36,7 @@ def test_training_adapters_leaves_the_base_alone_and_can_be_repeated(
     assert sum(p.requires_grad for p in policy.parameters()) == len(list(before.parameters()))
 
 
+@pytest.mark.slow
 def test_seed_k_starts_from_seed_k_unless_one_parent_seed_is_given(
     run: Callable[..., StageRun], out: Path, parents: dict[str, StageRun]
 ) -> None:
@@ -87,6 +89,7 @@ def test_a_seed_that_cannot_continue_is_reported_and_the_others_are_finished(
         rlhf.load_policy(done, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adapter_rank", [None, 2])
 def test_a_hugging_face_model_goes_from_demonstrations_to_ppo(
     adapter_rank: int | None, hf: dict[str, Any], finished: list[Any]

@@ -61,6 +61,7 @@ MOMENTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_stage_killed_at_a_given_moment_ends_as_if_undisturbed(
     moment: str, start: Callable[..., Any], out: Path, results: Any, undisturbed: Any

@@ -43,6 +43,7 @@ def test_a_reward_model_has_mean_0_and_deviation_1_under_its_reference(
     assert (law * (table - mean) ** 2).sum(1).mean() == pytest.approx(1.0, abs=0.15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by_file", [True, False])
 def test_a_score_function_that_changed_is_another_run_and_not_judged_by(
     by_file: bool, parents: dict[str, StageRun], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -69,6 +69,7 @@ def test_two_workers_give_the_bytes_of_one_process(
     assert {(seed, NUM_UPDATES) for seed in range(4)} <= set(told)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_updates", [1, 6, 7, 8, 10, 20, 49])
 def test_a_stage_stopped_anywhere_continues_to_the_same_bytes(
     num_updates: int, out: Path, results: Any, undisturbed: Any
@@ -131,6 +132,7 @@ def plus_one(value: Any, fresh: Any) -> Any:
     return value + value.dtype.type(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [left_out, plus_one])
 def test_no_entry_of_the_state_can_be_omitted_or_altered_unnoticed(
     change: Callable[[Any, Any], Any],

@@ -108,6 +108,7 @@ def test_a_models_folder_is_hashed_again_only_when_a_file_changed(
     assert source.with_digest().digest == hashlib.sha256(b"".join(digests)).hexdigest()
 
 
+@pytest.mark.slow
 def test_parents_are_distinguished_by_content_whatever_their_folders_are_called(
     parents: dict[str, StageRun], tmp_path: Path
 ) -> None:

@@ -107,6 +107,7 @@ MODELS: dict[str, Callable[[Any], GPT]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.parametrize("at", [2, 3, 5])  # within an epoch, and on the edge of one
 def test_stopping_and_continuing_gives_the_same_bits(

@@ -184,6 +184,7 @@ POISONED: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.claim(25)
 @pytest.mark.parametrize("poison", [float("nan"), 1e9])
 @pytest.mark.parametrize("case", POISONED)
@@ -213,6 +214,7 @@ def test_steps_of_a_rollout_after_the_ends_change_no_parameter_and_no_metric(
     assert found[0] == found[1]  # the same bits
 
 
+@pytest.mark.slow
 @pytest.mark.claim(12)
 @pytest.mark.parametrize("bootstrap", [False, True])
 def test_wider_padding_changes_no_advantage_and_no_metric(ragged: Any, bootstrap: bool) -> None:
@@ -662,6 +664,7 @@ def test_all_metrics_are_announced_and_finite(ragged: Any, method: str) -> None:
     assert np.isfinite(list(metrics.values())).all()
 
 
+@pytest.mark.slow
 @pytest.mark.claim(20)
 @pytest.mark.parametrize("share", [0.01, 0.9, 1.1, 100.0])
 def test_the_coefficient_follows_the_measured_kl_and_the_number_of_responses(
@@ -818,6 +821,7 @@ def make(ground: Any, case: str, seed: int = 0) -> KLPenalisedPolicy:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.claim(20, 51)
 @pytest.mark.parametrize("case", CASES)
 def test_stopping_and_continuing_gives_the_same_bits(ragged: Any, tmp_path: Any, case: str) -> None:
@@ -841,6 +845,7 @@ def test_stopping_and_continuing_gives_the_same_bits(ragged: Any, tmp_path: Any,
         assert not [n for n in ours if n.startswith("policy/") and not n.endswith(("up", "down"))]
 
 
+@pytest.mark.slow
 @pytest.mark.claim(51)
 @pytest.mark.parametrize("lost", ["generators", "update_index", "kl/kl_coef"])
 def test_a_state_without_one_of_its_parts_does_not_continue_alike(ragged: Any, lost: str) -> None:
@@ -854,6 +859,7 @@ def test_a_state_without_one_of_its_parts_does_not_continue_alike(ragged: Any, l
     assert second.fit(1) != curve[2:]
 
 
+@pytest.mark.slow
 @pytest.mark.claim(53)
 @pytest.mark.parametrize("method", METHODS)
 def test_the_same_seed_gives_the_same_curve_and_no_global_generator_is_used(

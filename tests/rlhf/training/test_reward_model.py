@@ -197,6 +197,7 @@ def learned(small: Any) -> RewardModel:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.claim(21)
 def test_scores_have_mean_zero_and_deviation_one_under_the_reference(
     small: Any, learned: RewardModel
@@ -383,6 +384,7 @@ def test_a_pair_scored_alone_loses_what_the_formula_says(small: Any) -> None:
     assert found == pytest.approx(losses[left].mean(), abs=FLOAT32)
 
 
+@pytest.mark.slow
 def test_held_out_examples_are_never_trained_on(small: Any) -> None:
     pairs = sample_preferences(small.reference, small.task, small.score, rng(12), 40)
     pairs = dataclasses.replace(pairs, margin=torch.arange(40.0))  # so that pairs can be told apart
@@ -502,6 +504,7 @@ def test_few_pairs_are_passed_over_more_often(num_training: int, num_epochs: int
 # --- preferences ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_preferences_follow_the_difference_of_gold(small: Any) -> None:
     """Among the pairs of each size of difference, the better one wins as often as it should."""
     pairs = sample_preferences(small.reference, small.task, small.score, rng(13), 20_000, scale=1.5)
@@ -564,6 +567,7 @@ def stage_of(small: Any, kind: str) -> ExampleTrainer:
     return fit_reward_model(model, data, samples, config, STREAMS)
 
 
+@pytest.mark.slow
 @pytest.mark.claim(51)
 @pytest.mark.parametrize("kind", ["pairwise", "pointwise", "adapters", "dropout"])
 @pytest.mark.parametrize("at", [2, 6])  # within the first epoch, and at the end of the second

@@ -17,6 +17,7 @@ def test_frozen_lakes_policy_is_drawn_with_holes_and_goal() -> None:
     assert policy_map(["SFFF", "FHFH", "FFFH", "HFFG"], solution.policy) == drawing
 
 
+@pytest.mark.slow
 def test_cliff_walkings_policy_is_drawn_along_the_edge() -> None:
     solution = solve(lambda: gym.make("CliffWalking-v1"))
     drawing = policy_map(gym.make("CliffWalking-v1"), solution.policy)

@@ -221,6 +221,7 @@ def test_discount_zero_is_the_best_immediate_reward() -> None:
         assert solver(small(), discount=0).values.tolist() == [10, 2]
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([0.3, 0.9, 0.99, 1.0]))
 def test_value_and_policy_iteration_agree(seed: int, discount: float) -> None:

@@ -133,6 +133,7 @@ def test_a_pit_that_pays_endlessly_is_avoided_and_has_no_undiscounted_value(solv
         solver(inside, discount=1.0)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6))
 def test_the_undiscounted_optimum_is_the_limit_of_long_time_limits(seed: int) -> None:

@@ -156,6 +156,7 @@ def test_cells_are_joined_within_their_row_until_enough_is_expected() -> None:
     assert (np.bincount(joined)[joined[large]] == 1).mean() > 0.8
 
 
+@pytest.mark.slow
 def test_true_chains_are_rejected_no_more_often_than_promised() -> None:
     """Multinomial counts with a large level, where it shows; the benchmark plays whole probes."""
     rng = np.random.default_rng(2)

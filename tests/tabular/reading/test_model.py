@@ -120,6 +120,7 @@ def _bandit() -> Any:
     return np.random.default_rng(0).random((4, 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
@@ -238,10 +239,12 @@ def test_observations_rewards_and_flags_may_be_numpys() -> None:
 # --- tables that step does not follow -----------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_same_environment_with_the_chances_of_its_table_is_believed() -> None:
     assert examine(lake_slipping(1 / 3, 1 / 3, 1 / 3)).problem is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("id_", "options"),
     [
@@ -259,6 +262,7 @@ def test_gymnasiums_tables_are_believed(id_: str, options: dict[str, Any]) -> No
     assert examine(make).problem is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make",
     [
@@ -279,6 +283,7 @@ def test_a_table_with_other_chances_is_rejected(make: Callable[[], gym.Env[Any, 
     assert "P does not describe it: state" in model.problem
 
 
+@pytest.mark.slow
 def test_the_rejection_names_the_worst_pair_and_the_remedy() -> None:
     problem = examine(lake_slipping(0.05, 0.9, 0.05)).problem
     assert problem is not None
@@ -300,6 +305,7 @@ def test_the_rejection_names_the_worst_pair_and_the_remedy() -> None:
 UNIFORM = [0.25] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
@@ -338,6 +344,7 @@ def test_a_table_that_only_one_of_two_copies_publishes_is_rejected() -> None:
     assert "publish different tables (the second has none)" in problem
 
 
+@pytest.mark.slow
 def test_a_table_that_only_the_first_copy_follows_is_rejected() -> None:
     made: list[Any] = []
 

@@ -27,6 +27,7 @@ def _in_part_four() -> Callable[[], Any]:
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("named", "make"),
     [
@@ -60,6 +61,7 @@ def test_a_rare_start_is_seen_thanks_to_the_further_resets(monkeypatch: pytest.M
     assert examine(make).problem is None
 
 
+@pytest.mark.slow
 def test_the_best_policys_steps_see_what_random_ones_miss(monkeypatch: pytest.MonkeyPatch) -> None:
     """Far from the start, where random play never comes, a certain table is wrong."""
     far = ["S" + "F" * 30 + "G"]
@@ -101,6 +103,7 @@ class Recorded(Corridor):
         return super().step(action)
 
 
+@pytest.mark.slow
 def test_every_reset_of_the_probe_has_a_seed_of_its_own_that_old_generators_take() -> None:
     Recorded.seeds.clear()
     Recorded.num_steps[0] = 0

@@ -18,6 +18,7 @@ def frozen_lake(**options: Any) -> gym.Env[Any, Any]:
     return gym.make("FrozenLake-v1", **options)
 
 
+@pytest.mark.slow
 def test_frozen_lakes_table_is_kept_entry_by_entry_in_its_order() -> None:
     mdp = mdp_from_env(frozen_lake)
     table = FrozenLakeEnv().P
@@ -34,6 +35,7 @@ def test_frozen_lakes_table_is_kept_entry_by_entry_in_its_order() -> None:
     assert mdp.initial_distribution.tolist() == [1.0] + [0.0] * 15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "limit"),
     [
@@ -58,6 +60,7 @@ def test_the_time_limit_is_that_of_the_wrapper_around_the_environment(
     assert mdp_from_env(make).time_limit == limit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first_state", [-2, 0, 5])
 @pytest.mark.parametrize("first_action", [-1, 0, 3])
 def test_spaces_may_start_anywhere(first_state: int, first_action: int) -> None:
@@ -67,6 +70,7 @@ def test_spaces_may_start_anywhere(first_state: int, first_action: int) -> None:
         np.testing.assert_array_equal(getattr(here, name), getattr(reference, name))
 
 
+@pytest.mark.slow
 def test_tables_may_be_lists_counted_from_zero_whatever_the_space() -> None:
     def relist(env: Corridor) -> None:
         env.P = [[env.P[s][a] for a in range(2)] for s in range(4)]
@@ -87,6 +91,7 @@ def test_a_state_without_successors_is_one_where_nothing_happens_any_more() -> N
     assert (mdp.padded().reward[4] == 0).all()
 
 
+@pytest.mark.slow
 def test_a_random_start_needs_a_stated_distribution() -> None:
     with pytest.raises(UnknownModel, match=r"2 different states.*attribute initial_state_distrib"):
         mdp_from_env(lambda: Corridor(starts=(0, 2)))
@@ -116,6 +121,7 @@ def _impossible(env: Corridor) -> None:
     env.P[1][0] = [(0.0, 0, 0.0, False), (1.0, 1, 0.0, False)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lie", [_wrong_reward, _wrong_successor, _wrong_end, _impossible])
 def test_a_table_that_does_not_describe_the_environment_is_rejected(
     lie: Callable[[Corridor], None],
@@ -124,6 +130,7 @@ def test_a_table_that_does_not_describe_the_environment_is_rejected(
         mdp_from_env(changed(lie))
 
 
+@pytest.mark.slow
 def test_taxi_with_a_fickle_passenger_has_no_known_model_but_plain_and_rainy_taxi_have() -> None:
     assert find_mdp(lambda: gym.make("Taxi-v4", fickle_passenger=True)) is None
     for options in ({}, {"is_rainy": True}):
