@@ -73,6 +73,7 @@ def test_an_unknown_suffix_is_rejected_with_the_known_ones(tmp_path, name):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_drawing_touches_neither_pyplot_nor_global_settings(tmp_path):
     before = dict(matplotlib.rcParams)
     save_figure(learning_curve_figure([Curve("a", STEPS, RETURNS)], title="t"), tmp_path / "a.svg")
