@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,20 +19,32 @@ from rlkit.tabular.solution import Solution
 from rlkit.tabular.solution import solve as solve_model
 from rlkit.training.run import Run, load
 
+Model = TabularMDP | Callable[[], gym.Env[Any, Any]]
+
 
 def solve(
     environment: EnvLike | TabularMDP,
     *,
     discount: float = 0.99,
     tolerance: float = 1e-9,
+    method: str = "auto",
+    horizon: int | str | None = "auto",
+    max_sweeps: int | None = None,
+    history: bool = False,
     env_args: Mapping[str, Any] | None = None,
 ) -> Solution:
     """Solve a finite MDP, or an environment that publishes its transition table, exactly.
 
     Args:
-        environment: as for `rlkit.train`, or a `TabularMDP`.
+        environment: as for `rlkit.train`, a `TabularMDP`, or the path of an .npz file with one.
         discount: gamma, in [0, 1].
         tolerance: twice the error allowed in V*, in any state, > 0.
+        method: "auto", "value-iteration", "gauss-seidel", "policy-iteration" or
+            "modified-policy-iteration".
+        horizon: steps after which episodes are truncated, for the undiscounted returns; None for no
+            limit, "auto" for the environment's own.
+        max_sweeps: at most so many; None for the method's own limit.
+        history: whether to keep the bounds after every sweep in `Solution.history`.
         env_args: keyword arguments of the environment; a `TabularMDP` has none.
 
     Raises:
@@ -38,27 +52,53 @@ def solve(
     """
     discount = require_typed("discount", discount, float)
     tolerance = require_typed("tolerance", tolerance, float)
-    if isinstance(environment, TabularMDP):
-        if env_args:
-            raise UsageError(
-                f"solving a TabularMDP: it has no env_args, got env_args={dict(env_args)!r}"
-            )
-        name = f"a TabularMDP of {environment.num_states} states"
-        model: TabularMDP | Callable[[], gym.Env[Any, Any]] = environment
-    else:
-        if not (isinstance(environment, str) or callable(environment)):
-            raise UsageError(
-                "solve: expected a TabularMDP, or an environment's id, class or a function that "
-                f"makes one, got {type(environment).__name__}: {environment!r}"
-            )
-        named = find_environment(environment, env_args)
-        name, model = named.reference, named.make
+    began = time.perf_counter()
+    name, model = _model(environment, env_args)
+    built = time.perf_counter() - began
     try:
-        return solve_model(model, discount=discount, tolerance=tolerance)
+        solution = solve_model(
+            model,
+            discount=discount,
+            tolerance=tolerance,
+            method=method,
+            horizon=horizon,
+            max_sweeps=max_sweeps,
+            history=history,
+        )
     except ValueError as error:
         raise UsageError(f"solving {name}: {error}") from error
     except NotConverged as error:
         raise RlkitError(f"solving {name}: {error}") from error
+    if model is environment:
+        return solution
+    return dataclasses.replace(solution, build_seconds=solution.build_seconds + built)
+
+
+def _model(
+    environment: EnvLike | TabularMDP, env_args: Mapping[str, Any] | None
+) -> tuple[str, Model]:
+    """Return the name of what is solved, and its model or a function that makes environments."""
+    if isinstance(environment, TabularMDP):
+        _reject_args("a TabularMDP", env_args)
+        return f"a TabularMDP of {environment.num_states} states", environment
+    if not (isinstance(environment, str) or callable(environment)):
+        raise UsageError(
+            "solve: expected a TabularMDP, or an environment's id, class or a function that "
+            f"makes one, got {type(environment).__name__}: {environment!r}"
+        )
+    if isinstance(environment, str) and environment.endswith(".npz"):
+        _reject_args(environment, env_args)
+        try:
+            return environment, TabularMDP.load(environment)
+        except ValueError as error:
+            raise UsageError(f"solving {environment}: {error}") from error
+    named = find_environment(environment, env_args)
+    return named.reference, named.make
+
+
+def _reject_args(name: str, env_args: Mapping[str, Any] | None) -> None:
+    if env_args:
+        raise UsageError(f"solving {name}: it has no env_args, got env_args={dict(env_args)!r}")
 
 
 def evaluate(

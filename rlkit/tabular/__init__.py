@@ -16,13 +16,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rlkit.tabular.grids.drawing import policy_map as policy_map
+    from rlkit.tabular.grids.lake import frozen_lake as frozen_lake
+    from rlkit.tabular.grids.maps import parse_map as parse_map
+    from rlkit.tabular.grids.maps import random_map as random_map
+    from rlkit.tabular.grids.maps import read_map as read_map
     from rlkit.tabular.mdp import TabularMDP as TabularMDP
     from rlkit.tabular.operators import action_values as action_values
     from rlkit.tabular.operators import bellman_optimality as bellman_optimality
     from rlkit.tabular.operators import bellman_policy as bellman_policy
     from rlkit.tabular.operators import greedy as greedy
+    from rlkit.tabular.planning.modified import (
+        modified_policy_iteration as modified_policy_iteration,
+    )
     from rlkit.tabular.planning.plan import NotConverged as NotConverged
     from rlkit.tabular.planning.plan import Plan as Plan
+    from rlkit.tabular.planning.solvers import gauss_seidel as gauss_seidel
     from rlkit.tabular.planning.solvers import policy_iteration as policy_iteration
     from rlkit.tabular.planning.solvers import value_iteration as value_iteration
     from rlkit.tabular.planning.undiscounted import best_total_return as best_total_return
@@ -51,12 +59,18 @@ _HOME = {
     "bellman_optimality": "rlkit.tabular.operators",
     "bellman_policy": "rlkit.tabular.operators",
     "best_total_return": "rlkit.tabular.planning.undiscounted",
+    "frozen_lake": "rlkit.tabular.grids.lake",
+    "gauss_seidel": "rlkit.tabular.planning.solvers",
     "greedy": "rlkit.tabular.operators",
     "mdp_from_env": "rlkit.tabular.reading.model",
+    "modified_policy_iteration": "rlkit.tabular.planning.modified",
     "optimal_return_under_limit": "rlkit.tabular.returns",
+    "parse_map": "rlkit.tabular.grids.maps",
     "policy_iteration": "rlkit.tabular.planning.solvers",
     "policy_map": "rlkit.tabular.grids.drawing",
     "policy_value": "rlkit.tabular.returns",
+    "random_map": "rlkit.tabular.grids.maps",
+    "read_map": "rlkit.tabular.grids.maps",
     "return_under_limit": "rlkit.tabular.returns",
     "solve": "rlkit.tabular.solution",
     "stationary_distribution": "rlkit.tabular.returns",

@@ -13,8 +13,9 @@ it): both entries are kept, and every sum adds them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -23,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from rlkit.options import Unfit, converted
-from rlkit.tabular import entries
+from rlkit.tabular import entries, storage
 from rlkit.tabular.entries import (
     ROUNDING,
     BoolArray,
@@ -294,6 +295,23 @@ class TabularMDP:
         if initial_distribution is None:
             initial_distribution = _uniform(~terminal)
         return cls._from(listed, initial_distribution, time_limit)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the arrays to an .npz file, from which `load` builds the same model."""
+        storage.write_fields(path, {f.name: getattr(self, f.name) for f in fields(self)})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> TabularMDP:
+        """Build the model from an .npz file; nothing in it can be executed.
+
+        It holds what `save` wrote, or the arrays `transition` and `reward` of `from_arrays` with
+        any of `terminal_states`, `initial_distribution`, `time_limit` and `first_axis`.
+
+        Raises:
+            ValueError: the file cannot be read, or does not describe an MDP.
+        """
+        arrays, is_dense = storage.read_fields(path)
+        return cls.from_arrays(**arrays) if is_dense else cls(**arrays)
 
     @classmethod
     def _from(

@@ -3,50 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.envs.toy_text.cliffwalking import CliffWalkingEnv
 from gymnasium.envs.toy_text.frozen_lake import FrozenLakeEnv
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+
+_LAKE = "←↓→↑"
+_CLIFF = "↑→↓←"
 
 
-def policy_map(source: gym.Env[Any, Any] | Sequence[str], policy: ArrayLike) -> str | None:
+class Grid(NamedTuple):
+    """The letters of a map, and what the actions of its world look like."""
+
+    letters: NDArray[np.str_]  # [rows, columns]; state = row * columns + column
+    arrows: str  # one for each action
+
+
+def grid_of(source: gym.Env[Any, Any] | Sequence[str] | NDArray[np.uint8]) -> Grid | None:
+    """Return the map of a grid world, or None where there is none.
+
+    Args:
+        source: a FrozenLake or CliffWalking environment, wrapped or not; the lines of a FrozenLake
+            map such as `["SFFF", "FHFH", "FFFH", "HFFG"]`, or its letters in one byte each.
+    """
+    if isinstance(source, np.ndarray):
+        return Grid(source.view("S1").astype("U1"), _LAKE)
+    if not isinstance(source, gym.Env):
+        return Grid(np.array([list(row) for row in source], dtype="U1"), _LAKE)
+    world = source.unwrapped
+    if isinstance(world, CliffWalkingEnv):
+        letters = np.full(world.shape, "F")
+        letters[-1] = ["S", *"C" * (world.shape[1] - 2), "G"]
+        return Grid(letters, _CLIFF)
+    if isinstance(world, FrozenLakeEnv):
+        return Grid(np.asarray(world.desc).astype("U1"), _LAKE)
+    return None
+
+
+def policy_map(
+    source: gym.Env[Any, Any] | Sequence[str] | NDArray[np.uint8] | Grid, policy: ArrayLike
+) -> str | None:
     """Draw a policy on the map of a grid world, one arrow per cell.
 
     Args:
-        source: a FrozenLake or CliffWalking environment, wrapped or not, or the lines of a
-            FrozenLake map such as `["SFFF", "FHFH", "FFFH", "HFFG"]`.
+        source: a map, or what `grid_of` finds one in.
         policy: the action in each state, `[num_states]`, states numbered row by row.
 
     Returns:
         The lines of the map, holes `H`, cliff `C` and goal `G` as letters; None for any other
         environment.
     """
-    if isinstance(source, gym.Env):
-        world = source.unwrapped
-        if isinstance(world, CliffWalkingEnv):
-            rows, columns = world.shape
-            letters = [["F"] * columns for _ in range(rows - 1)]
-            letters.append(["S", *"C" * (columns - 2), "G"])
-            return _draw(letters, "↑→↓←", policy)
-        if not isinstance(world, FrozenLakeEnv):
-            return None
-        source = ["".join(row) for row in np.asarray(world.desc).astype("U1")]
-    return _draw([list(row) for row in source], "←↓→↑", policy)
-
-
-def _draw(letters: list[list[str]], arrows: str, policy: ArrayLike) -> str:
+    grid = source if isinstance(source, Grid) else grid_of(source)
+    if grid is None:
+        return None
     actions = np.asarray(policy)
-    num_cells = sum(len(row) for row in letters)
-    if actions.shape != (num_cells,) or actions.dtype.kind not in "iu":
+    if actions.shape != (grid.letters.size,) or actions.dtype.kind not in "iu":
         raise ValueError(
-            f"drawing a policy: expected {num_cells} integer actions, one per cell, got "
+            f"drawing a policy: expected {grid.letters.size} integer actions, one per cell, got "
             f"{actions.dtype} of shape {actions.shape}"
         )
-    moves = iter(actions)
-    drawn = [[(arrows[next(moves)], letter) for letter in row] for row in letters]
-    return "\n".join(
-        " ".join(letter if letter in "HGC" else arrow for arrow, letter in row) for row in drawn
-    )
+    arrows = np.array(list(grid.arrows))[actions].reshape(grid.letters.shape)
+    drawn = np.where(np.isin(grid.letters, list("HGC")), grid.letters, arrows)
+    return "\n".join(" ".join(row) for row in drawn)

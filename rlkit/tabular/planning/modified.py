@@ -19,7 +19,7 @@ import numpy as np
 from rlkit.tabular.mdp import FloatArray, TabularMDP
 from rlkit.tabular.planning.certificate import UNKNOWN, Certifier
 from rlkit.tabular.planning.krylov import improve
-from rlkit.tabular.planning.plan import Plan, check_tolerance
+from rlkit.tabular.planning.plan import Plan, Report, check_tolerance
 from rlkit.tabular.planning.sweeps import Sweeps, threads
 from rlkit.tabular.policy_chain import check_discount
 
@@ -38,6 +38,7 @@ def modified_policy_iteration(
     tolerance: float = 1e-9,
     max_sweeps: int = 1_000_000,
     initial_values: FloatArray | None = None,
+    report: Report | None = None,
 ) -> Plan:
     """Return values within tolerance / 2 of V*, see the module; for discounts below 1.
 
@@ -46,6 +47,7 @@ def modified_policy_iteration(
         tolerance: twice the error allowed in any state's value, > 0.
         max_sweeps: over all states; iterations of `krylov` do not count.
         initial_values: `[num_states]` to start from, by default 0.
+        report: called after each sweep of the operator.
     """
     check_discount(discount)
     if discount == 1.0:
@@ -66,6 +68,8 @@ def modified_policy_iteration(
         while True:
             certificate = certifier.certify(result, *sweeps.optimality(values, result))
             values, result = result, values
+            if report is not None:
+                report(sweeps.count, certificate.below, certificate.above)
             if certifier.suffices(certificate) or sweeps.count >= max_sweeps:
                 break
             failures = 0 if certificate.error < _PROGRESS * of_best.error else failures + 1

@@ -14,6 +14,9 @@ from rlkit.tabular.operators import action_values, greedy
 # policy -> (its values [num_states], the most steps over which an error can add up)
 Evaluate = Callable[[IntArray], tuple[FloatArray, float]]
 
+# Called after every sweep that certifies values, with the number of sweeps so far, below and above.
+Report = Callable[[int, float, float], None]
+
 EPSILON = float(np.finfo(np.float64).eps)
 
 
@@ -57,6 +60,7 @@ def improve_until_greedy(
     discount: float,
     max_sweeps: int,
     finite: BoolArray | None = None,
+    report: Report | None = None,
 ) -> tuple[Plan, IntArray]:
     """Evaluate a policy and make it greedy until no action is better than the chosen one.
 
@@ -69,6 +73,7 @@ def improve_until_greedy(
         discount: in [0, 1].
         max_sweeps: most policies to evaluate.
         finite: the states `[num_states]` with a finite value; by default all.
+        report: called after each evaluation.
 
     Returns:
         The plan, with ties as in `greedy`, and the policy whose value it holds.
@@ -88,6 +93,9 @@ def improve_until_greedy(
         chosen = np.take_along_axis(q, policy[:, None], axis=1)[:, 0]
         best = q.max(axis=1)
         improves = best > chosen + noise
+        if report is not None:
+            error = _error(mdp, values, best, finite, discount, horizon)
+            report(sweeps, error, error)
         if not improves.any():
             break
         policy = np.where(improves, q.argmax(axis=1), policy)
@@ -96,8 +104,7 @@ def improve_until_greedy(
             f"policy iteration at discount {discount}: still improving after {max_sweeps} "
             "policies; raise max_sweeps"
         )
-    residual = float(np.abs(best[finite] - values[finite]).max())
-    error = horizon * (residual + rounding(mdp, values, discount))
+    error = _error(mdp, values, best, finite, discount, horizon)
     if error > 1e-4 * max(1.0, float(np.abs(values[finite]).max())):
         raise NotConverged(
             f"policy iteration at discount {discount}: episodes take about {horizon:.3g} steps, "
@@ -113,6 +120,19 @@ def improve_until_greedy(
         seconds=time.perf_counter() - began,
     )
     return plan, policy
+
+
+def _error(
+    mdp: TabularMDP,
+    values: FloatArray,
+    best: FloatArray,
+    finite: BoolArray,
+    discount: float,
+    horizon: float,
+) -> float:
+    """Bound |values - V*| by the residual and rounding, which add up over `horizon` steps."""
+    residual = float(np.abs(best[finite] - values[finite]).max())
+    return horizon * (residual + rounding(mdp, values, discount))
 
 
 def check_tolerance(tolerance: float, max_sweeps: int) -> None:

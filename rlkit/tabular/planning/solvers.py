@@ -20,7 +20,13 @@ import numpy as np
 from rlkit.tabular.mdp import FloatArray, IntArray, TabularMDP
 from rlkit.tabular.planning import undiscounted
 from rlkit.tabular.planning.certificate import Certifier
-from rlkit.tabular.planning.plan import NotConverged, Plan, check_tolerance, improve_until_greedy
+from rlkit.tabular.planning.plan import (
+    NotConverged,
+    Plan,
+    Report,
+    check_tolerance,
+    improve_until_greedy,
+)
 from rlkit.tabular.planning.sweeps import Sweeps, threads
 from rlkit.tabular.policy_chain import check_discount, discounted_value, policy_probabilities
 
@@ -34,6 +40,7 @@ def value_iteration(
     tolerance: float = 1e-9,
     max_sweeps: int = 1_000_000,
     initial_values: FloatArray | None = None,
+    report: Report | None = None,
 ) -> Plan:
     """Repeat v <- T v until v is proven to be close to V*.
 
@@ -53,6 +60,7 @@ def value_iteration(
         tolerance: twice the error allowed in any state's value, > 0, in units of reward.
         max_sweeps: >= 1. With fewer than needed, the plan is not `converged`, but its bounds hold.
         initial_values: `[num_states]` to start from, by default 0; not used at discount 1.
+        report: called after each sweep.
 
     Raises:
         NotConverged: at discount 1, after `max_sweeps` sweeps.
@@ -61,7 +69,9 @@ def value_iteration(
     check_discount(discount)
     check_tolerance(tolerance, max_sweeps)
     if discount == 1.0:
-        return undiscounted.value_iteration(mdp, tolerance=tolerance, max_sweeps=max_sweeps)
+        return undiscounted.value_iteration(
+            mdp, tolerance=tolerance, max_sweeps=max_sweeps, report=report
+        )
 
     began = time.perf_counter()
     certifier = Certifier(mdp, discount, tolerance)
@@ -72,11 +82,15 @@ def value_iteration(
         while True:
             certificate = certifier.certify(result, *sweeps.optimality(values, result))
             values, result = result, values
+            if report is not None:
+                report(sweeps.count, certificate.below, certificate.above)
             if certifier.suffices(certificate) or sweeps.count == max_sweeps:
                 return certifier.plan(values, certificate, sweeps.count, began)
 
 
-def policy_iteration(mdp: TabularMDP, *, discount: float, max_sweeps: int = 1000) -> Plan:
+def policy_iteration(
+    mdp: TabularMDP, *, discount: float, max_sweeps: int = 1000, report: Report | None = None
+) -> Plan:
     """Evaluate a policy exactly and make it greedy, until no action beats the chosen one.
 
     Guarantee: `values` is the exact value of a policy (a sparse linear solve), and no single change
@@ -86,6 +100,7 @@ def policy_iteration(mdp: TabularMDP, *, discount: float, max_sweeps: int = 1000
     Args:
         discount: in [0, 1].
         max_sweeps: most policies to evaluate.
+        report: called after each evaluation.
 
     Raises:
         NoFiniteReturn: at discount 1, if from some initial state no policy is sure to end or to
@@ -96,19 +111,26 @@ def policy_iteration(mdp: TabularMDP, *, discount: float, max_sweeps: int = 1000
     if max_sweeps < 1:
         raise ValueError(f"policy iteration: max_sweeps must be >= 1, got {max_sweeps!r}")
     if discount == 1.0:
-        return undiscounted.policy_iteration(mdp, max_sweeps=max_sweeps)
+        return undiscounted.policy_iteration(mdp, max_sweeps=max_sweeps, report=report)
 
     def evaluate(policy: IntArray) -> tuple[FloatArray, float]:
         probabilities = policy_probabilities(mdp, policy)
         return discounted_value(mdp, probabilities, discount), 1 / (1 - discount)
 
     myopic = mdp.expected_reward.argmax(axis=1)
-    plan, _ = improve_until_greedy(mdp, myopic, evaluate, discount=discount, max_sweeps=max_sweeps)
+    plan, _ = improve_until_greedy(
+        mdp, myopic, evaluate, discount=discount, max_sweeps=max_sweeps, report=report
+    )
     return plan
 
 
 def gauss_seidel(
-    mdp: TabularMDP, *, discount: float, tolerance: float = 1e-9, max_sweeps: int = 1_000_000
+    mdp: TabularMDP,
+    *,
+    discount: float,
+    tolerance: float = 1e-9,
+    max_sweeps: int = 1_000_000,
+    report: Report | None = None,
 ) -> Plan:
     """Sweep through the states there and back, each using the new values of those before it.
 
@@ -118,6 +140,7 @@ def gauss_seidel(
         discount: in [0, 1).
         tolerance: twice the error allowed in any state's value, > 0, in units of reward.
         max_sweeps: >= 1. With fewer than needed, the plan is not `converged`, but its bounds hold.
+        report: called after each sweep of the operator.
     """
     check_discount(discount)
     if discount == 1.0:
@@ -137,5 +160,7 @@ def gauss_seidel(
                 sweeps.gauss_seidel(values, backwards=bool(i % 2))
             certificate = certifier.certify(result, *sweeps.optimality(values, result))
             values, result = result, values
+            if report is not None:
+                report(sweeps.count, certificate.below, certificate.above)
             if certifier.suffices(certificate) or sweeps.count >= max_sweeps:
                 return certifier.plan(values, certificate, sweeps.count, began)

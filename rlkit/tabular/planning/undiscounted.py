@@ -18,14 +18,22 @@ import numpy as np
 from rlkit.tabular.endings import terminating_policy
 from rlkit.tabular.mdp import BoolArray, FloatArray, IntArray, TabularMDP
 from rlkit.tabular.operators import bellman_optimality, greedy
-from rlkit.tabular.planning.plan import NotConverged, Plan, improve_until_greedy, out_of_sweeps
+from rlkit.tabular.planning.plan import (
+    NotConverged,
+    Plan,
+    Report,
+    improve_until_greedy,
+    out_of_sweeps,
+)
 from rlkit.tabular.policy_chain import NoFiniteReturn, policy_probabilities, total_reward
 from rlkit.tabular.returns import from_start
 
 _LARGE = 1000  # states, from which on policy iteration starts from a policy improved by sweeps
 
 
-def value_iteration(mdp: TabularMDP, *, tolerance: float, max_sweeps: int) -> Plan:
+def value_iteration(
+    mdp: TabularMDP, *, tolerance: float, max_sweeps: int, report: Report | None = None
+) -> Plan:
     """Repeat v <- T v towards the exact optimum, which `policy_iteration` finds first.
 
     The sweeps start from the value of a policy with a finite return, which makes them rise towards
@@ -44,6 +52,8 @@ def value_iteration(mdp: TabularMDP, *, tolerance: float, max_sweeps: int) -> Pl
         values = bellman_optimality(mdp, values, 1.0)
         distance = float(np.abs(values[finite] - optimum.values[finite]).max())
         error = distance + optimum.error_bound
+        if report is not None:
+            report(sweep, error, error)
         if error <= tolerance / 2 or distance <= optimum.error_bound:
             seconds = time.perf_counter() - began
             return dataclasses.replace(
@@ -52,7 +62,9 @@ def value_iteration(mdp: TabularMDP, *, tolerance: float, max_sweeps: int) -> Pl
     raise out_of_sweeps(max_sweeps, 1.0, error, tolerance)
 
 
-def policy_iteration(mdp: TabularMDP, *, max_sweeps: int = 1000) -> Plan:
+def policy_iteration(
+    mdp: TabularMDP, *, max_sweeps: int = 1000, report: Report | None = None
+) -> Plan:
     """Evaluate a policy exactly and make it greedy, starting from one with a finite return.
 
     The residual |T v - v| times the expected number of steps of an optimal policy bounds the error;
@@ -73,6 +85,7 @@ def policy_iteration(mdp: TabularMDP, *, max_sweeps: int = 1000) -> Plan:
         discount=1.0,
         max_sweeps=max_sweeps,
         finite=finite,
+        report=report,
     )
     # Where ties offer no way to an end, the policy that was evaluated has one.
     total, _ = total_reward(mdp, policy_probabilities(mdp, plan.policy))

@@ -1,0 +1,47 @@
+"""Whether a model fits into memory, estimated before its arrays are allocated."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# Of the model and a solver together, measured on lakes of 1000 x 1000 cells.
+_BYTES_PER_ENTRY = 45
+_BYTES_PER_ROW = 40
+_MOST_ENTRIES = 2**31 - 1
+
+
+def require_memory(what: str, num_entries: int, num_rows: int) -> None:
+    """Raise ValueError where a model cannot be built and solved in the memory that is available.
+
+    Args:
+        what: the model, for the message.
+        num_entries: successors of all states and actions.
+        num_rows: pairs of state and action.
+    """
+    needed = _BYTES_PER_ENTRY * num_entries + _BYTES_PER_ROW * num_rows
+    available = available_bytes()
+    if num_entries > _MOST_ENTRIES:
+        raise ValueError(
+            f"{what}: its model would have about {num_entries:,} transitions, and at most "
+            f"{_MOST_ENTRIES:,} are supported"
+        )
+    if available is not None and needed > available:
+        raise ValueError(
+            f"{what}: its model has about {num_entries:,} transitions and would need about "
+            f"{needed / 1e9:,.2g} GB of memory, and {available / 1e9:,.2g} GB are available"
+        )
+
+
+def available_bytes() -> int | None:
+    """Return the memory that new arrays can take, or None where the system does not say."""
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return None

@@ -1,0 +1,112 @@
+"""Models in .npz files: plain arrays, from which nothing can be executed.
+
+A file holds either the fields of a `TabularMDP` or the arguments of `TabularMDP.from_arrays`.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlkit.files import sync_folder
+from rlkit.tabular.memory import require_memory
+
+FLAT = (
+    *("probability", "next_state", "reward", "terminated", "row_start", "num_actions"),
+    "initial_distribution",
+)
+DENSE = ("transition", "reward")
+_OPTIONAL = {
+    FLAT: ("time_limit",),
+    DENSE: ("terminal_states", "initial_distribution", "time_limit", "first_axis"),
+}
+_SCALARS = {"num_actions": "iu", "time_limit": "iu", "first_axis": "U"}
+
+
+def write_fields(path: str | os.PathLike[str], fields: Mapping[str, Any]) -> None:
+    """Write arrays and numbers to an .npz file, completely or not at all; None is omitted."""
+    target = Path(path)
+    temporary = target.with_name(f".{target.name[:60]}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            np.savez(file, allow_pickle=False, **{k: v for k, v in fields.items() if v is not None})
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+        sync_folder(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_fields(path: str | os.PathLike[str]) -> tuple[dict[str, Any], bool]:
+    """Return the contents of an .npz file, and whether they are dense arrays.
+
+    Arrays are read-only, so that a `TabularMDP` keeps them without a copy.
+
+    Raises:
+        ValueError: the file cannot be read, has other keys or holds Python objects.
+    """
+    name = f"the model {os.fspath(path)!r}"
+    try:
+        with open(path, "rb") as raw:
+            if not zipfile.is_zipfile(raw):
+                raise ValueError(f"{name} cannot be read: it is no complete .npz file")
+            raw.seek(0)
+            with np.load(raw, allow_pickle=False) as file:
+                keys = _keys(name, file.files)
+                _require_room(name, file, keys)
+                fields = {key: _field(name, key, file) for key in file.files}
+    except OSError as error:
+        raise ValueError(f"{name} cannot be read: {error.strerror or error}") from error
+    except (zipfile.BadZipFile, EOFError) as error:
+        raise ValueError(f"{name} cannot be read: it is damaged ({error})") from error
+    return fields, keys == DENSE
+
+
+def _keys(name: str, found: list[str]) -> tuple[str, ...]:
+    """Return the required keys of the kind of model that a file with these keys holds."""
+    required = DENSE if "transition" in found else FLAT
+    missing = [key for key in required if key not in found]
+    unknown = [key for key in found if key not in (*required, *_OPTIONAL[required])]
+    if missing or unknown:
+        raise ValueError(
+            f"{name}: expected the arrays {', '.join(FLAT)}, or {' and '.join(DENSE)}; "
+            f"missing: {', '.join(missing) or 'none'}, unknown: {', '.join(unknown) or 'none'}"
+        )
+    return required
+
+
+def _require_room(name: str, file: Any, keys: tuple[str, ...]) -> None:
+    """Raise ValueError where the model does not fit into memory; sizes are those in the file."""
+    sizes = {info.filename.removesuffix(".npy"): info.file_size for info in file.zip.infolist()}
+    if keys == DENSE:
+        # Every entry may be positive, and is copied on the way.
+        num_entries = sizes["transition"] // 8
+        require_memory(name, num_entries, 0)
+    else:
+        require_memory(name, sizes["terminated"], sizes["row_start"] // 4)
+
+
+def _field(name: str, key: str, file: Any) -> Any:
+    try:
+        array = file[key]
+    except ValueError as error:
+        raise ValueError(
+            f"{name}: {key} holds Python objects, or is no array; save numbers"
+        ) from error
+    if key in _SCALARS:
+        if array.shape != () or array.dtype.kind not in _SCALARS[key]:
+            kind = "a text" if _SCALARS[key] == "U" else "a whole number"
+            raise ValueError(
+                f"{name}: {key} must be {kind}, got {array.dtype} of shape {array.shape}"
+            )
+        return array.item()
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name}: {key} must hold numbers, got {array.dtype}")
+    array.setflags(write=False)
+    return array
