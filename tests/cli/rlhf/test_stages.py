@@ -163,6 +163,7 @@ def test_a_score_function_is_tried_before_training(
     assert reason in refused(*argv, out=tmp_path / "runs")
 
 
+@pytest.mark.slow
 def test_a_reward_model_of_another_vocabulary_is_rejected(
     sft: str, reward: str, text_sft: str, tmp_path: Path
 ) -> None:

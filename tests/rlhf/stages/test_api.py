@@ -31,6 +31,8 @@ from tests.rlhf.stages.small_runs import (
 )
 from tests.small_stage import stop_after
 
+pytestmark = pytest.mark.slow
+
 MOMENTS = {
     "in the third update": "call_at(Stage, 'update', 3, kill)",
     "in the second seed": "call_at(Stage, 'update', NUM_UPDATES + 4, kill)",
@@ -40,7 +42,6 @@ MOMENTS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.claim(53)
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_seed_has_the_same_bytes_alone_and_beside_another(
@@ -53,7 +54,6 @@ def test_a_seed_has_the_same_bytes_alone_and_beside_another(
     assert results(run(stage, out=out, seeds=2).folder) == undisturbed(stage)
 
 
-@pytest.mark.slow  # two interpreters start
 @pytest.mark.parametrize("stage", [pytest.param("sft", marks=pytest.mark.torture), "ppo"])
 def test_seeds_have_the_same_bytes_in_two_workers(
     stage: str, run: Callable[..., StageRun], out: Path, results: Any, undisturbed: Any
@@ -61,7 +61,6 @@ def test_seeds_have_the_same_bytes_in_two_workers(
     assert results(run(stage, out=out, seeds=2, workers=2).folder) == undisturbed(stage)
 
 
-@pytest.mark.slow
 @pytest.mark.claim(51)
 @pytest.mark.parametrize(
     ("stage", "looks"),
@@ -79,7 +78,6 @@ def test_a_stage_that_was_stopped_continues_to_the_same_bytes(
     assert results(done.folder) == undisturbed(stage)
 
 
-@pytest.mark.slow
 def test_a_reward_model_of_all_comparisons_has_the_same_bytes_after_a_stop(
     run: Callable[..., StageRun], out: Path, tmp_path: Path, results: Any, undisturbed: Any
 ) -> None:
@@ -127,7 +125,6 @@ def script(stage: str, parents: dict[str, StageRun], out: Path, before: str = ""
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "moment"),
     [
@@ -191,7 +188,6 @@ def test_the_command_killed_at_random_three_times_ends_as_if_undisturbed(
     assert results(killed) == results(whole)
 
 
-@pytest.mark.slow
 def test_a_hugging_face_policy_with_adapters_has_the_same_bytes_after_a_stop(
     hf: dict[str, Any], out: Path, results: Any
 ) -> None:

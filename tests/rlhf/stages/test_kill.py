@@ -16,6 +16,8 @@ from rlkit.rlhf.stages.run_stage import run_stage
 from rlkit.runs import checkpoints
 from tests.small_stage import small_spec
 
+pytestmark = pytest.mark.slow
+
 KILLED = -signal.SIGKILL
 
 
@@ -61,7 +63,6 @@ MOMENTS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_stage_killed_at_a_given_moment_ends_as_if_undisturbed(
     moment: str, start: Callable[..., Any], out: Path, results: Any, undisturbed: Any
@@ -86,7 +87,6 @@ def test_a_stage_killed_while_a_checkpoint_is_written_continues_from_the_one_bef
     assert results(run_stage(small_spec(), 2, out).folder) == undisturbed
 
 
-@pytest.mark.slow
 def test_a_stage_killed_three_times_at_random_ends_as_if_undisturbed(
     start: Callable[..., Any], out: Path, results: Any, undisturbed: Any
 ) -> None:
@@ -128,7 +128,6 @@ def test_a_signal_lets_the_stage_save_and_the_same_call_continue(
     assert results(run.folder) == undisturbed
 
 
-@pytest.mark.slow  # two interpreters start
 @pytest.mark.parametrize(
     ("number", "code"),
     [

@@ -44,6 +44,7 @@ def stopped_at(folder: Path, num_updates: int, seed: int = 0) -> dict[str, Any]:
 # --- the same bytes -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_seeds_alone_added_and_together_have_the_same_bytes(
     out: Path, results: Any, undisturbed: Any
 ) -> None:
@@ -58,6 +59,7 @@ def test_seeds_alone_added_and_together_have_the_same_bytes(
     assert results(out / "alone") == {3: undisturbed[3]}
 
 
+@pytest.mark.slow
 def test_two_workers_give_the_bytes_of_one_process(
     out: Path, results: Any, undisturbed: Any
 ) -> None:
@@ -213,6 +215,7 @@ def test_a_state_without_the_generator_gives_other_bytes(
     assert results(out)[0][0] != undisturbed[0][0]
 
 
+@pytest.mark.slow
 @pytest.mark.claim(53)
 def test_one_thread_computes_here_and_in_workers(out: Path) -> None:
     for workers in (1, 2):
@@ -326,6 +329,7 @@ def test_a_draw_from_the_global_generator_makes_the_run_not_reproducible(out: Pa
 # --- failures -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_seed_that_diverges_is_named_and_the_others_reach_the_end(
     workers: int, out: Path, results: Any, undisturbed: Any

@@ -27,6 +27,7 @@ def child_of(parent: StageRun, num_updates: int = 14) -> Any:
     )
 
 
+@pytest.mark.slow
 def test_a_stage_starts_from_the_final_state_of_another(out: Path) -> None:
     parent = run_stage(small_spec(), 2, out)
     state = parent.state(1)
@@ -98,6 +99,7 @@ def test_the_folder_of_a_stage_is_not_taken_for_that_of_an_agent(
         assert says in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_folder_of_an_agent_is_not_taken_for_that_of_a_stage(out: Path, tmp_path: Path) -> None:
     folder = train("random", "FrozenLake-v1", seeds=1, steps=100, out=out).folder
     with pytest.raises(UsageError, match="is the run of the agent 'random' on 'FrozenLake-v1'"):

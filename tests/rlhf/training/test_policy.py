@@ -429,6 +429,7 @@ def test_other_vocabularies_and_padding_with_eos_are_rejected(ragged: Any, small
         KLPenalisedPolicy(ragged.policy(), ragged.reference, random_score, task, config, streams)
 
 
+@pytest.mark.slow
 @pytest.mark.claim(19)
 def test_the_reported_kl_is_the_exact_one_within_its_standard_error(
     language: Any, ppo_run: Any
@@ -550,6 +551,7 @@ def test_a_shift_of_all_scores_changes_no_advantage(
     torch.testing.assert_close(after, before, atol=FLOAT32, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.claim(31)
 def test_values_are_zero_at_the_start_and_explained_variance_grows(
     ppo_run: Any, ragged: Any

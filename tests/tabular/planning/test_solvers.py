@@ -90,6 +90,7 @@ def test_all_solvers_agree_with_quantecon_on_random_mdps(seed: int, discount: fl
         assert plan.policy.tolist() == peer.sigma[:-1].tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("id_", "options"),
     [
