@@ -103,6 +103,7 @@ def test_interval_survives_resamples_that_are_constant():
 seed_scores = st.lists(st.floats(-1e6, 1e6).map(lambda v: round(v, 3)), min_size=2, max_size=15)
 
 
+@pytest.mark.slow
 @given(seed_scores, st.randoms(use_true_random=False))
 def test_interval_does_not_depend_on_the_order_of_seeds(scores, shuffler):
     shuffled = scores.copy()

@@ -10,6 +10,7 @@ import pytest
 from tests.cli.commands import answer, output
 
 
+@pytest.mark.slow
 def test_evaluating_says_when_a_seed_is_not_at_the_end(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

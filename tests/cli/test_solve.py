@@ -30,6 +30,7 @@ def test_solve_prints_the_known_answers(
     assert set(result) >= {"environment", "discount", "sweeps", "seconds"}
 
 
+@pytest.mark.slow
 def test_solve_reads_the_limit_and_arguments_of_the_environment(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -29,6 +29,7 @@ def overwrite(path: Path) -> None:
     path.write_bytes(b"something else")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [flip_a_bit, truncate, overwrite])
 @pytest.mark.parametrize("steps", [400, 600])
 def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(
@@ -76,6 +77,7 @@ def test_a_seed_without_a_sound_checkpoint_is_rejected_and_nothing_is_deleted(
     assert results(run.folder) == {seed: expected[seed] for seed in range(2)}
 
 
+@pytest.mark.slow
 def test_the_policy_of_a_seed_without_a_sound_checkpoint_names_the_files(
     small: Callable[..., Run],
 ) -> None:

@@ -126,6 +126,7 @@ def test_no_entry_of_the_state_can_be_omitted_or_altered_unnoticed(
         assert unnoticed <= redundant | {"env/num_actions", "agent/history_following_obs"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entry", ["obs", "curve_bytes"])
 def test_the_observation_and_the_length_of_the_csv_count(
     entry: str, out: Path, spec_of: Callable[..., RunSpec], results: Any, reference: Any
@@ -141,6 +142,7 @@ def test_the_observation_and_the_length_of_the_csv_count(
     assert results(out)[0] != reference("ppo", seeds=10)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ppo", "reinforce", "q-learning"])
 def test_a_run_that_is_extended_keeps_its_bytes_and_equals_the_longer_run(
     name: str, small: Callable[..., Run], results: Any, reference: Any

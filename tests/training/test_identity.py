@@ -531,6 +531,7 @@ def test_a_file_that_registers_an_id_by_its_own_module_name_is_found(tmp_path: P
         del gym.registry["OwnWalk-v0"]
 
 
+@pytest.mark.slow
 def test_replaced_methods_of_agents_and_of_twins_originals_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

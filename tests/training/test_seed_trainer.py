@@ -68,6 +68,7 @@ def test_evaluation_changes_nothing_but_its_own_columns(
             np.testing.assert_array_equal(state[entry], other[entry], err_msg=entry)
 
 
+@pytest.mark.slow
 def test_seeds_that_are_at_different_steps_are_brought_to_the_same_end(
     out: Path, spec_of: Callable[..., RunSpec], results: Any, reference: Any
 ) -> None:

@@ -77,6 +77,7 @@ def test_the_number_of_steps_is_part_of_the_name_only_under_a_schedule() -> None
     assert name_of(make(options=linear)) != name_of(make(options=linear, steps=200))
 
 
+@pytest.mark.slow
 def test_the_order_and_the_way_of_giving_options_do_not_matter() -> None:
     options = {"discount": 0.5, "hidden_sizes": (4,)}
     names = {
@@ -111,6 +112,7 @@ ODD = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ODD, ids=ascii)
 def test_an_odd_name_stays_inside_of_the_folder_of_runs(
     name: str, small: Callable[..., Run], out: Path
@@ -160,6 +162,7 @@ def test_two_agent_classes_of_one_name_have_two_folders() -> None:
     assert len(names) == 2
 
 
+@pytest.mark.slow
 def test_a_changed_environment_of_ones_own_is_another_run(tmp_path: Path) -> None:
     path = tmp_path / "lake.py"
     names = set()
@@ -226,6 +229,7 @@ def test_the_arguments_that_are_suggested_are_those_of_train() -> None:
     assert own == ["agent", "environment", *sorted(ARGUMENTS, key=own.index)]
 
 
+@pytest.mark.slow
 def test_equal_meanings_have_one_folder_and_plain_numbers() -> None:
     base = make_spec("ppo", "FrozenLake-v1", steps=64, envs=2, options={"discount": 1.0})
     other = make_spec(

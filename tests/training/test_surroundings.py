@@ -21,6 +21,7 @@ def curves(run: Run) -> list[bytes]:
     return [(run.folder / f"seed-{seed:03d}.csv").read_bytes() for seed in run.seeds]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side_effect", ["reseed", "chdir", "print", "threads"])
 def test_an_environment_that_disturbs_the_process_changes_no_result(
     side_effect: str,
@@ -49,6 +50,7 @@ def test_an_environment_that_disturbs_the_process_changes_no_result(
     torch.set_num_threads(1)
 
 
+@pytest.mark.slow
 def test_a_run_neither_uses_nor_moves_the_global_generators(
     small: Callable[..., Run], results: Any, reference: Any
 ) -> None:
