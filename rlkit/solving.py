@@ -6,7 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 
@@ -17,7 +17,9 @@ from rlkit.tabular.mdp import TabularMDP
 from rlkit.tabular.planning.solvers import NotConverged
 from rlkit.tabular.solution import Solution
 from rlkit.tabular.solution import solve as solve_model
-from rlkit.training.run import Run, load
+
+if TYPE_CHECKING:
+    from rlkit.training.run import Run
 
 Model = TabularMDP | Callable[[], gym.Env[Any, Any]]
 
@@ -105,5 +107,7 @@ def evaluate(
     run: Run | str | Path, *, episodes: int = 1000, greedy: bool = True, env: EnvLike | None = None
 ) -> dict[str, Any]:
     """Play episodes with the final policies of a run; see `Run.evaluate`."""
+    from rlkit.training.run import Run, load  # needs torch, which solving does not
+
     opened = run if isinstance(run, Run) else load(run, env)
     return opened.evaluate(episodes, greedy=greedy)

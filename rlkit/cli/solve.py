@@ -2,61 +2,207 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from rlkit.cli.forms import EnvArgs, Output, make_form, parse, positional, read_env_args
+from tyro.conf import Positional, arg
+
+from rlkit.cli.forms import EnvArgs, Output, parse, read_env_args
 from rlkit.cli.report import print_json
 from rlkit.cli.terminal import printable
+from rlkit.errors import UsageError
 
 if TYPE_CHECKING:
+    from rlkit.tabular.grids.drawing import Grid
+    from rlkit.tabular.mdp import TabularMDP
     from rlkit.tabular.solution import Solution
 
 JSON_FIELDS = (
     *("discount", "start_value", "greedy_return_under_limit", "optimal_return_under_limit"),
-    *("time_limit", "sweeps", "seconds"),
+    *("time_limit", "sweeps", "seconds", "method", "num_states", "num_transitions"),
+    *("lower", "upper", "certified_error", "converged", "build_seconds"),
 )
+_LAKES = ("FrozenLake-v1", "FrozenLake8x8-v1")
+_MOST_PRINTED = 40  # rows and columns of a map that is printed
+
+Method = Literal[
+    "auto", "value-iteration", "gauss-seidel", "policy-iteration", "modified-policy-iteration"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SolveOptions:
     """The problem and the accuracy of its solution."""
 
+    # auto: modified policy iteration for large models at a discount below 1, else value iteration
+    method: Method = "auto"
     discount: float = 0.99  # gamma, in [0, 1]
     tolerance: float = 1e-9  # twice the largest error allowed in the optimal values, > 0
+    max_sweeps: int | None = None  # stop after so many; the bounds that are printed still hold
+    # steps of an episode, for its return: auto (the environment's own limit), none, or a number
+    horizon: str = "auto"
     env_args: EnvArgs = ()  # arguments of the environment, values in JSON
 
 
+@dataclass(frozen=True, kw_only=True)
+class MapOptions:
+    """A FrozenLake map of your own, without a time limit unless --horizon sets one."""
+
+    map: Path | None = None  # a text file, one line of S, F, H and G for each row
+    size: int | None = None  # of a random square map, >= 2
+    hole_probability: float | None = None  # of each cell of the random map (0.2), in [0, 1)
+    map_seed: int | None = None  # of the random map (0), >= 0
+    slippery: bool = True  # whether a step may go to either side of its direction
+
+
+@dataclass(frozen=True, kw_only=True)
+class FigureOutput(Output):
+    """What is printed and drawn."""
+
+    figure: Path | None = None  # png, svg or pdf: the bounds sweep by sweep, and values on a map
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """Compute the exact optimum of an environment, model or map whose transitions are known."""
+
+    environment: Annotated[
+        str | None,
+        Positional,
+        arg(
+            metavar="[ENV]",
+            help="an environment with a transition table P, or an .npz file with a model; "
+            "omitted with --map or --size",
+            help_behavior_hint="",
+        ),
+    ] = None
+    solution: SolveOptions = field(default_factory=SolveOptions)
+    map: MapOptions = field(default_factory=MapOptions)
+    output: FigureOutput = field(default_factory=FigureOutput)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A named argument of `rlkit.solve`, its map, and the time that it took to build."""
+
+    name: str
+    model: str | TabularMDP
+    env_args: dict[str, Any]
+    grid: Callable[[], Grid | None]
+    build_seconds: float = 0.0
+
+
 def solve_command(args: list[str]) -> int:
-    """Compute and print the exact optimum of an environment."""
-    form = make_form(
-        "Compute the exact optimum of an environment with a known transition table.",
-        environment=positional(str, "ENV", "an environment with a transition table P"),
-        solution=SolveOptions,
-        output=Output,
-    )
-    parsed = parse(form, args, "solve")
-    options: SolveOptions = parsed.solution
+    """Compute and print the exact optimum of an environment, model or map."""
+    form = parse(Form, args, "solve")
+    options: SolveOptions = form.solution
     _require_ranges(options)
+    horizon = _horizon(options.horizon)
+    _require_drawable(form.output.figure)
+    problem = _problem(form.environment, read_env_args(options.env_args), form.map)
     from rlkit.solving import solve
 
-    env_args = read_env_args(options.env_args)
     solution = solve(
-        parsed.environment,
+        problem.model,
         discount=options.discount,
         tolerance=options.tolerance,
-        env_args=env_args,
+        method=options.method,
+        horizon=horizon,
+        max_sweeps=options.max_sweeps,
+        history=form.output.figure is not None,
+        env_args=problem.env_args,
     )
-    if parsed.output.json:
+    if form.output.json:
         content = {name: getattr(solution, name) for name in JSON_FIELDS}
-        print_json({"environment": parsed.environment, **content})
+        content["build_seconds"] += problem.build_seconds
+        content["peak_memory_mb"] = _peak_memory()
+        print_json({"environment": problem.name, **content})
     else:
-        _print_solution(parsed.environment, solution)
-        _draw_policy(parsed.environment, env_args, solution)
+        _print_solution(problem, solution)
+        _print_policy(problem, solution)
+    if form.output.figure is not None:
+        _draw(problem, solution, form.output.figure)
     return 0
 
 
-def _print_solution(environment: str, solution: Solution) -> None:
+def _problem(environment: str | None, env_args: dict[str, Any], options: MapOptions) -> Problem:
+    """Return what an ENV or the options of a map name."""
+    if options.map is None and options.size is None:
+        _require_no_map_options(options)
+        if environment is None:
+            raise UsageError(
+                "solve: name an environment, an .npz file, or a map with --map or --size"
+            )
+        return Problem(environment, environment, env_args, lambda: _grid_of(environment, env_args))
+    if options.map is not None and options.size is not None:
+        raise UsageError("solve: --map and --size exclude each other")
+    if environment not in (None, *_LAKES):
+        raise UsageError(
+            f"solve: --map and --size are maps of FrozenLake-v1, got the environment {environment}"
+        )
+    if env_args:
+        raise UsageError("solve: --env-arg has no meaning with --map or --size; see --slippery")
+    from rlkit.tabular.grids.drawing import grid_of
+    from rlkit.tabular.grids.lake import frozen_lake
+
+    began = time.perf_counter()
+    try:
+        name, cells = _cells(options)
+        model = frozen_lake(cells, slippery=options.slippery)
+    except ValueError as error:
+        raise UsageError(f"solve: {error}") from error
+    seconds = time.perf_counter() - began
+    return Problem(name, model, {}, lambda: grid_of(cells), seconds)
+
+
+def _require_no_map_options(options: MapOptions) -> None:
+    given = {"--hole-probability": options.hole_probability, "--map-seed": options.map_seed}
+    names = [flag for flag, value in given.items() if value is not None]
+    names += [] if options.slippery else ["--no-slippery"]
+    if names:
+        raise UsageError(
+            f"solve: {' and '.join(names)} belong to --map or --size, and neither is given; for an "
+            "environment use --env-arg, as in --env-arg is_slippery=false"
+        )
+
+
+def _cells(options: MapOptions) -> tuple[str, Any]:
+    """Return the name of a map and its letters; too large a map is rejected before it is made."""
+    from rlkit.tabular.grids.lake import require_room
+    from rlkit.tabular.grids.maps import random_map, read_map
+
+    slips = "" if options.slippery else ", not slippery"
+    if options.map is not None:
+        if options.hole_probability is not None or options.map_seed is not None:
+            raise ValueError("--hole-probability and --map-seed belong to --size, not to --map")
+        if options.map.is_file():
+            require_room(options.map.stat().st_size, slippery=options.slippery)
+        return f"{options.map}{slips}", read_map(options.map)
+    size = options.size or 0
+    chance = 0.2 if options.hole_probability is None else options.hole_probability
+    seed = 0 if options.map_seed is None else options.map_seed
+    require_room(size**2, slippery=options.slippery)
+    cells = random_map(size, hole_probability=chance, seed=seed)
+    return f"random map {size} x {size}, hole probability {chance:g}, seed {seed}{slips}", cells
+
+
+def _grid_of(environment: str, env_args: dict[str, Any]) -> Grid | None:
+    if environment.endswith(".npz"):
+        return None
+    from rlkit.environments.resolve import find_environment
+    from rlkit.tabular.grids.drawing import grid_of
+
+    env = find_environment(environment, env_args).make()
+    try:
+        return grid_of(env)
+    finally:
+        env.close()
+
+
+def _print_solution(problem: Problem, solution: Solution) -> None:
     limit = solution.time_limit
     under = "without a time limit" if limit is None else f"under the limit of {limit} steps"
     gamma = f"{solution.discount:g}"
@@ -67,22 +213,72 @@ def _print_solution(environment: str, solution: Solution) -> None:
         (f"best achievable return, {under}", solution.optimal_return_under_limit),
     ]  # fmt: skip
     width = max(len(text) for text, _ in lines)
-    print(printable(environment))
+    missing = (
+        "not computed (large model; set --horizon)"
+        if solution.returns_omitted
+        else "does not exist"
+    )
+    print(printable(problem.name))
     for text, value in lines:
-        print(f"  {text:<{width}}  {'does not exist' if value is None else f'{value:.8f}'}")
-    print(f"  {solution.sweeps} sweeps of value iteration, {solution.seconds:.3f} s")
+        print(f"  {text:<{width}}  {missing if value is None else f'{value:.8f}'}")
+    print(f"  {_certificate(solution)}")
+    unit = "evaluations" if solution.method == "policy-iteration" else "sweeps"
+    method = solution.method.replace("-", " ")
+    print(f"  {solution.sweeps:,} {unit} of {method}, {solution.seconds:.3f} s")
 
 
-def _draw_policy(environment: str, env_args: dict[str, Any], solution: Solution) -> None:
-    """Print the policy on the map of the environment, if it has one."""
-    from rlkit.environments.resolve import find_environment
+def _certificate(solution: Solution) -> str:
+    """Return one sentence about the distance to V*."""
+    bounds = f"V* at the start is in [{solution.lower:.10g}, {solution.upper:.10g}]"
+    allowed, error = solution.tolerance / 2, solution.certified_error
+    proof = f"proven: {bounds}, and every value is within {error:.2g} of V*"
+    if error <= allowed:
+        return proof
+    if solution.converged:
+        return f"{proof}, as close as float64 comes ({allowed:.2g} was requested)"
+    return f"{proof}; stopped before the {allowed:.2g} that was requested"
+
+
+def _print_policy(problem: Problem, solution: Solution) -> None:
+    """Print the policy on the map of the environment, if it has one that is small enough."""
     from rlkit.tabular.grids.drawing import policy_map
 
-    env = find_environment(environment, env_args).make()
-    drawing = policy_map(env, solution.policy)
-    env.close()
-    if drawing is not None:
-        print(f"\n{drawing}")
+    grid = problem.grid()
+    if grid is None:
+        return
+    if max(grid.letters.shape) > _MOST_PRINTED:
+        print("  the map is too large to print the policy; --figure FILE draws it")
+        return
+    print(f"\n{policy_map(grid, solution.policy)}")
+
+
+def _draw(problem: Problem, solution: Solution, path: Path) -> None:
+    from rlkit.analysis.figure import save_figure
+    from rlkit.tabular.grids.figures import solution_figure
+
+    method = solution.method.replace("-", " ")
+    figure = solution_figure(
+        solution.history,
+        tolerance=solution.tolerance,
+        title=f"{problem.name}\n{method}, discount {solution.discount:g}",
+        grid=problem.grid(),
+        values=solution.values,
+        policy=solution.policy,
+    )
+    save_figure(figure, path)
+
+
+def _require_drawable(path: Path | None) -> None:
+    if path is not None and path.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise UsageError(f"--figure {path}: the name must end in .png, .svg or .pdf")
+
+
+def _horizon(text: str) -> int | str | None:
+    if text in ("auto", "none"):
+        return None if text == "none" else text
+    if text.isdecimal() and 1 <= int(text) < 2**63:
+        return int(text)
+    raise UsageError(f"--horizon {text}: expected auto, none or a number of steps, at least 1")
 
 
 def _require_ranges(options: SolveOptions) -> None:
@@ -90,3 +286,17 @@ def _require_ranges(options: SolveOptions) -> None:
 
     require_range(options, "discount", low=0, high=1)
     require_range(options, "tolerance", low=0, open_low=True)
+    if options.max_sweeps is not None:
+        require_range(options, "max_sweeps", low=1)
+
+
+def _peak_memory() -> float | None:
+    """Return the largest memory that this process has had, in MB, or None if it is not known."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return None
+    import sys
+
+    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(size / 1e6 if sys.platform == "darwin" else size * 1024 / 1e6)

@@ -71,6 +71,11 @@ class Solution:
         """The largest possible |values - V*| over states."""
         return max(self.below, self.above)
 
+    @property
+    def returns_omitted(self) -> bool:
+        """Whether the undiscounted returns were not computed, since that takes too long."""
+        return self.num_states >= LARGE and self.time_limit is None
+
 
 def solve(
     model: TabularMDP | Callable[[], gym.Env[Any, Any]],

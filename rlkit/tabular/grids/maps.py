@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+
+from rlkit.maths.compiled import kernel
 
 Map = NDArray[np.uint8]
 
@@ -98,8 +99,7 @@ def random_map(size: int, *, hole_probability: float = 0.2, seed: int = 0) -> Ma
     for _ in range(num_tries):
         hole = rng.random((size, size)) >= share
         hole[0, 0] = hole[-1, -1] = False
-        region, _ = ndimage.label(~hole)
-        if region[0, 0] == region[-1, -1]:
+        if _has_path(hole):
             cells = np.where(hole, np.uint8(HOLE), np.uint8(FROZEN))
             cells[0, 0], cells[-1, -1] = START, GOAL
             return cells
@@ -108,3 +108,25 @@ def random_map(size: int, *, hole_probability: float = 0.2, seed: int = 0) -> Ma
         f"{hole_probability} has a path from the start to the goal; lower the hole probability "
         "(large maps have no paths above about 0.4)"
     )
+
+
+@kernel
+def _has_path(hole: NDArray[np.bool_]) -> bool:
+    """Return whether steps to neighbours lead from the first cell to the last, around the holes."""
+    rows, columns = hole.shape
+    closed = hole.copy()
+    waiting = np.empty(hole.size, dtype=np.int64)
+    waiting[0], size = 0, 1
+    closed[0, 0] = True
+    while size > 0:
+        size -= 1
+        row, column = waiting[size] // columns, waiting[size] % columns
+        if row == rows - 1 and column == columns - 1:
+            return True
+        for down, right in ((-1, 0), (0, -1), (0, 1), (1, 0)):
+            r, c = row + down, column + right
+            if 0 <= r < rows and 0 <= c < columns and not closed[r, c]:
+                closed[r, c] = True
+                waiting[size] = r * columns + c
+                size += 1
+    return False
