@@ -166,6 +166,13 @@ def restore_generators(
         }
 
 
+def _advance(generator: np.random.Generator, num_words: int) -> None:
+    """Move a PCG64 generator forward by words of 64 bits."""
+    bits = generator.bit_generator
+    assert isinstance(bits, np.random.PCG64)
+    bits.advance(num_words)
+
+
 class NoiseBlocks:
     """Random numbers [S, ...] for each step, drawn in blocks of steps for each seed.
 
@@ -203,6 +210,33 @@ class NoiseBlocks:
         self._position += 1
         row: NDArray[np.floating] = self._block[self._position - 1]
         return row
+
+    @property
+    def row(self) -> NDArray[np.floating]:
+        """An array of the shape of one seed's numbers of one step."""
+        return np.empty_like(self._block[0, 0])
+
+    def generators(self) -> list[np.random.Generator]:
+        """Return generators that draw one by one what `next` would return next.
+
+        For draws by `Generator.random` only, which takes 64 bits of the stream for each number.
+        """
+        generators = [np.random.Generator(np.random.PCG64(0)) for _ in self._generators]
+        restore_generators(generators, self._states)
+        for generator in generators:
+            _advance(generator, self._position * self.row.size)
+        return generators
+
+    def skip(self, num_rows: int) -> None:
+        """Continue as if `next` had been called so often; as for `generators`."""
+        position = self._position + num_rows
+        num_blocks = max(0, position - 1) // self._block_length
+        if num_blocks:
+            restore_generators(self._generators, self._states)
+            for generator in self._generators:
+                _advance(generator, num_blocks * self._block_length * self.row.size)
+            self._next_block()
+        self._position = position - num_blocks * self._block_length
 
     def state(self) -> NDArray[np.uint64]:
         """Return the state [S, 7]: six words of each generator, then the position in the block."""

@@ -14,13 +14,22 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rlkit.agent import Task, Transition
-from rlkit.agents.tables import TableActor, greedy_actions, require_tabular
+from rlkit.agents.compiled import Kernels
+from rlkit.agents.tables import (
+    TableActor,
+    best_value,
+    greedy_action,
+    greedy_actions,
+    require_tabular,
+)
+from rlkit.environments.table_kernels import Outcome
+from rlkit.maths.compiled import part
 from rlkit.options import require_range, require_whole
 from rlkit.seeding import NoiseBlocks
 
@@ -47,11 +56,65 @@ class QLearningConfig:
         require_whole(self, "epsilon_steps", at_least=1)
 
 
+class QState(NamedTuple):
+    """Q-learning of one seed, for the compiled loop."""
+
+    q: Array  # [states, actions]
+    visits: Array  # [states, actions]
+    num_env_steps: Array  # [1]
+    step_sizes: Array  # alpha by the number of visits, from 0; [1] for a constant alpha
+    discount: float
+    epsilon_start: float
+    epsilon_end: float
+    epsilon_steps: int
+
+
+@part
+def epsilon_now(state: QState) -> float:
+    """Return the probability of a random action."""
+    progress = min(1.0, state.num_env_steps[0] / state.epsilon_steps)
+    epsilon: float = state.epsilon_start + progress * (state.epsilon_end - state.epsilon_start)
+    return epsilon
+
+
+@part
+def act(state: QState, obs: Array, noise: Array, actions: Array) -> None:
+    """Write the actions of `QLearning.act`."""
+    epsilon = epsilon_now(state)
+    num_actions = state.q.shape[1]
+    for n in range(obs.shape[0]):
+        if noise[0, n] < epsilon:
+            actions[n] = int(noise[1, n] * num_actions)
+        else:
+            actions[n] = greedy_action(state.q, obs[n], noise[1, n])
+
+
+@part
+def learn(state: QState, obs: Array, actions: Array, outcome: Outcome, metrics: Array) -> None:
+    """Update the table as `QLearning.learn` does; write its metrics."""
+    metrics[0] = epsilon_now(state)
+    errors, num_envs = 0.0, obs.shape[0]
+    for n in range(num_envs):
+        s, a = obs[n], actions[n]
+        future = 0.0
+        if not outcome.terminated[n]:
+            future = state.discount * best_value(state.q, outcome.next_obs[n])
+        state.visits[s, a] += 1
+        constant = state.step_sizes.shape[0] == 1
+        alpha = state.step_sizes[0 if constant else state.visits[s, a]]
+        error = outcome.reward[n] + future - state.q[s, a]
+        state.q[s, a] += alpha * error
+        errors += abs(error)
+    state.num_env_steps[0] += num_envs
+    metrics[1] = errors / num_envs
+
+
 class QLearning:
     """Q-learning for all seeds; the module's docstring has the numbered steps."""
 
     Config = QLearningConfig
     metrics = ("epsilon", "td_error")
+    kernels = Kernels(act, learn)
     default_num_envs = 1
 
     @staticmethod
@@ -66,8 +129,9 @@ class QLearning:
         table = (num_seeds, num_states, num_actions)
         self._q = np.full(table, config.initial_value)
         self._visits = np.zeros(table, dtype=np.int64)
-        self._num_env_steps = 0
-        self._noise = NoiseBlocks(
+        self._num_env_steps = np.zeros(num_seeds, dtype=np.int64)
+        self._step_sizes = np.empty(1)
+        self.noise = NoiseBlocks(
             [stream.generator("action") for stream in task.streams],
             functools.partial(_uniform_pairs, num_envs=task.num_envs),
             block_length=256,
@@ -78,11 +142,11 @@ class QLearning:
     def epsilon(self) -> float:
         """The probability of a random action after the environment steps of a seed so far."""
         config = self._config
-        progress = min(1.0, self._num_env_steps / config.epsilon_steps)
+        progress = min(1.0, int(self._num_env_steps[0]) / config.epsilon_steps)
         return config.epsilon_start + progress * (config.epsilon_end - config.epsilon_start)
 
     def act(self, obs: Array) -> Array:
-        explore, choose = np.moveaxis(self._noise.next(), 1, 0)
+        explore, choose = np.moveaxis(self.noise.next(), 1, 0)
         greedy = greedy_actions(self._q[self._rows[:, None], obs], choose)
         random = (choose * self._q.shape[-1]).astype(np.int64)
         return np.where(explore < self.epsilon, random, greedy)
@@ -114,14 +178,40 @@ class QLearning:
         return {
             "q": self._q.copy(),
             "visits": self._visits.copy(),
-            "num_env_steps": np.full(len(self._rows), self._num_env_steps),
-            "noise": self._noise.state(),
+            "num_env_steps": self._num_env_steps.copy(),
+            "noise": self.noise.state(),
         }
 
     def load_state_dict(self, state: dict[str, Array]) -> None:
         self._q[...], self._visits[...] = state["q"], state["visits"]
-        self._num_env_steps = int(state["num_env_steps"][0])
-        self._noise.load(state["noise"])
+        self._num_env_steps[...] = state["num_env_steps"]
+        self.noise.load(state["noise"])
+
+    def kernel_state(self, s: int, num_steps: int) -> QState:
+        """Return the state of one seed for the compiled loop; its arrays are views."""
+        config = self._config
+        most = int(self._visits[s].max()) + num_steps * self._task.num_envs
+        return QState(
+            q=self._q[s],
+            visits=self._visits[s],
+            num_env_steps=self._num_env_steps[s : s + 1],
+            step_sizes=self._table_of_step_sizes(most),
+            discount=config.discount,
+            epsilon_start=config.epsilon_start,
+            epsilon_end=config.epsilon_end,
+            epsilon_steps=config.epsilon_steps,
+        )
+
+    def _table_of_step_sizes(self, most: int) -> Array:
+        """Return alpha by the number of visits, up to `most` of them."""
+        config = self._config
+        if config.step_size is not None:
+            return np.array([config.step_size])
+        if len(self._step_sizes) <= most:
+            visits = np.arange(1, 2 * most)  # the table grows seldom
+            alpha = visits ** -float(config.step_size_power)
+            self._step_sizes = np.concatenate([[np.nan], alpha])
+        return self._step_sizes
 
 
 def _uniform_pairs(rng: np.random.Generator, length: int, *, num_envs: int) -> Array:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from rlkit.agent import Task
 from rlkit.errors import UsageError
+from rlkit.maths.compiled import part
 from rlkit.seeding import SeedStreams
 
 Array = NDArray[Any]
@@ -79,6 +80,37 @@ def greedy_actions(q: Array, uniform: Array) -> Array:
     chosen = (uniform * rank[..., -1]).astype(np.int64) + 1
     actions: Array = (rank == chosen[..., None]).argmax(axis=-1)
     return actions
+
+
+@part
+def greedy_action(q: Array, s: int, uniform: float) -> int:
+    """Return the best action in state s, drawn uniformly among equally good ones.
+
+    Args:
+        q: [states, actions]; a view of one row would cost more than the choice.
+    """
+    best, number = -np.inf, 0
+    for a in range(q.shape[1]):
+        if q[s, a] > best:
+            best, number = q[s, a], 0
+        if q[s, a] == best:
+            number += 1
+    chosen = int(uniform * number)
+    for a in range(q.shape[1]):
+        if q[s, a] == best:
+            if chosen == 0:
+                return a
+            chosen -= 1
+    return 0
+
+
+@part
+def best_value(q: Array, s: int) -> float:
+    """Return the value of the best action in state s."""
+    best = -np.inf
+    for a in range(q.shape[1]):
+        best = max(best, q[s, a])
+    return best
 
 
 def one_hot(actions: Array, num_actions: int) -> Array:

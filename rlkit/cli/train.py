@@ -41,6 +41,8 @@ class TrainingOptions:
     evaluation_episodes: int = DEFAULT_EVALUATION_EPISODES
     # use a batched twin of the environment, or its transition table, if there is one
     native: bool = True
+    # use the compiled loop for tables where there is one; the results are the same
+    compiled: bool = True
 
     def arguments(self) -> dict[str, Any]:
         """Return the options as arguments of `rlkit.train` or `rlkit.compare`."""

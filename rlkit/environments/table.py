@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from rlkit.agent import State
 from rlkit.environments.batch_env import BatchStep
+from rlkit.environments.table_kernels import Place, Table
+from rlkit.maths.compiled import unsigned
 from rlkit.seeding import NoiseBlocks, SeedStreams
 from rlkit.tabular.mdp import TabularMDP
 
@@ -49,6 +51,33 @@ class TabularBatchEnv:
         self._successors = mdp.padded()
         self._cumulative = _cumulative(self._successors.probability)
         self._start = _cumulative(mdp.initial_distribution)
+        self._state: Array = np.zeros((self.num_seeds, num_envs), dtype=np.int64)
+        self._elapsed: Array = np.zeros_like(self._state)
+
+    def compiled(self) -> tuple[Table, list[Place], NoiseBlocks]:
+        """Return the model for `table_kernels`, the place of each seed (views) and the noise."""
+        mdp = self._mdp
+        padded = np.arange(self._cumulative.shape[-1]) < np.diff(mdp.row_start).reshape(
+            mdp.num_states, mdp.num_actions, 1
+        )
+        table = Table(
+            row_start=unsigned(mdp.row_start),
+            cumulative=self._cumulative[padded],
+            next_state=mdp.next_state,
+            reward=mdp.reward,
+            terminated=mdp.terminated,
+            first_state=self._start,
+            num_actions=np.uint32(mdp.num_actions),
+            time_limit=np.iinfo(np.int64).max if mdp.time_limit is None else mdp.time_limit,
+        )
+        self._state, self._elapsed = self._state.copy(), self._elapsed.copy()
+        places = [Place(*both) for both in zip(self._state, self._elapsed, strict=True)]
+        return table, places, self._noise
+
+    @property
+    def obs(self) -> Array:
+        """The observations to act on next, [S, N]."""
+        return self._state.copy()
 
     @property
     def ended(self) -> Array:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import types
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def kernel(function: Function) -> Function:
+def kernel(function: Function, **more: Any) -> Function:
     """Compile a function of numbers and arrays when it is first called.
 
     The machine code is kept on disk beside the source, or in the user's cache where that folder
@@ -23,12 +25,59 @@ def kernel(function: Function) -> Function:
     work. Sums are in the order in which they are written, as in NumPy's float64, and division by
     zero gives inf or NaN: checks for it keep loops from being vectorised.
     """
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", **more}
     try:
         compiled: Function = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no folder for the cache can be written
         compiled = numba.njit(**options)(function)
     return compiled
+
+
+def part(function: Function) -> Function:
+    """Compile a function that becomes part of the loops of `compose`; it must not make arrays."""
+    compiled: Any = numba.njit(inline="always", nogil=True, error_model="numpy")(function)
+    return compiled  # type: ignore[no-any-return]
+
+
+def compose(text: Callable[..., Any], **parts: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function with these parts in place of its global names.
+
+    The machine code is kept beside the file of the first part, under a name with a digest of the
+    text and of all parts that it uses, so that it is compiled anew when one of them changes.
+    Arrays are not counted as references: that takes ten times as long as a step of a table, and is
+    why a part cannot make arrays.
+    """
+    first = next(iter(parts.values())).py_func  # type: ignore[attr-defined]
+    globals_ = {**text.__globals__, **parts}
+    digest = hashlib.sha256()
+    for code in _codes(text.__code__, globals_, {}):
+        digest.update(code.co_code + repr((code.co_names, _plain(code.co_consts))).encode())
+    owner = first.__module__.replace(".", "_")
+    name = f"{text.__name__}_{owner}_{digest.hexdigest()[:16]}"
+    code = text.__code__.replace(
+        co_filename=first.__code__.co_filename, co_name=name, co_qualname=name
+    )
+    function = types.FunctionType(code, globals_, name)
+    function.__module__ = first.__module__
+    return kernel(function, _nrt=False)
+
+
+def _codes(
+    code: types.CodeType, globals_: dict[str, Any], seen: dict[types.CodeType, None]
+) -> list[types.CodeType]:
+    """Return the code of a function and of all compiled functions that it leads to."""
+    if code not in seen:
+        seen[code] = None
+        for name in code.co_names:
+            source = getattr(globals_.get(name), "py_func", None)
+            if source is not None:
+                _codes(source.__code__, source.__globals__, seen)
+    return list(seen)
+
+
+def _plain(constants: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return constants without code objects, whose text contains addresses."""
+    return tuple(value for value in constants if not isinstance(value, types.CodeType))
 
 
 def unsigned(indices: NDArray[Any]) -> NDArray[np.uint32]:

@@ -42,6 +42,7 @@ def compare(
     evaluate_every: int | None = None,
     evaluation_episodes: int = DEFAULT_EVALUATION_EPISODES,
     native: bool = True,
+    compiled: bool = True,
     reports: Reports | None = None,
 ) -> Comparison:
     """Train the missing parts of several agents, then compare them at equal budgets.
@@ -70,6 +71,7 @@ def compare(
         "evaluate_every": evaluate_every,
         "evaluation_episodes": evaluation_episodes,
         "native": native,
+        "compiled": compiled,
     }
     seeds = require_count("seeds", seeds, at_least=1)
     workers = require_count("workers", workers, at_least=1)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlkit.agent import AgentTraits, State
+from rlkit.agents.compiled import compiled_loop
 from rlkit.environments.environment import Environment
 from rlkit.environments.gymnasium_adapter import GymBatchEnv
 from rlkit.evaluation import Evaluator, evaluation_limits
@@ -52,6 +53,11 @@ class SeedBatch:
         except BaseException:
             self.close()
             raise
+        self.compiled = (
+            compiled_loop(self.agent, self.env, self.tracker.totals, self.tracker.count)
+            if spec.compiled
+            else None
+        )
         parts = (("agent/", self.agent), ("env/", self.env), ("tracker/", self.tracker))
         self._parts: tuple[tuple[str, Stateful], ...] = parts
 
@@ -95,6 +101,13 @@ class SeedBatch:
         """Whether the last step reached a multiple of `evaluate_every`."""
         steps, every = self.tracker.num_env_steps, self._spec.evaluate_every
         return steps // every > (steps - self._spec.num_envs) // every
+
+    @property
+    def steps_to_row(self) -> int:
+        """Steps of each environment until a row is due, at most to the end of the run."""
+        steps, every = self.tracker.num_env_steps, self._spec.evaluate_every
+        due = min((steps // every + 1) * every, self.target)
+        return -(-(due - steps) // self._spec.num_envs)
 
     def write_rows(self, obs: Array) -> None:
         """Evaluate, write one row per seed and, after step 0, save."""

@@ -7,7 +7,7 @@ or workers, only the groups differ.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from rlkit.training.seed_batch import SeedBatch
 from rlkit.training.specification import RunSpec
 
 Array = NDArray[Any]
+
+_COMPILED_STEPS = 100_000  # between two questions whether to stop: some milliseconds per seed
 
 
 @dataclass(frozen=True)
@@ -118,21 +120,35 @@ def _train_group(
     batch = SeedBatch(spec, environment, folder, seeds, reports)
     try:
         obs = batch.take_up(states) if states[0] else batch.start()
-        target = spec.whole_steps(spec.num_env_steps)
-        num_steps = (target - batch.tracker.num_env_steps) // spec.num_envs
-        for i, (transition, metrics) in enumerate(
-            interact(batch.agent, batch.env, num_steps, obs=obs, seeds=seeds)
-        ):
-            batch.tracker.observe(transition, metrics)
-            on_grid, at_end = batch.on_grid, batch.tracker.num_env_steps == target
+        for i, following_obs in enumerate(_steps(batch, spec, obs, seeds)):
+            on_grid, at_end = batch.on_grid, batch.tracker.num_env_steps == batch.target
             if on_grid or at_end:
-                batch.write_rows(transition.following_obs)
+                batch.write_rows(following_obs)
             if not at_end and reports.stop():
                 if not on_grid:
-                    batch.save(transition.following_obs)
+                    batch.save(following_obs)
                 raise batch.stopped()
-            if i % 256 == 0:
+            if batch.compiled is not None or i % 256 == 0:
                 reports.progress(seeds, batch.tracker.num_env_steps)
         batch.report_missing_updates()
     finally:
         batch.close()
+
+
+def _steps(batch: SeedBatch, spec: RunSpec, obs: Array, seeds: Sequence[int]) -> Iterator[Array]:
+    """Train to the target; yield after each step, or after many if the loop is compiled.
+
+    Yields:
+        what to act on next, [S, N, ...].
+    """
+    tracker = batch.tracker
+    if batch.compiled is None:
+        num_steps = (batch.target - tracker.num_env_steps) // spec.num_envs
+        steps = interact(batch.agent, batch.env, num_steps, obs=obs, seeds=seeds)
+        for transition, metrics in steps:
+            tracker.observe(transition, metrics)
+            yield transition.following_obs
+        return
+    while tracker.num_env_steps < batch.target:
+        num_steps = min(batch.steps_to_row, _COMPILED_STEPS)
+        yield batch.compiled.run(num_steps)

@@ -30,7 +30,7 @@ from rlkit.user_code import is_patched
 # The arguments of `train` other than options of an agent.
 ARGUMENTS = (
     *("seeds", "steps", "seed", "envs", "out", "workers", "env_args", "evaluate_every"),
-    *("evaluation_episodes", "native", "allow_drift", "config", "reports"),
+    *("evaluation_episodes", "native", "compiled", "allow_drift", "config", "reports"),
 )
 
 
@@ -67,6 +67,7 @@ class RunSpec:
     evaluate_every: int  # environment steps of one seed
     evaluation_episodes: int  # of one seed; 0 = no evaluation
     native: bool  # a batched twin or a sampled model where there is one
+    compiled: bool = True  # the compiled loop where there is one; the results are the same
 
     @property
     def agent_class(self) -> Callable[..., Agent]:
@@ -206,6 +207,7 @@ def make_spec(
     evaluate_every: int | None = None,
     evaluation_episodes: int = DEFAULT_EVALUATION_EPISODES,
     native: bool = True,
+    compiled: bool = True,
     config: Any = None,
     options: Mapping[str, Any] | None = None,
 ) -> RunSpec:
@@ -241,6 +243,7 @@ def make_spec(
         ),
         evaluation_episodes=require_count("evaluation_episodes", evaluation_episodes, at_least=0),
         native=require_typed("native", native, bool),
+        compiled=require_typed("compiled", compiled, bool),
     )
 
 

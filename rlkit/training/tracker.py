@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlkit.agent import State, Transition
+from rlkit.agents.compiled import Totals
 from rlkit.errors import UsageError
 from rlkit.spelling import closest
 
@@ -100,6 +101,23 @@ class Tracker:
         if reset:
             self._start_row(len(rows))
         return rows
+
+    def count(self, num_env_steps: int) -> None:
+        """Add steps that a compiled loop took, whose other totals it changed itself."""
+        self.num_env_steps += num_env_steps
+
+    def totals(self, s: int) -> Totals:
+        """Return what a compiled loop counts and adds up for one seed: views of its entries."""
+        return Totals(
+            num_episodes=self._num_episodes[s : s + 1],
+            episode_return=self._episode_return[s],
+            episode_length=self._episode_length[s],
+            longest_episode=self.longest_episode[s : s + 1],
+            learned=self.learned[s : s + 1],
+            episodes=self._episodes[s],
+            sums=self._sums[s],
+            numbers=self._numbers[s],
+        )
 
     def state_dict(self) -> State:
         num_seeds = len(self._episodes)

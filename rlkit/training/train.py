@@ -47,6 +47,7 @@ def train(
     evaluate_every: int | None = None,
     evaluation_episodes: int = DEFAULT_EVALUATION_EPISODES,
     native: bool = True,
+    compiled: bool = True,
     allow_drift: bool = False,
     config: Any = None,
     reports: Reports | None = None,
@@ -71,6 +72,8 @@ def train(
         evaluation_episodes: episodes per evaluation where the return is not known exactly; 0 = no
             evaluation.
         native: use a batched twin of the environment, or its known model, where there is one.
+        compiled: use the compiled loop where there is one, which gives the same results: tabular
+            agents of rlkit, and your own with kernels, in environments with a known model.
         allow_drift: continue although versions differ from those the run began with; the run is
             then marked as not reproducible.
         config: the agent's whole configuration, or a mapping of options, instead of single ones.
@@ -97,6 +100,7 @@ def train(
         evaluate_every=evaluate_every,
         evaluation_episodes=evaluation_episodes,
         native=native,
+        compiled=compiled,
         config=config,
         options=options,
     )

@@ -1,0 +1,222 @@
+"""The common loop, compiled: an agent on a table in a known finite MDP, one seed at a time.
+
+One text, `_loop`, is compiled for each agent with that agent's own `act` and `learn`. It gives the
+same bytes as `rlkit.loop.interact` with the trainer's tracker: the same numbers are drawn from the
+same streams, and every sum is in the same order.
+
+An agent offers `Kernels`, as `QLearning` does:
+
+    act(state, obs, noise, actions)                          writes the actions [N]
+    learn(state, obs, actions, outcome, metrics)             changes the state, writes the metrics
+
+`state` is a named tuple of numbers and arrays of one seed, `noise` the seed's numbers of the step.
+Both are compiled by `rlkit.maths.compiled.part` and must not make arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlkit.environments.table import TabularBatchEnv
+from rlkit.environments.table_kernels import Outcome, Place, Table, step
+from rlkit.maths.compiled import compose, num_threads, part
+from rlkit.seeding import NoiseBlocks
+from rlkit.user_code import Origin, is_patched, origin_of_module
+
+Array = NDArray[Any]
+
+# NumPy adds up to so many numbers one after another, and more of them in another order.
+MOST_ENVS = 7
+
+
+class Totals(NamedTuple):
+    """What a tracker counts of one seed; changed in place."""
+
+    num_episodes: Array  # [1]
+    episode_return: Array  # [N]
+    episode_length: Array  # [N]
+    longest_episode: Array  # [1]
+    learned: Array  # [1]
+    episodes: Array  # [3]: number, sum of returns and sum of lengths since the last row
+    sums: Array  # [num_metrics]
+    numbers: Array  # [num_metrics]
+
+
+class Buffers(NamedTuple):
+    """What the loop works in."""
+
+    obs: Array  # [N]
+    noise: Array  # the agent's numbers of one step
+    actions: Array  # [N]
+    env_noise: Array  # [2, N]
+    outcome: Outcome
+    metrics: Array  # [num_metrics]
+
+
+class Kernels(NamedTuple):
+    """The compiled functions of an agent; see the module."""
+
+    act: Callable[..., None]
+    learn: Callable[..., None]
+
+
+@runtime_checkable
+class CompiledAgent(Protocol):
+    """What an agent offers in order to be trained by the compiled loop."""
+
+    kernels: Kernels
+    noise: NoiseBlocks  # of `Generator.random`; one row for each step
+
+    def kernel_state(self, s: int, num_steps: int) -> Any:
+        """Return the state of seed s for so many steps; arrays in it are views of the agent's."""
+
+
+def act(state: Any, obs: Array, noise: Array, actions: Array) -> None:
+    """Stand for an agent's kernel in the text of the loop."""
+    raise NotImplementedError
+
+
+def learn(state: Any, obs: Array, actions: Array, outcome: Outcome, metrics: Array) -> None:
+    """Stand for an agent's kernel in the text of the loop."""
+    raise NotImplementedError
+
+
+def _loop(
+    table: Table,
+    place: Place,
+    env_generator: np.random.Generator,
+    state: Any,
+    generator: np.random.Generator,
+    totals: Totals,
+    buffers: Buffers,
+    num_steps: int,
+) -> None:
+    obs, noise, actions, env_noise, outcome, metrics = buffers
+    draws, env_draws = noise.reshape(-1), env_noise.reshape(-1)
+    for _ in range(num_steps):
+        for i in range(draws.shape[0]):
+            draws[i] = generator.random()
+        act(state, obs, noise, actions)
+        for i in range(env_draws.shape[0]):
+            env_draws[i] = env_generator.random()
+        step(table, place, actions, env_noise, outcome)
+        learn(state, obs, actions, outcome, metrics)
+        for n in range(obs.shape[0]):
+            obs[n] = place.state[n]
+        observe(totals, outcome, metrics)
+
+
+@part
+def observe(totals: Totals, outcome: Outcome, metrics: Array) -> None:
+    """Add one step, as `rlkit.training.tracker.Tracker.observe` does."""
+    ended, returns, lengths = 0, 0.0, 0
+    for n in range(outcome.reward.shape[0]):
+        totals.episode_return[n] += outcome.reward[n]
+        totals.episode_length[n] += 1
+        if outcome.terminated[n] or outcome.truncated[n]:
+            ended += 1
+            returns += totals.episode_return[n]
+            lengths += totals.episode_length[n]
+            totals.longest_episode[0] = max(totals.longest_episode[0], totals.episode_length[n])
+            totals.episode_return[n], totals.episode_length[n] = 0.0, 0
+    if ended:
+        totals.num_episodes[0] += ended
+        totals.episodes[0] += ended
+        totals.episodes[1] += returns
+        totals.episodes[2] += lengths
+    for i in range(metrics.shape[0]):
+        if not np.isnan(metrics[i]):
+            totals.sums[i] += metrics[i]
+            totals.numbers[i] += 1
+            totals.learned[0] = True
+
+
+class CompiledLoop:
+    """Trains an agent in the environments of a table, as the ordinary loop would.
+
+    Args:
+        agent: offers kernels.
+        env: the environments, already reset.
+        totals: of each seed.
+        count: called with the environment steps of each seed that were taken.
+    """
+
+    def __init__(
+        self,
+        agent: CompiledAgent,
+        env: TabularBatchEnv,
+        totals: Callable[[int], Totals],
+        count: Callable[[int], None],
+    ) -> None:
+        self._agent, self._env, self._totals, self._count = agent, env, totals, count
+        self._loop = compose(_loop, **agent.kernels._asdict())
+
+    def run(self, num_steps: int) -> Array:
+        """Take so many steps of every environment; seeds are shared by threads.
+
+        Returns:
+            what to act on next, [S, N].
+        """
+        table, places, env_noise = self._env.compiled()
+        noise = self._agent.noise
+        both = zip(env_noise.generators(), noise.generators(), strict=True)
+
+        work = [
+            (
+                *(table, places[s], env_generator, self._agent.kernel_state(s, num_steps)),
+                *(generator, self._totals(s), _buffers(places[s], noise.row, self._totals(s))),
+                num_steps,
+            )
+            for s, (env_generator, generator) in enumerate(both)
+        ]
+        _in_threads(self._loop, work)
+        env_noise.skip(num_steps)
+        noise.skip(num_steps)
+        self._count(num_steps * self._env.num_envs)
+        return self._env.obs
+
+
+def _buffers(place: Place, noise: Array, totals: Totals) -> Buffers:
+    num_envs = len(place.state)
+    outcome = Outcome(
+        reward=np.empty(num_envs),
+        terminated=np.empty(num_envs, dtype=np.bool_),
+        truncated=np.empty(num_envs, dtype=np.bool_),
+        next_obs=np.empty(num_envs, dtype=np.int64),
+    )
+    actions, metrics = np.empty(num_envs, dtype=np.int64), np.empty(len(totals.sums))
+    return Buffers(place.state.copy(), noise, actions, np.empty((2, num_envs)), outcome, metrics)
+
+
+def _in_threads(function: Callable[..., None], arguments: Sequence[tuple[Any, ...]]) -> None:
+    workers = min(num_threads(), len(arguments))
+    if workers == 1:
+        for each in arguments:
+            function(*each)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        for job in [pool.submit(function, *each) for each in arguments]:
+            job.result()
+
+
+def compiled_loop(
+    agent: Any, env: Any, totals: Callable[[int], Totals], count: Callable[[int], None]
+) -> CompiledLoop | None:
+    """Return the compiled loop of an agent and its environments, or None if there is none.
+
+    Kernels stand for the methods of the class that lists them. A subclass may have other methods,
+    and so may a class or an object in which one was replaced: they take the ordinary loop.
+    """
+    if not isinstance(agent, CompiledAgent) or not isinstance(env, TabularBatchEnv):
+        return None
+    own = "kernels" in vars(type(agent)) and not {"act", "learn"} & set(vars(agent))
+    if not own or (
+        origin_of_module(type(agent).__module__) is Origin.LIBRARY and is_patched(type(agent))
+    ):
+        return None
+    return CompiledLoop(agent, env, totals, count) if env.num_envs <= MOST_ENVS else None
