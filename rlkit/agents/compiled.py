@@ -214,9 +214,9 @@ def compiled_loop(
     """
     if not isinstance(agent, CompiledAgent) or not isinstance(env, TabularBatchEnv):
         return None
-    own = "kernels" in vars(type(agent)) and not {"act", "learn"} & set(vars(agent))
-    if not own or (
-        origin_of_module(type(agent).__module__) is Origin.LIBRARY and is_patched(type(agent))
-    ):
+    cls = type(agent)
+    if "kernels" not in vars(cls) or {"act", "learn"} & set(vars(agent)):
+        return None
+    if origin_of_module(cls.__module__) is Origin.LIBRARY and is_patched(cls):
         return None
     return CompiledLoop(agent, env, totals, count) if env.num_envs <= MOST_ENVS else None
