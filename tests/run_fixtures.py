@@ -67,6 +67,15 @@ SMALL: dict[str, dict[str, Any]] = {
         "evaluate_every": 100,
         "envs": 2,
         "epsilon_steps": 500,
+        "compiled": False,
+    },
+    "q-learning-compiled": {
+        "agent": "q-learning",
+        "environment": "FrozenLake-v1",
+        "steps": 600,
+        "evaluate_every": 40,
+        "envs": 2,
+        "epsilon_steps": 500,
     },
     "random": {
         "agent": "random",

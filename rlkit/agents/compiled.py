@@ -72,8 +72,11 @@ class CompiledAgent(Protocol):
     kernels: Kernels
     noise: NoiseBlocks  # of `Generator.random`; one row for each step
 
-    def kernel_state(self, s: int, num_steps: int) -> Any:
-        """Return the state of seed s for so many steps; arrays in it are views of the agent's."""
+    def kernel_state(self, s: int, num_steps: int) -> Any | None:
+        """Return the state of seed s for so many steps; arrays in it are views of the agent's.
+
+        None asks for the ordinary loop instead.
+        """
 
 
 def act(state: Any, obs: Array, noise: Array, actions: Array) -> None:
@@ -156,19 +159,23 @@ class CompiledLoop:
         self._agent, self._env, self._totals, self._count = agent, env, totals, count
         self._loop = compose(_loop, **agent.kernels._asdict())
 
-    def run(self, num_steps: int) -> Array:
+    def run(self, num_steps: int) -> Array | None:
         """Take so many steps of every environment; seeds are shared by threads.
 
         Returns:
-            what to act on next, [S, N].
+            what to act on next, [S, N], or None if nothing was done, because the agent asks for
+            the ordinary loop.
         """
+        states = [self._agent.kernel_state(s, num_steps) for s in range(self._env.num_seeds)]
+        if any(state is None for state in states):
+            return None
         table, places, env_noise = self._env.compiled()
         noise = self._agent.noise
         both = zip(env_noise.generators(), noise.generators(), strict=True)
 
         work = [
             (
-                *(table, places[s], env_generator, self._agent.kernel_state(s, num_steps)),
+                *(table, places[s], env_generator, states[s]),
                 *(generator, self._totals(s), _buffers(places[s], noise.row, self._totals(s))),
                 num_steps,
             )

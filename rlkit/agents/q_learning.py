@@ -56,6 +56,9 @@ class QLearningConfig:
         require_whole(self, "epsilon_steps", at_least=1)
 
 
+MOST_STEP_SIZES = 1 << 24  # in a table, 128 MiB
+
+
 class QState(NamedTuple):
     """Q-learning of one seed, for the compiled loop."""
 
@@ -187,10 +190,15 @@ class QLearning:
         self._num_env_steps[...] = state["num_env_steps"]
         self.noise.load(state["noise"])
 
-    def kernel_state(self, s: int, num_steps: int) -> QState:
-        """Return the state of one seed for the compiled loop; its arrays are views."""
+    def kernel_state(self, s: int, num_steps: int) -> QState | None:
+        """Return the state of one seed for the compiled loop; its arrays are views.
+
+        None where the table of step sizes would be too large, after millions of visits to a pair.
+        """
         config = self._config
         most = int(self._visits[s].max()) + num_steps * self._task.num_envs
+        if config.step_size is None and most > MOST_STEP_SIZES:
+            return None
         return QState(
             q=self._q[s],
             visits=self._visits[s],

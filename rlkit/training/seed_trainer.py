@@ -142,13 +142,17 @@ def _steps(batch: SeedBatch, spec: RunSpec, obs: Array, seeds: Sequence[int]) ->
         what to act on next, [S, N, ...].
     """
     tracker = batch.tracker
-    if batch.compiled is None:
-        num_steps = (batch.target - tracker.num_env_steps) // spec.num_envs
+    while (left := (batch.target - tracker.num_env_steps) // spec.num_envs) > 0:
+        num_steps = left
+        if batch.compiled is not None:
+            num_steps = min(batch.steps_to_row, _COMPILED_STEPS)
+            following_obs = batch.compiled.run(num_steps)
+            if following_obs is not None:
+                obs = following_obs
+                yield obs
+                continue
         steps = interact(batch.agent, batch.env, num_steps, obs=obs, seeds=seeds)
         for transition, metrics in steps:
             tracker.observe(transition, metrics)
-            yield transition.following_obs
-        return
-    while tracker.num_env_steps < batch.target:
-        num_steps = min(batch.steps_to_row, _COMPILED_STEPS)
-        yield batch.compiled.run(num_steps)
+            obs = transition.following_obs
+            yield obs

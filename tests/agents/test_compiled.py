@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rlkit.agent import Task
-from rlkit.agents import compiled
+from rlkit.agents import compiled, q_learning
 from rlkit.agents.compiled import Kernels, compiled_loop
 from rlkit.agents.q_learning import QLearning, QLearningConfig
 from rlkit.environments.table import TabularBatchEnv
@@ -223,3 +223,11 @@ def test_an_agent_of_ones_own_with_kernels_is_compiled_too() -> None:
     assert state_of(fast) == state_of(slow)
     assert fast.agent._counts.sum() == 2 * 2 * 777
     assert not fast.tracker.learned.any()
+
+
+def test_visits_beyond_the_table_of_step_sizes_take_the_ordinary_loop(
+    trained: Callable[..., Run], results: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = trained("whole", compiled=False)
+    monkeypatch.setattr(q_learning, "MOST_STEP_SIZES", 1500)  # reached within the run
+    assert results(trained("both").folder) == results(whole.folder)

@@ -40,7 +40,7 @@ def kill_at_random(forks: Any, name: str, kills: int, out: Path) -> list[Path]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ppo-normalised", "q-learning"])
+@pytest.mark.parametrize("name", ["ppo-normalised", "q-learning-compiled"])
 def test_a_run_killed_three_times_at_random_ends_as_if_undisturbed(
     name: str, forks: Any, out: Path, results: Any, reference: Any
 ) -> None:
@@ -49,7 +49,7 @@ def test_a_run_killed_three_times_at_random_ends_as_if_undisturbed(
 
 
 @pytest.mark.torture
-@pytest.mark.parametrize("name", ["ppo", "ppo-normalised", "reinforce", "q-learning"])
+@pytest.mark.parametrize("name", ["ppo", "ppo-normalised", "reinforce", "q-learning-compiled"])
 def test_runs_killed_twenty_times_at_random_end_as_if_undisturbed(
     name: str, forks: Any, out: Path, results: Any, reference: Any
 ) -> None:

@@ -78,7 +78,7 @@ def stopped_run(out: Path) -> rlkit.Run:
         return calls > 300
 
     with pytest.raises(Interrupted):
-        learn(out, seeds=2, steps=1000, reports=Reports(stop=stop))
+        learn(out, seeds=2, steps=1000, compiled=False, reports=Reports(stop=stop))
     (folder,) = out.iterdir()
     return rlkit.load(folder)
 

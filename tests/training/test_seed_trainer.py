@@ -18,6 +18,7 @@ from rlkit.training.specification import RunSpec
 EVERY_KIND = [
     "ppo",
     "q-learning",
+    "q-learning-compiled",
     *(
         pytest.param(name, marks=pytest.mark.slow)
         for name in ("ppo-normalised", "reinforce", "random", "q-learning-gymnasium")
