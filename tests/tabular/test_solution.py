@@ -102,3 +102,24 @@ def test_solving_imports_no_torch() -> None:
     code = "import sys, rlkit.tabular.solution; print({'torch'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("method", ["value-iteration", "gauss-seidel", "modified-policy-iteration"])
+@pytest.mark.parametrize(
+    ("id_", "start"), [("FrozenLake-v1", 0.542025932), ("CliffWalking-v1", -12.2478977001)]
+)
+def test_the_bounds_at_the_start_hold_after_any_number_of_sweeps(
+    id_: str, start: float, method: str
+) -> None:
+    """On the lake values rise towards the optimum, along the cliff they fall."""
+    mdp = mdp_from_env(lambda: gym.make(id_))
+    for max_sweeps in (1, 5, 25):
+        solution = solve(mdp, method=method, max_sweeps=max_sweeps, history=True)
+        assert solution.lower <= start <= solution.upper
+        assert solution.history[-1] == (solution.sweeps, solution.below, solution.above)
+        assert solution.build_seconds == 0.0
+
+
+def test_an_unknown_method_is_rejected_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="unknown method 'q-learning'; choose auto or one of val"):
+        solve(TabularMDP.from_arrays([[[1.0]]], [[1.0]]), method="q-learning")
