@@ -51,6 +51,7 @@ COMMANDS = {
     ),
     "rlkit train reinforce CartPole-v1 --optimiser sgd": f"{_AGENT} --steps 1024",
     "rlkit train q-learning FrozenLake-v1": "--seeds 1 --steps 64",
+    "rlkit train q-learning FrozenLake-v1 --no-compiled": "--seeds 1 --steps 64 --seed 1",
     "rlkit solve FrozenLake-v1": "",
     "rlkit solve CliffWalking-v1": "",
     "rlkit rlhf sft enumerable": "--num-demonstrations 8 --num-epochs 1 --width 8",
