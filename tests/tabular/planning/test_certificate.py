@@ -1,0 +1,62 @@
+"""The bounds of one sweep against the optimum, found by a dense solve for the best policy."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from rlkit.tabular.mdp import TabularMDP
+from rlkit.tabular.planning.certificate import UNKNOWN, Certificate, Certifier
+from tests.tabular.models import dense, random_mdp
+
+SIZE = 5
+
+
+def optimum(seed: int, discount: float) -> np.ndarray:
+    """The largest value over all policies, state by state."""
+    reward, transition = dense(random_mdp(seed, SIZE))
+    rows = np.arange(SIZE)
+    best = np.full(SIZE, -np.inf)
+    for policy in itertools.product(range(reward.shape[1]), repeat=SIZE):
+        matrix = np.eye(SIZE) - discount * transition[rows, policy, :-1]
+        best = np.maximum(best, np.linalg.solve(matrix, reward[rows, policy]))
+    return best
+
+
+def sweep(seed: int, discount: float, values: np.ndarray) -> np.ndarray:
+    reward, transition = dense(random_mdp(seed, SIZE))
+    return (reward + discount * transition @ np.append(values, 0.0))[:-1].max(axis=1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("offset", [-3.0, 0.0, 3.0])
+def test_the_optimum_is_within_the_bounds_and_they_are_not_loose(seed: int, offset: float) -> None:
+    discount = 0.8
+    best = optimum(seed, discount)
+    before = best + offset + np.random.default_rng(seed).normal(scale=0.1, size=SIZE)
+    values = sweep(seed, discount, before)
+    change = values - before
+    certifier = Certifier(random_mdp(seed, SIZE), discount, 1e-6)
+    certificate = certifier.certify(values, change.min(), change.max())
+    assert (values - certificate.below <= best).all()
+    assert (best <= values + certificate.above).all()
+    # A side on which no value changes is bounded by rounding alone.
+    assert (certificate.below < 1e-12) == (change.min() >= 0)
+    assert (certificate.above < 1e-12) == (change.max() <= 0)
+    largest = max(0.0, -change.min(), change.max())
+    assert certificate.error == pytest.approx(discount / (1 - discount) * largest)
+
+
+def test_bounds_of_a_chain_that_never_ends_are_reached() -> None:
+    # One state that pays 1: from v = 0 a sweep gives 1, and V* = 1 + 0.9 * 1 / (1 - 0.9) = 10.
+    certifier = Certifier(TabularMDP.from_arrays([[[1.0]]], [[1.0]]), 0.9, 1e-6)
+    certificate = certifier.certify(np.array([1.0]), 1.0, 1.0)
+    assert 1.0 + certificate.above == pytest.approx(10.0, abs=1e-12)
+
+
+def test_half_the_tolerance_suffices_and_so_does_all_that_float64_resolves() -> None:
+    certifier = Certifier(random_mdp(0, SIZE), 0.5, 1e-3)
+    assert certifier.suffices(Certificate(4e-4, 5e-4, 1.0, 0.0))
+    assert not certifier.suffices(Certificate(4e-4, 6e-4, 1.0, 0.0))
+    assert certifier.suffices(Certificate(1.0, 1.0, 1e-16, 1e-15))
+    assert not certifier.suffices(UNKNOWN)
