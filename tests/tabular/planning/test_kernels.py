@@ -29,7 +29,7 @@ def test_gauss_seidel_uses_each_new_value_at_once(backwards: bool) -> None:
 @pytest.mark.parametrize("in_place", [False, True])
 def test_of_equal_actions_the_first_is_chosen(in_place: bool) -> None:
     reward = [[0.0, 2.0, 2.0], [1.0, 1.0, 1.0], [0.0, -1.0, 3.0]]
-    mdp = TabularMDP.from_arrays(np.broadcast_to(np.eye(3)[:, None], (3, 3, 3)), reward)
+    mdp = TabularMDP.from_arrays(np.eye(3)[:, None].repeat(3, axis=1), reward, first_axis="state")
     sweeps = Sweeps(mdp, 0.0)
     if in_place:
         sweeps.gauss_seidel(np.zeros(3), backwards=False)
