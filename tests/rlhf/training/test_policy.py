@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import hashlib
 from typing import Any
 
 import numpy as np
@@ -13,34 +12,27 @@ import torch
 from torch import Tensor
 
 from rlkit.agents import ppo_objective as core
-from rlkit.errors import Diverged, RlkitError, UsageError
+from rlkit.errors import Diverged, RlkitError
 from rlkit.rlhf.data.sampling import Samples, generate
 from rlkit.rlhf.data.sequences import Sequences, response_log_probs
 from rlkit.rlhf.data.text_task import TextTask
 from rlkit.rlhf.data.tokenizer import Tokenizer
 from rlkit.rlhf.models.gpt import GPT, GPTConfig
-from rlkit.rlhf.models.lora import LoRALinear, add_adapters
+from rlkit.rlhf.models.lora import LoRALinear
 from rlkit.rlhf.training.configs import METHODS, PPOConfig
 from rlkit.rlhf.training.policy import KLPenalisedPolicy, Rollout
 from rlkit.rlhf.training.reward_model import RewardModel
 from rlkit.seeding import SeedStreams
-
-FLOAT32 = 1e-5  # float32 sums in another order
-LITTLE: dict[str, Any] = {"batch_size": 32, "minibatch_size": 16, "num_epochs": 2, "num_updates": 4}
-NO_STEP = 1e-30  # a learning rate at which no float32 weight of a model changes
-
-
-def digest(model: torch.nn.Module) -> str:
-    found = hashlib.sha256()
-    for tensor in model.state_dict().values():
-        found.update(tensor.numpy().tobytes())
-    return found.hexdigest()
-
-
-def random_score(sequences: Sequences) -> np.ndarray:
-    """Some number for each response that depends on its tokens alone."""
-    tokens = sequences.responses.masked_fill(~sequences.response_mask, 0)
-    return np.sin(tokens.double().numpy() @ np.arange(1.0, tokens.shape[1] + 1))
+from tests.rlhf.training.policies import (
+    FLOAT32,
+    LITTLE,
+    NO_STEP,
+    adapted,
+    digest,
+    random_score,
+    widened,
+    with_reference,
+)
 
 
 class Log(list[Tensor]):
@@ -144,27 +136,6 @@ def test_without_a_step_all_ratios_stay_one_however_the_rollout_was_chunked(
     assert log_ratios.worst() < FLOAT32
 
 
-def widened(rollout: Rollout, left: int, right: int = 0, pad: int = 7) -> Rollout:
-    """The same with more padding before the prompts, and after the responses."""
-    tokens, prompt_mask, response_mask = rollout.sequences
-    extra, rows = left - prompt_mask.shape[1], len(tokens)
-
-    def columns(n: int) -> Tensor:
-        return torch.zeros(rows, n, dtype=torch.bool)
-
-    def longer(x: Tensor) -> Tensor:
-        return torch.cat([x, torch.zeros(rows, right)], 1) if x.ndim == 2 else x
-
-    sides = (torch.full((rows, n), pad) for n in (extra, right))
-    before, after = sides
-    sequences = Sequences(
-        torch.cat([before, tokens, after], 1),
-        torch.cat([columns(extra), prompt_mask], 1),
-        torch.cat([response_mask, columns(right)], 1),
-    )
-    return Rollout(sequences, *(longer(x) for x in rollout[1:]))
-
-
 def join(parts: list[Rollout]) -> Rollout:
     left = max(part.sequences.prompt_length for part in parts)
     parts = [widened(part, left) for part in parts]
@@ -232,19 +203,6 @@ def test_wider_padding_changes_no_advantage_and_no_metric(ragged: Any, bootstrap
         torch.testing.assert_close(targets, found[0][1], atol=FLOAT32, rtol=0)
         # After steps of Adam, which magnifies rounding where a gradient is near 0.
         assert metrics == pytest.approx(found[0][2], abs=1e-3)
-
-
-@pytest.mark.claim(12)
-def test_values_after_the_last_token_do_not_depend_on_the_width(ragged: Any) -> None:
-    agent = ragged.agent(score=random_score, **LITTLE)
-    agent.update()
-    rollout = agent.collect()
-    with torch.no_grad():
-        values = agent.critic.final_values(rollout.sequences)
-        wide = agent.critic.final_values(widened(rollout, 7, 5).sequences)
-    cut = rollout.truncated
-    assert cut.any()
-    torch.testing.assert_close(wide[cut], values[cut], atol=FLOAT32, rtol=0)
 
 
 @pytest.mark.claim(11)
@@ -403,88 +361,6 @@ def test_the_exact_kl_at_the_start_is_exactly_zero(small: Any) -> None:
     assert torch.equal(ours, theirs)
 
 
-@pytest.mark.claim(18)
-def test_the_reference_can_be_neither_the_policy_nor_the_trunk_of_the_critic(ragged: Any) -> None:
-    gpt, config, streams = ragged.policy(), PPOConfig(**LITTLE), SeedStreams(0, 0)
-    with pytest.raises(UsageError, match="policy and reference share parameters"):
-        KLPenalisedPolicy(gpt, gpt, random_score, ragged.task, config, streams)
-    for critic in (ragged.reference, gpt):
-        with pytest.raises(UsageError, match="and critic_trunk share parameters"):
-            KLPenalisedPolicy(
-                *(gpt, ragged.reference, random_score, ragged.task, config, streams),
-                critic_trunk=critic,
-            )
-    assert not any(p.requires_grad for p in ragged.reference.parameters())
-
-
-@pytest.mark.claim(36)
-def test_other_vocabularies_and_padding_with_eos_are_rejected(ragged: Any, small: Any) -> None:
-    config, streams = PPOConfig(**LITTLE), SeedStreams(0, 0)
-    with pytest.raises(UsageError, match="a different vocabulary"):
-        KLPenalisedPolicy(
-            ragged.policy(), small.reference, random_score, ragged.task, config, streams
-        )
-    task = type("Same", (type(ragged.task),), {"pad": ragged.task.eos})()
-    with pytest.raises(UsageError, match="pad and eos are the same id"):
-        KLPenalisedPolicy(ragged.policy(), ragged.reference, random_score, task, config, streams)
-
-
-@pytest.mark.slow
-@pytest.mark.claim(19)
-def test_the_reported_kl_is_the_exact_one_within_its_standard_error(
-    language: Any, ppo_run: Any
-) -> None:
-    agent, _ = ppo_run
-    rollout = agent_from(language, agent.policy, batch_size=4096).collect()
-    sums = (rollout.behaviour_log_prob - rollout.reference_log_prob).sum(1).double()
-    exact = language.key.values(language.key.log_probs(agent.policy), language.key.gold, 0.3).kl
-    assert exact > 1.0
-    assert abs(float(sums.mean()) - exact) < 4 * float(sums.std()) / len(sums) ** 0.5
-    probe = agent_from(language, agent.policy, batch_size=256, learning_rate=NO_STEP, num_epochs=1)
-    metrics = probe.update()
-    assert abs(metrics["kl"] - exact) < 4 * metrics["kl_standard_error"]
-    # It is the sum of log-ratios itself, neither clamped nor another estimator, at the coefficient
-    # that was in force.
-    again = agent_from(language, agent.policy, batch_size=256).collect()
-    found = (again.behaviour_log_prob - again.reference_log_prob).sum(1)
-    assert metrics["kl"] == pytest.approx(float(found.mean()), rel=1e-5)
-    assert metrics["objective"] == pytest.approx(metrics["score"] - 0.3 * metrics["kl"], abs=1e-6)
-
-
-def agent_from(ground: Any, policy: Any, **options: Any) -> KLPenalisedPolicy:
-    found: KLPenalisedPolicy = ground.agent(
-        score=ground.score, policy=copy.deepcopy(policy), seed=3, **options
-    )
-    return found
-
-
-@pytest.mark.claim(14)
-def test_rewards_are_the_penalty_at_each_token_and_the_score_at_the_last(ragged: Any) -> None:
-    """With discount 1, lambda 1 and V = 0 an advantage is the reward to go, then standardised."""
-    agent = ragged.agent(
-        score=random_score, kl_coef=0.4, gae_lambda=1.0, missing_eos_penalty=0.7, **LITTLE
-    )
-    rollout = agent.collect()
-    assert rollout.truncated.any()
-    assert not rollout.truncated.all()
-    rng = np.random.default_rng(0)
-    noise = torch.from_numpy(rng.normal(size=rollout.behaviour_log_prob.shape)).float()
-    rollout = rollout._replace(reference_log_prob=rollout.behaviour_log_prob - noise)
-    expected = np.zeros(noise.shape)
-    for row, length in enumerate(rollout.sequences.lengths.tolist()):
-        rewards = [-0.4 * float(noise[row, t]) for t in range(length)]
-        rewards[-1] += float(rollout.scores[row]) - 0.7 * bool(rollout.truncated[row])
-        for t in range(length):
-            expected[row, t] = sum(rewards[t:])
-    advantages, targets = agent.advantages(rollout)
-    mask = rollout.sequences.response_mask.numpy()
-    np.testing.assert_allclose(targets.numpy(), expected, atol=FLOAT32)
-    valid = expected[mask]
-    white = (valid - valid.mean()) / valid.std(ddof=1)
-    np.testing.assert_allclose(advantages.numpy()[mask], white, atol=FLOAT32)
-    assert not advantages.numpy()[~mask].any()
-
-
 @pytest.mark.claim(22)
 @pytest.mark.parametrize("stop", [6, 3])
 def test_the_penalty_for_no_end_goes_by_the_stop_token_in_use(ragged: Any, stop: int) -> None:
@@ -505,93 +381,6 @@ def test_the_penalty_for_no_end_goes_by_the_stop_token_in_use(ragged: Any, stop:
     lost = (found[0] - found[1])[:, 0]
     expected = torch.where(ended, 0.0, 0.7)
     torch.testing.assert_close(lost, expected, atol=FLOAT32, rtol=0)
-
-
-@pytest.mark.claim(24)
-@pytest.mark.parametrize("bootstrap", [False, True])
-def test_the_length_limit_is_an_end_unless_asked_otherwise(ragged: Any, bootstrap: bool) -> None:
-    agent = ragged.agent(
-        score=random_score, kl_coef=0.0, discount=0.9, gae_lambda=0.0,
-        bootstrap_truncated=bootstrap, **LITTLE,
-    )  # fmt: skip
-    agent.update()
-    rollout = agent.collect()
-    _, targets = agent.advantages(rollout)
-    with torch.no_grad():  # the critic reads the whole response, its last token included
-        real = rollout.sequences.token_mask()
-        hidden = agent.critic.trunk(rollout.sequences.tokens, token_mask=real)
-        after = agent.critic.head(hidden[:, rollout.sequences.prompt_length :])
-    assert float(after.abs().max()) > 1e-3
-    for row, length in enumerate(rollout.sequences.lengths.tolist()):
-        expected = float(rollout.scores[row])
-        if bootstrap and rollout.truncated[row]:
-            expected += 0.9 * float(after[row, length - 1])
-        assert float(targets[row, length - 1]) == pytest.approx(expected, abs=FLOAT32)
-
-
-@pytest.mark.claim(21)
-@pytest.mark.parametrize(
-    ("method", "options"),
-    [("rloo", {}), ("grpo", {}), ("ppo", {"gae_lambda": 1.0}), ("ppo", {"critic": True})],
-)
-def test_a_shift_of_all_scores_changes_no_advantage(
-    ragged: Any, method: str, options: dict[str, Any]
-) -> None:
-    """With lambda < 1 only once the critic has learned it too: along a trace it decays."""
-    shift = 5.0
-    with_critic = "critic" in options
-    agent = ragged.agent(method, score=random_score, **LITTLE, **({} if with_critic else options))
-    rollout = agent.collect()
-    shifted = rollout._replace(scores=rollout.scores + shift)
-    if with_critic:
-        shifted = shifted._replace(
-            values=(rollout.values + shift).masked_fill(~rollout.sequences.response_mask, 0.0)
-        )
-    before, after = (agent.advantages(x)[0] for x in (rollout, shifted))
-    torch.testing.assert_close(after, before, atol=FLOAT32, rtol=0)
-
-
-@pytest.mark.slow
-@pytest.mark.claim(31)
-def test_values_are_zero_at_the_start_and_explained_variance_grows(
-    ppo_run: Any, ragged: Any
-) -> None:
-    rollout = ragged.agent(score=random_score, **LITTLE).collect()
-    assert not rollout.values.any()
-    _, metrics = ppo_run
-    assert metrics[0]["explained_variance"] == pytest.approx(
-        0.0, abs=1e-5
-    )  # V = 0 explains nothing
-    assert np.mean([m["explained_variance"] for m in metrics[-5:]]) > 0.2
-
-
-@pytest.mark.claim(33)
-@pytest.mark.parametrize("method", ["rloo", "grpo"])
-def test_groups_keep_their_prompt_and_mixed_ones_are_rejected(ragged: Any, method: str) -> None:
-    agent = ragged.agent(method, score=random_score, group_size=4, **LITTLE)
-    rollout = agent.collect()
-    prompts = rollout.sequences.prompts.reshape(8, 4, -1)
-    assert (prompts == prompts[:, :1]).all()
-    assert agent.critic is None
-    order = torch.arange(32).roll(1)
-    mixed = Rollout(rollout.sequences.select(order), *(x[order] for x in rollout[1:]))
-    with pytest.raises(ValueError, match="holds different prompts"):
-        agent.advantages(mixed)
-
-
-@pytest.mark.claim(33)
-@pytest.mark.parametrize("method", ["rloo", "grpo"])
-def test_groups_of_equal_scores_train_nothing_and_leave_no_nan(ragged: Any, method: str) -> None:
-    def score(sequences: Sequences) -> np.ndarray:
-        return np.full(len(sequences.tokens), 3.3)
-
-    agent = ragged.agent(method, score=score, kl_coef=0.0, group_size=4, **LITTLE)
-    rollout = agent.collect()
-    before = digest(agent.policy)
-    assert not agent.advantages(rollout)[0].any()
-    metrics = agent.update(rollout)
-    assert np.isfinite(list(metrics.values())).all()
-    assert digest(agent.policy) == before
 
 
 # --- steps ----------------------------------------------------------------------------------------
@@ -658,14 +447,6 @@ def test_the_learning_rate_falls_linearly_to_its_final_share(ragged: Any) -> Non
     assert rates == pytest.approx([1e-3, 7e-4, 4e-4, 1e-4])
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_all_metrics_are_announced_and_finite(ragged: Any, method: str) -> None:
-    agent = ragged.agent(method, score=random_score, **LITTLE)
-    (metrics,) = agent.fit(1)
-    assert tuple(sorted(metrics)) == tuple(sorted(agent.metrics))
-    assert np.isfinite(list(metrics.values())).all()
-
-
 @pytest.mark.slow
 @pytest.mark.claim(20)
 @pytest.mark.parametrize("share", [0.01, 0.9, 1.1, 100.0])
@@ -711,25 +492,6 @@ def test_an_adaptive_coefficient_reaches_its_target_from_both_sides(
 # --- adapters -------------------------------------------------------------------------------------
 
 
-def adapted(ground: Any, *, trained: bool) -> GPT:
-    policy = ground.policy()
-    rng = np.random.default_rng(5)
-    add_adapters(policy, rank=4, alpha=8.0, rng=rng)
-    if trained:
-        with torch.no_grad():
-            for name, parameter in policy.named_parameters():
-                if name.endswith("up"):
-                    parameter.copy_(torch.from_numpy(rng.normal(0, 0.3, parameter.shape)))
-    return policy
-
-
-def with_reference(ground: Any, policy: GPT, reference: GPT | None) -> KLPenalisedPolicy:
-    streams = SeedStreams(0, 0)
-    return KLPenalisedPolicy(
-        policy, reference, random_score, ground.task, PPOConfig(**LITTLE), streams
-    )
-
-
 def test_new_adapters_have_the_base_as_reference_and_leave_it_alone(ragged: Any) -> None:
     policy = adapted(ragged, trained=False)
     agent = with_reference(ragged, policy, None)
@@ -760,12 +522,6 @@ def test_trained_adapters_have_a_copy_of_themselves_as_reference(ragged: Any) ->
     assert abs(metrics[0]["kl"]) < FLOAT32
     assert abs(metrics[1]["kl"]) > FLOAT32
     assert digest(reference) == before
-
-
-@pytest.mark.claim(43)
-def test_the_bare_base_is_rejected_as_the_reference_of_trained_adapters(ragged: Any) -> None:
-    with pytest.raises(UsageError, match=r"adapters are trained already.*deepcopy"):
-        with_reference(ragged, adapted(ragged, trained=True), None)
 
 
 @pytest.mark.claim(44)
@@ -878,25 +634,7 @@ def test_the_same_seed_gives_the_same_curve_and_no_global_generator_is_used(
     assert curves[0] == curves[1] != curves[2]
 
 
-# --- what is refused ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("score", "message"),
-    [
-        (lambda s: np.zeros((len(s.tokens), 1)), r"shape \(32, 1\), expected \(32,\)"),
-        (lambda s: 0.0, r"shape \(\), expected \(32,\)"),
-        (lambda s: np.where(np.arange(32) == 9, np.nan, 0.0), "score of response 9 of 32 is nan"),
-    ],
-)
-def test_scores_that_are_not_one_finite_number_each_are_rejected(
-    ragged: Any, score: Any, message: str
-) -> None:
-    agent = ragged.agent(score=score, **LITTLE)
-    before = digest(agent.policy)
-    with pytest.raises(UsageError, match=message):
-        agent.update()
-    assert digest(agent.policy) == before
+# --- failures -------------------------------------------------------------------------------------
 
 
 def test_divergence_is_reported_with_its_update(ragged: Any) -> None:

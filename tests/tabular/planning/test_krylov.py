@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.sparse.linalg import bicgstab
 
 from rlkit.tabular.planning.krylov import improve
 from tests.tabular.planning.chains import greedy_chain
@@ -42,3 +43,17 @@ def test_the_value_itself_is_left_as_it_is() -> None:
     values = chain.reward.copy()
     assert improve(chain, values, reduction=1e-6, max_iterations=9) == 0
     assert values.tolist() == chain.reward.tolist()
+
+
+@pytest.mark.parametrize("num", [1, 2, 5])
+def test_iterates_are_those_of_scipy_with_the_same_preconditioner(num: int) -> None:
+    chain, transition, reward = greedy_chain(3, SIZE, 0.99)
+    unit, matrix = np.eye(SIZE), 0.99 * transition
+    upper = np.triu(matrix, 1)
+    forwards = np.linalg.inv(unit - np.tril(matrix, -1))
+    sweep = np.linalg.inv(unit - upper) @ (unit + (matrix - upper) @ forwards)
+    expected, _ = bicgstab(unit - matrix, reward, maxiter=num, rtol=0, atol=0, M=sweep)
+    values = np.zeros(SIZE)
+    assert improve(chain, values, reduction=0.0, max_iterations=num) == num
+    # Values are of size 10; rounding grows from iteration to iteration.
+    np.testing.assert_allclose(values, expected, rtol=0, atol=1e-9)

@@ -1,8 +1,7 @@
-"""The probe: what is played, and that every part of it and of the test of fit is needed."""
+"""The probe: what is played, and that every part of it is needed."""
 
 import functools
 import time
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,45 +9,9 @@ import pytest
 from gymnasium import wrappers
 from gymnasium.envs.toy_text.frozen_lake import FrozenLakeEnv
 
-from rlkit.tabular.reading import probe, verdict
+from rlkit.tabular.reading import probe
 from rlkit.tabular.reading.model import examine, find_mdp
-from tests.tabular.table_envs import Corridor, Starts, lake_slipping
-
-# --- every part of the test is needed -----------------------------------------------------------
-
-
-def _in_part_four() -> Callable[[], Any]:
-    made: list[Any] = []
-
-    def make() -> Any:
-        made.append(lake_slipping(*((1 / 3,) * 3 if len(made) % 2 == 0 else (0.3, 0.4, 0.3)))())
-        return made[-1]
-
-    return make
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("named", "make"),
-    [
-        ("of the probe", _in_part_four()),
-        ("of episodes", lake_slipping(0.2, 0.6, 0.2, after=60)),
-        ("after a step", lake_slipping(0.4, 0.3, 0.3, memory=True)),
-    ],
-)
-def test_each_kind_of_subset_sees_a_fault_that_the_others_miss(
-    named: str, make: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    problem = examine(make).problem
-    assert problem is not None
-    assert named in problem
-    subsets = verdict.subsets
-    monkeypatch.setattr(
-        verdict,
-        "subsets",
-        lambda *given: {name: m for name, m in subsets(*given).items() if named not in name},
-    )
-    assert examine(make).problem is None
+from tests.tabular.table_envs import Corridor, Starts
 
 
 def test_a_rare_start_is_seen_thanks_to_the_further_resets(monkeypatch: pytest.MonkeyPatch) -> None:
