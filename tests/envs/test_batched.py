@@ -264,16 +264,6 @@ def test_time_limit_is_the_registrys(case: Case) -> None:
     assert twin.max_episode_steps == gym.spec(case.env_id).max_episode_steps
 
 
-def test_pendulum_actions_are_clipped_and_cast_to_single_precision() -> None:
-    given, clipped = (PENDULUM.twin(episode_seed, 2, 2) for _ in range(2))
-    given.reset()
-    clipped.reset()
-    wide = np.array([[[-1e300], [3.0]], [[np.inf], [0.1]]])
-    narrow = np.array([[[-2.0], [2.0]], [[2.0], [0.1]]], dtype=np.float32)
-    for a, b in zip(given.step(wide), clipped.step(narrow), strict=True):
-        assert_same_bits(a, b, "step")
-
-
 # Planted faults, each caught by the same checker
 
 
