@@ -62,6 +62,37 @@ STRANGERS = (
     ("rlkit.agents", "rlkit.runs"),
 )
 MOST_MODULES = 14
+# The modules without a test file of their own name: where their behaviour is tested, or "no code".
+WITHOUT_TESTS = {
+    "rlkit/__main__.py": "tests/cli/test_main.py",
+    "rlkit/cli/rlhf/responses.py": "tests/cli/rlhf/test_evaluate.py",
+    "rlkit/environments/batch_env.py": "no code",
+    **dict.fromkeys(
+        (
+            f"rlkit/fingerprint/{name}.py"
+            for name in (
+                *("arrays", "bytecode", "code", "data", "graph", "inspection", "instances"),
+                *("library", "names", "opened_files", "packages", "walk"),
+            )
+        ),
+        "tests/fingerprint/test_fingerprint.py",
+    ),
+    "rlkit/rlhf/stages/evaluate_best_of_n.py": "tests/rlhf/evaluation/test_best_of.py",
+    "rlkit/rlhf/stages/evaluate_policy.py": "tests/rlhf/evaluation/test_evaluate.py",
+    "rlkit/rlhf/stages/evaluate_reward.py": "tests/rlhf/evaluation/test_evaluate.py",
+    "rlkit/rlhf/stages/kind.py": "no code",
+    "rlkit/rlhf/training/rollout.py": "no code",
+    "rlkit/runs/execution.py": "tests/runs/test_resume.py",
+    "rlkit/runs/identity.py": "tests/training/test_specification.py",
+    "rlkit/runs/record.py": "tests/runs/test_kinds.py",
+    "rlkit/runs/reports.py": "no code",
+    "rlkit/tabular/entries.py": "tests/tabular/test_mdp.py",
+    "rlkit/training/kind.py": "tests/runs/test_kinds.py",
+    "rlkit/training/presets.py": "tests/training/test_compare.py",
+    "rlkit/training/references.py": "tests/training/test_figures.py",
+    "rlkit/training/seed_batch.py": "tests/runs/test_resume.py",
+    "rlkit/training/train.py": "tests/training/test_run.py",
+}
 _NAME = re.compile(r"rlkit(\.[a-z_0-9]+)+")
 
 
@@ -207,6 +238,31 @@ def test_every_room_is_there() -> None:
 @pytest.mark.parametrize("folder", sorted({path.parent for path in RLKIT.values()}), ids=str)
 def test_a_folder_can_be_seen_at_a_glance(folder: Path) -> None:
     assert len(list(folder.glob("*.py"))) <= MOST_MODULES
+
+
+def _own_test(module: str) -> str:
+    """Return the test file of a module: tests/a/test_b.py for rlkit/a/b.py."""
+    path = Path(module.removeprefix("rlkit/"))
+    return (Path("tests") / path.parent / f"test_{path.name}").as_posix()
+
+
+def test_every_module_has_a_test_file_of_its_own_name() -> None:
+    modules = [
+        path.relative_to(ROOT).as_posix()
+        for package in ("rlkit", "envs")
+        for path in sorted((ROOT / package).rglob("*.py"))
+        if path.name != "__init__.py"
+    ]
+    without = [module for module in modules if not (ROOT / _own_test(module)).exists()]
+    assert without == sorted(WITHOUT_TESTS)
+    elsewhere = set(WITHOUT_TESTS.values()) - {"no code"}
+    assert [path for path in sorted(elsewhere) if not (ROOT / path).exists()] == []
+
+
+def test_the_name_of_a_test_file_mirrors_its_module() -> None:
+    assert _own_test("rlkit/loop.py") == "tests/test_loop.py"
+    assert _own_test("rlkit/rlhf/data/task.py") == "tests/rlhf/data/test_task.py"
+    assert _own_test("envs/cartpole.py") == "tests/envs/test_cartpole.py"
 
 
 def _code_lines(function: ast.FunctionDef, lines: list[str]) -> int:

@@ -43,15 +43,17 @@ def compose(text: Callable[..., Any], **parts: Callable[..., Any]) -> Callable[.
     """Compile a function with these parts in place of its global names.
 
     The machine code is kept beside the file of the first part, under a name with a digest of the
-    text and of all parts that it uses, so that it is compiled anew when one of them changes.
+    text, of all parts that it uses and of their global numbers, so that it is compiled anew when
+    one of them changes.
     Arrays are not counted as references: that takes ten times as long as a step of a table, and is
     why a part cannot make arrays.
     """
     first = next(iter(parts.values())).py_func  # type: ignore[attr-defined]
     globals_ = {**text.__globals__, **parts}
     digest = hashlib.sha256()
-    for code in _codes(text.__code__, globals_, {}):
-        digest.update(code.co_code + repr((code.co_names, _plain(code.co_consts))).encode())
+    for code, names in _codes(text.__code__, globals_, {}).items():
+        used = (code.co_names, _plain(code.co_consts), *_numbers(code, names))
+        digest.update(code.co_code + repr(used).encode())
     owner = first.__module__.replace(".", "_")
     name = f"{text.__name__}_{owner}_{digest.hexdigest()[:16]}"
     code = text.__code__.replace(
@@ -63,16 +65,22 @@ def compose(text: Callable[..., Any], **parts: Callable[..., Any]) -> Callable[.
 
 
 def _codes(
-    code: types.CodeType, globals_: dict[str, Any], seen: dict[types.CodeType, None]
-) -> list[types.CodeType]:
-    """Return the code of a function and of all compiled functions that it leads to."""
+    code: types.CodeType, globals_: dict[str, Any], seen: dict[types.CodeType, dict[str, Any]]
+) -> dict[types.CodeType, dict[str, Any]]:
+    """Return the code and global names of a function and of all compiled ones that it leads to."""
     if code not in seen:
-        seen[code] = None
+        seen[code] = globals_
         for name in code.co_names:
             source = getattr(globals_.get(name), "py_func", None)
             if source is not None:
                 _codes(source.__code__, source.__globals__, seen)
-    return list(seen)
+    return seen
+
+
+def _numbers(code: types.CodeType, globals_: dict[str, Any]) -> list[Any]:
+    """Return the global numbers of a function, which are constants of its machine code."""
+    values = (globals_.get(name) for name in code.co_names)
+    return [value for value in values if isinstance(value, (int, float, np.number))]
 
 
 def _plain(constants: tuple[Any, ...]) -> tuple[Any, ...]:

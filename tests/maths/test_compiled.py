@@ -29,9 +29,11 @@ def third(x):
     "other": """
 from rlkit.maths.compiled import part
 
+MORE = 0.0
+
 @part
 def shift(x):
-    return x + 1.0
+    return x + 1.0 + MORE
 """,
     "use": """
 from first import double, third
@@ -76,6 +78,8 @@ def test_the_same_parts_are_loaded_from_the_cache_and_changed_ones_compiled(fold
     assert run(folder) == ["11.0", "2.0", "0", "1"]
     other.write_text(other.read_text().replace("x + 5.0", "x - 5.0"))
     assert run(folder) == ["1.0", "2.0", "0", "1"]
+    other.write_text(other.read_text().replace("MORE = 0.0", "MORE = 9.0"))
+    assert run(folder) == ["10.0", "2.0", "0", "1"]
 
 
 def test_kernels_work_where_no_cache_folder_can_be_written(folder: Path) -> None:

@@ -13,14 +13,14 @@ Event = tuple[int, int, int, float, bool]  # state, action, next state, reward, 
 
 
 def model(time_limit: int | None = None) -> TabularMDP:
-    """Two states and actions; the first row has an outcome twice, and an impossible one."""
+    """Two states and actions; two rows list an outcome twice, one at first with probability 0."""
     return TabularMDP.from_padded(
         probability=[
             [[0.25, 0.5, 0.25, 0.0], [1.0, 0.0, 0.0, 0.0]],
-            [[0.5, 0.5, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]],
+            [[0.5, 0.5, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]],
         ],
-        next_state=[[[1, 0, 1, 0], [1, 0, 0, 0]], [[0, 0, 0, 0], [1, 0, 0, 0]]],
-        reward=[[[2.0, 0.0, 2.0, 7.0], [0.0] * 4], [[1.0, 1.0, 0.0, 0.0], [5.0, 0.0, 0.0, 0.0]]],
+        next_state=[[[1, 0, 1, 0], [1, 0, 0, 0]], [[0, 0, 0, 0], [1, 1, 0, 0]]],
+        reward=[[[2.0, 0.0, 2.0, 7.0], [0.0] * 4], [[1.0, 1.0, 0.0, 0.0], [5.0, 5.0, 0.0, 0.0]]],
         terminated=[[[False] * 4] * 2, [[True, False, False, False], [False] * 4]],
         initial_distribution=[0.0, 1.0],
         time_limit=time_limit,

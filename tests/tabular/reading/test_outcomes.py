@@ -37,6 +37,7 @@ def test_equal_entries_are_one_outcome_and_only_visited_rows_are_listed(
         ((0, 0, 1, 2.0, True), IMPOSSIBLE),
         ((0, 0, 0, 2.0, False), IMPOSSIBLE),
         ((0, 0, 0, 7.0, False), IMPOSSIBLE),  # listed with probability 0
+        ((1, 1, 1, 5.0, False), 0),  # listed with probability 0, and then with 1
     ],
 )
 def test_an_outcome_differs_in_state_reward_or_end(event: tuple, cell: int) -> None:

@@ -1,0 +1,34 @@
+"""Notes of a run in Python: warnings at the caller's line, and none that costs work."""
+
+import warnings
+
+import pytest
+
+from rlkit.errors import RlkitWarning
+from rlkit.runs.progress import python_reports, warn
+
+
+def test_a_warning_names_the_line_outside_of_rlkit() -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn("a remark")
+        with python_reports() as reports:
+            reports.note("a remark from within")
+    assert [str(warning.message) for warning in caught] == ["a remark", "a remark from within"]
+    assert {warning.filename for warning in caught} == {__file__}
+
+
+def test_a_note_that_is_an_error_is_raised_after_the_work() -> None:
+    done = []
+
+    def work() -> None:
+        with python_reports() as reports:
+            reports.note("first")
+            reports.note("second")
+            done.append(True)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(RlkitWarning, match="first"):
+            work()
+    assert done == [True]
