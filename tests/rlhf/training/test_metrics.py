@@ -6,9 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from rlkit.rlhf.data.sequences import Sequences
 from rlkit.rlhf.training.configs import METHODS
+from rlkit.rlhf.training.metrics import rollout_metrics
+from rlkit.rlhf.training.rollout import Rollout
 from tests.rlhf.training.policies import (
+    FLOAT32,
     LITTLE,
     NO_STEP,
     agent_from,
@@ -58,3 +63,35 @@ def test_the_reported_kl_is_the_exact_one_within_its_standard_error(
     found = (again.behaviour_log_prob - again.reference_log_prob).sum(1)
     assert metrics["kl"] == pytest.approx(float(found.mean()), rel=1e-5)
     assert metrics["objective"] == pytest.approx(metrics["score"] - 0.3 * metrics["kl"], abs=1e-6)
+
+
+def test_the_metrics_of_a_rollout_by_hand() -> None:
+    """Three responses of one or two tokens to prompts of one; what is padding holds 99."""
+    mask = torch.tensor([[True, True], [True, False], [True, True]])
+    log_ratio = torch.tensor([[0.5, 0.5], [2.0, 99.0], [1.0, 2.0]])  # sums 1, 2 and 3
+    targets = torch.tensor([[1.0, 2.0], [3.0, 99.0], [4.0, 5.0]])  # variance 2.5
+    rollout = Rollout(
+        sequences=Sequences(
+            torch.zeros(3, 3, dtype=torch.long), torch.ones(3, 1, dtype=torch.bool), mask
+        ),
+        truncated=torch.tensor([True, False, False]),
+        behaviour_log_prob=log_ratio - 1.0,
+        reference_log_prob=torch.full((3, 2), -1.0),
+        values=torch.where(mask, targets / 2, 0.0),  # leaves a quarter of the variance
+        final_values=torch.zeros(3),
+        scores=torch.tensor([1.0, 2.0, 6.0]),
+    )
+    assert rollout_metrics(rollout, targets, 0.5) == pytest.approx(
+        {
+            "score": 3.0,
+            "score_std": 7.0**0.5,
+            "objective": 2.0,
+            "kl": 2.0,
+            "kl_standard_error": 1 / 3**0.5,
+            "response_length": 5 / 3,
+            "ended_fraction": 2 / 3,
+            "explained_variance": 0.75,
+            "kl_coef": 0.5,
+        },
+        abs=FLOAT32,
+    )
