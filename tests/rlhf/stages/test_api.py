@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
@@ -165,7 +166,13 @@ def test_the_command_killed_at_random_three_times_ends_as_if_undisturbed(
     command = [sys.executable, "-m", "rlkit", "rlhf", *words, "--seeds", "2", "--json", "--out"]
 
     def start(target: Path) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([*command, str(target)], stdout=subprocess.DEVNULL, cwd=out.parent)
+        path = os.pathsep.join([str(PLUGIN), os.environ.get("PYTHONPATH", "")])
+        return subprocess.Popen(
+            [*command, str(target)],
+            stdout=subprocess.DEVNULL,
+            cwd=out.parent,
+            env={**os.environ, "PYTHONPATH": path},
+        )
 
     def saved() -> set[Path]:
         return set(out.glob("killed/*/checkpoints/*/step-*"))
