@@ -171,15 +171,12 @@ class CompiledLoop:
             return None
         table, places, env_noise = self._env.compiled()
         noise = self._agent.noise
-        both = zip(env_noise.generators(), noise.generators(), strict=True)
-
+        totals = [self._totals(s) for s in range(self._env.num_seeds)]
         work = [
-            (
-                *(table, places[s], env_generator, states[s]),
-                *(generator, self._totals(s), _buffers(places[s], noise.row, self._totals(s))),
-                num_steps,
+            (table, *own, _buffers(own[0], noise.row, own[-1]), num_steps)
+            for own in zip(
+                *(places, env_noise.generators(), states, noise.generators(), totals), strict=True
             )
-            for s, (env_generator, generator) in enumerate(both)
         ]
         _in_threads(self._loop, work)
         env_noise.skip(num_steps)

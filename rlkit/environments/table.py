@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,11 +57,17 @@ class TabularBatchEnv:
 
     def compiled(self) -> tuple[Table, list[Place], NoiseBlocks]:
         """Return the model for `table_kernels`, the place of each seed (views) and the noise."""
+        self._state, self._elapsed = self._state.copy(), self._elapsed.copy()
+        places = [Place(*both) for both in zip(self._state, self._elapsed, strict=True)]
+        return self._table, places, self._noise
+
+    @functools.cached_property
+    def _table(self) -> Table:
         mdp = self._mdp
         padded = np.arange(self._cumulative.shape[-1]) < np.diff(mdp.row_start).reshape(
             mdp.num_states, mdp.num_actions, 1
         )
-        table = Table(
+        return Table(
             row_start=unsigned(mdp.row_start),
             cumulative=self._cumulative[padded],
             next_state=mdp.next_state,
@@ -70,9 +77,6 @@ class TabularBatchEnv:
             num_actions=np.uint32(mdp.num_actions),
             time_limit=np.iinfo(np.int64).max if mdp.time_limit is None else mdp.time_limit,
         )
-        self._state, self._elapsed = self._state.copy(), self._elapsed.copy()
-        places = [Place(*both) for both in zip(self._state, self._elapsed, strict=True)]
-        return table, places, self._noise
 
     @property
     def obs(self) -> Array:

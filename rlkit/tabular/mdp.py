@@ -94,7 +94,7 @@ class TabularMDP:
     def num_entries(self) -> int:
         return int(self.probability.shape[0])
 
-    @property
+    @cached_property
     def longest_row(self) -> int:
         """K, the largest number of entries of a state and action."""
         return int(np.diff(self.row_start).max())

@@ -18,7 +18,8 @@ import numpy as np
 
 from rlkit.tabular.mdp import FloatArray, IntArray, TabularMDP
 from rlkit.tabular.operators import greedy
-from rlkit.tabular.planning.plan import EPSILON, Plan
+from rlkit.tabular.planning.plan import EPSILON, Plan, Report
+from rlkit.tabular.planning.sweeps import Sweeps
 
 
 class Certificate(NamedTuple):
@@ -62,6 +63,15 @@ class Certifier:
             change=max(below, above),
             noise=noise,
         )
+
+    def sweep(
+        self, sweeps: Sweeps, values: FloatArray, result: FloatArray, report: Report | None
+    ) -> Certificate:
+        """Write T v to `result`, and return and report its certificate."""
+        certificate = self.certify(result, *sweeps.optimality(values, result))
+        if report is not None:
+            report(sweeps.count, certificate.below, certificate.above)
+        return certificate
 
     def suffices(self, certificate: Certificate) -> bool:
         """Return whether the tolerance is reached, or all that float64 can resolve."""

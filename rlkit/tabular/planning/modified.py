@@ -64,12 +64,10 @@ def modified_policy_iteration(
     failures, num_sweeps = 0, _SWEEPS
     with threads(mdp) as pool:
         sweeps = Sweeps(mdp, discount, pool)
-        _sweep(sweeps, values, min(_FIRST_SWEEPS, max_sweeps - 1))
+        sweeps.there_and_back(values, min(_FIRST_SWEEPS, max_sweeps - 1))
         while True:
-            certificate = certifier.certify(result, *sweeps.optimality(values, result))
+            certificate = certifier.sweep(sweeps, values, result, report)
             values, result = result, values
-            if report is not None:
-                report(sweeps.count, certificate.below, certificate.above)
             if certifier.suffices(certificate) or sweeps.count >= max_sweeps:
                 break
             failures = 0 if certificate.error < _PROGRESS * of_best.error else failures + 1
@@ -78,7 +76,7 @@ def modified_policy_iteration(
             if failures >= _PATIENCE or not np.isfinite(certificate.error):
                 values[:], failures = best, 0
                 num_sweeps *= 2
-                _sweep(sweeps, values, num_sweeps)
+                sweeps.there_and_back(values, num_sweeps)
                 continue
             improve(
                 *(sweeps.chain(), values),
@@ -86,12 +84,7 @@ def modified_policy_iteration(
                 max_iterations=_ITERATIONS,
                 pool=pool,
             )
-            _sweep(sweeps, values, num_sweeps)
+            sweeps.there_and_back(values, num_sweeps)
     if of_best.error < certificate.error:
         values, certificate = best, of_best
     return certifier.plan(values, certificate, sweeps.count, began)
-
-
-def _sweep(sweeps: Sweeps, values: FloatArray, number: int) -> None:
-    for i in range(number):
-        sweeps.gauss_seidel(values, backwards=bool(i % 2))

@@ -80,10 +80,8 @@ def value_iteration(
     with threads(mdp) as pool:
         sweeps = Sweeps(mdp, discount, pool)
         while True:
-            certificate = certifier.certify(result, *sweeps.optimality(values, result))
+            certificate = certifier.sweep(sweeps, values, result, report)
             values, result = result, values
-            if report is not None:
-                report(sweeps.count, certificate.below, certificate.above)
             if certifier.suffices(certificate) or sweeps.count == max_sweeps:
                 return certifier.plan(values, certificate, sweeps.count, began)
 
@@ -156,11 +154,8 @@ def gauss_seidel(
     with threads(mdp) as pool:
         sweeps = Sweeps(mdp, discount, pool)
         while True:
-            for i in range(min(10, max_sweeps - 1 - sweeps.count)):
-                sweeps.gauss_seidel(values, backwards=bool(i % 2))
-            certificate = certifier.certify(result, *sweeps.optimality(values, result))
+            sweeps.there_and_back(values, min(10, max_sweeps - 1 - sweeps.count))
+            certificate = certifier.sweep(sweeps, values, result, report)
             values, result = result, values
-            if report is not None:
-                report(sweeps.count, certificate.below, certificate.above)
             if certifier.suffices(certificate) or sweeps.count >= max_sweeps:
                 return certifier.plan(values, certificate, sweeps.count, began)

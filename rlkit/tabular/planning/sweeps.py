@@ -79,6 +79,11 @@ class Sweeps:
         arguments = (*self._model, values, self.policy, backwards)
         return kernels.gauss_seidel_sweep(*arguments)
 
+    def there_and_back(self, values: FloatArray, number: int) -> None:
+        """Update the values in place by so many Gauss-Seidel sweeps, every other one backwards."""
+        for i in range(number):
+            self.gauss_seidel(values, backwards=bool(i % 2))
+
     def chain(self) -> Chain:
         """Return the chain of the policy of the last sweep, and its rewards."""
         start = np.empty(self._num_states + 1, dtype=np.uint32)
