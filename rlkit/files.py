@@ -4,24 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from rlkit.errors import RlkitError
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that after a crash it holds either the old bytes or the new ones."""
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Yield a file to write; after a crash `path` holds either the old bytes or the new ones."""
     temporary = path.with_name(f".{path.name[:60]}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
         sync_folder(path.parent)
-    except OSError as error:
+    except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
+        raise
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that after a crash it holds either the old bytes or the new ones."""
+    try:
+        with replacing(path) as file:
+            file.write(data)
+    except OSError as error:
         raise RlkitError(
             f"writing {path} ({len(data)} bytes) failed: {error.strerror}. What was saved before "
             "is untouched; make room or change the permissions and run the same command again."

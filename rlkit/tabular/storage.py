@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from rlkit.files import sync_folder
+from rlkit.files import replacing
 from rlkit.tabular.memory import require_memory
 
 FLAT = (
@@ -30,17 +30,8 @@ _SCALARS = {"num_actions": "iu", "time_limit": "iu", "first_axis": "U"}
 
 def write_fields(path: str | os.PathLike[str], fields: Mapping[str, Any]) -> None:
     """Write arrays and numbers to an .npz file, completely or not at all; None is omitted."""
-    target = Path(path)
-    temporary = target.with_name(f".{target.name[:60]}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            np.savez(file, allow_pickle=False, **{k: v for k, v in fields.items() if v is not None})
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-        sync_folder(target.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(Path(path)) as file:
+        np.savez(file, allow_pickle=False, **{k: v for k, v in fields.items() if v is not None})
 
 
 def read_fields(path: str | os.PathLike[str]) -> tuple[dict[str, Any], bool]:
