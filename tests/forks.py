@@ -36,9 +36,9 @@ import matplotlib.figure  # noqa: E402, F401
 import numpy as np  # noqa: E402
 
 import rlkit.agents.ppo  # noqa: E402
-import rlkit.agents.q_learning  # noqa: E402
 import rlkit.agents.random  # noqa: E402
 import rlkit.agents.reinforce  # noqa: E402
+import rlkit.agents.tabular.q_learning  # noqa: E402
 import rlkit.cli.listing  # noqa: E402
 import rlkit.cli.runs  # noqa: E402
 import rlkit.cli.solve  # noqa: E402

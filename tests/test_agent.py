@@ -18,7 +18,7 @@ from gymnasium.wrappers import TimeLimit
 
 from rlkit.agent import ActorTraits, AgentTraits, Task
 from rlkit.agents import AGENTS, find_agent
-from rlkit.agents.tables import TableActor
+from rlkit.agents.tabular.tables import TableActor
 from rlkit.environments.gymnasium_adapter import GymBatchEnv
 from rlkit.errors import UsageError
 from rlkit.loop import interact

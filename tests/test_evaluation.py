@@ -10,9 +10,9 @@ import pytest
 
 from rlkit.agent import Task
 from rlkit.agents.ppo import PPO, PPOConfig
-from rlkit.agents.q_learning import QLearning, QLearningConfig
 from rlkit.agents.random import Random, RandomConfig
 from rlkit.agents.reinforce import Reinforce, ReinforceConfig
+from rlkit.agents.tabular.q_learning import QLearning, QLearningConfig
 from rlkit.environments.environment import Environment
 from rlkit.environments.resolve import find_environment
 from rlkit.environments.table import TabularBatchEnv

@@ -307,7 +307,7 @@ def test_environments_do_not_know_the_toolkit(path: Path) -> None:
         "from rlkit.cli import main; main(['list'])",
         "from rlkit.cli import main; main(['list', '--json'])",
         "from rlkit.tabular import mdp_from_env, solve, value_iteration",
-        "import rlkit.agents.q_learning",
+        "import rlkit.agents.tabular.q_learning",
     ],
 )
 def test_parts_without_a_network_do_not_import_torch(statement: str) -> None:

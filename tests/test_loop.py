@@ -11,8 +11,8 @@ from gymnasium import spaces
 from scipy import stats
 
 from rlkit.agent import Task
-from rlkit.agents.q_learning import QLearning, QLearningConfig
 from rlkit.agents.random import RandomActor
+from rlkit.agents.tabular.q_learning import QLearning, QLearningConfig
 from rlkit.environments.gymnasium_adapter import GymBatchEnv
 from rlkit.environments.resolve import find_environment
 from rlkit.environments.table import TabularBatchEnv

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from rlkit.agents.ppo import PPOConfig
-from rlkit.agents.q_learning import QLearningConfig
 from rlkit.agents.reinforce import ReinforceConfig
-from rlkit.agents.value_iteration import ValueIterationConfig
+from rlkit.agents.tabular.q_learning import QLearningConfig
+from rlkit.agents.tabular.value_iteration import ValueIterationConfig
 from rlkit.errors import UsageError
 from rlkit.options import (
     Unfit,

@@ -29,7 +29,7 @@ import numpy as np
 import rlkit
 from rlkit.agent import Task
 from rlkit.agents import compiled
-from rlkit.agents.q_learning import QLearning, QLearningConfig
+from rlkit.agents.tabular.q_learning import QLearning, QLearningConfig
 from rlkit.environments.table import TabularBatchEnv
 from rlkit.seeding import SeedStreams
 from rlkit.tabular.reading.model import mdp_from_env

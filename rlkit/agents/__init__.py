@@ -14,11 +14,15 @@ from rlkit.spelling import closest
 # name -> (module, class, a few words on it)
 AGENTS: dict[str, tuple[str, str, str]] = {
     "value-iteration": (
-        "rlkit.agents.value_iteration",
+        "rlkit.agents.tabular.value_iteration",
         "ValueIteration",
         "plans with the model of a finite MDP",
     ),
-    "q-learning": ("rlkit.agents.q_learning", "QLearning", "learns a table of action values"),
+    "q-learning": (
+        "rlkit.agents.tabular.q_learning",
+        "QLearning",
+        "learns a table of action values",
+    ),
     "reinforce": ("rlkit.agents.reinforce", "Reinforce", "Monte-Carlo policy gradient"),
     "ppo": ("rlkit.agents.ppo", "PPO", "proximal policy optimisation, clipped"),
     "random": ("rlkit.agents.random", "Random", "acts at random"),

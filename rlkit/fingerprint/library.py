@@ -33,8 +33,20 @@ OF_CLASSES = {
 _MOVED = {
     "rlkit.agents.ppo_objective:Batch": "rlkit.agents.ppo_update:Batch",
     "rlkit.agents.ppo_objective:Objective": "rlkit.agents.ppo_update:Objective",
-    "rlkit.agents.tables:TableActor": "rlkit.agents.q_learning:TableActor",
-    "rlkit.agents.tables:greedy_actions": "rlkit.agents.q_learning:greedy_actions",
+    "rlkit.agents.tabular.q_learning:QLearning": "rlkit.agents.q_learning:QLearning",
+    "rlkit.agents.tabular.q_learning:QLearningConfig": "rlkit.agents.q_learning:QLearningConfig",
+    "rlkit.agents.tabular.tables:best_value": "rlkit.agents.tables:best_value",
+    "rlkit.agents.tabular.tables:greedy_action": "rlkit.agents.tables:greedy_action",
+    "rlkit.agents.tabular.tables:one_hot": "rlkit.agents.tables:one_hot",
+    "rlkit.agents.tabular.tables:require_tabular": "rlkit.agents.tables:require_tabular",
+    "rlkit.agents.tabular.value_iteration:ValueIteration": (
+        "rlkit.agents.value_iteration:ValueIteration"
+    ),
+    "rlkit.agents.tabular.value_iteration:ValueIterationConfig": (
+        "rlkit.agents.value_iteration:ValueIterationConfig"
+    ),
+    "rlkit.agents.tabular.tables:TableActor": "rlkit.agents.q_learning:TableActor",
+    "rlkit.agents.tabular.tables:greedy_actions": "rlkit.agents.q_learning:greedy_actions",
     "rlkit.training.compare:compare": "rlkit.runs.compare:compare",
     "rlkit.training.comparison:Comparison": "rlkit.runs.compare:Comparison",
     "rlkit.training.run:Run": "rlkit.runs.run:Run",

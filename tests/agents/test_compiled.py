@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from rlkit.agent import Task
-from rlkit.agents import compiled, q_learning
+from rlkit.agents import compiled
 from rlkit.agents.compiled import Kernels, compiled_loop
-from rlkit.agents.q_learning import QLearning, QLearningConfig
+from rlkit.agents.tabular import q_learning
+from rlkit.agents.tabular.q_learning import QLearning, QLearningConfig
 from rlkit.environments.table import TabularBatchEnv
 from rlkit.environments.table_kernels import Outcome
 from rlkit.loop import interact

@@ -12,7 +12,7 @@ from gymnasium import spaces
 
 from rlkit.agent import Task
 from rlkit.agents.ppo import PPO, PPOConfig
-from rlkit.agents.q_learning import QLearning, QLearningConfig
+from rlkit.agents.tabular.q_learning import QLearning, QLearningConfig
 from rlkit.environments.gymnasium_adapter import GymBatchEnv
 from rlkit.environments.spaces import (
     action_advice,

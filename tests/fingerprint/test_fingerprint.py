@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 import rlkit
-from rlkit.agents import ppo_objective, tables
+from rlkit.agents import ppo_objective
 from rlkit.agents.ppo import PPOConfig
+from rlkit.agents.tabular import q_learning, tables, value_iteration
 from rlkit.fingerprint import fingerprint
 from rlkit.fingerprint.graph import Graph
 from rlkit.fingerprint.walk import Walk
@@ -213,12 +214,20 @@ EARLIER = {
     "Comparison": "38c3b6dc3bd6a9feedf23f4e1ab13c32f569aeedc8d0ebf5ac0ee1c279d79408",
     "Batch": "db452cb34967a9b6dd0f6d4c89132468d959bd582006f04080c4f318c3d5a3df",
     "Objective": "dc594c84fe960307fbaf7691b7ccbd392f9a533b3593ad934d84621459595deb",
+    "QLearning": "5b8779ed2223728bb855b6a9f379637e7f59f349a6355ea7cd2c6ff12abdf962",
+    "QLearningConfig": "fa861687eb756a582d40c05e01a132655b641d7964a807a25cffa5a5a333a2d7",
+    "best_value": "ae151696c38a10608409eefcfff3e9168b849d8bc7b7e63a8bbfec43c607752d",
+    "ValueIterationConfig": "b2b397cccd3c3d90f13505903f192f0fe17a8c056458aca92220c51699a4c3ec",
 }
 
 
 @pytest.mark.parametrize("name", EARLIER)
 def test_names_of_rlkit_that_moved_mean_what_they_meant(name: str) -> None:
-    (home,) = (one for one in (rlkit, tables, ppo_objective) if hasattr(one, name))
+    home, *_ = (
+        one
+        for one in (rlkit, tables, q_learning, value_iteration, ppo_objective)
+        if hasattr(one, name)
+    )
     assert fingerprint(getattr(home, name)).digest == EARLIER[name]
 
 

@@ -119,7 +119,7 @@ def test_parameters_that_diverge_fail_their_seeds_alone(small: Callable[..., Run
 def test_an_error_of_the_agent_ends_the_run_as_failed_with_the_original_error(
     small: Callable[..., Run], out: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rlkit.agents.q_learning import QLearning
+    from rlkit.agents.tabular.q_learning import QLearning
 
     def learn(self: Any, transition: Any) -> Any:
         raise ZeroDivisionError("in learn")

@@ -10,7 +10,7 @@ import pytest
 from gymnasium import spaces
 
 from rlkit.agent import Task
-from rlkit.agents.value_iteration import ValueIteration, ValueIterationConfig
+from rlkit.agents.tabular.value_iteration import ValueIteration, ValueIterationConfig
 from rlkit.environments.resolve import find_environment
 from rlkit.environments.table import TabularBatchEnv
 from rlkit.errors import UsageError

@@ -9,7 +9,7 @@ import pytest
 from gymnasium import spaces
 
 from rlkit.agent import Task, Transition
-from rlkit.agents.q_learning import QLearning, QLearningConfig
+from rlkit.agents.tabular.q_learning import QLearning, QLearningConfig
 from rlkit.environments.table import TabularBatchEnv
 from rlkit.loop import interact
 from rlkit.seeding import SeedStreams

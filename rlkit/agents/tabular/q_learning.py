@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from rlkit.agent import Task, Transition
 from rlkit.agents.compiled import Kernels
-from rlkit.agents.tables import (
+from rlkit.agents.tabular.tables import (
     TableActor,
     best_value,
     greedy_action,

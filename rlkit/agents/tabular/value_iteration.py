@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlkit.agent import Task, Transition
-from rlkit.agents.tables import one_hot, require_tabular
+from rlkit.agents.tabular.tables import one_hot, require_tabular
 from rlkit.errors import UsageError
 from rlkit.options import require_range
 from rlkit.tabular.operators import action_values

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rlkit.agents.tables import TableActor, greedy_actions
+from rlkit.agents.tabular.tables import TableActor, greedy_actions
 from rlkit.seeding import SeedStreams
 
 
