@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
+import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from importlib.machinery import ModuleSpec
 from pathlib import Path
-
-import torch
+from types import ModuleType
+from typing import Any
 
 _MKL_FREE = 1  # MKL_CBWR_OFF: sums in any order
 
 
 def _mkl_mode() -> int | None:
     """Return MKL's mode of reproducibility; None if torch has no MKL."""
+    import torch
+
     try:
         library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
         return int(library.mkl_serv_cbwr_get(-1))
@@ -30,7 +35,40 @@ def prepared_torch() -> Iterator[None]:
     at the end. By default glibc returns every block above 128 KiB to the system when it is freed,
     and allocates it again page by page, which costs up to a third of a training step. Warn if
     torch multiplied matrices before `import rlkit`, which then cannot choose MKL's mode.
+
+    Importing torch takes longer than training a table, so it is not imported here. If something
+    imports it inside the block, such as the constructor of an agent, it is set up at once.
     """
+    _keep_memory()
+    threads: list[int] = []
+
+    def prepare() -> None:
+        import torch
+
+        if _mkl_mode() == _MKL_FREE:
+            warnings.warn(
+                "torch multiplied matrices before rlkit was imported, so the last digits of a seed "
+                "may depend on the seeds beside it; import rlkit first, or start Python with "
+                "MKL_CBWR=AUTO",
+                stacklevel=4,
+            )
+        threads.append(torch.get_num_threads())
+        torch.set_num_threads(1)
+
+    if "torch" in sys.modules:
+        prepare()
+    try:
+        with _after_import("torch", prepare):
+            yield
+    finally:
+        if threads:
+            import torch
+
+            torch.set_num_threads(threads[0])
+
+
+def _keep_memory() -> None:
+    """Let glibc keep freed blocks for reuse."""
     try:
         libc = ctypes.CDLL("libc.so.6")
         m_trim_threshold, m_mmap_threshold = -1, -3
@@ -38,15 +76,45 @@ def prepared_torch() -> Iterator[None]:
         libc.mallopt(m_trim_threshold, 1 << 30)
     except (OSError, AttributeError):  # another C library: slower, otherwise the same
         pass
-    if _mkl_mode() == _MKL_FREE:
-        warnings.warn(
-            "torch multiplied matrices before rlkit was imported, so the last digits of a seed may "
-            "depend on the seeds beside it; import rlkit first, or start Python with MKL_CBWR=AUTO",
-            stacklevel=3,
-        )
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+
+
+class _Finder:
+    """Finds one module as the other finders do, and calls a function when it was imported."""
+
+    def __init__(self, name: str, call: Callable[[], None]) -> None:
+        self._name, self._call = name, call
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name != self._name:
+            return None
+        later = itertools.dropwhile(lambda finder: finder is not self, list(sys.meta_path))
+        for finder in itertools.islice(later, 1, None):
+            spec = finder.find_spec(name, path, target)
+            if spec is not None and spec.loader is not None:
+                self._extend(spec.loader)
+                return spec
+        return None
+
+    def _extend(self, loader: Any) -> None:
+        execute = loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            vars(loader).pop("exec_module", None)
+            execute(module)
+            self._call()
+
+        # Set on the loader itself, because some code looks at the type of a module's loader.
+        loader.exec_module = exec_module
+
+
+@contextlib.contextmanager
+def _after_import(name: str, call: Callable[[], None]) -> Iterator[None]:
+    """Call a function once a module was imported, if that happens inside the block."""
+    finder = _Finder(name, call)
+    sys.meta_path.insert(0, finder)
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
+        sys.meta_path.remove(finder)

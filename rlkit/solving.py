@@ -107,7 +107,7 @@ def evaluate(
     run: Run | str | Path, *, episodes: int = 1000, greedy: bool = True, env: EnvLike | None = None
 ) -> dict[str, Any]:
     """Play episodes with the final policies of a run; see `Run.evaluate`."""
-    from rlkit.training.run import Run, load  # needs torch, which solving does not
+    from rlkit.training.run import Run, load
 
     opened = run if isinstance(run, Run) else load(run, env)
     return opened.evaluate(episodes, greedy=greedy)

@@ -67,12 +67,13 @@ class CompareOptions(TrainingOptions):
 
 def train_command(args: list[str]) -> int:
     """Train an agent on an environment."""
-    if "--workers" in args:
+    name = _agent_name(args)
+    if name and "--workers" in args:
+        from rlkit.agents import AGENTS
         from rlkit.runs.workers import warm_up
         from rlkit.training.kind import AGENT_RUN
 
-        warm_up(AGENT_RUN.worker_imports)
-    name = _agent_name(args)
+        warm_up((*AGENT_RUN.worker_imports, AGENTS[name][0]))
     form = _train_form(name, args)
     parsed = parse(form, args, f"train {name}" if name else "train", help_of="train AGENT")
     from rlkit.training.train import train

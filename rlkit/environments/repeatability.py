@@ -198,6 +198,7 @@ class GlobalGenerators:
     """Detects whether the process's global random generators have advanced."""
 
     def __init__(self) -> None:
+        self._before: dict[str, int] = {}
         self._before = self._states()
 
     def _states(self) -> dict[str, int]:
@@ -208,10 +209,12 @@ class GlobalGenerators:
         }
         torch = sys.modules.get("torch")
         if torch is not None:
+            if "torch" not in self._before:  # imported since: then its generator was a new one
+                self._before["torch"] = hash(torch.Generator().get_state().numpy().tobytes())
             states["torch"] = hash(torch.get_rng_state().numpy().tobytes())
         return states
 
     def moved(self) -> set[str]:
         """Return the names of the generators that advanced since the previous call."""
         before, self._before = self._before, self._states()
-        return {name for name, state in self._before.items() if before.get(name, state) != state}
+        return {name for name, state in self._before.items() if before[name] != state}

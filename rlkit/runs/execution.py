@@ -42,6 +42,7 @@ class RunRequest:
     target: int  # how far to train each seed, in the unit of the kind
     versions: Mapping[str, str]  # that the results may depend on
     work: Work  # trains seeds up to the target
+    worker_imports: Sequence[str] = ()  # modules that the work needs, besides those of the kind
     caveats: Sequence[str] = ()  # what a reader of the results must know about the environment
     notes: Sequence[str] = ()  # other sentences for the user, known before the start
     reproducible: bool = True  # as far as was checked before the start
@@ -94,7 +95,9 @@ def _train(
     num_workers = min(workers, len(seeds))
     if num_workers > 1:
         return work_in_processes(
-            request.work, folder, seeds, num_workers, reports, kind=request.kind
+            *(request.work, folder, seeds, num_workers, reports),
+            kind=request.kind,
+            imports=request.worker_imports,
         )
     return request.work(folder, seeds, reports) if seeds else []
 

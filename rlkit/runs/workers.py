@@ -36,14 +36,18 @@ def work_in_processes(
     reports: Reports,
     *,
     kind: RunKind,
+    imports: Sequence[str] = (),
 ) -> list[Failure]:
     """Do work in several processes, each with a share of the seeds; otherwise like `work` itself.
+
+    Args:
+        imports: modules that this work needs, besides those of its kind.
 
     Raises:
         UsageError: the work cannot be sent to another process.
     """
     require_sendable(work)
-    warm_up(kind.worker_imports)
+    warm_up((*kind.worker_imports, *imports))
     shares = [list(seeds)[k::num_workers] for k in range(num_workers)]
     workers = _Workers(work, folder, num_workers, reports)
     try:

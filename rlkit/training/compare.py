@@ -17,6 +17,7 @@ from rlkit.runs.identity import content_name
 from rlkit.runs.progress import python_reports
 from rlkit.runs.record import RECORD
 from rlkit.runs.reports import Reports
+from rlkit.runs.workers import warm_up
 from rlkit.training.comparison import SUMMARY, Comparison
 from rlkit.training.figures import environment_key
 from rlkit.training.prepare import Prepared, prepare
@@ -92,6 +93,9 @@ def _finish(
     workers: int,
     reports: Reports,
 ) -> Comparison:
+    if workers > 1:
+        prepared = [one for one in contenders.values() if isinstance(one, Prepared)]
+        warm_up([name for one in prepared for name in one.request.worker_imports])
     runs = {
         name: contender
         if isinstance(contender, Run)

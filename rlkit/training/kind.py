@@ -62,6 +62,6 @@ AGENT_RUN = RunKind(
         "stage": "is the run of a stage of RLHF, {stage!r} on {label!r}: it has no agent and no "
         "environment; open it with rlkit.rlhf.stages.stage_run.load_stage_run"
     },
-    worker_imports=("rlkit.agents.ppo",),
+    worker_imports=("rlkit.training.seed_trainer",),
     late_imports=("rlkit.analysis.plots",),
 )

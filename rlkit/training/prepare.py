@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rlkit.agents import AGENTS
 from rlkit.environments.environment import Environment
 from rlkit.environments.repeatability import GlobalGenerators
 from rlkit.errors import RlkitError, UsageError
@@ -89,6 +91,7 @@ def prepare(
         target=spec.num_env_steps,
         versions={**environment.source.packages, **versions()},
         work=Training(spec, environment),
+        worker_imports=_worker_imports(spec),
         caveats=caveats,
         notes=remarks,
         reproducible=repeatable,
@@ -101,6 +104,13 @@ def prepare(
     prepared = Prepared(spec, environment, folder, request)
     prepared.settle()  # the checks built copies of the environment
     return prepared
+
+
+def _worker_imports(spec: RunSpec) -> tuple[str, ...]:
+    """Return the modules of the agent that take long to import."""
+    if isinstance(spec.agent, str):
+        return (AGENTS[spec.agent][0],)
+    return ("torch",) if "torch" in sys.modules else ()
 
 
 def _noted(problem: str | None, remarks: list[str]) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -250,3 +252,16 @@ def test_slow_environments_are_not_checked_for_long() -> None:
 
     assert check_repeatability(Slow, "Env").problem is None
     assert taken < 30
+
+
+@pytest.mark.parametrize(("draw", "moved"), [("", "set()"), ("torch.rand(1)", "{'torch'}")])
+def test_draws_of_a_torch_that_was_imported_meanwhile_are_noticed(draw: str, moved: str) -> None:
+    lines = [
+        "from rlkit.environments.repeatability import GlobalGenerators",
+        "generators = GlobalGenerators()",
+        "import torch",
+        draw,
+        f"assert generators.moved() == {moved}",
+        "assert generators.moved() == set()",
+    ]
+    subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True)
