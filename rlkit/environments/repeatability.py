@@ -209,8 +209,9 @@ class GlobalGenerators:
         }
         torch = sys.modules.get("torch")
         if torch is not None:
-            if "torch" not in self._before:  # imported since: then its generator was a new one
-                self._before["torch"] = hash(torch.Generator().get_state().numpy().tobytes())
+            if "torch" not in self._before:  # imported since: compare with a generator just seeded
+                fresh = torch.Generator().manual_seed(torch.initial_seed())
+                self._before["torch"] = hash(fresh.get_state().numpy().tobytes())
             states["torch"] = hash(torch.get_rng_state().numpy().tobytes())
         return states
 
