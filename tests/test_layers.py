@@ -29,6 +29,7 @@ ROOMS = (
     "rlkit.nn",
     "rlkit.tabular",
     "rlkit.tabular.planning",
+    "rlkit.tabular.bandits",
     "rlkit.tabular.grids",
     "rlkit.tabular.reading",
     "rlkit.tabular.solution",
