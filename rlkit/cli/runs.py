@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from rlkit.cli.exact import ExactAnswers, require_exact_options
 from rlkit.cli.forms import Output, make_form, parse, positional
 from rlkit.cli.report import print_json
 from rlkit.cli.terminal import printable
@@ -19,6 +20,14 @@ class EvaluateOptions:
 
     episodes: int = 1000  # episodes per seed, >= 1
     greedy: bool = True  # play the greedy policy, not the exploring one
+    # compute, where the transitions are known, the share of time in each state under the time
+    # limit, success and length of an episode, and the mixing time: -1 / ln |lambda_2| steps for the
+    # second largest modulus of an eigenvalue of the chain in which a new episode follows each
+    # ending, without a time limit; in that time the distance to the long run shrinks by a factor e
+    visits: bool = False
+    # compute the value of the policies at this discount from the start, in [0, 1], without a limit
+    discount: float | None = None
+    figure: Path | None = None  # with --visits: draw the shares on the map; .png, .pdf or .svg
 
 
 def evaluate_command(args: list[str]) -> int:
@@ -31,7 +40,15 @@ def evaluate_command(args: list[str]) -> int:
     from rlkit.training.run import load
 
     require_count("episodes", options.episodes, at_least=1)
-    result = load(parsed.run).evaluate(options.episodes, greedy=options.greedy)
+    require_exact_options(options.visits, options.discount, options.figure)
+    run = load(parsed.run)
+    result = run.evaluate(options.episodes, greedy=options.greedy)
+    answers = None
+    if options.visits or options.discount is not None:
+        answers = ExactAnswers(run, visits=options.visits, discount=options.discount)
+        answers.add_to(result, greedy=options.greedy)
+    if answers is not None and options.figure is not None:
+        answers.draw(options.figure)
     if parsed.output.json:
         print_json(result)
         return 0
@@ -48,6 +65,8 @@ def evaluate_command(args: list[str]) -> int:
     print(f"mean {result['mean']:.6g} (95 % {low:.6g} to {high:.6g}), IQM {result['iqm']:.6g}")
     if result["episodes_cut"]:
         print(f"{result['episodes_cut']} episodes were cut: the environment has no time limit")
+    if answers is not None:
+        answers.print_rows(result["seeds"])
     return 0
 
 

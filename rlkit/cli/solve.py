@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -16,6 +16,7 @@ from rlkit.cli.terminal import printable
 from rlkit.errors import UsageError
 
 if TYPE_CHECKING:
+    from rlkit.tabular.evaluation.proto_values import ProtoValues
     from rlkit.tabular.grids.drawing import Grid
     from rlkit.tabular.mdp import TabularMDP
     from rlkit.tabular.solution import Solution
@@ -63,6 +64,9 @@ class FigureOutput(Output):
     """What is printed and drawn."""
 
     figure: Path | None = None  # png, svg or pdf: the bounds sweep by sweep, and values on a map
+    # compute the first K eigenvectors of the Laplacian of the graph of states, whose edges are the
+    # steps of a random policy; with --figure they are drawn as small maps, and nothing else is
+    proto_values: Annotated[int | None, arg(metavar="K")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,9 +106,18 @@ def solve_command(args: list[str]) -> int:
     _require_ranges(options)
     horizon = _horizon(options.horizon)
     _require_drawable(form.output.figure)
+    number = form.output.proto_values
+    if number is not None:
+        from rlkit.options import require_count
+
+        require_count("proto_values", number, at_least=1)
     problem = _problem(form.environment, read_env_args(options.env_args), form.map)
     from rlkit.solving import solve
 
+    protos = None
+    if number is not None:
+        problem = _with_model(problem, drawn=form.output.figure is not None)
+        protos = _proto_values(problem, number)
     solution = solve(
         problem.model,
         discount=options.discount,
@@ -119,13 +132,56 @@ def solve_command(args: list[str]) -> int:
         content = {name: getattr(solution, name) for name in JSON_FIELDS}
         content["build_seconds"] += problem.build_seconds
         content["peak_memory_mb"] = _peak_memory()
+        if protos is not None:
+            content["proto_eigenvalues"] = protos.eigenvalues.tolist()
+            content["proto_values"] = protos.vectors.tolist()
         print_json({"environment": problem.name, **content})
     else:
         _print_solution(problem, solution)
         _print_policy(problem, solution)
-    if form.output.figure is not None:
+        if protos is not None:
+            listed = ", ".join(f"{value:.6g}" for value in protos.eigenvalues)
+            print(f"\neigenvalues of the proto-values: {listed}")
+    if form.output.figure is not None and protos is not None:
+        _draw_protos(problem, protos, form.output.figure)
+    elif form.output.figure is not None:
         _draw(problem, solution, form.output.figure)
     return 0
+
+
+def _with_model(problem: Problem, *, drawn: bool) -> Problem:
+    """Return a problem with its model, which is read once; a figure needs a map as well."""
+    if drawn and problem.grid() is None:
+        raise UsageError(
+            f"--figure with --proto-values: {problem.name} has no map to draw on; --json prints "
+            "the vectors, as does rlkit.tabular.proto_values in Python"
+        )
+    from rlkit.solving import model_of
+
+    began = time.perf_counter()
+    model = model_of(problem.model, problem.env_args)
+    seconds = problem.build_seconds + time.perf_counter() - began
+    return replace(problem, model=model, env_args={}, build_seconds=seconds)
+
+
+def _proto_values(problem: Problem, number: int) -> ProtoValues:
+    from rlkit.tabular.evaluation.proto_values import proto_values
+
+    assert not isinstance(problem.model, str)
+    try:
+        return proto_values(problem.model, number)
+    except ValueError as error:
+        raise UsageError(f"solve: {error}") from error
+
+
+def _draw_protos(problem: Problem, protos: ProtoValues, path: Path) -> None:
+    from rlkit.analysis.figure import save_figure
+    from rlkit.tabular.grids.cell_maps import proto_value_figure
+
+    grid = problem.grid()
+    assert grid is not None
+    title = f"{problem.name}: first eigenvectors of the Laplacian of the graph of states"
+    save_figure(proto_value_figure(grid, *protos, title=title), path)
 
 
 def _problem(environment: str | None, env_args: dict[str, Any], options: MapOptions) -> Problem:

@@ -1,4 +1,4 @@
-"""Exact answers about policies: values, returns under a time limit, long-run behaviour.
+"""Exact answers about policies: values, and returns under a time limit.
 
 An agent scores the undiscounted return of an episode that is truncated at the time limit, while
 most agents maximise the discounted value without a limit. Both are computed here, and the best
@@ -155,47 +155,6 @@ def _one_step(mdp: TabularMDP, values: FloatArray) -> FloatArray:
     """Return E[R + v(S') | s, a], `[num_states, num_actions]`."""
     future = (mdp.continuation @ values).reshape(mdp.num_states, mdp.num_actions)
     return np.asarray(mdp.expected_reward + future)
-
-
-def stationary_distribution(mdp: TabularMDP, policy: ArrayLike) -> FloatArray:
-    """Return the long-run share of time in each state when a new episode follows every ending.
-
-        d = d P,  sum_s d(s) = 1:  the left eigenvector of eigenvalue 1
-
-    with P(s, s') = P_pi(s, s') + P(end | s) * initial_distribution(s'). The time limit is ignored.
-    Dense: meant for up to a few thousand states.
-
-    Args:
-        policy: actions `[num_states]` or probabilities `[num_states, num_actions]`.
-
-    Returns:
-        `[num_states]`.
-
-    Raises:
-        NoFiniteReturn: if the agent may end up in one of several sets of states that it never
-            leaves, so that the distribution depends on chance.
-    """
-    probabilities = policy_probabilities(mdp, policy)
-    chain, _ = policy_chain(mdp, probabilities[None])
-    continues = chain.toarray()
-    ends = (mdp.ending * probabilities).sum(axis=1)
-    matrix = continues + np.outer(ends, mdp.initial_distribution)
-
-    visited = mdp.initial_distribution > 0
-    while (fresh := (visited @ (matrix > 0)) & ~visited).any():
-        visited = visited | fresh
-    states = np.flatnonzero(visited)
-    eigenvalues, vectors = np.linalg.eig(matrix[np.ix_(states, states)].T)
-    ones = np.flatnonzero(np.abs(eigenvalues - 1) < 1e-9)
-    if ones.size != 1:
-        raise NoFiniteReturn(
-            "stationary distribution: expected one set of states that the agent never leaves, got "
-            f"{ones.size}; the long-run distribution depends on chance"
-        )
-    vector = np.abs(vectors[:, ones[0]].real)
-    distribution = np.zeros(mdp.num_states)
-    distribution[states] = vector / vector.sum()
-    return distribution
 
 
 def _limit(mdp: TabularMDP, limit: int | None) -> int:

@@ -242,3 +242,35 @@ def test_a_successor_out_of_range_is_a_usage_error(
     np.savez(path, **arrays)
     message = "next_state must be in [0, 16), got 16 at state 0, action 2"
     assert message in output(capsys, "solve", str(path), code=2)[1]
+
+
+def test_proto_values_are_printed_and_drawn(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "proto.png"
+    args = ("FrozenLake-v1", "--proto-values", "3", "--figure", str(path))
+    result = answer(capsys, "solve", *args)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert result["proto_eigenvalues"][0] == 0
+    assert np.shape(result["proto_values"]) == (3, 16)
+    assert result["build_seconds"] > 0.05  # the table was played, though it was read before
+    out, _ = output(capsys, "solve", *args[:3])
+    assert "eigenvalues of the proto-values: 0, " in out
+    assert "proto_values" not in answer(capsys, "solve", "FrozenLake-v1")
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["FrozenLake-v1", "--proto-values", "0"], "expected a whole number >= 1, got 0"),
+        (["FrozenLake-v1", "--proto-values", "17"], "from 1 to 16, the states"),
+        (["Taxi-v4", "--proto-values", "2", "--figure", "x.png"], "Taxi-v4 has no map"),
+        (["CartPole-v1", "--proto-values", "2"], "solving CartPole-v1: "),
+    ],
+)
+def test_proto_values_that_cannot_be_had_are_one_sentence(
+    capsys: pytest.CaptureFixture[str], args: list[str], message: str
+) -> None:
+    err = output(capsys, "solve", *args, code=2)[1]
+    assert message in err
+    assert err.count("\n") == 1

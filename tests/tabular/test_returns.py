@@ -9,7 +9,6 @@ import pytest
 from gymnasium.envs.toy_text.frozen_lake import generate_random_map
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from quantecon import MarkovChain
 
 from rlkit.tabular.mdp import TabularMDP
 from rlkit.tabular.policy_chain import NoFiniteReturn
@@ -18,7 +17,6 @@ from rlkit.tabular.returns import (
     optimal_return_under_limit,
     policy_value,
     return_under_limit,
-    stationary_distribution,
     total_return,
 )
 from tests.tabular.models import from_env
@@ -327,36 +325,3 @@ def test_without_a_limit_the_limit_must_be_given() -> None:
             function(mdp)
     with pytest.raises(ValueError, match="whole number of steps >= 1, got 0"):
         optimal_return_under_limit(mdp, 0)
-
-
-# --- the long run -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_the_stationary_distribution_agrees_with_quantecon(seed: int) -> None:
-    mdp = random_mdp(seed)
-    policy = random_policies(mdp, 1, seed)[0]
-    matrix, table = np.zeros((4, 4)), mdp.padded()
-    for s, a, k in itertools.product(range(4), range(2), range(3)):
-        chance = policy[s, a] * table.probability[s, a, k]
-        if table.terminated[s, a, k]:
-            matrix[s] += chance * mdp.initial_distribution
-        else:
-            matrix[s, table.next_state[s, a, k]] += chance
-    (peer,) = MarkovChain(matrix).stationary_distributions
-    result = stationary_distribution(mdp, policy)
-    np.testing.assert_allclose(result, peer, atol=1e-12)  # an eigenvector of a 4x4 matrix
-
-
-def test_a_periodic_chain_and_unvisited_states_are_no_obstacle() -> None:
-    table = [[[(1.0, 1, 0.0, False)]], [[(1.0, 0, 0.0, False)]], [[(1.0, 2, 0.0, False)]]]
-    mdp = TabularMDP.from_successors(table, initial_distribution=[1.0, 0, 0])
-    result = stationary_distribution(mdp, [0, 0, 0])
-    np.testing.assert_allclose(result, [0.5, 0.5, 0], atol=1e-14)
-
-
-def test_two_places_to_settle_in_have_no_one_stationary_distribution() -> None:
-    stay = [[[(1.0, s, 0.0, False)]] for s in range(2)]
-    mdp = TabularMDP.from_successors(stay, initial_distribution=[0.5, 0.5])
-    with pytest.raises(NoFiniteReturn, match="got 2"):
-        stationary_distribution(mdp, [0, 0])

@@ -1,4 +1,4 @@
-"""Draw a policy on the map of a grid world."""
+"""Draw a policy, or a share of time, on the map of a grid world."""
 
 from __future__ import annotations
 
@@ -68,3 +68,15 @@ def policy_map(
     arrows = np.array(list(grid.arrows))[actions].reshape(grid.letters.shape)
     drawn = np.where(np.isin(grid.letters, list("HGC")), grid.letters, arrows)
     return "\n".join(" ".join(row) for row in drawn)
+
+
+def share_map(grid: Grid, share: ArrayLike) -> str:
+    """Return the lines of a map with the percentage of each cell, and a dot where it is 0."""
+    percent = 100.0 * np.asarray(share, dtype=np.float64).reshape(grid.letters.shape)
+    cells = np.full(percent.shape, "     .", dtype="U6")
+    for row, column in np.argwhere(percent > 0.0):
+        cells[row, column] = f"{percent[row, column]:6.2f}"
+    ends = np.isin(grid.letters, list("HGC")) & (percent == 0.0)
+    for row, column in np.argwhere(ends):
+        cells[row, column] = f"{grid.letters[row, column]:>6}"
+    return "\n".join("".join(row) for row in cells)

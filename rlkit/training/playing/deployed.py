@@ -121,6 +121,23 @@ class SingleActor:
             )
         return self._ask("probabilities", obs)
 
+    def policy_table(self) -> Array:
+        """Return the probability of each action in each state, float64 [num_states, num_actions].
+
+        `rlkit.tabular.evaluate` takes it, or the actor itself.
+
+        Raises:
+            UsageError: observations or actions are not discrete, or the agent has no
+                probabilities.
+        """
+        states = self._observation_space
+        if not isinstance(states, spaces.Discrete):
+            raise UsageError(
+                f"policy_table: the observations are {states}; only a policy of discrete "
+                "observations is a table"
+            )
+        return self.probabilities(np.arange(int(states.n)) + int(states.start))
+
     def value(self, obs: Any) -> Any:
         """Return the discounted return that the agent expects from an observation onwards.
 

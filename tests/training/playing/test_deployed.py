@@ -16,6 +16,7 @@ from gymnasium import spaces
 
 from rlkit.errors import UsageError
 from rlkit.runs import checkpoints
+from rlkit.tabular.evaluation.evaluate import evaluate
 from rlkit.training.playing.deployed import ActorBySeed, SingleActor, as_batch
 from rlkit.training.run import Run
 
@@ -117,6 +118,27 @@ def test_probabilities_are_in_the_order_of_a_space_that_starts_below_0(
     actor = run.actor()
     for obs in np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32) * 5:
         assert actor.probabilities(obs).argmax() - 1 == actor.act(obs)
+
+
+@pytest.mark.parametrize("name", ["q-learning", "ppo"])
+def test_the_table_of_a_policy_is_evaluated_as_its_run_was(
+    name: str, trained: Callable[..., Run]
+) -> None:
+    run = trained(name, seeds=2, environment="FrozenLake-v1")
+    mdp = run.environment.mdp
+    assert mdp is not None
+    for seed in run.seeds:
+        actor = run.actor(seed)
+        np.testing.assert_array_equal(actor.policy_table()[3], actor.probabilities(3))
+        result = evaluate(mdp, actor)
+        assert result.expected_return == run.scores[seed]
+        by_seed = evaluate(mdp, run.batch_actor([seed]))
+        np.testing.assert_array_equal(by_seed.visits, result.visits)
+
+
+def test_a_policy_of_real_observations_is_no_table(trained: Callable[..., Run]) -> None:
+    with pytest.raises(UsageError, match="only a policy of discrete observations is a table"):
+        trained("ppo", seeds=1).actor().policy_table()
 
 
 def test_values_are_those_of_the_critic_with_its_statistics(trained: Callable[..., Run]) -> None:
