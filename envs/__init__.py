@@ -1,4 +1,4 @@
-"""Environments: batched twins of well-known Gymnasium environments, and two language tasks.
+"""Environments: twins of well-known Gymnasium environments, a bandit, and two language tasks.
 
 A twin steps a whole `[S, N]` grid of environments at once (S seeds of an experiment, N
 environments of each seed) and gives, for every environment of the grid, the same bytes as
@@ -10,10 +10,11 @@ and only where tests show that it is equal.
     acrobot.py       Acrobot-v1
     mountain_car.py  MountainCar-v0
     pendulum.py      Pendulum-v1
+    bandit.py        BernoulliBandit-v0, whose means are given or drawn anew each episode
     enumerable.py    a language so small that every text can be listed, with a gold reward
     grammar.py       short English texts written to a request, with a gold reward
     tokens.py        what the two languages share: names of token ids
 
 The package imports gymnasium and numpy, never rlkit; rlkit finds it through the entry-point groups
-`rlkit.native_envs` and `rlkit.token_tasks`.
+`rlkit.native_envs`, `rlkit.environments` and `rlkit.token_tasks`.
 """

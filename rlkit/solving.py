@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 
+from rlkit.environments.environment import Environment
 from rlkit.environments.resolve import EnvLike, find_environment
 from rlkit.errors import RlkitError, UsageError
 from rlkit.options import require_typed
-from rlkit.tabular.mdp import TabularMDP
+from rlkit.tabular.bandits.beliefs import belief_mdp
+from rlkit.tabular.mdp import TabularMDP, check_limit
 from rlkit.tabular.planning.solvers import NotConverged
+from rlkit.tabular.reading.beliefs import Belief, belief_from_env
 from rlkit.tabular.reading.model import mdp_from_env
+from rlkit.tabular.reading.published import UnknownModel
 from rlkit.tabular.solution import Solution
 from rlkit.tabular.solution import solve as solve_model
 
@@ -56,7 +60,7 @@ def solve(
     discount = require_typed("discount", discount, float)
     tolerance = require_typed("tolerance", tolerance, float)
     began = time.perf_counter()
-    name, model = _model(environment, env_args)
+    name, model = _model(environment, env_args, horizon)
     built = time.perf_counter() - began
     try:
         solution = solve_model(
@@ -78,14 +82,16 @@ def solve(
 
 
 def model_of(
-    environment: EnvLike | TabularMDP, env_args: Mapping[str, Any] | None = None
+    environment: EnvLike | TabularMDP,
+    env_args: Mapping[str, Any] | None = None,
+    horizon: int | str | None = "auto",
 ) -> TabularMDP:
     """Return the model of whatever `solve` can solve.
 
     Raises:
         UsageError: it has no reliable transition table.
     """
-    name, model = _model(environment, env_args)
+    name, model = _model(environment, env_args, horizon)
     if isinstance(model, TabularMDP):
         return model
     try:
@@ -95,7 +101,7 @@ def model_of(
 
 
 def _model(
-    environment: EnvLike | TabularMDP, env_args: Mapping[str, Any] | None
+    environment: EnvLike | TabularMDP, env_args: Mapping[str, Any] | None, horizon: int | str | None
 ) -> tuple[str, Model]:
     """Return the name of what is solved, and its model or a function that makes environments."""
     if isinstance(environment, TabularMDP):
@@ -113,7 +119,25 @@ def _model(
         except ValueError as error:
             raise UsageError(f"solving {environment}: {error}") from error
     named = find_environment(environment, env_args)
-    return named.reference, named.make
+    try:
+        belief = None if named.probe.has_table else belief_from_env(named.make)
+    except UnknownModel as error:
+        raise UsageError(f"solving {named.reference}: {error}") from error
+    return named.reference, named.make if belief is None else _belief_mdp(named, belief, horizon)
+
+
+def _belief_mdp(named: Environment, belief: Belief, horizon: int | str | None) -> TabularMDP:
+    """Return the belief about a drawn bandit as an MDP, over as many pulls as the horizon has."""
+    pulls = belief.time_limit if horizon == "auto" else horizon
+    if pulls is None or isinstance(pulls, str):
+        raise UsageError(
+            f"solving {named.reference}: its means are drawn anew each episode, so what is known "
+            "about them grows with every pull; give a horizon, a number of pulls"
+        )
+    try:
+        return belief_mdp(belief.priors, check_limit(pulls))
+    except ValueError as error:
+        raise UsageError(f"solving {named.reference}: {error}") from error
 
 
 def _reject_args(name: str, env_args: Mapping[str, Any] | None) -> None:

@@ -30,6 +30,7 @@ ROOMS = (
     "rlkit.tabular",
     "rlkit.tabular.evaluation",
     "rlkit.tabular.planning",
+    "rlkit.tabular.bandits",
     "rlkit.tabular.grids",
     "rlkit.tabular.reading",
     "rlkit.tabular.solution",

@@ -3,12 +3,15 @@
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import pytest
 
 import rlkit
+from rlkit import tabular
 from rlkit.errors import UsageError
 from rlkit.solving import model_of
 from rlkit.tabular.mdp import TabularMDP
+from rlkit_envs.bandit import BernoulliBandit
 
 
 def leave_or_stay() -> TabularMDP:
@@ -44,6 +47,55 @@ def test_a_model_without_a_finite_optimum_is_named() -> None:
 def test_a_table_that_step_does_not_follow_is_rejected_with_the_reason() -> None:
     with pytest.raises(UsageError, match=r"solving Taxi-v4: .* table P is not used"):
         rlkit.solve("Taxi-v4", env_args={"fickle_passenger": True})
+
+
+@pytest.mark.parametrize(("horizon", "optimum"), [(1, 1 / 2), (2, 13 / 12), (10, 6.0217857143)])
+def test_a_drawn_bandit_is_solved_as_its_belief(horizon: int, optimum: float) -> None:
+    solution = rlkit.solve("BernoulliBandit-v0", horizon=horizon)
+    assert solution.optimal_return_under_limit == pytest.approx(optimum, abs=1e-9)
+    assert solution.time_limit == horizon
+
+
+def test_the_horizon_of_a_drawn_bandit_is_its_time_limit_unless_one_is_given() -> None:
+    args = {"max_episode_steps": 7, "prior": [[2, 1], [1, 1]]}
+    solution = rlkit.solve("BernoulliBandit-v0", env_args=args)
+    expected = tabular.bayes_optimal_return([[2, 1], [1, 1]], 7)
+    assert solution.optimal_return_under_limit == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_given_bandit_is_solved_by_its_table() -> None:
+    solution = rlkit.solve(
+        "BernoulliBandit-v0", env_args={"means": [0.4, 0.7], "max_episode_steps": 10}
+    )
+    assert solution.num_states == 1
+    assert solution.policy.tolist() == [1]
+    assert solution.optimal_return_under_limit == pytest.approx(7, abs=1e-9)
+
+
+def test_a_drawn_bandit_without_a_horizon_is_rejected() -> None:
+    with pytest.raises(
+        UsageError, match=r"BernoulliBandit-v0: its means are drawn anew .* horizon"
+    ):
+        rlkit.solve("BernoulliBandit-v0", horizon=None)
+
+
+def test_a_bandit_without_arms_is_rejected() -> None:
+    with pytest.raises(UsageError, match="expected means of at least one arm"):
+        rlkit.solve("BernoulliBandit-v0", env_args={"means": []})
+
+
+class Cheat(BernoulliBandit):
+    """Claims uniform priors, and pays always."""
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self._means = np.ones(2)
+        return 0, {}
+
+
+def test_priors_that_the_rewards_do_not_follow_are_rejected_with_the_reason() -> None:
+    with pytest.raises(UsageError, match=r"solving .*Cheat: its beta_priors are not used: arm \d"):
+        rlkit.solve(Cheat, horizon=3)
 
 
 def test_the_model_of_whatever_can_be_solved_is_found() -> None:

@@ -22,7 +22,8 @@ from rlkit.errors import RlkitError, UsageError
 from rlkit.fingerprint import Fingerprint, settle
 from rlkit.seeding import SeedStreams, episode_seeder
 from rlkit.tabular.mdp import TabularMDP
-from rlkit.tabular.reading.model import Model, examine
+from rlkit.tabular.reading.beliefs import Belief, belief_from_env
+from rlkit.tabular.reading.model import Model, UnknownModel, examine
 from rlkit.user_code import is_patched
 
 
@@ -93,6 +94,16 @@ class Environment:
     def mdp(self) -> TabularMDP | None:
         """Return the exact model, where the environment publishes one and follows it."""
         return self.model.mdp
+
+    @functools.cached_property
+    def belief(self) -> Belief | None:
+        """Return the priors of a bandit that is drawn anew each episode, if it follows them."""
+        if self.probe.has_table:
+            return None
+        try:
+            return belief_from_env(self.make)
+        except UnknownModel:
+            return None
 
     @functools.cached_property
     def repeatability(self) -> Repeatability:

@@ -12,6 +12,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,6 +25,9 @@ from rlkit.errors import UsageError
 from rlkit.fingerprint import identify
 from rlkit.spelling import closest
 from rlkit.user_code import run_file
+
+# Entry points by which packages offer environments: id -> a module that registers it when imported.
+OFFERED = "rlkit.environments"
 
 EnvLike = str | type[gym.Env[Any, Any]] | Callable[..., gym.Env[Any, Any]]
 
@@ -62,10 +66,18 @@ def _resolve(env: EnvLike, args: dict[str, Any]) -> Environment:
         if tail not in gym.registry:
             return _from_attribute(module, tail, env, args, None)
         return _from_registry(env, tail, args, None)
-    if env not in gym.registry:
+    if not is_registered(env):
         raise _unknown(env)
     own = str(gym.registry[env].entry_point).startswith("gymnasium.")
     return _from_registry(env, env, args, "" if own else None)
+
+
+def is_registered(env_id: str) -> bool:
+    """Return whether Gymnasium knows an id, once the package that offers it is imported."""
+    if env_id not in gym.registry:
+        for point in entry_points(group=OFFERED, name=env_id):
+            point.load()
+    return env_id in gym.registry
 
 
 def _redirect(spec: EnvSpec, name: str, module: ModuleType) -> None:
@@ -106,8 +118,9 @@ def _unknown(env: str) -> UsageError:
         return UsageError(
             f"environment {env!r}: name the class in the file as well, as in {env}:MyEnv"
         )
+    known = [*gym.registry, *entry_points(group=OFFERED).names]
     return UsageError(
-        f"unknown environment {env!r}: not registered with Gymnasium.{closest(env, gym.registry)} "
+        f"unknown environment {env!r}: not registered with Gymnasium.{closest(env, known)} "
         "An environment of your own is named module:Id or path/to/file.py:Class."
     )
 

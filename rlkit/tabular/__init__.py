@@ -16,6 +16,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rlkit.tabular.bandits.beliefs import bayes_optimal_return as bayes_optimal_return
+    from rlkit.tabular.bandits.beliefs import belief_counts as belief_counts
+    from rlkit.tabular.bandits.beliefs import belief_mdp as belief_mdp
+    from rlkit.tabular.bandits.beliefs import belief_state as belief_state
+    from rlkit.tabular.bandits.gittins import gittins_index as gittins_index
     from rlkit.tabular.evaluation.evaluate import PolicyEvaluation as PolicyEvaluation
     from rlkit.tabular.evaluation.evaluate import evaluate as evaluate
     from rlkit.tabular.evaluation.long_run import Mixing as Mixing
@@ -68,12 +73,17 @@ _HOME = {
     "TimedPlan": "rlkit.tabular.returns",
     "UnknownModel": "rlkit.tabular.reading.published",
     "action_values": "rlkit.tabular.operators",
+    "bayes_optimal_return": "rlkit.tabular.bandits.beliefs",
+    "belief_counts": "rlkit.tabular.bandits.beliefs",
+    "belief_mdp": "rlkit.tabular.bandits.beliefs",
+    "belief_state": "rlkit.tabular.bandits.beliefs",
     "bellman_optimality": "rlkit.tabular.operators",
     "bellman_policy": "rlkit.tabular.operators",
     "best_total_return": "rlkit.tabular.planning.undiscounted",
     "evaluate": "rlkit.tabular.evaluation.evaluate",
     "frozen_lake": "rlkit.tabular.grids.lake",
     "gauss_seidel": "rlkit.tabular.planning.solvers",
+    "gittins_index": "rlkit.tabular.bandits.gittins",
     "greedy": "rlkit.tabular.operators",
     "mdp_from_env": "rlkit.tabular.reading.model",
     "mixing": "rlkit.tabular.evaluation.long_run",

@@ -10,8 +10,12 @@ from rlkit.agents.random import RandomActor
 from rlkit.environments.environment import Environment
 from rlkit.evaluation import ENDLESS_STEPS, play_many
 from rlkit.seeding import SeedStreams
+from rlkit.tabular.bandits.beliefs import bayes_optimal_return, num_beliefs
 from rlkit.tabular.planning.undiscounted import best_total_return
+from rlkit.tabular.reading.beliefs import Belief
 from rlkit.tabular.returns import best_return_under_limit, return_under_limit, total_return
+
+_MOST_BELIEFS = 10_000_000  # states of a bandit's belief: some seconds
 
 
 def references(environment: Environment) -> list[tuple[str, float]]:
@@ -53,11 +57,21 @@ def optimum(environment: Environment) -> float | None:
     """Return the best achievable expected episode return, where it is known.
 
     It is the optimum under the model's time limit. Without a limit it is the best total reward,
-    and None where no policy has a finite one or it is unbounded.
+    and None where no policy has a finite one or it is unbounded. Of a bandit that is drawn anew
+    each episode it is the Bayes-optimal return, where its computation takes seconds.
     """
     mdp = environment.mdp
     if mdp is None:
-        return None
+        return _bayes_optimum(environment.belief)
     if mdp.time_limit is not None:
         return best_return_under_limit(mdp)
     return best_total_return(mdp)
+
+
+def _bayes_optimum(belief: Belief | None) -> float | None:
+    if belief is None or belief.time_limit is None:
+        return None
+    num_states = num_beliefs(len(belief.priors), belief.time_limit - 1)
+    if num_states > _MOST_BELIEFS:
+        return None
+    return bayes_optimal_return(belief.priors, belief.time_limit)

@@ -189,3 +189,11 @@ def test_a_wrong_argument_is_named_with_the_environment() -> None:
     assert "CartPole-v1" in message
     assert "gravitation=3" in message
     assert "lenght" in refusal(Counter, {"lenght": 3})
+
+
+def test_an_id_that_an_installed_package_offers_is_registered_when_it_is_named() -> None:
+    gym.registry.pop("BernoulliBandit-v0", None)
+    sys.modules.pop("rlkit_envs.bandit", None)
+    assert find_environment("BernoulliBandit-v0").reference == "BernoulliBandit-v0"
+    with pytest.raises(UsageError, match="Did you mean 'BernoulliBandit-v0'"):
+        find_environment("BernouliBandit-v0")
