@@ -33,6 +33,13 @@ PRESETS: dict[tuple[str, str], dict[str, Any]] = {
         "epsilon_start": 0.1,
         "epsilon_end": 0.1,
     },
+    # Epsilon-greedy on sample averages; an episode has nothing to look ahead to.
+    ("q-learning", "BernoulliBandit-v0"): {
+        "discount": 0.0,
+        "step_size_power": 1.0,
+        "epsilon_start": 0.1,
+        "epsilon_end": 0.1,
+    },
     # --- policy gradients ---
     # Without hidden layers, on one-hot observations, the policy is a table of logits.
     ("reinforce", "FrozenLake-v1"): {

@@ -1,0 +1,61 @@
+"""Common parts of the agents for bandits: what they fit, and which environments share a belief."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from rlkit.agent import Task
+from rlkit.agents.tabular.tables import require_tabular
+from rlkit.errors import UsageError
+
+Array = NDArray[Any]
+
+
+def require_bandit(agent: str, task: Task) -> int:
+    """Return the number of arms.
+
+    Raises:
+        UsageError: observations or actions are not discrete, or there is more than one observation.
+    """
+    num_states, num_arms = require_tabular(agent, task)
+    if num_states != 1:
+        raise UsageError(
+            f"{agent} is for bandits, which have one observation, but the observations are "
+            f"{task.observation_space}. Use q-learning there."
+        )
+    return num_arms
+
+
+def remarks_on_evaluation(agent: str, task: Task) -> list[str]:
+    """Return what a user must know whose bandit may be another one in every episode."""
+    if task.mdp is not None:
+        return []
+    return [
+        f"{agent} learns within an episode, and an evaluated policy does not: eval_return is that "
+        "of the arm that looks best now, in other episodes. If each episode is another bandit, "
+        "choose evaluation_episodes=0 and read train_return"
+    ]
+
+
+class Grouping:
+    """Which environments of a seed share what was observed.
+
+    If each episode is another bandit, every environment has a group of its own, and what it
+    observed is forgotten when its episode ends. Otherwise all share one group for good.
+    """
+
+    def __init__(self, num_envs: int, *, reset_each_episode: bool) -> None:
+        self.num_groups = num_envs if reset_each_episode else 1
+        self._reset = reset_each_episode
+
+    def of(self, n: int) -> int:
+        """Return the group of environment n."""
+        return n % self.num_groups
+
+    def forget(self, ended: Array, *counts: Array) -> None:
+        """Set the entries `[S, groups, ...]` of episodes that ended, `[S, N]`, to 0."""
+        if self._reset and ended.any():
+            for each in counts:
+                each[ended] = 0
