@@ -48,6 +48,7 @@ from rlkit import files  # noqa: E402
 from rlkit.environments.resolve import find_environment  # noqa: E402
 from rlkit.errors import RlkitError  # noqa: E402
 from rlkit.runs import checkpoints, curves, store  # noqa: E402
+from rlkit.training import seed_batch  # noqa: E402
 from rlkit.training.run import Run  # noqa: E402
 from rlkit.training.train import train  # noqa: E402
 from tests.known_tables import remember_tables  # noqa: E402
@@ -111,6 +112,7 @@ def redirect(stdin: str, stdout: str, stderr: str) -> None:
 
 def run_script(script: str, figures: bool) -> None:
     """Run a script as a program: its exit codes are those of the command line."""
+    seed_batch.SECONDS_BETWEEN_SAVES = 0.0  # a checkpoint at every row: these runs are short
     if not figures:
         Run.plot = lambda self, path=None: None  # type: ignore[method-assign, assignment, return-value]
     names = {
@@ -121,6 +123,7 @@ def run_script(script: str, figures: bool) -> None:
         "die_at": die_at,
         "die_while_writing": die_while_writing,
         "os": os,
+        "seed_batch": seed_batch,
         "signal": signal,
         "store": store,
         "train": train,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ from rlkit.training.tracker import EVALUATION, Tracker
 
 Array = NDArray[Any]
 
+# Rows may follow one another within milliseconds, and forcing files to the disk takes longer.
+SECONDS_BETWEEN_SAVES = 1.0
+
 
 class SeedBatch:
     """Seeds that are trained together: their environments, agent, counts and files."""
@@ -43,6 +47,8 @@ class SeedBatch:
         streams = tuple(SeedStreams(spec.experiment_seed, seed) for seed in seeds)
         self._curves: list[curves.CurveFile] = []
         self._remarked = False  # whether partial episodes were reported
+        self._saved_at = time.monotonic()
+        self._saved_steps = 0
         self._evaluator = Evaluator(environment, streams, spec.evaluation_episodes, kind=kind)
         self.env = environment.grid(streams, spec.num_envs, kind=kind)
         try:
@@ -110,7 +116,7 @@ class SeedBatch:
         return -(-(due - steps) // self._spec.num_envs)
 
     def write_rows(self, obs: Array) -> None:
-        """Evaluate, write one row per seed and, after step 0, save."""
+        """Evaluate, write one row per seed and save if a checkpoint is due."""
         evaluation: dict[str, Array] = {}
         if self._spec.evaluation_episodes:
             limits = evaluation_limits(self._environment, self.tracker.longest_episode)
@@ -128,8 +134,19 @@ class SeedBatch:
         rows = self.tracker.rows(evaluation, reset=self.on_grid)
         for curve, row in zip(self._curves, rows, strict=True):
             curve.append(row)
-        if self.tracker.num_env_steps:
+        if self._due:
             self.save(obs)
+        self._reports.progress(self._seeds, self.tracker.num_env_steps)
+
+    @property
+    def _due(self) -> bool:
+        """Whether to save after this row: some time after the last checkpoint, and at the end."""
+        steps, every = self.tracker.num_env_steps, self._spec.evaluate_every
+        if not steps:
+            return False
+        # As many as are kept, so that the files of a finished run do not depend on the time.
+        last_two = self.target <= (steps // every + 1) * every
+        return last_two or time.monotonic() - self._saved_at >= SECONDS_BETWEEN_SAVES
 
     def _report_partial_episodes(self) -> None:
         """Report once that returns are of partial episodes; for the final row as a caveat."""
@@ -153,7 +170,12 @@ class SeedBatch:
         for s, seed in enumerate(self._seeds):
             own = {name: np.asarray(value[s]) for name, value in state.items()}
             checkpoints.save_checkpoint(self._folder, seed, self.tracker.num_env_steps, own)
-        self._reports.progress(self._seeds, self.tracker.num_env_steps)
+        self._saved_at, self._saved_steps = time.monotonic(), self.tracker.num_env_steps
+
+    def require_saved(self, obs: Array) -> None:
+        """Save unless that was done at this step."""
+        if self._saved_steps != self.tracker.num_env_steps:
+            self.save(obs)
 
     def stopped(self) -> Stopped:
         """Return the error that states how many steps were done."""

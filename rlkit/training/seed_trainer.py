@@ -125,8 +125,7 @@ def _train_group(
             if on_grid or at_end:
                 batch.write_rows(following_obs)
             if not at_end and reports.stop():
-                if not on_grid:
-                    batch.save(following_obs)
+                batch.require_saved(following_obs)
                 raise batch.stopped()
             if batch.compiled is not None or i % 256 == 0:
                 reports.progress(seeds, batch.tracker.num_env_steps)

@@ -16,6 +16,8 @@ from rlkit.runs import checkpoints
 from rlkit.training.run import Run
 
 KILLED = -signal.SIGKILL
+# Some of the rows of these short runs have a checkpoint.
+BETWEEN_SAVES = "seed_batch.SECONDS_BETWEEN_SAVES = 0.02"
 
 
 def kill_at_random(forks: Any, name: str, kills: int, out: Path) -> list[Path]:
@@ -29,7 +31,7 @@ def kill_at_random(forks: Any, name: str, kills: int, out: Path) -> list[Path]:
     while kills > 0:
         target, code = out / str(kills), KILLED
         while code == KILLED:
-            child = forks.train(name, **settings, out=target)
+            child = forks.train(name, **settings, out=target, before=BETWEEN_SAVES)
             if kills > 0:
                 time.sleep(moments.uniform(0.0, duration))
                 child.kill()
@@ -85,6 +87,35 @@ MOMENTS = {
     "before the last run.json": "die_at(store, 'write_json', 2)",
     "after the last run.json": "die_at(store, 'write_json', 2, after=True)",
 }
+
+
+NO_SAVES = "seed_batch.SECONDS_BETWEEN_SAVES = 1e9"  # but those at the last two rows
+
+
+@pytest.mark.parametrize("moment", ["'append', 7", "'sync', 1", "'sync', 3"])
+@pytest.mark.parametrize("name", ["q-learning", pytest.param("ppo", marks=pytest.mark.slow)])
+def test_a_run_killed_with_rows_since_its_checkpoint_ends_as_if_undisturbed(
+    name: str, moment: str, forks: Any, out: Path, small: Callable[..., Run], remaining: Any
+) -> None:
+    before = f"{NO_SAVES}\ndie_at(curves.CurveFile, {moment})"
+    child = forks.train(name, seeds=2, out=out / "killed", before=before)
+    assert child.wait() == KILLED, child.output
+    assert forks.train(name, seeds=2, out=out / "often").wait() == 0
+    undisturbed = remaining(out / "often")
+    assert remaining(out / "killed") != undisturbed
+    small(name, seeds=2, out=out / "killed")
+    assert remaining(out / "killed") == undisturbed
+
+
+@pytest.fixture
+def remaining() -> Callable[[Path], dict[str, bytes]]:
+    """Return the bytes of every csv and checkpoint below a folder."""
+
+    def read(out: Path) -> dict[str, bytes]:
+        paths = [*out.rglob("*.csv"), *out.rglob("*.npz")]
+        return {str(path.relative_to(out)): path.read_bytes() for path in paths}
+
+    return read
 
 
 QUICK = (
