@@ -3,7 +3,7 @@
 1. A few Gauss-Seidel sweeps, there and back, spread values through the model.
 2. One sweep of the optimality operator gives the greedy policy and a certificate. Stop if it is
    good enough.
-3. Bring the values nearer to those of that policy (`krylov`), sweep again, and go to 2.
+3. Bring the values nearer to those of that policy (`aggregation`), sweep again, and go to 2.
 
 The third step costs a fraction of the sweeps that it replaces, but has no guarantee. The values
 with the smallest change so far are therefore kept. Where no later ones are better for a while, the
@@ -17,8 +17,8 @@ import time
 import numpy as np
 
 from rlkit.tabular.mdp import FloatArray, TabularMDP
+from rlkit.tabular.planning.aggregation import groups_of, improve
 from rlkit.tabular.planning.certificate import UNKNOWN, Certifier
-from rlkit.tabular.planning.krylov import improve
 from rlkit.tabular.planning.plan import Plan, Report, check_tolerance
 from rlkit.tabular.planning.sweeps import Sweeps, threads
 from rlkit.tabular.policy_chain import check_discount
@@ -28,7 +28,7 @@ _SWEEPS = 2  # after each evaluation of a policy
 _PATIENCE = 10  # evaluations without progress
 _REDUCTION = 0.1  # of the residual, in one evaluation
 _PROGRESS = 0.9  # of the smallest error so far: the largest error that counts as progress
-_ITERATIONS = 30  # of one evaluation, at most
+_CYCLES = 8  # of one evaluation, at most
 
 
 def modified_policy_iteration(
@@ -45,7 +45,7 @@ def modified_policy_iteration(
     Args:
         discount: in [0, 1).
         tolerance: twice the error allowed in any state's value, > 0.
-        max_sweeps: over all states; iterations of `krylov` do not count.
+        max_sweeps: over all states; cycles of `aggregation` do not count.
         initial_values: `[num_states]` to start from, by default 0.
         report: called after each sweep of the operator.
     """
@@ -61,7 +61,7 @@ def modified_policy_iteration(
     values = np.zeros(mdp.num_states) if initial_values is None else initial_values.copy()
     result = np.empty_like(values)
     best, of_best = values.copy(), UNKNOWN
-    failures, num_sweeps = 0, _SWEEPS
+    failures, num_sweeps, groups = 0, _SWEEPS, None
     with threads(mdp) as pool:
         sweeps = Sweeps(mdp, discount, pool)
         sweeps.there_and_back(values, min(_FIRST_SWEEPS, max_sweeps - 1))
@@ -78,10 +78,11 @@ def modified_policy_iteration(
                 num_sweeps *= 2
                 sweeps.there_and_back(values, num_sweeps)
                 continue
+            groups = groups_of(mdp) if groups is None else groups
             improve(
-                *(sweeps.chain(), values),
+                *(sweeps.chain(), values, groups),
                 reduction=_REDUCTION,
-                max_iterations=_ITERATIONS,
+                max_cycles=_CYCLES,
                 pool=pool,
             )
             sweeps.there_and_back(values, num_sweeps)

@@ -24,7 +24,7 @@ _PART = 1 << 16
 
 
 class Chain(NamedTuple):
-    """The chain of one policy: v = r + discount * P v, in the form of `krylov_kernels`."""
+    """The chain of one policy: v = r + discount * P v, in the form of `aggregation_kernels`."""
 
     start: Array
     column: Array

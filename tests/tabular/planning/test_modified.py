@@ -46,17 +46,17 @@ def test_a_grid_has_the_values_of_value_iteration(discount: float) -> None:
     assert plan.sweeps < slow.sweeps / 2
 
 
-def garbage(chain: Any, values: Any, **options: Any) -> int:
+def garbage(chain: Any, values: Any, groups: Any, **options: Any) -> int:
     values += np.random.default_rng(values.size).normal(size=values.shape)
     return 1
 
 
-def not_finite(chain: Any, values: Any, **options: Any) -> int:
+def not_finite(chain: Any, values: Any, groups: Any, **options: Any) -> int:
     values[0] = np.nan
     return 1
 
 
-def far_away(chain: Any, values: Any, **options: Any) -> int:
+def far_away(chain: Any, values: Any, groups: Any, **options: Any) -> int:
     with np.errstate(over="ignore"):
         values *= 1e200
     return 1
