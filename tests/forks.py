@@ -45,13 +45,11 @@ import rlkit.cli.solve  # noqa: E402
 import rlkit.cli.train  # noqa: E402
 import rlkit.training.figures  # noqa: E402, F401
 from rlkit import files  # noqa: E402
-from rlkit.environments.resolve import find_environment  # noqa: E402
 from rlkit.errors import RlkitError  # noqa: E402
 from rlkit.runs import checkpoints, curves, store  # noqa: E402
 from rlkit.training import seed_batch  # noqa: E402
 from rlkit.training.run import Run  # noqa: E402
 from rlkit.training.train import train  # noqa: E402
-from tests.known_tables import remember_tables  # noqa: E402
 
 
 def die_at(owner: Any, name: str, number: int, *, after: bool = False) -> None:
@@ -242,8 +240,6 @@ def _open_streams(encoding: str, unbuffered: bool) -> None:
 
 def main() -> None:
     """Serve until the input ends."""
-    remember_tables()
-    find_environment("FrozenLake-v1").model  # noqa: B018  once for all children
     gc.freeze()  # a child copies only the pages on which it changes something
     print("ready", flush=True)
     for line in sys.stdin:

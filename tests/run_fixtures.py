@@ -21,10 +21,8 @@ from rlkit.runs import checkpoints
 from rlkit.training.run import Run, load
 from rlkit.training.specification import RunSpec, make_spec
 from rlkit.training.train import train
-from tests.known_tables import remember_tables
 
 HERE = Path(__file__).parent
-remember_tables()
 
 # Each takes a fraction of a second; 600 is a multiple of no rollout, so that checkpoints lie in the
 # middle of rollouts, batches and episodes.

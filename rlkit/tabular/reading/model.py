@@ -1,7 +1,8 @@
 """The exact model of a Gymnasium environment that publishes its transition table.
 
 The table is a claim. It is used only if two environments made by the same function publish equal
-tables, and if their behaviour in a probe of 20,000 steps and 2,000 resets fits it.
+tables, and if their behaviour in a probe of 20,000 steps and 2,000 resets fits it. Gymnasium's own
+environments need no probe (see `known`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import gymnasium as gym
 import numpy as np
 
 from rlkit.tabular.mdp import TabularMDP
+from rlkit.tabular.reading.known import follows_table
 from rlkit.tabular.reading.probe import NUM_PARTS, Record, play
 from rlkit.tabular.reading.published import (
     NoTable,
@@ -95,7 +97,7 @@ def mdp_from_env(make_env: Callable[[], gym.Env[Any, Any]]) -> TabularMDP:
             closing = _close(envs)
     fault = fault or closing
     if fault is None:
-        reason = disagreement(mdp, record, indexing)
+        reason = None if record is None else disagreement(mdp, record, indexing)
         if reason is None:
             return mdp
         fault = UnknownModel(reason)
@@ -104,8 +106,11 @@ def mdp_from_env(make_env: Callable[[], gym.Env[Any, Any]]) -> TabularMDP:
 
 def _read_and_play(
     make_env: Callable[[], gym.Env[Any, Any]], envs: list[gym.Env[Any, Any]]
-) -> tuple[TabularMDP, Record]:
-    """Return the model of two environments and their probe; append them to `envs` when made."""
+) -> tuple[TabularMDP, Record | None]:
+    """Return the model of two environments and their probe; append them to `envs` when made.
+
+    There is no probe of environments that are known to follow their table.
+    """
     envs.append(call("making an environment", make_env))
     mdp = read_table(envs[0])
     table = published_table(envs[0])
@@ -120,6 +125,8 @@ def _read_and_play(
             "so no single table describes both; draw what differs in reset and include it in the "
             "state, or remove P (P = None)"
         )
+    if all(map(follows_table, envs)):
+        return mdp, None
     return mdp, play([envs[0]] * (NUM_PARTS - 1) + [envs[1]], mdp)
 
 
