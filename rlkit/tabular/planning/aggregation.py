@@ -60,12 +60,11 @@ class Level(NamedTuple):
 
 def groups_of(mdp: TabularMDP) -> list[Groups]:
     """Return the groups of each level, by the probabilities of moving under random actions."""
-    rows = np.repeat(np.arange(mdp.num_states, dtype=np.int32), mdp.num_actions)
-    mean = sparse.csr_matrix(
-        (np.full(len(rows), 0.5 / mdp.num_actions), (rows, np.arange(len(rows)))),
-        shape=(mdp.num_states, len(rows)),
-    )
-    neighbours = mean @ mdp.continuation
+    num_rows = mdp.num_states * mdp.num_actions
+    of_state = np.arange(0, num_rows + 1, mdp.num_actions, dtype=np.int32)
+    ones = np.ones(num_rows, dtype=np.int8)
+    each = sparse.csr_array((ones, np.arange(num_rows, dtype=np.int32), of_state))
+    neighbours = each @ mdp.continuation  # sums over the actions, [num_states, num_states]
     neighbours = (neighbours + neighbours.T).tocsr()
     levels: list[Groups] = []
     while neighbours.shape[0] > _SMALLEST:
@@ -77,8 +76,8 @@ def groups_of(mdp: TabularMDP) -> list[Groups]:
             entries = (unsigned(coarse.indptr), unsigned(coarse.indices), coarse.data)
             number = kernels.match(*entries, group)
             shape = (number, coarse.shape[0])
-            ones = (np.ones(shape[1]), (group.astype(np.int32), np.arange(shape[1])))
-            sums = sparse.csr_matrix(ones, shape=shape)
+            of_groups = (np.ones(shape[1]), (group.astype(np.int32), np.arange(shape[1])))
+            sums = sparse.csr_matrix(of_groups, shape=shape)
             coarse = (sums @ coarse @ sums.T).tocsr()
             whole = group[whole]
         if coarse.shape[0] > _WORTHWHILE * neighbours.shape[0]:
