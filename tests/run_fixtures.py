@@ -75,6 +75,21 @@ SMALL: dict[str, dict[str, Any]] = {
         "envs": 2,
         "epsilon_steps": 500,
     },
+    **{
+        name: {
+            "agent": name,
+            "environment": "FrozenLake-v1",
+            "steps": 600,
+            "evaluate_every": 100,
+            "envs": 2,
+            "epsilon_steps": 500,
+            **options,
+        }
+        for name, options in {
+            "sarsa": {"trace_decay": 0.8},
+            "expected-sarsa": {"exploration": "boltzmann"},
+        }.items()
+    },
     "random": {
         "agent": "random",
         "environment": "FrozenLake-v1",

@@ -93,6 +93,14 @@ FULL_REINFORCE = (
     *SMALL_REINFORCE,
 )
 TEXTBOOK = (("optimiser", "sgd"), ("baseline", False), *SMALL_REINFORCE)
+BOLTZMANN = (("exploration", "boltzmann"), ("temperature_start", 50.0), ("temperature_steps", 99))
+ON_TABLES = [
+    Case("q-learning", "discrete", (("epsilon_steps", 100),)),
+    Case("q-learning", "discrete", (("trace_decay", 0.8), *BOLTZMANN)),
+    Case("sarsa", "discrete", (("epsilon_steps", 100),)),
+    Case("sarsa", "discrete", (("trace_decay", 0.8), ("epsilon_steps", 100))),
+    Case("expected-sarsa", "discrete", BOLTZMANN),
+]
 CASES = [
     Case("ppo", "box-discrete", FULL_PPO),
     Case("ppo", "box-discrete", STOPPING_PPO),
@@ -102,7 +110,7 @@ CASES = [
     Case("reinforce", "box-discrete", TEXTBOOK),
     Case("reinforce", "box-box", SMALL_REINFORCE),
     Case("reinforce", "discrete", SMALL_REINFORCE),
-    Case("q-learning", "discrete", (("epsilon_steps", 100),)),
+    *ON_TABLES,
     Case("thompson", "bandit"),
     Case("thompson", "bandit", (("reset_each_episode", False),)),
     Case("ucb", "bandit"),
@@ -341,7 +349,7 @@ UNUSED = {
 }
 
 
-PLAIN = ("q-learning", "random", "thompson", "ucb")
+PLAIN = ("random", "thompson", "ucb")
 
 
 def entries(case: Case) -> list[str]:
@@ -354,7 +362,7 @@ def needed() -> list[Any]:
     return [
         pytest.param(case, name, id=f"{case}-{name}")
         for case in CASES
-        if case in (CASES[0], CASES[2], CASES[4]) or case.agent in PLAIN
+        if case in (CASES[0], CASES[2], CASES[4], *ON_TABLES) or case.agent in PLAIN
         for name in entries(case)
         if (case.agent, name) not in UNUSED
     ]
@@ -458,7 +466,7 @@ def test_a_space_that_starts_at_minus_1_receives_its_own_actions(case: Case) -> 
         assert seen == {0, 1, 2, 3}
 
 
-@pytest.mark.parametrize("name", ["q-learning", "value-iteration"])
+@pytest.mark.parametrize("name", ["q-learning", "value-iteration", "sarsa", "expected-sarsa"])
 @pytest.mark.parametrize("which", ["observation_space", "action_space"])
 def test_a_table_for_a_box_is_rejected_naming_what_to_use(name: str, which: str) -> None:
     task = Task(spaces.Discrete(4), spaces.Discrete(3), (SeedStreams(0, 0),), 1, 100, ring())

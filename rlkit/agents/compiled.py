@@ -15,6 +15,7 @@ Both are compiled by `rlkit.maths.compiled.part` and must not make arrays.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -137,6 +138,22 @@ def observe(totals: Totals, outcome: Outcome, metrics: Array) -> None:
             totals.sums[i] += metrics[i]
             totals.numbers[i] += 1
             totals.learned[0] = True
+
+
+def _act(state: Any, obs: Array, noise: Array, actions: Array) -> None:
+    act(state, obs, noise, actions)
+
+
+def _learn(state: Any, obs: Array, actions: Array, outcome: Outcome, metrics: Array) -> None:
+    learn(state, obs, actions, outcome, metrics)
+
+
+@functools.cache
+def single_steps(kernels: Kernels) -> Kernels:
+    """Return an agent's kernels compiled on their own, for its methods in the ordinary loop."""
+    # Both beside `learn`: agents share `act`, but not the types of its arguments.
+    parts = {"learn": kernels.learn, "act": kernels.act}
+    return Kernels(compose(_act, **parts), compose(_learn, **parts))
 
 
 class CompiledLoop:

@@ -14,6 +14,8 @@ import numpy as np
 from numba.core import event
 from numpy.typing import NDArray
 
+from rlkit.user_code import content_digest
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -43,15 +45,19 @@ def compose(text: Callable[..., Any], **parts: Callable[..., Any]) -> Callable[.
     """Compile a function with these parts in place of its global names.
 
     The machine code is kept beside the file of the first part, under a name with a digest of the
-    text, of all parts that it uses and of their global numbers, so that it is compiled anew when
-    one of them changes.
+    text, of all parts that it uses, of their global numbers and of their files, so that it is
+    compiled anew when one of them changes. Of their files, because the types of arguments are
+    stored by name, and an index with a name that is gone could not be read.
     Arrays are not counted as references: that takes ten times as long as a step of a table, and is
     why a part cannot make arrays.
     """
     first = next(iter(parts.values())).py_func  # type: ignore[attr-defined]
     globals_ = {**text.__globals__, **parts}
     digest = hashlib.sha256()
-    for code, names in _codes(text.__code__, globals_, {}).items():
+    codes = _codes(text.__code__, globals_, {})
+    for file in sorted({code.co_filename for code in codes}):
+        digest.update((content_digest(file) or "").encode())
+    for code, names in codes.items():
         used = (code.co_names, _plain(code.co_consts), *_numbers(code, names))
         digest.update(code.co_code + repr(used).encode())
     owner = first.__module__.replace(".", "_")

@@ -12,27 +12,31 @@ from typing import Any
 DEFAULTS: dict[str, Any] = {"steps": 100_000, "evaluate_every": 5_000}
 DEFAULT_EVALUATION_EPISODES = 20
 
+_LAKE: dict[str, Any] = {"steps": 400_000, "evaluate_every": 20_000, "epsilon_steps": 300_000}
+_CLIFF: dict[str, Any] = {
+    "steps": 50_000,
+    "evaluate_every": 2_500,
+    "discount": 1.0,
+    "step_size": 0.5,
+    "epsilon_start": 0.1,
+    "epsilon_end": 0.1,
+}
+_ON_POLICY = ("sarsa", "expected-sarsa")
+
 PRESETS: dict[tuple[str, str], dict[str, Any]] = {
     # --- tables ---
-    ("q-learning", "FrozenLake-v1"): {
-        "steps": 400_000,
-        "evaluate_every": 20_000,
-        "epsilon_steps": 300_000,
-    },
+    ("q-learning", "FrozenLake-v1"): _LAKE,
+    **{(name, "FrozenLake-v1"): _LAKE for name in _ON_POLICY},
     ("q-learning", "FrozenLake8x8-v1"): {
         "steps": 1_000_000,
         "evaluate_every": 50_000,
         "discount": 0.999,
         "epsilon_steps": 800_000,
     },
-    ("q-learning", "CliffWalking-v1"): {
-        "steps": 50_000,
-        "evaluate_every": 2_500,
-        "discount": 1.0,
-        "step_size": 0.5,
-        "epsilon_start": 0.1,
-        "epsilon_end": 0.1,
-    },
+    ("q-learning", "CliffWalking-v1"): _CLIFF,
+    # Without a falling step size the values go on swaying, and some greedy policies never end.
+    ("sarsa", "CliffWalking-v1"): _CLIFF | {"step_size_end": 0.02, "step_size_steps": 40_000},
+    ("expected-sarsa", "CliffWalking-v1"): _CLIFF,
     # Epsilon-greedy on sample averages; an episode has nothing to look ahead to.
     ("q-learning", "BernoulliBandit-v0"): {
         "discount": 0.0,

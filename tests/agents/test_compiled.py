@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from rlkit.agent import Task
-from rlkit.agents import compiled
+from rlkit.agents import AGENTS, compiled, find_agent
 from rlkit.agents.compiled import Kernels, compiled_loop
-from rlkit.agents.tabular import q_learning
+from rlkit.agents.tabular.learning import updates
+from rlkit.agents.tabular.learning.learner import TableLearner
 from rlkit.agents.tabular.q_learning import QLearning, QLearningConfig
 from rlkit.environments.table import TabularBatchEnv
 from rlkit.environments.table_kernels import Outcome
@@ -28,11 +29,24 @@ from rlkit.training.train import train
 
 SMALL: dict[str, Any] = {"seeds": 3, "steps": 2400, "evaluate_every": 700, "epsilon_steps": 1500}
 
+# Every agent with kernels, with its delays and traces, in two ways.
+LEARNERS: list[tuple[str, dict[str, Any]]] = [
+    ("q-learning", {}),
+    ("q-learning", {"trace_decay": 0.8, "exploration": "boltzmann", "temperature_steps": 900}),
+    ("sarsa", {}),
+    ("sarsa", {"trace_decay": 0.8, "traces": "accumulating", "step_size": 0.2}),
+    ("expected-sarsa", {}),
+    ("expected-sarsa", {"trace_decay": 0.8, "exploration": "boltzmann", "step_size": 0.2}),
+]
+each_learner = pytest.mark.parametrize(("agent", "options"), LEARNERS, ids=str)
+
 
 @pytest.fixture
 def trained(out: Path) -> Callable[..., Run]:
-    def trained(name: str, environment: str = "FrozenLake-v1", **changes: Any) -> Run:
-        return train("q-learning", environment, out=out / name, **(SMALL | changes))
+    def trained(
+        name: str, environment: str = "FrozenLake-v1", agent: str = "q-learning", **changes: Any
+    ) -> Run:
+        return train(agent, environment, out=out / name, **(SMALL | changes))
 
     return trained
 
@@ -55,6 +69,36 @@ def test_runs_have_the_bytes_of_the_ordinary_loop(
     assert runs[0].folder.name == runs[1].folder.name
 
 
+@pytest.mark.filterwarnings("ignore::rlkit.errors.RlkitWarning")
+@pytest.mark.parametrize("num_envs", [1, 3])
+@each_learner
+def test_runs_of_every_learner_have_the_bytes_of_the_ordinary_loop(
+    agent: str, options: dict[str, Any], num_envs: int, trained: Callable[..., Run], results: Any
+) -> None:
+    runs = [
+        trained(str(c), agent=agent, envs=num_envs, compiled=c, **options) for c in (True, False)
+    ]
+    assert results(runs[0].folder) == results(runs[1].folder)
+
+
+@each_learner
+def test_every_learner_resumes_in_the_middle_of_an_episode_in_the_other_loop(
+    agent: str,
+    options: dict[str, Any],
+    trained: Callable[..., Run],
+    results: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    options = {**options, "agent": agent, "envs": 2, "seeds": 2}
+    whole = trained("whole", **options)
+    monkeypatch.setattr("rlkit.training.seed_trainer._COMPILED_STEPS", 131)
+    answers = iter([False] * 4)
+    with pytest.raises(Interrupted):
+        trained("parts", reports=Reports(stop=lambda: next(answers, True)), **options)
+    done = trained("parts", compiled=False, **options)
+    assert results(done.folder) == results(whole.folder)
+
+
 @pytest.mark.parametrize("first", [True, False])
 def test_either_loop_continues_what_the_other_began(
     first: bool, trained: Callable[..., Run], results: Any, monkeypatch: pytest.MonkeyPatch
@@ -66,6 +110,11 @@ def test_either_loop_continues_what_the_other_began(
         trained("parts", compiled=first, reports=Reports(stop=lambda: next(answers, True)))
     done = trained("parts", compiled=not first)
     assert results(done.folder) == results(whole.folder)
+
+
+def test_every_learner_of_action_values_is_here() -> None:
+    known = {name for name in AGENTS if issubclass(find_agent(name), TableLearner)}
+    assert {name for name, _ in LEARNERS} == known
 
 
 def test_threads_change_nothing(
@@ -109,6 +158,11 @@ def parts(agent_class: Any = QLearning, num_envs: int = 2, config: Any = DEFAULT
     return Parts(agent, env, Tracker(2, num_envs, agent_class.metrics))
 
 
+def learner_parts(agent: str, options: dict[str, Any]) -> Parts:
+    kind = find_agent(agent)
+    return parts(kind, 2, kind.Config(**options))
+
+
 def loop_of(made: Parts) -> Any:
     return compiled_loop(made.agent, made.env, made.tracker.totals, made.tracker.count)
 
@@ -122,8 +176,11 @@ def state_of(made: Parts) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("pieces", [[1000], [255, 1, 256, 1, 487], [1, 999], [512, 488]])
-def test_any_pieces_end_in_the_state_of_the_ordinary_loop(pieces: list[int]) -> None:
-    fast, slow = parts(), parts()
+@each_learner
+def test_any_pieces_end_in_the_state_of_the_ordinary_loop(
+    agent: str, options: dict[str, Any], pieces: list[int]
+) -> None:
+    fast, slow = learner_parts(agent, options), learner_parts(agent, options)
     loop = loop_of(fast)
     for number in pieces:
         obs = loop.run(number)
@@ -230,5 +287,5 @@ def test_visits_beyond_the_table_of_step_sizes_take_the_ordinary_loop(
     trained: Callable[..., Run], results: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = trained("whole", compiled=False)
-    monkeypatch.setattr(q_learning, "MOST_STEP_SIZES", 1500)  # reached within the run
+    monkeypatch.setattr(updates, "MOST_STEP_SIZES", 1500)  # reached within the run
     assert results(trained("both").folder) == results(whole.folder)

@@ -82,6 +82,39 @@ def test_the_same_parts_are_loaded_from_the_cache_and_changed_ones_compiled(fold
     assert run(folder) == ["10.0", "2.0", "0", "1"]
 
 
+NAMED = {
+    "kinds": """
+from typing import NamedTuple
+from rlkit.maths.compiled import part
+
+class Pair(NamedTuple):
+    a: float
+
+@part
+def half(pair):
+    return pair.a / 2.0
+""",
+    "use": """
+import kinds
+from rlkit.maths.compiled import compose
+
+def text(x):
+    return step(x)
+
+print(compose(text, step=kinds.half)(kinds.Pair(3.0)))
+""",
+}
+
+
+def test_an_argument_whose_class_has_another_name_is_compiled_anew(tmp_path: Path) -> None:
+    for name, text in NAMED.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    assert run(tmp_path) == ["1.5"]
+    for name, text in NAMED.items():
+        (tmp_path / f"{name}.py").write_text(text.replace("Pair", "Two"))
+    assert run(tmp_path) == ["1.5"]
+
+
 def test_kernels_work_where_no_cache_folder_can_be_written(folder: Path) -> None:
     # A file in place of a folder stops the superuser too.
     (folder / "__pycache__").write_text("")

@@ -21,7 +21,10 @@ EVERY_KIND = [
     "q-learning-compiled",
     *(
         pytest.param(name, marks=pytest.mark.slow)
-        for name in ("ppo-normalised", "reinforce", "random", "q-learning-gymnasium")
+        for name in (
+            *("ppo-normalised", "reinforce", "random", "q-learning-gymnasium", "sarsa"),
+            "expected-sarsa",
+        )
     ),
 ]
 

@@ -1,9 +1,12 @@
-"""Tables of action values: acting on them, and the environments that they fit."""
+"""Tables of action values: acting on them, and the environments that they fit.
+
+Exploration is epsilon-greedy, or Boltzmann with P(a | s) proportional to exp(Q(s, a) / tau).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
@@ -17,20 +20,40 @@ from rlkit.seeding import SeedStreams
 Array = NDArray[Any]
 
 
-class TableActor:
-    """An epsilon-greedy policy for a table of action values at one moment.
+ExplorationKind = Literal["epsilon-greedy", "boltzmann"]
 
-    Among equally good actions it takes the first, so that the greedy policy is a function of the
-    observation.
+
+class Exploration(NamedTuple):
+    """How the actions of training are chosen; its level is epsilon, or tau of Boltzmann."""
+
+    boltzmann: bool
+    start: float  # the level at the start
+    end: float  # the level from `steps` on
+    steps: int  # environment steps over which the level changes linearly
+
+
+class TableActor:
+    """A policy for a table of action values at one moment: epsilon-greedy or Boltzmann.
+
+    Among equally good actions the greedy one is the first, so that the greedy policy is a function
+    of the observation.
 
     Args:
         q: action values, [S, states, actions].
         epsilon: probability of a random action, in [0, 1].
         streams: the streams of each seed.
+        temperature: tau > 0 of Boltzmann exploration, which takes the place of epsilon.
     """
 
-    def __init__(self, q: Array, epsilon: float, streams: Sequence[SeedStreams]) -> None:
-        self._q, self._epsilon = q, epsilon
+    def __init__(
+        self,
+        q: Array,
+        epsilon: float,
+        streams: Sequence[SeedStreams],
+        *,
+        temperature: float | None = None,
+    ) -> None:
+        self._q, self._epsilon, self._temperature = q, epsilon, temperature
         self._rows = np.arange(len(q))[:, None]
         self._streams = streams
         self.restart()
@@ -41,16 +64,24 @@ class TableActor:
 
     def act(self, obs: Array) -> Array:
         actions: Array = self._q[self._rows, obs].argmax(axis=-1)
-        if self._epsilon > 0.0:
+        if self._temperature is not None or self._epsilon > 0.0:
             noise = np.stack([rng.random((2, obs.shape[1])) for rng in self._generators])
+            if self._temperature is not None:
+                cumulative = self.probabilities(obs).cumsum(axis=-1)
+                chosen = noise[:, 1, :, None] * cumulative[..., -1:] < cumulative
+                return np.asarray(chosen.argmax(axis=-1))
             random = (noise[:, 1] * self._q.shape[-1]).astype(np.int64)
             actions = np.where(noise[:, 0] < self._epsilon, random, actions)
         return actions
 
     def probabilities(self, obs: Array) -> Array:
         """Return the probability of each action, [S, M, A]."""
+        values = self._q[self._rows, obs]
+        if self._temperature is not None:
+            weights = np.exp((values - values.max(axis=-1, keepdims=True)) / self._temperature)
+            return np.asarray(weights / weights.sum(axis=-1, keepdims=True))
         num_actions = self._q.shape[-1]
-        greedy = one_hot(self._q[self._rows, obs].argmax(axis=-1), num_actions)
+        greedy = one_hot(values.argmax(axis=-1), num_actions)
         probabilities: Array = (1.0 - self._epsilon) * greedy + self._epsilon / num_actions
         return probabilities
 
@@ -111,6 +142,64 @@ def best_value(q: Array, s: int) -> float:
     for a in range(q.shape[1]):
         best = max(best, q[s, a])
     return best
+
+
+@part
+def level_now(exploration: Exploration, num_env_steps: int) -> float:
+    """Return epsilon, or tau, after so many environment steps."""
+    progress = min(1.0, num_env_steps / exploration.steps)
+    level: float = exploration.start + progress * (exploration.end - exploration.start)
+    return level
+
+
+@part
+def explore(q: Array, s: int, boltzmann: bool, level: float, noise: Array, n: int) -> int:
+    """Return the action of training in state s.
+
+    Args:
+        q: [states, actions].
+        s: the state.
+        boltzmann: whether `level` is tau, otherwise it is epsilon.
+        level: of exploration.
+        noise: numbers in [0, 1), [2 or more, N]: whether to explore, and what to choose.
+        n: the column of the noise.
+    """
+    if boltzmann:
+        return boltzmann_action(q, s, level, noise[1, n])
+    if noise[0, n] < level:
+        return int(noise[1, n] * q.shape[1])
+    return greedy_action(q, s, noise[1, n])
+
+
+@part
+def boltzmann_action(q: Array, s: int, temperature: float, uniform: float) -> int:
+    """Return an action with probability proportional to exp(Q(s, a) / tau)."""
+    best, total = best_value(q, s), 0.0
+    for a in range(q.shape[1]):
+        total += np.exp((q[s, a] - best) / temperature)
+    remaining = uniform * total
+    for a in range(q.shape[1]):
+        remaining -= np.exp((q[s, a] - best) / temperature)
+        if remaining < 0.0:
+            return a
+    return int(q.shape[1]) - 1  # by rounding, or because of NaN
+
+
+@part
+def policy_value(q: Array, s: int, boltzmann: bool, level: float) -> float:
+    """Return sum_a P(a | s) Q(s, a) under the policy of `explore`."""
+    best, total = best_value(q, s), 0.0
+    if boltzmann:
+        weighted = 0.0
+        for a in range(q.shape[1]):
+            weight = np.exp((q[s, a] - best) / level)
+            total += weight
+            weighted += weight * q[s, a]
+        return weighted / total
+    for a in range(q.shape[1]):
+        total += q[s, a]
+    value: float = (1.0 - level) * best + level * (total / q.shape[1])
+    return value
 
 
 def one_hot(actions: Array, num_actions: int) -> Array:

@@ -10,14 +10,19 @@ from gymnasium import spaces
 
 from rlkit.agent import Task, Transition
 from rlkit.agents.tabular.q_learning import QLearning, QLearningConfig
+from rlkit.agents.tabular.tables import greedy_actions
 from rlkit.environments.table import TabularBatchEnv
 from rlkit.loop import interact
-from rlkit.seeding import SeedStreams
 from rlkit.tabular.mdp import TabularMDP
-
-
-def streams(num_seeds: int) -> tuple[SeedStreams, ...]:
-    return tuple(SeedStreams(0, index) for index in range(num_seeds))
+from tests.agents.tabular import textbook
+from tests.agents.tabular.worlds import (
+    largest_difference,
+    make,
+    optimal_q,
+    random_mdp,
+    streams,
+    transition,
+)
 
 
 def agent(
@@ -31,30 +36,6 @@ def agent(
         10**6,
     )
     return QLearning(task, QLearningConfig(**options))
-
-
-def transition(
-    obs: Any,
-    action: Any,
-    reward: Any,
-    next_obs: Any,
-    terminated: Any = False,
-    truncated: Any = False,
-) -> Transition:
-    """A transition of 2 seeds; lists are the environments of each."""
-
-    def array(x: Any, dtype: Any) -> Any:
-        return np.broadcast_to(np.asarray(x, dtype=dtype), (2, np.size(x))).copy()
-
-    return Transition(
-        array(obs, int),
-        array(action, int),
-        array(reward, float),
-        array(terminated, bool),
-        array(truncated, bool),
-        array(next_obs, int),
-        array(next_obs, int),
-    )
 
 
 # --- the update -----------------------------------------------------------------------------------
@@ -225,6 +206,114 @@ def test_epsilon_continues_after_a_load() -> None:
     assert other.epsilon == pytest.approx(0.6)
 
 
+# --- twins ----------------------------------------------------------------------------------------
+
+
+class InNumPy:
+    """One-step Q-learning with epsilon-greedy exploration, for all seeds at once."""
+
+    def __init__(self, like: QLearning, num_seeds: int, **options: Any) -> None:
+        self._config = QLearningConfig(**options)
+        state = like.state_dict()
+        self._q, self._visits = np.array(state["q"]), np.array(state["visits"])
+        self._rows, self._steps, self.noise = np.arange(num_seeds), 0, like.noise
+
+    @property
+    def epsilon(self) -> float:
+        config = self._config
+        progress = min(1.0, self._steps / config.epsilon_steps)
+        return config.epsilon_start + progress * (config.epsilon_end - config.epsilon_start)
+
+    def act(self, obs: Any) -> Any:
+        explore, choose = np.moveaxis(self.noise.next(), 1, 0)
+        greedy = greedy_actions(self._q[self._rows[:, None], obs], choose)
+        random = (choose * self._q.shape[-1]).astype(np.int64)
+        return np.where(explore < self.epsilon, random, greedy)
+
+    def learn(self, transition: Transition) -> dict[str, Any]:
+        config, rows = self._config, self._rows
+        epsilon, errors = self.epsilon, np.zeros(len(rows))
+        for n in range(transition.obs.shape[1]):
+            s, a = transition.obs[:, n], transition.action[:, n]
+            best_next = self._q[rows, transition.next_obs[:, n]].max(axis=-1)
+            future = np.where(transition.terminated[:, n], 0.0, config.discount * best_next)
+            self._visits[rows, s, a] += 1
+            visits = self._visits[rows, s, a]
+            constant = config.step_size
+            alpha = visits ** -float(config.step_size_power) if constant is None else constant
+            error = transition.reward[:, n] + future - self._q[rows, s, a]
+            self._q[rows, s, a] += alpha * error
+            errors += np.abs(error)
+        self._steps += transition.obs.shape[1]
+        return {
+            "epsilon": np.full(len(rows), epsilon),
+            "td_error": errors / transition.obs.shape[1],
+        }
+
+
+@pytest.mark.parametrize(
+    ("num_envs", "options"),
+    [
+        (1, {"epsilon_steps": 600}),
+        (3, {"epsilon_steps": 1500, "step_size": 0.1}),
+        (2, {"epsilon_end": 0.3, "epsilon_steps": 300, "step_size_power": 1.0, "discount": 1.0}),
+    ],
+)
+def test_a_run_has_the_bytes_of_the_algorithm_in_numpy(
+    num_envs: int, options: dict[str, Any]
+) -> None:
+    (learner, env), (other, other_env) = (
+        make("q-learning", small_mdp(), num_envs=num_envs, **options) for _ in range(2)
+    )
+    twin: Any = InNumPy(other, 2, **options)
+    pairs = zip(
+        interact(learner, env, 700, obs=env.obs),
+        interact(twin, other_env, 700, obs=other_env.obs),
+        strict=True,
+    )
+    for (one, metrics), (two, twin_metrics) in pairs:
+        assert one.action.tolist() == two.action.tolist()
+        for name, value in twin_metrics.items():
+            assert metrics[name].tobytes() == value.tobytes()
+    assert learner.state_dict()["q"].tobytes() == twin._q.tobytes()
+    assert learner.state_dict()["visits"].tobytes() == twin._visits.tobytes()
+
+
+@pytest.mark.parametrize("num_envs", [1, 3])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"epsilon_start": 0.5, "epsilon_steps": 200, "trace_decay": 0.8},
+        {"trace_decay": 1.0, "step_size": 0.1, "traces": "accumulating", "epsilon_start": 0.2},
+        {"exploration": "boltzmann", "temperature_end": 0.1, "temperature_steps": 300},
+        {"step_size": 0.5, "step_size_end": 0.1, "step_size_steps": 300, "initial_value": 3.0},
+    ],
+    ids=str,
+)
+def test_the_table_is_that_of_the_textbook_at_every_step(
+    options: dict[str, Any], num_envs: int
+) -> None:
+    difference = largest_difference(
+        "q-learning", textbook.QLearning, random_mdp(), 400, num_envs, **options
+    )
+    assert difference < 1e-11  # sums of some hundred terms in another order
+
+
+def test_traces_are_cut_before_an_action_that_is_not_greedy() -> None:
+    learner, _ = make("q-learning", random_mdp(), step_size=0.5, discount=0.9, trace_decay=1.0)
+    state = learner.state_dict()
+    state["q"][:, 1] = [0.0, 2.0, 2.0]
+    learner.load_state_dict(state)
+    for action, carried in ((2, True), (0, False)):  # equally good as the best; worse
+        learner.load_state_dict(state)
+        learner.learn(transition([0], [0], [-1.8], [1]))  # without an error
+        assert (learner.state_dict()["q"][:, 0, 0] == 0.0).all()
+        learner.learn(transition([1], [action], [10.0], [2], [True]))
+        error = 10.0 - state["q"][0, 1, action]
+        expected = 0.5 * 0.9 * error if carried else 0.0
+        np.testing.assert_allclose(learner.state_dict()["q"][:, 0, 0], expected, rtol=1e-14)
+
+
 # --- convergence ----------------------------------------------------------------------------------
 
 
@@ -239,14 +328,6 @@ def small_mdp() -> TabularMDP:
         initial_distribution=np.full(4, 0.25),
         time_limit=10,
     )
-
-
-def optimal_q(mdp: TabularMDP, discount: float) -> Any:
-    q = np.zeros((4, 2))
-    for _ in range(2000):
-        future = np.where(mdp.padded().terminated, 0.0, q.max(axis=1)[mdp.padded().next_state])
-        q = (mdp.padded().probability * (mdp.padded().reward + discount * future)).sum(axis=-1)
-    return q
 
 
 @pytest.mark.slow

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from rlkit.agents.tabular.tables import TableActor, greedy_actions
+from rlkit.agents.tabular.tables import (
+    TableActor,
+    boltzmann_action,
+    explore,
+    greedy_actions,
+    policy_value,
+)
 from rlkit.seeding import SeedStreams
 
 
@@ -37,3 +43,38 @@ def test_an_exploring_actor_acts_with_the_probabilities_it_states() -> None:
     np.testing.assert_allclose(expected, [2000, 16000, 2000])
     # Standard deviations of 42 and 57; 5 of them.
     assert (np.abs(counts - expected) < [212, 283, 212]).all()
+
+
+def test_a_boltzmann_actor_acts_with_the_probabilities_it_states() -> None:
+    actor = TableActor(np.log([[[1.0, 4.0, 9.0]]]), 0.0, streams(1), temperature=2.0)
+    obs = np.zeros((1, 10), dtype=int)
+    np.testing.assert_allclose(actor.probabilities(obs)[0, 0], [1 / 6, 2 / 6, 3 / 6], rtol=1e-14)
+    counts = np.bincount(np.concatenate([actor.act(obs).ravel() for _ in range(2000)]))
+    # Standard deviations of 53, 67 and 71; 5 of them.
+    assert (np.abs(counts - 20_000 * np.array([1, 2, 3]) / 6) < [265, 335, 355]).all()
+
+
+def test_a_boltzmann_action_is_the_inverse_of_the_cumulative_probabilities() -> None:
+    q = np.log([[5.0, 5.0, 5.0], [1.0, 2.0, 1.0]])
+    uniform = (np.arange(4000) + 0.5) / 4000
+    actions = [boltzmann_action(q, 1, 1.0, u) for u in uniform]
+    assert np.bincount(actions).tolist() == [1000, 2000, 1000]
+    assert boltzmann_action(q, 1, 1.0, np.nextafter(1.0, 0.0)) == 2
+    assert boltzmann_action(q, 1, 1.0, 0.0) == 0
+
+
+def test_a_temperature_near_0_takes_the_best_action_and_a_high_one_any() -> None:
+    q = np.array([[1.0, 3.0, -1e308]])
+    noise = np.random.default_rng(0).random((2, 3000))
+    cold = [explore(q, 0, True, 1e-3, noise, n) for n in range(3000)]
+    assert set(cold) == {1}
+    hot = np.bincount([explore(q[:, :2], 0, True, 1e9, noise, n) for n in range(3000)])
+    assert np.abs(hot - 1500).max() < 137  # 5 standard deviations
+
+
+def test_the_value_of_a_policy_is_the_mean_over_its_actions() -> None:
+    q = np.array([[0.0, 0.0], [1.0, 5.0]])
+    assert policy_value(q, 1, False, 0.25) == 0.75 * 5.0 + 0.25 * 3.0
+    weights = np.exp(np.array([1.0, 5.0]) / 2.0)
+    expected = (weights * [1.0, 5.0]).sum() / weights.sum()
+    np.testing.assert_allclose(policy_value(q, 1, True, 2.0), expected, rtol=1e-14)

@@ -1,0 +1,204 @@
+"""The class around the kernels of a learner of tables.
+
+A learner is written once, as two kernels of one seed. The compiled loop composes them with the
+environment's step, and `TableLearner` calls them seed by seed, so both loops give the same bytes.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlkit.agent import State, Task, Transition
+from rlkit.agents.compiled import Kernels, single_steps
+from rlkit.agents.tabular.learning.config import TableConfig
+from rlkit.agents.tabular.learning.updates import StepSizeTable, Table
+from rlkit.agents.tabular.tables import Exploration, TableActor, require_tabular
+from rlkit.environments.table_kernels import Outcome
+from rlkit.seeding import NoiseBlocks
+
+Array = NDArray[Any]
+
+
+class TableLearner:
+    """What the learners of tables share, for all seeds.
+
+    A learner lists its `kernels` and makes the state that they work on from a `Table`. Its entries
+    are all arrays [S, ...] that change; those that begin with an underscore can be made from the
+    others and are not stored.
+    """
+
+    name: ClassVar[str]
+    kernels: ClassVar[Kernels]
+    Config: ClassVar[Any] = TableConfig
+    metrics = ("epsilon", "td_error")
+    default_num_envs = 1
+
+    @staticmethod
+    def depends_on_total_steps(config: Any) -> bool:
+        """Return False: the schedules have lengths of their own."""
+        return False
+
+    def __init__(self, task: Task, config: Any) -> None:
+        self._num_states, self._num_actions = require_tabular(self.name, task)
+        self._task, self._config = task, config
+        self._entries = self._initial_entries()
+        self._step_sizes = StepSizeTable(config)
+        self._singly = single_steps(self.kernels)
+        self._states: list[Any] = []  # of the kernels in the ordinary loop
+        self._steps_left = 0  # for which these states are large enough
+        self.noise = NoiseBlocks(
+            [stream.generator("action") for stream in task.streams],
+            functools.partial(_uniform, rows=self._noise_rows(), num_envs=task.num_envs),
+            block_length=256,
+        )
+
+    @property
+    def _pair_shape(self) -> tuple[int, int, int]:
+        """Return [S, N, pairs]."""
+        task = self._task
+        return task.num_seeds, task.num_envs, self._num_states * self._num_actions
+
+    # --- what a learner may add ---
+
+    def _noise_rows(self) -> int:
+        """Return how many numbers a step needs per environment: at least `explore`'s two."""
+        return 2
+
+    def _initial_entries(self) -> dict[str, Array]:
+        """Return the arrays at the start."""
+        table = (self._task.num_seeds, self._num_states, self._num_actions)
+        return {
+            "q": np.full(table, self._config.initial_value),
+            "visits": np.zeros(table, dtype=np.int64),
+            "num_env_steps": np.zeros(self._task.num_seeds, dtype=np.int64),
+        }
+
+    def _kernel_state(self, s: int, table: Table) -> Any:
+        """Return the state of the kernels for seed s."""
+        raise NotImplementedError
+
+    def _make_room(self, num_steps: int) -> bool:
+        """Enlarge the arrays for so many steps; return whether memory suffices for them."""
+        return True
+
+    def _derive(self) -> None:
+        """Make the entries that are not stored, after the others were loaded."""
+
+    def _action_values(self) -> Array:
+        """Return the table that is acted on, [S, states, actions]."""
+        return self._entries["q"]
+
+    # --- the agent ---
+
+    @property
+    def epsilon(self) -> float:
+        """The probability of a random action after the environment steps of a seed so far."""
+        return self._level(self._epsilon_schedule())
+
+    def _level(self, exploration: Exploration) -> float:
+        progress = min(1.0, int(self._entries["num_env_steps"][0]) / exploration.steps)
+        return exploration.start + progress * (exploration.end - exploration.start)
+
+    def _epsilon_schedule(self) -> Exploration:
+        c = self._config
+        return Exploration(False, c.epsilon_start, c.epsilon_end, c.epsilon_steps)
+
+    def _temperature_schedule(self) -> Exploration:
+        c = self._config
+        return Exploration(True, c.temperature_start, c.temperature_end, c.temperature_steps)
+
+    def act(self, obs: Array) -> Array:
+        obs, noise = np.ascontiguousarray(obs, dtype=np.int64), self.noise.next()
+        actions = np.empty(obs.shape, dtype=np.int64)
+        for s, state in enumerate(self._ready()):
+            self._singly.act(state, obs[s], noise[s], actions[s])
+        return actions
+
+    def learn(self, transition: Transition) -> Mapping[str, Array]:
+        obs = np.ascontiguousarray(transition.obs, dtype=np.int64)
+        action = np.ascontiguousarray(transition.action, dtype=np.int64)
+        outcome = Outcome(
+            np.ascontiguousarray(transition.reward, dtype=np.float64),
+            np.ascontiguousarray(transition.terminated, dtype=np.bool_),
+            np.ascontiguousarray(transition.truncated, dtype=np.bool_),
+            np.ascontiguousarray(transition.next_obs, dtype=np.int64),
+        )
+        metrics = np.empty((len(obs), len(self.metrics)))
+        for s, state in enumerate(self._ready()):
+            own = Outcome(*(array[s] for array in outcome))
+            self._singly.learn(state, obs[s], action[s], own, metrics[s])
+        self._steps_left -= 1
+        return dict(zip(self.metrics, metrics.T.copy(), strict=True))
+
+    def _ready(self) -> Sequence[Any]:
+        """Return the states of all seeds, large enough for one more step."""
+        if self._steps_left < 1:
+            self._steps_left = 256
+            self._make_room(self._steps_left)
+            self._states = [
+                self._state_for(s, self._most_visits(s, self._steps_left))
+                for s in range(self._task.num_seeds)
+            ]
+        return self._states
+
+    def actor(self, *, greedy: bool = True) -> TableActor:
+        q, streams = self._action_values().copy(), self._task.streams
+        if greedy or self._config.exploration == "epsilon-greedy":
+            return TableActor(q, 0.0 if greedy else self.epsilon, streams)
+        temperature = self._level(self._temperature_schedule())
+        return TableActor(q, 0.0, streams, temperature=temperature)
+
+    def state_dict(self) -> State:
+        stored = {name: self._entries[name].copy() for name in self._stored()}
+        return {**stored, "noise": self.noise.state()}
+
+    def load_state_dict(self, state: State) -> None:
+        for name in self._stored():
+            self._entries[name][...] = state[name]
+        self.noise.load(np.asarray(state["noise"]))
+        self._derive()
+        self._steps_left = 0
+
+    def _stored(self) -> list[str]:
+        return [name for name in self._entries if not name.startswith("_")]
+
+    # --- the compiled loop ---
+
+    def kernel_state(self, s: int, num_steps: int) -> Any | None:
+        """Return the state of one seed for the compiled loop; its arrays are views.
+
+        None where its tables would be too large, as after millions of visits to a pair.
+        """
+        most = self._most_visits(s, num_steps)
+        self._steps_left = 0  # larger arrays may take the place of those of the ordinary loop
+        if not self._step_sizes.fits(most) or not self._make_room(num_steps):
+            return None
+        return self._state_for(s, most)
+
+    def _most_visits(self, s: int, num_steps: int) -> int:
+        """Return a bound on the visits of any pair after so many steps of each environment."""
+        return int(self._entries["visits"][s].max()) + num_steps * self._task.num_envs
+
+    def _state_for(self, s: int, most_visits: int) -> Any:
+        return self._kernel_state(s, self._table(s, "q", "visits", most_visits))
+
+    def _table(self, s: int, q: str, visits: str, most_visits: int) -> Table:
+        boltzmann = self._config.exploration == "boltzmann"
+        return Table(
+            q=self._entries[q][s],
+            visits=self._entries[visits][s],
+            num_env_steps=self._entries["num_env_steps"][s : s + 1],
+            discount=self._config.discount,
+            step_sizes=self._step_sizes.up_to(most_visits),
+            exploration=self._temperature_schedule() if boltzmann else self._epsilon_schedule(),
+        )
+
+
+def _uniform(rng: np.random.Generator, length: int, *, rows: int, num_envs: int) -> Array:
+    """Draw numbers in [0, 1) for each step, [length, rows, N]."""
+    return rng.random((length, rows, num_envs))

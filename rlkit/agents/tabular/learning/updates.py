@@ -1,0 +1,115 @@
+"""The update of one action value, its step size, and what every step of a learner does."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlkit.agents.tabular.learning.config import TableConfig
+from rlkit.agents.tabular.tables import Exploration, explore, level_now, policy_value
+from rlkit.environments.table_kernels import Outcome
+from rlkit.maths.compiled import part
+
+Array = NDArray[Any]
+
+
+class StepSizes(NamedTuple):
+    """Step sizes of one run: by the number of visits, or linear in time."""
+
+    table: Array  # alpha by the number of visits, from 0; [1] where alpha is linear in time
+    start: float
+    end: float
+    steps: int
+
+
+class Table(NamedTuple):
+    """The action values of one seed and how they change; the arrays are views of the agent's."""
+
+    q: Array  # [states, actions]
+    visits: Array  # [states, actions], updates by real steps
+    num_env_steps: Array  # [1]
+    discount: float
+    step_sizes: StepSizes
+    exploration: Exploration
+
+
+@part
+def choose_actions(table: Table, obs: Array, noise: Array, actions: Array) -> None:
+    """Write the actions of training."""
+    level = level_now(table.exploration, table.num_env_steps[0])
+    for n in range(obs.shape[0]):
+        actions[n] = explore(table.q, obs[n], table.exploration.boltzmann, level, noise, n)
+
+
+@part
+def act(state: Any, obs: Array, noise: Array, actions: Array) -> None:
+    """Write the actions of a learner whose state has a `table`."""
+    choose_actions(state.table, obs, noise, actions)
+
+
+@part
+def report(table: Table, num_envs: int, errors: float, num_updates: int, metrics: Array) -> None:
+    """Write the metrics of a step, of which `errors` is the sum of |TD error|; count the step."""
+    epsilon = level_now(table.exploration, table.num_env_steps[0])
+    metrics[0] = np.nan if table.exploration.boltzmann else epsilon
+    metrics[1] = errors / num_updates if num_updates else np.nan
+    table.num_env_steps[0] += num_envs
+
+
+@part
+def step_size(table: Table, s: int, a: int) -> float:
+    """Return alpha of a pair at its present number of visits."""
+    sizes = table.step_sizes
+    if sizes.table.shape[0] > 1:
+        alpha: float = sizes.table[max(1, table.visits[s, a])]
+        return alpha
+    progress: float = min(1.0, table.num_env_steps[0] / sizes.steps)
+    return sizes.start + progress * (sizes.end - sizes.start)
+
+
+@part
+def update(table: Table, s: int, a: int, target: float) -> float:
+    """Move Q(s, a) towards a target by a visit of the pair; return the absolute error."""
+    table.visits[s, a] += 1
+    error: float = target - table.q[s, a]
+    table.q[s, a] += step_size(table, s, a) * error
+    return abs(error)
+
+
+@part
+def value_after(table: Table, outcome: Outcome, n: int) -> float:
+    """Return gamma times the value of the exploring policy after a step; 0 if it terminated."""
+    if outcome.terminated[n]:
+        return 0.0
+    level = level_now(table.exploration, table.num_env_steps[0])
+    boltzmann = table.exploration.boltzmann
+    return table.discount * policy_value(table.q, outcome.next_obs[n], boltzmann, level)
+
+
+MOST_STEP_SIZES = 1 << 24  # in a table, 128 MiB
+
+
+class StepSizeTable:
+    """Makes `StepSizes`; the table grows with the number of visits."""
+
+    def __init__(self, config: TableConfig) -> None:
+        self._config = config
+        self._table = np.empty(1)
+
+    def fits(self, visits: int) -> bool:
+        """Return whether a table for so many visits of a pair is not too large."""
+        return self._config.step_size is not None or visits <= MOST_STEP_SIZES
+
+    def up_to(self, visits: int) -> StepSizes:
+        """Return step sizes for at most so many visits of a pair."""
+        config = self._config
+        if config.step_size is not None:
+            end = config.step_size if config.step_size_end is None else config.step_size_end
+            return StepSizes(np.empty(1), config.step_size, end, config.step_size_steps)
+        if len(self._table) <= visits:
+            number = visits + 1 + min(visits, MOST_STEP_SIZES // 16)  # the table grows seldom
+            alpha = np.arange(1, number) ** -float(config.step_size_power)
+            self._table = np.concatenate([[np.nan], alpha])
+        return StepSizes(self._table, np.nan, np.nan, 1)
