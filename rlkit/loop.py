@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rlkit.agent import Actor, Agent, Transition
 from rlkit.environments.actions import action_check
 from rlkit.environments.batch_env import BatchEnv, BatchStep
+from rlkit.environments.bins import BinnedBatchEnv, copies_in
 from rlkit.environments.gymnasium_adapter import GymBatchEnv
 from rlkit.errors import RlkitError, UsageError
 
@@ -100,7 +101,10 @@ def play(
     returns, lengths = np.zeros(shape), np.zeros(shape, dtype=np.int64)
     has_ended = np.zeros(shape, dtype=bool)
     with asking(env, stop) as ask:
-        obs = env.reset(env_offset=env_offset) if isinstance(env, GymBatchEnv) else env.reset()
+        if isinstance(env, GymBatchEnv | BinnedBatchEnv):
+            obs = env.reset(env_offset=env_offset)
+        else:
+            obs = env.reset()
         for t in range(int(limits.max())):
             ask()
             idle = has_ended | (t >= limits)[:, None]
@@ -133,11 +137,12 @@ def asking(env: BatchEnv, stop: Callable[[], bool] | None) -> Iterator[Callable[
         if stop is not None and stop():
             raise PlayStopped("playing episodes was stopped before all of them had ended")
 
-    if stop is None or not isinstance(env, GymBatchEnv):
+    copies = copies_in(env)
+    if stop is None or copies is None:
         yield ask
         return
-    env.before_each = ask
+    copies.before_each = ask
     try:
         yield ask
     finally:
-        env.before_each = None
+        copies.before_each = None

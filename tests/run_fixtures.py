@@ -109,6 +109,18 @@ SMALL: dict[str, dict[str, Any]] = {
         "evaluate_every": 100,
         "envs": 2,
     },
+    "q-learning-bins": {
+        "agent": "q-learning",
+        "environment": "CartPole-v1",
+        "steps": 600,
+        "evaluate_every": 200,
+        "envs": 2,
+        "epsilon_steps": 500,
+        "evaluation_episodes": 1,
+        "bins": (3, 2, 4, 5),
+        "bin_low": (-2.4, -2.0, -0.2, -2.0),
+        "bin_high": (2.4, 2.0, 0.2, 2.0),
+    },
     "ppo-probe": _PPO | {"environment": f"{HERE / 'probe_envs.py'}:Probe", "envs": 2},
 }
 

@@ -14,9 +14,11 @@ import gymnasium as gym
 from gymnasium.envs.registration import load_env_creator
 
 from rlkit.environments.batch_env import BatchEnv
+from rlkit.environments.bins import BinnedBatchEnv, Binning, Bins
 from rlkit.environments.gymnasium_adapter import GymBatchEnv
 from rlkit.environments.probe import Probe, probe
 from rlkit.environments.repeatability import Repeatability, check_repeatability
+from rlkit.environments.spaces import seen_by_agents
 from rlkit.environments.table import TabularBatchEnv
 from rlkit.errors import RlkitError, UsageError
 from rlkit.fingerprint import Fingerprint, settle
@@ -42,6 +44,7 @@ class Environment:
         content: the sha256 of its file in runs of format 1, "" where an id names it, and None
             where runs of that format are not looked for.
         meaning: the object of which `source` is the fingerprint.
+        binning: how agents see observations of a Box, or None.
     """
 
     reference: str
@@ -50,6 +53,7 @@ class Environment:
     source: Fingerprint = field(repr=False)
     content: str | None = None
     meaning: Any = field(default=None, repr=False)
+    binning: Binning | None = None
 
     @property
     def name(self) -> str:
@@ -77,6 +81,39 @@ class Environment:
     def model(self) -> Model:
         """Return the exact model, or why the table that the environment publishes is not used."""
         return examine(self.make) if self.probe.has_table else Model(None, None)
+
+    def with_bins(self, binning: Binning | None) -> Environment:
+        """Return the same environment with another binning; what is known of it is kept."""
+        if binning == self.binning:
+            return self
+        other = dataclasses.replace(self, binning=binning)
+        for name in ("probe", "model", "belief", "repeatability"):
+            if name in self.__dict__:
+                other.__dict__[name] = self.__dict__[name]
+        return other
+
+    @functools.cached_property
+    def bins(self) -> Bins | None:
+        """Return the division of observations into bins, or None.
+
+        Raises:
+            UsageError: it does not fit the observations.
+        """
+        if self.binning is None:
+            return None
+        return Bins(self.probe.observation_space, self.binning, self.name)
+
+    @property
+    def observation_space(self) -> gym.Space[Any]:
+        """The space of observations as agents see them."""
+        if self.bins is not None:
+            return self.bins.space
+        return seen_by_agents(self.probe.observation_space)
+
+    @property
+    def action_space(self) -> gym.Space[Any]:
+        """The space of actions of one copy."""
+        return self.probe.action_space
 
     def with_model(self, model: Model | None) -> Environment:
         """Return the same environment with a model that is known already; None to look for it."""
@@ -158,6 +195,18 @@ class Environment:
         autoreset: bool = True,
     ) -> BatchEnv:
         """Build S x N environments of the given kind, fed from the seeds' own streams."""
+        grid = self._own_grid(streams, num_envs, kind, purpose, autoreset)
+        return grid if self.bins is None else BinnedBatchEnv(grid, self.bins)
+
+    def _own_grid(
+        self,
+        streams: Sequence[SeedStreams],
+        num_envs: int,
+        kind: str,
+        purpose: str,
+        autoreset: bool,
+    ) -> BatchEnv:
+        """Build a grid with the environments' own observations."""
         if kind == "native":
             twin = self._twin()
             assert twin is not None

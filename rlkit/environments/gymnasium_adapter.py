@@ -12,9 +12,10 @@ from gymnasium import spaces
 from rlkit.agent import State
 from rlkit.environments.batch_env import Array, BatchStep
 from rlkit.environments.copies import close_env, describe, env_name, make_copies
-from rlkit.environments.spaces import spaces_of
+from rlkit.environments.spaces import seen_by_agents, spaces_of
 from rlkit.errors import EnvironmentFault, SeedError
 from rlkit.seeding import SeedStreams
+from rlkit.tabular.reading.parts import parts_index
 
 
 class GymBatchEnv:
@@ -52,7 +53,9 @@ class GymBatchEnv:
         self._grid = [(s, n) for s in range(self.num_seeds) for n in range(num_envs)]
         self._envs = make_copies(make_env, len(self._grid))
         self.name = env_name(self._envs[0])
-        self.observation_space, self.action_space = spaces_of(self._envs[0], self.name)
+        own_space, self.action_space = spaces_of(self._envs[0], self.name)
+        self._index = parts_index(own_space)
+        self.observation_space = seen_by_agents(own_space)
         self._obs_shape = self.observation_space.shape or ()
         discrete = isinstance(self.observation_space, spaces.Discrete)
         self._obs_dtype = np.dtype(np.int64 if discrete else self.observation_space.dtype)
@@ -62,6 +65,11 @@ class GymBatchEnv:
     @property
     def ended(self) -> Array:
         return self._ended
+
+    @property
+    def obs(self) -> Array:
+        """The observations to act on next, [S, N, ...]."""
+        return self._obs.copy()
 
     def reset(self, *, env_offset: int = 0) -> Array:
         """Start episode 0 everywhere and return the observations [S, N, ...].
@@ -160,6 +168,11 @@ class GymBatchEnv:
         return clipped
 
     def _checked_obs(self, s: int, n: int, obs: Any) -> Array:
+        if self._index is not None:
+            try:
+                return np.asarray(self._index(obs))
+            except ValueError as error:
+                raise self._fault(s, n, f"the observation {error}") from error
         try:
             array = np.asarray(obs)
         except ValueError as error:

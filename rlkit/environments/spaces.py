@@ -1,23 +1,22 @@
-"""Which spaces agents support, and which wrapper turns another space into one of these."""
+"""Which spaces agents support, how they see them, and the wrapper that other spaces need."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 from gymnasium import spaces
 
 from rlkit.errors import UsageError
+from rlkit.tabular.reading.parts import MOST_COMBINATIONS, PartsIndex, parts_index
 
 AnySpace = spaces.Space[Any]
 
 # Up to this many combinations of discrete parts, the advice is one Discrete space.
-_MOST_OBSERVATIONS = 100_000
 _MOST_ACTIONS = 10_000
 # Up to this many numbers, the advice is one flat observation.
 _MOST_ENTRIES = 1_000_000
+_COMBINED = f" and, with at most {MOST_COMBINATIONS:,} combinations, spaces made of Discrete parts"
 
 
 def spaces_of(env: gym.Env[Any, Any], name: str) -> tuple[AnySpace, AnySpace]:
@@ -51,27 +50,30 @@ def _space_of(env: gym.Env[Any, Any], name: str, role: str) -> AnySpace:
     return space
 
 
+def seen_by_agents(space: AnySpace) -> AnySpace:
+    """Return the space of an environment's observations as agents see it.
+
+    Combinations of discrete parts are numbered: see `rlkit.tabular.reading.parts`.
+    """
+    index = parts_index(space)
+    return space if index is None else spaces.Discrete(index.n)
+
+
 def require_supported(name: str, observation_space: AnySpace, action_space: AnySpace) -> None:
     """Reject spaces that no agent supports, with the wrapper to use in the message."""
     for role, space in (("observation", observation_space), ("action", action_space)):
-        if not isinstance(space, (spaces.Box, spaces.Discrete)):
+        numbered = role == "observation" and parts_index(space) is not None
+        if not (numbered or isinstance(space, (spaces.Box, spaces.Discrete))):
             advice = observation_advice(space) if role == "observation" else action_advice(space)
             raise UsageError(
-                f"{name} has the {role} space {_short(space)}; rlkit supports Discrete and Box. "
+                f"{name} has the {role} space {_short(space)}; rlkit supports Discrete and Box"
+                f"{_COMBINED if role == 'observation' else ''}. "
                 f"Wrap it: {advice}. Then name a function that returns the wrapped environment."
             )
 
 
 def observation_advice(space: AnySpace) -> str:
-    """Return the wrapper that makes observations Discrete or Box, with `env` for the original."""
-    parts = _discrete_parts(space, "o")
-    if parts is not None and _count(parts) <= _MOST_OBSERVATIONS:
-        sizes = tuple(size for _, _, size in parts)
-        index = f"np.ravel_multi_index({_digits(space, parts)}, {_tuple(sizes)})"
-        return (
-            f"gymnasium.wrappers.TransformObservation(env, lambda o: int({index}), "
-            f"gymnasium.spaces.Discrete({_count(parts)})) gives one number for each combination"
-        )
+    """Return the wrapper that makes a Box of observations, with `env` for the original."""
     if _can_be_flattened(space):
         return (
             "gymnasium.wrappers.FlattenObservation(env) gives one vector, for agents with networks "
@@ -86,22 +88,20 @@ def observation_advice(space: AnySpace) -> str:
 
 def action_advice(space: AnySpace) -> str:
     """Return the wrapper that makes actions Discrete or Box, with `env` for the original."""
-    parts = _discrete_parts(space, "a")
+    parts = _combinations(space)
     flat = isinstance(space, (spaces.MultiDiscrete, spaces.MultiBinary)) or (
         isinstance(space, spaces.Tuple)
         and all(isinstance(part, spaces.Discrete) for part in space.spaces)
     )
-    if parts is None or not flat or _count(parts) > _MOST_ACTIONS:
-        number = f" of its {_count(parts):,} actions" if parts else " of this space"
+    if parts is None or not flat or parts.n > _MOST_ACTIONS:
+        number = f" of its {parts.n:,} actions" if parts else " of this space"
         return (
             "with a gymnasium.ActionWrapper of your own, whose action_space is Discrete or Box and "
             f"whose action() returns one{number}"
         )
-    sizes = _tuple(tuple(size for _, _, size in parts))
-    starts = tuple(start for _, start, _ in parts)
-    digits = f"np.unravel_index(a, {sizes})"
-    if any(starts):
-        digits = f"np.add({digits}, {_tuple(starts)})"
+    digits = f"np.unravel_index(a, {_tuple(parts.sizes)})"
+    if any(parts.starts):
+        digits = f"np.add({digits}, {_tuple(parts.starts)})"
     if isinstance(space, spaces.Tuple):
         action = f"tuple(map(int, {digits}))"
     else:
@@ -110,56 +110,15 @@ def action_advice(space: AnySpace) -> str:
             action += f".reshape{space.shape}"
     return (
         f"gymnasium.wrappers.TransformAction(env, lambda a: {action}, "
-        f"gymnasium.spaces.Discrete({_count(parts)})) gives one number for each combination"
+        f"gymnasium.spaces.Discrete({parts.n})) gives one number for each combination"
     )
 
 
-def _discrete_parts(space: AnySpace, path: str) -> list[tuple[str, int, int]] | None:
-    """Return (expression, start, size) of each discrete part, or None if there are others."""
-    if isinstance(space, (spaces.Discrete, spaces.MultiDiscrete)) and space.dtype == np.uint64:
-        element = "int({})"  # NumPy takes no such indices
-    else:
-        element = "{}"
-    if isinstance(space, spaces.Discrete):
-        return [(element.format(path), int(space.start), int(space.n))]
-    if isinstance(space, (spaces.MultiDiscrete, spaces.MultiBinary)):
-        indices = (", ".join(map(str, index)) for index in np.ndindex(space.shape))
-        places = [element.format(f"{path}[{index}]") for index in indices]
-        sizes, starts = [2] * len(places), [0] * len(places)
-        if isinstance(space, spaces.MultiDiscrete):
-            sizes, starts = np.ravel(space.nvec).tolist(), np.ravel(space.start).tolist()
-        return list(zip(places, starts, sizes, strict=True)) or None
-    if isinstance(space, spaces.Tuple):
-        children = [(f"{path}[{i}]", child) for i, child in enumerate(space.spaces)]
-    elif isinstance(space, spaces.Dict):
-        children = [(f"{path}[{key!r}]", child) for key, child in space.spaces.items()]
-    else:
+def _combinations(space: AnySpace) -> PartsIndex | None:
+    try:
+        return PartsIndex(space)
+    except ValueError:
         return None
-    parts: list[tuple[str, int, int]] = []
-    for place, child in children:
-        inner = _discrete_parts(child, place)
-        if inner is None:
-            return None
-        parts += inner
-    return parts or None
-
-
-def _digits(space: AnySpace, parts: list[tuple[str, int, int]]) -> str:
-    """Return an expression of all parts of an observation `o`, each counted from 0."""
-    starts = tuple(start for _, start, _ in parts)
-    nested = isinstance(space, spaces.Dict) or (
-        isinstance(space, spaces.Tuple)
-        and not all(isinstance(part, spaces.Discrete) for part in space.spaces)
-    )
-    if nested or any(place.startswith("int(") for place, _, _ in parts):
-        each = [f"{place} - {start}" if start else place for place, start, _ in parts]
-        return f"({', '.join(each)},)"
-    digits = "np.ravel(o)" if len(space.shape or ()) > 1 else "o"
-    return f"np.subtract({digits}, {_tuple(starts)})" if any(starts) else digits
-
-
-def _count(parts: list[tuple[str, int, int]]) -> int:
-    return math.prod(size for _, _, size in parts)
 
 
 def _tuple(numbers: tuple[int, ...]) -> str:

@@ -16,6 +16,16 @@ def _is_reference(value: Any) -> bool:
     return isinstance(number, (int, float)) and not isinstance(number, bool) and abs(number) < 1e300
 
 
+def _is_binning(value: Any) -> bool:
+    if not (isinstance(value, dict) and value.keys() == {"bins", "low", "high"}):
+        return False
+    return all(
+        isinstance(numbers, list)
+        and all(isinstance(one, int | float) and not isinstance(one, bool) for one in numbers)
+        for numbers in value.values()
+    )
+
+
 AGENT_RUN = RunKind(
     name=None,
     # Format 2: episodes are reset with integers below 2^31, and the identity holds what the
@@ -42,6 +52,7 @@ AGENT_RUN = RunKind(
             f"an object with {', '.join(sorted(_DETAILS))}",
             lambda value: isinstance(value, dict) and value.keys() >= _DETAILS,
         ),
+        "binning": ("an object with lists of numbers bins, low and high", _is_binning),
         "caveats": TEXTS,
         "sources": (
             "an object of digests by path",

@@ -63,8 +63,7 @@ def prepare(
             continued.
     """
     out = Path(os.path.abspath(out))  # an environment may change the working directory
-    if environment is None:
-        environment = spec.resolve()
+    environment = spec.resolve() if environment is None else environment.with_bins(spec.binning)
     unidentified = spec.unidentified(environment)
     caveats: list[str] = []
     remarks = _require_fit(spec, environment)
@@ -137,7 +136,7 @@ def _folder(spec: RunSpec, environment: Environment, out: Path) -> Path:
 def _require_fit(spec: RunSpec, environment: Environment) -> list[str]:
     """Build the agent once, before anything is written; return its remarks."""
     streams = (SeedStreams(spec.experiment_seed, 0),)
-    task = spec.task(environment.probe, streams, environment.mdp)
+    task = spec.task(environment, streams, environment.mdp)
     try:
         spec.build_agent(task)
     except UsageError as error:

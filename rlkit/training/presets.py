@@ -1,7 +1,8 @@
 """Tuned settings of agents on environments, where they differ from the defaults.
 
 `steps` is the budget of one seed in environment steps, `num_envs` the environments of each seed,
-`evaluate_every` the number of steps between rows of the curve; the rest are options of the agent.
+`evaluate_every` the number of steps between rows of the curve, `bins`, `bin_low` and `bin_high` the
+bins of its observations; the rest are options of the agent.
 """
 
 from __future__ import annotations
@@ -43,6 +44,19 @@ PRESETS: dict[tuple[str, str], dict[str, Any]] = {
         "step_size_power": 1.0,
         "epsilon_start": 0.1,
         "epsilon_end": 0.1,
+    },
+    # Optimistic values of unvisited states explore where the pole stands longest.
+    ("q-learning", "CartPole-v1"): {
+        "steps": 300_000,
+        "evaluate_every": 15_000,
+        "bins": (4, 4, 8, 8),
+        "bin_low": (-2.4, -2.0, -0.21, -2.0),
+        "bin_high": (2.4, 2.0, 0.21, 2.0),
+        "step_size": 0.1,
+        "initial_value": 100.0,
+        "epsilon_start": 0.1,
+        "epsilon_end": 0.01,
+        "epsilon_steps": 100_000,
     },
     # --- policy gradients ---
     # Without hidden layers, on one-hot observations, the policy is a table of logits.

@@ -23,7 +23,11 @@ from rlkit.runs.progress import warn
 from rlkit.runs.record import RECORD, RunFolder
 from rlkit.training.kind import AGENT_RUN
 from rlkit.training.playing.deployed import SingleActor
-from rlkit.training.playing.environment import changed_sources, stored_environment
+from rlkit.training.playing.environment import (
+    changed_sources,
+    stored_binning,
+    stored_environment,
+)
 from rlkit.training.playing.policies import Policies
 from rlkit.training.specification import RunSpec, make_spec, stored_config, whole_steps
 
@@ -287,6 +291,7 @@ class Run(RunFolder):
                 evaluate_every=record["evaluate_every"],
                 evaluation_episodes=record["evaluation_episodes"],
                 native=record["stepped_as"] != "gymnasium",
+                binning=stored_binning(record),
             )
         return self._spec
 

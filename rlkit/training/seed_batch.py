@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from rlkit.agent import AgentTraits, State
 from rlkit.agents.compiled import compiled_loop
+from rlkit.environments.bins import BinnedBatchEnv, copies_in
 from rlkit.environments.environment import Environment
-from rlkit.environments.gymnasium_adapter import GymBatchEnv
 from rlkit.evaluation import Evaluator, evaluation_limits
 from rlkit.loop import PlayStopped, asking
 from rlkit.runs import checkpoints, curves
@@ -85,12 +85,13 @@ class SeedBatch:
         except PlayStopped:
             raise Stopped("stopped while the running episodes were played again") from None
         obs = np.asarray(state["obs"])
-        if isinstance(self.env, GymBatchEnv) and not self.env.exact_resume:
+        copies = copies_in(self.env)
+        if copies is not None and not copies.exact_resume:
             self._reports.irreproducible(
                 f"{self._environment.reference} is not determined by its seed and the actions: "
                 "the run continues, but is not reproducible"
             )
-            obs = np.asarray(self.env.state_dict()["obs"])
+            obs = self.env.obs if isinstance(self.env, BinnedBatchEnv) else copies.obs
         self._open_curves([int(one["curve_bytes"]) for one in states])
         at_end = self.tracker.num_env_steps == self.target
         if states[0].get(checkpoints.ROW_PENDING, False) and (self.on_grid or at_end):

@@ -16,6 +16,7 @@ import gymnasium as gym
 from rlkit.agent import Agent, AgentTraits, Task
 from rlkit.agents import AGENTS, find_agent
 from rlkit.configuration import known_options, make_config, require_config
+from rlkit.environments.bins import Binning, make_binning
 from rlkit.environments.environment import Environment
 from rlkit.environments.resolve import EnvLike, find_environment
 from rlkit.errors import RlkitError, UsageError
@@ -31,6 +32,7 @@ from rlkit.user_code import is_patched
 ARGUMENTS = (
     *("seeds", "steps", "seed", "envs", "out", "workers", "env_args", "evaluate_every"),
     *("evaluation_episodes", "native", "compiled", "allow_drift", "config", "reports"),
+    *("bins", "bin_low", "bin_high"),
 )
 
 
@@ -68,6 +70,7 @@ class RunSpec:
     evaluation_episodes: int  # of one seed; 0 = no evaluation
     native: bool  # a batched twin or a sampled model where there is one
     compiled: bool = True  # the compiled loop where there is one; the results are the same
+    binning: Binning | None = None  # of Box observations
 
     @property
     def agent_class(self) -> Callable[..., Agent]:
@@ -79,7 +82,7 @@ class RunSpec:
 
     def resolve(self) -> Environment:
         """Find the environment; done once per process."""
-        return find_environment(self.environment, self.env_args)
+        return find_environment(self.environment, self.env_args).with_bins(self.binning)
 
     def task(
         self, spaces: HasSpaces, streams: Sequence[SeedStreams], mdp: TabularMDP | None
@@ -145,6 +148,8 @@ class RunSpec:
         if self.agent_source is not None:  # its options may be objects of any class
             meaning = fingerprint(self.config)
             content["config_meaning"] = "" if meaning.unidentified else meaning.digest
+        if self.binning is not None:
+            content["binning"] = plain_data(self.binning)
         if self.spans_run:
             content["num_env_steps"] = self.num_env_steps
         return content
@@ -208,12 +213,18 @@ def make_spec(
     evaluation_episodes: int = DEFAULT_EVALUATION_EPISODES,
     native: bool = True,
     compiled: bool = True,
+    bins: Any = None,
+    bin_low: Any = None,
+    bin_high: Any = None,
     config: Any = None,
     options: Mapping[str, Any] | None = None,
 ) -> RunSpec:
     """Return a specification, with omitted settings from the preset, then from the defaults.
 
     Args:
+        bins: of Box observations, see `make_binning`; given, none of the preset's binning counts.
+        bin_low: their lower limits.
+        bin_high: their upper limits.
         config: the agent's whole configuration, or a mapping of options; `options` must then
             be empty.
         options: fields of the agent's configuration that differ from the preset.
@@ -244,6 +255,8 @@ def make_spec(
         evaluation_episodes=require_count("evaluation_episodes", evaluation_episodes, at_least=0),
         native=require_typed("native", native, bool),
         compiled=require_typed("compiled", compiled, bool),
+        binning=make_binning(bins, bin_low, bin_high)
+        or make_binning(*(settings.get(name) for name in ("bins", "bin_low", "bin_high"))),
     )
 
 

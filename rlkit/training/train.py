@@ -48,6 +48,9 @@ def train(
     evaluation_episodes: int = DEFAULT_EVALUATION_EPISODES,
     native: bool = True,
     compiled: bool = True,
+    bins: int | Sequence[int] | None = None,
+    bin_low: float | Sequence[float] | None = None,
+    bin_high: float | Sequence[float] | None = None,
     allow_drift: bool = False,
     config: Any = None,
     reports: Reports | None = None,
@@ -74,6 +77,11 @@ def train(
         native: use a batched twin of the environment, or its known model, where there is one.
         compiled: use the compiled loop where there is one, which gives the same results: tabular
             agents of rlkit, and your own with kernels, in environments with a known model.
+        bins: divide each number of a Box observation into so many bins, one number or one for each
+            dimension, for agents with tables; without it the preset's.
+        bin_low: lower limits of the bins, likewise; by default the bounds of the space. Values
+            outside fall into the outermost bins.
+        bin_high: upper limits of the bins.
         allow_drift: continue although versions differ from those the run began with; the run is
             then marked as not reproducible.
         config: the agent's whole configuration, or a mapping of options, instead of single ones.
@@ -101,6 +109,9 @@ def train(
         evaluation_episodes=evaluation_episodes,
         native=native,
         compiled=compiled,
+        bins=bins,
+        bin_low=bin_low,
+        bin_high=bin_high,
         config=config,
         options=options,
     )

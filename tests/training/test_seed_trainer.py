@@ -19,6 +19,7 @@ EVERY_KIND = [
     "ppo",
     "q-learning",
     "q-learning-compiled",
+    "q-learning-bins",
     *(
         pytest.param(name, marks=pytest.mark.slow)
         for name in (

@@ -223,8 +223,14 @@ def require_tabular(agent: str, task: Task) -> tuple[int, int]:
         if not isinstance(space, spaces.Discrete):
             raise UsageError(
                 f"{agent} keeps a table and needs discrete observations and actions, but the "
-                f"{kind} are {space}. Use ppo or reinforce there."
+                f"{kind} are {space}. {_advice(kind, space)}"
             )
     assert isinstance(task.observation_space, spaces.Discrete)
     assert isinstance(task.action_space, spaces.Discrete)
     return int(task.observation_space.n), int(task.action_space.n)
+
+
+def _advice(kind: str, space: spaces.Space[Any]) -> str:
+    if kind == "observations" and isinstance(space, spaces.Box):
+        return "Divide them into bins with --bins (bins=), or use ppo or reinforce."
+    return "Use ppo or reinforce there."

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from rlkit.tabular.mdp import BoolArray, FloatArray, IntArray, TabularMDP
 from rlkit.tabular.operators import bellman_optimality, greedy
+from rlkit.tabular.reading.parts import states_of
 from rlkit.tabular.reading.published import UnknownModel, call, describe, index, reset
 
 NUM_PARTS = 4
@@ -70,7 +71,7 @@ def play(envs: Sequence[gym.Env[Any, Any]], mdp: TabularMDP) -> Record:
     """Play one part of the probe in each of these environments.
 
     Args:
-        envs: environments with Discrete spaces, one per part; they need not be distinct.
+        envs: environments with discrete spaces, one per part; they need not be distinct.
         mdp: the model that they claim to follow.
 
     Raises:
@@ -84,8 +85,8 @@ def play(envs: Sequence[gym.Env[Any, Any]], mdp: TabularMDP) -> Record:
     for part, env in enumerate(envs):
 
         def begin(env: gym.Env[Any, Any] = env, part: int = part) -> int:
-            states = env.observation_space
-            assert isinstance(states, Discrete)
+            states = states_of(env.observation_space)
+            assert states is not None
             state = reset(env, int(seeds.integers(2**31)), states)
             starts.append((state, part))
             return state
@@ -148,8 +149,10 @@ def _moves(
     spent: list[int],
 ) -> Iterator[Step]:
     """Yield the steps of endless episodes, each of the kind with the fewest steps so far."""
-    states, first_action = env.observation_space, int(env.action_space.start)  # type: ignore[attr-defined]
-    assert isinstance(states, Discrete)
+    states, actions = states_of(env.observation_space), env.action_space
+    assert states is not None
+    assert isinstance(actions, Discrete)
+    first_action = int(actions.start)
     policy = best.tolist()
     while True:
         kind = spent.index(min(spent))

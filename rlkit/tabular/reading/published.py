@@ -4,7 +4,8 @@ Gymnasium's toy-text environments, and many modelled on them, have
 
     env.unwrapped.P[s][a] = [(probability, next_state, reward, terminated), ...]
 
-and often `initial_state_distrib`, the distribution of the first state. Only the form of the table
+and often `initial_state_distrib`, the distribution of the first state. Where observations are made
+of several discrete parts, s is the index of `parts`. Only the form of the table
 is checked here; `model` checks whether the environment behaves accordingly.
 """
 
@@ -20,7 +21,11 @@ import numpy as np
 from gymnasium.spaces import Discrete
 
 from rlkit.tabular.mdp import FloatArray, Successor, TabularMDP
+from rlkit.tabular.reading.parts import PartsIndex, states_of
 from rlkit.tabular.reading.wrappers import TRANSPARENT, layers_of, time_limit
+
+# The numbering of the states: as in a Discrete space, or of combinations of discrete parts.
+States = Discrete | PartsIndex
 
 
 class UnknownModel(ValueError):
@@ -76,13 +81,13 @@ def read_table(
         NoTable: there is no attribute P, or it is None.
         ValueError: the table has another form (UnknownModel), or does not describe an MDP.
     """
-    states, actions = env.observation_space, env.action_space
+    states, actions = states_of(env.observation_space), env.action_space
     table = published_table(env)
-    if not isinstance(states, Discrete) or not isinstance(actions, Discrete):
+    if states is None or not isinstance(actions, Discrete):
         kind = NoTable if table is None else UnknownModel
         raise kind(
             "expected Discrete observation and action spaces, got "
-            f"{type(states).__name__} and {type(actions).__name__}"
+            f"{type(env.observation_space).__name__} and {type(actions).__name__}"
         )
     if table is None:
         raise NoTable(
@@ -121,7 +126,7 @@ def _published_start(env: gym.Env[Any, Any]) -> Any:
     return getattr(env.unwrapped, "initial_state_distrib", None)
 
 
-def reset(env: gym.Env[Any, Any], seed: int, states: Discrete) -> int:
+def reset(env: gym.Env[Any, Any], seed: int, states: States) -> int:
     """Start an episode and return its first state as an index from 0."""
     result = call("reset", env.reset, seed=seed)
     if not (isinstance(result, tuple) and len(result) == 2):
@@ -131,8 +136,13 @@ def reset(env: gym.Env[Any, Any], seed: int, states: Discrete) -> int:
     return index(result[0], states, "reset")
 
 
-def index(observation: Any, states: Discrete, source: str) -> int:
+def index(observation: Any, states: States, source: str) -> int:
     """Return an observation as an index from 0, or raise UnknownModel."""
+    if isinstance(states, PartsIndex):
+        try:
+            return states(observation)
+        except ValueError as error:
+            raise UnknownModel(f"{source} returned the observation {error}") from error
     value = observation
     if type(value) is not int:
         array = np.asarray(value)
@@ -170,7 +180,7 @@ def _transparent_layers(env: gym.Env[Any, Any]) -> list[Any]:
     return layers
 
 
-def _entries(table: Any, space: Discrete, level: str) -> tuple[int, list[Any]]:
+def _entries(table: Any, space: States, level: str) -> tuple[int, list[Any]]:
     """Return the first index of one level of the table, and its entries in order.
 
     Indices are those of the space, or start at 0 where those of the space do not.
@@ -206,7 +216,7 @@ def _successors(cell: Any, s: int, a: int, first_state: int) -> list[Successor]:
     return successors
 
 
-def _initial_distribution(env: gym.Env[Any, Any], states: Discrete) -> FloatArray:
+def _initial_distribution(env: gym.Env[Any, Any], states: States) -> FloatArray:
     size = int(states.n)
     if not publishes_start(env):
         distribution = np.zeros(size)

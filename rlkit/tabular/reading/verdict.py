@@ -12,6 +12,7 @@ from gymnasium.spaces import Discrete
 from rlkit.tabular.mdp import BoolArray, TabularMDP
 from rlkit.tabular.reading.fit import Misfit, Rows, find_misfit
 from rlkit.tabular.reading.outcomes import IMPOSSIBLE, Outcomes, tally
+from rlkit.tabular.reading.parts import states_of
 from rlkit.tabular.reading.probe import NUM_PARTS, Record
 from rlkit.tabular.reading.published import publishes_start
 
@@ -24,8 +25,8 @@ class Indexing:
     """The first state and action of an environment, and whether it publishes where it starts."""
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
-        states, actions = env.observation_space, env.action_space
-        assert isinstance(states, Discrete)
+        states, actions = states_of(env.observation_space), env.action_space
+        assert states is not None
         assert isinstance(actions, Discrete)
         self.first_state, self.first_action = int(states.start), int(actions.start)
         self.publishes_start = publishes_start(env)

@@ -11,8 +11,11 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from rlkit.agent import Actor, ActorTraits
+from rlkit.environments.bins import Bins
+from rlkit.environments.spaces import seen_by_agents
 from rlkit.errors import UsageError
 from rlkit.evaluation import restart
+from rlkit.tabular.reading.parts import indices_of, parts_index
 
 Array = NDArray[Any]
 
@@ -51,9 +54,13 @@ class SingleActor:
     Observations are those of `env.reset` and `env.step`. Actions are those of `env.step`: counted
     from the start of a discrete space, inside a box.
 
+    Bins of its observations, if it was trained with any, are part of it.
+
     It is self-contained: it can be pickled, copied and sent to other processes, and acts without
     the folder of the run. A copy that explores continues the same random numbers.
     """
+
+    _bins: Bins | None = None  # actors that older versions pickled have none
 
     def __init__(
         self,
@@ -63,11 +70,13 @@ class SingleActor:
         *,
         greedy: bool,
         agent: str,
+        bins: Bins | None = None,
     ) -> None:
         # By whether it is greedy. Both are made now, before the run can change.
         self._actors = {choice: make_actor(choice) for choice in (greedy, not greedy)}
         self._greedy, self._agent = greedy, agent
         self._observation_space, self._action_space = observation_space, action_space
+        self._bins = bins
 
     def act(self, obs: Any) -> Any:
         """Return the action for one observation."""
@@ -89,7 +98,7 @@ class SingleActor:
         Raises:
             UsageError: the observation is not one of the environment's, or has a NaN.
         """
-        batch, single = as_batch(observation, self._observation_space)
+        batch, single = self._as_seen(observation)
         greedy = self._greedy if deterministic is None else deterministic
         actions = self._actors[greedy].act(batch)[0]
         space = self._action_space
@@ -130,13 +139,14 @@ class SingleActor:
             UsageError: observations or actions are not discrete, or the agent has no
                 probabilities.
         """
-        states = self._observation_space
+        space = self._observation_space
+        states = seen_by_agents(space) if self._bins is None else self._bins.space
         if not isinstance(states, spaces.Discrete):
             raise UsageError(
-                f"policy_table: the observations are {states}; only a policy of discrete "
+                f"policy_table: the observations are {space}; only a policy of discrete "
                 "observations is a table"
             )
-        return self.probabilities(np.arange(int(states.n)) + int(states.start))
+        return self._of_batch("probabilities", np.arange(int(states.n))[None])
 
     def value(self, obs: Any) -> Any:
         """Return the discounted return that the agent expects from an observation onwards.
@@ -158,15 +168,23 @@ class SingleActor:
         values = self._ask("value", obs)
         return float(values) if values.ndim == 0 else values
 
+    def _as_seen(self, observation: Any) -> tuple[Array, bool]:
+        """Return observations as the agent sees them, and whether it was a single one."""
+        batch, single = as_batch(observation, self._observation_space)
+        return (batch if self._bins is None else self._bins(batch)), single
+
     def _ask(self, method: str, obs: Any) -> Array:
+        batch, single = self._as_seen(obs)
+        answers = self._of_batch(method, batch)
+        return np.asarray(answers[0]) if single else answers
+
+    def _of_batch(self, method: str, batch: Array) -> Array:
         actor = self._actors[self._greedy]
         if getattr(ActorTraits.of(actor), method) is None:
             raise UsageError(
                 f"{method}: the agent {self._agent} has none; its actor has no method {method!r}"
             )
-        batch, single = as_batch(obs, self._observation_space)
-        answers = np.asarray(getattr(actor, method)(batch)[0], dtype=np.float64)
-        return np.asarray(answers[0]) if single else answers
+        return np.asarray(getattr(actor, method)(batch)[0], dtype=np.float64)
 
 
 def as_batch(observation: Any, space: spaces.Space[Any]) -> tuple[Array, bool]:
@@ -174,10 +192,10 @@ def as_batch(observation: Any, space: spaces.Space[Any]) -> tuple[Array, bool]:
 
     Args:
         observation: one element of `space`, or a batch [B, ...] of them.
-        space: the environment's, Discrete or Box.
+        space: the environment's: Discrete, Box, or made of Discrete parts.
 
     Returns:
-        [1, B, ...]: indices from 0 of a Discrete space, values of the space's type of a Box.
+        [1, B, ...]: indices from 0 of discrete spaces, values of the space's type of a Box.
 
     Raises:
         UsageError: wrong type or shape, not finite, out of the range of a Discrete space, or with
@@ -191,6 +209,13 @@ def as_batch(observation: Any, space: spaces.Space[Any]) -> tuple[Array, bool]:
         else ""
     )
     wanted = f"the policy expects one observation of {space} or a batch of them"
+    index = parts_index(space)
+    if index is not None:
+        try:
+            indices, single = indices_of(observation, index)
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"{wanted}: {error}{hint}") from error
+        return indices[None], single
     try:
         array = np.asarray(observation)
     except Exception as error:

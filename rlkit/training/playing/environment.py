@@ -9,6 +9,7 @@ from typing import Any
 
 import gymnasium as gym
 
+from rlkit.environments.bins import Binning
 from rlkit.environments.environment import Environment
 from rlkit.environments.resolve import EnvLike, find_environment
 from rlkit.errors import UsageError
@@ -46,7 +47,9 @@ def stored_environment(
     reference = record["environment"]
     if env is None:
         _reject_own_code(folder, reference)
-    environment = find_environment(env or reference, unmarked(record["env_args"]))
+    environment = find_environment(env or reference, unmarked(record["env_args"])).with_bins(
+        stored_binning(record)
+    )
     trained, now = record.get("environment_details"), environment.probe.details
     if trained is None:  # a run of format 1: nothing to compare with
         return environment
@@ -71,6 +74,12 @@ def stored_environment(
             f"since: {', '.join(differing)}. The present one is played"
         )
     return environment
+
+
+def stored_binning(record: Mapping[str, Any]) -> Binning | None:
+    """Return the binning of a run's observations, or None."""
+    stored = record.get("binning")
+    return None if stored is None else Binning(**{name: tuple(stored[name]) for name in stored})
 
 
 def _reject_own_code(folder: Path, reference: str) -> None:

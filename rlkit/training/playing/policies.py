@@ -52,7 +52,7 @@ class Policies:
         if len({steps for steps, _ in loaded}) > 1:  # their states are not of one form
             return ActorBySeed([self.batch_actor([seed], greedy=greedy) for seed in seeds])
         streams = tuple(SeedStreams(self.spec.experiment_seed, seed) for seed in seeds)
-        task = self.spec.task(self.environment.probe, streams, self.environment.mdp)
+        task = self.spec.task(self.environment, streams, self.environment.mdp)
         agent = self.spec.build_agent(task)
         agent.load_state_dict(entries(join_states([state for _, state in loaded]), "agent/"))
         actor: Actor = agent.actor(greedy=greedy)
@@ -94,13 +94,12 @@ class Policies:
             probe.action_space,
             greedy=greedy,
             agent=self.spec.agent_name,
+            bins=self.environment.bins,
         )
 
     def q_table(self, seed: int) -> Array:
         """Return the values of all actions in all states, float64 [num_states, num_actions]."""
-        probe = self.environment.make()
-        probe.close()
-        states = probe.observation_space
+        states = self.environment.observation_space
         actor = self.batch_actor([seed])
         action_values = ActorTraits.of(actor).action_values
         if action_values is None or not isinstance(states, spaces.Discrete):

@@ -184,7 +184,7 @@ def _box(env: Corridor) -> None:
     ("make", "reason"),
     [
         (lambda: gym.make("CartPole-v1"), "expected Discrete observation and action spaces"),
-        (lambda: gym.make("Blackjack-v1"), "expected Discrete"),
+        (lambda: gym.make("Blackjack-v1"), "has no attribute P; give it"),
         (changed(_box), "got Box and Discrete"),
         (changed(_no_table), "has no attribute P; give it"),
         (changed(_more_observations), "states of P to be 0 to 5"),

@@ -213,6 +213,8 @@ def test_actors_of_one_seed_each_are_one_actor_with_all_that_they_share() -> Non
 
 STATES, BOX = spaces.Discrete(4, start=-1), spaces.Box(-1.0, 1.0, (2,), np.float32)
 BYTES = spaces.Box(0, 255, (2,), np.uint8)
+PAIR = spaces.Tuple((spaces.Discrete(3, start=-1), spaces.Discrete(3, start=5)))
+MULTI = spaces.MultiDiscrete([2, 3])
 
 
 @pytest.mark.parametrize(
@@ -228,6 +230,11 @@ BYTES = spaces.Box(0, 255, (2,), np.uint8)
         (BOX, [[0.5, 2.0]], [[[0.5, 2.0]]], False),
         (BOX, np.zeros((0, 2)), [[]], False),
         (BYTES, [255, 0], [[[255, 0]]], True),
+        (PAIR, (0, 7), [[5]], True),
+        (PAIR, (np.array([-1, 1]), np.array([5, 6])), [[0, 7]], False),
+        (PAIR, [(0, 7), (1, 5)], [[5, 6]], False),
+        (MULTI, [1, 2], [[5]], True),
+        (MULTI, np.array([[1, 2], [0, 1]]), [[5, 1]], False),
     ],
     ids=str,
 )
@@ -237,7 +244,7 @@ def test_observations_come_as_one_or_as_a_batch(
     batch, was_single = as_batch(obs, space)
     assert batch.tolist() == expected
     assert was_single is single
-    assert batch.dtype == (np.int64 if space is STATES else space.dtype)
+    assert batch.dtype == (space.dtype if isinstance(space, spaces.Box) else np.int64)
 
 
 @pytest.mark.parametrize(
@@ -249,6 +256,10 @@ def test_observations_come_as_one_or_as_a_batch(
         (STATES, 0.5, "got 0.5"),
         (STATES, float("nan"), "got nan"),
         (STATES, np.uint64(2**63 + 5), "got 9223372036854775813"),
+        (PAIR, (0, 8), "(0, 8) is not in Tuple"),
+        (PAIR, 3, "or a batch of them"),
+        (PAIR, ((0, 7), {}), "use its first part"),
+        (MULTI, [[2, 0]], "is not in MultiDiscrete"),
         (STATES, 10**30, "made of numbers"),
         (STATES, None, "got NoneType"),
         (STATES, "1", "got str"),
