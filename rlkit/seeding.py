@@ -166,11 +166,23 @@ def restore_generators(
         }
 
 
-def _advance(generator: np.random.Generator, num_words: int) -> None:
-    """Move a PCG64 generator forward by words of 64 bits."""
-    bits = generator.bit_generator
-    assert isinstance(bits, np.random.PCG64)
-    bits.advance(num_words)
+PCG64_MULTIPLIER = 0x2360ED051FC65DA44385DF649FCCF645
+
+
+def advanced(states: NDArray[np.uint64], num_words: int) -> NDArray[np.uint64]:
+    """Return the states of PCG64 generators, as `generator_states`, after so many words of 64 bits.
+
+    A word is one step x -> a x + c, so n of them are x -> a^n x + c (a^n - 1) / (a - 1).
+    """
+    a = PCG64_MULTIPLIER
+    power = pow(a, num_words, (a - 1) << 128)
+    moved = states.copy()
+    for row in moved:
+        high, low, added_high, added_low = (int(word) for word in row[:4])
+        state, added = high << 64 | low, added_high << 64 | added_low
+        state = power * state + (power - 1) // (a - 1) * added
+        row[:2] = state >> 64 & _WORD, state & _WORD
+    return moved
 
 
 class NoiseBlocks:
@@ -202,9 +214,15 @@ class NoiseBlocks:
         columns = [self._draw(generator, self._block_length) for generator in self._generators]
         self._block = np.stack(columns, axis=1)
         self._position = 0
+        self._is_drawn = True
 
     def next(self) -> NDArray[np.floating]:
         """Return the numbers of the next step, [S, ...]."""
+        if not self._is_drawn:
+            position = self._position
+            restore_generators(self._generators, self._states)
+            self._next_block()
+            self._position = position
         if self._position == self._block_length:
             self._next_block()
         self._position += 1
@@ -216,26 +234,24 @@ class NoiseBlocks:
         """An array of the shape of one seed's numbers of one step."""
         return np.empty_like(self._block[0, 0])
 
-    def generators(self) -> list[np.random.Generator]:
-        """Return generators that draw one by one what `next` would return next.
+    def words(self) -> NDArray[np.uint64]:
+        """Return the states of generators that draw one by one what `next` would return next.
 
         For draws by `Generator.random` only, which takes 64 bits of the stream for each number.
+
+        Returns:
+            [S, 4]: the upper and the lower half of state and increment.
         """
-        generators = [np.random.Generator(np.random.PCG64(0)) for _ in self._generators]
-        restore_generators(generators, self._states)
-        for generator in generators:
-            _advance(generator, self._position * self.row.size)
-        return generators
+        return advanced(self._states, self._position * self.row.size)[:, :4].copy()
 
     def skip(self, num_rows: int) -> None:
         """Continue as if `next` had been called so often; as for `generators`."""
         position = self._position + num_rows
         num_blocks = max(0, position - 1) // self._block_length
         if num_blocks:
-            restore_generators(self._generators, self._states)
-            for generator in self._generators:
-                _advance(generator, num_blocks * self._block_length * self.row.size)
-            self._next_block()
+            num_words = num_blocks * self._block_length * self.row.size
+            self._states = advanced(self._states, num_words)
+            self._is_drawn = False
         self._position = position - num_blocks * self._block_length
 
     def state(self) -> NDArray[np.uint64]:

@@ -27,6 +27,7 @@ from rlkit.seeding import (
     _episode_key,
     _mixed,
     _place_prefix,
+    advanced,
     episode_seeder,
     generator_states,
     restore_generators,
@@ -390,6 +391,39 @@ def test_noise_blocks_hand_out_a_generators_numbers_in_order() -> None:
     rng = SeedStreams(0, 4).generator("action")
     expected = np.concatenate([uniform(rng, 5), uniform(rng, 5)])
     assert np.stack([noise.next()[0] for _ in range(10)]).tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 5, 1000, 2**70 + 3])
+def test_states_are_moved_as_numpy_moves_them(number: int) -> None:
+    generators = [SeedStreams(0, i).generator("action") for i in range(3)]
+    generators[1].random(dtype=np.float32)  # leaves half a word
+    moved = advanced(generator_states(generators), number)
+    for generator in generators:
+        half = generator.bit_generator.state
+        generator.bit_generator.advance(number)  # type: ignore[attr-defined]
+        kept = {name: half[name] for name in ("has_uint32", "uinteger")}
+        generator.bit_generator.state = generator.bit_generator.state | kept
+    assert moved.tolist() == generator_states(generators).tolist()
+
+
+@pytest.mark.parametrize("skipped", [0, 1, 4, 5, 6, 17])
+@pytest.mark.parametrize("position", [0, 3, 5])
+def test_noise_that_is_skipped_is_that_of_the_words(position: int, skipped: int) -> None:
+    noise, other = blocks([0, 1], uniform), blocks([0, 1], uniform)
+    for _ in range(position):
+        noise.next()
+        other.next()
+    words = np.concatenate([noise.words(), np.zeros((2, 2), dtype=np.uint64)], axis=1)
+    noise.skip(skipped)
+    drawn = [other.next() for _ in range(skipped)]
+    assert noise.state().tobytes() == other.state().tobytes()
+    assert noise.words().tolist() == other.words().tolist()
+    assert [noise.next().tobytes() for _ in range(7)] == [other.next().tobytes() for _ in range(7)]
+    generators = [np.random.default_rng(0) for _ in range(2)]
+    restore_generators(generators, words)
+    for step in drawn:
+        for s, generator in enumerate(generators):
+            assert generator.random(step[s].shape).tobytes() == step[s].tobytes()
 
 
 # --- global generators ----------------------------------------------------------------------------

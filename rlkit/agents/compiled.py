@@ -26,6 +26,8 @@ from numpy.typing import NDArray
 from rlkit.environments.table import TabularBatchEnv
 from rlkit.environments.table_kernels import Outcome, Place, Table, step
 from rlkit.maths.compiled import compose, num_threads, part
+from rlkit.maths.local_arrays import GIVEN_ARRAYS, flat, local_copies
+from rlkit.maths.pcg64 import next_state, uniform
 from rlkit.seeding import NoiseBlocks
 from rlkit.user_code import Origin, is_patched, origin_of_module
 
@@ -80,39 +82,44 @@ class CompiledAgent(Protocol):
         """
 
 
-def act(state: Any, obs: Array, noise: Array, actions: Array) -> None:
-    """Stand for an agent's kernel in the text of the loop."""
+def _stub(*arguments: Any) -> Any:
+    """Stand in the text of the loop for a function that it is compiled with."""
     raise NotImplementedError
 
 
-def learn(state: Any, obs: Array, actions: Array, outcome: Outcome, metrics: Array) -> None:
-    """Stand for an agent's kernel in the text of the loop."""
-    raise NotImplementedError
+act = learn = load_place = store_place = load_totals = store_totals = load_buffers = _stub
 
 
 def _loop(
     table: Table,
-    place: Place,
-    env_generator: np.random.Generator,
+    outer_place: Place,
+    env_words: Array,
     state: Any,
-    generator: np.random.Generator,
-    totals: Totals,
+    words: Array,
+    outer_totals: Totals,
     buffers: Buffers,
     num_steps: int,
 ) -> None:
-    obs, noise, actions, env_noise, outcome, metrics = buffers
-    draws, env_draws = noise.reshape(-1), env_noise.reshape(-1)
+    place, totals = load_place(outer_place), load_totals(outer_totals)
+    obs, noise, actions, env_noise, outcome, metrics = load_buffers(buffers)
+    draws, env_draws = flat(noise), flat(env_noise)
+    random, increment = (words[0], words[1]), (words[2], words[3])
+    env_random, env_increment = (env_words[0], env_words[1]), (env_words[2], env_words[3])
     for _ in range(num_steps):
         for i in range(draws.shape[0]):
-            draws[i] = generator.random()
+            random = next_state(random, increment)
+            draws[i] = uniform(random)
         act(state, obs, noise, actions)
         for i in range(env_draws.shape[0]):
-            env_draws[i] = env_generator.random()
+            env_random = next_state(env_random, env_increment)
+            env_draws[i] = uniform(env_random)
         step(table, place, actions, env_noise, outcome)
         learn(state, obs, actions, outcome, metrics)
         for n in range(obs.shape[0]):
             obs[n] = place.state[n]
         observe(totals, outcome, metrics)
+    store_place(place, outer_place)
+    store_totals(totals, outer_totals)
 
 
 @part
@@ -174,7 +181,14 @@ class CompiledLoop:
         count: Callable[[int], None],
     ) -> None:
         self._agent, self._env, self._totals, self._count = agent, env, totals, count
-        self._loop = compose(_loop, **agent.kernels._asdict())
+        place, buffers = _buffers(env.num_envs, agent.noise.row, totals(0))
+        loads = {}
+        for name, example in (("place", place), ("totals", totals(0)), ("buffers", buffers)):
+            # For one environment: a loop that is compiled for each number would fill the cache.
+            copies = local_copies(example) if env.num_envs == 1 else GIVEN_ARRAYS
+            loads[f"load_{name}"], loads[f"store_{name}"] = copies
+        self._loop = compose(_loop, **agent.kernels._asdict(), **loads)
+        self._pool: ThreadPoolExecutor | None = None
 
     def run(self, num_steps: int) -> Array | None:
         """Take so many steps of every environment; seeds are shared by threads.
@@ -188,41 +202,54 @@ class CompiledLoop:
             return None
         table, places, env_noise = self._env.compiled()
         noise = self._agent.noise
-        totals = [self._totals(s) for s in range(self._env.num_seeds)]
-        work = [
-            (table, *own, _buffers(own[0], noise.row, own[-1]), num_steps)
-            for own in zip(
-                *(places, env_noise.generators(), states, noise.generators(), totals), strict=True
-            )
-        ]
-        _in_threads(self._loop, work)
+        work = []
+        columns = (places, env_noise.words(), states, noise.words())
+        for s, own in enumerate(zip(*columns, strict=True)):
+            totals = self._totals(s)
+            _, buffers = _buffers(self._env.num_envs, noise.row, totals)
+            buffers.obs[:] = own[0].state
+            work.append((table, *own, totals, buffers, num_steps))
+        self._in_threads(work)
         env_noise.skip(num_steps)
         noise.skip(num_steps)
         self._count(num_steps * self._env.num_envs)
         return self._env.obs
 
+    def _in_threads(self, arguments: Sequence[tuple[Any, ...]]) -> None:
+        """Run the loop of each seed; this thread and others take seeds until none is left."""
+        queue = iter(arguments)
 
-def _buffers(place: Place, noise: Array, totals: Totals) -> Buffers:
-    num_envs = len(place.state)
+        def take() -> None:
+            for each in queue:
+                self._loop(*each)
+
+        others = min(num_threads(), len(arguments)) - 1
+        if others and self._pool is None:
+            self._pool = ThreadPoolExecutor(others)
+        jobs = [] if self._pool is None else [self._pool.submit(take) for _ in range(others)]
+        take()
+        for job in jobs:
+            job.result()
+
+    def close(self) -> None:
+        """End the threads."""
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
+
+
+def _buffers(num_envs: int, noise: Array, totals: Totals) -> tuple[Place, Buffers]:
+    """Return arrays of the shapes that one seed's loop works on."""
     outcome = Outcome(
         reward=np.empty(num_envs),
         terminated=np.empty(num_envs, dtype=np.bool_),
         truncated=np.empty(num_envs, dtype=np.bool_),
         next_obs=np.empty(num_envs, dtype=np.int64),
     )
-    actions, metrics = np.empty(num_envs, dtype=np.int64), np.empty(len(totals.sums))
-    return Buffers(place.state.copy(), noise, actions, np.empty((2, num_envs)), outcome, metrics)
-
-
-def _in_threads(function: Callable[..., None], arguments: Sequence[tuple[Any, ...]]) -> None:
-    workers = min(num_threads(), len(arguments))
-    if workers == 1:
-        for each in arguments:
-            function(*each)
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        for job in [pool.submit(function, *each) for each in arguments]:
-            job.result()
+    obs, actions = np.empty((2, num_envs), dtype=np.int64)
+    metrics = np.empty(len(totals.sums))
+    place = Place(obs.copy(), obs.copy())
+    return place, Buffers(obs, noise, actions, np.empty((2, num_envs)), outcome, metrics)
 
 
 def compiled_loop(

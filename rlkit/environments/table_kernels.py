@@ -14,6 +14,8 @@ from rlkit.maths.compiled import part
 
 Array = NDArray[Any]
 
+MOST_COUNTED = 4
+
 
 class Table(NamedTuple):
     """A model as flat arrays; row = state * num_actions + action."""
@@ -53,9 +55,15 @@ def step(table: Table, place: Place, actions: Array, noise: Array, outcome: Outc
     """
     for n in range(actions.shape[0]):
         row = np.uint32(place.state[n]) * table.num_actions + np.uint32(actions[n])
-        k = table.row_start[row]
-        while table.cumulative[k] <= noise[0, n]:
-            k += np.uint32(1)
+        first, end = table.row_start[row], table.row_start[row + np.uint32(1)]
+        k = first
+        if np.uint32(1) < end - first <= MOST_COUNTED:
+            # Adding up comparisons is quicker than a loop that ends at random.
+            for j in range(first, end):
+                k += np.uint32(table.cumulative[j] <= noise[0, n])
+        else:
+            while table.cumulative[k] <= noise[0, n]:
+                k += np.uint32(1)
         place.elapsed[n] += 1
         outcome.reward[n] = table.reward[k]
         outcome.terminated[n] = table.terminated[k]

@@ -45,15 +45,18 @@ def compose(text: Callable[..., Any], **parts: Callable[..., Any]) -> Callable[.
     """Compile a function with these parts in place of its global names.
 
     The machine code is kept beside the file of the first part, under a name with a digest of the
-    text, of all parts that it uses, of their global numbers and of their files, so that it is
-    compiled anew when one of them changes. Of their files, because the types of arguments are
-    stored by name, and an index with a name that is gone could not be read.
+    text, of all parts that it uses, of their global numbers, of their files and of the attribute
+    `meaning` of those that have one, so that it is compiled anew when one of them changes. Of their
+    files, because the types of arguments are stored by name, and an index with a name that is gone
+    could not be read.
+
     Arrays are not counted as references: that takes ten times as long as a step of a table, and is
     why a part cannot make arrays.
     """
     first = next(iter(parts.values())).py_func  # type: ignore[attr-defined]
     globals_ = {**text.__globals__, **parts}
     digest = hashlib.sha256()
+    digest.update(repr([getattr(each, "meaning", None) for each in parts.values()]).encode())
     codes = _codes(text.__code__, globals_, {})
     for file in sorted({code.co_filename for code in codes}):
         digest.update((content_digest(file) or "").encode())
@@ -77,7 +80,8 @@ def _codes(
     if code not in seen:
         seen[code] = globals_
         for name in code.co_names:
-            source = getattr(globals_.get(name), "py_func", None)
+            used = globals_.get(name)
+            source = getattr(used, "py_func", getattr(used, "_defn", None))  # an intrinsic has that
             if source is not None:
                 _codes(source.__code__, source.__globals__, seen)
     return seen

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlkit.agent import AgentTraits, State
-from rlkit.agents.compiled import compiled_loop
+from rlkit.agents.compiled import CompiledLoop, compiled_loop
 from rlkit.environments.bins import BinnedBatchEnv, copies_in
 from rlkit.environments.environment import Environment
 from rlkit.evaluation import Evaluator, evaluation_limits
@@ -46,6 +46,7 @@ class SeedBatch:
         kind = spec.stepped_as(environment)
         streams = tuple(SeedStreams(spec.experiment_seed, seed) for seed in seeds)
         self._curves: list[curves.CurveFile] = []
+        self.compiled: CompiledLoop | None = None
         self._remarked = False  # whether partial episodes were reported
         self._saved_at = time.monotonic()
         self._saved_steps = 0
@@ -59,11 +60,9 @@ class SeedBatch:
         except BaseException:
             self.close()
             raise
-        self.compiled = (
-            compiled_loop(self.agent, self.env, self.tracker.totals, self.tracker.count)
-            if spec.compiled
-            else None
-        )
+        if spec.compiled:
+            count = self.tracker.count
+            self.compiled = compiled_loop(self.agent, self.env, self.tracker.totals, count)
         parts = (("agent/", self.agent), ("env/", self.env), ("tracker/", self.tracker))
         self._parts: tuple[tuple[str, Stateful], ...] = parts
 
@@ -201,7 +200,8 @@ class SeedBatch:
 
     def close(self) -> None:
         """Close files and environments; a failure to close hides no earlier error."""
-        parts: tuple[Any, ...] = (*self._curves, self._evaluator, self.env)
+        parts: list[Any] = [*self._curves, self._evaluator, self.env]
+        parts += [] if self.compiled is None else [self.compiled]
         for part in parts:
             try:
                 part.close()

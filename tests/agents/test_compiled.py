@@ -158,9 +158,9 @@ def parts(agent_class: Any = QLearning, num_envs: int = 2, config: Any = DEFAULT
     return Parts(agent, env, Tracker(2, num_envs, agent_class.metrics))
 
 
-def learner_parts(agent: str, options: dict[str, Any]) -> Parts:
+def learner_parts(agent: str, options: dict[str, Any], num_envs: int = 2) -> Parts:
     kind = find_agent(agent)
-    return parts(kind, 2, kind.Config(**options))
+    return parts(kind, num_envs, kind.Config(**options))
 
 
 def loop_of(made: Parts) -> Any:
@@ -176,11 +176,12 @@ def state_of(made: Parts) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("pieces", [[1000], [255, 1, 256, 1, 487], [1, 999], [512, 488]])
+@pytest.mark.parametrize("num_envs", [1, 2])
 @each_learner
 def test_any_pieces_end_in_the_state_of_the_ordinary_loop(
-    agent: str, options: dict[str, Any], pieces: list[int]
+    agent: str, options: dict[str, Any], pieces: list[int], num_envs: int
 ) -> None:
-    fast, slow = learner_parts(agent, options), learner_parts(agent, options)
+    fast, slow = (learner_parts(agent, options, num_envs) for _ in range(2))
     loop = loop_of(fast)
     for number in pieces:
         obs = loop.run(number)
