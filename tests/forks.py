@@ -110,6 +110,7 @@ def redirect(stdin: str, stdout: str, stderr: str) -> None:
 
 def run_script(script: str, figures: bool) -> None:
     """Run a script as a program: its exit codes are those of the command line."""
+    sys.modules["__main__"] = types.ModuleType("__main__")  # workers would import this file again
     seed_batch.SECONDS_BETWEEN_SAVES = 0.0  # a checkpoint at every row: these runs are short
     if not figures:
         Run.plot = lambda self, path=None: None  # type: ignore[method-assign, assignment, return-value]

@@ -122,6 +122,15 @@ SMALL: dict[str, dict[str, Any]] = {
         "bin_high": (2.4, 2.0, 0.2, 2.0),
     },
     "ppo-probe": _PPO | {"environment": f"{HERE / 'probe_envs.py'}:Probe", "envs": 2},
+    # Its processes start in a third of the time: they need no torch.
+    "random-probe": {
+        "agent": "random",
+        "environment": f"{HERE / 'probe_envs.py'}:Probe",
+        "envs": 2,
+        "steps": 600,
+        "evaluate_every": 200,
+        "evaluation_episodes": 1,
+    },
 }
 
 Results = dict[int, tuple[bytes, str, bytes]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -48,7 +49,7 @@ class SeedBatch:
         self._curves: list[curves.CurveFile] = []
         self.compiled: CompiledLoop | None = None
         self._remarked = False  # whether partial episodes were reported
-        self._saved_at = time.monotonic()
+        self._saved_at = -math.inf  # so that the first row is saved
         self._saved_steps = 0
         self._evaluator = Evaluator(environment, streams, spec.evaluation_episodes, kind=kind)
         self.env = environment.grid(streams, spec.num_envs, kind=kind)

@@ -36,7 +36,7 @@ def started(forks: Any, out: Path, wait_for: Any) -> Callable[..., Any]:
 
     def started(pause: float = 0.0025, **changes: Any) -> Any:
         before = f"os.environ['PROBE_PAUSE'] = '{pause}'"
-        child = forks.train("ppo-probe", out=out, before=before, **SLOW_PROBE | changes)
+        child = forks.train("random-probe", out=out, before=before, **SLOW_PROBE | changes)
 
         def both_saved() -> bool:
             assert child.poll() is None, child.output
@@ -91,8 +91,8 @@ def test_sigterm_to_the_first_process_lets_the_workers_save(
     assert json.loads((folder / "run.json").read_text())["status"] == "interrupted"
     assert "environment steps per seed; everything is saved" in child.output
     undisturbed = {**SLOW_PROBE, "workers": 1}
-    assert results(small("ppo-probe", **undisturbed).folder) == reference(
-        "ppo-probe", **undisturbed
+    assert results(small("random-probe", **undisturbed).folder) == reference(
+        "random-probe", **undisturbed
     )
 
 
@@ -100,7 +100,7 @@ def test_a_signal_while_the_workers_start_is_an_interruption(
     forks: Any, out: Path, wait_for: Any, small: Callable[..., Run]
 ) -> None:
     before = "os.environ['PROBE_PAUSE'] = '0.0025'"
-    child = forks.train("ppo-probe", out=out, before=before, **SLOW_PROBE)
+    child = forks.train("random-probe", out=out, before=before, **SLOW_PROBE)
     wait_for(lambda: bool(list(out.glob("*/run.json"))))
     child.kill(signal.SIGTERM)
     assert child.wait(30) == 143, child.output
@@ -137,13 +137,13 @@ def test_a_seed_that_fails_in_a_worker_does_not_keep_the_others_from_the_end(
     fault: str, small: Callable[..., Run], results: Any
 ) -> None:
     bad = SeedStreams(0, 2).episode_seed("env", 0, 1)
-    run = small("ppo-probe", seeds=4, workers=2, env_args={"fault": fault, "bad_seed": bad})
+    run = small("random-probe", seeds=4, workers=2, env_args={"fault": fault, "bad_seed": bad})
     assert run.status == "failed"
     assert list(run.failures) == [2]
     expected = {"unpicklable": "Unpicklable", "die": "ended with exit code 3"}[fault]
     assert expected in run.failures[2]
     assert np.isnan(run.scores).tolist() == [False, False, True, False]
-    sound = small("ppo-probe", seeds=4)
+    sound = small("random-probe", seeds=4)
     (run.folder / "seed-002.csv").unlink()
     left = results(run.folder)
     assert left == {seed: results(sound.folder)[seed] for seed in (0, 1, 3)}
@@ -164,7 +164,7 @@ def test_a_killed_worker_is_replaced_and_the_results_are_the_same(
     (folder,) = out.iterdir()
     record = json.loads((folder / "run.json").read_text())
     assert any("exit code -9" in note and "tried once more" in note for note in record["notes"])
-    assert results(folder) == reference("ppo-probe", **{**SLOW_PROBE, "workers": 1})
+    assert results(folder) == reference("random-probe", **{**SLOW_PROBE, "workers": 1})
 
 
 def is_worker_of(pid: int, driver: int) -> bool:
