@@ -26,6 +26,7 @@ import torch
 from experiments.architecture import arrows
 from rlkit.agents import AGENTS, find_agent
 from rlkit.cli.forms import Output, known_flags
+from rlkit.cli.runs import PlotOptions
 from rlkit.cli.train import TrainOptions
 from tests.pages import FENCE, ROOT, blocks_of, links_of, rows_of
 from tests.rlhf import claims
@@ -333,7 +334,10 @@ def test_the_options_of_an_agents_page_exist_and_have_these_defaults(agent: str)
                 assert same(text, getattr(config, flag[2:].replace("-", "_"))), flag
     assert documented <= known | {"--envs"}
     mentioned = {f.replace("--no-", "--") for f in re.findall(r"--[a-z][\w-]+", agent_page(agent))}
-    shared = {f.replace("--no-", "--") for f in known_flags(TrainOptions) + known_flags(Output)}
+    of_commands = [
+        flag for form in (TrainOptions, PlotOptions, Output) for flag in known_flags(form)
+    ]
+    shared = {flag.replace("--no-", "--") for flag in of_commands}
     assert mentioned <= known | shared | {"--env"}  # the last is of compare
 
 

@@ -33,6 +33,11 @@ AGENTS: dict[str, tuple[str, str, str]] = {
         "ExpectedSarsa",
         "Sarsa with the mean over the next action",
     ),
+    "psrl": (
+        "rlkit.agents.tabular.psrl",
+        "PSRL",
+        "plans in models sampled from its posterior",
+    ),
     "thompson": (
         "rlkit.agents.tabular.thompson",
         "Thompson",
@@ -57,6 +62,7 @@ _ALSO_CALLED = {
     "sarsa(lambda)": "sarsa",
     "sarsa-0": "sarsa",
     "expectedsarsa": "expected-sarsa",
+    "posterior-sampling": "psrl",
     "thompson-sampling": "thompson",
     "ts": "thompson",
     "ucb1": "ucb",

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rlkit.cli.exact import ExactAnswers, require_exact_options
 from rlkit.cli.forms import Output, make_form, parse, positional
 from rlkit.cli.report import print_json
 from rlkit.cli.terminal import printable
 from rlkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from rlkit.training.run import Run
 
 RUN = positional(Path, "RUN", "the folder of a run")
 
@@ -72,9 +79,15 @@ def evaluate_command(args: list[str]) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class PlotOptions:
-    """Where the figure is written."""
+    """What is drawn, and where the figure is written."""
 
     out: Path  # file to write: .png, .pdf or .svg
+    # instead of curves, draw the posterior of one seed of a run of psrl on the map of its grid
+    # world: V and policy of the mean model, visits, doubt about successors and V; this is the seed
+    posterior: int | None = None
+    # draw regret instead of returns: the exact optimum minus the return of each row; in bandits,
+    # which have one observation, summed over all episodes of training until the row
+    regret: bool = False
 
 
 def plot_command(args: list[str]) -> int:
@@ -94,11 +107,23 @@ def plot_command(args: list[str]) -> int:
     if not parsed.runs:
         raise UsageError("plot: name the folder of at least one run")
     require_place(out, "--out", (".png", ".pdf", ".svg"))
-    figure = plot_runs([load(path) for path in parsed.runs])
+    runs = [load(path) for path in parsed.runs]
+    if parsed.figure.posterior is not None:
+        figure = _posterior_figure(runs, parsed.figure.posterior)
+    else:
+        figure = plot_runs(runs, regret=parsed.figure.regret)
     with writing(out, "--out"):
         save_figure(figure, out)
     print(out)
     return 0
+
+
+def _posterior_figure(runs: Sequence[Run], seed: int) -> Figure:
+    from rlkit.training.playing.posterior import plot_posterior
+
+    if len(runs) != 1:
+        raise UsageError(f"plot: --posterior draws one run, got {len(runs)}")
+    return plot_posterior(runs[0], seed=seed)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,11 +18,13 @@ from rlkit.cli.forms import (
     read_env_args,
 )
 from rlkit.cli.report import print_json, print_pairs, print_runs, report_failures, show_progress
+from rlkit.errors import UsageError
 from rlkit.training.presets import DEFAULT_EVALUATION_EPISODES
 
 if TYPE_CHECKING:
     from rlkit.training.run import Run
 
+REGRET = "regret.png"
 ENVIRONMENT = "a Gymnasium id, module:Id, or path/to/file.py:Class"
 
 
@@ -43,10 +45,15 @@ class TrainingOptions:
     native: bool = True
     # use the compiled loop for tables where there is one; the results are the same
     compiled: bool = True
+    # also draw regret.png: the exact optimum minus the return of the evaluated policy or, with
+    # --evaluation-episodes 0, of the episodes of training since the last row; in bandits, which
+    # have one observation, the optimum minus the return, summed over all episodes of training
+    regret: bool = False
 
     def arguments(self) -> dict[str, Any]:
         """Return the options as arguments of `rlkit.train` or `rlkit.compare`."""
-        return {**vars(self), "env_args": read_env_args(self.env_args)}
+        options = {name: value for name, value in vars(self).items() if name != "regret"}
+        return {**options, "env_args": read_env_args(self.env_args)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +91,8 @@ def train_command(args: list[str]) -> int:
     parsed = parse(form, args, f"train {name}" if name else "train", help_of="train AGENT")
     from rlkit.training.train import train
 
+    if parsed.training.regret:
+        _require_optimum(parsed.environment, parsed.training)
     with show_progress(quiet=parsed.output.json) as reports:
         run = train(
             parsed.agent,
@@ -92,11 +101,15 @@ def train_command(args: list[str]) -> int:
             config=getattr(parsed, _field(name)) if name else None,
             reports=reports,
         )
+    if parsed.training.regret:
+        run.plot(run.folder / REGRET, regret=True)
     if parsed.output.json:
         print_json(_summary(run))
     else:
         print_runs({run.agent: run})
         print(f"\n{run.folder}/learning_curve.png")
+        if parsed.training.regret:
+            print(f"{run.folder}/{REGRET}")
     return report_failures([run])
 
 
@@ -122,17 +135,38 @@ def compare_command(args: list[str]) -> int:
 
     arguments = parsed.training.arguments()
     environment = arguments.pop("environment")
+    if parsed.training.regret and environment is not None:
+        _require_optimum(environment, parsed.training)
     with show_progress(quiet=parsed.output.json) as reports:
         comparison = compare(parsed.agents, environment, **arguments, reports=reports)
+    names = ["summary.json", "learning_curves.png", "final_performance.png"]
+    if parsed.training.regret:
+        comparison.plot_regret(comparison.folder / REGRET)
+        names.append(REGRET)
     if parsed.output.json:
         print_json(comparison.summary())
     else:
         print_runs(dict(comparison.runs), comparison.optimum)
         print_pairs(comparison.pairs())
         print()
-        for name in ("summary.json", "learning_curves.png", "final_performance.png"):
+        for name in names:
             print(comparison.folder / name)
     return report_failures(list(comparison.runs.values()))
+
+
+def _require_optimum(environment: str, options: TrainingOptions) -> None:
+    """Require a known optimum before anything is trained.
+
+    Raises:
+        UsageError: it is not known.
+    """
+    from rlkit.environments.resolve import find_environment
+    from rlkit.training.references import optimum
+
+    named = find_environment(environment, read_env_args(options.env_args))
+    if optimum(named) is None:
+        reason = named.model.problem or "it publishes no transition table P, or no policy has one"
+        raise UsageError(f"--regret: the exact optimum of {environment} is not known: {reason}")
 
 
 def _agent_name(args: list[str]) -> str | None:

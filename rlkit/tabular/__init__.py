@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from rlkit.tabular.operators import bellman_optimality as bellman_optimality
     from rlkit.tabular.operators import bellman_policy as bellman_policy
     from rlkit.tabular.operators import greedy as greedy
+    from rlkit.tabular.planning.dense import dense_action_values as dense_action_values
     from rlkit.tabular.planning.modified import (
         modified_policy_iteration as modified_policy_iteration,
     )
@@ -80,6 +81,7 @@ _HOME = {
     "bellman_optimality": "rlkit.tabular.operators",
     "bellman_policy": "rlkit.tabular.operators",
     "best_total_return": "rlkit.tabular.planning.undiscounted",
+    "dense_action_values": "rlkit.tabular.planning.dense",
     "evaluate": "rlkit.tabular.evaluation.evaluate",
     "frozen_lake": "rlkit.tabular.grids.lake",
     "gauss_seidel": "rlkit.tabular.planning.solvers",

@@ -17,6 +17,8 @@ from rlkit.training.figures import caveats, plot_runs, save
 from rlkit.training.run import Run, interval_of
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from rlkit.analysis.statistics import Interval, PairComparison
 
 SUMMARY = "summary.json"
@@ -111,6 +113,14 @@ class Comparison:
             [name, run.folder.name, run.num_env_steps] for name, run in sorted(self.runs.items())
         ]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    def plot_regret(self, path: str | Path | None = None) -> Figure:
+        """Draw the regret of all agents (`Run.regret`), and save it if a path is given.
+
+        Raises:
+            UsageError: the optimum is not known, or a run has no rows.
+        """
+        return plot_runs(list(self.runs.values()), path, names=list(self.runs), regret=True)
 
     def write(self) -> list[Path]:
         """Write summary.json and the two figures; return their paths."""

@@ -39,11 +39,18 @@ class Drawable(Protocol):
     @property
     def caveats(self) -> list[str]: ...
 
-    def as_curve(self) -> Curve: ...
+    @property
+    def is_bandit(self) -> bool: ...
+
+    def as_curve(self, *, regret: bool = False) -> Curve: ...
 
 
 def plot_runs(
-    runs: Sequence[Drawable], path: str | Path | None = None, *, names: Sequence[str] | None = None
+    runs: Sequence[Drawable],
+    path: str | Path | None = None,
+    *,
+    names: Sequence[str] | None = None,
+    regret: bool = False,
 ) -> Figure:
     """Draw the learning curves of runs on one environment, with reference lines.
 
@@ -53,6 +60,11 @@ def plot_runs(
         runs: at least one.
         path: where to save the figure, if given.
         names: of the curves; by default agents, or folders where agents are equal.
+        regret: draw `Run.regret` instead of returns.
+
+    Raises:
+        UsageError: a run has no rows yet; of regret, where the optimum is not known, or for
+            bandits and other environments in one figure.
     """
     from rlkit.analysis.plots import Reference, learning_curve_figure
 
@@ -63,21 +75,42 @@ def plot_runs(
     if names is None:
         names = [run.folder.name if agents.count(run.agent) > 1 else run.agent for run in runs]
     curves = [
-        dataclasses.replace(run.as_curve(), name=name)
+        dataclasses.replace(run.as_curve(regret=regret), name=name)
         for run, name in zip(runs, names, strict=True)
     ]
     title = ", ".join(dict.fromkeys(run.environment_name for run in runs))
     same = len({environment_key(run.record) for run in runs}) == 1
     lines = runs[0].references if same else []
+    label = "episode return"
+    if regret:
+        label, lines = _regret_label(runs), _regret_lines(runs[0], lines)
     figure = learning_curve_figure(
         curves,
         title=title,
+        y_label=label,
         references=[Reference(label, value) for label, value in lines],
         footnotes=caveats(runs),
     )
     if path is not None:
         save(figure, path)
     return figure
+
+
+def _regret_label(runs: Sequence[Drawable]) -> str:
+    if len({run.is_bandit for run in runs}) > 1:
+        raise UsageError(
+            "regret is summed over the episodes of training in bandits, and is that of the policy "
+            "of the moment elsewhere: draw them in two figures"
+        )
+    return "cumulative regret" if runs[0].is_bandit else "regret: optimum − return"
+
+
+def _regret_lines(run: Drawable, lines: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
+    """Return the regret of a random policy, where it is the same at every point."""
+    values = dict(lines)
+    if run.is_bandit or not {"optimum", "random"} <= set(values):
+        return []
+    return [("random", values["optimum"] - values["random"])]
 
 
 def save(figure: Figure, path: str | Path) -> None:

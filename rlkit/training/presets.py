@@ -38,6 +38,8 @@ PRESETS: dict[tuple[str, str], dict[str, Any]] = {
     # Without a falling step size the values go on swaying, and some greedy policies never end.
     ("sarsa", "CliffWalking-v1"): _CLIFF | {"step_size_end": 0.02, "step_size_steps": 40_000},
     ("expected-sarsa", "CliffWalking-v1"): _CLIFF,
+    ("psrl", "FrozenLake-v1"): {"steps": 50_000, "evaluate_every": 2_500},
+    ("psrl", "FrozenLake8x8-v1"): {"steps": 100_000, "discount": 0.999},
     # Epsilon-greedy on sample averages; an episode has nothing to look ahead to.
     ("q-learning", "BernoulliBandit-v0"): {
         "discount": 0.0,

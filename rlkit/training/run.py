@@ -29,7 +29,13 @@ from rlkit.training.playing.environment import (
     stored_environment,
 )
 from rlkit.training.playing.policies import Policies
-from rlkit.training.specification import RunSpec, make_spec, stored_config, whole_steps
+from rlkit.training.specification import (
+    RunSpec,
+    make_spec,
+    on_grid,
+    stored_config,
+    whole_steps,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -169,6 +175,42 @@ class Run(RunFolder):
         return steps, curve
 
     @property
+    def regret(self) -> Array:
+        """What each seed missed of the exact optimum at each point of the curve, [S, E].
+
+        optimum - `curve`; in a bandit the sum of optimum - return over the episodes of training
+        until then.
+
+        Raises:
+            UsageError: the optimum is not known.
+        """
+        from rlkit.analysis.regret import cumulative_regret, regret
+        from rlkit.analysis.statistics import align_curves
+
+        optimum = self.optimum
+        if optimum is None:
+            raise UsageError(
+                f"regret needs the exact optimum of {self.environment_name}, which is not known: "
+                "it publishes no transition table P that it follows, or has no finite optimum"
+            )
+        if not self.is_bandit:
+            return regret(self.curve, optimum)
+        width, every = int(self.record["num_envs"]), int(self.record["evaluate_every"])
+        steps, lost = [], []
+        for rows in self.columns:
+            steps.append(rows.get("num_env_steps", np.zeros(0)))
+            anew = on_grid(steps[-1], width, every)
+            number, mean = (rows.get(n, np.zeros(0)) for n in ("num_episodes", "train_return"))
+            lost.append(cumulative_regret(number, mean, anew, optimum))
+        return align_curves(steps, lost)[1]
+
+    @property
+    def is_bandit(self) -> bool:
+        """Whether the environment has a single observation, so that an episode is some pulls."""
+        space = str(self.record.get("environment_details", {}).get("observation_space", ""))
+        return space == "Discrete(1)" or space.startswith("Discrete(1,")
+
+    @property
     def scores(self) -> Array:
         """The final episode return of each seed, [S]; NaN for one that did not reach the end.
 
@@ -215,17 +257,17 @@ class Run(RunFolder):
 
         return interval_of(mean_interval, self.scores)
 
-    def as_curve(self) -> Curve:
-        """Return the curve for a plot."""
+    def as_curve(self, *, regret: bool = False) -> Curve:
+        """Return the curve, or that of the regret, for a plot."""
         from rlkit.analysis.plots import Curve
 
-        return Curve(self.agent, self.steps, self.curve)
+        return Curve(self.agent, self.steps, self.regret if regret else self.curve)
 
-    def plot(self, path: str | Path | None = None) -> Figure:
-        """Draw the learning curve of all seeds, and save it if a path is given."""
+    def plot(self, path: str | Path | None = None, *, regret: bool = False) -> Figure:
+        """Draw the learning curve or the regret of all seeds; save it if a path is given."""
         from rlkit.training.figures import plot_runs
 
-        return plot_runs([self], path)
+        return plot_runs([self], path, regret=regret)
 
     @property
     def references(self) -> list[tuple[str, float]]:
@@ -314,6 +356,17 @@ class Run(RunFolder):
             UsageError: there is no such seed.
         """
         return self._policies.actor(seed, greedy=greedy)
+
+    def agent_state(self, seed: int = 0) -> dict[str, Array]:
+        """Return what the agent of one seed ended with: its `state_dict`, without the seed axis.
+
+        Args:
+            seed: which seed.
+
+        Raises:
+            UsageError: there is no such seed.
+        """
+        return self._policies.agent_state(seed)
 
     def q_table(self, seed: int = 0) -> Array:
         """Return the final values of all actions in all states of one seed.

@@ -21,7 +21,7 @@ from rlkit.runs import checkpoints, curves
 from rlkit.runs.reports import Reports, Stopped
 from rlkit.runs.restore import Stateful, entries, join_states, restore
 from rlkit.seeding import SeedStreams
-from rlkit.training.specification import RunSpec
+from rlkit.training.specification import RunSpec, on_grid
 from rlkit.training.tracker import EVALUATION, Tracker
 
 Array = NDArray[Any]
@@ -106,8 +106,8 @@ class SeedBatch:
     @property
     def on_grid(self) -> bool:
         """Whether the last step reached a multiple of `evaluate_every`."""
-        steps, every = self.tracker.num_env_steps, self._spec.evaluate_every
-        return steps // every > (steps - self._spec.num_envs) // every
+        spec = self._spec
+        return bool(on_grid(self.tracker.num_env_steps, spec.num_envs, spec.evaluate_every))
 
     @property
     def steps_to_row(self) -> int:

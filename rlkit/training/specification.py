@@ -51,6 +51,11 @@ def whole_steps(num_env_steps: int, num_envs: int) -> int:
     return -(-num_env_steps // num_envs) * num_envs
 
 
+def on_grid(steps: Any, num_envs: int, evaluate_every: int) -> Any:
+    """Return whether the last step of N environments reached a multiple of `evaluate_every`."""
+    return steps // evaluate_every > (steps - num_envs) // evaluate_every
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunSpec:
     """One agent, with its options, on one environment.

@@ -243,3 +243,36 @@ def test_a_signal_saves_and_the_same_command_continues(
     (folder,) = (tmp_path / "runs").iterdir()
     for name in ("seed-000.csv", "seed-001.csv"):
         assert (folder / name).read_bytes() == (undisturbed / name).read_bytes()
+
+
+# --- regret ---------------------------------------------------------------------------------------
+
+
+def test_regret_is_drawn_beside_the_curve_where_it_is_asked_for(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    small = ("--seeds", "2", "--steps", "200", "--evaluate-every", "100", "--out", str(tmp_path))
+    out, _ = output(capsys, "train", "q-learning", "FrozenLake-v1", "--regret", *small)
+    path = next(tmp_path.glob("q-learning-*")) / "regret.png"
+    assert str(path) in out
+    assert path.stat().st_size > 5000
+    out, _ = output(
+        capsys, "compare", "q-learning", "random", "--env", "FrozenLake-v1", "--regret", *small
+    )
+    assert f"{tmp_path}/regret.png" in out
+    assert (tmp_path / "regret.png").stat().st_size > 5000
+    drawn = tmp_path / "again.png"
+    output(capsys, "plot", str(path.parent), "--regret", "--out", str(drawn))
+    assert drawn.read_bytes() == path.read_bytes()
+
+
+def test_regret_without_an_optimum_is_rejected_before_anything_is_trained(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for command in (
+        ("train", "random", "CartPole-v1"),
+        ("compare", "random", "--env", "CartPole-v1"),
+    ):
+        _, err = output(capsys, *command, "--regret", "--out", str(tmp_path), code=2)
+        assert "--regret: the exact optimum of CartPole-v1 is not known" in err
+    assert list(tmp_path.iterdir()) == []

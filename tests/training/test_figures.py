@@ -1,11 +1,20 @@
-"""The lines to compare learning curves with."""
+"""The lines to compare learning curves with, and figures of regret."""
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pytest
 
 from rlkit.environments.resolve import find_environment
+from rlkit.errors import UsageError
 from rlkit.tabular.mdp import TabularMDP
 from rlkit.tabular.reading.model import Model
+from rlkit.training.figures import plot_runs
 from rlkit.training.references import optimum, random_return, references
+from rlkit.training.run import Run
+from rlkit.training.train import train
 
 
 def test_without_a_time_limit_the_lines_are_those_of_whole_episodes() -> None:
@@ -28,3 +37,34 @@ def test_where_no_finite_optimum_exists_no_line_is_drawn() -> None:
     assert optimum(environment) is None
     assert random_return(environment) == 1000  # of the first 1,000 steps
     assert references(environment) == [("random", 1000.0)]
+
+
+def test_the_optimum_of_a_drawn_bandit_is_the_bayes_optimal_return() -> None:
+    bandit = find_environment("BernoulliBandit-v0", {"max_episode_steps": 10})
+    assert optimum(bandit) == pytest.approx(6.0217857143, abs=1e-9)
+    given = find_environment("BernoulliBandit-v0", {"max_episode_steps": 10, "means": [0.1, 0.3]})
+    assert optimum(given) == pytest.approx(3, abs=1e-9)
+    # Of a belief that takes minutes it is not known.
+    assert optimum(find_environment("BernoulliBandit-v0", {"max_episode_steps": 1000})) is None
+
+
+def test_regret_is_drawn_in_place_of_returns_with_that_of_random_play(
+    trained: Callable[..., Run],
+) -> None:
+    run = trained("q-learning", seeds=2)
+    (axes,) = plot_runs([run], regret=True).axes
+    assert axes.get_ylabel() == "regret: optimum − return"
+    drawn = [line.get_ydata() for line in axes.lines if line.get_label() == "_seed"]
+    np.testing.assert_allclose(drawn, 0.7441902878 - run.curve, atol=1e-9)
+    dashed = [line for line in axes.lines if str(line.get_label()).startswith("random")]
+    assert [line.get_ydata()[0] for line in dashed] == [pytest.approx(0.7441902878 - 0.0139397960)]
+
+
+def test_bandits_and_other_environments_are_not_drawn_in_one_figure(
+    trained: Callable[..., Run], tmp_path: Path
+) -> None:
+    options: Any = {"seeds": 2, "steps": 100, "evaluation_episodes": 0, "out": tmp_path}
+    bandit = train("ucb", "BernoulliBandit-v0", **options)
+    assert plot_runs([bandit], regret=True).axes[0].get_ylabel() == "cumulative regret"
+    with pytest.raises(UsageError, match="in two figures"):
+        plot_runs([bandit, trained("q-learning", seeds=2)], regret=True)

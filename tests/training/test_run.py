@@ -11,8 +11,12 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from rlkit import tabular
 from rlkit.errors import UsageError
+from rlkit.loop import interact
+from rlkit.seeding import SeedStreams
 from rlkit.training.run import Run, load
+from rlkit.training.train import train
 
 PROBES = Path(__file__).parents[1] / "probe_envs.py"
 
@@ -158,3 +162,45 @@ def test_a_plot_can_be_drawn_of_a_run_that_is_not_finished(
     assert np.isnan(run.scores).all()
     run.plot(tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 1000
+
+
+# --- regret ---------------------------------------------------------------------------------------
+
+
+def test_regret_is_the_optimum_minus_the_curve(trained: Callable[..., Run]) -> None:
+    run = trained("q-learning", seeds=2)
+    assert run.optimum == pytest.approx(0.7441902878, abs=1e-8)
+    np.testing.assert_allclose(run.regret, 0.7441902878 - run.curve, atol=1e-9)
+    assert not run.is_bandit
+
+
+@pytest.mark.parametrize("means", [[0.2, 0.9], None])
+def test_the_regret_of_a_bandit_is_summed_over_the_episodes_of_training(
+    means: list[float] | None, tmp_path: Path
+) -> None:
+    """Every reward of the same training, collected step by step."""
+    args = {"max_episode_steps": 5} | ({"means": means} if means else {})
+    options: Any = {"seeds": 3, "steps": 124, "evaluate_every": 14, "envs": 4, "out": tmp_path}
+    run = train("ucb", "BernoulliBandit-v0", env_args=args, evaluation_episodes=0, **options)
+    assert run.is_bandit
+    optimum = 4.5 if means else tabular.bayes_optimal_return([[1, 1], [1, 1]], 5)
+
+    streams = tuple(SeedStreams(0, seed) for seed in range(3))
+    env = run.environment.grid(streams, 4, kind=run.spec.stepped_as(run.environment))
+    agent = run.spec.build_agent(run.spec.task(env, streams, run.environment.mdp))
+    regret, total, expected = np.zeros(3), np.zeros((3, 4)), {0: np.zeros(3)}
+    for t, (transition, _) in enumerate(interact(agent, env, 31), start=1):
+        total += transition.reward
+        ended = transition.terminated | transition.truncated
+        regret += np.where(ended, optimum - total, 0.0).sum(axis=1)
+        total[ended] = 0.0
+        expected[4 * t] = regret.copy()
+    assert run.steps.tolist()[-1] == 124  # not a multiple of 14
+    for steps, lost in zip(run.steps, run.regret.T, strict=True):
+        np.testing.assert_allclose(lost, expected[int(steps)], atol=1e-9)
+
+
+def test_where_the_optimum_is_not_known_there_is_no_regret(trained: Callable[..., Run]) -> None:
+    run = trained("ppo", seeds=1)
+    with pytest.raises(UsageError, match="regret needs the exact optimum of CartPole-v1"):
+        _ = run.regret

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from numpy.typing import NDArray
 
@@ -11,6 +11,7 @@ from rlkit.agents.tabular.tables import require_tabular
 from rlkit.errors import UsageError
 
 Array = NDArray[Any]
+Bandits = Literal["auto", "new", "same"]
 
 
 def require_bandit(agent: str, task: Task) -> int:
@@ -23,7 +24,7 @@ def require_bandit(agent: str, task: Task) -> int:
     if num_states != 1:
         raise UsageError(
             f"{agent} is for bandits, which have one observation, but the observations are "
-            f"{task.observation_space}. Use q-learning there."
+            f"{task.observation_space}. Use q-learning or psrl there."
         )
     return num_arms
 
@@ -35,7 +36,7 @@ def remarks_on_evaluation(agent: str, task: Task) -> list[str]:
     return [
         f"{agent} learns within an episode, and an evaluated policy does not: eval_return is that "
         "of the arm that looks best now, in other episodes. If each episode is another bandit, "
-        "choose evaluation_episodes=0 and read train_return"
+        "use evaluation_episodes=0, so that the score is train_return"
     ]
 
 
@@ -44,11 +45,15 @@ class Grouping:
 
     If each episode is another bandit, every environment has a group of its own, and what it
     observed is forgotten when its episode ends. Otherwise all share one group for good.
+
+    Args:
+        task: its model is known where all episodes are the same bandit, for "auto".
+        bandits: "new" in each episode, "same" in all, or "auto".
     """
 
-    def __init__(self, num_envs: int, *, reset_each_episode: bool) -> None:
-        self.num_groups = num_envs if reset_each_episode else 1
-        self._reset = reset_each_episode
+    def __init__(self, task: Task, bandits: Bandits) -> None:
+        self.forgets = bandits == "new" or (bandits == "auto" and task.mdp is None)
+        self.num_groups = task.num_envs if self.forgets else 1
 
     def of(self, n: int) -> int:
         """Return the group of environment n."""
@@ -56,6 +61,6 @@ class Grouping:
 
     def forget(self, ended: Array, *counts: Array) -> None:
         """Set the entries `[S, groups, ...]` of episodes that ended, `[S, N]`, to 0."""
-        if self._reset and ended.any():
+        if self.forgets and ended.any():
             for each in counts:
                 each[ended] = 0

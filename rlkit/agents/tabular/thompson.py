@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from scipy import special
 
 from rlkit.agent import Task, Transition
-from rlkit.agents.tabular.bandits import Grouping, remarks_on_evaluation, require_bandit
+from rlkit.agents.tabular.bandits import Bandits, Grouping, remarks_on_evaluation, require_bandit
 from rlkit.agents.tabular.tables import TableActor
 from rlkit.errors import EnvironmentFault, UsageError
-from rlkit.options import require_range
+from rlkit.options import require_choice, require_range
 from rlkit.seeding import NoiseBlocks, SeedStreams
 
 Array = NDArray[Any]
@@ -35,11 +35,13 @@ class ThompsonConfig:
 
     prior_alpha: float = 1.0  # alpha of the Beta prior of every arm, > 0
     prior_beta: float = 1.0  # beta of the Beta prior of every arm, > 0
-    # whether each episode is another bandit, so that its end ends what was learned from it
-    reset_each_episode: bool = True
+    # new: each episode is another bandit, at whose end all is forgotten; same: all are one bandit;
+    # auto: the same where the model is known
+    bandits: Bandits = "auto"
 
     def __post_init__(self) -> None:
         require_range(self, "prior_alpha", "prior_beta", low=0, open_low=True)
+        require_choice(self, "bandits", among=Bandits)
 
 
 class Thompson:
@@ -69,7 +71,7 @@ class Thompson:
             )
         self._task = task
         self._prior = np.array([config.prior_alpha, config.prior_beta])
-        self._groups = Grouping(task.num_envs, reset_each_episode=config.reset_each_episode)
+        self._groups = Grouping(task, config.bandits)
         shape = (task.num_seeds, self._groups.num_groups, num_arms, 2)
         self._counts = np.zeros(shape, dtype=np.int64)  # successes and failures
         draw = functools.partial(_uniform, shape=(task.num_envs, num_arms))

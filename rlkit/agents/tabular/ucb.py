@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from rlkit.agent import Task, Transition
 from rlkit.agents.compiled import Kernels
-from rlkit.agents.tabular.bandits import Grouping, remarks_on_evaluation, require_bandit
+from rlkit.agents.tabular.bandits import Bandits, Grouping, remarks_on_evaluation, require_bandit
 from rlkit.agents.tabular.tables import TableActor, greedy_action, greedy_actions
 from rlkit.environments.table_kernels import Outcome
 from rlkit.maths.compiled import part
-from rlkit.options import require_range
+from rlkit.options import require_choice, require_range
 from rlkit.seeding import NoiseBlocks
 
 Array = NDArray[Any]
@@ -34,11 +34,13 @@ class UCBConfig:
     """Options of UCB1."""
 
     exploration: float = 2.0  # c of the bonus sqrt(c ln(t) / n), >= 0
-    # whether each episode is another bandit, so that its end ends what was learned from it
-    reset_each_episode: bool = True
+    # new: each episode is another bandit, at whose end all is forgotten; same: all are one bandit;
+    # auto: the same where the model is known
+    bandits: Bandits = "auto"
 
     def __post_init__(self) -> None:
         require_range(self, "exploration", low=0)
+        require_choice(self, "bandits", among=Bandits)
 
 
 class UCBState(NamedTuple):
@@ -48,7 +50,7 @@ class UCBState(NamedTuple):
     pulls: Array  # [groups, K]
     bounds: Array  # [1, K], to work in
     logs: Array  # c ln(t) by t, from 0
-    reset_each_episode: bool
+    forgets: bool
 
 
 @part
@@ -82,7 +84,7 @@ def learn(state: UCBState, obs: Array, actions: Array, outcome: Outcome, metrics
         for other in range(num_arms):
             total += state.pulls[group, other]
         bonuses += np.sqrt(state.logs[total] / state.pulls[group, k])
-    if state.reset_each_episode:
+    if state.forgets:
         for n in range(num_envs):
             if outcome.terminated[n] or outcome.truncated[n]:
                 for k in range(num_arms):
@@ -111,7 +113,7 @@ class UCB:
     def __init__(self, task: Task, config: UCBConfig) -> None:
         num_arms = require_bandit("ucb", task)
         self._task, self._config = task, config
-        self._groups = Grouping(task.num_envs, reset_each_episode=config.reset_each_episode)
+        self._groups = Grouping(task, config.bandits)
         shape = (task.num_seeds, self._groups.num_groups, num_arms)
         self._sums, self._pulls = np.zeros(shape), np.zeros(shape, dtype=np.int64)
         self._logs = np.empty(0)
@@ -173,7 +175,7 @@ class UCB:
             pulls=self._pulls[s],
             bounds=np.empty((1, self._pulls.shape[-1])),
             logs=self._table_of_logs(more),
-            reset_each_episode=self._config.reset_each_episode,
+            forgets=self._groups.forgets,
         )
 
     def _table_of_logs(self, more: int) -> Array:

@@ -26,7 +26,7 @@ def share_figure(grid: Grid, share: FloatArray, *, title: str) -> Figure:
         title: plain text.
     """
     rows, columns = grid.letters.shape
-    width, height = _size(grid, largest=6.0)
+    width, height = map_size(grid, largest=6.0)
     figure, axes = new_figure(width + 1.4, height + 0.8)
     percent = 100.0 * share.reshape(rows, columns)
     drawn = np.ma.masked_array(percent, mask=percent == 0.0)
@@ -35,7 +35,7 @@ def share_figure(grid: Grid, share: FloatArray, *, title: str) -> Figure:
     bar.set_label("steps taken in the cell (%)", fontsize=9)
     if max(rows, columns) <= MOST_NUMBERS:
         _write_percent(axes, percent)
-    _frame(axes, grid, corner=max(rows, columns) <= MOST_NUMBERS)
+    frame_map(axes, grid, corner=max(rows, columns) <= MOST_NUMBERS)
     axes.set_xlabel("white: never acted in", fontsize=8, color="0.35")
     figure.suptitle(plain(title), fontsize=10, wrap=True)
     return figure
@@ -63,7 +63,7 @@ def proto_value_figure(
         title: plain text.
     """
     number = len(eigenvalues)
-    width, height = _size(grid, largest=3.6)
+    width, height = map_size(grid, largest=3.6)
     columns = min(_COLUMNS if width < 2.5 else 2, number)
     rows = -(-number // columns)
     figure, axes = new_figure((width + 0.15) * columns, (height + 0.35) * rows + 0.5)
@@ -78,19 +78,19 @@ def proto_value_figure(
             interpolation="nearest",
         )  # fmt: skip
         panel.set_title(f"{k + 1}: eigenvalue {value:.4g}", fontsize=8)
-        _frame(panel, grid, corner=False)
+        frame_map(panel, grid, corner=False)
     figure.suptitle(plain(title), fontsize=10, wrap=True)
     return figure
 
 
-def _size(grid: Grid, *, largest: float) -> tuple[float, float]:
+def map_size(grid: Grid, *, largest: float) -> tuple[float, float]:
     """Return width and height of a map in inches, of which the larger is at most `largest`."""
     rows, columns = grid.letters.shape
     cell = min(largest / max(rows, columns), 0.55 * largest / min(rows, columns))
     return cell * columns, cell * rows
 
 
-def _frame(axes: Axes, grid: Grid, *, corner: bool) -> None:
+def frame_map(axes: Axes, grid: Grid, *, corner: bool) -> None:
     """Remove the axes and write the special letters of the map into their cells."""
     axes.grid(visible=False)
     axes.set_xticks([])

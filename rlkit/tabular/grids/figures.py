@@ -84,7 +84,7 @@ def _draw_map(figure: Figure, axes: Axes, grid: Grid, values: FloatArray, policy
     for letter, colour in marks:
         _colour_cells(axes, grid.letters == letter, colour)
     if max(shape) <= MOST_ARROWS:
-        _draw_arrows(axes, grid, ~ends, policy)
+        draw_arrows(axes, grid, ~ends, policy)
         for row, column in np.argwhere(grid.letters == "G"):
             axes.text(column, row, "G", ha="center", va="center", fontsize=_letter_size(shape))
     axes.grid(visible=False)
@@ -102,7 +102,7 @@ def _colour_cells(axes: Axes, cells: NDArray[np.bool_], colour: str) -> None:
     axes.imshow(image, interpolation="nearest", zorder=0.6)
 
 
-def _draw_arrows(axes: Axes, grid: Grid, cells: NDArray[np.bool_], policy: IntArray) -> None:
+def draw_arrows(axes: Axes, grid: Grid, cells: NDArray[np.bool_], policy: IntArray) -> None:
     rows, columns = np.nonzero(cells)
     steps = np.array([_STEPS[arrow] for arrow in grid.arrows])[policy.reshape(cells.shape)[cells]]
     right, up = 0.6 * steps.T

@@ -84,6 +84,11 @@ class Policies:
             )
         return steps, state
 
+    def agent_state(self, seed: int) -> dict[str, Array]:
+        """Return the final state of one seed's agent."""
+        _, state = self.final_state(seed)
+        return {name: np.array(value) for name, value in entries(state, "agent/").items()}
+
     def actor(self, seed: int, *, greedy: bool) -> SingleActor:
         """Return the policy of one seed, for environments outside rlkit."""
         probe = self.environment.make()

@@ -78,7 +78,7 @@ def test_the_end_of_an_episode_resets_its_own_environment_only() -> None:
 
 
 def test_without_resets_all_environments_of_a_seed_share_one_belief_for_good() -> None:
-    learner = agent(num_seeds=1, num_envs=3, reset_each_episode=False)
+    learner = agent(num_seeds=1, num_envs=3, bandits="same")
     learner.learn(pulls([[0, 0, 1]], [[1, 1, 0]], ends=True))
     assert learner.state_dict()["counts"][0].tolist() == [[[2, 0], [0, 1]]]
 
@@ -104,7 +104,7 @@ def test_the_user_is_told_what_evaluation_measures_where_bandits_are_drawn() -> 
     assert Thompson.remarks(given, ThompsonConfig()) == []
 
 
-@pytest.mark.parametrize("options", [{"prior_alpha": 0}, {"prior_beta": -1}])
-def test_a_prior_that_is_none_is_rejected(options: dict[str, float]) -> None:
-    with pytest.raises(UsageError, match="prior_"):
-        ThompsonConfig(**options)  # type: ignore[arg-type]
+@pytest.mark.parametrize("options", [{"prior_alpha": 0}, {"prior_beta": -1}, {"bandits": "old"}])
+def test_options_out_of_range_are_rejected(options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=next(iter(options))):
+        ThompsonConfig(**options)

@@ -53,7 +53,7 @@ def test_ties_are_broken_at_random() -> None:
 
 
 def test_without_resets_all_environments_of_a_seed_share_their_pulls() -> None:
-    config = UCBConfig(reset_each_episode=False)
+    config = UCBConfig(bandits="same")
     learner = UCB(bandit_task(num_seeds=1, num_envs=3), config)
     metrics = learner.learn(pulls([[0, 0, 1]], [[1.0, 0.5, 0.25]], ends=True))
     state = learner.state_dict()
@@ -87,7 +87,7 @@ def test_the_compiled_loop_ends_in_the_state_of_the_ordinary_one(
         env = TabularBatchEnv(model, streams, num_envs)
         env.reset()
         task = Task(env.observation_space, env.action_space, streams, num_envs, 5000, model)
-        agent = UCB(task, UCBConfig(reset_each_episode=reset))
+        agent = UCB(task, UCBConfig(bandits="new" if reset else "same"))
         return agent, env, Tracker(2, num_envs, UCB.metrics)
 
     def states(*parts: Any) -> list[Any]:
