@@ -16,8 +16,7 @@ Both are compiled by `rlkit.maths.compiled.part` and must not make arrays.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -25,7 +24,7 @@ from numpy.typing import NDArray
 
 from rlkit.environments.table import TabularBatchEnv
 from rlkit.environments.table_kernels import Outcome, Place, Table, step
-from rlkit.maths.compiled import compose, num_threads, part
+from rlkit.maths.compiled import compose, in_threads, part
 from rlkit.maths.local_arrays import GIVEN_ARRAYS, flat, local_copies
 from rlkit.maths.pcg64 import next_state, uniform
 from rlkit.seeding import NoiseBlocks
@@ -188,7 +187,6 @@ class CompiledLoop:
             copies = local_copies(example) if env.num_envs == 1 else GIVEN_ARRAYS
             loads[f"load_{name}"], loads[f"store_{name}"] = copies
         self._loop = compose(_loop, **agent.kernels._asdict(), **loads)
-        self._pool: ThreadPoolExecutor | None = None
 
     def run(self, num_steps: int) -> Array | None:
         """Take so many steps of every environment; seeds are shared by threads.
@@ -209,33 +207,11 @@ class CompiledLoop:
             _, buffers = _buffers(self._env.num_envs, noise.row, totals)
             buffers.obs[:] = own[0].state
             work.append((table, *own, totals, buffers, num_steps))
-        self._in_threads(work)
+        in_threads(lambda each: self._loop(*each), work)
         env_noise.skip(num_steps)
         noise.skip(num_steps)
         self._count(num_steps * self._env.num_envs)
         return self._env.obs
-
-    def _in_threads(self, arguments: Sequence[tuple[Any, ...]]) -> None:
-        """Run the loop of each seed; this thread and others take seeds until none is left."""
-        queue = iter(arguments)
-
-        def take() -> None:
-            for each in queue:
-                self._loop(*each)
-
-        others = min(num_threads(), len(arguments)) - 1
-        if others and self._pool is None:
-            self._pool = ThreadPoolExecutor(others)
-        jobs = [] if self._pool is None else [self._pool.submit(take) for _ in range(others)]
-        take()
-        for job in jobs:
-            job.result()
-
-    def close(self) -> None:
-        """End the threads."""
-        if self._pool is not None:
-            self._pool.shutdown()
-            self._pool = None
 
 
 def _buffers(num_envs: int, noise: Array, totals: Totals) -> tuple[Place, Buffers]:

@@ -6,7 +6,8 @@ import contextlib
 import hashlib
 import os
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numba
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from rlkit.user_code import content_digest
 
+Item = TypeVar("Item")
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -111,6 +113,25 @@ def num_threads() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on this operating system
         return os.cpu_count() or 1
+
+
+def in_threads(function: Callable[[Item], object], items: Sequence[Item]) -> None:
+    """Apply a function that spends its time in kernels to items; threads take one after another."""
+    queue = iter(items)
+
+    def take() -> None:
+        for item in queue:
+            function(item)
+
+    others = min(num_threads(), len(items)) - 1
+    if others < 1:
+        take()
+        return
+    with ThreadPoolExecutor(others) as pool:
+        jobs = [pool.submit(take) for _ in range(others)]
+        take()
+        for job in jobs:
+            job.result()
 
 
 class _Listener(event.Listener):

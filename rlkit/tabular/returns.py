@@ -12,15 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from rlkit.maths.compiled import in_threads
 from rlkit.tabular.mdp import FloatArray, IntArray, TabularMDP, check_limit
 from rlkit.tabular.policy_chain import (
     NoFiniteReturn,
     check_discount,
     discounted_value,
-    policy_chain,
     policy_probabilities,
     total_reward,
 )
+from rlkit.tabular.return_kernels import values_under_limit
 
 # With more expected steps, a total reward has fewer than six digits of precision in float64.
 MOST_STEPS = 1e9
@@ -100,15 +101,14 @@ def return_under_limit(
     steps = _limit(mdp, limit)
     probabilities = policy_probabilities(mdp, policies)
     batch = probabilities.reshape(-1, mdp.num_states, mdp.num_actions)
-    chain, reward = policy_chain(mdp, batch)
-    values = np.zeros_like(reward)
-    for _ in range(steps):
-        previous, values = values, reward + chain @ values
-        # At a fixed point every further step is the identity, for each policy alone too.
-        if np.array_equal(values, previous):
-            break
-    by_policy = values.reshape(-1, mdp.num_states)
-    return np.asarray((by_policy * mdp.initial_distribution).sum(axis=1))
+    model = (mdp.continuation.indptr, mdp.continuation.indices, mdp.continuation.data)
+    values = np.empty(batch.shape[:2])
+
+    def evaluate(i: int) -> None:
+        values[i] = values_under_limit(batch[i], *model, mdp.expected_reward, steps)
+
+    in_threads(evaluate, range(len(batch)))
+    return np.asarray((values * mdp.initial_distribution).sum(axis=1))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rlkit.agent import AgentTraits, State
-from rlkit.agents.compiled import CompiledLoop, compiled_loop
+from rlkit.agents.compiled import compiled_loop
 from rlkit.environments.bins import BinnedBatchEnv, copies_in
 from rlkit.environments.environment import Environment
 from rlkit.evaluation import Evaluator, evaluation_limits
@@ -25,6 +26,8 @@ from rlkit.training.specification import RunSpec, on_grid
 from rlkit.training.tracker import EVALUATION, Tracker
 
 Array = NDArray[Any]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 # Rows may follow one another within milliseconds, and forcing files to the disk takes longer.
 SECONDS_BETWEEN_SAVES = 1.0
@@ -47,9 +50,9 @@ class SeedBatch:
         kind = spec.stepped_as(environment)
         streams = tuple(SeedStreams(spec.experiment_seed, seed) for seed in seeds)
         self._curves: list[curves.CurveFile] = []
-        self.compiled: CompiledLoop | None = None
         self._remarked = False  # whether partial episodes were reported
         self._saved_at = -math.inf  # so that the first row is saved
+        self._pause = SECONDS_BETWEEN_SAVES
         self._saved_steps = 0
         self._evaluator = Evaluator(environment, streams, spec.evaluation_episodes, kind=kind)
         self.env = environment.grid(streams, spec.num_envs, kind=kind)
@@ -61,9 +64,11 @@ class SeedBatch:
         except BaseException:
             self.close()
             raise
-        if spec.compiled:
-            count = self.tracker.count
-            self.compiled = compiled_loop(self.agent, self.env, self.tracker.totals, count)
+        self.compiled = (
+            compiled_loop(self.agent, self.env, self.tracker.totals, self.tracker.count)
+            if spec.compiled
+            else None
+        )
         parts = (("agent/", self.agent), ("env/", self.env), ("tracker/", self.tracker))
         self._parts: tuple[tuple[str, Stateful], ...] = parts
 
@@ -147,7 +152,7 @@ class SeedBatch:
             return False
         # As many as are kept, so that the files of a finished run do not depend on the time.
         last_two = self.target <= (steps // every + 1) * every
-        return last_two or time.monotonic() - self._saved_at >= SECONDS_BETWEEN_SAVES
+        return last_two or time.monotonic() - self._saved_at >= self._pause
 
     def _report_partial_episodes(self) -> None:
         """Report once that returns are of partial episodes; for the final row as a caveat."""
@@ -163,15 +168,22 @@ class SeedBatch:
 
     def save(self, obs: Array, *, row_pending: bool = False) -> None:
         """Write a checkpoint of each seed; with `row_pending` its row is not yet written."""
+        began = time.monotonic()
         state: State = {"obs": obs.copy()}
-        state["curve_bytes"] = np.array([curve.sync() for curve in self._curves])
+        state["curve_bytes"] = np.array(_for_each(self._curves, lambda curve: curve.sync()))
         state[checkpoints.ROW_PENDING] = np.full(len(self._seeds), row_pending)
         for prefix, part in self._parts:
             state |= {prefix + name: value for name, value in part.state_dict().items()}
-        for s, seed in enumerate(self._seeds):
+        steps = self.tracker.num_env_steps
+
+        def save_seed(s: int) -> None:
             own = {name: np.asarray(value[s]) for name, value in state.items()}
-            checkpoints.save_checkpoint(self._folder, seed, self.tracker.num_env_steps, own)
-        self._saved_at, self._saved_steps = time.monotonic(), self.tracker.num_env_steps
+            checkpoints.save_checkpoint(self._folder, self._seeds[s], steps, own)
+
+        _for_each(range(len(self._seeds)), save_seed)
+        self._saved_at, self._saved_steps = time.monotonic(), steps
+        # On a slow disk at most a tenth of the time is spent on saving.
+        self._pause = SECONDS_BETWEEN_SAVES * max(1.0, 9 * (self._saved_at - began))
 
     def require_saved(self, obs: Array) -> None:
         """Save unless that was done at this step."""
@@ -201,10 +213,17 @@ class SeedBatch:
 
     def close(self) -> None:
         """Close files and environments; a failure to close hides no earlier error."""
-        parts: list[Any] = [*self._curves, self._evaluator, self.env]
-        parts += [] if self.compiled is None else [self.compiled]
+        parts: tuple[Any, ...] = (*self._curves, self._evaluator, self.env)
         for part in parts:
             try:
                 part.close()
             except Exception as error:
                 self._reports.note(f"closing {self._environment.reference} raised {error!r}")
+
+
+def _for_each(items: Sequence[Item], function: Callable[[Item], Result]) -> list[Result]:
+    """Apply a function that waits for the disk to many items, which it writes together."""
+    if len(items) < 4:
+        return list(map(function, items))
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(function, items))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rlkit.agent import Task
-from rlkit.agents import AGENTS, compiled, find_agent
+from rlkit.agents import AGENTS, find_agent
 from rlkit.agents.compiled import Kernels, compiled_loop
 from rlkit.agents.tabular.learning import updates
 from rlkit.agents.tabular.learning.learner import TableLearner
@@ -122,7 +122,7 @@ def test_threads_change_nothing(
 ) -> None:
     runs = []
     for number in (1, 3):
-        monkeypatch.setattr(compiled, "num_threads", lambda number=number: number)
+        monkeypatch.setattr("rlkit.maths.compiled.num_threads", lambda number=number: number)
         runs.append(results(trained(str(number)).folder))
     assert runs[0] == runs[1]
 
