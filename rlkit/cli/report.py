@@ -27,6 +27,15 @@ def show_progress(*, quiet: bool, unit: str = "steps") -> Iterator[Reports]:
         yield reports
 
 
+@contextlib.contextmanager
+def announcing() -> Iterator[None]:
+    """Say on the error stream, once, that something is compiled and has to be waited for."""
+    from rlkit.maths.compiled import announced
+
+    with announced(note):
+        yield
+
+
 def note(text: object) -> None:
     """Print a sentence for the user on the error stream."""
     print(f"rlkit: {printable(text, lines=True)}", file=sys.stderr)

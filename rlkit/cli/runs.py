@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rlkit.cli.exact import ExactAnswers, require_exact_options
 from rlkit.cli.forms import Output, make_form, parse, positional
-from rlkit.cli.report import print_json
+from rlkit.cli.report import announcing, print_json
 from rlkit.cli.terminal import printable
 from rlkit.errors import UsageError
 
@@ -49,11 +49,12 @@ def evaluate_command(args: list[str]) -> int:
     require_count("episodes", options.episodes, at_least=1)
     require_exact_options(options.visits, options.discount, options.figure)
     run = load(parsed.run)
-    result = run.evaluate(options.episodes, greedy=options.greedy)
     answers = None
-    if options.visits or options.discount is not None:
-        answers = ExactAnswers(run, visits=options.visits, discount=options.discount)
-        answers.add_to(result, greedy=options.greedy)
+    with announcing():
+        result = run.evaluate(options.episodes, greedy=options.greedy)
+        if options.visits or options.discount is not None:
+            answers = ExactAnswers(run, visits=options.visits, discount=options.discount)
+            answers.add_to(result, greedy=options.greedy)
     if answers is not None and options.figure is not None:
         answers.draw(options.figure)
     if parsed.output.json:

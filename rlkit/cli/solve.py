@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from rlkit.cli.forms import EnvArgs, Output, parse, read_env_args
-from rlkit.cli.report import print_json
+from rlkit.cli.report import announcing, print_json
 from rlkit.cli.terminal import printable
 from rlkit.errors import UsageError
 
@@ -115,19 +115,20 @@ def solve_command(args: list[str]) -> int:
     from rlkit.solving import solve
 
     protos = None
-    if number is not None:
-        problem = _with_model(problem, drawn=form.output.figure is not None)
-        protos = _proto_values(problem, number)
-    solution = solve(
-        problem.model,
-        discount=options.discount,
-        tolerance=options.tolerance,
-        method=options.method,
-        horizon=horizon,
-        max_sweeps=options.max_sweeps,
-        history=form.output.figure is not None,
-        env_args=problem.env_args,
-    )
+    with announcing():
+        if number is not None:
+            problem = _with_model(problem, drawn=form.output.figure is not None)
+            protos = _proto_values(problem, number)
+        solution = solve(
+            problem.model,
+            discount=options.discount,
+            tolerance=options.tolerance,
+            method=options.method,
+            horizon=horizon,
+            max_sweeps=options.max_sweeps,
+            history=form.output.figure is not None,
+            env_args=problem.env_args,
+        )
     if form.output.json:
         content = {name: getattr(solution, name) for name in JSON_FIELDS}
         content["build_seconds"] += problem.build_seconds

@@ -17,7 +17,14 @@ from rlkit.cli.forms import (
     positional_words,
     read_env_args,
 )
-from rlkit.cli.report import print_json, print_pairs, print_runs, report_failures, show_progress
+from rlkit.cli.report import (
+    announcing,
+    print_json,
+    print_pairs,
+    print_runs,
+    report_failures,
+    show_progress,
+)
 from rlkit.errors import UsageError
 from rlkit.training.presets import DEFAULT_EVALUATION_EPISODES
 
@@ -93,7 +100,7 @@ def train_command(args: list[str]) -> int:
 
     if parsed.training.regret:
         _require_optimum(parsed.environment, parsed.training)
-    with show_progress(quiet=parsed.output.json) as reports:
+    with show_progress(quiet=parsed.output.json) as reports, announcing():
         run = train(
             parsed.agent,
             parsed.environment,
@@ -137,7 +144,7 @@ def compare_command(args: list[str]) -> int:
     environment = arguments.pop("environment")
     if parsed.training.regret and environment is not None:
         _require_optimum(environment, parsed.training)
-    with show_progress(quiet=parsed.output.json) as reports:
+    with show_progress(quiet=parsed.output.json) as reports, announcing():
         comparison = compare(parsed.agents, environment, **arguments, reports=reports)
     names = ["summary.json", "learning_curves.png", "final_performance.png"]
     if parsed.training.regret:

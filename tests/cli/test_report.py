@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,3 +70,23 @@ def test_json_has_null_where_there_is_no_number(capsys: pytest.CaptureFixture[st
     print_json({"a": [1.5, float("nan"), float("inf")]})
     read = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     assert read == {"a": [1.5, None, None]}
+
+
+@pytest.mark.slow
+def test_a_first_start_says_once_that_it_compiles_and_a_second_one_nothing(tmp_path: Path) -> None:
+    train = ["train", "q-learning", "FrozenLake-v1", "--seeds", "2", "--steps", "100", "--json"]
+    commands = (train, ["compare", "q-learning", "--env", "CliffWalking-v1", "--steps", "100"],
+                ["solve", "FrozenLake-v1"])  # fmt: skip
+    variables = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    news = "rlkit: compiling; this is done once, and takes some seconds\n"
+    for out in ("first", "second"):
+        told = []
+        for command in commands:
+            place = [] if command[0] == "solve" else ["--out", str(tmp_path / out)]
+            done = subprocess.run(
+                [sys.executable, "-m", "rlkit", *command, *place],
+                env=variables, check=True, capture_output=True, text=True,
+            )  # fmt: skip
+            told.append(done.stderr.count(news))
+        assert told[0] == (out == "first")
+        assert max(told) == (out == "first")

@@ -60,7 +60,9 @@ class TableActor:
 
     def restart(self, *part: int) -> None:
         """Restart the stream of exploration; each part of an evaluation has its own."""
-        self._generators = [stream.generator("exploration", *part) for stream in self._streams]
+        draws = self._temperature is not None or self._epsilon > 0.0
+        streams = self._streams if draws else ()
+        self._generators = [stream.generator("exploration", *part) for stream in streams]
 
     def act(self, obs: Array) -> Array:
         actions: Array = self._q[self._rows, obs].argmax(axis=-1)
