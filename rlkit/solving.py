@@ -120,7 +120,8 @@ def _model(
             raise UsageError(f"solving {environment}: {error}") from error
     named = find_environment(environment, env_args)
     try:
-        belief = None if named.probe.has_table else belief_from_env(named.make)
+        drawn = named.probe.has_priors and not named.probe.has_table
+        belief = belief_from_env(named.make) if drawn else None
     except UnknownModel as error:
         raise UsageError(f"solving {named.reference}: {error}") from error
     return named.reference, named.make if belief is None else _belief_mdp(named, belief, horizon)

@@ -135,7 +135,7 @@ class Environment:
     @functools.cached_property
     def belief(self) -> Belief | None:
         """Return the priors of a bandit that is drawn anew each episode, if it follows them."""
-        if self.probe.has_table:
+        if self.probe.has_table or not self.probe.has_priors:
             return None
         try:
             return belief_from_env(self.make)

@@ -32,6 +32,7 @@ class Probe:
         action_space: of one copy.
         time_limit: the steps after which a wrapper truncates an episode, or None.
         has_table: whether it publishes an attribute `P`.
+        has_priors: whether it publishes an attribute `beta_priors`, as a drawn bandit does.
         details: spaces, registration, wrappers and data files as plain data, part of a run's
             identity.
         layers: the classes of its wrappers from the outside in, and of the environment.
@@ -42,6 +43,7 @@ class Probe:
     action_space: spaces.Space[Any]
     time_limit: int | None
     has_table: bool
+    has_priors: bool
     details: dict[str, Any]
     layers: list[type]
     made_of: Fingerprint
@@ -86,17 +88,25 @@ def probe(make: Callable[[], gym.Env[Any, Any]], reference: str) -> Probe:
             "made_of": "" if made_of.unidentified else made_of.digest,
             "data_files": sorted({**files, **later}.values()),
         }
-        has_table = _has_table(layers[-1])
-        return Probe(observation_space, action_space, limit, has_table, details, classes, made_of)
+        return Probe(
+            observation_space=observation_space,
+            action_space=action_space,
+            time_limit=limit,
+            has_table=_publishes(layers[-1], "P"),
+            has_priors=_publishes(layers[-1], "beta_priors"),
+            details=details,
+            layers=classes,
+            made_of=made_of,
+        )
     finally:
         _close_quietly(env)
 
 
-def _has_table(env: gym.Env[Any, Any]) -> bool:
+def _publishes(env: gym.Env[Any, Any], attribute: str) -> bool:
     try:
-        return getattr(env, "P", None) is not None
+        return getattr(env, attribute, None) is not None
     except Exception:
-        return True  # `examine` reports the error
+        return True  # whatever reads it reports the error
 
 
 def _describe_space(space: spaces.Space[Any]) -> str:

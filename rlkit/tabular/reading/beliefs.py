@@ -52,7 +52,10 @@ def belief_from_env(make_env: Callable[[], gym.Env[Any, Any]]) -> Belief | None:
 
 def _checked(env: gym.Env[Any, Any]) -> Belief | None:
     layers = layers_of(env)
-    published = getattr(layers[-1], "beta_priors", None)
+    try:
+        published = getattr(layers[-1], "beta_priors", None)
+    except Exception as error:
+        raise UnknownModel(f"reading its beta_priors raised {describe(error)}") from error
     states, actions = env.observation_space, env.action_space
     if published is None or any(type(layer) not in TRANSPARENT for layer in layers[:-1]):
         return None
