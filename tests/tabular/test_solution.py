@@ -115,7 +115,7 @@ def test_the_bounds_at_the_start_hold_after_any_number_of_sweeps(
     mdp = mdp_from_env(lambda: gym.make(id_))
     for max_sweeps in (1, 5, 25):
         solution = solve(mdp, method=method, max_sweeps=max_sweeps, history=True)
-        assert solution.lower <= start <= solution.upper
+        assert solution.lower - DIGITS <= start <= solution.upper + DIGITS  # of the known answer
         assert solution.history[-1] == (solution.sweeps, solution.below, solution.above)
         assert solution.build_seconds == 0.0
 

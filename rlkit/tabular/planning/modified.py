@@ -68,7 +68,7 @@ def modified_policy_iteration(
         while True:
             certificate = certifier.sweep(sweeps, values, result, report)
             values, result = result, values
-            if certifier.suffices(certificate) or sweeps.count >= max_sweeps:
+            if certifier.ends(certificate) or sweeps.count >= max_sweeps:
                 break
             failures = 0 if certificate.error < _PROGRESS * of_best.error else failures + 1
             if certificate.error < of_best.error:

@@ -48,9 +48,9 @@ def value_iteration(
     |v - V*| <= (discount * c + rounding) / (1 - discount) in every state, where `rounding` bounds
     the float64 error of one sweep; `certificate` has the two-sided form. The sweeps stop when this
     is at most tolerance / 2. Where rounding alone exceeds that, they stop when `discount * c` no
-    longer exceeds rounding. The bound that was reached is `error_bound`. Actions within
-    2 * error_bound of the best count as tied (true ties differ by no more), but never those further
-    apart than 1e-9 and rounding; the policy loses at most
+    longer exceeds rounding and no longer falls. The bound that was reached is `error_bound`.
+    Actions within 2 * error_bound of the best count as tied (true ties differ by no more), but
+    never those further apart than 1e-9 and rounding; the policy loses at most
     2 * error_bound + (tie tolerance) / (1 - discount).
 
     At discount 1 the last change proves nothing: see `undiscounted.value_iteration`.
@@ -82,7 +82,7 @@ def value_iteration(
         while True:
             certificate = certifier.sweep(sweeps, values, result, report)
             values, result = result, values
-            if certifier.suffices(certificate) or sweeps.count == max_sweeps:
+            if certifier.ends(certificate) or sweeps.count == max_sweeps:
                 return certifier.plan(values, certificate, sweeps.count, began)
 
 
@@ -157,5 +157,5 @@ def gauss_seidel(
             sweeps.there_and_back(values, min(10, max_sweeps - 1 - sweeps.count))
             certificate = certifier.sweep(sweeps, values, result, report)
             values, result = result, values
-            if certifier.suffices(certificate) or sweeps.count >= max_sweeps:
+            if certifier.ends(certificate) or sweeps.count >= max_sweeps:
                 return certifier.plan(values, certificate, sweeps.count, began)

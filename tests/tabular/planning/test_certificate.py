@@ -7,6 +7,7 @@ import pytest
 
 from rlkit.tabular.mdp import TabularMDP
 from rlkit.tabular.planning.certificate import UNKNOWN, Certificate, Certifier
+from rlkit.tabular.planning.solvers import policy_iteration, value_iteration
 from tests.tabular.models import dense, random_mdp
 
 SIZE = 5
@@ -47,11 +48,57 @@ def test_the_optimum_is_within_the_bounds_and_they_are_not_loose(seed: int, offs
     assert certificate.error == pytest.approx(discount / (1 - discount) * largest)
 
 
-def test_bounds_of_a_chain_that_never_ends_are_reached() -> None:
+def test_one_sweep_of_a_state_that_never_ends_gives_its_value() -> None:
     # One state that pays 1: from v = 0 a sweep gives 1, and V* = 1 + 0.9 * 1 / (1 - 0.9) = 10.
     certifier = Certifier(TabularMDP.from_arrays([[[1.0]]], [[1.0]]), 0.9, 1e-6)
     certificate = certifier.certify(np.array([1.0]), 1.0, 1.0)
-    assert 1.0 + certificate.above == pytest.approx(10.0, abs=1e-12)
+    assert 1.0 + certificate.shift == pytest.approx(10.0, abs=1e-12)
+    assert certificate.error < 1e-12
+
+
+def never_ending(seed: int, row_sum: float = 1.0) -> tuple[TabularMDP, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    transition = rng.dirichlet(np.ones(SIZE), size=(SIZE, 2)) * row_sum
+    reward = rng.normal(size=(SIZE, 2))
+    return TabularMDP.from_arrays(transition, reward, first_axis="state"), transition, reward
+
+
+@pytest.mark.parametrize("row_sum", [1.0, 1 + 9e-9, 1 - 9e-9])
+@pytest.mark.parametrize("discount", [0.0, 0.9, 0.999, 1 - 1e-7])
+def test_bounds_hold_where_no_episode_ends(discount: float, row_sum: float) -> None:
+    for seed in range(5):
+        mdp, transition, reward = never_ending(seed, row_sum)
+        best = np.full(SIZE, -np.inf)
+        rows = np.arange(SIZE)
+        for policy in itertools.product(range(2), repeat=SIZE):
+            matrix = np.eye(SIZE) - discount * transition[rows, policy]
+            best = np.maximum(best, np.linalg.solve(matrix, reward[rows, policy]))
+        before = np.random.default_rng(seed).normal(size=SIZE)
+        values = (reward + discount * transition @ before).max(axis=1)
+        change = values - before
+        certificate = Certifier(mdp, discount, 1e-6).certify(values, change.min(), change.max())
+        slack = 1e-13 * np.abs(best).max() / (1 - discount)  # of the dense solve
+        assert (values + certificate.shift - certificate.below <= best + slack).all()
+        assert (best - slack <= values + certificate.shift + certificate.above).all()
+
+
+def test_where_no_episode_ends_few_sweeps_are_enough() -> None:
+    mdp, *_ = never_ending(0)
+    plan = value_iteration(mdp, discount=0.9999, tolerance=1e-6)
+    assert plan.converged
+    assert plan.sweeps < 100  # the values themselves take a hundred thousand
+    exact = policy_iteration(mdp, discount=0.9999)
+    assert np.abs(plan.values - exact.values).max() <= plan.error_bound + exact.error_bound
+
+
+def test_sweeps_continue_below_the_bound_on_rounding_while_they_help() -> None:
+    certifier = Certifier(random_mdp(0, SIZE), 0.5, 1e-3)
+    resolved = Certificate(1.0, 1.0, 1e-16, 1e-15)
+    assert certifier.suffices(resolved)
+    assert not certifier.ends(resolved)  # no later sweep has failed to improve
+    certifier._falls = False
+    assert certifier.ends(resolved)
+    assert not certifier.ends(UNKNOWN)
 
 
 def test_half_the_tolerance_suffices_and_so_does_all_that_float64_resolves() -> None:
