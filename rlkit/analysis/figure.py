@@ -9,7 +9,6 @@ import io
 import os
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -17,6 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from rlkit.analysis.learning_curves import Reference
 from rlkit.files import write_atomically
 
 # Okabe and Ito's palette for all kinds of colour blindness, without its yellow, which is too pale.
@@ -28,14 +28,6 @@ DASHES: tuple[tuple[int, tuple[float, ...]], ...] = (
     (0, (5, 1.5, 1.2, 1.5)),
 )
 _SUFFIXES = (".png", ".pdf", ".svg")
-
-
-@dataclass(frozen=True)
-class Reference:
-    """A line to compare with: the optimum, the threshold of a solved task, a random policy."""
-
-    label: str
-    value: float
 
 
 def new_figure(width: float, height: float) -> tuple[Figure, Axes]:

@@ -11,6 +11,23 @@ from rlkit.analysis.resampling import Floats
 
 
 @dataclass(frozen=True)
+class Curve:
+    """Learning curves of one agent on a common x, as `align_curves` returns them."""
+
+    name: str
+    num_env_steps: ArrayLike  # [E], ascending
+    returns: ArrayLike  # [S, E], nan where a seed has no value
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A line to compare with: the optimum, the threshold of a solved task, a random policy."""
+
+    label: str
+    value: float
+
+
+@dataclass(frozen=True)
 class CurveBand:
     """Mean and interval at every x; `num_seeds` counts the seeds that reached that x."""
 

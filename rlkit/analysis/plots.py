@@ -1,7 +1,6 @@
 """Figures over seeds: learning curves with bands, and final performance of several agents."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,7 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 from rlkit.analysis.figure import (
     DASHES,
     PALETTE,
-    Reference,
     draw_references,
     legend_below,
     new_figure,
@@ -21,6 +19,7 @@ from rlkit.analysis.figure import (
     save_figure,
     write_footnotes,
 )
+from rlkit.analysis.learning_curves import Curve, Reference
 from rlkit.analysis.statistics import CurveBand, curve_band, iqm_interval, mean_interval
 
 __all__ = [
@@ -35,15 +34,6 @@ __all__ = [
 
 _MARKERS = "os^Dv"
 _WIDTH = 4.6  # inches; text of 9 points stays readable when shrunk to a column of 3.3
-
-
-@dataclass(frozen=True)
-class Curve:
-    """Learning curves of one agent on a common x, as `align_curves` returns them."""
-
-    name: str
-    num_env_steps: ArrayLike  # [E], ascending
-    returns: ArrayLike  # [S, E], nan where a seed has no value
 
 
 def learning_curve_figure(

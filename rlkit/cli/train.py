@@ -88,12 +88,13 @@ class CompareOptions(TrainingOptions):
 def train_command(args: list[str]) -> int:
     """Train an agent on an environment."""
     name = _agent_name(args)
-    if name and "--workers" in args:
+    if name and not {"--help", "-h"} & set(args):
         from rlkit.agents import AGENTS
-        from rlkit.runs.workers import warm_up
+        from rlkit.training.drawing import start_drawing
         from rlkit.training.kind import AGENT_RUN
 
-        warm_up((*AGENT_RUN.worker_imports, AGENTS[name][0]))
+        with_workers = (*AGENT_RUN.worker_imports, AGENTS[name][0])
+        start_drawing(with_workers if "--workers" in args else ())
     form = _train_form(name, args)
     parsed = parse(form, args, f"train {name}" if name else "train", help_of="train AGENT")
     from rlkit.training.train import train

@@ -151,6 +151,19 @@ def warm_up(modules: Sequence[str]) -> None:
         forkserver.ensure_running()
 
 
+def warm_process(function: Callable[..., object], *arguments: Any) -> bool:
+    """Call a function in a process forked from the one of `warm_up`; return whether it succeeded.
+
+    What it raises is printed there, and not raised here.
+    """
+    context = multiprocessing.get_context("forkserver")
+    process = context.Process(target=function, args=arguments, daemon=True)
+    with _sigint_blocked(), without_false_file():
+        process.start()
+    process.join()
+    return process.exitcode == 0
+
+
 @contextlib.contextmanager
 def _sigint_blocked() -> Iterator[None]:
     """Start processes that never receive Ctrl+C, which goes to all processes of a terminal.

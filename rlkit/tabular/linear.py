@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse.linalg import splu
 
 from rlkit.tabular.mdp import FloatArray
 
@@ -32,6 +31,8 @@ def solve_chain(matrix: sparse.csr_array, constant: FloatArray) -> FloatArray:
         if solution is not None:
             return solution
     identity = sparse.eye_array(matrix.shape[0], format="csc")
+    from scipy.sparse.linalg import splu  # takes longer to import than most tables to learn
+
     return np.asarray(splu((identity - matrix).tocsc()).solve(constant))
 
 

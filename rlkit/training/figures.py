@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from numpy.typing import NDArray
 
+from rlkit.analysis.learning_curves import Curve, Reference
 from rlkit.errors import UsageError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from rlkit.analysis.plots import Curve
 
 
 class Drawable(Protocol):
@@ -66,8 +65,16 @@ def plot_runs(
         UsageError: a run has no rows yet; of regret, where the optimum is not known, or for
             bandits and other environments in one figure.
     """
-    from rlkit.analysis.plots import Reference, learning_curve_figure
+    figure = draw(content_of(runs, names=names, regret=regret))
+    if path is not None:
+        save(figure, path)
+    return figure
 
+
+def content_of(
+    runs: Sequence[Drawable], *, names: Sequence[str] | None = None, regret: bool = False
+) -> dict[str, Any]:
+    """Return what `plot_runs` draws, as arguments of `learning_curve_figure`."""
     for run in runs:
         if not run.curve.size:
             raise UsageError(f"the run {run.folder} has no rows to draw yet")
@@ -84,13 +91,20 @@ def plot_runs(
     label = "episode return"
     if regret:
         label, lines = _regret_label(runs), _regret_lines(runs[0], lines)
-    figure = learning_curve_figure(
-        curves,
-        title=title,
-        y_label=label,
-        references=[Reference(label, value) for label, value in lines],
-        footnotes=caveats(runs),
-    )
+    return {
+        "curves": curves,
+        "title": title,
+        "y_label": label,
+        "references": [Reference(label, value) for label, value in lines],
+        "footnotes": caveats(runs),
+    }
+
+
+def draw(content: Mapping[str, Any], path: Path | None = None) -> Figure:
+    """Draw what `content_of` returned; with a path, save it there."""
+    from rlkit.analysis.plots import learning_curve_figure
+
+    figure = learning_curve_figure(**content)
     if path is not None:
         save(figure, path)
     return figure

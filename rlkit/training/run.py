@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlkit.agent import Actor
+from rlkit.analysis.learning_curves import Curve
 from rlkit.environments.environment import Environment
 from rlkit.environments.resolve import EnvLike
 from rlkit.errors import RlkitError, UsageError
@@ -40,7 +41,6 @@ from rlkit.training.specification import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from rlkit.analysis.plots import Curve
     from rlkit.analysis.statistics import Interval
 
 Array = NDArray[Any]
@@ -259,8 +259,6 @@ class Run(RunFolder):
 
     def as_curve(self, *, regret: bool = False) -> Curve:
         """Return the curve, or that of the regret, for a plot."""
-        from rlkit.analysis.plots import Curve
-
         return Curve(self.agent, self.steps, self.regret if regret else self.curve)
 
     def plot(self, path: str | Path | None = None, *, regret: bool = False) -> Figure:

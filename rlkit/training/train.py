@@ -24,6 +24,7 @@ from rlkit.runs.progress import python_reports, warn
 from rlkit.runs.record import RECORD, read_record
 from rlkit.runs.reports import Reports
 from rlkit.runs.sending import require_main_guard
+from rlkit.training.drawing import save_curve
 from rlkit.training.kind import AGENT_RUN
 from rlkit.training.prepare import Prepared, prepare
 from rlkit.training.presets import DEFAULT_EVALUATION_EPISODES
@@ -247,4 +248,4 @@ def _store_references(folder: Path, environment: Environment) -> None:
 def _draw(run: Run) -> None:
     if run.curve.size == 0:  # every seed failed at once
         return
-    run.plot(run.folder / FIGURE)
+    save_curve(run, run.folder / FIGURE)
