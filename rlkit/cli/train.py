@@ -90,7 +90,7 @@ def train_command(args: list[str]) -> int:
     name = _agent_name(args)
     if name and not {"--help", "-h"} & set(args):
         from rlkit.agents import AGENTS
-        from rlkit.training.drawing import start_drawing
+        from rlkit.training.figures import start_drawing
         from rlkit.training.kind import AGENT_RUN
 
         with_workers = (*AGENT_RUN.worker_imports, AGENTS[name][0])

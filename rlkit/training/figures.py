@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
@@ -12,9 +13,15 @@ from numpy.typing import NDArray
 
 from rlkit.analysis.learning_curves import Curve, Reference
 from rlkit.errors import UsageError
+from rlkit.runs.workers import warm_process, warm_up
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+# The process that draws imports matplotlib while this one trains, which takes no longer.
+_MODULES = (__name__, "rlkit.analysis.plots", "scipy.special")
+_started: list[tuple[str, ...]] = []  # what the process imports, once it was started
 
 
 class Drawable(Protocol):
@@ -42,6 +49,8 @@ class Drawable(Protocol):
     def is_bandit(self) -> bool: ...
 
     def as_curve(self, *, regret: bool = False) -> Curve: ...
+
+    def plot(self, path: Path) -> object: ...
 
 
 def plot_runs(
@@ -155,3 +164,27 @@ def environment_key(record: Mapping[str, Any]) -> str:
 def caveats(runs: Sequence[Drawable]) -> list[str]:
     """Return the caveats of all runs, each once."""
     return list(dict.fromkeys(text for run in runs for text in run.caveats))
+
+
+def start_drawing(modules: tuple[str, ...] = ()) -> None:
+    """Start the process that draws, and imports modules of workers as well.
+
+    For programs of our own: it imports the main module again.
+    """
+    if not _started:
+        _started.append((*modules, *_MODULES))
+        warm_up(_started[0])
+
+
+def save_curve(run: Drawable, path: Path) -> None:
+    """Draw the learning curve of a run and save it: in the other process, if it was started."""
+    if not (_started and warm_process(draw_quietly, content_of([run]), path)):
+        run.plot(path)
+
+
+def draw_quietly(content: dict[str, Any], path: Path) -> None:
+    """Draw and save, or end with exit code 1: the caller draws again, and raises what is raised."""
+    with contextlib.suppress(Exception):
+        draw(content, path)
+        return
+    raise SystemExit(1)

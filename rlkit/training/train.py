@@ -24,7 +24,7 @@ from rlkit.runs.progress import python_reports, warn
 from rlkit.runs.record import RECORD, read_record
 from rlkit.runs.reports import Reports
 from rlkit.runs.sending import require_main_guard
-from rlkit.training.drawing import save_curve
+from rlkit.training.figures import save_curve
 from rlkit.training.kind import AGENT_RUN
 from rlkit.training.prepare import Prepared, prepare
 from rlkit.training.presets import DEFAULT_EVALUATION_EPISODES

@@ -1,7 +1,11 @@
 """The lines to compare learning curves with, and figures of regret."""
 
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +15,7 @@ from rlkit.environments.resolve import find_environment
 from rlkit.errors import UsageError
 from rlkit.tabular.mdp import TabularMDP
 from rlkit.tabular.reading.model import Model
+from rlkit.training import figures
 from rlkit.training.figures import plot_runs
 from rlkit.training.references import optimum, random_return, references
 from rlkit.training.run import Run
@@ -68,3 +73,58 @@ def test_bandits_and_other_environments_are_not_drawn_in_one_figure(
     assert plot_runs([bandit], regret=True).axes[0].get_ylabel() == "cumulative regret"
     with pytest.raises(UsageError, match="in two figures"):
         plot_runs([bandit, trained("q-learning", seeds=2)], regret=True)
+
+
+# --- in another process ---
+
+
+def python(code: str, folder: Path) -> None:
+    code = f"if __name__ == '__main__':\n{textwrap.indent(textwrap.dedent(code), '    ')}"
+    (folder / "program.py").write_text(code)
+    subprocess.run([sys.executable, "program.py"], cwd=folder, check=True)
+
+
+def test_the_command_draws_the_same_figure_without_importing_matplotlib(tmp_path: Path) -> None:
+    python(
+        """
+        import sys
+        from pathlib import Path
+        from rlkit.cli import main
+
+        words = "train q-learning FrozenLake-v1 --seeds 2 --steps 2000 --evaluate-every 500"
+        assert main(words.split()) == 0
+        assert "matplotlib" not in sys.modules
+        (figure,) = Path("runs").rglob("learning_curve.png")
+        import rlkit
+        rlkit.load(figure.parent).plot("here.png")
+        assert Path("here.png").read_bytes() == figure.read_bytes()
+        """,
+        tmp_path,
+    )
+
+
+def test_what_cannot_be_drawn_there_is_drawn_here(tmp_path: Path) -> None:
+    python(
+        """
+        import rlkit
+        from pathlib import Path
+        from rlkit.training import figures
+
+        figures.start_drawing()
+        run = rlkit.train("random", "FrozenLake-v1", seeds=2, steps=20)
+        content = {"curves": "nonsense"}
+        assert not figures.warm_process(figures.draw_quietly, content, Path("figure.png"))
+        figures.content_of = lambda runs: content
+        figures.save_curve(run, Path("figure.png"))
+        assert Path("figure.png").exists()
+        """,
+        tmp_path,
+    )
+
+
+def test_a_program_that_started_no_process_draws_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    paths: list[Path] = []
+    run: Any = SimpleNamespace(plot=paths.append)
+    monkeypatch.setattr(figures, "_started", [])
+    figures.save_curve(run, Path("figure.png"))
+    assert paths == [Path("figure.png")]
