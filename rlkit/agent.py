@@ -37,6 +37,7 @@ class Task:
         num_envs: N, the environments of each seed.
         num_env_steps: the budget of each seed, in environment interactions; for schedules only.
         mdp: the model of the environment where it is known; for planners only.
+        evaluated: whether the policy is evaluated beside its training; for remarks only.
     """
 
     observation_space: spaces.Space[Any]
@@ -45,6 +46,7 @@ class Task:
     num_envs: int
     num_env_steps: int
     mdp: TabularMDP | None = None
+    evaluated: bool = True
 
     @property
     def num_seeds(self) -> int:

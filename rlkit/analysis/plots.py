@@ -122,6 +122,9 @@ def _checked(curve: Curve) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
             f"[S, E] with S, E >= 1, got {x.shape} and {returns.shape}; align_curves puts seeds "
             "on one x axis"
         )
+    numbers = np.isfinite(returns).any(axis=0)
+    if numbers.sum() == 1:  # a line needs two; one is drawn as a point
+        return x[numbers], returns[:, numbers]
     return x, returns
 
 

@@ -100,6 +100,7 @@ class RunSpec:
             self.num_envs,
             self.num_env_steps,
             mdp,
+            evaluated=self.evaluation_episodes > 0,
         )
 
     def whole_steps(self, num_env_steps: int) -> int:

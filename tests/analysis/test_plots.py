@@ -88,6 +88,15 @@ def test_a_band_of_two_seeds_does_not_press_the_curves_flat():
     assert high <= 1.35 * 120 + 1e-9
 
 
+def test_one_point_among_rows_without_numbers_is_seen(tmp_path):
+    """As where training ends with the first episode: the row at 0 steps has no return."""
+    curve = Curve("a", STEPS[:2], np.array([[np.nan, 1.0], [np.nan, 2.0]]))
+    save_figure(learning_curve_figure([curve], title="t"), tmp_path / "curve.png")
+    point = Curve("a", STEPS[1:2], np.array([[1.0], [2.0]]))
+    save_figure(learning_curve_figure([point], title="t"), tmp_path / "point.png")
+    assert (tmp_path / "curve.png").read_bytes() == (tmp_path / "point.png").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("steps", "returns"),
     [

@@ -31,7 +31,7 @@ def require_bandit(agent: str, task: Task) -> int:
 
 def remarks_on_evaluation(agent: str, task: Task) -> list[str]:
     """Return what a user must know whose bandit may be another one in every episode."""
-    if task.mdp is not None:
+    if task.mdp is not None or not task.evaluated:
         return []
     return [
         f"{agent} learns within an episode, and an evaluated policy does not: eval_return is that "

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from rlkit.agents.tabular.bandits import Grouping, require_bandit
+from rlkit.agents.tabular.bandits import Grouping, remarks_on_evaluation, require_bandit
 from rlkit.errors import UsageError
 from tests.agents.tabular.bandit_parts import bandit_mdp, bandit_task
 
@@ -38,3 +38,10 @@ def test_environments_share_a_group_only_where_all_bandits_are_the_same() -> Non
 def test_all_bandits_are_taken_as_the_same_where_the_model_is_known() -> None:
     assert Grouping(bandit_task(), "auto").forgets
     assert not Grouping(bandit_task(mdp=bandit_mdp([0.5, 0.2])), "auto").forgets
+
+
+def test_only_an_evaluation_that_misleads_is_remarked_on() -> None:
+    task = bandit_task()
+    assert "use evaluation_episodes=0" in remarks_on_evaluation("ucb", task)[0]
+    assert not remarks_on_evaluation("ucb", replace(task, evaluated=False))
+    assert not remarks_on_evaluation("ucb", bandit_task(mdp=bandit_mdp([0.5, 0.2])))
