@@ -30,7 +30,7 @@ _SYNONYMS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("nepisodes", "numepisodes"), ("episodes",)),
     **dict.fromkeys(("envid", "envname"), ("env",)),
     # rollouts and gradient steps
-    **dict.fromkeys(("nsteps", "numsteps"), ("rollout_length", "steps")),
+    **dict.fromkeys(("nsteps", "numsteps"), ("rollout_length", "return_steps", "steps")),
     "rolloutfragmentlength": ("rollout_length",),
     **dict.fromkeys(
         ("nepochs", "updateepochs", "epochs", "numsgditer", "ppoepochs"), ("num_epochs",)
@@ -45,7 +45,7 @@ _SYNONYMS: dict[str, tuple[str, ...]] = {
     "maxgradnorm": ("max_gradient_norm",),
     # returns and losses
     "gamma": ("discount",),
-    **dict.fromkeys(("lam", "lambda", "gaelam"), ("gae_lambda",)),
+    **dict.fromkeys(("lam", "lambda", "gaelam"), ("gae_lambda", "trace_decay")),
     **dict.fromkeys(("cliprange", "clipcoef", "clipparam", "clipratio"), ("clip_epsilon",)),
     **dict.fromkeys(("cliprangevf", "clipvloss", "vfclipparam"), ("value_clip",)),
     **dict.fromkeys(("entcoef", "entropycoeff", "entropycoefficient"), ("entropy_coef",)),
@@ -58,6 +58,7 @@ _SYNONYMS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("explorationinitialeps", "epsstart", "starte"), ("epsilon_start",)),
     **dict.fromkeys(("explorationfinaleps", "epsend", "ende"), ("epsilon_end",)),
     **dict.fromkeys(("explorationfraction", "epsdecay", "epsilondecay"), ("epsilon_steps",)),
+    **dict.fromkeys(("temperature", "tau"), ("temperature_start",)),
     **dict.fromkeys(("tol", "theta"), ("tolerance",)),
     # networks
     **dict.fromkeys(("netarch", "hiddensise", "hiddenlayers", "layers"), ("hidden_sizes",)),

@@ -88,6 +88,10 @@ SMALL: dict[str, dict[str, Any]] = {
         for name, options in {
             "sarsa": {"trace_decay": 0.8},
             "expected-sarsa": {"exploration": "boltzmann"},
+            "double-q-learning": {},
+            "n-step-sarsa": {},
+            "monte-carlo": {},
+            "dyna-q": {},
         }.items()
     },
     "random": {

@@ -100,6 +100,11 @@ ON_TABLES = [
     Case("sarsa", "discrete", (("epsilon_steps", 100),)),
     Case("sarsa", "discrete", (("trace_decay", 0.8), ("epsilon_steps", 100))),
     Case("expected-sarsa", "discrete", BOLTZMANN),
+    Case("double-q-learning", "discrete", (("epsilon_steps", 100),)),
+    Case("n-step-sarsa", "discrete", (("return_steps", 3), ("epsilon_steps", 100))),
+    Case("monte-carlo", "discrete", (("epsilon_steps", 100),)),
+    Case("monte-carlo", "discrete", (("visit", "every"), ("epsilon_steps", 100))),
+    Case("dyna-q", "discrete", (("model_memory", 2), ("epsilon_steps", 100))),
 ]
 CASES = [
     Case("ppo", "box-discrete", FULL_PPO),
@@ -346,6 +351,7 @@ def test_seeds_from_different_batches_can_be_joined_and_continue(case: Case, cut
 UNUSED = {
     ("value-iteration", "policy"),  # made anew from the model on construction
     ("reinforce", "history_following_obs"),
+    ("dyna-q", "model_terminated"),  # no step of this environment terminates
     ("reinforce", "history_truncated"),  # the end of an episode is known from its times
 }
 
@@ -468,7 +474,7 @@ def test_a_space_that_starts_at_minus_1_receives_its_own_actions(case: Case) -> 
 
 
 @pytest.mark.parametrize(
-    "name", ["q-learning", "value-iteration", "sarsa", "expected-sarsa", "psrl"]
+    "name", ["value-iteration", "psrl", *sorted({case.agent for case in ON_TABLES})]
 )
 @pytest.mark.parametrize("which", ["observation_space", "action_space"])
 def test_a_table_for_a_box_is_rejected_naming_what_to_use(name: str, which: str) -> None:

@@ -333,7 +333,8 @@ def test_the_options_of_an_agents_page_exist_and_have_these_defaults(agent: str)
             else:
                 assert same(text, getattr(config, flag[2:].replace("-", "_"))), flag
     assert documented <= known | {"--envs"}
-    mentioned = {f.replace("--no-", "--") for f in re.findall(r"--[a-z][\w-]+", agent_page(agent))}
+    page = re.sub(r"^python -m .*$", "", agent_page(agent), flags=re.MULTILINE)  # other programs
+    mentioned = {f.replace("--no-", "--") for f in re.findall(r"--[a-z][\w-]+", page)}
     of_commands = [
         flag for form in (TrainOptions, PlotOptions, Output) for flag in known_flags(form)
     ]

@@ -32,6 +32,20 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize(
+    ("agent", "name", "ours"),
+    [
+        ("sarsa", "lambda", "trace_decay"),
+        ("q-learning", "tau", "temperature_start"),
+        ("n-step-sarsa", "n_steps", "return_steps"),
+    ],
+)
+def test_an_agents_own_options_are_found_by_the_names_of_the_book(
+    agent: str, name: str, ours: str
+) -> None:
+    assert closest(name, OPTIONS[agent]) == f" Did you mean {ours!r}?"
+
+
+@pytest.mark.parametrize(
     ("name", "ours"),
     [
         *((name, "envs") for name in ("n_envs", "num_envs", "n_env", "N-Envs")),

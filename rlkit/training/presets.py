@@ -22,22 +22,28 @@ _CLIFF: dict[str, Any] = {
     "epsilon_start": 0.1,
     "epsilon_end": 0.1,
 }
-_ON_POLICY = ("sarsa", "expected-sarsa")
+_FALLING: dict[str, Any] = {"step_size_end": 0.02, "step_size_steps": 40_000}
+_LEARNERS = ("sarsa", "expected-sarsa", "double-q-learning", "n-step-sarsa", "monte-carlo")
 
 PRESETS: dict[tuple[str, str], dict[str, Any]] = {
     # --- tables ---
     ("q-learning", "FrozenLake-v1"): _LAKE,
-    **{(name, "FrozenLake-v1"): _LAKE for name in _ON_POLICY},
+    **{(name, "FrozenLake-v1"): _LAKE for name in _LEARNERS},
+    ("dyna-q", "FrozenLake-v1"): _LAKE | {"model_memory": 100},
     ("q-learning", "FrozenLake8x8-v1"): {
         "steps": 1_000_000,
         "evaluate_every": 50_000,
         "discount": 0.999,
+        "step_size_power": 0.5,
         "epsilon_steps": 800_000,
     },
     ("q-learning", "CliffWalking-v1"): _CLIFF,
     # Without a falling step size the values go on swaying, and some greedy policies never end.
-    ("sarsa", "CliffWalking-v1"): _CLIFF | {"step_size_end": 0.02, "step_size_steps": 40_000},
+    ("sarsa", "CliffWalking-v1"): _CLIFF | _FALLING,
+    ("n-step-sarsa", "CliffWalking-v1"): _CLIFF | _FALLING,
     ("expected-sarsa", "CliffWalking-v1"): _CLIFF,
+    ("double-q-learning", "CliffWalking-v1"): _CLIFF,
+    ("dyna-q", "CliffWalking-v1"): _CLIFF,
     ("psrl", "FrozenLake-v1"): {"steps": 50_000, "evaluate_every": 2_500},
     ("psrl", "FrozenLake8x8-v1"): {"steps": 100_000, "discount": 0.999},
     # Epsilon-greedy on sample averages; an episode has nothing to look ahead to.

@@ -37,8 +37,22 @@ LEARNERS: list[tuple[str, dict[str, Any]]] = [
     ("sarsa", {"trace_decay": 0.8, "traces": "accumulating", "step_size": 0.2}),
     ("expected-sarsa", {}),
     ("expected-sarsa", {"trace_decay": 0.8, "exploration": "boltzmann", "step_size": 0.2}),
+    ("double-q-learning", {}),
+    ("n-step-sarsa", {}),
+    ("n-step-sarsa", {"return_steps": 1, "exploration": "boltzmann"}),
+    ("monte-carlo", {}),
+    ("monte-carlo", {"visit": "every", "step_size": 0.1, "step_size_end": 0.01}),
+    ("dyna-q", {"planning_steps": 3}),
+    ("dyna-q", {"model_memory": 4, "exploration": "boltzmann"}),
 ]
-each_learner = pytest.mark.parametrize(("agent", "options"), LEARNERS, ids=str)
+QUICK = LEARNERS[:3]  # compiling all of them takes a minute
+each_learner = pytest.mark.parametrize(
+    ("agent", "options"),
+    [
+        pytest.param(*learner, marks=[] if learner in QUICK else pytest.mark.slow, id=str(learner))
+        for learner in LEARNERS
+    ],
+)
 
 
 @pytest.fixture
@@ -169,7 +183,7 @@ def loop_of(made: Parts) -> Any:
 
 def state_of(made: Parts) -> dict[str, Any]:
     return {
-        f"{name} {key}": np.asarray(value).tolist()
+        f"{name} {key}": [np.asarray(one).tolist() for one in value]
         for name, part in made._asdict().items()
         for key, value in part.state_dict().items()
     }

@@ -24,7 +24,7 @@ EVERY_KIND = [
         pytest.param(name, marks=pytest.mark.slow)
         for name in (
             *("ppo-normalised", "reinforce", "random", "q-learning-gymnasium", "sarsa"),
-            "expected-sarsa",
+            *("expected-sarsa", "double-q-learning", "n-step-sarsa", "monte-carlo", "dyna-q"),
         )
     ),
 ]

@@ -107,6 +107,9 @@ class Sarsa(TableLearner):
             "waiting_reward": np.zeros(shape),
         }
 
+    def _num_waiting(self, s: int) -> int:
+        return self._task.num_envs
+
     def _derive(self) -> None:
         list_traces(self._entries)
 

@@ -117,3 +117,92 @@ class Sarsa(Textbook):
             self.move(n, step.obs, step.action, step.reward + self.value(step, "mean"))
         else:
             self.before[n] = step
+
+
+class NStepSarsa(Textbook):
+    """Keeps whole episodes and sums every return anew."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.episodes: list[list[Step]] = [[] for _ in range(self.num_envs)]
+
+    def update(self, n: int, tau: int, after: float) -> None:
+        """Update step tau of the episode by its rewards from there on."""
+        episode, gamma = self.episodes[n], self.option("discount", 0.99)
+        rewards = [step.reward for step in episode[tau:]]
+        target = sum(gamma**i * r for i, r in enumerate(rewards)) + gamma ** len(rewards) * after
+        self.move(n, episode[tau].obs, episode[tau].action, target)
+
+    def learn_one(self, n: int, step: Step) -> None:
+        episode, length = self.episodes[n], self.option("return_steps", 4)
+        if len(episode) >= length:
+            self.update(n, len(episode) - length, self.q[step.obs, step.action])
+        episode.append(step)
+        if step.terminated or step.truncated:
+            for tau in range(max(0, len(episode) - length), len(episode)):
+                gamma = self.option("discount", 0.99)
+                self.update(n, tau, self.value(step, "mean") / gamma)
+            episode.clear()
+
+
+class MonteCarlo(Textbook):
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.episodes: list[list[Step]] = [[] for _ in range(self.num_envs)]
+
+    def learn_one(self, n: int, step: Step) -> None:
+        episode, gamma = self.episodes[n], self.option("discount", 0.99)
+        episode.append(step)
+        if not (step.terminated or step.truncated):
+            return
+        after = self.value(step, "mean") / gamma
+        for t in range(len(episode) - 1, -1, -1):
+            pair = (episode[t].obs, episode[t].action)
+            earlier = [(one.obs, one.action) for one in episode[:t]]
+            if self.option("visit", "first") == "first" and pair in earlier:
+                continue
+            left = episode[t:]
+            total = sum(gamma**i * one.reward for i, one in enumerate(left))
+            self.move(n, *pair, total + gamma ** len(left) * after)
+        episode.clear()
+
+
+class DoubleQLearning(Textbook):
+    """The coins, numbers in [0, 1) of each environment, are given before each step."""
+
+    coins: Any
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.both = [Textbook(*args), Textbook(*args)]
+
+    def learn_one(self, n: int, step: Step) -> None:
+        one, other = self.both if self.coins[n] < 0.5 else self.both[::-1]
+        one.time = self.time
+        best = int(np.argmax(one.q[step.next_obs]))
+        future = self.option("discount", 0.99) * other.q[step.next_obs, best]
+        one.move(n, step.obs, step.action, step.reward + future * (not step.terminated))
+        self.q = (one.q + other.q) / 2
+
+
+class DynaQ(Textbook):
+    """The draws, [3 planning steps, N], are given before each step."""
+
+    draws: Any
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.model: dict[int, dict[int, list[Step]]] = {}
+
+    def learn_one(self, n: int, step: Step) -> None:
+        s, a = step.obs, step.action
+        self.move(n, s, a, step.reward + self.value(step, "best"))
+        self.model.setdefault(s, {}).setdefault(a, []).append(step)
+        for state, action, outcome in self.draws[:, n].reshape(-1, 3):
+            s = list(self.model)[int(state * len(self.model))]
+            a = list(self.model[s])[int(action * len(self.model[s]))]
+            seen, size = self.model[s][a], self.option("model_memory", 1)
+            kept = range(max(0, len(seen) - size), len(seen))
+            known = seen[sorted(kept, key=lambda i: i % size)[int(outcome * len(kept))]]
+            target = known.reward + self.value(known, "best")
+            self.q[s, a] += self.alpha()[s, a] * (target - self.q[s, a])

@@ -76,6 +76,8 @@ def largest_difference(
     for transition, _ in interact(agent, env, num_steps, obs=env.obs):
         table = agent.actor().action_values(np.tile(np.arange(shape[0]), (2, 1)))
         for s, twin in enumerate(twins):
+            twin.coins = agent._entries.get("_coins", [None] * 2)[s]
+            twin.draws = agent._entries.get("_draws", [None] * 2)[s]
             twin.learn(steps_of(transition, s))
             worst = max(worst, float(np.abs(twin.q - table[s]).max()))
     return worst

@@ -22,6 +22,7 @@ from rlkit.environments.table_kernels import Outcome
 from rlkit.seeding import NoiseBlocks
 
 Array = NDArray[Any]
+MOST_BYTES = 1 << 29  # of a history in the compiled loop, which takes many steps at once
 
 
 class TableLearner:
@@ -82,9 +83,16 @@ class TableLearner:
         """Return the state of the kernels for seed s."""
         raise NotImplementedError
 
-    def _make_room(self, num_steps: int) -> bool:
-        """Enlarge the arrays for so many steps; return whether memory suffices for them."""
-        return True
+    def _num_waiting(self, s: int) -> int:
+        """Return a bound on the steps of seed s that were taken and are not yet learned from."""
+        return 0
+
+    def _num_bytes(self, num_steps: int) -> int:
+        """Return the memory that arrays must have that grow with the steps of an episode."""
+        return 0
+
+    def _make_room(self, num_steps: int) -> None:
+        """Enlarge such arrays for so many more steps."""
 
     def _derive(self) -> None:
         """Make the entries that are not stored, after the others were loaded."""
@@ -176,27 +184,27 @@ class TableLearner:
         """
         most = self._most_visits(s, num_steps)
         self._steps_left = 0  # larger arrays may take the place of those of the ordinary loop
-        if not self._step_sizes.fits(most) or not self._make_room(num_steps):
+        if not self._step_sizes.fits(most) or self._num_bytes(num_steps) > MOST_BYTES:
             return None
+        self._make_room(num_steps)
         return self._state_for(s, most)
 
     def _most_visits(self, s: int, num_steps: int) -> int:
         """Return a bound on the visits of any pair after so many steps of each environment."""
-        return int(self._entries["visits"][s].max()) + num_steps * self._task.num_envs
+        visits = int(self._entries["visits"][s].max())
+        return visits + self._num_waiting(s) + num_steps * self._task.num_envs
 
     def _state_for(self, s: int, most_visits: int) -> Any:
-        return self._kernel_state(s, self._table(s, "q", "visits", most_visits))
-
-    def _table(self, s: int, q: str, visits: str, most_visits: int) -> Table:
         boltzmann = self._config.exploration == "boltzmann"
-        return Table(
-            q=self._entries[q][s],
-            visits=self._entries[visits][s],
+        table = Table(
+            q=self._action_values()[s],
+            visits=self._entries["visits"][s],
             num_env_steps=self._entries["num_env_steps"][s : s + 1],
             discount=self._config.discount,
             step_sizes=self._step_sizes.up_to(most_visits),
             exploration=self._temperature_schedule() if boltzmann else self._epsilon_schedule(),
         )
+        return self._kernel_state(s, table)
 
 
 def _uniform(rng: np.random.Generator, length: int, *, rows: int, num_envs: int) -> Array:

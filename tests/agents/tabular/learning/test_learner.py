@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rlkit.loop import interact
-from tests.agents.tabular.worlds import make, random_mdp, transition
+from tests.agents.tabular.worlds import chain, make, random_mdp, transition
 
 
 def test_actions_are_drawn_with_the_probabilities_that_the_exploring_actor_states() -> None:
@@ -72,3 +72,24 @@ def test_more_steps_than_a_table_of_step_sizes_was_made_for_are_taken() -> None:
         pass
     assert agent.state_dict()["visits"][0].sum() == 6000
     assert np.isfinite(agent.state_dict()["q"]).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "waiting"),
+    [
+        ("q-learning", {}, 0),
+        ("sarsa", {}, 2),
+        ("n-step-sarsa", {"return_steps": 40}, 80),
+        ("monte-carlo", {}, 2 * 50),
+    ],
+)
+def test_steps_that_wait_have_step_sizes_too(
+    name: str, options: dict[str, Any], waiting: int
+) -> None:
+    """The visits of steps that wait are counted later, and must be in the table by then."""
+    agent, env = make(name, chain(1000), num_envs=2, **options)
+    for _ in interact(agent, env, 50, obs=env.obs):
+        pass
+    most = int(agent.state_dict()["visits"][0].max()) + waiting + 2 * 7
+    assert agent._most_visits(0, 7) == most
+    assert len(agent.kernel_state(0, 7).table.step_sizes.table) > most
