@@ -84,7 +84,7 @@ class PlotOptions:
 
     out: Path  # file to write: .png, .pdf or .svg
     # instead of curves, draw the posterior of one seed of a run of psrl on the map of its grid
-    # world: V and policy of the mean model, visits, doubt about successors and V; this is the seed
+    # world: V and policy of the mean model, visits, standard deviations; the number is the seed
     posterior: int | None = None
     # draw regret instead of returns: the exact optimum minus the return of each row; in bandits,
     # which have one observation, summed over all episodes of training until the row
@@ -110,6 +110,8 @@ def plot_command(args: list[str]) -> int:
     require_place(out, "--out", (".png", ".pdf", ".svg"))
     runs = [load(path) for path in parsed.runs]
     if parsed.figure.posterior is not None:
+        if parsed.figure.regret:
+            raise UsageError("plot: --posterior and --regret are different figures; choose one")
         figure = _posterior_figure(runs, parsed.figure.posterior)
     else:
         figure = plot_runs(runs, regret=parsed.figure.regret)
