@@ -92,6 +92,8 @@ FULL_REINFORCE = (
     ("entropy_coef", 0.01),
     *SMALL_REINFORCE,
 )
+LINEAR_REINFORCE = (("baseline", "linear"), *SMALL_REINFORCE)
+SMALL_LSPI = (("steps_per_update", 12), ("capacity", 30), ("epsilon_steps", 60))
 TEXTBOOK = (("optimiser", "sgd"), ("baseline", False), *SMALL_REINFORCE)
 BOLTZMANN = (("exploration", "boltzmann"), ("temperature_start", 50.0), ("temperature_steps", 99))
 ON_TABLES = [
@@ -115,6 +117,11 @@ CASES = [
     Case("reinforce", "box-discrete", TEXTBOOK),
     Case("reinforce", "box-box", SMALL_REINFORCE),
     Case("reinforce", "discrete", SMALL_REINFORCE),
+    Case("reinforce", "box-discrete", LINEAR_REINFORCE),
+    Case("reinforce", "discrete", LINEAR_REINFORCE),
+    Case("lspi", "discrete", SMALL_LSPI),
+    Case("lspi", "box-discrete", (("features", "polynomial"), *SMALL_LSPI)),
+    Case("lspi", "box-discrete", (("order", 2), *SMALL_LSPI)),
     *ON_TABLES,
     Case("psrl", "discrete", (("model_steps", 4),)),
     Case("thompson", "bandit"),
@@ -256,7 +263,7 @@ def test_actors_state_values_in_the_form_that_was_agreed(case: Case) -> None:
     shape = (3, 5, *(env.observation_space.shape or ()))
     obs = np.zeros(shape, dtype=env.observation_space.dtype)
     actor = agent.actor()
-    if case.agent == "random" or dict(case.options).get("baseline") is False:
+    if case.agent == "random" or dict(case.options).get("baseline") in (False, "linear"):
         with pytest.raises((AttributeError, UsageError), match=r"value|baseline=True"):
             actor.value(obs)
         return

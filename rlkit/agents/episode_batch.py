@@ -20,6 +20,11 @@ class EpisodeBatch(NamedTuple):
     steps: Transition  # each field [D, ...]
     grid: Tensor  # bool [T, E]: True where episode e has a decision at its time t
 
+    @property
+    def times(self) -> Tensor:
+        """The step of its episode at which each decision was made, from 0; int64 [D]."""
+        return self.to_rows(torch.arange(len(self.grid))[:, None].expand(self.grid.shape))
+
     def to_grid(self, rows: Tensor) -> Tensor:
         """Return values [D] as [T, E], with 0 beyond the end of an episode."""
         by_episode = torch.zeros(tuple(reversed(self.grid.shape)), dtype=rows.dtype)

@@ -305,8 +305,8 @@ class NetworkActor:
         """
         if self._value is None:
             raise UsageError(
-                "value: the agent was trained with baseline=False and has no values of states; "
-                "train with baseline=True"
+                "value: the agent was trained without a network for the values of states; train "
+                "with baseline=True"
             )
         values = mlp(self._features(obs), self._value, activation=self._activation)
         estimates: Array = values.squeeze(-1).double().numpy()

@@ -9,7 +9,8 @@ For each seed:
    gamma^k b(s) of its last state if there is a baseline b, and nothing otherwise.
 3. Advantages A_t = G_t - b(s_t), by default standardised over the batch.
 4. One step up the gradient E[ grad log pi(a_t|s_t) A_t ] + c_e grad H.
-5. A few steps of Adam on E[(b(s_t) - G_t)^2 / 2] for the baseline.
+5. A few steps of Adam on E[(b(s_t) - G_t)^2 / 2] for the baseline; or, for a linear one, the least
+   squares of this batch.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from torch import Tensor
 
 from rlkit.agent import State, Task, Transition
 from rlkit.agents.episode_batch import EpisodeBatch, EpisodeCollector
+from rlkit.agents.linear.baseline import LinearBaseline
 from rlkit.agents.networks import (
     Features,
     NetworkActor,
@@ -56,7 +58,8 @@ class ReinforceConfig:
     optimiser: Literal["adam", "sgd"] = "adam"  # of the policy; sgd is plain gradient ascent
     learning_rate: float = 5e-3  # of the policy, > 0
     learning_rate_schedule: Schedule = "constant"  # linear: falls to 0 at the end of the run
-    baseline: bool = True  # learn b(s) and subtract it
+    # learn b(s) and subtract it: with a network, or by least squares on linear features of s and t
+    baseline: bool | Literal["linear"] = True
     baseline_learning_rate: float = 5e-3  # of Adam, > 0
     baseline_steps: int = 10  # gradient steps of the baseline per update, >= 1
     entropy_coef: float = 0.0  # c_e, weight of the entropy bonus, >= 0
@@ -84,10 +87,10 @@ class ReinforceConfig:
         require_choice(self, "activation", among=Literal["tanh", "relu"])
         require_choice(self, "init", among=Literal["orthogonal", "xavier"])
         require_decay(self)
-        if self.decay == "decoupled" and self.optimiser == "sgd" and not self.baseline:
+        if self.decay == "decoupled" and self.optimiser == "sgd" and self.baseline is not True:
             raise UsageError(
                 "option decay (--decay): 'decoupled' has no effect of its own with optimiser='sgd' "
-                "and baseline=False, as it equals 'l2' without Adam; omit it"
+                f"and baseline={self.baseline!r}, as it equals 'l2' without Adam; omit it"
             )
         require_types(self)
 
@@ -144,6 +147,8 @@ class Reinforce:
         self._baseline = Parameters(
             init_value(rng, self._features.size, *sizes) for rng in generators
         )
+        is_linear = config.baseline == "linear"
+        self._linear = LinearBaseline(task.observation_space, num_seeds) if is_linear else None
         # Seeds complete their batches at different times, so each is updated by itself.
         policies, baselines = (
             [parameters.row(s) for s in range(num_seeds)]
@@ -195,7 +200,7 @@ class Reinforce:
         advantages = returns
         if config.baseline:
             with torch.no_grad():
-                advantages = returns - self._values(s, features)
+                advantages = returns - self._baseline_values(s, batch.steps.obs, batch.times)
         if config.standardise_advantages:
             advantages = standardise(advantages, dim=0)
 
@@ -205,7 +210,10 @@ class Reinforce:
         metrics = self._improve_policy(s, features, batch.steps.action, advantages, rate)
 
         # 5. The baseline.
-        baseline_loss = self._fit_baseline(s, features, returns) if config.baseline else 0.0
+        if self._linear is not None:
+            baseline_loss = self._linear.fit(s, batch.steps.obs, batch.times, returns)
+        else:
+            baseline_loss = self._fit_baseline(s, features, returns) if config.baseline else 0.0
 
         if not (self._policy.finite()[s] and self._baseline.finite()[s]):
             raise Diverged(
@@ -225,7 +233,7 @@ class Reinforce:
         """Step 2: return the return of each decision of a batch, [D]."""
         steps, next_values = batch.steps, None
         if self._config.baseline:
-            next_values = batch.to_grid(self._values(s, self._features(steps.next_obs[None])))
+            next_values = batch.to_grid(self._baseline_values(s, steps.next_obs, batch.times + 1))
         returns = monte_carlo_returns(
             batch.to_grid(torch.from_numpy(steps.reward.astype(np.float32))),
             batch.to_grid(torch.from_numpy(steps.terminated)),
@@ -266,8 +274,14 @@ class Reinforce:
             )
         return float(loss.detach())
 
+    def _baseline_values(self, s: int, obs: Array, times: Tensor) -> Tensor:
+        """Return the baseline of observations [D, ...] at times [D] of their episodes, [D]."""
+        if self._linear is not None:
+            return self._linear.values(s, obs, times)
+        return self._values(s, self._features(obs[None]))
+
     def _values(self, s: int, features: Tensor) -> Tensor:
-        """Return the baseline b of features [1, D, F], [D]."""
+        """Return the network's b of features [1, D, F], [D]."""
         layers = self._seed_baselines[s][0]["value"]
         return mlp(features, layers, activation=self._config.activation)[0, :, 0]
 
@@ -276,7 +290,7 @@ class Reinforce:
             self._features,
             self._policy,
             self._head,
-            baseline=self._baseline if self._config.baseline else None,
+            baseline=self._baseline if self._config.baseline is True else None,
             activation=self._config.activation,
             streams=self._task.streams,
             greedy=greedy,
@@ -292,6 +306,8 @@ class Reinforce:
             parts = [optimiser.state_dict() for optimiser in optimisers]
             for name in parts[0]:
                 state[f"{prefix}_{name}"] = np.concatenate([part[name] for part in parts])
+        if self._linear is not None:
+            state["linear_baseline"] = self._linear.weights.numpy().copy()
         return state | self._episodes.state_dict()
 
     def load_state_dict(self, state: State) -> None:
@@ -304,6 +320,8 @@ class Reinforce:
                 optimiser.load_state_dict(
                     {name: np.asarray(state[f"{prefix}_{name}"])[s : s + 1] for name in names}
                 )
+        if self._linear is not None:
+            self._linear.weights.copy_(torch.from_numpy(np.asarray(state["linear_baseline"])))
         self._episodes.load_state_dict(state)
 
     def _optimisers(self) -> dict[str, list[Optimiser]]:

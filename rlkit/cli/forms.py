@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import types
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -83,7 +84,10 @@ def parse(form: type[Any], args: list[str], command: str, *, help_of: str = "") 
                 f"`rlkit {help_of or command} --help` lists all options."
             )
     return tyro.cli(
-        form, args=args, prog=f"rlkit {command}", config=(OmitArgPrefixes, AvoidSubcommands)
+        form,
+        args=_with_values(form, args),
+        prog=f"rlkit {command}",
+        config=(OmitArgPrefixes, AvoidSubcommands),
     )
 
 
@@ -91,7 +95,8 @@ def known_flags(form: type[Any]) -> list[str]:
     """Return the options of a dataclass and of the dataclasses in it, as they are typed."""
     flags = ["--help"]
     for flag, kind in _options(form).items():
-        flags += [flag, f"--no-{flag[2:]}"] if kind is bool else [flag]
+        has_negative = kind is bool or _switch_values(kind)
+        flags += [flag, f"--no-{flag[2:]}"] if has_negative else [flag]
     return flags
 
 
@@ -105,17 +110,47 @@ def positional_words(args: Sequence[str], *forms: type[Any]) -> list[str]:
         for flag, kind in _options(form).items():
             kinds |= {flag: kind, f"--no-{flag[2:]}": bool}
     words, num_skipped, takes_several = [], 0, False
-    for word in args:
+    for i, word in enumerate(args):
         if word.startswith("-") and not word.lstrip("-")[:1].isdigit():
             flag, equals, _ = word.partition("=")
             kind = kinds.get(flag.replace("_", "-"))
             takes_several = typing.get_origin(kind) is tuple and not equals
             num_skipped = 0 if equals or kind is bool else 1
+            if values := _switch_values(kind):
+                num_skipped = int(not equals and i + 1 < len(args) and args[i + 1] in values)
         elif num_skipped or takes_several:
             num_skipped = 0
         else:
             words.append(word)
     return words
+
+
+def _with_values(form: type[Any], args: Sequence[str]) -> list[str]:
+    """Return words in which each switch has its value: --baseline becomes --baseline True.
+
+    A switch is an option that is a bool or one of some words, as in --baseline linear.
+    """
+    words = list(args)
+    for flag, kind in _options(form).items():
+        values = _switch_values(kind)
+        if not values:
+            continue
+        for i in reversed(range(len(words))):
+            plain = words[i].replace("_", "-")
+            if plain == f"--no-{flag[2:]}":
+                words[i : i + 1] = [flag, "False"]
+            elif plain == flag and (i + 1 == len(words) or words[i + 1] not in values):
+                words[i : i + 1] = [flag, "True"]
+    return words
+
+
+def _switch_values(kind: Any) -> tuple[str, ...]:
+    """Return the words that a type takes if it is a bool or one of some words, else nothing."""
+    options = typing.get_args(kind)
+    if typing.get_origin(kind) not in (typing.Union, types.UnionType) or bool not in options:
+        return ()
+    chosen = [word for one in options for word in typing.get_args(one)]
+    return ("True", "False", *chosen)
 
 
 def read_env_args(groups: Sequence[Sequence[str]]) -> dict[str, Any]:

@@ -66,6 +66,19 @@ PRESETS: dict[tuple[str, str], dict[str, Any]] = {
         "epsilon_end": 0.01,
         "epsilon_steps": 100_000,
     },
+    ("lspi", "FrozenLake-v1"): {
+        "steps": 50_000,
+        "evaluate_every": 2_500,
+        "epsilon_end": 0.3,
+        "epsilon_steps": 20_000,
+    },
+    # Far-sighted values of a pole that may fall at any time are hard for quadratic features.
+    ("lspi", "CartPole-v1"): {
+        "steps": 20_000,
+        "evaluate_every": 1_000,
+        "discount": 0.9,
+        "epsilon_end": 0.5,
+    },
     # --- policy gradients ---
     # Without hidden layers, on one-hot observations, the policy is a table of logits.
     ("reinforce", "FrozenLake-v1"): {

@@ -459,3 +459,58 @@ def test_initial_actions_are_nearly_uniform() -> None:
     agent = agent_for(env, episodes_per_update=400)
     actions = agent.act(env.reset())
     assert stats.chisquare(np.bincount(actions.ravel(), minlength=3)).pvalue > 1e-3  # fixed seeds
+
+
+# --- the linear baseline --------------------------------------------------------------------------
+
+
+def test_the_linear_baseline_of_an_update_was_fitted_to_the_batches_before() -> None:
+    mdp = bandit([[1.0, 1.0], [3.0, 3.0]])  # the return is 1 or 3, whatever is done
+    env = TabularBatchEnv(mdp, streams(2), 1)
+    agent = agent_for(env, **(PLAIN | {"baseline": "linear", "episodes_per_update": 40}))
+    losses = [m for _, m in interact(agent, env, 120) if m]
+    for update in losses[1:]:
+        # Fitted exactly, but for the ridge: no advantage is left, so nothing is learned from it.
+        assert (update["baseline_loss"] < 1e-6).all()
+        assert (update["gradient_norm"] < 1e-4).all()
+    assert (losses[0]["baseline_loss"] > 0.5).all()  # 0 before the first fit
+    assert (losses[0]["gradient_norm"] > 0.01).all()
+
+
+def test_the_linear_baseline_knows_the_time_of_a_decision() -> None:
+    # One state, reward 1 per step, cut after 30 steps: only the time tells how much is left.
+    rows = [[[(1.0, 0, 1.0, False)]]]
+    mdp = TabularMDP.from_successors(rows, initial_distribution=[1.0], time_limit=30)
+    env = TabularBatchEnv(mdp, streams(1), 1)
+    options = PLAIN | {"baseline": "linear", "episodes_per_update": 4, "discount": 0.9}
+    agent = agent_for(env, **options)
+    losses = [m["baseline_loss"][0] for _, m in interact(agent, env, 30 * 4 * 12) if m]
+    assert losses[-1] < 0.02 * losses[0]
+    # At the cut, the return is completed by the baseline of the state at time 30.
+    values = agent._baseline_values(0, np.zeros(31, int), torch.arange(31)).numpy()
+    assert values[0] > values[25] > 0
+
+
+@pytest.mark.parametrize("baseline", ["linear", True, False])
+def test_a_baseline_is_stored_as_it_was_given(baseline: Any) -> None:
+    assert ReinforceConfig(baseline=baseline).baseline == baseline
+    with pytest.raises(UsageError, match=r"option baseline .*'linear'"):
+        ReinforceConfig(baseline="quadratic")  # type: ignore[arg-type]
+
+
+def test_a_cut_return_is_completed_by_the_linear_baseline_one_step_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = [[[(1.0, 0, 1.0, False)]]]
+    mdp = TabularMDP.from_successors(rows, initial_distribution=[1.0], time_limit=3)
+    options = PLAIN | {"baseline": "linear", "episodes_per_update": 1, "discount": 0.5}
+    agent = agent_for(TabularBatchEnv(mdp, streams(1), 1), **options)
+    assert agent._linear is not None
+    agent._linear.weights[0, 1] = 100.0  # of t / 100, so b(s, t) = t
+    fitted: list[Tensor] = []
+    monkeypatch.setattr(agent._linear, "fit", lambda s, obs, times, returns: fitted.append(returns))
+    monkeypatch.setattr(agent, "_improve_policy", lambda *_: {})
+    for _ in interact(agent, TabularBatchEnv(mdp, streams(1), 1), 3):
+        pass
+    last = 1 + 0.5 * 3  # b at time 3, not at time 2
+    assert fitted[0].tolist() == [1 + 0.5 * (1 + 0.5 * last), 1 + 0.5 * last, last]

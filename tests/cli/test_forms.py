@@ -1,5 +1,8 @@
 """How words become options."""
 
+from dataclasses import dataclass
+from typing import Any, Literal
+
 import pytest
 
 from rlkit.cli.forms import Output, known_flags, make_form, parse, positional_words, read_env_args
@@ -71,3 +74,42 @@ def test_known_options_are_those_of_the_help() -> None:
     assert not hidden & set(flags)
     with pytest.raises(UsageError, match="rlhf sft has no option --digest"):
         parse(make_form("Fine-tune.", model=ModelSource), ["--digest", "x"], "rlhf sft")
+
+
+# --- switches with further choices ----------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Switches:
+    """A switch that can also be a word."""
+
+    baseline: bool | Literal["linear"] = True  # what to subtract
+    steps: int = 3
+
+
+@pytest.mark.parametrize(
+    ("args", "baseline"),
+    [
+        ([], True),
+        (["--baseline"], True),
+        (["--no-baseline"], False),
+        (["--no_baseline"], False),
+        (["--baseline", "linear"], "linear"),
+        (["--baseline=linear"], "linear"),
+        (["--baseline", "False"], False),
+        (["--baseline", "--steps", "4"], True),
+        (["--steps", "4", "--baseline"], True),
+        (["--no-baseline", "--baseline", "linear"], "linear"),
+    ],
+)
+def test_a_switch_can_stand_alone_or_have_a_word(args: list[str], baseline: Any) -> None:
+    form = make_form("A test.", options=Switches)
+    assert parse(form, args, "test").options.baseline == baseline
+    assert {"--baseline", "--no-baseline"} <= set(known_flags(form))
+
+
+def test_the_word_of_a_switch_is_not_positional_and_what_follows_a_bare_one_is() -> None:
+    form = make_form("A test.", options=Switches)
+    assert positional_words(["a", "--baseline", "linear", "b"], form) == ["a", "b"]
+    assert positional_words(["a", "--baseline", "b"], form) == ["a", "b"]
+    assert positional_words(["a", "--no-baseline", "b"], form) == ["a", "b"]

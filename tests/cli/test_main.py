@@ -22,7 +22,7 @@ from tests.cli.commands import output
         (["train", "ppo", "CartPole-v1", "--steps", "-5"], "option steps (--steps)"),
         (["train", "ppo", "CartPole-v1", "--seeds", "0"], "option seeds (--seeds)"),
         (["train", "ppo", "CartPole-v1", "--workers", "0"], "option workers"),
-        (["train", "q-learning", "CartPole-v1"], "Use ppo or reinforce"),
+        (["train", "q-learning", "MountainCar-v0"], "Divide them into bins with --bins"),
         (["train", "value-iteration", "CartPole-v1"], "value-iteration"),
         (["train", "q-learning", "Pendulum-v1"], "q-learning keeps a table"),
         (["train", "ppo", "nowhere.py:Env"], "cannot read nowhere.py"),

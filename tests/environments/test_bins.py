@@ -269,3 +269,28 @@ def test_a_damaged_binning_in_the_record_is_one_sentence(
     (folder / "run.json").write_text(json.dumps(record | {"binning": {"bins": "ten"}}))
     with pytest.raises(rlkit.RlkitError, match=r"'binning'.*lists of numbers bins, low and high"):
         load(folder).record  # noqa: B018
+
+
+class Drifting(gym.Env[Any, Any]):
+    """Shows a number that no seed determines."""
+
+    observation_space = spaces.Box(0.0, 1.0, (1,), np.float64)
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        return np.random.default_rng().random(1), {}
+
+    def step(self, action: int) -> Any:
+        return np.random.default_rng().random(1), 0.0, False, False, {}
+
+
+def test_an_environment_that_cannot_be_replayed_continues_from_its_present_bins(
+    tmp_path: Path,
+) -> None:
+    options: dict[str, Any] = {"seeds": 1, "bins": 5, "evaluation_episodes": 0, "out": tmp_path}
+    with pytest.warns(rlkit.RlkitWarning, match="not reproducible"):
+        rlkit.train("q-learning", Drifting, steps=30, evaluate_every=30, **options)
+    with pytest.warns(rlkit.RlkitWarning, match="not reproducible"):
+        run = rlkit.train("q-learning", Drifting, steps=60, evaluate_every=30, **options)
+    assert run.q_table().shape == (5, 2)
+    assert not run.record["reproducible"]

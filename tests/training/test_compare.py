@@ -57,7 +57,7 @@ def test_presets_of_different_lengths_are_brought_to_the_longest(
 
 def test_bad_requests_are_rejected_before_anything_trains(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="q-learning"):
-        compare(["random", "ppo", "q-learning"], tmp_path, env="CartPole-v1")
+        compare(["random", "ppo", "q-learning"], tmp_path, env="MountainCar-v0")
     with pytest.raises(UsageError, match="unknown agent"):
         compare(["random", "qq"], tmp_path)
     assert not list(tmp_path.iterdir())

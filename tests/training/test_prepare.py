@@ -16,7 +16,7 @@ def test_an_agent_that_cannot_use_the_environment_is_rejected_before_anything_is
     small: Callable[..., Run], out: Any
 ) -> None:
     with pytest.raises(UsageError, match="discrete"):
-        small("q-learning", environment="CartPole-v1", seeds=1)
+        small("q-learning", environment="MountainCar-v0", seeds=1)
     assert not out.exists()
 
 

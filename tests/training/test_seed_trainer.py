@@ -20,6 +20,8 @@ EVERY_KIND = [
     "q-learning",
     "q-learning-compiled",
     "q-learning-bins",
+    "lspi",
+    "reinforce-linear",
     *(
         pytest.param(name, marks=pytest.mark.slow)
         for name in (

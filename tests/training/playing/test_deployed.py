@@ -172,7 +172,7 @@ def test_an_agent_without_an_optional_method_gets_an_error_that_names_it(
     with pytest.raises(UsageError, match="random, which keeps no table of action values"):
         run.q_table()
     run = trained("reinforce", seeds=1, baseline=False)
-    with pytest.raises(UsageError, match="trained with baseline=False"):
+    with pytest.raises(UsageError, match="without a network for the values"):
         run.actor().value(observations(run, 1)[0])
     with pytest.raises(UsageError, match="reinforce, which keeps no table"):
         run.q_table()

@@ -1,0 +1,178 @@
+"""Least-squares policy iteration: its equations, its samples, and what it learns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+import rlkit
+from rlkit.agent import Task, Transition
+from rlkit.agents.linear.features import OneHot, make_features
+from rlkit.agents.linear.lspi import LSPI, LSTDQ, LSPIConfig, Samples
+from rlkit.environments.table import TabularBatchEnv
+from rlkit.errors import UsageError
+from rlkit.loop import interact
+from rlkit.seeding import SeedStreams
+from tests.tabular.models import from_env, random_mdp
+
+BOX = spaces.Box(-1.0, 1.0, (2,), np.float64)
+
+
+def samples(num: int, num_actions: int, seed: int = 0) -> tuple[Any, ...]:
+    rng = np.random.default_rng(seed)
+    return (
+        rng.uniform(-1, 1, (num, 2)), rng.integers(num_actions, size=num),
+        rng.normal(size=num), rng.random(num) < 0.2, rng.uniform(-1, 1, (num, 2)),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["fourier", "polynomial"])
+def test_the_equations_are_those_of_the_paper_sample_by_sample(kind: Any) -> None:
+    features, config = make_features(BOX, kind, 2), LSPIConfig(discount=0.9, ridge=0.5)
+    data = samples(60, 3)
+    obs, action, reward, terminated, next_obs = data
+    chosen = np.random.default_rng(1).integers(3, size=60)
+    size = features.size
+    matrix, constant = 0.5 * np.eye(3 * size), np.zeros(3 * size)
+
+    def pair(o: Any, a: int) -> np.ndarray:
+        vector = np.zeros(3 * size)
+        vector[a * size : (a + 1) * size] = features.matrix(o[None])[0]
+        return vector
+
+    for i in range(60):
+        now = pair(obs[i], action[i])
+        following = np.zeros(3 * size) if terminated[i] else pair(next_obs[i], chosen[i])
+        matrix += np.outer(now, now - 0.9 * following)
+        constant += now * reward[i]
+    expected = np.linalg.solve(matrix, constant).reshape(3, size).T
+    np.testing.assert_allclose(
+        LSTDQ(features, data, 3, config).solve(chosen), expected, rtol=1e-8, atol=1e-10
+    )
+
+
+def test_the_bellman_error_is_that_of_the_samples() -> None:
+    features, config = make_features(BOX, "polynomial", 1), LSPIConfig(discount=0.5)
+    data = samples(20, 2)
+    weights = np.random.default_rng(2).normal(size=(features.size, 2))
+    system = LSTDQ(features, data, 2, config)
+    q: Any = features.matrix(data[0]) @ weights
+    future: Any = (features.matrix(data[4]) @ weights).max(axis=1)
+    errors = [
+        abs(data[2][i] + 0.5 * (0 if data[3][i] else future[i]) - q[i, data[1][i]])
+        for i in range(20)
+    ]
+    assert system.error(weights, system.greedy(weights)) == pytest.approx(np.mean(errors))
+
+
+def learner(mdp: Any, **options: Any) -> tuple[LSPI, TabularBatchEnv]:
+    streams = (SeedStreams(0, 0),)
+    env = TabularBatchEnv(mdp, streams, 1)
+    task = Task(env.observation_space, env.action_space, streams, 1, 10_000)
+    return LSPI(task, LSPIConfig(**options)), env
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_with_one_hot_features_it_finds_the_optimum_of_the_samples_model(seed: int) -> None:
+    mdp = random_mdp(seed)
+    agent, env = learner(
+        mdp, ridge=1e-9, steps_per_update=2000, discount=0.9, epsilon_end=1.0, max_iterations=50
+    )
+    n, num_actions = mdp.num_states, mdp.num_actions
+    count, gain = np.zeros((n, num_actions)), np.zeros((n, num_actions))
+    going = np.zeros((n, num_actions, n))
+    for transition, _ in interact(agent, env, 2000):
+        s, a = int(transition.obs[0, 0]), int(transition.action[0, 0])
+        count[s, a] += 1
+        gain[s, a] += transition.reward[0, 0]
+        going[s, a, transition.next_obs[0, 0]] += not transition.terminated[0, 0]
+    q = np.zeros((n, num_actions))
+    for _ in range(1000):
+        q = (gain + 0.9 * going @ q.max(axis=1)) / count
+    np.testing.assert_allclose(agent.actor().action_values(np.arange(n)[None])[0], q, rtol=1e-6)
+
+
+def test_it_stops_when_the_policy_no_longer_changes() -> None:
+    agent, env = learner(random_mdp(0), steps_per_update=500, max_iterations=30)
+    metrics = [dict(m) for _, m in interact(agent, env, 500)]
+    assert 1 < metrics[-1]["iterations"][0] < 10
+    assert metrics[-1]["num_samples"][0] == 500
+    assert all("iterations" not in m for m in metrics[:-1])
+
+
+# --- samples --------------------------------------------------------------------------------------
+
+
+def step(t: int, num_envs: int = 2) -> Transition:
+    values = np.array([[10.0 * t + n for n in range(num_envs)]])
+    obs = np.stack([values, -values], axis=-1)
+    flags = np.zeros_like(values, dtype=bool)
+    return Transition(obs, values.astype(int), values, flags, flags, obs + 1, obs + 1)
+
+
+def test_the_latest_samples_are_kept_in_the_order_of_play() -> None:
+    kept = Samples(1, 7, BOX)
+    for t in range(1000):
+        kept.add(step(t))
+        rewards = kept.of(0)[2]
+        expected = [10.0 * i + n for i in range(t + 1) for n in range(2)][-7:]
+        assert rewards.tolist() == expected
+    assert kept._columns["obs"].shape[1] <= 256  # and no more memory than that
+
+
+def test_samples_continue_from_their_state() -> None:
+    kept, other = Samples(1, 7, BOX), Samples(1, 7, BOX)
+    for t in range(300):
+        kept.add(step(t))
+        if t == 150:
+            other.load_state_dict(kept.state_dict())
+        if t > 150:
+            other.add(step(t))
+    for a, b in zip(kept.of(0), other.of(0), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+# --- what it learns -------------------------------------------------------------------------------
+
+
+def test_real_actions_are_rejected() -> None:
+    streams = (SeedStreams(0, 0),)
+    with pytest.raises(UsageError, match="lspi chooses among discrete actions"):
+        LSPI(Task(BOX, BOX, streams, 1, 10), LSPIConfig())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ridge": 0.0}, "ridge"), ({"order": 0}, "order"), ({"features": "rbf"}, "features"),
+        ({"capacity": 0}, "capacity"), ({"feature_low": "low"}, "feature_low"),
+    ],
+)  # fmt: skip
+def test_unusable_options_are_rejected_by_name(options: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=f"option {message}"):
+        LSPIConfig(**options)
+
+
+@pytest.mark.slow
+def test_it_learns_the_lake(tmp_path: Any) -> None:
+    run = rlkit.train(
+        "lspi", "FrozenLake-v1", seeds=5, steps=20_000, evaluate_every=20_000, out=tmp_path
+    )
+    assert run.scores.mean() > 0.7  # the optimum is 0.744, random play 0.014
+
+
+@pytest.mark.slow
+def test_it_balances_the_pole_within_a_few_thousand_steps(tmp_path: Any) -> None:
+    run = rlkit.train(
+        "lspi", "CartPole-v1", seeds=5, steps=6_000, evaluate_every=6_000, out=tmp_path
+    )
+    assert run.scores.mean() > 250  # random play gets 22
+
+
+def test_the_features_of_the_lake_are_its_states() -> None:
+    agent, _ = learner(from_env("FrozenLake-v1"))
+    assert isinstance(agent._features, OneHot)
+    assert agent.state_dict()["weights"].shape == (1, 16, 4)  # type: ignore[union-attr]
