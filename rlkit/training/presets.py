@@ -38,7 +38,7 @@ PRESETS: dict[tuple[str, str], dict[str, Any]] = {
         "epsilon_steps": 800_000,
     },
     ("q-learning", "CliffWalking-v1"): _CLIFF,
-    # Without a falling step size the values go on swaying, and some greedy policies never end.
+    # With a constant step size the values keep changing, and some greedy policies never end.
     ("sarsa", "CliffWalking-v1"): _CLIFF | _FALLING,
     ("n-step-sarsa", "CliffWalking-v1"): _CLIFF | _FALLING,
     ("expected-sarsa", "CliffWalking-v1"): _CLIFF,

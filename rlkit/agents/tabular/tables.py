@@ -148,7 +148,7 @@ def best_value(q: Array, s: int) -> float:
 
 @part
 def level_now(exploration: Exploration, num_env_steps: int) -> float:
-    """Return epsilon, or tau, after so many environment steps."""
+    """Return epsilon, or tau, after a number of environment steps."""
     progress = min(1.0, num_env_steps / exploration.steps)
     level: float = exploration.start + progress * (exploration.end - exploration.start)
     return level

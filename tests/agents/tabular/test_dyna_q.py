@@ -58,7 +58,7 @@ def test_planning_carries_a_reward_through_a_chain_in_one_step() -> None:
     np.testing.assert_allclose(agent.state_dict()["q"][0, :, 0], expected, rtol=1e-13)
 
 
-def test_the_model_keeps_a_truncation_as_a_step_that_goes_on() -> None:
+def test_the_model_keeps_a_truncation_as_a_step_without_an_end() -> None:
     agent, _ = make("dyna-q", random_mdp(), planning_steps=0, step_size=0.5)
     agent.learn(transition(0, 1, 1.0, 4, truncated=True))
     agent.learn(transition(2, 1, 1.0, 4, terminated=True))

@@ -106,7 +106,7 @@ def test_a_history_that_memory_does_not_suffice_for_takes_the_ordinary_loop(
     assert agent.kernel_state(0, 999) is not None
 
 
-def test_a_seed_whose_episodes_do_not_end_is_told_what_an_update_needs() -> None:
+def test_the_note_on_a_seed_without_an_update_names_the_end_of_an_episode() -> None:
     agent, _ = make("monte-carlo", random_mdp())
     text = MonteCarlo.why_no_update(agent._task, MonteCarloConfig())
     assert "an episode that ends" in text

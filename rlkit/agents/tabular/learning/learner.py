@@ -92,7 +92,7 @@ class TableLearner:
         return 0
 
     def _make_room(self, num_steps: int) -> None:
-        """Enlarge such arrays for so many more steps."""
+        """Enlarge such arrays for this many more steps."""
 
     def _derive(self) -> None:
         """Make the entries that are not stored, after the others were loaded."""
@@ -190,7 +190,7 @@ class TableLearner:
         return self._state_for(s, most)
 
     def _most_visits(self, s: int, num_steps: int) -> int:
-        """Return a bound on the visits of any pair after so many steps of each environment."""
+        """Return a bound on the visits of any pair after this many steps of each environment."""
         visits = int(self._entries["visits"][s].max())
         return visits + self._num_waiting(s) + num_steps * self._task.num_envs
 

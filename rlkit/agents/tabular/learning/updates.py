@@ -99,11 +99,11 @@ class StepSizeTable:
         self._table = np.empty(1)
 
     def fits(self, visits: int) -> bool:
-        """Return whether a table for so many visits of a pair is not too large."""
+        """Return whether a table for this many visits of a pair is small enough."""
         return self._config.step_size is not None or visits <= MOST_STEP_SIZES
 
     def up_to(self, visits: int) -> StepSizes:
-        """Return step sizes for at most so many visits of a pair."""
+        """Return step sizes for up to this many visits of a pair."""
         config = self._config
         if config.step_size is not None:
             end = config.step_size if config.step_size_end is None else config.step_size_end

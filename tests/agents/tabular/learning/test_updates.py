@@ -41,7 +41,7 @@ def test_a_constant_step_size_is_itself_to_the_last_bit() -> None:
 
 
 @pytest.mark.parametrize("most", [1 << 24, 64])
-def test_the_table_of_step_sizes_has_an_entry_for_every_visit_asked_for(
+def test_the_table_of_step_sizes_has_an_entry_for_every_visit(
     most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(updates, "MOST_STEP_SIZES", most)
