@@ -105,3 +105,12 @@ def test_ppo_trains_on_the_native_twin_from_an_empty_folder(
     assert json.loads(record.read_text())["stepped_as"] == "native"
     assert len(list(record.parent.rglob("*.csv"))) == 2
     assert "CartPole-v1" in run(installed, "rlkit", "list", cwd=tmp_path)
+
+
+@pytest.mark.slow
+def test_the_bandit_is_found_by_its_id_where_the_package_is_installed(
+    installed: Path, tmp_path: Path
+) -> None:
+    command = ("solve", "BernoulliBandit-v0", "--horizon", "2", "--json")
+    solution = json.loads(run(installed, "rlkit", *command, cwd=tmp_path))
+    assert solution["optimal_return_under_limit"] == pytest.approx(13 / 12, abs=1e-9)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from gymnasium import spaces
 from numpy.typing import NDArray
 
 from rlkit.agent import Task
@@ -20,13 +21,13 @@ def require_bandit(agent: str, task: Task) -> int:
     Raises:
         UsageError: observations or actions are not discrete, or there is more than one observation.
     """
-    num_states, num_arms = require_tabular(agent, task)
-    if num_states != 1:
+    space = task.observation_space
+    if not isinstance(space, spaces.Discrete) or space.n != 1:
         raise UsageError(
             f"{agent} is for bandits, which have one observation, but the observations are "
-            f"{task.observation_space}. Use q-learning or psrl there."
+            f"{space}. Use q-learning, psrl or ppo there."
         )
-    return num_arms
+    return require_tabular(agent, task)[1]
 
 
 def remarks_on_evaluation(agent: str, task: Task) -> list[str]:

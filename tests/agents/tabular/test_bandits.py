@@ -16,8 +16,10 @@ from tests.agents.tabular.bandit_parts import bandit_mdp, bandit_task
 def test_a_bandit_has_one_observation_and_discrete_arms() -> None:
     assert require_bandit("ucb", bandit_task(arms=4)) == 4
     box = spaces.Box(0, 1, (2,), np.float32)
-    with pytest.raises(UsageError, match=r"ucb is for bandits.*Discrete\(16\).*q-learning or psrl"):
+    with pytest.raises(UsageError, match=r"ucb is for bandits.*Discrete\(16\).*q-learning, psrl"):
         require_bandit("ucb", replace(bandit_task(), observation_space=spaces.Discrete(16)))
+    with pytest.raises(UsageError, match=r"ucb is for bandits.*are Box.*or ppo there"):
+        require_bandit("ucb", replace(bandit_task(), observation_space=box))
     with pytest.raises(UsageError, match=r"ucb keeps a table.*actions are Box"):
         require_bandit("ucb", replace(bandit_task(), action_space=box))
 
