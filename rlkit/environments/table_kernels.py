@@ -47,6 +47,22 @@ class Outcome(NamedTuple):
 
 
 @part
+def first_above(cumulative: Array, number: float) -> int:
+    """Return the first index with a value above a number: `np.searchsorted` with side="right".
+
+    That function would take part of NumPy's and SciPy's linear algebra with it.
+    """
+    low, high = 0, cumulative.shape[0]
+    while low < high:
+        middle = (low + high) // 2
+        if cumulative[middle] <= number:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@part
 def step(table: Table, place: Place, actions: Array, noise: Array, outcome: Outcome) -> None:
     """Sample the successors, and the first states of new episodes.
 
@@ -72,4 +88,4 @@ def step(table: Table, place: Place, actions: Array, noise: Array, outcome: Outc
         place.state[n] = table.next_state[k]
         if outcome.terminated[n] or outcome.truncated[n]:
             place.elapsed[n] = 0
-            place.state[n] = np.searchsorted(table.first_state, noise[1, n], side="right")
+            place.state[n] = first_above(table.first_state, noise[1, n])

@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 import numba
 import numpy as np
 from numba.core import event
+from numba.core.caching import FunctionCache
+from numba.core.runtime.nrt import rtsys as runtime
 from numpy.typing import NDArray
 
 from rlkit.user_code import content_digest
@@ -29,12 +31,25 @@ def kernel(function: Function, **more: Any) -> Function:
     work. Sums are in the order in which they are written, as in NumPy's float64, and division by
     zero gives inf or NaN: checks for it keep loops from being vectorised.
     """
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", **more}
-    try:
-        compiled: Function = numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # no folder for the cache can be written
-        compiled = numba.njit(**options)(function)
-    return compiled
+    compiled: Any = numba.njit(nogil=True, error_model="numpy", **more)(function)
+    with contextlib.suppress(RuntimeError):  # no folder for the cache can be written
+        cache: Any = _Cache
+        compiled._cache = cache(function)
+    return compiled  # type: ignore[no-any-return]
+
+
+class _Cache(FunctionCache):
+    """Loads machine code without the functions that numba compiles others with.
+
+    Importing them takes longer than to train a table. Only what hashes (dict, set, str) would need
+    them to run.
+    """
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        runtime.initialize(target_context)
+        with self._guard_against_spurious_io_errors():
+            load: Any = self._load_overload
+            return load(sig, target_context)
 
 
 def part(function: Function) -> Function:

@@ -138,3 +138,11 @@ def test_indices_keep_their_values_and_those_in_32_bits_their_memory(dtype: type
     assert result.dtype == np.uint32
     assert result.tolist() == indices.tolist()
     assert np.shares_memory(result, indices) == (dtype is np.int32)
+
+
+def test_what_is_in_the_cache_is_loaded_without_numbas_library(folder: Path) -> None:
+    (folder / "use.py").write_text(
+        MODULES["use"] + "import sys\nprint('numba.np.arraymath' in sys.modules)"
+    )
+    assert run(folder)[-1] == "True"
+    assert run(folder)[-1] == "False"
