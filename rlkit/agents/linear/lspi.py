@@ -23,14 +23,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
-from scipy import sparse
 
 from rlkit.agent import State, Task, Transition
 from rlkit.agents.linear.features import Features, Kind, make_features
-from rlkit.agents.linear.lstd import solve_ridge
+from rlkit.agents.linear.lstdq import LSTDQ
+from rlkit.agents.linear.samples import Samples
 from rlkit.agents.tabular.tables import greedy_actions, one_hot
 from rlkit.errors import Diverged, UsageError
 from rlkit.options import require_choice, require_range, require_types, require_whole
@@ -185,7 +184,10 @@ class LSPI:
     def _update(self, s: int) -> tuple[float, float, float]:
         """Step 3 for one seed; return its metrics."""
         config = self._config
-        system = LSTDQ(self._features, self._samples.of(s), self._num_actions, config)
+        system = LSTDQ(
+            self._features, self._samples.of(s), self._num_actions,
+            discount=config.discount, ridge=config.ridge,
+        )  # fmt: skip
         weights, iterations, previous = self._weights[s], 0, np.zeros(0)
         actions = system.greedy(weights)
         while iterations < config.max_iterations and not np.array_equal(previous, actions):
@@ -217,126 +219,6 @@ class LSPI:
         self._num_env_steps[...] = state["num_env_steps"]
         self._noise.load(np.asarray(state["noise"]))
         self._samples.load_state_dict(state)
-
-
-class Samples:
-    """The latest transitions of each seed, in the order of play.
-
-    Args:
-        num_seeds: S.
-        capacity: of each seed.
-        space: of the observations.
-    """
-
-    _NAMES = ("obs", "action", "reward", "terminated", "next_obs")
-
-    def __init__(self, num_seeds: int, capacity: int, space: spaces.Space[Any]) -> None:
-        self._capacity = capacity
-        kind = np.int64 if isinstance(space, spaces.Discrete) else space.dtype
-        observations = np.zeros((num_seeds, 0, *(space.shape or ())), dtype=kind)
-        columns = (np.zeros((num_seeds, 0), dtype=kind) for kind in (np.int64, float, bool))
-        fields = zip(self._NAMES, (observations, *columns, observations.copy()), strict=True)
-        # Filled up to `_length`.
-        self._columns, self._length = dict(fields), 0
-
-    def add(self, transition: Transition) -> None:
-        """Add one step of the N environments of each seed."""
-        new = transition.action.shape[1]
-        if self._length + new > self._columns["action"].shape[1]:
-            self._make_room(new)
-        for name, column in self._columns.items():
-            column[:, self._length : self._length + new] = getattr(transition, name)
-        self._length += new
-
-    def _make_room(self, new: int) -> None:
-        """Drop what is beyond the capacity, and leave as much room as is filled."""
-        kept = slice(max(0, self._length - self._capacity), self._length)
-        length = kept.stop - kept.start
-        for name, column in self._columns.items():
-            size = max(256, 2 * length + new)
-            longer = np.zeros((column.shape[0], size, *column.shape[2:]), dtype=column.dtype)
-            longer[:, :length] = column[:, kept]
-            self._columns[name] = longer
-        self._length = length
-
-    def of(self, s: int) -> tuple[Array, ...]:
-        """Return the columns of one seed, [M, ...]: as `_NAMES` lists them."""
-        first = max(0, self._length - self._capacity)
-        return tuple(self._columns[name][s, first : self._length] for name in self._NAMES)
-
-    def state_dict(self) -> State:
-        first = max(0, self._length - self._capacity)
-        return {
-            f"samples_{name}": column[:, first : self._length].copy()
-            for name, column in self._columns.items()
-        }
-
-    def load_state_dict(self, state: State) -> None:
-        self._columns = {name: np.array(state[f"samples_{name}"]) for name in self._NAMES}
-        self._length = self._columns["action"].shape[1]
-
-
-class LSTDQ:
-    """The equations for the action values of a policy, from the samples of one seed.
-
-    Products are torch's, which a run restricts to one thread: the bytes of a large sum depend on
-    the number of threads.
-
-    Args:
-        features: of observations.
-        samples: observations, actions, rewards, terminations and successors, [M, ...].
-        num_actions: A.
-        config: the options.
-    """
-
-    def __init__(
-        self, features: Features, samples: tuple[Array, ...], num_actions: int, config: LSPIConfig
-    ) -> None:
-        obs, self._action, self._reward, self._terminated, next_obs = samples
-        self._num_actions, self._config = num_actions, config
-        self._now, self._next = features.matrix(obs), features.matrix(next_obs)
-        self._size = features.size
-        rows = [np.flatnonzero(self._action == a) for a in range(num_actions)]
-        self._diagonal = [_product(self._now[at], self._now[at]) for at in rows]
-        self._constant = np.concatenate([self._now[at].T @ self._reward[at] for at in rows])
-
-    def greedy(self, weights: Array) -> Array:
-        """Return the best action in each successor, [M], the first among equals."""
-        best: Array = np.asarray(self._next @ weights).argmax(axis=1)
-        return best
-
-    def solve(self, actions: Array) -> Array:
-        """Return the weights [features, A] of the policy that takes these actions next."""
-        blocks = [
-            [self._block(a, b, actions) for b in range(self._num_actions)]
-            for a in range(self._num_actions)
-        ]
-        ridge = self._config.ridge
-        if isinstance(self._now, sparse.csr_array):
-            solution = solve_ridge(sparse.block_array(blocks), self._constant, ridge)
-        else:
-            matrix = torch.from_numpy(np.block(blocks) + ridge * np.eye(len(self._constant)))
-            solution = torch.linalg.solve(matrix, torch.from_numpy(self._constant)).numpy()
-        return np.ascontiguousarray(solution.reshape(self._num_actions, self._size).T)
-
-    def _block(self, a: int, b: int, actions: Array) -> Any:
-        at = np.flatnonzero((self._action == a) & (actions == b) & ~self._terminated)
-        future = self._config.discount * _product(self._now[at], self._next[at])
-        return self._diagonal[a] - future if a == b else -future
-
-    def error(self, weights: Array, actions: Array) -> float:
-        """Return the mean of |r + gamma Q(s', a') - Q(s, a)| over the samples."""
-        rows = np.arange(len(actions))
-        future = np.asarray(self._next @ weights)[rows, actions]
-        target = self._reward + np.where(self._terminated, 0.0, self._config.discount * future)
-        return float(np.abs(target - np.asarray(self._now @ weights)[rows, self._action]).mean())
-
-
-def _product(left: Any, right: Any) -> Any:
-    """Return left^T right."""
-    if isinstance(left, sparse.csr_array):
-        return left.T @ right
-    return (torch.from_numpy(left).T @ torch.from_numpy(right)).numpy()
 
 
 def _uniform_pairs(rng: np.random.Generator, length: int, *, num_envs: int) -> Array:

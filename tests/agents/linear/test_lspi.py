@@ -1,4 +1,4 @@
-"""Least-squares policy iteration: its equations, its samples, and what it learns."""
+"""Least-squares policy iteration: what it learns."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 from gymnasium import spaces
 
 import rlkit
-from rlkit.agent import Task, Transition
-from rlkit.agents.linear.features import OneHot, make_features
-from rlkit.agents.linear.lspi import LSPI, LSTDQ, LSPIConfig, Samples
+from rlkit.agent import Task
+from rlkit.agents.linear.features import OneHot
+from rlkit.agents.linear.lspi import LSPI, LSPIConfig
 from rlkit.environments.table import TabularBatchEnv
 from rlkit.errors import UsageError
 from rlkit.loop import interact
@@ -19,53 +19,6 @@ from rlkit.seeding import SeedStreams
 from tests.tabular.models import from_env, random_mdp
 
 BOX = spaces.Box(-1.0, 1.0, (2,), np.float64)
-
-
-def samples(num: int, num_actions: int, seed: int = 0) -> tuple[Any, ...]:
-    rng = np.random.default_rng(seed)
-    return (
-        rng.uniform(-1, 1, (num, 2)), rng.integers(num_actions, size=num),
-        rng.normal(size=num), rng.random(num) < 0.2, rng.uniform(-1, 1, (num, 2)),
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize("kind", ["fourier", "polynomial"])
-def test_the_equations_are_those_of_the_paper_sample_by_sample(kind: Any) -> None:
-    features, config = make_features(BOX, kind, 2), LSPIConfig(discount=0.9, ridge=0.5)
-    data = samples(60, 3)
-    obs, action, reward, terminated, next_obs = data
-    chosen = np.random.default_rng(1).integers(3, size=60)
-    size = features.size
-    matrix, constant = 0.5 * np.eye(3 * size), np.zeros(3 * size)
-
-    def pair(o: Any, a: int) -> np.ndarray:
-        vector = np.zeros(3 * size)
-        vector[a * size : (a + 1) * size] = features.matrix(o[None])[0]
-        return vector
-
-    for i in range(60):
-        now = pair(obs[i], action[i])
-        following = np.zeros(3 * size) if terminated[i] else pair(next_obs[i], chosen[i])
-        matrix += np.outer(now, now - 0.9 * following)
-        constant += now * reward[i]
-    expected = np.linalg.solve(matrix, constant).reshape(3, size).T
-    np.testing.assert_allclose(
-        LSTDQ(features, data, 3, config).solve(chosen), expected, rtol=1e-8, atol=1e-10
-    )
-
-
-def test_the_bellman_error_is_that_of_the_samples() -> None:
-    features, config = make_features(BOX, "polynomial", 1), LSPIConfig(discount=0.5)
-    data = samples(20, 2)
-    weights = np.random.default_rng(2).normal(size=(features.size, 2))
-    system = LSTDQ(features, data, 2, config)
-    q: Any = features.matrix(data[0]) @ weights
-    future: Any = (features.matrix(data[4]) @ weights).max(axis=1)
-    errors = [
-        abs(data[2][i] + 0.5 * (0 if data[3][i] else future[i]) - q[i, data[1][i]])
-        for i in range(20)
-    ]
-    assert system.error(weights, system.greedy(weights)) == pytest.approx(np.mean(errors))
 
 
 def learner(mdp: Any, **options: Any) -> tuple[LSPI, TabularBatchEnv]:
@@ -101,38 +54,6 @@ def test_it_stops_when_the_policy_no_longer_changes() -> None:
     assert 1 < metrics[-1]["iterations"][0] < 10
     assert metrics[-1]["num_samples"][0] == 500
     assert all("iterations" not in m for m in metrics[:-1])
-
-
-# --- samples --------------------------------------------------------------------------------------
-
-
-def step(t: int, num_envs: int = 2) -> Transition:
-    values = np.array([[10.0 * t + n for n in range(num_envs)]])
-    obs = np.stack([values, -values], axis=-1)
-    flags = np.zeros_like(values, dtype=bool)
-    return Transition(obs, values.astype(int), values, flags, flags, obs + 1, obs + 1)
-
-
-def test_the_latest_samples_are_kept_in_the_order_of_play() -> None:
-    kept = Samples(1, 7, BOX)
-    for t in range(1000):
-        kept.add(step(t))
-        rewards = kept.of(0)[2]
-        expected = [10.0 * i + n for i in range(t + 1) for n in range(2)][-7:]
-        assert rewards.tolist() == expected
-    assert kept._columns["obs"].shape[1] <= 256  # and no more memory than that
-
-
-def test_samples_continue_from_their_state() -> None:
-    kept, other = Samples(1, 7, BOX), Samples(1, 7, BOX)
-    for t in range(300):
-        kept.add(step(t))
-        if t == 150:
-            other.load_state_dict(kept.state_dict())
-        if t > 150:
-            other.add(step(t))
-    for a, b in zip(kept.of(0), other.of(0), strict=True):
-        np.testing.assert_array_equal(a, b)
 
 
 # --- what it learns -------------------------------------------------------------------------------
