@@ -123,23 +123,24 @@ class TableLearner:
     def act(self, obs: Array) -> Array:
         obs, noise = np.ascontiguousarray(obs, dtype=np.int64), self.noise.next()
         actions = np.empty(obs.shape, dtype=np.int64)
-        for s, state in enumerate(self._ready()):
-            self._singly.act(state, obs[s], noise[s], actions[s])
+        for arguments in zip(self._ready(), obs, noise, actions, strict=True):
+            self._singly.act(*arguments)
         return actions
 
     def learn(self, transition: Transition) -> Mapping[str, Array]:
         obs = np.ascontiguousarray(transition.obs, dtype=np.int64)
         action = np.ascontiguousarray(transition.action, dtype=np.int64)
-        outcome = Outcome(
+        outcomes = zip(
             np.ascontiguousarray(transition.reward, dtype=np.float64),
             np.ascontiguousarray(transition.terminated, dtype=np.bool_),
             np.ascontiguousarray(transition.truncated, dtype=np.bool_),
             np.ascontiguousarray(transition.next_obs, dtype=np.int64),
+            strict=True,
         )
         metrics = np.empty((len(obs), len(self.metrics)))
-        for s, state in enumerate(self._ready()):
-            own = Outcome(*(array[s] for array in outcome))
-            self._singly.learn(state, obs[s], action[s], own, metrics[s])
+        columns = self._ready(), obs, action, outcomes, metrics
+        for state, own_obs, own_action, outcome, own_metrics in zip(*columns, strict=True):
+            self._singly.learn(state, own_obs, own_action, Outcome(*outcome), own_metrics)
         self._steps_left -= 1
         return dict(zip(self.metrics, metrics.T.copy(), strict=True))
 
