@@ -1,4 +1,4 @@
-"""Regret: what was missed of the best achievable expected return."""
+"""Regret: the best achievable expected return minus the return that was reached."""
 
 from __future__ import annotations
 

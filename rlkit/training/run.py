@@ -176,10 +176,10 @@ class Run(RunFolder):
 
     @property
     def regret(self) -> Array:
-        """What each seed missed of the exact optimum at each point of the curve, [S, E].
+        """The regret of each seed at each point of the curve, [S, E].
 
-        optimum - `curve`; in a bandit the sum of optimum - return over the episodes of training
-        until then.
+        It is the exact optimum - `curve`; in a bandit, the sum of optimum - return over the
+        episodes of training until then.
 
         Raises:
             UsageError: the optimum is not known.

@@ -248,7 +248,7 @@ def test_a_signal_saves_and_the_same_command_continues(
 # --- regret ---------------------------------------------------------------------------------------
 
 
-def test_regret_is_drawn_beside_the_curve_where_it_is_asked_for(
+def test_regret_is_drawn_beside_the_curve_on_request(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     small = ("--seeds", "2", "--steps", "200", "--evaluate-every", "100", "--out", str(tmp_path))

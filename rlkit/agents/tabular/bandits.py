@@ -31,7 +31,7 @@ def require_bandit(agent: str, task: Task) -> int:
 
 
 def remarks_on_evaluation(agent: str, task: Task) -> list[str]:
-    """Return what a user must know whose bandit may be another one in every episode."""
+    """Return a sentence on evaluation where each episode may be another bandit."""
     if task.mdp is not None or not task.evaluated:
         return []
     return [
@@ -45,7 +45,7 @@ class Grouping:
     """Which environments of a seed share what was observed.
 
     If each episode is another bandit, every environment has a group of its own, and what it
-    observed is forgotten when its episode ends. Otherwise all share one group for good.
+    observed is forgotten when its episode ends. Otherwise all share one group that is never reset.
 
     Args:
         task: its model is known where all episodes are the same bandit, for "auto".

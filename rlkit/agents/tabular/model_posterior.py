@@ -11,7 +11,7 @@ Array = NDArray[Any]
 
 
 class ModelPosterior:
-    """What is believed about the transitions and rewards of each pair (s, a).
+    """The belief about the transitions and rewards of each pair (s, a).
 
     Outcomes: the n states and, as outcome n, the end of the episode by termination. Their
     probabilities have the prior Dirichlet(c / (n + 1), ...), and after counts m the posterior

@@ -65,7 +65,7 @@ class PSRL:
 
     @staticmethod
     def why_no_update(task: Task, config: PSRLConfig) -> str:
-        """Return what a new model needs."""
+        """Return the condition under which a new model is drawn."""
         return (
             f"the next model is drawn when an episode ends, or after {config.model_steps:,} steps"
         )

@@ -58,7 +58,7 @@ class Thompson:
 
     @staticmethod
     def remarks(task: Task, config: ThompsonConfig) -> Sequence[str]:
-        """Return what a user must know about evaluation."""
+        """Return a sentence on evaluation where bandits are drawn."""
         return remarks_on_evaluation("thompson", task)
 
     def __init__(self, task: Task, config: ThompsonConfig) -> None:

@@ -107,7 +107,7 @@ class UCB:
 
     @staticmethod
     def remarks(task: Task, config: UCBConfig) -> Sequence[str]:
-        """Return what a user must know about evaluation."""
+        """Return a sentence on evaluation where bandits are drawn."""
         return remarks_on_evaluation("ucb", task)
 
     def __init__(self, task: Task, config: UCBConfig) -> None:

@@ -17,7 +17,7 @@ from rlkit.tabular.mdp import FloatArray, IntArray
 
 
 class Belief(NamedTuple):
-    """What is believed about each state, `[num_states]` each.
+    """The belief about each state; every array is `[num_states]`.
 
     Args:
         values: of the mean model.
@@ -44,7 +44,7 @@ _PANELS = {
 
 
 def posterior_figure(grid: Grid, belief: Belief, *, title: str) -> Figure:
-    """Draw what is believed about each cell, in four maps."""
+    """Draw the belief about each cell, in four maps."""
     width, height = map_size(grid, largest=3.4)
     figure, axes = new_figure(2 * (width + 0.9), 2 * (height + 0.35) + 0.5)
     axes.remove()

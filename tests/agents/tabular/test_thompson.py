@@ -77,7 +77,7 @@ def test_the_end_of_an_episode_resets_its_own_environment_only() -> None:
     assert counts[:, :, 1].tolist() == [[0, 0], [0, 0], [2, 0]]
 
 
-def test_without_resets_all_environments_of_a_seed_share_one_belief_for_good() -> None:
+def test_without_resets_all_environments_of_a_seed_share_one_belief() -> None:
     learner = agent(num_seeds=1, num_envs=3, bandits="same")
     learner.learn(pulls([[0, 0, 1]], [[1, 1, 0]], ends=True))
     assert learner.state_dict()["counts"][0].tolist() == [[[2, 0], [0, 1]]]
@@ -98,7 +98,7 @@ def test_a_model_with_other_rewards_is_rejected_at_once() -> None:
         Thompson(bandit_task(mdp=bandit_mdp([0.5, 0.2], (1.0, -1.0))), ThompsonConfig())
 
 
-def test_the_user_is_told_what_evaluation_measures_where_bandits_are_drawn() -> None:
+def test_a_remark_states_what_evaluation_measures_where_bandits_are_drawn() -> None:
     drawn, given = bandit_task(), bandit_task(mdp=bandit_mdp([0.5, 0.2]))
     assert "evaluation_episodes=0" in Thompson.remarks(drawn, ThompsonConfig())[0]
     assert Thompson.remarks(given, ThompsonConfig()) == []
