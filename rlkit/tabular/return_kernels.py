@@ -41,7 +41,9 @@ def values_under_limit(
     reward = np.zeros(num_states)
     # A row of the chain is gathered in `sums`; `before` links its columns, the latest first.
     sums, before = np.zeros(num_states), np.full(num_states, -1)
-    end = 0
+    # Where each state has one successor at most, as in Taxi, a sweep needs no inner loop.
+    only, entry_of_only = np.zeros(num_states, dtype=np.int64), np.zeros(num_states)
+    end, longest = 0, 0
     for s in range(num_states):
         starts[s] = end
         latest = -2
@@ -58,22 +60,29 @@ def values_under_limit(
         while latest != -2:
             if sums[latest] != 0.0:
                 columns[end], entries[end] = latest, sums[latest]
+                only[s], entry_of_only[s] = latest, sums[latest]
                 end += 1
             following = before[latest]
             sums[latest], before[latest] = 0.0, -1
             latest = following
+        longest = max(longest, end - starts[s])
     starts[num_states] = end
 
     values, previous = np.zeros(num_states), np.empty(num_states)
     for _ in range(limit):
         values, previous = previous, values
         changed = False
-        for s in range(num_states):
-            total = 0.0
-            for k in range(starts[s], starts[s + 1]):
-                total += entries[k] * previous[columns[k]]
-            values[s] = reward[s] + total
-            changed |= values[s] != previous[s]
+        if longest <= 1:
+            for s in range(num_states):
+                values[s] = reward[s] + (0.0 + entry_of_only[s] * previous[only[s]])
+                changed |= values[s] != previous[s]
+        else:
+            for s in range(num_states):
+                total = 0.0
+                for k in range(starts[s], starts[s + 1]):
+                    total += entries[k] * previous[columns[k]]
+                values[s] = reward[s] + total
+                changed |= values[s] != previous[s]
         # At a fixed point every further step is the identity.
         if not changed:
             break
