@@ -59,6 +59,7 @@ COMMANDS = {
     "rlkit train lspi FrozenLake-v1": "--seeds 1 --steps 64 --steps-per-update 32",
     "rlkit evaluate runs/q-learning-FrozenLake-v1-... --visits": "--episodes 1",
     "rlkit solve FrozenLake-v1": "",
+    "rlkit solve FrozenLake-v1 --discount 1": "",
     "rlkit solve CliffWalking-v1": "",
     "rlkit rlhf sft enumerable": "--num-demonstrations 8 --num-epochs 1 --width 8",
     "rlkit rlhf sft enumerable --activation relu": (
