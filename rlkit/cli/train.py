@@ -69,11 +69,12 @@ class TrainOptions(TrainingOptions):
 
     envs: int | None = None  # environments per seed, >= 1; None = the preset's
     # divide each number of a Box observation into so many bins, for agents with tables: one number,
-    # or one for each dimension; none = the preset's
-    bins: tuple[int, ...] = ()
-    # lower limits of the bins: one number or one for each dimension; none = the bounds of the space
-    bin_low: tuple[float, ...] = ()
-    bin_high: tuple[float, ...] = ()  # upper limits; values outside fall into the outermost bins
+    # or one for each dimension; None = the preset's
+    bins: tuple[int, ...] | None = None
+    # lower limits of the bins: one number or one for each dimension; None = the bounds of the space
+    bin_low: tuple[float, ...] | None = None
+    # upper limits; values outside fall into the outermost bins
+    bin_high: tuple[float, ...] | None = None
     # continue even if versions have changed, which marks the run as not reproducible
     allow_drift: bool = False
 

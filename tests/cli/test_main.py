@@ -30,7 +30,7 @@ from tests.cli.commands import output
         (["train", "ppo", "CartPole-v1", "--env-arg", "gravity"], "expected name=value"),
         (["train", "ppo", "CartPole-v1", "--env-arg", "x=__import__('os')"], "is not JSON"),
         (["train", "ppo", "CartPole-v1", "--env-arg", "nonsense=1"], "building the environment"),
-        (["train", "ppo", "Blackjack-v1"], "observation space Tuple"),
+        (["train", "sarsa", "Pendulum-v1"], "the observations are Box"),
         (["solve", "CartPole-v1"], "CartPole-v1"),
         (["solve", "FrozenLake-v1", "--discount", "1.01"], "option discount"),
         (["solve", "FrozenLake-v1", "--tolerance", "0"], "option tolerance"),

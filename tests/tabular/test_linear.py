@@ -42,7 +42,7 @@ def test_large_chains_that_lead_anywhere_are_not_eliminated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Elimination would fill 6,000 x 6,000 entries."""
-    monkeypatch.setattr("rlkit.tabular.linear.splu", None)
+    monkeypatch.setattr("scipy.sparse.linalg.splu", None)
     matrix, n = leading_anywhere(3 * LARGE, 0.1), 3 * LARGE
     constant = np.random.default_rng(1).normal(size=n)
     solution = solve_chain(matrix, constant)

@@ -211,7 +211,10 @@ def test_a_changed_environment_of_ones_own_is_another_run(tmp_path: Path) -> Non
         ({"agent": Plain, "config": {"a": 1}, "options": {}}, "Plain has no options, got a"),
         ({"agent": Odd, "options": {"a": 1}}, "expected its Config to be a dataclass"),
         ({"options": {"n_envs": 4}}, "no option 'n_envs'. Did you mean 'envs'"),
-        ({"options": {"baseline": "no"}}, "option baseline .*True or False, got 'no'"),
+        (
+            {"options": {"baseline": "no"}},
+            "option baseline .*True or False or one of 'linear', got 'no'",
+        ),
         ({"native": "no"}, "option native .*True or False, got 'no'"),
         ({"native": 0}, "option native"),
         ({"env_args": [("a", 1)]}, "env_args .*expected a mapping"),

@@ -181,11 +181,11 @@ class TableLearner:
     def kernel_state(self, s: int, num_steps: int) -> Any | None:
         """Return the state of one seed for the compiled loop; its arrays are views.
 
-        None where its tables would be too large, as after millions of visits to a pair.
+        None where its arrays would be too large.
         """
         most = self._most_visits(s, num_steps)
         self._steps_left = 0  # larger arrays may take the place of those of the ordinary loop
-        if not self._step_sizes.fits(most) or self._num_bytes(num_steps) > MOST_BYTES:
+        if self._num_bytes(num_steps) > MOST_BYTES:
             return None
         self._make_room(num_steps)
         return self._state_for(s, most)

@@ -19,6 +19,7 @@ class StepSizes(NamedTuple):
     """Step sizes of one run: by the number of visits, or linear in time."""
 
     table: Array  # alpha by the number of visits, from 0; [1] where alpha is linear in time
+    power: float  # beyond the table alpha = visits^-power
     start: float
     end: float
     steps: int
@@ -63,7 +64,9 @@ def step_size(table: Table, s: int, a: int) -> float:
     """Return alpha of a pair at its present number of visits."""
     sizes = table.step_sizes
     if sizes.table.shape[0] > 1:
-        alpha: float = sizes.table[max(1, table.visits[s, a])]
+        visits = max(1, table.visits[s, a])
+        beyond = visits >= sizes.table.shape[0]
+        alpha: float = float(visits) ** -sizes.power if beyond else sizes.table[visits]
         return alpha
     progress: float = min(1.0, table.num_env_steps[0] / sizes.steps)
     return sizes.start + progress * (sizes.end - sizes.start)
@@ -92,24 +95,21 @@ MOST_STEP_SIZES = 1 << 24  # in a table, 128 MiB
 
 
 class StepSizeTable:
-    """Makes `StepSizes`; the table grows with the number of visits."""
+    """Makes `StepSizes`; the table grows with the number of visits, up to `MOST_STEP_SIZES`."""
 
     def __init__(self, config: TableConfig) -> None:
         self._config = config
         self._table = np.empty(1)
-
-    def fits(self, visits: int) -> bool:
-        """Return whether a table for this many visits of a pair is small enough."""
-        return self._config.step_size is not None or visits <= MOST_STEP_SIZES
 
     def up_to(self, visits: int) -> StepSizes:
         """Return step sizes for up to this many visits of a pair."""
         config = self._config
         if config.step_size is not None:
             end = config.step_size if config.step_size_end is None else config.step_size_end
-            return StepSizes(np.empty(1), config.step_size, end, config.step_size_steps)
+            return StepSizes(np.empty(1), np.nan, config.step_size, end, config.step_size_steps)
+        visits = min(visits, MOST_STEP_SIZES)
         if len(self._table) <= visits:
             number = visits + 1 + min(visits, MOST_STEP_SIZES // 16)  # the table grows seldom
             alpha = np.arange(1, number) ** -float(config.step_size_power)
             self._table = np.concatenate([[np.nan], alpha])
-        return StepSizes(self._table, np.nan, np.nan, 1)
+        return StepSizes(self._table, float(config.step_size_power), np.nan, np.nan, 1)
