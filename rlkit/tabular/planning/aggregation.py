@@ -9,7 +9,7 @@ solved by the same method (algebraic multigrid with plain aggregation; Notay 201
 2. One cycle: a sweep there and back, the correction of the groups' means, another sweep.
 3. Corrections are combined so that the squared residual is smallest: generalised conjugate
    residuals (Eisenstat, Elman and Schultz 1983), with one cycle as the preconditioner. The groups'
-   equation gets two such steps at every level (a K-cycle).
+   equation gets one such step at every level, so that its correction has the right size.
 
 The number of cycles hardly depends on the size of the model, and no step makes the squared
 residual larger.
@@ -198,7 +198,7 @@ class _Solver:
         self._parts(kernels.residual_of, *matrix, constant, values, residual)
         coarse_residual, coarse = np.empty(groups.number), np.zeros(groups.number)
         kernels.restrict(residual, groups.member, groups.first_member, coarse_residual)
-        self.descend(number + 1, coarse, coarse_residual, 2, 0.0)
+        self.descend(number + 1, coarse, coarse_residual, 1, 0.0)
         self._parts(kernels.prolong, values, groups.group, coarse)
         self._parts(kernels.residual_of, *matrix, constant, values, residual)
         self._parts(kernels.smooth, *matrix, residual, change)
