@@ -32,6 +32,9 @@ _EPISODE_BITS = 31
 
 _WORD = (1 << 64) - 1
 
+# (generator, block length) -> the random numbers of a block, [block length, ...]
+Draw = Callable[[np.random.Generator, int], NDArray[np.floating]]
+
 
 @dataclass(frozen=True)
 class SeedStreams:
@@ -185,6 +188,17 @@ def advanced(states: NDArray[np.uint64], num_words: int) -> NDArray[np.uint64]:
     return moved
 
 
+def uniform_rows(*shape: int) -> Draw:
+    """Return a draw of numbers in [0, 1), `[block length, *shape]`, for `NoiseBlocks`."""
+    return functools.partial(_uniform_rows, shape=shape)
+
+
+def _uniform_rows(
+    rng: np.random.Generator, length: int, *, shape: tuple[int, ...]
+) -> NDArray[np.floating]:
+    return rng.random((length, *shape))
+
+
 class NoiseBlocks:
     """Random numbers [S, ...] for each step, drawn in blocks of steps for each seed.
 
@@ -201,7 +215,7 @@ class NoiseBlocks:
     def __init__(
         self,
         generators: Sequence[np.random.Generator],
-        draw: Callable[[np.random.Generator, int], NDArray[np.floating]],
+        draw: Draw,
         block_length: int,
     ) -> None:
         self._generators = list(generators)

@@ -28,5 +28,6 @@ def threads_of_no_other_test() -> Iterator[None]:
 
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are processors: some tests wait for processes that they start."""
-    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
-    return (len(affinity(0)) if affinity else os.cpu_count() or 1) + 1
+    from rlkit.maths.compiled import num_threads
+
+    return num_threads() + 1

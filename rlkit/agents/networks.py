@@ -14,6 +14,7 @@ from scipy import special
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from rlkit.environments.spaces import bounds_of
 from rlkit.errors import UsageError
 from rlkit.maths import distributions
 from rlkit.nn.layers import init_mlp, mlp
@@ -146,7 +147,6 @@ class GaussianHead:
 # this share of its samples, so that not nearly all are clipped (0.31 fall into [-0.4, 0.4], 0.16
 # into [-0.2, 0.2]).
 _LEAST_COVERED, _LEAST_INSIDE = 0.25, 0.2
-_UNBOUNDED = 1e30  # some spaces give the largest number of their type in place of infinity
 
 
 def action_range_remarks(agent: str, space: spaces.Space[Any]) -> list[str]:
@@ -161,8 +161,8 @@ def action_range_remarks(agent: str, space: spaces.Space[Any]) -> list[str]:
     """
     if not isinstance(space, spaces.Box):
         return []
-    low, high = (bound.astype(np.float64).ravel() for bound in (space.low, space.high))
-    bounded = (np.maximum(np.abs(low), np.abs(high)) < _UNBOUNDED) & (high > low)
+    low, high = bounds_of(space)
+    bounded = np.isfinite(low) & np.isfinite(high) & (high > low)
     low, high = low[bounded], high[bounded]
     covered = np.clip(np.minimum(high, 2.0) - np.maximum(low, -2.0), 0.0, None) / (high - low)
     inside = special.ndtr(high) - special.ndtr(low)

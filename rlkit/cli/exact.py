@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rlkit.tabular.evaluation.evaluate import PolicyEvaluation
+    from rlkit.tabular.grids.drawing import Grid
     from rlkit.tabular.mdp import TabularMDP
     from rlkit.training.run import Run
 
@@ -149,11 +150,7 @@ def _model(run: Run, flag: str) -> TabularMDP:
     return model.mdp
 
 
-def _grid(run: Run) -> Any:
-    from rlkit.tabular.grids.drawing import grid_of
+def _grid(run: Run) -> Grid | None:
+    from rlkit.tabular.grids.drawing import grid_made_by
 
-    env = run.environment.make()
-    try:
-        return grid_of(env)
-    finally:
-        env.close()
+    return grid_made_by(run.environment.make)

@@ -250,13 +250,9 @@ def _grid_of(environment: str, env_args: dict[str, Any]) -> Grid | None:
     if environment.endswith(".npz"):
         return None
     from rlkit.environments.resolve import find_environment
-    from rlkit.tabular.grids.drawing import grid_of
+    from rlkit.tabular.grids.drawing import grid_made_by
 
-    env = find_environment(environment, env_args).make()
-    try:
-        return grid_of(env)
-    finally:
-        env.close()
+    return grid_made_by(find_environment(environment, env_args).make)
 
 
 def _print_solution(problem: Problem, solution: Solution) -> None:

@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 from rlkit.agent import State
 from rlkit.environments.batch_env import BatchEnv, BatchStep
 from rlkit.environments.gymnasium_adapter import GymBatchEnv
+from rlkit.environments.spaces import bounds_of
 from rlkit.errors import UsageError
 from rlkit.options import Unfit, converted
 
 Array = NDArray[Any]
 
 MOST_CELLS = 50_000_000  # of a table's states; more would hardly fit into memory
-_UNBOUNDED = 1e30  # some spaces give the largest number of their type in place of infinity
 
 
 @dataclass(frozen=True)
@@ -158,8 +158,8 @@ def _bounds(
     """Return the lower or upper limits: those given, else those of the space."""
     if given:
         return np.array(_each(f"bin_{side}", given, size, name), dtype=np.float64)
-    bounds = np.asarray(getattr(space, side), dtype=np.float64).ravel()
-    unbounded = np.flatnonzero(~(np.abs(bounds) < _UNBOUNDED))
+    bounds = bounds_of(space)[side == "high"]
+    unbounded = np.flatnonzero(np.isinf(bounds))
     if unbounded.size:
         listed = ", ".join(map(str, unbounded.tolist()))
         plural = "s" if unbounded.size > 1 else ""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 
 from rlkit.errors import UsageError
 from rlkit.tabular.reading.parts import MOST_COMBINATIONS, PartsIndex, parts_index
@@ -16,6 +18,7 @@ AnySpace = spaces.Space[Any]
 _MOST_ACTIONS = 10_000
 # Up to this many numbers, the advice is one flat observation.
 _MOST_ENTRIES = 1_000_000
+_UNBOUNDED = 1e30  # some spaces give the largest number of their type in place of infinity
 _COMBINED = f" and, with at most {MOST_COMBINATIONS:,} combinations, spaces made of Discrete parts"
 
 
@@ -48,6 +51,12 @@ def _space_of(env: gym.Env[Any, Any], name: str, role: str) -> AnySpace:
             f"{name} has the {role}_space {space!r}, which is not a gymnasium space: {advice}"
         )
     return space
+
+
+def bounds_of(space: spaces.Box) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the lower and upper bounds of each number of a Box, infinite where there is none."""
+    low, high = (np.ravel(side).astype(np.float64) for side in (space.low, space.high))
+    return np.where(low > -_UNBOUNDED, low, -np.inf), np.where(high < _UNBOUNDED, high, np.inf)
 
 
 def seen_by_agents(space: AnySpace) -> AnySpace:

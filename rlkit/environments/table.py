@@ -14,7 +14,7 @@ from rlkit.agent import State
 from rlkit.environments.batch_env import BatchStep
 from rlkit.environments.table_kernels import Place, Table
 from rlkit.maths.compiled import unsigned
-from rlkit.seeding import NoiseBlocks, SeedStreams
+from rlkit.seeding import NoiseBlocks, SeedStreams, uniform_rows
 from rlkit.tabular.mdp import TabularMDP
 
 Array = NDArray[Any]
@@ -91,7 +91,7 @@ class TabularBatchEnv:
         shape = (self.num_seeds, self.num_envs)
         self._noise = NoiseBlocks(
             [stream.generator(self._purpose) for stream in self._streams],
-            lambda rng, length: rng.random((length, 2, self.num_envs)),
+            uniform_rows(2, self.num_envs),
             block_length=256,
         )
         self._ended = np.zeros(shape, dtype=bool)

@@ -154,8 +154,10 @@ def warm_up(modules: Sequence[str]) -> None:
 def warm_process(function: Callable[..., object], *arguments: Any) -> bool:
     """Call a function in a process forked from the one of `warm_up`; return whether it succeeded.
 
-    What it raises is printed there, and not raised here.
+    What it raises is printed there, and not raised here. A daemonic process may start no other.
     """
+    if multiprocessing.current_process().daemon:
+        return False
     context = multiprocessing.get_context("forkserver")
     process = context.Process(target=function, args=arguments, daemon=True)
     with _sigint_blocked(), without_false_file():

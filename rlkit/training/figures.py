@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import multiprocessing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -172,15 +171,14 @@ def start_drawing(modules: tuple[str, ...] = ()) -> None:
 
     For programs of our own: it imports the main module again.
     """
-    if not _started and not multiprocessing.current_process().daemon:
+    if not _started:
         _started.append((*modules, *_MODULES))
         warm_up(_started[0])
 
 
 def save_curve(run: Drawable, path: Path) -> None:
     """Draw the learning curve of a run and save it: in the other process, if it was started."""
-    can = _started and not multiprocessing.current_process().daemon
-    if not (can and warm_process(draw_quietly, content_of([run]), path)):
+    if not (_started and warm_process(draw_quietly, content_of([run]), path)):
         run.plot(path)
 
 

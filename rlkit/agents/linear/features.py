@@ -20,13 +20,13 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from scipy import sparse
 
+from rlkit.environments.spaces import bounds_of
 from rlkit.errors import UsageError
 
 Array = NDArray[Any]
 Kind = Literal["auto", "one-hot", "polynomial", "fourier"]
 
 MOST_FEATURES = 2_000  # of a Box; their products with each other are a dense matrix
-_UNBOUNDED = 1e30  # some spaces give the largest number of their type in place of infinity
 
 
 class Features(Protocol):
@@ -176,8 +176,7 @@ def make_features(
             "polynomial or fourier, or divide the observations with --bins"
         )
     if kind == "auto":
-        bounds = np.array([np.ravel(side) for side in (space.low, space.high)], dtype=np.float64)
-        is_bounded = (low and high) or (np.abs(bounds) < _UNBOUNDED).all()
+        is_bounded = (low and high) or np.isfinite(bounds_of(space)).all()
         small = 4 ** math.prod(space.shape) <= MOST_FEATURES
         kind = "fourier" if is_bounded and small else "polynomial"
     return BoxFeatures(space, kind, order or (3 if kind == "fourier" else 2), low, high)
@@ -186,8 +185,7 @@ def make_features(
 def _limits(side: str, space: spaces.Box, given: Sequence[float], dimensions: int) -> Array:
     """Return the limits of each dimension; infinity where there is none."""
     if not given:
-        bounds = np.ravel(getattr(space, side)).astype(np.float64)
-        return np.where(np.abs(bounds) < _UNBOUNDED, bounds, np.inf)
+        return bounds_of(space)[side == "high"]
     if len(given) not in (1, dimensions):
         raise UsageError(
             f"option feature_{side} (--feature-{side}): expected one number or {dimensions}, one "

@@ -17,7 +17,6 @@ frequencies of the samples, so this is policy iteration in that model.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,7 +32,7 @@ from rlkit.agents.linear.samples import Samples
 from rlkit.agents.tabular.tables import greedy_actions, one_hot
 from rlkit.errors import Diverged, UsageError
 from rlkit.options import require_choice, require_range, require_types, require_whole
-from rlkit.seeding import NoiseBlocks, SeedStreams
+from rlkit.seeding import NoiseBlocks, SeedStreams, uniform_rows
 
 Array = NDArray[Any]
 
@@ -150,7 +149,7 @@ class LSPI:
         self._samples = Samples(task.num_seeds, config.capacity, task.observation_space)
         self._noise = NoiseBlocks(
             [stream.generator("action") for stream in task.streams],
-            functools.partial(_uniform_pairs, num_envs=task.num_envs),
+            uniform_rows(2, task.num_envs),  # whether to explore, and what to choose
             block_length=256,
         )
 
@@ -219,8 +218,3 @@ class LSPI:
         self._num_env_steps[...] = state["num_env_steps"]
         self._noise.load(np.asarray(state["noise"]))
         self._samples.load_state_dict(state)
-
-
-def _uniform_pairs(rng: np.random.Generator, length: int, *, num_envs: int) -> Array:
-    """Draw two numbers in [0, 1) for each decision: whether to explore, and what to choose."""
-    return rng.random((length, 2, num_envs))

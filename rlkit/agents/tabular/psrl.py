@@ -137,7 +137,7 @@ class PSRL:
         return TableActor(q, 0.0, self._task.streams)
 
     def posterior(self, s: int) -> ModelPosterior:
-        """Return the posterior of the model of seed s, which goes on changing in training."""
+        """Return the posterior of the model of seed s, which continues to change in training."""
         return self._posteriors[s]
 
     def state_dict(self) -> dict[str, Array]:

@@ -10,7 +10,6 @@ For each environment, at each step:
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +23,7 @@ from rlkit.agents.tabular.bandits import Bandits, Grouping, remarks_on_evaluatio
 from rlkit.agents.tabular.tables import TableActor
 from rlkit.errors import EnvironmentFault, UsageError
 from rlkit.options import require_choice, require_range
-from rlkit.seeding import NoiseBlocks, SeedStreams
+from rlkit.seeding import NoiseBlocks, SeedStreams, uniform_rows
 
 Array = NDArray[Any]
 
@@ -74,7 +73,7 @@ class Thompson:
         self._groups = Grouping(task, config.bandits)
         shape = (task.num_seeds, self._groups.num_groups, num_arms, 2)
         self._counts = np.zeros(shape, dtype=np.int64)  # successes and failures
-        draw = functools.partial(_uniform, shape=(task.num_envs, num_arms))
+        draw = uniform_rows(task.num_envs, num_arms)
         generators = [stream.generator("action") for stream in task.streams]
         self._noise = NoiseBlocks(generators, draw, block_length=256)
 
@@ -134,10 +133,6 @@ class ThompsonActor:
         shape = (obs.shape[1], self._posterior.shape[2])
         noise = np.stack([rng.random(shape) for rng in self._generators])
         return _sampled_arms(self._posterior, noise)
-
-
-def _uniform(rng: np.random.Generator, length: int, *, shape: tuple[int, ...]) -> Array:
-    return rng.random((length, *shape))
 
 
 def _sampled_arms(posterior: Array, uniform: Array) -> Array:

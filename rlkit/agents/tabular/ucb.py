@@ -9,7 +9,6 @@ For each environment, at each step:
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -24,7 +23,7 @@ from rlkit.agents.tabular.tables import TableActor, greedy_action, greedy_action
 from rlkit.environments.table_kernels import Outcome
 from rlkit.maths.compiled import part
 from rlkit.options import require_choice, require_range
-from rlkit.seeding import NoiseBlocks
+from rlkit.seeding import NoiseBlocks, uniform_rows
 
 Array = NDArray[Any]
 
@@ -117,7 +116,7 @@ class UCB:
         shape = (task.num_seeds, self._groups.num_groups, num_arms)
         self._sums, self._pulls = np.zeros(shape), np.zeros(shape, dtype=np.int64)
         self._logs = np.empty(0)
-        draw = functools.partial(_uniform, num_envs=task.num_envs)
+        draw = uniform_rows(task.num_envs)
         generators = [stream.generator("action") for stream in task.streams]
         self.noise = NoiseBlocks(generators, draw, block_length=256)
 
@@ -185,7 +184,3 @@ class UCB:
             logs = np.log(np.arange(1, 2 * most + 1))  # the table grows seldom
             self._logs = np.concatenate([[np.nan], self._config.exploration * logs])
         return self._logs
-
-
-def _uniform(rng: np.random.Generator, length: int, *, num_envs: int) -> Array:
-    return rng.random((length, num_envs))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -41,6 +41,15 @@ def grid_of(source: gym.Env[Any, Any] | Sequence[str] | NDArray[np.uint8]) -> Gr
     if isinstance(world, FrozenLakeEnv):
         return Grid(np.asarray(world.desc).astype("U1"), _LAKE)
     return None
+
+
+def grid_made_by(make_env: Callable[[], gym.Env[Any, Any]]) -> Grid | None:
+    """Return the map of an environment that a function makes, or None where there is none."""
+    env = make_env()
+    try:
+        return grid_of(env)
+    finally:
+        env.close()
 
 
 def policy_map(

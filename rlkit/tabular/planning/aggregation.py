@@ -172,7 +172,7 @@ class _Solver:
             image = np.empty_like(direction)
             sums = self._sums(kernels.multiply, *matrix, direction, residual, image)
             for other_direction, other_image, other_square in earlier:
-                (size,) = self._sums(kernels.dot, image, other_image)
+                size = sum(self._parts(kernels.dot, image, other_image))
                 others = (size / other_square, other_direction, other_image)
                 sums = self._sums(kernels.subtract, direction, image, *others, residual)
             product, square = sums
@@ -211,7 +211,4 @@ class _Solver:
 
     def _sums(self, function: Any, *arguments: Any) -> tuple[float, ...]:
         """Return the sums over all parts of what a kernel returns."""
-        parts = self._parts(function, *arguments)
-        if isinstance(parts[0], float):
-            return (sum(parts),)
-        return tuple(map(sum, zip(*parts, strict=True)))
+        return tuple(map(sum, zip(*self._parts(function, *arguments), strict=True)))

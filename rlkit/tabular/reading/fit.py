@@ -135,9 +135,9 @@ def _tails(table: Rows, counts: IntArray) -> FloatArray:
 
     P(n or more of N) = I_p(n, N - n + 1),   I the regularised incomplete beta function
     """
-    total = _totals(table, counts)[table.row]
     from scipy import special  # takes longer to import than most of what needs no probe
 
+    total = _totals(table, counts)[table.row]
     tails = np.ones(counts.size)
     # Where a cell never occurred, P(0) = (1 - p)^N is small only if several events were expected.
     tried = table.uncertain & ((counts > 0) | (total * table.probability > 5.0))
@@ -176,6 +176,8 @@ def _spread(table: Rows, counts: IntArray) -> float:
 
     summed over rows with K cells, where cells are joined until N p >= LEAST_EXPECTED.
     """
+    from scipy import special
+
     kept = np.flatnonzero(_totals(table, counts)[table.row] > 0)
     row = table.row[kept]
     total = _totals(table, counts)[row]
@@ -195,8 +197,6 @@ def _spread(table: Rows, counts: IntArray) -> float:
     variance = 2 * (k - 1) + (inverse - k**2 - 2 * k + 2) / total
     scale = float(variance[varied].sum()) / mean
     statistic = float(((n - e) ** 2 / e).sum())
-    from scipy import special
-
     return float(special.gammaincc(mean / scale, statistic / scale))
 
 

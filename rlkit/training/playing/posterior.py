@@ -13,7 +13,7 @@ from rlkit.agents.tabular.psrl import PSRL
 from rlkit.errors import UsageError
 from rlkit.options import require_count
 from rlkit.seeding import SeedStreams
-from rlkit.tabular.grids.drawing import grid_of
+from rlkit.tabular.grids.drawing import grid_made_by
 from rlkit.tabular.planning.dense import dense_action_values
 from rlkit.training.figures import save
 from rlkit.training.run import Run
@@ -37,7 +37,7 @@ def final_posterior(run: Run, seed: int = 0) -> ModelPosterior:
         )
     state = run.agent_state(seed)
     streams = (SeedStreams(run.spec.experiment_seed, seed),)
-    agent = run.spec.build_agent(run.spec.task(run.environment.probe, streams, None))
+    agent = run.spec.build_agent(run.spec.task(run.environment, streams, None))
     assert isinstance(agent, PSRL)
     agent.load_state_dict({name: value[None] for name, value in state.items()})
     return agent.posterior(0)
@@ -70,11 +70,7 @@ def plot_posterior(
 
     models = require_count("models", models, at_least=2)
     posterior = final_posterior(run, seed)
-    env = run.environment.make()
-    try:
-        grid = grid_of(env)
-    finally:
-        env.close()
+    grid = grid_made_by(run.environment.make)
     if grid is None:
         raise UsageError(f"{run.environment_name} has no map to draw a posterior on")
     discount = run.spec.config.discount

@@ -12,6 +12,7 @@ from rlkit.loop import interact
 from rlkit.tabular.mdp import TabularMDP
 from tests.agents.tabular import textbook
 from tests.agents.tabular.worlds import (
+    errors_on_the_way,
     largest_difference,
     make,
     optimal_q,
@@ -134,11 +135,7 @@ def test_both_tables_converge_to_the_optimal_values() -> None:
         step_size_power=0.8,
         epsilon_end=1.0,
     )
-    exact, errors = optimal_q(mdp, 0.8), []
-    for t, _ in enumerate(interact(agent, env, 20_000, obs=env.obs), start=1):
-        if t in (200, 2000, 20_000):
-            errors.append(np.abs(agent.state_dict()["q"] - exact[None, None]).max(axis=(1, 2, 3)))
-    means = [error.mean() for error in errors]
+    means = errors_on_the_way(agent, env, optimal_q(mdp, 0.8), at=(200, 2000, 20_000))
     # As for Sarsa, of 30 values, with 5000 visits of each pair in all.
     assert means[2] < 0.25
     assert means[0] / means[1] > 1.5

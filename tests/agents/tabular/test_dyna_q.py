@@ -15,6 +15,7 @@ from tests.agents.tabular.worlds import (
     make,
     optimal_q,
     random_mdp,
+    tables_after,
     transition,
 )
 
@@ -41,13 +42,8 @@ def test_the_table_is_that_of_the_textbook_at_every_step(
 
 
 def test_without_planning_it_is_q_learning() -> None:
-    tables = []
-    for name, options in (("q-learning", {}), ("dyna-q", {"planning_steps": 0})):
-        agent, env = make(name, random_mdp(), num_envs=2, epsilon_steps=500, **options)
-        for _ in interact(agent, env, 500, obs=env.obs):
-            pass
-        tables.append(agent.state_dict()["q"].tolist())
-    assert tables[0] == tables[1]
+    one, other = tables_after(500, ("q-learning", {}), ("dyna-q", {"planning_steps": 0}))
+    assert one == other
 
 
 def test_planning_carries_a_reward_through_a_chain_in_one_step() -> None:

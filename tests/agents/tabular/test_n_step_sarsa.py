@@ -11,10 +11,12 @@ from rlkit.loop import interact
 from tests.agents.tabular import textbook
 from tests.agents.tabular.worlds import (
     chain,
+    errors_on_the_way,
     largest_difference,
     make,
     policy_q,
     random_mdp,
+    tables_after,
     transition,
 )
 
@@ -41,13 +43,8 @@ def test_the_table_is_that_of_the_textbook_at_every_step(
 
 
 def test_with_one_step_it_is_sarsa() -> None:
-    tables = []
-    for name, options in (("sarsa", {}), ("n-step-sarsa", {"return_steps": 1})):
-        agent, env = make(name, random_mdp(), num_envs=2, epsilon_steps=500, **options)
-        for _ in interact(agent, env, 500, obs=env.obs):
-            pass
-        tables.append(agent.state_dict()["q"].tolist())
-    assert tables[0] == tables[1]
+    one, other = tables_after(500, ("sarsa", {}), ("n-step-sarsa", {"return_steps": 1}))
+    assert one == other
 
 
 def test_an_update_waits_for_n_rewards_and_the_next_action() -> None:
@@ -122,10 +119,8 @@ def test_the_table_of_a_random_policy_converges_to_its_exact_values(return_steps
         epsilon_end=1.0,
         return_steps=return_steps,
     )
-    exact, errors = policy_q(mdp, np.full((5, 3), 1 / 3), 0.8), []
-    for t, _ in enumerate(interact(agent, env, 10_000, obs=env.obs), start=1):
-        if t in (100, 1000, 10_000):
-            errors.append(np.abs(agent.state_dict()["q"] - exact).max(axis=(1, 2)).mean())
+    exact = policy_q(mdp, np.full((5, 3), 1 / 3), 0.8)
+    errors = errors_on_the_way(agent, env, exact)
     # As for Sarsa, whose test has the arithmetic, with up to 1 / sqrt(1 - 0.64) of its noise.
     assert errors[2] < 0.3
     assert errors[0] / errors[1] > 1.5

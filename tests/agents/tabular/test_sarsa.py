@@ -12,11 +12,13 @@ from rlkit.tabular.returns import policy_value
 from tests.agents.tabular import textbook
 from tests.agents.tabular.worlds import (
     chain,
+    errors_on_the_way,
     largest_difference,
     make,
     policy_q,
     random_mdp,
     soft_optimal_q,
+    tables_after,
     transition,
 )
 
@@ -130,10 +132,7 @@ def test_the_table_converges_to_the_values_of_the_exploring_policy(trace_decay: 
         **options,
     )
     exact = soft_optimal_q(mdp, 0.8, 0.4)
-    errors = []
-    for t, _ in enumerate(interact(agent, env, 10_000, obs=env.obs), start=1):
-        if t in (100, 1000, 10_000):
-            errors.append(np.abs(agent.state_dict()["q"] - exact).max(axis=(1, 2)).mean())
+    errors = errors_on_the_way(agent, env, exact)
     # alpha = n^-0.8 leaves noise of sqrt(alpha / 2) standard deviations of a target, about 1.2:
     # 0.05 after the 1500 visits of the rarest pair, and twice that for the largest of 15.
     assert errors[2] < 0.2
@@ -178,15 +177,9 @@ def test_boltzmann_exploration_weighs_the_next_actions_by_their_exponentials() -
 
 
 def test_without_exploration_it_is_q_learning() -> None:
-    tables = []
-    for name in ("expected-sarsa", "q-learning"):
-        agent, env = make(
-            name, random_mdp(), num_envs=2, epsilon_start=0.0, epsilon_end=0.0, initial_value=3.0
-        )
-        for _ in interact(agent, env, 500, obs=env.obs):
-            pass
-        tables.append(agent.state_dict()["q"].tolist())
-    assert tables[0] == tables[1]
+    options = {"epsilon_start": 0.0, "epsilon_end": 0.0, "initial_value": 3.0}
+    one, other = tables_after(500, ("expected-sarsa", options), ("q-learning", options))
+    assert one == other
 
 
 @pytest.mark.slow
@@ -206,10 +199,7 @@ def test_the_table_of_a_random_policy_converges_to_its_exact_values(trace_decay:
     exact = policy_q(mdp, np.full((5, 3), 1 / 3), 0.8)
     values = policy_value(mdp, np.full((5, 3), 1 / 3), discount=0.8)
     np.testing.assert_allclose(exact.mean(axis=1), values, atol=1e-9)
-    errors = []
-    for t, _ in enumerate(interact(agent, env, 10_000, obs=env.obs), start=1):
-        if t in (100, 1000, 10_000):
-            errors.append(np.abs(agent.state_dict()["q"] - exact).max(axis=(1, 2)).mean())
+    errors = errors_on_the_way(agent, env, exact)
     # As for Sarsa above.
     assert errors[2] < 0.2
     assert errors[0] / errors[1] > 1.5

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -105,6 +105,29 @@ def transition(
         array(next_obs, int),
         array(next_obs, int),
     )
+
+
+def errors_on_the_way(
+    agent: Any, env: TabularBatchEnv, expected: Any, *, at: Sequence[int] = (100, 1000, 10_000)
+) -> list[float]:
+    """Return the largest error of an agent's table after some steps, as means over its seeds."""
+    errors = []
+    for t, _ in enumerate(interact(agent, env, at[-1], obs=env.obs), start=1):
+        if t in at:
+            difference = np.abs(agent.state_dict()["q"] - expected)
+            errors.append(float(difference.reshape(len(difference), -1).max(axis=1).mean()))
+    return errors
+
+
+def tables_after(num_steps: int, *agents: tuple[str, dict[str, Any]]) -> list[Any]:
+    """Return the tables of agents that are named with options, after steps in one random MDP."""
+    tables = []
+    for name, options in agents:
+        agent, env = make(name, random_mdp(), num_envs=2, epsilon_steps=500, **options)
+        for _ in interact(agent, env, num_steps, obs=env.obs):
+            pass
+        tables.append(agent.state_dict()["q"].tolist())
+    return tables
 
 
 def fixed_point(mdp: TabularMDP, discount: float, value: Callable[[Any], Any]) -> Any:

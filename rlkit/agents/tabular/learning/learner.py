@@ -6,7 +6,6 @@ environment's step, and `TableLearner` calls them seed by seed, so both loops gi
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -19,7 +18,7 @@ from rlkit.agents.tabular.learning.config import TableConfig
 from rlkit.agents.tabular.learning.updates import StepSizeTable, Table
 from rlkit.agents.tabular.tables import Exploration, TableActor, require_tabular
 from rlkit.environments.table_kernels import Outcome
-from rlkit.seeding import NoiseBlocks
+from rlkit.seeding import NoiseBlocks, uniform_rows
 
 Array = NDArray[Any]
 MOST_BYTES = 1 << 29  # of a history in the compiled loop, which takes many steps at once
@@ -54,7 +53,7 @@ class TableLearner:
         self._steps_left = 0  # for which these states are large enough
         self.noise = NoiseBlocks(
             [stream.generator("action") for stream in task.streams],
-            functools.partial(_uniform, rows=self._noise_rows(), num_envs=task.num_envs),
+            uniform_rows(self._noise_rows(), task.num_envs),
             block_length=256,
         )
 
@@ -206,8 +205,3 @@ class TableLearner:
             exploration=self._temperature_schedule() if boltzmann else self._epsilon_schedule(),
         )
         return self._kernel_state(s, table)
-
-
-def _uniform(rng: np.random.Generator, length: int, *, rows: int, num_envs: int) -> Array:
-    """Draw numbers in [0, 1) for each step, [length, rows, N]."""
-    return rng.random((length, rows, num_envs))
