@@ -25,12 +25,19 @@ class AllSeedsFailed(RlkitError):
 
 
 class SeedError(RlkitError):
-    """One seed cannot be continued; the others can. `seed` is its index in the experiment."""
+    """One seed cannot be continued; the others can.
 
-    def __init__(self, seed: int, message: str) -> None:
+    Args:
+        seed: its index in the experiment.
+        message: what went wrong.
+        trace: the traceback of the user's code that raised, or "".
+    """
+
+    def __init__(self, seed: int, message: str, trace: str = "") -> None:
         super().__init__(seed, message)
         self.seed = seed
         self.message = message
+        self.trace = trace
 
     def __str__(self) -> str:
         return f"seed {self.seed}: {self.message}"

@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import sys
 import time
 from typing import Any
@@ -18,6 +19,15 @@ class Unpicklable(Exception):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.held = lambda: None
+
+
+class Fatal(BaseException):
+    """Is caught by no `except Exception`, and cannot be shown."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no text")
+
+    __str__ = __repr__
 
 
 class Probe(gym.Env[Any, Any]):
@@ -76,8 +86,16 @@ class Probe(gym.Env[Any, Any]):
             raise ValueError("the walk fell over")
         if self.fault == "unpicklable":
             raise Unpicklable("the walk fell over")
+        if self.fault == "fatal":
+            raise Fatal
         if self.fault == "die":
             os._exit(3)
+        if self.fault == "vanish":
+            os._exit(0)
+        if self.fault == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.fault == "hang":
+            time.sleep(1e6)
         if self.fault == "exit":
             sys.exit(3)
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from rlkit.environments.spaces import require_supported, spaces_of
 from rlkit.errors import RlkitWarning, UsageError
+from rlkit.tabular.reading.published import describe as describe_object
 
 Env = gym.Env[Any, Any]
 
@@ -95,8 +96,11 @@ def close_env(env: Env, name: str) -> None:
     """
     try:
         env.close()
-    except (Exception, SystemExit) as error:
-        warnings.warn(f"closing {name} raised {error!r}", RlkitWarning, stacklevel=3)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        text = f"closing {name} raised {describe_object(error)}"
+        warnings.warn(text, RlkitWarning, stacklevel=3)
 
 
 def env_name(env: Env) -> str:

@@ -26,6 +26,7 @@ from rlkit.seeding import SeedStreams, episode_seeder
 from rlkit.tabular.mdp import TabularMDP
 from rlkit.tabular.reading.beliefs import Belief, belief_from_env
 from rlkit.tabular.reading.model import Model, UnknownModel, examine
+from rlkit.tabular.reading.published import describe
 from rlkit.user_code import is_patched
 
 
@@ -64,12 +65,12 @@ class Environment:
         """Build one environment; `extra` adds arguments such as `render_mode`."""
         try:
             return self.constructor(**{**self.args, **extra})
-        except RlkitError:
+        except (RlkitError, KeyboardInterrupt):
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             given = ", ".join(f"{name}={value!r}" for name, value in self.args.items())
             raise UsageError(
-                f"building the environment {self.reference}({given}) failed: {error!r}"
+                f"building the environment {self.reference}({given}) failed: {describe(error)}"
             ) from error
 
     @functools.cached_property

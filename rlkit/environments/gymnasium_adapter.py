@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -11,15 +12,13 @@ from gymnasium import spaces
 
 from rlkit.agent import State
 from rlkit.environments.batch_env import Array, BatchStep
-from rlkit.environments.copies import close_env, describe, env_name, make_copies
-from rlkit.environments.spaces import seen_by_agents, spaces_of
+from rlkit.environments.stepping.local import Copies, CopyProblem, LocalCopies
 from rlkit.errors import EnvironmentFault, SeedError
 from rlkit.seeding import SeedStreams
-from rlkit.tabular.reading.parts import parts_index
 
 
 class GymBatchEnv:
-    """Any Gymnasium environment as a BatchEnv, each copy stepped in a plain loop.
+    """Any Gymnasium environment as a BatchEnv, its copies stepped in a plain loop or elsewhere.
 
     Episode k of copy n of a seed is reset with an integer of its own from the seed's tree of
     streams. The state of a copy is thus the number of its episode and the actions since its reset:
@@ -32,6 +31,7 @@ class GymBatchEnv:
         num_envs: N.
         purpose: the branch of the streams for resets, "env" or "evaluation".
         autoreset: False to play one episode each.
+        make_copies: returns a number of copies; by default they are in this process.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class GymBatchEnv:
         *,
         purpose: str = "env",
         autoreset: bool = True,
+        make_copies: Callable[[int], Copies] | None = None,
     ) -> None:
         self._streams = tuple(streams)
         self._purpose = purpose
@@ -51,15 +52,13 @@ class GymBatchEnv:
         self._autoreset = autoreset
         self.num_seeds, self.num_envs = len(self._streams), num_envs
         self._grid = [(s, n) for s in range(self.num_seeds) for n in range(num_envs)]
-        self._envs = make_copies(make_env, len(self._grid))
-        self.name = env_name(self._envs[0])
-        own_space, self.action_space = spaces_of(self._envs[0], self.name)
-        self._index = parts_index(own_space)
-        self.observation_space = seen_by_agents(own_space)
-        self._obs_shape = self.observation_space.shape or ()
+        number = len(self._grid)
+        self._copies = LocalCopies(make_env, number) if make_copies is None else make_copies(number)
+        self.name = self._copies.name
+        self.observation_space = self._copies.observation_space
+        self.action_space = self._copies.action_space
         discrete = isinstance(self.observation_space, spaces.Discrete)
         self._obs_dtype = np.dtype(np.int64 if discrete else self.observation_space.dtype)
-        self._obs_start = int(getattr(self.observation_space, "start", 0))
         self.exact_resume = True
 
     @property
@@ -83,123 +82,50 @@ class GymBatchEnv:
         self._episode = np.zeros(shape, dtype=np.int64)
         self._ended = np.zeros(shape, dtype=bool)
         self._actions: list[list[Any]] = [[] for _ in self._grid]
-        self._obs = np.empty((*shape, *self._obs_shape), dtype=self._obs_dtype)
-        for i, (s, n) in enumerate(self._grid):
-            self._obs[s, n] = self._reset_one(i, s, n)
+        obs_shape = self.observation_space.shape or ()
+        self._obs = np.empty((*shape, *obs_shape), dtype=self._obs_dtype)
+        self._reset_some(range(len(self._grid)), self._obs)
         self._require_finite("observation at reset", self._obs)
         return self._obs.copy()
 
-    def _reset_one(self, i: int, s: int, n: int) -> Array:
-        if self.before_each is not None:
-            self.before_each()
-        self._actions[i] = []
+    def _reset_some(self, copies: Iterable[int], obs: Array) -> None:
+        """Start the next episodes of some copies and write their first observations to `obs`."""
+        seeds = {i: self._episode_seed(i) for i in copies}
+        for i in seeds:
+            self._actions[i] = []
+        with self._placing_problems():
+            for i, first in self._copies.reset(seeds, self.before_each):
+                obs[self._grid[i]] = first
+
+    def _episode_seed(self, i: int) -> int:
+        s, n = self._grid[i]
         copy, episode = self._env_offset + n, int(self._episode[s, n])
-        seed = self._streams[s].episode_seed(self._purpose, copy, episode)
-        try:
-            result = self._envs[i].reset(seed=seed)
-        except (Exception, SystemExit) as error:
-            hint = (
-                "; reset must accept the keyword `seed`"
-                if isinstance(error, TypeError) and "seed" in str(error)
-                else ""
-            )
-            raise self._crash(s, n, f"reset(seed={seed}) raised {error!r}{hint}") from error
-        if not (isinstance(result, tuple) and len(result) == 2):
-            raise self._fault(
-                s, n, f"reset returned {describe(result)}, expected the pair (observation, info)"
-            )
-        return self._checked_obs(s, n, result[0])
+        return self._streams[s].episode_seed(self._purpose, copy, episode)
 
     def step(self, actions: Array) -> BatchStep:
         shape = (self.num_seeds, self.num_envs)
         reward = np.zeros(shape)
         terminated, truncated = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
         next_obs, obs = self._obs.copy(), self._obs
-        for i, (s, n) in enumerate(self._grid):
-            if self._ended[s, n]:
-                continue
-            if self.before_each is not None:
-                self.before_each()
-            action = self._to_env(actions[s, n])
-            self._actions[i].append(actions[s, n])
-            next_obs[s, n], reward[s, n], terminated[s, n], truncated[s, n] = self._step_one(
-                i, s, n, action
-            )
+        running = {i: actions[s, n] for i, (s, n) in enumerate(self._grid) if not self._ended[s, n]}
+        for i, action in running.items():
+            self._actions[i].append(action)
+        with self._placing_problems():
+            for i, one in self._copies.step(running, self.before_each):
+                place = self._grid[i]
+                next_obs[place], reward[place] = one.obs, one.reward
+                terminated[place], truncated[place] = one.terminated, one.truncated
         self._require_finite("reward", reward)
         self._require_finite("observation", next_obs)
         obs[...] = next_obs
-        for s, n in np.argwhere(terminated | truncated):
-            if self._autoreset:
-                self._episode[s, n] += 1
-                obs[s, n] = self._reset_one(s * self.num_envs + n, s, n)
-            else:
-                self._ended[s, n] = True
+        last = terminated | truncated
+        if not self._autoreset:
+            self._ended |= last
+        elif last.any():
+            self._episode += last
+            self._reset_some(np.flatnonzero(last).tolist(), obs)
         self._require_finite("observation at reset", obs)
         return BatchStep(reward, terminated, truncated, next_obs, obs.copy())
-
-    def _step_one(self, i: int, s: int, n: int, action: Any) -> tuple[Array, float, bool, bool]:
-        try:
-            result = self._envs[i].step(action)
-        except (Exception, SystemExit) as error:
-            raise self._crash(s, n, f"step({action!r}) raised {error!r}") from error
-        if not (isinstance(result, tuple) and len(result) == 5):
-            raise self._fault(
-                s,
-                n,
-                f"step returned {describe(result)}, expected "
-                "(observation, reward, terminated, truncated, info); an environment of the old "
-                "Gym interface returns four values: use gymnasium's `terminated` and `truncated`",
-            )
-        obs, terminated, truncated = result[0], result[2], result[3]
-        reward: Any = result[1]
-        if type(reward) is not float and _scalar_kind(reward) not in "biuf":
-            raise self._fault(s, n, f"the reward is {describe(reward)}, expected a number")
-        for name, flag in (("terminated", terminated), ("truncated", truncated)):
-            if type(flag) is not bool and _scalar_kind(flag) not in "biu":
-                raise self._fault(s, n, f"`{name}` is {describe(flag)}, expected a bool")
-        return self._checked_obs(s, n, obs), float(reward), bool(terminated), bool(truncated)
-
-    def _to_env(self, action: Any) -> Any:
-        space = self.action_space
-        if isinstance(space, spaces.Discrete):
-            return int(action) + int(space.start)
-        assert isinstance(space, spaces.Box)
-        clipped: Array = np.clip(action, space.low, space.high).astype(space.dtype)
-        return clipped
-
-    def _checked_obs(self, s: int, n: int, obs: Any) -> Array:
-        if self._index is not None:
-            try:
-                return np.asarray(self._index(obs))
-            except ValueError as error:
-                raise self._fault(s, n, f"the observation {error}") from error
-        try:
-            array = np.asarray(obs)
-        except ValueError as error:
-            raise self._fault(s, n, f"the observation is not an array: {error}") from error
-        if array.shape != self._obs_shape or array.dtype.kind not in "biuf":
-            raise self._fault(
-                s,
-                n,
-                f"the observation has shape {array.shape} and type {array.dtype}, expected "
-                f"shape {self._obs_shape} and {self._obs_dtype} as in {self.observation_space}",
-            )
-        if isinstance(self.observation_space, spaces.Discrete):
-            index = array.item() - self._obs_start
-            if not (0 <= index < self.observation_space.n and index == int(index)):
-                raise self._fault(s, n, f"the observation {obs} is not in {self.observation_space}")
-            return np.asarray(int(index))
-        with np.errstate(invalid="ignore", over="ignore"):
-            converted = array.astype(self._obs_dtype)
-        if self._obs_dtype.kind in "iu" and not np.array_equal(converted, array):
-            raise self._fault(
-                s,
-                n,
-                f"the observation has a value that {self._obs_dtype} cannot hold, with entries "
-                f"from {array.min()} to {array.max()}, expected entries as in "
-                f"{self.observation_space}",
-            )
-        return converted
 
     def _require_finite(self, what: str, values: Array) -> None:
         if values.dtype.kind == "f" and not np.isfinite(values).all():
@@ -219,8 +145,18 @@ class GymBatchEnv:
     def _fault(self, s: int, n: int, problem: str) -> EnvironmentFault:
         return EnvironmentFault(self._streams[s].index, f"{self._place(s, n)}: {problem}")
 
-    def _crash(self, s: int, n: int, problem: str) -> SeedError:
-        return SeedError(self._streams[s].index, f"{self._place(s, n)}: {problem}")
+    @contextlib.contextmanager
+    def _placing_problems(self) -> Iterator[None]:
+        """Raise the problem of a copy as an error of its seed that names its place."""
+        try:
+            yield
+        except CopyProblem as error:
+            s, n = self._grid[error.copy]
+            if error.steps is not None:
+                del self._actions[error.copy][error.steps :]
+            kind = EnvironmentFault if error.problem.is_fault else SeedError
+            text = f"{self._place(s, n)}: {error.problem}"
+            raise kind(self._streams[s].index, text, error.problem.trace) from error.__cause__
 
     def state_dict(self) -> State:
         lengths = np.array([len(actions) for actions in self._actions], dtype=np.int64)
@@ -248,26 +184,16 @@ class GymBatchEnv:
         self.reset()
         self._episode = np.array(state["episode"])
         self._ended = np.array(state["ended"])
+        episodes = {}
         for i, (s, n) in enumerate(self._grid):
-            obs = self._reset_one(i, s, n)
-            for action in state["actions"][s][n, : int(state["num_actions"][s][n])]:
-                self._actions[i].append(action)
-                obs = self._step_one(i, s, n, self._to_env(action))[0]
-            self._obs[s, n] = obs
+            self._actions[i] = list(state["actions"][s][n, : int(state["num_actions"][s][n])])
+            episodes[i] = self._episode_seed(i), tuple(self._actions[i])
+        with self._placing_problems():
+            for i, obs in self._copies.replay(episodes, self.before_each):
+                self._obs[self._grid[i]] = obs
         # An environment that is not determined by its seed and the actions cannot be resumed
         # exactly; the run continues from its present observations, and is marked.
         self.exact_resume = bool(np.array_equal(self._obs, np.asarray(state["obs"])))
 
     def close(self) -> None:
-        envs, self._envs = self._envs, []
-        for env in envs:
-            close_env(env, f"environment {env_name(env)}")
-
-
-def _scalar_kind(value: Any) -> str:
-    """Return the `numpy.dtype.kind` of a number or an array without axes; "-" for anything else."""
-    try:
-        array = np.asarray(value)
-    except Exception:  # also of other libraries
-        return "-"
-    return array.dtype.kind if array.ndim == 0 else "-"
+        self._copies.close()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rlkit.errors import RlkitError, UsageError
+from rlkit.files import write_atomically
 from rlkit.runs import checkpoints, store
 from rlkit.runs.kinds import RunKind
 from rlkit.runs.record import RECORD, read_record
@@ -175,6 +176,18 @@ class _Journal:
         seconds = round(time.monotonic() - self._started, 3)
         record["timing"].append({"seconds": seconds, request.kind.timing_unit: done})
         store.write_json(folder / RECORD, record)
+        traces = {failure.seed: failure.trace for failure in failures}
+        for seed in self._seeds:
+            path = trace_path(folder, seed)
+            if traces.get(seed):
+                write_atomically(path, traces[seed].encode(errors="replace"))
+            elif path.exists():
+                path.unlink()
+
+
+def trace_path(folder: Path, seed: int) -> Path:
+    """Return the file with the traceback of a seed that failed in the user's code."""
+    return folder / f"failure-{seed:03d}.txt"
 
 
 def is_finished(request: RunRequest, folder: Path, num_seeds: int, reports: Reports) -> bool:

@@ -23,6 +23,7 @@ class Failure:
     seed: int
     message: str
     exit_code: int
+    trace: str = ""  # the traceback of the user's code that raised
 
 
 @dataclass(frozen=True)

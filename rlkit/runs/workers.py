@@ -70,6 +70,7 @@ class _Workers:
         self._waiting: list[list[int]] = []
         self._retried: set[int] = set()  # seeds whose worker died, tried once more by themselves
         self._stopping = False
+        self._done: set[int | None] = set()  # processes that reported their result
         self.failures: list[Failure] = []
         self.errors: list[RlkitError] = []
 
@@ -88,6 +89,8 @@ class _Workers:
                 except (EOFError, OSError):
                     self._ended(*self._running.pop(connection))
                     continue
+                if what in ("failures", "error"):
+                    self._done.add(self._running[connection][0].pid)
                 self._received(what, content)
             if self._reports.stop() and not self._stopping:
                 self._stopping = True
@@ -117,7 +120,7 @@ class _Workers:
     def _ended(self, process: ForkServerProcess, share: list[int]) -> None:
         """Try the seeds of a worker that died once more, each by itself."""
         process.join()
-        if not process.exitcode:
+        if process.pid in self._done:
             return
         if self._stopping or self._reports.stop():
             self.errors.append(Stopped(f"the worker with the seeds {share} was stopped"))

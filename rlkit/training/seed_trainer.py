@@ -102,7 +102,7 @@ def train_seeds(
                 waiting.difference_update(group)
             except SeedError as error:
                 # The others of the group continue from their last checkpoints, without this one.
-                failures.append(Failure(error.seed, error.message, error.exit_code))
+                failures.append(Failure(error.seed, error.message, error.exit_code, error.trace))
                 waiting.discard(error.seed)
                 break
     return failures

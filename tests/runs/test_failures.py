@@ -24,7 +24,12 @@ def bad_seed(seed: int, *, copy: int = 1, episode: int = 2) -> int:
 @pytest.mark.parametrize(
     ("fault", "code", "problem"),
     [
-        ("raise", 1, r"step\([012]\) raised ValueError\('the walk fell over'\)"),
+        (
+            "raise",
+            1,
+            r"step\([012]\) raised ValueError\('the walk fell over'\) at probe_envs.py:\d+ in _go",
+        ),
+        ("fatal", 1, r"step\([012]\) raised an object of type Fatal at probe_envs.py:\d+"),
         ("unpicklable", 1, r"step\([012]\) raised Unpicklable\('the walk fell over'\)"),
         ("nan", 2, "the reward is nan; it must be finite"),
         ("exit", 1, r"step\([012]\) raised SystemExit\(3\)"),
@@ -73,6 +78,16 @@ def test_a_seed_that_fails_late_keeps_its_rows_and_its_checkpoint(
     assert np.isnan(run.curve[1]).tolist() == [False, False, False, True]
     assert np.isnan(run.scores).tolist() == [False, True, False]
     assert np.isfinite(run.interval().estimate)
+
+
+def test_the_traceback_of_a_failure_is_kept(small: Callable[..., Run]) -> None:
+    arguments = {"fault": "raise", "bad_seed": bad_seed(1, copy=0)}
+    run = small("random-probe", seeds=2, steps=200, env_args=arguments)
+    (path,) = run.folder.glob("failure-*")
+    assert path.name == "failure-001.txt"
+    text = path.read_text()
+    assert "self._go_wrong()" in text
+    assert text.endswith("ValueError: the walk fell over\n")
 
 
 def test_a_failure_is_not_forgotten_by_a_call_for_other_seeds(small: Callable[..., Run]) -> None:

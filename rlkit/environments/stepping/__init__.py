@@ -1,0 +1,1 @@
+"""How the copies of a Gymnasium environment are stepped, each result checked."""

@@ -1,0 +1,116 @@
+"""Copies of an environment that are stepped one after another in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+import gymnasium as gym
+from gymnasium import spaces
+
+from rlkit.environments.batch_env import Array
+from rlkit.environments.copies import close_env, env_name, make_copies
+from rlkit.environments.stepping.checked import CheckedEnv, Outcome, Problem
+
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
+
+# Called now and then; it raises to abandon what is being done.
+Ask = Callable[[], None] | None
+
+
+class CopyProblem(Exception):
+    """What went wrong in which copy.
+
+    Args:
+        copy: its number.
+        problem: what went wrong.
+        steps: of a replayed episode: how many of its actions were taken, or None.
+    """
+
+    def __init__(self, copy: int, problem: Problem, steps: int | None = None) -> None:
+        super().__init__(copy, problem, steps)
+        self.copy, self.problem, self.steps = copy, problem, steps
+
+
+class Copies(Protocol):
+    """A number of copies of one environment, wherever they are.
+
+    Each method yields results by the number of the copy, in the order given, and raises a
+    `CopyProblem` for a copy that went wrong. If `ask` raises, the copies must be reset.
+    """
+
+    name: str
+
+    @property
+    def observation_space(self) -> spaces.Space[Any]: ...
+
+    @property
+    def action_space(self) -> spaces.Space[Any]: ...
+
+    def reset(self, seeds: Mapping[int, int], ask: Ask) -> Iterator[tuple[int, Array]]:
+        """Start an episode in some copies; yield the first observations."""
+
+    def step(self, actions: Mapping[int, Any], ask: Ask) -> Iterator[tuple[int, Outcome]]:
+        """Take one step in some copies."""
+
+    def replay(
+        self, episodes: Mapping[int, tuple[int, Sequence[Any]]], ask: Ask
+    ) -> Iterator[tuple[int, Array]]:
+        """Reset some copies and take several actions; yield the last observations."""
+
+    def close(self) -> None:
+        """Close all copies."""
+
+
+class LocalCopies:
+    """Copies that are stepped one after another in this process.
+
+    Args:
+        make_env: returns a new environment.
+        number: of copies.
+    """
+
+    def __init__(self, make_env: Callable[[], gym.Env[Any, Any]], number: int) -> None:
+        envs = make_copies(make_env, number)
+        self.name = env_name(envs[0])
+        self._envs = [CheckedEnv(env, self.name) for env in envs]
+        self.observation_space = self._envs[0].observation_space
+        self.action_space = self._envs[0].action_space
+
+    def reset(self, seeds: Mapping[int, int], ask: Ask) -> Iterator[tuple[int, Array]]:
+        for i, seed in seeds.items():
+            yield i, _called(i, self._envs[i].reset, seed, ask)
+
+    def step(self, actions: Mapping[int, Any], ask: Ask) -> Iterator[tuple[int, Outcome]]:
+        for i, action in actions.items():
+            yield i, _called(i, self._envs[i].step, action, ask)
+
+    def replay(
+        self, episodes: Mapping[int, tuple[int, Sequence[Any]]], ask: Ask
+    ) -> Iterator[tuple[int, Array]]:
+        for i, (seed, actions) in episodes.items():
+            obs = _called(i, self._envs[i].reset, seed, ask, 0)
+            for steps, action in enumerate(actions, start=1):
+                obs = _called(i, self._envs[i].step, action, ask, steps).obs
+            yield i, obs
+
+    def close(self) -> None:
+        envs, self._envs = self._envs, []
+        for one in envs:
+            close_env(one.env, f"environment {env_name(one.env)}")
+
+
+def _called(
+    copy: int,
+    function: Callable[[Argument], Result],
+    argument: Argument,
+    ask: Ask,
+    steps: int | None = None,
+) -> Result:
+    if ask is not None:
+        ask()
+    try:
+        return function(argument)
+    except Problem as problem:
+        raise CopyProblem(copy, problem, steps) from problem.__cause__

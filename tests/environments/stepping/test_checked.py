@@ -1,0 +1,91 @@
+"""What goes wrong in one environment, as a sentence."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rlkit.environments.stepping.checked import CheckedEnv, Problem
+from tests.faulty_envs import Counter, OldGym, Replaced, ResetWithoutSeed
+from tests.probe_envs import Fatal, Unpicklable
+
+
+class Raises(Counter):
+    def __init__(self, make: Callable[[], BaseException]) -> None:
+        super().__init__()
+        self.make = make
+
+    def step(self, action: Any) -> Any:
+        raise self.make()
+
+
+def problem(env: Any) -> Problem:
+    checked = CheckedEnv(env, "Named")
+    try:
+        checked.reset(3)
+        for _ in range(4):
+            checked.step(np.int64(1))
+    except Problem as error:
+        return error
+    raise AssertionError("nothing went wrong")
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: ValueError("over"), "ValueError('over')"),
+        (lambda: Unpicklable("over"), "Unpicklable('over')"),
+        (Fatal, "an object of type Fatal"),
+        (lambda: SystemExit(0), "SystemExit(0)"),
+        (GeneratorExit, "GeneratorExit()"),
+        (asyncio.CancelledError, "CancelledError()"),
+        (lambda: ValueError("two\nlines" + "x" * 10_000), "ValueError('two\\nlines"),
+    ],
+)
+def test_whatever_step_raises_is_a_problem_with_its_innermost_frame(
+    make: Callable[[], BaseException], text: str
+) -> None:
+    found = problem(Raises(make))
+    assert str(found).startswith(f"step(1) raised {text}")
+    assert " at test_checked.py:" in str(found)
+    assert str(found).endswith("in step")
+    assert "raise self.make()" in found.trace
+    assert len(str(found)) < 400
+    assert not found.is_fault
+    again = pickle.loads(pickle.dumps(found))
+    assert (str(again), again.is_fault, again.trace) == (str(found), False, found.trace)
+
+
+def test_ctrl_c_is_no_problem_of_the_environment() -> None:
+    env = CheckedEnv(Raises(KeyboardInterrupt), "Named")
+    env.reset(0)
+    with pytest.raises(KeyboardInterrupt):
+        env.step(0)
+
+
+@pytest.mark.parametrize(
+    ("env", "text", "is_fault"),
+    [
+        (OldGym(), "returned a tuple of 4", True),
+        (Replaced(2, reward="1"), "the reward is '1' of type str", True),
+        (ResetWithoutSeed(), "must accept the keyword `seed`", False),
+    ],
+)
+def test_a_wrong_result_is_told_from_an_exception(env: Any, text: str, is_fault: bool) -> None:
+    found = problem(env)
+    assert text in str(found)
+    assert found.is_fault == is_fault
+
+
+def test_a_step_is_converted_to_plain_values() -> None:
+    env = CheckedEnv(Replaced(1, obs=[1, 2], reward=np.float32(0.5), terminated=1), "Named")
+    env.reset(0)
+    obs, reward, terminated, truncated = env.step(np.int64(2))
+    assert (obs.dtype, obs.tolist()) == (np.float32, [1.0, 2.0])
+    assert (reward, terminated, truncated) == (0.5, True, False)
+    assert (type(reward), type(terminated)) == (float, bool)
