@@ -38,6 +38,7 @@ class Task:
         num_env_steps: the budget of each seed, in environment interactions; for schedules only.
         mdp: the model of the environment where it is known; for planners only.
         evaluated: whether the policy is evaluated beside its training; for remarks only.
+        action_masks: whether `act` and `learn` are called with action masks.
     """
 
     observation_space: spaces.Space[Any]
@@ -47,6 +48,7 @@ class Task:
     num_env_steps: int
     mdp: TabularMDP | None = None
     evaluated: bool = True
+    action_masks: bool = False
 
     @property
     def num_seeds(self) -> int:
@@ -64,6 +66,17 @@ class Transition(NamedTuple):
     truncated: Array
     next_obs: Array  # the true successor of obs, also where the episode ended
     following_obs: Array  # to act on next; the first of a new episode where one ended
+
+
+class ActionMasks(NamedTuple):
+    """Which actions were allowed around a transition, bool [S, N, choices].
+
+    They are the second argument of `learn` where a run uses masks. See
+    `rlkit.environments.views.masks` for their order.
+    """
+
+    obs: Array  # where the action was chosen
+    next_obs: Array  # in the true successor; all True where the episode terminated
 
 
 class Actor(Protocol):
@@ -120,6 +133,10 @@ class AgentTraits(_Traits):
         default_num_envs: N where the user gives none.
         depends_on_total_steps: (config) -> whether a longer run differs from the start, because a
             schedule spans the run.
+        takes_action_masks: whether `act(obs, action_masks)`, also of actors, and `learn(transition,
+            action_masks)` take the masks of environments, bool [S, N, choices] and `ActionMasks`.
+        needs_discrete_actions: whether combinations of discrete actions are numbered for it, so
+            that its action space is Discrete.
         remarks: (task, config) -> sentences about how the agent fits the environment.
         why_no_update: (task, config) -> what an update needs, for a seed that ended without one.
     """
@@ -128,6 +145,8 @@ class AgentTraits(_Traits):
     metrics: tuple[str, ...] = ()
     default_num_envs: int = 1
     depends_on_total_steps: Callable[[Any], bool] = lambda config: False
+    takes_action_masks: bool = False
+    needs_discrete_actions: bool = False
     remarks: Callable[[Task, Any], Sequence[str]] = lambda task, config: ()
     why_no_update: Callable[[Task, Any], str] = lambda task, config: ""
 

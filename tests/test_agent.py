@@ -43,10 +43,23 @@ class Ending(Drifting):
         return obs, reward, bool(self.x > self.above), truncated, info
 
 
+class Mixed(Ending):
+    """Observes and takes a discrete part and a number."""
+
+    def __init__(self, above: float) -> None:
+        number = spaces.Box(-1.0, 1.0, (), np.float32)
+        super().__init__(above, action_space=spaces.Tuple((spaces.Discrete(3), number)))
+        self.observation_space = spaces.Dict(t=spaces.Discrete(6), x=number)
+
+    def observe(self) -> Any:
+        return {"t": self.t, "x": np.float32(self.x)}
+
+
 BOX = spaces.Box(-1.0, 1.0, (2,), np.float32)
 ENVS: dict[str, Callable[[], Any]] = {
     "box-discrete": lambda: TimeLimit(Ending(0.97), 5),
     "box-box": lambda: TimeLimit(Ending(0.3, action_space=BOX), 5),
+    "mixed": lambda: TimeLimit(Mixed(0.9), 5),
     "discrete": lambda: TimeLimit(Shifted(4, -1), 5),  # both spaces start at -1
     "bandit": lambda: TimeLimit(BernoulliBandit(arms=3), 5),
 }
@@ -112,10 +125,12 @@ CASES = [
     Case("ppo", "box-discrete", FULL_PPO),
     Case("ppo", "box-discrete", STOPPING_PPO),
     Case("ppo", "box-box", FULL_PPO),
+    Case("ppo", "mixed", FULL_PPO),
     Case("ppo", "discrete", SMALL_PPO),
     Case("reinforce", "box-discrete", FULL_REINFORCE),
     Case("reinforce", "box-discrete", TEXTBOOK),
     Case("reinforce", "box-box", SMALL_REINFORCE),
+    Case("reinforce", "mixed", SMALL_REINFORCE),
     Case("reinforce", "discrete", SMALL_REINFORCE),
     Case("reinforce", "box-discrete", LINEAR_REINFORCE),
     Case("reinforce", "discrete", LINEAR_REINFORCE),
@@ -130,6 +145,7 @@ CASES = [
     Case("ucb", "bandit", (("bandits", "same"),)),
     Case("random", "box-discrete"),
     Case("random", "box-box"),
+    Case("random", "mixed"),
     Case("random", "discrete"),
     Case("value-iteration", "discrete"),
 ]

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rlkit.agent import State, Transition
+from rlkit.agent import ActionMasks, State, Transition
 
 Array = NDArray[Any]
 
@@ -19,6 +19,7 @@ class EpisodeBatch(NamedTuple):
 
     steps: Transition  # each field [D, ...]
     grid: Tensor  # bool [T, E]: True where episode e has a decision at its time t
+    action_masks: Array | None = None  # the actions that were allowed, bool [D, choices]
 
     @property
     def times(self) -> Tensor:
@@ -47,13 +48,18 @@ class EpisodeCollector:
         num_seeds: S.
         num_envs: N.
         episodes_per_env: of one batch.
+        action_masks: whether transitions come with masks.
     """
 
-    def __init__(self, num_seeds: int, num_envs: int, episodes_per_env: int) -> None:
+    def __init__(
+        self, num_seeds: int, num_envs: int, episodes_per_env: int, *, action_masks: bool = False
+    ) -> None:
         self._num_seeds, self._num_envs, self._quota = num_seeds, num_envs, episodes_per_env
         self.time = 0  # the steps taken
         # Transitions since the oldest one that a batch may still need; `_first` is its time.
         self._history: list[Transition] = []
+        # The masks of their actions [S, N, choices]; None without masks.
+        self._masks: list[Array] | None = [] if action_masks else None
         self._first = 0
         # For each environment, the times at which the episodes of its batch begin and end.
         self._begins: list[list[list[int]]] = [[[0] for _ in range(num_envs)] for _ in self._seeds]
@@ -63,9 +69,11 @@ class EpisodeCollector:
     def _seeds(self) -> range:
         return range(self._num_seeds)
 
-    def collect(self, transition: Transition) -> list[int]:
+    def collect(self, transition: Transition, masks: ActionMasks | None = None) -> list[int]:
         """Take in one step and return the seeds whose batch is now complete."""
         self._history.append(transition)
+        if self._masks is not None and masks is not None:
+            self._masks.append(masks.obs)
         now, self.time = self.time, self.time + 1
         is_last = transition.terminated | transition.truncated
         for s, n in np.argwhere(is_last):
@@ -92,10 +100,13 @@ class EpisodeCollector:
             np.stack([getattr(self._history[t - self._first], name)[s, n] for t, n in places])
             for name in Transition._fields
         ]
+        masks = None
+        if self._masks is not None:
+            masks = np.stack([self._masks[t - self._first][s, n] for t, n in places])
         lengths = torch.tensor([end - begin + 1 for _, begin, end in episodes])
         grid = torch.arange(int(lengths.max()))[:, None] < lengths
         self._begin_next(s)
-        return EpisodeBatch(Transition(*columns), grid)
+        return EpisodeBatch(Transition(*columns), grid, masks)
 
     def _begin_next(self, s: int) -> None:
         latest = self._history[-1]
@@ -105,6 +116,8 @@ class EpisodeCollector:
             self._ends[s][n] = []
         oldest = min(self._first_needed(s) for s in self._seeds)
         del self._history[: oldest - self._first]
+        if self._masks is not None:
+            del self._masks[: oldest - self._first]
         self._first = oldest
 
     def _first_needed(self, s: int) -> int:
@@ -115,9 +128,12 @@ class EpisodeCollector:
         """Return the state; each seed keeps its own stretch of the history, so it is ragged."""
         state: State = {"time": np.full(self._num_seeds, self.time)}
         starts = [self._first_needed(s) for s in self._seeds]
-        for name in Transition._fields:
+        columns = {name: [getattr(x, name) for x in self._history] for name in Transition._fields}
+        if self._masks is not None:
+            columns["action_masks"] = self._masks
+        for name, column in columns.items():
             state[f"history_{name}"] = [
-                np.stack([getattr(x, name)[s] for x in self._history[start - self._first :]])
+                np.stack([x[s] for x in column[start - self._first :]])
                 if start < self.time
                 else np.zeros(0)
                 for s, start in enumerate(starts)
@@ -139,6 +155,8 @@ class EpisodeCollector:
         self._first = self.time - max(lengths)
         histories = [_joined(state[f"history_{name}"], lengths) for name in Transition._fields]
         self._history = [Transition(*fields) for fields in zip(*histories, strict=True)]
+        if self._masks is not None:
+            self._masks = list(_joined(state["history_action_masks"], lengths))
 
 
 def _joined(columns: list[Array] | Array, lengths: list[int]) -> Array:

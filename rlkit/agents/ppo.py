@@ -22,21 +22,16 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rlkit.agent import Task, Transition
-from rlkit.agents.networks import (
-    Features,
-    NetworkActor,
-    action_range_remarks,
-    init_policy,
-    init_value,
-    make_head,
-)
+from rlkit.agent import ActionMasks, Task, Transition
+from rlkit.agents.action_ranges import action_range_remarks
+from rlkit.agents.heads import make_head, restricted
+from rlkit.agents.networks import Features, NetworkActor, init_policy, init_value
 from rlkit.agents.ppo_objective import Batch, Objective
 from rlkit.agents.ppo_update import METRICS, ppo_update
+from rlkit.environments.views.actions import ActionLayout
 from rlkit.errors import Diverged
 from rlkit.maths.returns import gae
 from rlkit.maths.schedules import Schedule, scheduled
@@ -79,12 +74,16 @@ class PPOConfig:
     weight_decay: float = field(default=0.0, metadata=ADDED_LATER)  # lambda, >= 0; 0 = off
     # l2: lambda w is added to the gradient; decoupled: AdamW
     decay: Decay = field(default="l2", metadata=ADDED_LATER)
+    # standard deviation of Box actions before training, in their own units, > 0
+    initial_std: float = field(default=1.0, metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
         require_whole(self, "rollout_length", "num_epochs", "minibatch_size", at_least=1)
         require_whole(self, "hidden_sizes", at_least=1)
         require_range(self, "discount", "gae_lambda", low=0, high=1)
-        require_range(self, "learning_rate", "max_gradient_norm", low=0, open_low=True)
+        require_range(
+            self, "learning_rate", "max_gradient_norm", "initial_std", low=0, open_low=True
+        )
         require_range(self, "clip_epsilon", low=0, high=1, open_low=True, open_high=True)
         require_range(self, "value_coef", "entropy_coef", low=0)
         require_range(self, "value_clip", "target_kl", low=0, open_low=True)
@@ -101,6 +100,7 @@ class PPO:
     Config = PPOConfig
     metrics = (*METRICS, "explained_variance", "learning_rate")
     default_num_envs = 8
+    takes_action_masks = True
 
     @staticmethod
     def depends_on_total_steps(config: PPOConfig) -> bool:
@@ -109,8 +109,8 @@ class PPO:
 
     @staticmethod
     def remarks(task: Task, config: PPOConfig) -> list[str]:
-        """Return a remark where the ranges of actions do not suit the policy."""
-        return action_range_remarks("ppo", task.action_space)
+        """Return remarks where the ranges of actions do not suit the policy."""
+        return action_range_remarks("ppo", task.action_space, config.initial_std)
 
     @staticmethod
     def why_no_update(task: Task, config: PPOConfig) -> str:
@@ -127,7 +127,7 @@ class PPO:
         self._features = Features(
             task.observation_space, num_seeds, normalise=config.normalise_observations
         )
-        self._head = make_head(task.action_space)
+        self._head = make_head(task.action_space, initial_std=config.initial_std)
 
         def networks(stream: SeedStreams) -> dict[str, list[Array]]:
             rng, sizes = stream.generator("init"), (config.hidden_sizes, config.init)
@@ -155,30 +155,37 @@ class PPO:
         self._rollout_index = 0
         self._step = 0
         grid = (length, num_seeds, num_envs)
-        discrete = isinstance(task.action_space, spaces.Discrete)
+        layout = ActionLayout(task.action_space)
+        action_type = torch.int64 if layout.is_discrete else torch.float32
         self._rollout = {
             "features": self._features.zeros(*grid),
             "next_features": self._features.zeros(*grid),
-            "actions": torch.zeros(*grid, dtype=torch.int64)
-            if discrete
-            else torch.zeros(*grid, *(task.action_space.shape or ())),
+            "actions": torch.zeros(*grid, *layout.shape, dtype=action_type),
             "rewards": torch.zeros(grid),
             "terminated": torch.zeros(grid, dtype=torch.bool),
             "is_last": torch.zeros(grid, dtype=torch.bool),
         }
+        if task.action_masks:
+            masks = torch.zeros(*grid, layout.num_choices, dtype=torch.bool)
+            self._rollout["action_masks"] = masks
 
     @torch.no_grad()
-    def act(self, obs: Array) -> Array:
+    def act(self, obs: Array, action_masks: Array | None = None) -> Array:
         self._features.update(obs)
         features = self._features(obs)
         noise = torch.from_numpy(self._noise.next())
-        actions = self._head.sample(self._outputs(features), self._parameters["extra"], noise)
+        outputs = restricted(self._head, self._outputs(features), action_masks)
+        actions = self._head.sample(outputs, self._parameters["extra"], noise)
+        if action_masks is not None:
+            self._rollout["action_masks"][self._step] = torch.from_numpy(action_masks)
         self._rollout["features"][self._step] = features
         self._rollout["actions"][self._step] = actions
         result: Array = actions.numpy()
         return result
 
-    def learn(self, transition: Transition) -> Mapping[str, Array]:
+    def learn(
+        self, transition: Transition, action_masks: ActionMasks | None = None
+    ) -> Mapping[str, Array]:
         is_last = transition.terminated | transition.truncated
         reward = transition.reward
         if self._scaler is not None:
@@ -235,7 +242,8 @@ class PPO:
         """Steps 2 and 3: return the rollout with advantages, each seed's decisions in a row."""
         rollout = self._rollout
         # [T, S, N, ...] -> [S, T * N, ...]
-        inputs = (_seed_major(rollout["features"]), _seed_major(rollout["actions"]))
+        names = [name for name in ("features", "actions", "action_masks") if name in rollout]
+        inputs = tuple(_seed_major(rollout[name]) for name in names)
         log_prob, _, values = self._evaluate(inputs)
         next_values = self._values(_seed_major(rollout["next_features"]))
         grid = rollout["rewards"].shape
@@ -254,8 +262,8 @@ class PPO:
 
     def _evaluate(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
         """Return log pi(a|s), the entropy and V(s) of decisions, each [S, B]."""
-        features, actions = inputs
-        outputs = self._outputs(features)
+        features, actions, *masks = inputs
+        outputs = restricted(self._head, self._outputs(features), masks[0] if masks else None)
         log_prob, entropy = self._head.log_prob_and_entropy(
             outputs, self._parameters["extra"], actions
         )

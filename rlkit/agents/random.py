@@ -11,7 +11,9 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from rlkit.agent import Task, Transition
+from rlkit.agent import ActionMasks, Task, Transition
+from rlkit.environments.views.actions import ActionLayout
+from rlkit.environments.views.masks import draw_allowed, split
 from rlkit.seeding import NoiseBlocks, SeedStreams
 
 Array = NDArray[Any]
@@ -23,11 +25,12 @@ class RandomConfig:
 
 
 class Random:
-    """Acts uniformly in a discrete space or a bounded box, and normally in an unbounded box."""
+    """Acts uniformly in discrete and bounded parts of the space, and normally in unbounded ones."""
 
     Config = RandomConfig
     metrics: tuple[str, ...] = ()
     default_num_envs = 1
+    takes_action_masks = True
 
     @staticmethod
     def depends_on_total_steps(config: RandomConfig) -> bool:
@@ -35,13 +38,15 @@ class Random:
         return False
 
     def __init__(self, task: Task, config: RandomConfig) -> None:
-        self._task = task
-        self._noise = _noise(task.action_space, task.streams, "action", task.num_envs)
+        self._task, self._choice = task, RandomChoice(task.action_space)
+        self._noise = self._choice.noise(task.streams, "action", task.num_envs)
 
-    def act(self, obs: Array) -> Array:
-        return _actions(self._task.action_space, self._noise.next())
+    def act(self, obs: Array, action_masks: Array | None = None) -> Array:
+        return self._choice(self._noise.next(), action_masks)
 
-    def learn(self, transition: Transition) -> Mapping[str, Array]:
+    def learn(
+        self, transition: Transition, action_masks: ActionMasks | None = None
+    ) -> Mapping[str, Array]:
         return {}
 
     def actor(self, *, greedy: bool = True) -> RandomActor:
@@ -59,6 +64,7 @@ class RandomActor:
 
     def __init__(self, space: spaces.Space[Any], streams: Sequence[SeedStreams]) -> None:
         self._space, self._streams = space, streams
+        self._choice = RandomChoice(space)
         self.restart()
 
     def restart(self, *part: int) -> None:
@@ -66,47 +72,74 @@ class RandomActor:
         self._part = part
         self._noise: dict[int, NoiseBlocks] = {}  # by the number of environments acted in
 
-    def act(self, obs: Array) -> Array:
+    def act(self, obs: Array, action_masks: Array | None = None) -> Array:
         num_envs = obs.shape[1]
         if num_envs not in self._noise:
             key = (num_envs, *self._part)
-            self._noise[num_envs] = _noise(
-                self._space, self._streams, "exploration", num_envs, *key
-            )
-        return _actions(self._space, self._noise[num_envs].next())
+            self._noise[num_envs] = self._choice.noise(self._streams, "exploration", num_envs, *key)
+        return self._choice(self._noise[num_envs].next(), action_masks)
 
-    def probabilities(self, obs: Array) -> Array:
+    def probabilities(self, obs: Array, action_masks: Array | None = None) -> Array:
         """Return the probability of each action, [S, M, A]."""
         assert isinstance(self._space, spaces.Discrete)
+        if action_masks is not None:
+            shares: Array = action_masks / action_masks.sum(axis=-1, keepdims=True)
+            return shares
         return np.full((*obs.shape[:2], int(self._space.n)), 1.0 / int(self._space.n))
 
 
-def _noise(
-    space: spaces.Space[Any],
-    streams: Sequence[SeedStreams],
-    purpose: str,
-    num_envs: int,
-    *key: int,
-) -> NoiseBlocks:
-    bounded = isinstance(space, spaces.Discrete) or (
-        isinstance(space, spaces.Box) and space.is_bounded()
-    )
-    shape = (num_envs, *(space.shape or ()))
+class RandomChoice:
+    """Turns random numbers into actions of a space.
 
-    draw = functools.partial(_draw, shape=shape, uniform=bounded)
-    return NoiseBlocks([stream.generator(purpose, *key) for stream in streams], draw, 256)
+    Args:
+        space: of the actions.
+    """
+
+    def __init__(self, space: spaces.Space[Any]) -> None:
+        self._space, self._layout = space, ActionLayout(space)
+        low, high = self._layout.bounds
+        self._bounded = (self._layout.sizes > 0) | np.isfinite(high - low)
+        # Where there are no bounds, the noise is the action.
+        self._low = np.where(self._bounded, low, 0.0)
+        self._range = np.where(self._bounded, high - low, 1.0)
+
+    def noise(
+        self, streams: Sequence[SeedStreams], purpose: str, num_envs: int, *key: int
+    ) -> NoiseBlocks:
+        """Return the random numbers of `num_envs` environments."""
+        if isinstance(self._space, spaces.Box):
+            uniform: bool | Array = bool(self._space.is_bounded())
+        else:
+            uniform = bool(self._bounded.all()) or self._bounded
+        shape = (num_envs, *self._layout.shape)
+        draw = functools.partial(_draw, shape=shape, uniform=uniform)
+        return NoiseBlocks([stream.generator(purpose, *key) for stream in streams], draw, 256)
+
+    def __call__(self, noise: Array, masks: Array | None) -> Array:
+        """Return actions [S, N, ...], with masks [S, N, choices] only those that they allow."""
+        space, layout = self._space, self._layout
+        if isinstance(space, spaces.Discrete):
+            if masks is not None:
+                return draw_allowed(masks, noise)
+            return (noise * int(space.n)).astype(np.int64)
+        if isinstance(space, spaces.Box):
+            if space.is_bounded():
+                actions: Array = space.low + noise * (space.high - space.low)
+                return actions
+            return noise
+        numbers = self._low + noise * self._range
+        chosen = np.where(layout.sizes > 0, np.floor(noise * layout.sizes), numbers)
+        if masks is not None:
+            for k, part in enumerate(split(masks, layout)):
+                if layout.sizes[k]:
+                    chosen[..., k] = draw_allowed(part, noise[..., k])
+        return chosen.astype(layout.dtype)
 
 
-def _draw(rng: np.random.Generator, length: int, *, shape: tuple[int, ...], uniform: bool) -> Array:
+def _draw(
+    rng: np.random.Generator, length: int, *, shape: tuple[int, ...], uniform: bool | Array
+) -> Array:
     size = (length, *shape)
+    if isinstance(uniform, np.ndarray):
+        return np.where(uniform, rng.random(size), rng.standard_normal(size))
     return rng.random(size) if uniform else rng.standard_normal(size)
-
-
-def _actions(space: spaces.Space[Any], noise: Array) -> Array:
-    if isinstance(space, spaces.Discrete):
-        return (noise * int(space.n)).astype(np.int64)
-    assert isinstance(space, spaces.Box)
-    if space.is_bounded():
-        actions: Array = space.low + noise * (space.high - space.low)
-        return actions
-    return noise

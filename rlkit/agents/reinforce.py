@@ -25,17 +25,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rlkit.agent import State, Task, Transition
+from rlkit.agent import ActionMasks, State, Task, Transition
+from rlkit.agents.action_ranges import action_range_remarks
 from rlkit.agents.episode_batch import EpisodeBatch, EpisodeCollector
+from rlkit.agents.heads import make_head, restricted
 from rlkit.agents.linear.baseline import LinearBaseline
-from rlkit.agents.networks import (
-    Features,
-    NetworkActor,
-    action_range_remarks,
-    init_policy,
-    init_value,
-    make_head,
-)
+from rlkit.agents.networks import Features, NetworkActor, init_policy, init_value
 from rlkit.errors import Diverged, UsageError
 from rlkit.maths.losses import policy_gradient_loss, value_loss
 from rlkit.maths.returns import monte_carlo_returns, standardise
@@ -71,13 +66,15 @@ class ReinforceConfig:
     weight_decay: float = field(default=0.0, metadata=ADDED_LATER)  # lambda, >= 0; 0 = off
     # l2: lambda w is added to the gradient; decoupled: AdamW. Plain sgd knows only l2
     decay: Decay = field(default="l2", metadata=ADDED_LATER)
+    # standard deviation of Box actions before training, in their own units, > 0
+    initial_std: float = field(default=1.0, metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
         require_whole(self, "episodes_per_update", "baseline_steps", "hidden_sizes", at_least=1)
         require_range(self, "discount", low=0, high=1)
         require_range(
             self,
-            *("learning_rate", "baseline_learning_rate", "max_gradient_norm"),
+            *("learning_rate", "baseline_learning_rate", "max_gradient_norm", "initial_std"),
             low=0,
             open_low=True,
         )
@@ -108,6 +105,7 @@ class Reinforce:
         "learning_rate",
     )
     default_num_envs = 1
+    takes_action_masks = True
 
     @staticmethod
     def depends_on_total_steps(config: ReinforceConfig) -> bool:
@@ -116,8 +114,8 @@ class Reinforce:
 
     @staticmethod
     def remarks(task: Task, config: ReinforceConfig) -> list[str]:
-        """Return a remark where the ranges of actions do not suit the policy."""
-        return action_range_remarks("reinforce", task.action_space)
+        """Return remarks where the ranges of actions do not suit the policy."""
+        return action_range_remarks("reinforce", task.action_space, config.initial_std)
 
     @staticmethod
     def why_no_update(task: Task, config: ReinforceConfig) -> str:
@@ -138,7 +136,7 @@ class Reinforce:
         self._task, self._config = task, config
         num_seeds, num_envs = task.num_seeds, task.num_envs
         self._features = Features(task.observation_space, num_seeds, normalise=False)
-        self._head = make_head(task.action_space)
+        self._head = make_head(task.action_space, initial_std=config.initial_std)
         sizes = (config.hidden_sizes, config.init)
         generators = [stream.generator("init") for stream in task.streams]
         self._policy = Parameters(
@@ -165,20 +163,26 @@ class Reinforce:
             block_length=256,
         )
         self._episodes = EpisodeCollector(
-            num_seeds, num_envs, config.episodes_per_update // num_envs
+            num_seeds,
+            num_envs,
+            config.episodes_per_update // num_envs,
+            action_masks=task.action_masks,
         )
 
     @torch.no_grad()
-    def act(self, obs: Array) -> Array:
+    def act(self, obs: Array, action_masks: Array | None = None) -> Array:
         outputs = mlp(
             self._features(obs), self._policy["policy"], activation=self._config.activation
         )
+        outputs = restricted(self._head, outputs, action_masks)
         noise = torch.from_numpy(self._noise.next())
         actions: Array = self._head.sample(outputs, self._policy["extra"], noise).numpy()
         return actions
 
-    def learn(self, transition: Transition) -> Mapping[str, Array]:
-        complete = self._episodes.collect(transition)
+    def learn(
+        self, transition: Transition, action_masks: ActionMasks | None = None
+    ) -> Mapping[str, Array]:
+        complete = self._episodes.collect(transition, action_masks)
         if not complete:
             return {}
         num_seeds = self._task.num_seeds
@@ -207,7 +211,7 @@ class Reinforce:
         # 4. The policy.
         done = (self._episodes.time - 1) * task.num_envs / task.num_env_steps
         rate = scheduled(config.learning_rate, config.learning_rate_schedule, progress=done)
-        metrics = self._improve_policy(s, features, batch.steps.action, advantages, rate)
+        metrics = self._improve_policy(s, features, batch, advantages, rate)
 
         # 5. The baseline.
         if self._linear is not None:
@@ -245,14 +249,21 @@ class Reinforce:
         return batch.to_rows(returns)
 
     def _improve_policy(
-        self, s: int, features: Tensor, actions: Array, advantages: Tensor, learning_rate: float
+        self,
+        s: int,
+        features: Tensor,
+        batch: EpisodeBatch,
+        advantages: Tensor,
+        learning_rate: float,
     ) -> dict[str, float]:
         """Step 4: take one step up the policy gradient; return the metrics of the policy."""
         config = self._config
         policy, optimiser = self._seed_policies[s]
         outputs = mlp(features, policy["policy"], activation=config.activation)
+        masks = None if batch.action_masks is None else batch.action_masks[None]
+        outputs = restricted(self._head, outputs, masks)
         log_prob, entropy = self._head.log_prob_and_entropy(
-            outputs, policy["extra"], torch.from_numpy(actions)[None]
+            outputs, policy["extra"], torch.from_numpy(batch.steps.action)[None]
         )
         policy_loss = policy_gradient_loss(log_prob, advantages[None]).mean(dim=1)
         gradient = policy.gradient(policy_loss - config.entropy_coef * entropy.mean(dim=1))

@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from rlkit.environments.views.actions import ActionLayout
 from rlkit.errors import AgentFault, UsageError
 
 Array = NDArray[Any]
@@ -23,9 +24,9 @@ def action_check(
 
     Integers in [0, n) are actions of a `Discrete(n, start=k)` space, whatever its start. Numbers of
     the right shape are actions of a `Box`, unless they are NaN, or infinite in a direction without
-    bound: environments clip them to its bounds. Where an episode is over, anything of the right
-    shape and type passes, and invalid entries become 0. Actions of other spaces are returned
-    unchanged.
+    bound: environments clip them to its bounds. Of other spaces an action is a row of such numbers,
+    see `ActionLayout`. Where an episode is over, anything of the right shape and type passes, and
+    invalid entries become 0.
 
     Args:
         name: the class of the agent, for messages.
@@ -44,7 +45,36 @@ def action_check(
         return _discrete_check(name, space, shape, seeds)
     if isinstance(space, spaces.Box):
         return _box_check(name, space, (*shape, *space.shape), seeds)
-    return lambda action, idle: action
+    return _row_check(name, ActionLayout(space), shape, seeds)
+
+
+def _row_check(
+    name: str, layout: ActionLayout, shape: tuple[int, int], seeds: Sequence[int]
+) -> ActionCheck:
+    kinds, words = ("iu", "integers") if layout.is_discrete else ("fiu", "numbers")
+    sizes, discrete = layout.sizes, layout.sizes > 0
+
+    def check(action: Any, idle: Array) -> Array:
+        action = _converted(name, action, (*shape, *layout.shape), kinds, words)
+        outside = (action < 0) | (action >= sizes)
+        if not layout.is_discrete:
+            outside |= action != np.floor(action)
+        wrong = np.where(discrete, outside, ~np.isfinite(action))
+        is_fault = wrong & ~idle[..., None]
+        if is_fault.any():
+            s, e, k = np.argwhere(is_fault)[0].tolist()
+            column = layout.columns[k]
+            expected = f"an integer from 0 to {column.size - 1}" if column.size else "a number"
+            place = f" in column {k}" + (f", the part {column.name}," if column.name else "")
+            raise AgentFault(
+                seeds[s],
+                f"{name}.act returned {action[s, e, k]}{place} of the action for environment copy "
+                f"{e}, expected {expected}; an action of {_short(layout.space)} is a row of "
+                f"{len(layout.columns)} numbers",
+            )
+        return np.where(wrong, np.zeros((), action.dtype), action) if wrong.any() else action
+
+    return check
 
 
 def _discrete_check(

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from rlkit.agent import State
 from rlkit.environments.batch_env import BatchEnv, BatchStep
 from rlkit.environments.gymnasium_adapter import GymBatchEnv
-from rlkit.environments.spaces import bounds_of
+from rlkit.environments.views.leaves import bounds_of
 from rlkit.errors import UsageError
 from rlkit.options import Unfit, converted
 

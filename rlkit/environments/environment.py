@@ -18,8 +18,8 @@ from rlkit.environments.bins import BinnedBatchEnv, Binning, Bins
 from rlkit.environments.gymnasium_adapter import GymBatchEnv
 from rlkit.environments.probe import Probe, probe
 from rlkit.environments.repeatability import Repeatability, check_repeatability
-from rlkit.environments.spaces import seen_by_agents
 from rlkit.environments.table import TabularBatchEnv
+from rlkit.environments.views.observations import seen_by_agents
 from rlkit.errors import RlkitError, UsageError
 from rlkit.fingerprint import Fingerprint, settle
 from rlkit.seeding import SeedStreams, episode_seeder
@@ -102,7 +102,7 @@ class Environment:
         """
         if self.binning is None:
             return None
-        return Bins(self.probe.observation_space, self.binning, self.name)
+        return Bins(seen_by_agents(self.probe.observation_space), self.binning, self.name)
 
     @property
     def observation_space(self) -> gym.Space[Any]:

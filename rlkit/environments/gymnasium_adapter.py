@@ -13,6 +13,7 @@ from gymnasium import spaces
 from rlkit.agent import State
 from rlkit.environments.batch_env import Array, BatchStep
 from rlkit.environments.stepping.local import Copies, CopyProblem, LocalCopies
+from rlkit.environments.views.actions import ActionLayout
 from rlkit.errors import EnvironmentFault, SeedError
 from rlkit.seeding import SeedStreams
 
@@ -57,6 +58,7 @@ class GymBatchEnv:
         self.name = self._copies.name
         self.observation_space = self._copies.observation_space
         self.action_space = self._copies.action_space
+        self._layout = ActionLayout(self.action_space)
         discrete = isinstance(self.observation_space, spaces.Discrete)
         self._obs_dtype = np.dtype(np.int64 if discrete else self.observation_space.dtype)
         self.exact_resume = True
@@ -171,9 +173,8 @@ class GymBatchEnv:
 
     def _action_log(self, s: int, lengths: Array) -> Array:
         """Return the actions of one seed's running episodes, [N, L, ...], padded to the longest."""
-        space = self.action_space
-        dtype = np.int64 if isinstance(space, spaces.Discrete) else np.float64
-        log = np.zeros((self.num_envs, int(lengths.max()), *(space.shape or ())), dtype=dtype)
+        shape = (self.num_envs, int(lengths.max()), *self._layout.shape)
+        log = np.zeros(shape, dtype=self._layout.dtype)
         for n in range(self.num_envs):
             actions = self._actions[s * self.num_envs + n]
             if actions:

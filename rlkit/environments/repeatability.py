@@ -22,6 +22,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from rlkit.environments.gymnasium_adapter import GymBatchEnv
+from rlkit.environments.views.actions import ActionLayout
 from rlkit.errors import RlkitError, UsageError
 from rlkit.seeding import SeedStreams
 
@@ -139,11 +140,22 @@ def _random_actions(space: spaces.Space[Any], seed: int) -> list[Array]:
     rng = np.random.default_rng(seed)
     if isinstance(space, spaces.Discrete):
         return list(rng.integers(int(space.n), size=(NUM_STEPS, 1)))
-    assert isinstance(space, spaces.Box)
-    low = np.where(np.isfinite(space.low), space.low, -1.0)
-    high = np.where(np.isfinite(space.high), space.high, np.maximum(low + 2.0, 1.0))
-    uniform = rng.random((NUM_STEPS, 1, *space.shape))
-    return list(low + uniform * (high - low))
+    if isinstance(space, spaces.Box):
+        uniform = rng.random((NUM_STEPS, 1, *space.shape))
+        return list(_between(space.low, space.high, uniform))
+    layout = ActionLayout(space)
+    uniform = rng.random((NUM_STEPS, 1, *layout.shape))
+    numbers = _between(*layout.bounds, uniform)
+    chosen = np.where(layout.sizes > 0, np.floor(uniform * layout.sizes), numbers)
+    return list(chosen.astype(layout.dtype))
+
+
+def _between(low: Array, high: Array, uniform: Array) -> Array:
+    """Return numbers between bounds, and in an interval of length 2 where there are none."""
+    low = np.where(np.isfinite(low), low, -1.0)
+    high = np.where(np.isfinite(high), high, np.maximum(low + 2.0, 1.0))
+    numbers: Array = low + uniform * (high - low)
+    return numbers
 
 
 def _play(

@@ -71,7 +71,8 @@ def test_batches_hold_the_first_whole_episodes_since_the_one_before() -> None:
     assert len(expected) > 8
     assert batches.keys() == expected.keys()
     for (time, s), episodes in expected.items():
-        steps, grid = batches[time, s]
+        steps, grid, masks = batches[time, s]
+        assert masks is None
         for name in Transition._fields:
             rows = [getattr(transitions[t], name)[s, n] for e in episodes for t, n in e]
             np.testing.assert_array_equal(getattr(steps, name), rows)

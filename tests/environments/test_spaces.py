@@ -18,9 +18,9 @@ from rlkit.environments.spaces import (
     action_advice,
     observation_advice,
     require_supported,
-    seen_by_agents,
     spaces_of,
 )
+from rlkit.environments.views.observations import seen_by_agents
 from rlkit.errors import EnvironmentFault, UsageError
 from rlkit.loop import interact
 from rlkit.seeding import SeedStreams
@@ -119,38 +119,28 @@ def test_observations_of_discrete_parts_are_trained_on_as_one_number(name: str) 
     train(lambda: Sampled(space, D(2)), tabular=True)
 
 
-CAN_ACT = [name for name in ENUMERABLE if "nested" not in name and "dict" not in name]
-CAN_ACT.remove("tuple of multi")
-
-
-@pytest.mark.parametrize("name", CAN_ACT)
-def test_actions_of_discrete_parts_become_one_number_for_each_combination(name: str) -> None:
-    space = ENUMERABLE[name]
-    make = lambda: followed(action_advice(space), Sampled(D(3), space))  # noqa: E731
-    env = make()
-    assert env.action_space == D(number_of(space))
-    actions = [env.action(index) for index in range(number_of(space))]
-    assert all(space.contains(action) for action in actions)
-    assert len({repr(np.asarray(action).tolist()) for action in actions}) == number_of(space)
-    train(make, tabular=True)
-
-
 BOX = spaces.Box(-1, 1, (2, 3), np.float32)
 FLATTENED = {
     "dict": spaces.Dict(image=spaces.Box(0, 255, (2, 2), np.uint8), speed=BOX),
     "mixed dict": spaces.Dict(place=D(4, start=1), speed=BOX),
     "mixed tuple": spaces.Tuple((D(4), BOX, spaces.MultiBinary(3))),
-    "text": spaces.Text(5),
-    "one of": spaces.OneOf((D(2), BOX)),
     "many digits": spaces.MultiBinary(60),
     "many combinations": spaces.MultiDiscrete([1000, 1000]),
     "many in a dict": spaces.Dict(a=D(1000), b=spaces.Tuple((D(1000), D(2)))),
 }
+WRAPPED = {"text": spaces.Text(5), "one of": spaces.OneOf((D(2), BOX))}
 
 
 @pytest.mark.parametrize("name", FLATTENED)
-def test_other_observations_of_fixed_size_become_one_vector(name: str) -> None:
-    space = FLATTENED[name]
+def test_other_observations_of_fixed_size_are_trained_on_as_one_vector(name: str) -> None:
+    train(lambda: Sampled(FLATTENED[name], D(2)), tabular=False)
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_those_that_only_gymnasium_flattens_need_its_wrapper(name: str) -> None:
+    space = WRAPPED[name]
+    with pytest.raises(UsageError, match=r"gymnasium.wrappers.FlattenObservation\(env\)"):
+        require_supported("Mine", space, D(2))
     advice = observation_advice(space)
     assert advice.startswith("gymnasium.wrappers.FlattenObservation(env)")
     make = lambda: followed(advice, Sampled(space, D(2)))  # noqa: E731
@@ -171,6 +161,7 @@ VARYING = {
     "no parts": spaces.Tuple(()),
     "no entries": spaces.Dict(),
     "a billion": spaces.MultiDiscrete([10**9, 2]),
+    "a billion bits": spaces.MultiBinary(10**9),
 }
 
 
@@ -180,7 +171,7 @@ def test_other_observations_need_a_wrapper_of_ones_own(name: str) -> None:
     assert "FlattenObservation" not in observation_advice(VARYING[name])
 
 
-@pytest.mark.parametrize("name", [name for name in VARYING if name != "a billion"])
+@pytest.mark.parametrize("name", [name for name in VARYING if "billion" not in name])
 def test_flattening_those_would_not_help(name: str) -> None:
     # Where Gymnasium flattens it to another unsupported space, or cannot, it must not be advised.
     space = VARYING[name]
@@ -199,21 +190,36 @@ def test_a_wrapper_that_is_there_is_not_advised_again() -> None:
     assert "ObservationWrapper of your own" in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "space",
-    [
-        *VARYING.values(),
-        ENUMERABLE["dict"],
-        ENUMERABLE["nested"],
-        spaces.Dict(a=BOX),
-        spaces.Tuple((BOX,)),
-        spaces.Tuple((D(2), BOX)),
-        spaces.MultiBinary(40),
-    ],
-    ids=lambda space: str(space)[:40],
-)
-def test_other_actions_need_a_wrapper_of_ones_own(space: Any) -> None:
-    assert re.search(r"ActionWrapper of your own.*Discrete or Box", action_advice(space))
+UNSUPPORTED_ACTIONS = {**VARYING, **WRAPPED}
+ONE_ACTION = {
+    "sequence": (1, 2),
+    "sequence in a dict": {"a": np.zeros((2, 3), np.float32), "b": ()},
+    "text": "left",
+    "one of": (0, 1),
+    "a billion": np.array([5, 1]),
+}
+
+
+@pytest.mark.parametrize("name", UNSUPPORTED_ACTIONS)
+def test_other_actions_need_a_transformation_of_ones_own(name: str) -> None:
+    space = UNSUPPORTED_ACTIONS[name]
+    with pytest.raises(UsageError) as caught:
+        require_supported("Mine", D(2), space)
+    assert action_advice(space) in str(caught.value)
+    assert f"an action of this {type(space).__name__}" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ONE_ACTION)
+def test_the_transformation_that_is_advised_can_be_trained_on(name: str) -> None:
+    space, action = UNSUPPORTED_ACTIONS[name], ONE_ACTION[name]
+    expression = action_advice(space).partition(",")[0] + ", func, space)"
+    names = {"gymnasium": gymnasium, "func": lambda a: action, "space": D(2)}
+    train(lambda: eval(expression, {**names, "env": Sampled(D(3), space)}), tabular=True)
+
+
+@pytest.mark.parametrize("name", [*ENUMERABLE, *FLATTENED])
+def test_actions_of_several_parts_reach_the_environment_in_its_own_space(name: str) -> None:
+    train(lambda: Sampled(D(3), {**ENUMERABLE, **FLATTENED}[name]), tabular=False)
 
 
 def test_blackjack_is_trained_on_as_it_is() -> None:

@@ -20,7 +20,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from scipy import sparse
 
-from rlkit.environments.spaces import bounds_of
+from rlkit.environments.views.leaves import bounds_of
 from rlkit.errors import UsageError
 
 Array = NDArray[Any]

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
-from gymnasium import spaces
 
 from rlkit.environments.batch_env import Array
 from rlkit.environments.copies import describe
-from rlkit.environments.spaces import seen_by_agents, spaces_of
-from rlkit.tabular.reading.parts import parts_index
+from rlkit.environments.spaces import spaces_of
+from rlkit.environments.views.actions import ActionLayout
+from rlkit.environments.views.observations import ObservationEncoder
 from rlkit.tabular.reading.published import describe as describe_object
 
 _LONGEST_TRACE = 20_000  # characters
@@ -60,12 +60,9 @@ class CheckedEnv:
     def __init__(self, env: gym.Env[Any, Any], name: str) -> None:
         self.env = env
         own_space, self.action_space = spaces_of(env, name)
-        self._index = parts_index(own_space)
-        self.observation_space = seen_by_agents(own_space)
-        self.obs_shape = self.observation_space.shape or ()
-        discrete = isinstance(self.observation_space, spaces.Discrete)
-        self.obs_dtype = np.dtype(np.int64 if discrete else self.observation_space.dtype)
-        self._obs_start = int(getattr(self.observation_space, "start", 0))
+        self._encode = ObservationEncoder(own_space)
+        self._layout = ActionLayout(self.action_space)
+        self.observation_space = self._encode.space
 
     def reset(self, seed: int) -> Array:
         """Start the episode of a seed and return its first observation."""
@@ -88,7 +85,7 @@ class CheckedEnv:
 
     def step(self, action: Any) -> Outcome:
         """Take one step with an action of an agent, which counts from 0 and need not be clipped."""
-        own_action = self.to_env(action)
+        own_action = self._layout.to_env(action)
         try:
             result = self.env.step(own_action)
         except KeyboardInterrupt:
@@ -110,44 +107,11 @@ class CheckedEnv:
                 raise _fault(f"`{name}` is {describe(flag)}, expected a bool")
         return Outcome(self._checked_obs(obs), float(reward), bool(terminated), bool(truncated))
 
-    def to_env(self, action: Any) -> Any:
-        """Return an action of an agent as the environment takes it."""
-        space = self.action_space
-        if isinstance(space, spaces.Discrete):
-            return int(action) + int(space.start)
-        assert isinstance(space, spaces.Box)
-        clipped: Array = np.clip(action, space.low, space.high).astype(space.dtype)
-        return clipped
-
     def _checked_obs(self, obs: Any) -> Array:
-        if self._index is not None:
-            try:
-                return np.asarray(self._index(obs))
-            except ValueError as error:
-                raise _fault(f"the observation {error}") from error
         try:
-            array = np.asarray(obs)
+            return self._encode(obs)
         except ValueError as error:
-            raise _fault(f"the observation is not an array: {error}") from error
-        if array.shape != self.obs_shape or array.dtype.kind not in "biuf":
-            raise _fault(
-                f"the observation has shape {array.shape} and type {array.dtype}, expected "
-                f"shape {self.obs_shape} and {self.obs_dtype} as in {self.observation_space}"
-            )
-        if isinstance(self.observation_space, spaces.Discrete):
-            index = array.item() - self._obs_start
-            if not (0 <= index < self.observation_space.n and index == int(index)):
-                raise _fault(f"the observation {obs} is not in {self.observation_space}")
-            return np.asarray(int(index))
-        with np.errstate(invalid="ignore", over="ignore"):
-            converted = array.astype(self.obs_dtype)
-        if self.obs_dtype.kind in "iu" and not np.array_equal(converted, array):
-            raise _fault(
-                f"the observation has a value that {self.obs_dtype} cannot hold, with entries "
-                f"from {array.min()} to {array.max()}, expected entries as in "
-                f"{self.observation_space}"
-            )
-        return converted
+            raise _fault(f"the observation{error}") from error
 
 
 def _fault(text: str) -> Problem:

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from rlkit.agent import Actor, ActorTraits
 from rlkit.environments.bins import Bins
-from rlkit.environments.spaces import seen_by_agents
+from rlkit.environments.views.actions import ActionLayout
+from rlkit.environments.views.observations import FlatBox, ObservationEncoder, seen_by_agents
 from rlkit.errors import UsageError
 from rlkit.evaluation import restart
-from rlkit.tabular.reading.parts import indices_of, parts_index
 
 Array = NDArray[Any]
 
@@ -101,13 +101,17 @@ class SingleActor:
         batch, single = self._as_seen(observation)
         greedy = self._greedy if deterministic is None else deterministic
         actions = self._actors[greedy].act(batch)[0]
-        space = self._action_space
-        if isinstance(space, spaces.Discrete):
-            actions = actions + int(space.start)
-            return (int(actions[0]) if single else actions), None
-        assert isinstance(space, spaces.Box)
-        actions = np.clip(actions, space.low, space.high).astype(space.dtype)
-        return (actions[0] if single else actions), None
+        if single:
+            return self._layout.to_env(actions[0]), None
+        return self._layout.to_env_batch(actions), None
+
+    @functools.cached_property
+    def _layout(self) -> ActionLayout:
+        return ActionLayout(self._action_space)
+
+    @functools.cached_property
+    def _encode(self) -> ObservationEncoder:
+        return ObservationEncoder(self._observation_space)
 
     def probabilities(self, obs: Any) -> Array:
         """Return the probability of each action under the actor's policy, greedy or exploring.
@@ -170,7 +174,7 @@ class SingleActor:
 
     def _as_seen(self, observation: Any) -> tuple[Array, bool]:
         """Return observations as the agent sees them, and whether it was a single one."""
-        batch, single = as_batch(observation, self._observation_space)
+        batch, single = as_batch(observation, self._observation_space, self._encode)
         return (batch if self._bins is None else self._bins(batch)), single
 
     def _ask(self, method: str, obs: Any) -> Array:
@@ -187,15 +191,19 @@ class SingleActor:
         return np.asarray(getattr(actor, method)(batch)[0], dtype=np.float64)
 
 
-def as_batch(observation: Any, space: spaces.Space[Any]) -> tuple[Array, bool]:
+def as_batch(
+    observation: Any, space: spaces.Space[Any], encode: ObservationEncoder | None = None
+) -> tuple[Array, bool]:
     """Return observations as actors see them, and whether it was a single one.
 
     Args:
         observation: one element of `space`, or a batch [B, ...] of them.
-        space: the environment's: Discrete, Box, or made of Discrete parts.
+        space: the environment's.
+        encode: the encoder of that space.
 
     Returns:
-        [1, B, ...]: indices from 0 of discrete spaces, values of the space's type of a Box.
+        [1, B, ...]: indices from 0 of discrete spaces, values of the space's type of a Box, and
+        one vector each of other spaces.
 
     Raises:
         UsageError: wrong type or shape, not finite, out of the range of a Discrete space, or with
@@ -209,13 +217,14 @@ def as_batch(observation: Any, space: spaces.Space[Any]) -> tuple[Array, bool]:
         else ""
     )
     wanted = f"the policy expects one observation of {space} or a batch of them"
-    index = parts_index(space)
-    if index is not None:
+    if not isinstance(space, (spaces.Discrete, spaces.Box)):
+        encode = encode or ObservationEncoder(space)
         try:
-            indices, single = indices_of(observation, index)
+            rows, single = encode.rows(observation)
         except (ValueError, TypeError) as error:
-            raise UsageError(f"{wanted}: {error}{hint}") from error
-        return indices[None], single
+            subject = " the observation" if isinstance(encode.space, FlatBox) else " "
+            raise UsageError(f"{wanted}:{subject}{error}{hint}") from error
+        return rows[None], single
     try:
         array = np.asarray(observation)
     except Exception as error:
