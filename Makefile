@@ -4,6 +4,9 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 DEMO ?=
 
+# The tests start some hundred processes: without compiled files each would compile the package.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test check torture clean
 
 demo: .venv/core
