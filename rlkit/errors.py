@@ -43,6 +43,10 @@ class SeedError(RlkitError):
         return f"seed {self.seed}: {self.message}"
 
 
+class PlayStopped(RlkitError):
+    """Playing was stopped in the middle; the environments must be reset before they are used."""
+
+
 class RlkitWarning(UserWarning):
     """A remark about a result; in Python every note of rlkit is a warning of this class."""
 

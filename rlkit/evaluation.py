@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rlkit.agent import Actor, ActorTraits
 from rlkit.environments.batch_env import BatchEnv
 from rlkit.environments.environment import Environment
+from rlkit.environments.gymnasium_adapter import MakeCopies
 from rlkit.loop import Episodes, play
 from rlkit.seeding import SeedStreams
 from rlkit.tabular.mdp import TabularMDP
@@ -71,6 +72,7 @@ class Evaluator:
         num_episodes: of each seed, if the return is not known exactly.
         kind: how the environments are stepped. As "gymnasium", episodes are played even if the
             model is known.
+        make_copies: builds copies that are stepped elsewhere.
     """
 
     def __init__(
@@ -80,8 +82,10 @@ class Evaluator:
         num_episodes: int,
         *,
         kind: str,
+        make_copies: MakeCopies | None = None,
     ) -> None:
         self._environment, self._streams = environment, streams
+        self._make_copies = make_copies
         self._num_episodes, self._kind = num_episodes, kind
         self._grid: BatchEnv | None = None
         self.remark: str | None = None  # on the latest evaluation: a sentence without its subject
@@ -122,6 +126,7 @@ class Evaluator:
                 kind=self._kind,
                 purpose="evaluation",
                 autoreset=False,
+                make_copies=self._make_copies,
             )
         if limits is None:
             limits = evaluation_limits(self._environment, np.zeros(num_seeds, dtype=np.int64))

@@ -14,7 +14,8 @@ from rlkit.environments.actions import action_check
 from rlkit.environments.batch_env import BatchEnv, BatchStep
 from rlkit.environments.bins import BinnedBatchEnv, copies_in
 from rlkit.environments.gymnasium_adapter import GymBatchEnv
-from rlkit.errors import RlkitError, UsageError
+from rlkit.errors import PlayStopped as PlayStopped  # `play` raises it
+from rlkit.errors import UsageError
 
 Array = NDArray[Any]
 
@@ -59,10 +60,6 @@ class Episodes(NamedTuple):
     returns: Array  # undiscounted sum of the raw rewards
     lengths: Array  # in steps
     stopped_early: Array  # bool: by `max_steps`, not by the environment
-
-
-class PlayStopped(RlkitError):
-    """`play` was stopped before all episodes had ended; nothing was measured."""
 
 
 def play(

@@ -5,7 +5,11 @@ All of them are deterministic, so that what a test expects can be written down.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
+import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -141,6 +145,47 @@ class ResetsTo(Counter):
         return self.obs() if callable(self.obs) else (self.obs, {})
 
 
+class Unspeakable(BaseException):
+    """Is caught by no `except Exception`, and cannot be shown."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no text")
+
+    __str__ = __repr__
+
+
+def go_wrong(fault: str) -> None:
+    """Raise, end or block this process."""
+    if fault == "raise":
+        raise ValueError("the pole fell over")
+    if fault == "unpicklable":
+        raise NamedError(1, 2)
+    if fault == "unspeakable":
+        raise Unspeakable
+    if fault == "interrupt":
+        raise KeyboardInterrupt
+    if fault == "exit":
+        sys.exit(0)
+    if fault == "vanish":
+        os._exit(0)
+    if fault == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if fault == "stop":
+        os.kill(os.getpid(), signal.SIGSTOP)
+    if fault == "sleep":
+        time.sleep(1e6)
+    if fault == "spin":
+        while True:
+            pass
+    if fault == "lock":  # compiled code that does not return and keeps the interpreter's lock
+        ctypes.PyDLL(None).sleep(1_000_000)
+
+
+class AlwaysEnds(Counter):
+    def step(self, action: Any) -> Step:
+        os._exit(0)
+
+
 class OldGym(Counter):
     """The interface of Gym before 0.26: four values from a step."""
 
@@ -188,6 +233,27 @@ class Drifting(Counter):
         self.x = np.tanh(self.x + float(np.sum(action)) - 1.0 + self.rng.standard_normal())
         obs, _, terminated, truncated, info = super().step(action)
         return obs, float(self.x), terminated, truncated, info
+
+
+class Misbehaves(Drifting):
+    """Goes wrong in its constructor, or in a reset or at step 3 with `bad_seed`."""
+
+    def __init__(self, fault: str = "", where: str = "step", bad_seed: int = -1) -> None:
+        super().__init__(5)
+        self.fault, self.where, self.bad_seed = fault, where, bad_seed
+        if where == "constructor":
+            go_wrong(fault)
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> tuple[Any, Any]:
+        self.is_bad = seed == self.bad_seed
+        if self.is_bad and self.where == "reset":
+            go_wrong(self.fault)
+        return super().reset(seed=seed)
+
+    def step(self, action: Any) -> Step:
+        if self.is_bad and self.where == "step" and self.t + 1 == 3:
+            go_wrong(self.fault)
+        return super().step(action)
 
 
 class Shifted(gym.Env[Any, Any]):

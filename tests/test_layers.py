@@ -24,6 +24,7 @@ ROOMS = (
     "rlkit.determinism",
     "rlkit.fingerprint",
     "rlkit.files",
+    "rlkit.processes",
     "rlkit.analysis",
     "rlkit.maths",
     "rlkit.nn",
@@ -69,6 +70,8 @@ WITHOUT_TESTS = {
     "rlkit/__main__.py": "tests/cli/test_main.py",
     "rlkit/cli/rlhf/responses.py": "tests/cli/rlhf/test_evaluate.py",
     "rlkit/environments/batch_env.py": "no code",
+    "rlkit/environments/stepping/calls.py": "tests/environments/stepping/test_checked.py",
+    "rlkit/environments/stepping/serving.py": "tests/environments/stepping/test_pool.py",
     **dict.fromkeys(
         (
             f"rlkit/fingerprint/{name}.py"

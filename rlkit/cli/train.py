@@ -44,6 +44,9 @@ class TrainingOptions:
     seed: int = 0  # seed of the experiment, which determines all random numbers, >= 0
     out: Path = Path("runs")  # folder in which each run gets a folder of its own
     workers: int = 1  # processes that share the seeds, >= 1; results are the same for any number
+    # processes of each worker that step the environments, for slow ones; 0 = the worker itself
+    env_workers: int = 0
+    env_timeout: float = 60.0  # seconds that a reset or step of an environment may take, > 0
     env_args: EnvArgs = ()  # arguments of the environment, values in JSON
     evaluate_every: int | None = None  # steps between rows of the curve, >= 1; None = the preset's
     # episodes per evaluation where the return is not known exactly; 0 = no evaluation

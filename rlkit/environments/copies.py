@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 
 from rlkit.environments.spaces import require_supported, spaces_of
+from rlkit.environments.stepping.calls import CALLS, CLOSE, Abandoned
 from rlkit.errors import RlkitWarning, UsageError
 from rlkit.tabular.reading.published import describe as describe_object
 
@@ -95,11 +96,18 @@ def close_env(env: Env, name: str) -> None:
     The results are not in doubt then, and an earlier error must not be hidden.
     """
     try:
+        CALLS.begin(CLOSE)
         env.close()
-    except KeyboardInterrupt:
-        raise
+        CALLS.end()
     except BaseException as error:
-        text = f"closing {name} raised {describe_object(error)}"
+        CALLS.end()
+        if CALLS.is_interrupt(error):
+            raise
+        text = (
+            f"closing {name} did not end"
+            if isinstance(error, Abandoned)
+            else f"closing {name} raised {describe_object(error)}"
+        )
         warnings.warn(text, RlkitWarning, stacklevel=3)
 
 

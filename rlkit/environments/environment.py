@@ -15,9 +15,10 @@ from gymnasium.envs.registration import load_env_creator
 
 from rlkit.environments.batch_env import BatchEnv
 from rlkit.environments.bins import BinnedBatchEnv, Binning, Bins
-from rlkit.environments.gymnasium_adapter import GymBatchEnv
+from rlkit.environments.gymnasium_adapter import GymBatchEnv, MakeCopies
 from rlkit.environments.probe import Probe, probe
 from rlkit.environments.repeatability import Repeatability, check_repeatability
+from rlkit.environments.stepping.calls import CALLS, CONSTRUCTOR, describe_abandoned
 from rlkit.environments.table import TabularBatchEnv
 from rlkit.environments.views.observations import seen_by_agents
 from rlkit.errors import RlkitError, UsageError
@@ -26,7 +27,6 @@ from rlkit.seeding import SeedStreams, episode_seeder
 from rlkit.tabular.mdp import TabularMDP
 from rlkit.tabular.reading.beliefs import Belief, belief_from_env
 from rlkit.tabular.reading.model import Model, UnknownModel, examine
-from rlkit.tabular.reading.published import describe
 from rlkit.user_code import is_patched
 
 
@@ -46,6 +46,7 @@ class Environment:
             where runs of that format are not looked for.
         meaning: the object of which `source` is the fingerprint.
         binning: how agents see observations of a Box, or None.
+        again: finds it in another process.
     """
 
     reference: str
@@ -55,6 +56,7 @@ class Environment:
     content: str | None = None
     meaning: Any = field(default=None, repr=False)
     binning: Binning | None = None
+    again: Callable[[], Environment] | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
@@ -64,14 +66,39 @@ class Environment:
     def make(self, **extra: Any) -> gym.Env[Any, Any]:
         """Build one environment; `extra` adds arguments such as `render_mode`."""
         try:
-            return self.constructor(**{**self.args, **extra})
-        except (RlkitError, KeyboardInterrupt):
-            raise
+            CALLS.begin(CONSTRUCTOR)
+            env = self.constructor(**{**self.args, **extra})
+            CALLS.end()
         except BaseException as error:
-            given = ", ".join(f"{name}={value!r}" for name, value in self.args.items())
+            CALLS.end()
+            if isinstance(error, RlkitError) or CALLS.is_interrupt(error):
+                raise
+            raise UsageError(f"{self.built} failed: {describe_abandoned(error)}") from error
+        return env
+
+    @property
+    def built(self) -> str:
+        """What failed, in messages: that one was built, with its arguments."""
+        given = ", ".join(f"{name}={value!r}" for name, value in self.args.items())
+        return f"building the environment {self.reference}({given})"
+
+    @property
+    def source_digest(self) -> str:
+        """The digest of its fingerprint, "" where that does not identify it."""
+        return "" if self.source.unidentified else self.source.digest
+
+    def require_source(self, digest: str) -> None:
+        """Require that this environment is the one that another process found.
+
+        Raises:
+            UsageError: its fingerprint is another; "" is that of anything.
+        """
+        if digest not in ("", self.source.digest):
             raise UsageError(
-                f"building the environment {self.reference}({given}) failed: {describe(error)}"
-            ) from error
+                f"the environment {self.reference} differs in a worker process: a "
+                "global, a class attribute or a file that it uses was changed after it was "
+                "defined. Pass the value as env_args, or use workers=1 and env_workers=0"
+            )
 
     @functools.cached_property
     def probe(self) -> Probe:
@@ -107,8 +134,11 @@ class Environment:
     @property
     def observation_space(self) -> gym.Space[Any]:
         """The space of observations as agents see them."""
-        if self.bins is not None:
-            return self.bins.space
+        return self.own_observation_space if self.bins is None else self.bins.space
+
+    @property
+    def own_observation_space(self) -> gym.Space[Any]:
+        """The space of observations before they are divided into bins."""
         return seen_by_agents(self.probe.observation_space)
 
     @property
@@ -121,6 +151,12 @@ class Environment:
         known = dataclasses.replace(self)
         if model is not None:
             known.__dict__["model"] = model  # the cached property
+        return known
+
+    def with_known(self, repeatability: Repeatability, model: Model) -> Environment:
+        """Return the same environment with what another process found out about it."""
+        known = self.with_model(model)
+        known.__dict__["repeatability"] = repeatability
         return known
 
     def settle(self) -> None:
@@ -157,9 +193,14 @@ class Environment:
     @functools.cached_property
     def kind(self) -> str:
         """Return how a grid of it is stepped by default: "native", "tabular" or "gymnasium"."""
-        if self._twin() is not None:
+        if self.has_twin:
             return "native"
         return "gymnasium" if self.mdp is None else "tabular"
+
+    @property
+    def has_twin(self) -> bool:
+        """Whether it is stepped by a batched twin unless the original is requested."""
+        return self._twin() is not None
 
     def _twin(self) -> Callable[..., BatchEnv] | None:
         point = _native_entry_points().get(self.reference)
@@ -194,9 +235,14 @@ class Environment:
         kind: str,
         purpose: str = "env",
         autoreset: bool = True,
+        make_copies: MakeCopies | None = None,
     ) -> BatchEnv:
-        """Build S x N environments of the given kind, fed from the seeds' own streams."""
-        grid = self._own_grid(streams, num_envs, kind, purpose, autoreset)
+        """Build S x N environments of the given kind, fed from the seeds' own streams.
+
+        Args:
+            make_copies: builds copies that are stepped elsewhere, where the kind is "gymnasium".
+        """
+        grid = self._own_grid(streams, num_envs, kind, purpose, autoreset, make_copies)
         return grid if self.bins is None else BinnedBatchEnv(grid, self.bins)
 
     def _own_grid(
@@ -206,6 +252,7 @@ class Environment:
         kind: str,
         purpose: str,
         autoreset: bool,
+        make_copies: MakeCopies | None,
     ) -> BatchEnv:
         """Build a grid with the environments' own observations."""
         if kind == "native":
@@ -218,4 +265,11 @@ class Environment:
             return TabularBatchEnv(
                 self.mdp, streams, num_envs, purpose=purpose, autoreset=autoreset
             )
-        return GymBatchEnv(self.make, streams, num_envs, purpose=purpose, autoreset=autoreset)
+        return GymBatchEnv(
+            self.make,
+            streams,
+            num_envs,
+            purpose=purpose,
+            autoreset=autoreset,
+            make_copies=make_copies,
+        )

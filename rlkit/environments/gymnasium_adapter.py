@@ -17,6 +17,8 @@ from rlkit.environments.views.actions import ActionLayout
 from rlkit.errors import EnvironmentFault, SeedError
 from rlkit.seeding import SeedStreams
 
+MakeCopies = Callable[[int], Copies]
+
 
 class GymBatchEnv:
     """Any Gymnasium environment as a BatchEnv, its copies stepped in a plain loop or elsewhere.
@@ -43,10 +45,11 @@ class GymBatchEnv:
         *,
         purpose: str = "env",
         autoreset: bool = True,
-        make_copies: Callable[[int], Copies] | None = None,
+        make_copies: MakeCopies | None = None,
     ) -> None:
         self._streams = tuple(streams)
         self._purpose = purpose
+        self._of = "evaluation " if purpose == "evaluation" else ""
         self._env_offset = 0
         # Called before each copy is reset or stepped. If it raises, the grid must be reset.
         self.before_each: Callable[[], None] | None = None
@@ -140,7 +143,8 @@ class GymBatchEnv:
         actions = self._actions[s * self.num_envs + n]
         action = f", action {np.asarray(actions[-1]).tolist()}" if actions else ""
         return (
-            f"environment {self.name}, copy {n}, episode {int(self._episode[s, n])}, "
+            f"environment {self.name}, {self._of}copy {self._env_offset + n}, "
+            f"episode {int(self._episode[s, n])}, "
             f"step {len(actions)}{action}"
         )
 

@@ -68,11 +68,16 @@ def check_repeatability(make: Make, reference: str, *, seed: int = 0) -> Repeata
     except UsageError:
         raise
     except RlkitError as error:
-        return Repeatability(
-            f"{reference}: whether it is reproducible could not be checked, because playing it "
-            f"failed: {getattr(error, 'message', error)}"
-        )
+        return Repeatability(could_not_check(reference, str(getattr(error, "message", error))))
     return Repeatability(None if problem is None else f"{reference} {problem}")
+
+
+def could_not_check(reference: str, problem: str) -> str:
+    """Return the sentence that a problem kept the check from its end."""
+    return (
+        f"{reference}: whether it is reproducible could not be checked, because playing it "
+        f"failed: {problem}"
+    )
 
 
 def _compare_trajectories(make: Make, seed: int) -> str | None:

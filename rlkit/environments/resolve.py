@@ -6,6 +6,7 @@ callable that returns an environment.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib
 import inspect
@@ -39,9 +40,27 @@ def find_environment(env: EnvLike, args: Mapping[str, Any] | None = None) -> Env
         UsageError: there is none of that name (with the closest known one), or it cannot be
             trained on.
     """
-    environment = _resolve(env, dict(args or {}))
+    environment = locate(env, args)
     environment.probe  # noqa: B018  raises if it cannot be trained on
     environment.settle()
+    return environment
+
+
+def locate(env: EnvLike, args: Mapping[str, Any] | None = None) -> Environment:
+    """Return the environment that a user named, without building a copy.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    environment = _resolve(env, dict(args or {}))
+    again = functools.partial(_find_again, env, dict(args or {}), environment.source_digest)
+    return dataclasses.replace(environment, again=again)
+
+
+def _find_again(env: EnvLike, args: Mapping[str, Any], digest: str) -> Environment:
+    """Return the environment that another process found under this name, without probing it."""
+    environment = _resolve(env, dict(args))
+    environment.require_source(digest)
     return environment
 
 

@@ -111,7 +111,7 @@ def _interruption(
         if request.resumable
         else "it can be opened there, but not continued, because it cannot be identified"
     )
-    return Interrupted(signal or 2, f"{error}; everything is saved in {folder}: {further}")
+    return Interrupted(signal or 2, f"{error}; {error.kept} in {folder}: {further}")
 
 
 class _Journal:

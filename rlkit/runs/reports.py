@@ -15,6 +15,8 @@ from rlkit.errors import RlkitError
 class Stopped(RlkitError):
     """The process was asked to stop, and everything was saved first."""
 
+    kept = "everything is saved"
+
 
 @dataclass(frozen=True)
 class Failure:

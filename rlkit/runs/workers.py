@@ -7,19 +7,19 @@ import importlib
 import multiprocessing
 import os
 import signal
-import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from multiprocessing import forkserver, resource_tracker
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 from rlkit.errors import RlkitError
+from rlkit.processes import starting
+from rlkit.processes.sending import require_sendable
+from rlkit.processes.starting import end_with_parent, set_variables, start
 from rlkit.runs.kinds import RunKind
 from rlkit.runs.reports import Failure, Reports, Stopped, StopSignals
-from rlkit.runs.sending import require_sendable, without_false_file
 
 # Trains seeds of a run in its folder; returns those that could not be finished.
 Work = Callable[[Path, Sequence[int], Reports], list[Failure]]
@@ -98,12 +98,8 @@ class _Workers:
                     process.terminate()
 
     def _start(self, share: list[int]) -> None:
-        context = multiprocessing.get_context("forkserver")
-        ours, theirs = context.Pipe(duplex=False)
-        arguments = (self._work, self._folder, share, theirs, dict(os.environ))
-        process = context.Process(target=_work, args=arguments, daemon=True)
-        with _sigint_blocked(), without_false_file():
-            process.start()
+        ours, theirs = multiprocessing.Pipe(duplex=False)
+        process = start(_work, (self._work, self._folder, share, theirs, dict(os.environ)))
         theirs.close()
         self._running[ours] = (process, share)
 
@@ -143,44 +139,8 @@ class _Workers:
 
 
 def warm_up(modules: Sequence[str]) -> None:
-    """Start the process that workers are forked from, which imports modules for all of them.
-
-    Forking this process would copy the threads and locks of torch halfway; that one has used
-    nothing of what it imported. Called early, this saves a second when the workers start.
-    """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, *modules])
-    with _sigint_blocked():
-        forkserver.ensure_running()
-
-
-def warm_process(function: Callable[..., object], *arguments: Any) -> bool:
-    """Call a function in a process forked from the one of `warm_up`; return whether it succeeded.
-
-    What it raises is printed there, and not raised here. A daemonic process may start no other.
-    """
-    if multiprocessing.current_process().daemon:
-        return False
-    context = multiprocessing.get_context("forkserver")
-    process = context.Process(target=function, args=arguments, daemon=True)
-    with _sigint_blocked(), without_false_file():
-        process.start()
-    process.join()
-    return process.exitcode == 0
-
-
-@contextlib.contextmanager
-def _sigint_blocked() -> Iterator[None]:
-    """Start processes that never receive Ctrl+C, which goes to all processes of a terminal.
-
-    Only this process receives it, and sends SIGTERM to the workers, once.
-    """
-    resource_tracker.ensure_running()  # its own start would unblock SIGINT again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    """Start the process that workers are forked from, which imports modules for all of them."""
+    starting.warm_up([__name__, *modules])
 
 
 def _describe_exit(process: ForkServerProcess) -> str:
@@ -193,13 +153,6 @@ def _describe_exit(process: ForkServerProcess) -> str:
     return f"the process that trained it ended with exit code {process.exitcode}{hint}"
 
 
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)  # another process may continue the run now
-
-
 def _work(
     work: Work,
     folder: Path,
@@ -209,11 +162,9 @@ def _work(
 ) -> None:
     from rlkit.determinism import prepared_torch
 
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    # The process that this one was forked from may have been started with other variables.
-    for name in os.environ.keys() - variables.keys():
-        del os.environ[name]
-    os.environ.update(variables)
+    end_with_parent()
+    multiprocessing.current_process().daemon = False  # it may start processes of its own
+    set_variables(variables)
 
     def send(what: str) -> Callable[..., None]:
         def report(*content: Any) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rlkit.environments.resolve import EnvLike
+from rlkit.environments.stepping.watchdog import watched
 from rlkit.errors import UsageError
 from rlkit.options import require_count
 from rlkit.runs import store
@@ -23,7 +24,13 @@ from rlkit.training.figures import environment_key
 from rlkit.training.prepare import Prepared, prepare
 from rlkit.training.presets import DEFAULT_EVALUATION_EPISODES
 from rlkit.training.run import Run
-from rlkit.training.specification import RunSpec, make_spec, require_agent
+from rlkit.training.specification import (
+    ENV_TIMEOUT,
+    RunSpec,
+    make_spec,
+    require_agent,
+    require_seconds,
+)
 from rlkit.training.train import raise_or_warn_of_failures, train_prepared
 
 # An agent's name, a class that follows the Agent contract, or a run that was trained before.
@@ -44,6 +51,8 @@ def compare(
     evaluation_episodes: int = DEFAULT_EVALUATION_EPISODES,
     native: bool = True,
     compiled: bool = True,
+    env_workers: int = 0,
+    env_timeout: float = ENV_TIMEOUT,
     reports: Reports | None = None,
 ) -> Comparison:
     """Train the missing parts of several agents, then compare them at equal budgets.
@@ -73,11 +82,14 @@ def compare(
         "evaluation_episodes": evaluation_episodes,
         "native": native,
         "compiled": compiled,
+        "env_workers": env_workers,
+        "env_timeout": env_timeout,
     }
     seeds = require_count("seeds", seeds, at_least=1)
     workers = require_count("workers", workers, at_least=1)
     place = Path(os.path.abspath(out))  # an environment may change the working directory
-    contenders = _prepare(agents, environment, seeds, place, arguments)
+    with watched(require_seconds("env_timeout", env_timeout)):
+        contenders = _prepare(agents, environment, seeds, place, arguments)
     if reports is not None:
         return _finish(contenders, seeds, place, workers, reports)
     with python_reports() as own:
@@ -155,7 +167,7 @@ def _prepare(
         if arguments["steps"] is None
         else require_count("steps", arguments["steps"], at_least=1)
     )
-    resolved = next((spec.resolve() for spec in specs.values()), None)
+    resolved = next((spec.resolve_safely() for spec in specs.values()), None)
     contenders: list[Prepared | Run] = []
     for i, agent in enumerate(opened):
         if i in specs:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from rlkit.analysis.learning_curves import Curve, Reference
 from rlkit.errors import UsageError
-from rlkit.runs.workers import warm_process, warm_up
+from rlkit.processes.starting import warm_process
+from rlkit.runs.workers import warm_up
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -63,7 +63,9 @@ def prepare(
             continued.
     """
     out = Path(os.path.abspath(out))  # an environment may change the working directory
-    environment = spec.resolve() if environment is None else environment.with_bins(spec.binning)
+    if environment is None:
+        environment = spec.resolve_safely()
+    environment = environment.with_bins(spec.binning)
     unidentified = spec.unidentified(environment)
     caveats: list[str] = []
     remarks = _require_fit(spec, environment)

@@ -16,6 +16,7 @@ from rlkit.agent import AgentTraits, State
 from rlkit.agents.compiled import compiled_loop
 from rlkit.environments.bins import BinnedBatchEnv, copies_in
 from rlkit.environments.environment import Environment
+from rlkit.environments.stepping.pool import Pool
 from rlkit.evaluation import Evaluator, evaluation_limits
 from rlkit.loop import PlayStopped, asking
 from rlkit.runs import checkpoints, curves
@@ -54,9 +55,15 @@ class SeedBatch:
         self._saved_at = -math.inf  # so that the first row is saved
         self._pause = SECONDS_BETWEEN_SAVES
         self._saved_steps = 0
-        self._evaluator = Evaluator(environment, streams, spec.evaluation_episodes, kind=kind)
-        self.env = environment.grid(streams, spec.num_envs, kind=kind)
+        self._pool: Pool | None = None
+        if spec.env_workers and kind == "gymnasium":
+            self._pool = Pool(environment, spec.env_workers, spec.env_timeout, reports.stop)
+        make_copies = None if self._pool is None else self._pool.copies
+        self._evaluator = Evaluator(
+            environment, streams, spec.evaluation_episodes, kind=kind, make_copies=make_copies
+        )
         try:
+            self.env = environment.grid(streams, spec.num_envs, kind=kind, make_copies=make_copies)
             self._task = spec.task(self.env, streams, environment.mdp)
             self.agent = spec.build_agent(self._task)
             self._metrics = AgentTraits.of(self.agent).metrics
@@ -213,8 +220,10 @@ class SeedBatch:
 
     def close(self) -> None:
         """Close files and environments; a failure to close hides no earlier error."""
-        parts: tuple[Any, ...] = (*self._curves, self._evaluator, self.env)
+        parts = (*self._curves, self._evaluator, getattr(self, "env", None), self._pool)
         for part in parts:
+            if part is None:
+                continue
             try:
                 part.close()
             except Exception as error:

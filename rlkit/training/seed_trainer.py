@@ -15,10 +15,11 @@ from typing import Any
 from numpy.typing import NDArray
 
 from rlkit.environments.environment import Environment
-from rlkit.errors import SeedError, UsageError
+from rlkit.environments.stepping.watchdog import watched
+from rlkit.errors import PlayStopped, SeedError
 from rlkit.loop import interact
 from rlkit.runs import checkpoints
-from rlkit.runs.reports import Failure, Reports
+from rlkit.runs.reports import Failure, Reports, Stopped
 from rlkit.runs.restore import take_up
 from rlkit.tabular.reading.model import Model
 from rlkit.training.seed_batch import SeedBatch
@@ -50,20 +51,14 @@ class Training:
         environment = self.environment
         if environment is None:
             environment = self.spec.resolve().with_model(self.model)
-            if self.source not in ("", environment.source.digest):
-                raise UsageError(
-                    f"the environment {environment.reference} differs in a worker process: a "
-                    "global, a class attribute or a file that it uses was changed after it was "
-                    "defined. Pass the value as env_args, or use workers=1"
-                )
+            environment.require_source(self.source)
         return train_seeds(self.spec, environment, folder, seeds, reports)
 
     def __reduce__(self) -> tuple[type[Training], tuple[RunSpec, None, Model | None, str]]:
         environment = self.environment
         if environment is None:
             return Training, (self.spec, None, self.model, self.source)
-        source = "" if environment.source.unidentified else environment.source.digest
-        return Training, (self.spec, None, environment.model, source)
+        return Training, (self.spec, None, environment.model, environment.source_digest)
 
 
 def train_seeds(
@@ -98,13 +93,18 @@ def train_seeds(
                 waiting.difference_update(group)
                 continue
             try:
-                _train_group(spec, environment, folder, group, list(states.values()), reports)
+                with watched(spec.env_timeout, reports.stop):
+                    _train_group(spec, environment, folder, group, list(states.values()), reports)
                 waiting.difference_update(group)
             except SeedError as error:
                 # The others of the group continue from their last checkpoints, without this one.
                 failures.append(Failure(error.seed, error.message, error.exit_code, error.trace))
                 waiting.discard(error.seed)
                 break
+            except PlayStopped as error:
+                stopped = Stopped(f"{error}, so the steps since the last checkpoint are lost")
+                stopped.kept = "what was saved before is"
+                raise stopped from None
     return failures
 
 

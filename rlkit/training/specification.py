@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import math
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ from rlkit.agents import AGENTS, find_agent
 from rlkit.configuration import known_options, make_config, require_config
 from rlkit.environments.bins import Binning, make_binning
 from rlkit.environments.environment import Environment
-from rlkit.environments.resolve import EnvLike, find_environment
+from rlkit.environments.resolve import EnvLike, find_environment, locate
+from rlkit.environments.stepping.pool import Pool
 from rlkit.errors import RlkitError, UsageError
 from rlkit.fingerprint import Fingerprint, fingerprint, identify
 from rlkit.options import require_count, require_typed, without_axes
@@ -32,8 +34,11 @@ from rlkit.user_code import is_patched
 ARGUMENTS = (
     *("seeds", "steps", "seed", "envs", "out", "workers", "env_args", "evaluate_every"),
     *("evaluation_episodes", "native", "compiled", "allow_drift", "config", "reports"),
-    *("bins", "bin_low", "bin_high"),
+    *("bins", "bin_low", "bin_high", "env_workers", "env_timeout"),
 )
+
+
+ENV_TIMEOUT = 60.0  # seconds that a call of an environment may take, by default
 
 
 class HasSpaces(Protocol):
@@ -76,6 +81,8 @@ class RunSpec:
     native: bool  # a batched twin or a sampled model where there is one
     compiled: bool = True  # the compiled loop where there is one; the results are the same
     binning: Binning | None = None  # of Box observations
+    env_workers: int = 0  # processes that step the copies; 0 = this one; the results are the same
+    env_timeout: float = ENV_TIMEOUT  # seconds that a call of the environment may take
 
     @property
     def agent_class(self) -> Callable[..., Agent]:
@@ -88,6 +95,19 @@ class RunSpec:
     def resolve(self) -> Environment:
         """Find the environment; done once per process."""
         return find_environment(self.environment, self.env_args).with_bins(self.binning)
+
+    def resolve_safely(self) -> Environment:
+        """Find the environment as `resolve` does, but build and play copies in a worker first.
+
+        Then whatever ends or blocks a process does not do so here.
+        """
+        located = locate(self.environment, self.env_args)
+        if not self.env_workers or (self.native and located.has_twin):
+            return self.resolve()
+        checked = Pool(located, 1, self.env_timeout).checked()
+        checked.probe  # noqa: B018  raises if it cannot be trained on
+        checked.settle()
+        return checked.with_bins(self.binning)
 
     def task(
         self, spaces: HasSpaces, streams: Sequence[SeedStreams], mdp: TabularMDP | None
@@ -222,6 +242,8 @@ def make_spec(
     bins: Any = None,
     bin_low: Any = None,
     bin_high: Any = None,
+    env_workers: int = 0,
+    env_timeout: float = ENV_TIMEOUT,
     config: Any = None,
     options: Mapping[str, Any] | None = None,
 ) -> RunSpec:
@@ -231,6 +253,8 @@ def make_spec(
         bins: of Box observations, see `make_binning`; given, none of the preset's binning counts.
         bin_low: their lower limits.
         bin_high: their upper limits.
+        env_workers: processes that step the copies of an environment.
+        env_timeout: seconds that a call of an environment may take.
         config: the agent's whole configuration, or a mapping of options; `options` must then
             be empty.
         options: fields of the agent's configuration that differ from the preset.
@@ -263,7 +287,19 @@ def make_spec(
         compiled=require_typed("compiled", compiled, bool),
         binning=make_binning(bins, bin_low, bin_high)
         or make_binning(*(settings.get(name) for name in ("bins", "bin_low", "bin_high"))),
+        env_workers=require_count("env_workers", env_workers, at_least=0),
+        env_timeout=require_seconds("env_timeout", env_timeout),
     )
+
+
+def require_seconds(name: str, value: Any) -> float:
+    """Return a number of seconds."""
+    seconds: float = require_typed(name, value, float)
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise UsageError(
+            f"option {name} (--{name.replace('_', '-')}): expected seconds > 0, got {value!r}"
+        )
+    return seconds
 
 
 def require_agent(agent: Any) -> Callable[..., Agent]:

@@ -11,8 +11,10 @@ import numpy as np
 from rlkit.determinism import prepared_torch
 from rlkit.environments.environment import Environment
 from rlkit.environments.resolve import EnvLike
+from rlkit.environments.stepping.watchdog import watched
 from rlkit.errors import AllSeedsFailed
 from rlkit.options import require_count, require_typed
+from rlkit.processes.sending import require_main_guard
 from rlkit.runs import store
 from rlkit.runs.execution import Interrupted as Interrupted  # `train` raises it
 from rlkit.runs.execution import (
@@ -23,13 +25,12 @@ from rlkit.runs.execution import (
 from rlkit.runs.progress import python_reports, warn
 from rlkit.runs.record import RECORD, read_record
 from rlkit.runs.reports import Reports
-from rlkit.runs.sending import require_main_guard
 from rlkit.training.figures import save_curve
 from rlkit.training.kind import AGENT_RUN
 from rlkit.training.prepare import Prepared, prepare
 from rlkit.training.presets import DEFAULT_EVALUATION_EPISODES
 from rlkit.training.run import Run
-from rlkit.training.specification import RunSpec, make_spec
+from rlkit.training.specification import ENV_TIMEOUT, RunSpec, make_spec
 
 FIGURE = "learning_curve.png"
 
@@ -52,6 +53,8 @@ def train(
     bins: int | Sequence[int] | None = None,
     bin_low: float | Sequence[float] | None = None,
     bin_high: float | Sequence[float] | None = None,
+    env_workers: int = 0,
+    env_timeout: float = ENV_TIMEOUT,
     allow_drift: bool = False,
     config: Any = None,
     reports: Reports | None = None,
@@ -83,6 +86,9 @@ def train(
         bin_low: lower limits of the bins, likewise; by default the bounds of the space. Values
             outside fall into the outermost bins.
         bin_high: upper limits of the bins.
+        env_workers: processes of each worker that step the environments, for slow ones; 0 = none
+            but the worker itself. The results are the same for any.
+        env_timeout: seconds that a constructor, reset or step of an environment may take.
         allow_drift: continue although versions differ from those the run began with; the run is
             then marked as not reproducible.
         config: the agent's whole configuration, or a mapping of options, instead of single ones.
@@ -113,6 +119,8 @@ def train(
         bins=bins,
         bin_low=bin_low,
         bin_high=bin_high,
+        env_workers=env_workers,
+        env_timeout=env_timeout,
         config=config,
         options=options,
     )
@@ -160,8 +168,9 @@ def train_spec(
     reports: Reports | None = None,
 ) -> Run:
     """Train like `train`, from a specification; failures are reported only by the run."""
-    require_main_guard(workers)
-    prepared = prepare(spec, num_seeds, out, allow_drift=allow_drift)
+    require_main_guard(workers, spec.env_workers)
+    with watched(spec.env_timeout):
+        prepared = prepare(spec, num_seeds, out, allow_drift=allow_drift)
     return train_prepared(
         prepared, num_seeds, workers=workers, allow_drift=allow_drift, reports=reports
     )
@@ -180,6 +189,14 @@ def train_prepared(
     request, folder = prepared.request, prepared.folder
     for text in (*request.caveats, *request.notes):
         reports.note(text)
+
+    stepped_as = prepared.spec.stepped_as(prepared.environment)
+    if prepared.spec.env_workers and stepped_as != "gymnasium":
+        reports.note(
+            f"{prepared.environment.name} is stepped as {stepped_as}, for all copies at once, so "
+            "env_workers (--env-workers) has no effect; native=False (--no-native) steps the "
+            "original"
+        )
 
     def opened() -> Run:
         return Run(

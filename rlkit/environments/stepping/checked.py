@@ -12,6 +12,7 @@ import numpy as np
 from rlkit.environments.batch_env import Array
 from rlkit.environments.copies import describe
 from rlkit.environments.spaces import spaces_of
+from rlkit.environments.stepping.calls import CALLS, RESET, STEP, Abandoned, describe_abandoned
 from rlkit.environments.views.actions import ActionLayout
 from rlkit.environments.views.observations import ObservationEncoder
 from rlkit.tabular.reading.published import describe as describe_object
@@ -67,9 +68,9 @@ class CheckedEnv:
     def reset(self, seed: int) -> Array:
         """Start the episode of a seed and return its first observation."""
         try:
+            CALLS.begin(RESET)
             result = self.env.reset(seed=seed)
-        except KeyboardInterrupt:
-            raise
+            CALLS.end()
         except BaseException as error:
             hint = (
                 "; reset must accept the keyword `seed`"
@@ -87,9 +88,9 @@ class CheckedEnv:
         """Take one step with an action of an agent, which counts from 0 and need not be clipped."""
         own_action = self._layout.to_env(action)
         try:
+            CALLS.begin(STEP)
             result = self.env.step(own_action)
-        except KeyboardInterrupt:
-            raise
+            CALLS.end()
         except BaseException as error:
             raise raised(f"step({own_action!r})", error) from error
         if not (isinstance(result, tuple) and len(result) == 5):
@@ -119,15 +120,28 @@ def _fault(text: str) -> Problem:
 
 
 def raised(call: str, error: BaseException, hint: str = "") -> Problem:
-    """Return the problem that a call of a user's code raised an error, with its innermost frame."""
+    """Return the problem that a call of a user's code raised an error, with its innermost frame.
+
+    Raises:
+        KeyboardInterrupt: that is the error.
+        PlayStopped: the call was abandoned because the run was asked to stop.
+    """
+    CALLS.end()
+    if CALLS.is_interrupt(error):
+        raise error
     frames = None if error.__traceback__ is None else error.__traceback__.tb_next
     where = "" if frames is None else f" at {_innermost(frames)}"
-    return Problem(f"{call} raised {describe_object(error)}{where}{hint}", trace=_trace(error))
+    text = describe_abandoned(error, call)
+    what = text if isinstance(error, Abandoned) else f"{call} raised {text}"
+    return Problem(f"{what}{where}{hint}", trace=_trace(error))
 
 
 def _innermost(frames: TracebackType) -> str:
     """Return the file, line and function of the last frame."""
-    place = traceback.extract_tb(frames)[-1]
+    places = traceback.extract_tb(frames)
+    # Where it was interrupted, not in the handler of the signal.
+    inner = (place for place in reversed(places) if place.name != "on_signal")
+    place = next(inner, places[-1])
     return f"{place.filename.rpartition('/')[2]}:{place.lineno} in {place.name}"
 
 

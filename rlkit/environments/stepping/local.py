@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import gymnasium as gym
@@ -97,8 +97,13 @@ class LocalCopies:
 
     def close(self) -> None:
         envs, self._envs = self._envs, []
-        for one in envs:
-            close_env(one.env, f"environment {env_name(one.env)}")
+        close_all(envs)
+
+
+def close_all(envs: Iterable[CheckedEnv]) -> None:
+    """Close environments; what they raise are warnings."""
+    for one in envs:
+        close_env(one.env, f"environment {env_name(one.env)}")
 
 
 def _called(

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from rlkit.determinism import prepared_torch
 from rlkit.errors import SeedError, UsageError
 from rlkit.options import require_count, require_typed
+from rlkit.processes.sending import require_main_guard
 from rlkit.rlhf.stages.kind import STAGE_RUN
 from rlkit.rlhf.stages.stage_rows import StageRows
 from rlkit.rlhf.stages.stage_run import STATE_PREFIX, StageRun
@@ -31,7 +32,6 @@ from rlkit.runs.identity import content_name, versions
 from rlkit.runs.record import RECORD
 from rlkit.runs.reports import Failure, Reports, Stopped
 from rlkit.runs.restore import entries, restore, take_up
-from rlkit.runs.sending import require_main_guard
 from rlkit.seeding import SeedStreams
 
 Array = NDArray[Any]

@@ -17,20 +17,21 @@ import gymnasium as gym
 from rlkit.errors import UsageError
 
 
-def require_main_guard(num_workers: int) -> None:
+def require_main_guard(num_workers: int, num_env_workers: int = 0) -> None:
     """Stop a worker that imports the user's script from starting workers itself.
 
     Raises:
         UsageError: more than one worker is requested in such a process, or in a daemonic one,
             which may not start any.
     """
-    if num_workers > 1 and multiprocessing.current_process().daemon:
+    starts_processes = num_workers > 1 or num_env_workers > 0
+    if starts_processes and multiprocessing.current_process().daemon:
         raise UsageError(
             "a daemonic process, such as one of multiprocessing.Pool, may not start processes of "
-            "its own: train with workers=1 there, or use "
+            "its own: train with workers=1 (and env_workers=0) there, or use "
             "concurrent.futures.ProcessPoolExecutor, whose processes may"
         )
-    if num_workers > 1 and getattr(multiprocessing.current_process(), "_inheriting", False):
+    if starts_processes and getattr(multiprocessing.current_process(), "_inheriting", False):
         raise UsageError(
             "a script that trains with more than one worker is imported by each of them: put what "
             'it does under `if __name__ == "__main__":`'
@@ -49,8 +50,12 @@ class _Pickler(pickle.Pickler):
             self.of_main.append(thing.__qualname__)
 
 
-def require_sendable(work: Any) -> None:
+def require_sendable(work: Any, otherwise: str = "--workers 1") -> None:
     """Require that another process can import everything that the work consists of.
+
+    Args:
+        work: what to send.
+        otherwise: the option that needs no other process.
 
     Raises:
         UsageError: it cannot be pickled, or is defined where no other process can import it.
@@ -62,7 +67,7 @@ def require_sendable(work: Any) -> None:
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise UsageError(
             f"what is to be trained cannot be sent to another process: {error}. Define it at the "
-            "top level of a module, or use --workers 1"
+            f"top level of a module, or use {otherwise}"
         ) from error
     if _main_can_be_imported():
         return
@@ -77,8 +82,13 @@ def require_sendable(work: Any) -> None:
         raise UsageError(
             f"{name} is defined in a notebook or on standard input, from where worker processes "
             "cannot import it: put it in a file and import it from there (an environment can also "
-            "be named as path/to/file.py:Class), or use workers=1"
+            f"be named as path/to/file.py:Class), or use {_in_python(otherwise)}"
         )
+
+
+def _in_python(option: str) -> str:
+    """Return "workers=1" for "--workers 1"."""
+    return option.lstrip("-").replace("-", "_").replace(" ", "=")
 
 
 def _main_can_be_imported() -> bool:

@@ -1,0 +1,79 @@
+"""Which call of a user's environment is being made, for those who watch that it returns."""
+
+from __future__ import annotations
+
+from collections.abc import MutableSequence
+
+from rlkit.errors import PlayStopped
+from rlkit.tabular.reading.published import describe
+
+# The kinds of calls. In a worker process, whoever reads them may be another process.
+NOTHING, CONSTRUCTOR, RESET, STEP, CLOSE = range(5)
+NAMES = {CONSTRUCTOR: "its constructor", RESET: "reset", STEP: "step", CLOSE: "close"}
+
+
+class Calls:
+    """The calls of this process; each entry is a whole number, so that memory can be shared.
+
+    Attributes:
+        entries: the number of calls so far, the kind of the present one, the copy that it is made
+            on (-1 = unknown), and how many steps of an episode were replayed before it.
+        supervised: whether this is a worker process, which no Ctrl+C reaches.
+    """
+
+    def __init__(self) -> None:
+        self.supervised = False
+        self.entries: MutableSequence[int] = [0, NOTHING, -1, 0]
+
+    def begin(self, kind: int) -> None:
+        """Note that a call begins."""
+        self.entries[0] += 1
+        self.entries[1] = kind
+
+    def end(self) -> None:
+        """Note that it returned or raised."""
+        self.entries[1] = NOTHING
+
+    def is_interrupt(self, error: BaseException) -> bool:
+        """Return whether the user interrupted the call; an environment may raise the same."""
+        return isinstance(error, KeyboardInterrupt) and not self.supervised
+
+    def on(self, copy: int, steps: int = 0) -> None:
+        """Note which copy the next calls are made on."""
+        self.entries[2] = copy
+        self.entries[3] = steps
+
+
+CALLS = Calls()
+
+
+class Abandoned(BaseException):
+    """Raised in a call of a user's environment that does not return.
+
+    It is not an `Exception`, which user code may catch.
+
+    Args:
+        seconds: how long the call was waited for; None where the process was asked to stop.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+
+def did_not_return(call: str, seconds: float) -> str:
+    """Return the sentence that a call did not return in time."""
+    return f"{call} did not return within {seconds:g} s (--env-timeout)"
+
+
+def describe_abandoned(error: BaseException, call: str = "it") -> str:
+    """Return what a call raised, or that it did not return.
+
+    Raises:
+        PlayStopped: it was abandoned because the run was asked to stop.
+    """
+    if not isinstance(error, Abandoned):
+        return describe(error)
+    if error.seconds is None:
+        raise PlayStopped(f"{call} did not return after the run was asked to stop") from None
+    return did_not_return(call, error.seconds)

@@ -1,0 +1,117 @@
+"""Processes forked from one that has imported what they need, and that end with this one."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.context import ForkServerProcess
+from typing import Any
+
+from rlkit.processes.sending import without_false_file
+
+_SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
+
+
+def warm_up(modules: Sequence[str]) -> None:
+    """Start the process that others are forked from, which imports modules for all of them.
+
+    Forking this process would copy the threads and locks of torch halfway; that one has used
+    nothing of what it imported. Called early, this saves a second when the others start.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*modules])
+    with _sigint_blocked():
+        forkserver.ensure_running()
+
+
+def start(function: Callable[..., object], arguments: tuple[Any, ...]) -> ForkServerProcess:
+    """Call a function in a new process, which never receives Ctrl+C."""
+    context = multiprocessing.get_context("forkserver")
+    process = context.Process(target=function, args=arguments, daemon=True)
+    with _sigint_blocked(), without_false_file():
+        process.start()
+    return process
+
+
+def warm_process(function: Callable[..., object], *arguments: Any) -> bool:
+    """Call a function in a process forked from the one of `warm_up`; return whether it succeeded.
+
+    What it raises is printed there, and not raised here. A daemonic process may start no other.
+    """
+    if multiprocessing.current_process().daemon:
+        return False
+    process = start(function, arguments)
+    process.join()
+    return process.exitcode == 0
+
+
+@contextlib.contextmanager
+def _sigint_blocked() -> Iterator[None]:
+    """Start processes that never receive Ctrl+C, which goes to all processes of a terminal.
+
+    Only this process receives it, and sends SIGTERM to the workers, once.
+    """
+    resource_tracker.ensure_running()  # its own start would unblock SIGINT again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def end_with_parent(*, at_once: bool = False) -> None:
+    """End this process when the one that started it ends, however that happens.
+
+    Args:
+        at_once: also while code of the user does not return to Python. This process can then
+            start no others.
+    """
+    if at_once:
+        _die_with_server()
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
+
+
+def _wait_for_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)  # another process may continue the run now
+
+
+def _die_with_server() -> None:
+    """Let the kernel kill this process when the one that it was forked from ends.
+
+    That one ends when no process that it serves is left; this one must not count as one.
+    """
+    alive = getattr(getattr(forkserver, "_forkserver", None), "_forkserver_alive_fd", None)
+    if alive is None or not sys.platform.startswith("linux"):
+        return
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+        os.close(alive)
+
+
+def set_variables(variables: Mapping[str, str]) -> None:
+    """Set all environment variables: the server may have been started with others."""
+    for name in os.environ.keys() - variables.keys():
+        del os.environ[name]
+    os.environ.update(variables)
+
+
+def describe_exit(code: int | None, where: str = "") -> str:
+    """Return how a process ended, from its exit code and, if known, where."""
+    if code is not None and code < 0:
+        try:
+            name = f" ({signal.Signals(-code).name})"
+        except ValueError:
+            name = ""
+        memory = "; the system may have run out of memory" if -code == signal.SIGKILL else ""
+        return f"was ended by signal {-code}{name}{where}{memory}"
+    return f"ended with exit code {code}{where}"
