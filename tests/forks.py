@@ -46,7 +46,7 @@ import rlkit.cli.train  # noqa: E402
 import rlkit.training.figures  # noqa: E402, F401
 from rlkit import files  # noqa: E402
 from rlkit.errors import RlkitError  # noqa: E402
-from rlkit.runs import checkpoints, curves, store  # noqa: E402
+from rlkit.runs import checkpoints, curves, execution, store  # noqa: E402
 from rlkit.training import seed_batch  # noqa: E402
 from rlkit.training.run import Run  # noqa: E402
 from rlkit.training.train import train  # noqa: E402
@@ -121,6 +121,7 @@ def run_script(script: str, figures: bool) -> None:
         "curves": curves,
         "die_at": die_at,
         "die_while_writing": die_while_writing,
+        "execution": execution,
         "os": os,
         "seed_batch": seed_batch,
         "signal": signal,

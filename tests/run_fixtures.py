@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from rlkit.runs import checkpoints
+from rlkit.runs.record import write_record
 from rlkit.training.run import Run, load
 from rlkit.training.specification import RunSpec, make_spec
 from rlkit.training.train import train
@@ -260,7 +261,7 @@ def damaged(trained_folder: Callable[..., Path]) -> Callable[..., Path]:
                 del record[key]
             else:
                 record[key] = value
-        path.write_text(json.dumps(record))
+        write_record(folder, record)
         return folder
 
     return damaged

@@ -137,6 +137,6 @@ def _print_failures(name: str, failures: Iterable[tuple[str, Any]]) -> list[int]
 
 def print_json(content: Any) -> None:
     """Print plain data as JSON, without NaN and infinity."""
-    from rlkit.runs.store import finite
+    from rlkit.runs.integrity.seals import finite
 
     print(json.dumps(finite(content), indent=2, allow_nan=False))

@@ -114,7 +114,11 @@ def train_command(args: list[str]) -> int:
             reports=reports,
         )
     if parsed.training.regret:
+        from rlkit.runs.record import record_file
+        from rlkit.training.kind import AGENT_RUN
+
         run.plot(run.folder / REGRET, regret=True)
+        record_file(run.folder, AGENT_RUN, REGRET)
     if parsed.output.json:
         print_json(_summary(run))
     else:

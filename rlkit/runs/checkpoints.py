@@ -5,6 +5,7 @@ A file is named after its sha256, so a changed file is noticed; nothing executab
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import math
@@ -19,6 +20,17 @@ from numpy.typing import NDArray
 
 from rlkit.errors import RlkitError
 from rlkit.files import sync_folder, write_atomically
+from rlkit.runs.curves import curve_path
+from rlkit.runs.integrity.sums import (
+    Extent,
+    LineSums,
+    SeedSums,
+    curve_problem,
+    identity_of,
+    read_sums,
+    sums_path,
+    write_sums,
+)
 
 Array = NDArray[Any]
 
@@ -28,7 +40,15 @@ ROW_PENDING = "row_pending"
 _CHECKPOINT_NAME = re.compile(r"step-(\d{12,})-([0-9a-f]{64})\.npz")
 
 
-def save_checkpoint(folder: Path, seed: int, num_steps: int, state: Mapping[str, Array]) -> None:
+def save_checkpoint(
+    folder: Path,
+    seed: int,
+    num_steps: int,
+    state: Mapping[str, Array],
+    *,
+    lines: LineSums | None = None,
+    continues: Extent | None = None,
+) -> None:
     """Write a seed's checkpoint, then remove all but the newest ones.
 
     Args:
@@ -36,6 +56,8 @@ def save_checkpoint(folder: Path, seed: int, num_steps: int, state: Mapping[str,
         seed: its index.
         num_steps: its environment steps or updates so far.
         state: plain numeric arrays.
+        lines: the sums of the seed's csv; None = the seed has no sums.
+        continues: the part of the csv after which the checkpoint continues; None = all of it.
     """
     seed_folder = _seed_folder(folder, seed)
     try:
@@ -51,12 +73,24 @@ def save_checkpoint(folder: Path, seed: int, num_steps: int, state: Mapping[str,
     np.savez(buffer, allow_pickle=False, **arrays)
     data = buffer.getvalue()
     digest = hashlib.sha256(data).hexdigest()
-    write_atomically(seed_folder / f"step-{num_steps:012d}-{digest}.npz", data)
+    name = f"step-{num_steps:012d}-{digest}.npz"
+    if lines is not None:  # before the checkpoint, so that there is none without its sums
+        _write_sums(folder, seed, name, lines, continues or lines.extent)
+    write_atomically(seed_folder / name, data)
     for steps, path in list_checkpoints(folder, seed):
         if steps == num_steps and digest not in path.name:  # from before its row was written
             path.unlink(missing_ok=True)
     for _, path in list_checkpoints(folder, seed)[CHECKPOINTS_KEPT:]:
         path.unlink(missing_ok=True)
+
+
+def _write_sums(folder: Path, seed: int, name: str, lines: LineSums, continues: Extent) -> None:
+    before = read_sums(folder, seed)
+    known = {} if before is None else before.checkpoints
+    kept = {path.name for _, path in list_checkpoints(folder, seed)}
+    listed = {other: part for other, part in known.items() if other in kept} | {name: continues}
+    sums = SeedSums(identity_of(folder), seed, checkpoints=listed)
+    write_sums(folder, sums.covering(lines))
 
 
 def list_checkpoints(folder: Path, seed: int) -> list[tuple[int, Path]]:
@@ -130,15 +164,89 @@ def newest_checkpoint(folder: Path, seed: int) -> tuple[int, dict[str, Array], l
 
     Returns:
         its steps (0 and an empty state if there is none), its arrays, and a message
-        for each damaged file that was skipped.
+        for each damaged or foreign file that was skipped.
     """
     problems: list[str] = []
     for num_steps, path in list_checkpoints(folder, seed):
         try:
-            return num_steps, read_checkpoint(path), problems
+            return num_steps, own_checkpoint(folder, seed, path), problems
         except ValueError as error:
             problems.append(str(error))
     return 0, {}, problems
+
+
+def own_checkpoint(folder: Path, seed: int, path: Path) -> dict[str, Array]:
+    """Return the arrays of a checkpoint that this seed of this run wrote.
+
+    Raises:
+        ValueError: the file is damaged, or the run did not write it.
+    """
+    try:
+        sums = read_sums(folder, seed)
+    except RlkitError as error:
+        raise ValueError(str(error)) from error
+    if sums is None and identity_of(folder):
+        raise ValueError(f"checkpoint {path} has no sums: {sums_path(folder, seed)} is missing")
+    state = read_checkpoint(path)
+    if sums is not None and path.name not in sums.checkpoints:
+        raise ValueError(
+            f"checkpoint {path} was not written by seed {seed} of this run: it is not in "
+            f"{sums_path(folder, seed)}"
+        )
+    return state
+
+
+def adopt(folder: Path, seed: int, run: str) -> None:
+    """Give a seed sums of its files as they are: those of older versions of rlkit have none.
+
+    Args:
+        folder: of the run.
+        seed: its index.
+        run: the digest of the identity of the run.
+    """
+    if not list_checkpoints(folder, seed):
+        return
+    data = _curve_bytes(folder, seed)
+    parts = {}
+    for _, checkpoint in list_checkpoints(folder, seed):
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # a damaged one is not adopted
+            num_bytes = int(read_checkpoint(checkpoint)["curve_bytes"])
+            parts[checkpoint.name] = LineSums(data[:num_bytes]).extent
+    whole = data[: data.rfind(b"\n") + 1]
+    sums = SeedSums(run, seed, checkpoints=parts)
+    write_sums(folder, sums.covering(LineSums(whole)))
+
+
+def begin_from(folder: Path, seed: int, num_bytes: int) -> Extent | None:
+    """Return what a csv held at the checkpoint that a seed continues from, where that is known.
+
+    From now on the sums cover only that part: the rows after it are written again.
+    """
+    sums = read_sums(folder, seed)
+    if sums is None:
+        return None
+    data = _curve_bytes(folder, seed)[:num_bytes]
+    expected = next((x for x in sums.checkpoints.values() if x.num_bytes == num_bytes), None)
+    lines = LineSums(data)
+    if num_bytes == 0 or lines.extent == expected:
+        write_sums(folder, sums.covering(lines))
+    return expected if num_bytes else None
+
+
+def cover_rows(folder: Path, seed: int) -> None:
+    """Have the sums of a seed cover all of its rows, where nobody writes to them any more."""
+    sums = read_sums(folder, seed) or SeedSums(identity_of(folder), seed)
+    data = _curve_bytes(folder, seed)
+    lines = LineSums(data[: data.rfind(b"\n") + 1])
+    if lines.extent == sums.curve or curve_problem(data, sums) is not None:
+        return
+    _seed_folder(folder, seed).mkdir(exist_ok=True)
+    write_sums(folder, sums.covering(lines))
+
+
+def _curve_bytes(folder: Path, seed: int) -> bytes:
+    path = curve_path(folder, seed)
+    return path.read_bytes() if path.exists() else b""
 
 
 def _seed_folder(folder: Path, seed: int) -> Path:

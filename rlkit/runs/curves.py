@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from rlkit.errors import RlkitError
 from rlkit.files import sync_folder
+from rlkit.runs.integrity.sums import Extent, LineSums
 
 Array = NDArray[Any]
 
@@ -35,10 +36,13 @@ class CurveFile:
         path: the file.
         columns: names, written as its first line.
         num_bytes: the length of the part of an existing file to keep; the rest is removed.
+        expected: what that part was when it was written, if known.
     """
 
-    def __init__(self, path: Path, columns: Sequence[str], num_bytes: int) -> None:
-        self._path, self._columns, self._num_bytes = path, tuple(columns), num_bytes
+    def __init__(
+        self, path: Path, columns: Sequence[str], num_bytes: int, expected: Extent | None = None
+    ) -> None:
+        self._path, self._columns = path, tuple(columns)
         is_new = not path.exists()
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
@@ -53,6 +57,13 @@ class CurveFile:
                 f"lost. Restore the file, or move it and the checkpoints of the seed away to train "
                 "the seed again from the start"
             )
+        self._sums = LineSums(self._read(num_bytes))
+        if expected is not None and num_bytes and expected != self._sums.extent:
+            self._file.close()
+            raise RlkitError(
+                f"{path} is damaged: expected the sha256 {expected.sha256[:16]} of its first "
+                f"{num_bytes:,} bytes, got {self._sums.extent.sha256[:16]}"
+            )
         if num_bytes:
             self._require_columns()
         self._file.truncate(num_bytes)
@@ -61,6 +72,14 @@ class CurveFile:
             self._write(self._columns)
         if is_new:
             sync_folder(path.parent)
+
+    def _read(self, num_bytes: int) -> bytes:
+        self._file.seek(0)
+        parts = []
+        while num_bytes and (part := self._file.read(num_bytes)):
+            parts.append(part)
+            num_bytes -= len(part)
+        return b"".join(parts)
 
     def _require_columns(self) -> None:
         """Reject a file whose columns are not those that the rows to come will have."""
@@ -86,17 +105,22 @@ class CurveFile:
                 written += self._file.write(line[written:]) or 0
         except OSError as error:
             with contextlib.suppress(OSError):
-                self._file.truncate(self._num_bytes)
+                self._file.truncate(self.num_bytes)
             raise RlkitError(
                 f"appending to {self._path} failed: {error.strerror}; make room and run the "
                 "same command again, which continues from the last checkpoint"
             ) from error
-        self._num_bytes += len(line)
+        self._sums.add(line)
 
     @property
     def num_bytes(self) -> int:
         """The length of the file, including rows that may not be on the disk yet."""
-        return self._num_bytes
+        return self._sums.num_bytes
+
+    @property
+    def sums(self) -> LineSums:
+        """The sums of all rows so far."""
+        return self._sums
 
     def sync(self) -> int:
         """Force all rows to the disk and return the length of the file in bytes."""
@@ -109,7 +133,7 @@ class CurveFile:
                 f"{self._path} was deleted while the run was writing it, so the run is incomplete; "
                 "start it again"
             )
-        return self._num_bytes
+        return self.num_bytes
 
     def close(self) -> None:
         self._file.close()
@@ -129,7 +153,12 @@ def read_curve(path: Path) -> dict[str, Array]:
     Raises:
         RlkitError: a line does not have the form that was written, with its number.
     """
-    text = path.read_bytes().decode("utf-8", errors="replace")
+    return parse_curve(path.read_bytes(), path)
+
+
+def parse_curve(data: bytes, path: Path) -> dict[str, Array]:
+    """Return the columns of the content of a csv; see `read_curve`."""
+    text = data.decode("utf-8", errors="replace")
     lines = text.split("\n")
     lines.pop()  # after the last newline: nothing, or an unfinished row
     if not lines:

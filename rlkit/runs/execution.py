@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import sys
 import time
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rlkit.errors import RlkitError, UsageError
+from rlkit.errors import RlkitError, RlkitWarning, UsageError
 from rlkit.files import write_atomically
-from rlkit.runs import checkpoints, store
+from rlkit.runs import checkpoints
+from rlkit.runs.identity import identity_digest
 from rlkit.runs.kinds import RunKind
-from rlkit.runs.record import RECORD, read_record
+from rlkit.runs.record import IDENTITY, RECORD, read_record, read_rows, write_record
 from rlkit.runs.reports import Failure, Reports, Stopped, StopSignals
 from rlkit.runs.workers import Work, work_in_processes
 
@@ -132,7 +135,7 @@ class _Journal:
     def start(self, reports: Reports) -> None:
         """Write that the run is running, and report where its seeds are."""
         self._record["status"] = "running"
-        store.write_json(self._folder / RECORD, self._record)
+        write_record(self._folder, self._record)
         request = self._request
         reports.begin(f"{request.name} on {request.task}", self._num_seeds, request.target)
         for seed in range(self._num_seeds):
@@ -175,14 +178,23 @@ class _Journal:
         done = _amount_done(folder, range(self._num_seeds)) - self._before
         seconds = round(time.monotonic() - self._started, 3)
         record["timing"].append({"seconds": seconds, request.kind.timing_unit: done})
-        store.write_json(folder / RECORD, record)
-        traces = {failure.seed: failure.trace for failure in failures}
+        self._write_traces(failures)
+        for seed in range(self._num_seeds):  # also rows that no checkpoint covers, of a failure
+            with contextlib.suppress(RlkitError, OSError):
+                checkpoints.cover_rows(folder, seed)
+        write_record(folder, record)
+
+    def _write_traces(self, failures: Sequence[Failure]) -> None:
+        files = self._record.setdefault("files", {})
+        traces = {failure.seed: failure.trace.encode(errors="replace") for failure in failures}
         for seed in self._seeds:
-            path = trace_path(folder, seed)
+            path = trace_path(self._folder, seed)
             if traces.get(seed):
-                write_atomically(path, traces[seed].encode(errors="replace"))
+                write_atomically(path, traces[seed])
+                files[path.name] = hashlib.sha256(traces[seed]).hexdigest()
             elif path.exists():
                 path.unlink()
+                files.pop(path.name, None)
 
 
 def trace_path(folder: Path, seed: int) -> Path:
@@ -200,6 +212,8 @@ def is_finished(request: RunRequest, folder: Path, num_seeds: int, reports: Repo
         _is_done(folder, seed, request.target) for seed in seeds
     ):
         return False
+    _require_same(request, folder, record)
+    require_sound_rows(folder, record)
     _note_surplus(request, record, reports)
     if record["format"] != request.kind.format:
         reports.note(
@@ -246,6 +260,7 @@ def _begin(
             "format": request.kind.format,
             "status": "new",
             **request.identity,
+            IDENTITY: identity_digest(request.identity),
             **({"sources": dict(request.sources)} if request.sources else {}),
             counter: target,
             "num_seeds": num_seeds,
@@ -259,6 +274,12 @@ def _begin(
             "timing": [],
         }
     record = read_record(folder, request.kind)
+    _require_same(request, folder, record)
+    if IDENTITY not in record:  # begun by an older rlkit
+        record[IDENTITY] = identity_digest(request.identity)
+        for seed in range(record["num_seeds"]):
+            checkpoints.adopt(folder, seed, record[IDENTITY])
+    require_sound_rows(folder, record)
     if unfinished:
         require_continuable(request, folder, record, allow_drift=allow_drift)
         drift = _drift(request, record)
@@ -272,6 +293,29 @@ def _begin(
     record[counter] = max(record[counter], target)
     record["num_seeds"] = max(record["num_seeds"], num_seeds)
     return record
+
+
+def _require_same(request: RunRequest, folder: Path, record: Mapping[str, Any]) -> None:
+    """Reject the record of another run in the folder of this one."""
+    expected = identity_digest(request.identity)
+    if record.get(IDENTITY, expected) != expected:
+        raise UsageError(
+            f"{folder} holds another run: expected the identity {expected[:10]}, got "
+            f"{record[IDENTITY][:10]}. Rename the folder to what it was, or choose another --out"
+        )
+
+
+def require_sound_rows(folder: Path, record: Mapping[str, Any]) -> None:
+    """Require that the csv of each seed holds what was written.
+
+    Raises:
+        RlkitError: one does not; the message names the line.
+    """
+    if IDENTITY in record:
+        with warnings.catch_warnings():  # of rows that no checkpoint covers: they are written anew
+            warnings.simplefilter("ignore", RlkitWarning)
+            for seed in range(record["num_seeds"]):
+                read_rows(folder, seed, sealed=True)
 
 
 def require_continuable(
@@ -330,7 +374,7 @@ def _is_done(folder: Path, seed: int, target: int) -> bool:
     if not kept or kept[0][0] < target:
         return False
     try:
-        state = checkpoints.read_checkpoint(kept[0][1])
+        state = checkpoints.own_checkpoint(folder, seed, kept[0][1])
     except ValueError:
         return False
     return not state.get(checkpoints.ROW_PENDING, False)

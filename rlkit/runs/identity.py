@@ -55,10 +55,14 @@ def unmarked(value: Any) -> Any:
 
 def content_name(what: str, identity: Mapping[str, Any]) -> str:
     """Return the name of a run's folder, with ten digits of the sha256 of its identity."""
-    text = json.dumps(identity, sort_keys=True, default=repr)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:10]
     stem = re.sub(r"[^A-Za-z0-9._-]+", "_", what)[:80]
-    return f"{stem}-{digest}"
+    return f"{stem}-{identity_digest(identity)[:10]}"
+
+
+def identity_digest(identity: Mapping[str, Any]) -> str:
+    """Return the sha256 of the identity of a run."""
+    text = json.dumps(identity, sort_keys=True, default=repr)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def versions() -> dict[str, str]:

@@ -79,7 +79,7 @@ def require_kind(record: Any, path: Path, kind: RunKind) -> dict[str, Any]:
                 f"{path} is damaged, or of a version that is not known here: it has no {key!r}"
             )
         _require(record, key, check, path)
-    for key, check in kind.optional_keys.items():
+    for key, check in (*kind.optional_keys.items(), *_OF_SUMS.items()):
         if key in record:
             _require(record, key, check, path)
     return record
@@ -139,6 +139,24 @@ def _timing_in(unit: str) -> Check:
     )
 
 
+def _is_digest(value: Any) -> bool:
+    return isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
+
+
+_DIGEST: Check = ("64 hexadecimal digits", _is_digest)
+# The keys of runs whose files have sums.
+_OF_SUMS: dict[str, Check] = {
+    "identity": _DIGEST,
+    "sha256": _DIGEST,
+    "files": (
+        "an object of digests by file name",
+        lambda value: (
+            isinstance(value, dict)
+            and all(isinstance(one, str) for one in value)
+            and all(map(_is_digest, value.values()))
+        ),
+    ),
+}
 # The keys of every run; other keys may stand beside them.
 _COMMON: dict[str, Check] = {
     "status": (f"one of {', '.join(_STATUSES)}", lambda value: value in _STATUSES),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,17 @@ from typing import Any
 from numpy.typing import NDArray
 
 from rlkit.errors import RlkitError, UsageError
-from rlkit.runs.curves import curve_path, read_curve
+from rlkit.runs.curves import curve_path, parse_curve
+from rlkit.runs.integrity.seals import SEAL, seal_problem, write_sealed
+from rlkit.runs.integrity.sums import advice, curve_problem, read_sums
 from rlkit.runs.kinds import RunKind, require_kind
+from rlkit.runs.progress import warn
+from rlkit.user_code import content_digest
 
 Array = NDArray[Any]
 RECORD = "run.json"
+IDENTITY = "identity"  # the digest of everything that the results depend on
+_RESTORE = "restore the file from a copy, or train again with another --out"
 
 
 def read_record(folder: Path, kind: RunKind) -> dict[str, Any]:
@@ -26,12 +33,75 @@ def read_record(folder: Path, kind: RunKind) -> dict[str, Any]:
     """
     path = folder / RECORD
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
+        record = json.loads(data.decode("utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UsageError(f"{folder} is not the folder of a run: it has no {RECORD}") from error
     except (ValueError, OSError, RecursionError) as error:
-        raise RlkitError(f"reading {path} failed: {error}") from error
-    return require_kind(record, path, kind)
+        raise RlkitError(f"reading {path} failed: {error}; {_RESTORE}") from error
+    content = require_kind(record, path, kind)
+    if SEAL in content or IDENTITY in content:  # those of older versions have neither
+        problem = seal_problem(data)
+        if problem is not None:
+            raise RlkitError(f"{path} is damaged: {problem}; {_RESTORE}")
+        content.pop(SEAL)
+    return content
+
+
+def write_record(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write run.json, with the sha256 of its content."""
+    write_sealed(folder / RECORD, record)
+
+
+def record_file(folder: Path, kind: RunKind, name: str) -> None:
+    """Store the sha256 of a file that was written into the folder of a run, such as a figure."""
+    record, digest = read_record(folder, kind), content_digest(str(folder / name))
+    if IDENTITY in record and digest is not None:
+        write_record(folder, {**record, "files": {**record.get("files", {}), name: digest}})
+
+
+def file_problem(folder: Path, record: Mapping[str, Any], name: str) -> str | None:
+    """Return what is wrong with a file that `record_file` recorded, or None."""
+    expected, got = record.get("files", {}).get(name), content_digest(str(folder / name))
+    if got is None:
+        return f"{folder / name} is missing"
+    if IDENTITY not in record or got == expected:
+        return None
+    if expected is None:
+        return f"{folder / name} has no sum in {RECORD}"
+    return f"{folder / name} is damaged: expected the sha256 {expected[:16]}, got {got[:16]}"
+
+
+def read_rows(folder: Path, seed: int, *, sealed: bool) -> dict[str, Array]:
+    """Return the columns of a seed's csv, every byte of which is as it was written.
+
+    Args:
+        folder: of the run.
+        seed: its index.
+        sealed: whether the run has sums. Rows that they do not cover yet are omitted.
+
+    Raises:
+        RlkitError: the csv is damaged; the message names the line.
+    """
+    path = curve_path(folder, seed)
+    data = path.read_bytes() if path.exists() else b""
+    sums = read_sums(folder, seed)
+    if sums is None:
+        if not sealed:
+            return parse_curve(data, path)
+        covered = 0
+    else:
+        problem = curve_problem(data, sums)
+        if problem is not None:
+            raise RlkitError(f"{path}, {problem}; {advice(folder, seed)}")
+        covered = sums.curve.num_bytes
+    num_omitted = data.count(b"\n", covered) - (covered == 0 and bool(data))
+    if num_omitted > 0:
+        warn(
+            f"the last {num_omitted} rows of {path} are not used: no checkpoint covers them yet, "
+            "and the command that continues the run writes them again"
+        )
+    return parse_curve(data[:covered], path)
 
 
 class RunFolder:
@@ -65,5 +135,5 @@ class RunFolder:
 
     @cached_property
     def _all_columns(self) -> list[dict[str, Array]]:
-        paths = [curve_path(self.folder, seed) for seed in self.seeds]
-        return [read_curve(path) if path.exists() else {} for path in paths]
+        sealed = IDENTITY in self.record
+        return [read_rows(self.folder, seed, sealed=sealed) for seed in self.seeds]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
-import math
 import os
 import socket
 import time
@@ -13,30 +12,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from filelock import FileLock, Timeout
 
 from rlkit.errors import RlkitError, UsageError
 from rlkit.files import write_atomically
+from rlkit.runs.integrity.seals import finite
 
 
 def write_json(path: Path, content: Any) -> None:
     """Write plain data as JSON; NaN and infinity become null, as JSON has neither."""
     text = json.dumps(finite(content), indent=2, allow_nan=False)
     write_atomically(path, text.encode() + b"\n")
-
-
-def finite(content: Any) -> Any:
-    """Return plain data with None in place of NaN and infinity."""
-    if isinstance(content, dict):
-        return {key: finite(value) for key, value in content.items()}
-    if isinstance(content, (list, tuple)):
-        return [finite(value) for value in content]
-    if isinstance(content, np.generic):
-        content = content.item()
-    if isinstance(content, float) and not math.isfinite(content):
-        return None
-    return content
 
 
 def prepare_place(folder: Path) -> None:

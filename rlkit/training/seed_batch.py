@@ -113,7 +113,8 @@ class SeedBatch:
     def _open_curves(self, lengths: Sequence[int]) -> None:
         for seed, num_bytes in zip(self._seeds, lengths, strict=True):
             path = curves.curve_path(self._folder, seed)
-            self._curves.append(curves.CurveFile(path, self.tracker.columns, num_bytes))
+            expected = checkpoints.begin_from(self._folder, seed, num_bytes)
+            self._curves.append(curves.CurveFile(path, self.tracker.columns, num_bytes, expected))
 
     @property
     def on_grid(self) -> bool:
@@ -185,7 +186,9 @@ class SeedBatch:
 
         def save_seed(s: int) -> None:
             own = {name: np.asarray(value[s]) for name, value in state.items()}
-            checkpoints.save_checkpoint(self._folder, self._seeds[s], steps, own)
+            checkpoints.save_checkpoint(
+                self._folder, self._seeds[s], steps, own, lines=self._curves[s].sums
+            )
 
         _for_each(range(len(self._seeds)), save_seed)
         self._saved_at, self._saved_steps = time.monotonic(), steps

@@ -23,7 +23,7 @@ from rlkit.runs.execution import (
     warn_about_similar_runs,
 )
 from rlkit.runs.progress import python_reports, warn
-from rlkit.runs.record import RECORD, read_record
+from rlkit.runs.record import file_problem, read_record, record_file, write_record
 from rlkit.runs.reports import Reports
 from rlkit.training.figures import save_curve
 from rlkit.training.kind import AGENT_RUN
@@ -208,7 +208,7 @@ def train_prepared(
         )
 
     warn_about_similar_runs(request, folder, reports)
-    if (folder / FIGURE).exists() and is_finished(request, folder, num_seeds, reports):
+    if _has_figure(folder, reports) and is_finished(request, folder, num_seeds, reports):
         run = opened()
         _note_scores(run, reports)
         return run
@@ -227,7 +227,7 @@ def train_prepared(
             prepared.settle()
         if "references" not in read_record(folder, AGENT_RUN):
             _store_references(folder, prepared.environment)
-        if worked or not (folder / FIGURE).exists():  # it was killed while drawing
+        if worked or not _has_figure(folder):  # it was killed while drawing
             _draw(Run(folder))
     run = opened()
     _note_scores(run, reports)
@@ -257,12 +257,22 @@ def _store_references(folder: Path, environment: Environment) -> None:
     """Store the reference lines in the record, so that drawing needs no environment."""
     from rlkit.training.references import references
 
-    store.write_json(
-        folder / RECORD, {**read_record(folder, AGENT_RUN), "references": references(environment)}
-    )
+    record = read_record(folder, AGENT_RUN)
+    write_record(folder, {**record, "references": references(environment)})
 
 
 def _draw(run: Run) -> None:
     if run.curve.size == 0:  # every seed failed at once
         return
     save_curve(run, run.folder / FIGURE)
+    record_file(run.folder, AGENT_RUN, FIGURE)
+
+
+def _has_figure(folder: Path, reports: Reports | None = None) -> bool:
+    """Return whether the figure is there as it was drawn; report one that was damaged."""
+    if not (folder / FIGURE).exists():
+        return False
+    problem = file_problem(folder, read_record(folder, AGENT_RUN), FIGURE)
+    if problem is not None and reports is not None:
+        reports.note(f"{problem}; it is drawn again")
+    return problem is None

@@ -20,6 +20,7 @@ from rlkit.environments.bins import BinnedBatchEnv, Binning, Bins, copies_in, ma
 from rlkit.environments.resolve import find_environment
 from rlkit.errors import UsageError
 from rlkit.runs import checkpoints
+from rlkit.runs.record import write_record
 from rlkit.seeding import SeedStreams
 from rlkit.training.run import Run, load
 from rlkit.training.specification import RunSpec
@@ -266,7 +267,7 @@ def test_a_damaged_binning_in_the_record_is_one_sentence(
 ) -> None:
     folder = trained_folder("q-learning-bins", seeds=1)
     record = json.loads((folder / "run.json").read_text())
-    (folder / "run.json").write_text(json.dumps(record | {"binning": {"bins": "ten"}}))
+    write_record(folder, record | {"binning": {"bins": "ten"}})
     with pytest.raises(rlkit.RlkitError, match=r"'binning'.*lists of numbers bins, low and high"):
         load(folder).record  # noqa: B018
 

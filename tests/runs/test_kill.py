@@ -63,8 +63,8 @@ def test_runs_killed_twenty_times_at_random_end_as_if_undisturbed(
 # What the process does before it is killed; a call of a function counts over both seeds.
 MOMENTS = {
     "before anything is written": "die_at(store, 'prepare_folder', 1)",
-    "before the first run.json": "die_at(store, 'write_json', 1)",
-    "after the first run.json": "die_at(store, 'write_json', 1, after=True)",
+    "before the first run.json": "die_at(execution, 'write_record', 1)",
+    "after the first run.json": "die_at(execution, 'write_record', 1, after=True)",
     "before the row at step 0": "die_at(curves.CurveFile, 'append', 1)",
     "between the rows of two seeds": "die_at(curves.CurveFile, 'append', 1, after=True)",
     "in the first iteration": "import rlkit.training.tracker as t; die_at(t.Tracker, 'observe', 1)",
@@ -84,8 +84,8 @@ MOMENTS = {
     "after the final evaluation": (
         "import rlkit.training.seed_batch as t; die_at(t.Evaluator, '__call__', 7, after=True)"
     ),
-    "before the last run.json": "die_at(store, 'write_json', 2)",
-    "after the last run.json": "die_at(store, 'write_json', 2, after=True)",
+    "before the last run.json": "die_at(execution, 'write_record', 2)",
+    "after the last run.json": "die_at(execution, 'write_record', 2, after=True)",
 }
 
 

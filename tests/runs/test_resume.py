@@ -138,6 +138,7 @@ def test_the_observation_and_the_length_of_the_csv_count(
     path.unlink()
     altered = {entry: state[entry] - state[entry].dtype.type(1)}
     checkpoints.save_checkpoint(out, 0, steps, {**state, **altered})
+    checkpoints.adopt(out, 0, "")
     train_seeds(spec, spec.resolve(), out, [0], Reports())
     assert results(out)[0] != reference("ppo", seeds=10)[0]
 

@@ -13,6 +13,7 @@ import pytest
 import rlkit
 from rlkit.errors import RlkitWarning, UsageError
 from rlkit.runs.execution import Interrupted
+from rlkit.runs.record import write_record
 from rlkit.runs.reports import Reports
 
 pytestmark = pytest.mark.filterwarnings("ignore::rlkit.errors.RlkitWarning")
@@ -100,7 +101,7 @@ def test_drawing_an_unfinished_run_runs_no_code_that_its_folder_names(tmp_path: 
     file.write_text(f"open({str(tmp_path / 'executed')!r}, 'w')\n")
     record = json.loads((run.folder / "run.json").read_text())
     record["environment"] = f"{file}:Env"
-    (run.folder / "run.json").write_text(json.dumps(record))
+    write_record(run.folder, record)
     loaded = rlkit.load(run.folder)
     loaded.plot(tmp_path / "curve.png")
     assert loaded.optimum is None

@@ -211,11 +211,13 @@ def _run_seed(spec: StageSpec, folder: Path, seed: int, reports: Reports) -> Non
         for prefix, part in ((STATE_PREFIX, stage), ("rows/", rows)):
             what = f"the {prefix[:-1]} of seed {seed} from its checkpoint in {folder}"
             restore(part, entries(state, prefix), what, exact=True)
-    curve = curves.CurveFile(path, rows.columns, int(state["curve_bytes"]) if state else 0)
+    num_bytes = int(state["curve_bytes"]) if state else 0
+    expected = checkpoints.begin_from(folder, seed, num_bytes)
+    curve = curves.CurveFile(path, rows.columns, num_bytes, expected)
     try:
         # A run that is extended continues its csv after the last row on the grid, so that the row
         # at an end off the grid leaves no trace in it.
-        grid_bytes = curve.num_bytes
+        on_the_grid = curve.sums.extent
         for number in range(done + 1, spec.num_updates + 1):
             rows.observe(_update(stage, spec, reports))
             notes: list[str] = getattr(stage, "notes", [])
@@ -226,11 +228,14 @@ def _run_seed(spec: StageSpec, folder: Path, seed: int, reports: Reports) -> Non
                 curve.append(rows.row(number))
             if on_grid:
                 rows.start()
-                grid_bytes = curve.num_bytes
+                on_the_grid = curve.sums.extent
             is_stopping = not at_end and reports.stop()
             if at_end or is_stopping or number % spec.save_every == 0:
                 curve.sync()
-                checkpoints.save_checkpoint(folder, seed, number, _state(stage, rows, grid_bytes))
+                own = _state(stage, rows, on_the_grid.num_bytes)
+                checkpoints.save_checkpoint(
+                    *(folder, seed, number, own), lines=curve.sums, continues=on_the_grid
+                )
             reports.progress([seed], number)
             if is_stopping:
                 raise Stopped(f"stopped at {number:,} updates of seed {seed}")

@@ -45,8 +45,8 @@ def start(stage_forks: Any, out: Path) -> Callable[..., Any]:
 # What the process does before it is killed; a call of a function counts over both seeds.
 MOMENTS = {
     "before anything is written": "die_at(store, 'prepare_folder', 1)",
-    "before the first run.json": "die_at(store, 'write_json', 1)",
-    "after the first run.json": "die_at(store, 'write_json', 1, after=True)",
+    "before the first run.json": "die_at(execution, 'write_record', 1)",
+    "after the first run.json": "die_at(execution, 'write_record', 1, after=True)",
     "in the first update": "die_at(Fit, 'update', 1)",
     "before the first row": "die_at(curves.CurveFile, 'append', 1)",
     "between row and checkpoint": "die_at(curves.CurveFile, 'sync', 2)",
@@ -58,8 +58,8 @@ MOMENTS = {
     "between the row at the end and the checkpoint": "die_at(curves.CurveFile, 'sync', 5)",
     "between two seeds": "die_at(stages, '_run_seed', 1, after=True)",
     "in the second seed": "die_at(Fit, 'update', 91)",
-    "before the last run.json": "die_at(store, 'write_json', 2)",
-    "after the last run.json": "die_at(store, 'write_json', 2, after=True)",
+    "before the last run.json": "die_at(execution, 'write_record', 2)",
+    "after the last run.json": "die_at(execution, 'write_record', 2, after=True)",
 }
 
 

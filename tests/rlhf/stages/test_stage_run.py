@@ -12,8 +12,9 @@ from rlkit.cli import main
 from rlkit.errors import RlkitError, UsageError
 from rlkit.rlhf.stages.run_stage import run_stage
 from rlkit.rlhf.stages.stage_run import StageRun, load_stage_run
-from rlkit.runs import curves, store
+from rlkit.runs import curves
 from rlkit.runs.execution import Interrupted
+from rlkit.runs.record import write_record
 from rlkit.training.run import load
 from rlkit.training.train import train
 from tests.small_stage import NUM_UPDATES, small_spec, stop_after
@@ -108,6 +109,6 @@ def test_the_folder_of_an_agent_is_not_taken_for_that_of_a_stage(out: Path, tmp_
         load_stage_run(tmp_path)
     record = json.loads((folder / "run.json").read_text())
     assert "kind" not in record
-    store.write_json(folder / "run.json", {**record, "kind": "song"})
+    write_record(folder, {**record, "kind": "song"})
     with pytest.raises(RlkitError, match="of the kind 'song', not known here"):
         load(folder)

@@ -12,8 +12,7 @@ import pytest
 
 import rlkit
 from rlkit.errors import RlkitError, UsageError
-from rlkit.runs.record import read_record
-from rlkit.runs.store import write_json
+from rlkit.runs.record import read_record, write_record
 from rlkit.training.kind import AGENT_RUN
 from rlkit.training.run import Run, load
 
@@ -45,10 +44,7 @@ def test_code_in_the_folder_of_a_run_is_not_run(
     marker = tmp_path / "marker"
     (run.folder / "env.py").write_text(f"open({str(marker)!r}, 'w')\nclass E: pass\n")
     for reference in (f"{run.folder}/env.py:E", f"{run.folder}/checkpoints/../env.py:E"):
-        write_json(
-            run.folder / "run.json",
-            {**read_record(run.folder, AGENT_RUN), "environment": reference},
-        )
+        write_record(run.folder, {**read_record(run.folder, AGENT_RUN), "environment": reference})
         with pytest.raises(UsageError, match="give the environment"):
             load(run.folder).actor(0)
     assert not marker.exists()
@@ -63,7 +59,7 @@ def test_a_record_cannot_name_any_function_as_its_environment(
     name = "command" if reference == "os:system" else "args"
     arguments = {name: f"touch {marker}"} if name == "command" else {name: ["touch", str(marker)]}
     record = {**read_record(run.folder, AGENT_RUN), "environment": reference, "env_args": arguments}
-    write_json(run.folder / "run.json", record)
+    write_record(run.folder, record)
     with pytest.raises(RlkitError, match="give the environment"):
         load(run.folder).evaluate(episodes=1)
     assert not marker.exists()
