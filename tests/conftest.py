@@ -2,12 +2,17 @@
 
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
+
+# The key of this machine is that of the tests, also for the processes that they start.
+_SETTINGS = tempfile.TemporaryDirectory()
+os.environ["XDG_CONFIG_HOME"] = _SETTINGS.name
 
 pytest_plugins = ["tests.run_fixtures"]
 

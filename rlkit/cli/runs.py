@@ -27,6 +27,8 @@ class EvaluateOptions:
 
     episodes: int = 1000  # episodes per seed, >= 1
     greedy: bool = True  # play the greedy policy, not the exploring one
+    # run the code that the run names although it was not trained here from the present source
+    trust: bool = False
     # compute, where the transitions are known, the share of time in each state under the time
     # limit, success and length of an episode, and the mixing time: -1 / ln |lambda_2| steps for the
     # second largest modulus of an eigenvalue of the chain in which a new episode follows each
@@ -48,7 +50,7 @@ def evaluate_command(args: list[str]) -> int:
 
     require_count("episodes", options.episodes, at_least=1)
     require_exact_options(options.visits, options.discount, options.figure)
-    run = load(parsed.run)
+    run = load(parsed.run, trust=options.trust)
     answers = None
     with announcing():
         result = run.evaluate(options.episodes, greedy=options.greedy)
@@ -89,6 +91,9 @@ class PlotOptions:
     # draw regret instead of returns: the exact optimum minus the return of each row; in bandits,
     # which have one observation, summed over all episodes of training until the row
     regret: bool = False
+    # with --posterior: run the code that the run names although it was not trained here from the
+    # present source; curves need no code
+    trust: bool = False
 
 
 def plot_command(args: list[str]) -> int:
@@ -108,7 +113,7 @@ def plot_command(args: list[str]) -> int:
     if not parsed.runs:
         raise UsageError("plot: name the folder of at least one run")
     require_place(out, "--out", (".png", ".pdf", ".svg"))
-    runs = [load(path) for path in parsed.runs]
+    runs = [load(path, trust=parsed.figure.trust) for path in parsed.runs]
     if parsed.figure.posterior is not None:
         if parsed.figure.regret:
             raise UsageError("plot: --posterior and --regret are different figures; choose one")
@@ -137,6 +142,8 @@ class WatchOptions:
     seed: int = 0  # seed of the run whose policy plays, >= 0
     episode: int = 0  # which of the episodes of `rlkit evaluate`, >= 0
     max_steps: int = 500  # steps after which recording stops, >= 1
+    # run the code that the run names although it was not trained here from the present source
+    trust: bool = False
 
 
 def watch_command(args: list[str]) -> int:
@@ -148,7 +155,7 @@ def watch_command(args: list[str]) -> int:
     from rlkit.training.run import load
 
     steps, total = watch(
-        load(parsed.run),
+        load(parsed.run, trust=options.trust),
         options.gif,
         seed=options.seed,
         episode=options.episode,

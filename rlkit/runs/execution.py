@@ -17,6 +17,8 @@ from rlkit.errors import RlkitError, RlkitWarning, UsageError
 from rlkit.files import write_atomically
 from rlkit.runs import checkpoints
 from rlkit.runs.identity import identity_digest
+from rlkit.runs.integrity.seals import finite
+from rlkit.runs.integrity.trust import sign
 from rlkit.runs.kinds import RunKind
 from rlkit.runs.record import IDENTITY, RECORD, read_record, read_rows, write_record
 from rlkit.runs.reports import Failure, Reports, Stopped, StopSignals
@@ -79,6 +81,7 @@ def execute(
     journal = _Journal(request, folder, record, num_seeds, seeds)
     # Listening before the record says that it runs: whoever reads that may send a signal.
     with StopSignals().watched() as stop:
+        journal.sign(reports)
         journal.start(reports)
         try:
             failures = _train(request, folder, seeds, workers, journal.reports(reports, stop))
@@ -131,6 +134,12 @@ class _Journal:
         self._request, self._folder, self._record = request, folder, record
         self._num_seeds, self._seeds = num_seeds, seeds
         self._started, self._before = time.monotonic(), _amount_done(folder, range(num_seeds))
+
+    def sign(self, reports: Reports) -> None:
+        """Note that the run is trained on this machine, so that its code may be run again."""
+        problem = sign(self._record)
+        if problem is not None and self._request.resumable and self._request.sources:
+            reports.note(problem)
 
     def start(self, reports: Reports) -> None:
         """Write that the run is running, and report where its seeds are."""
@@ -275,6 +284,8 @@ def _begin(
         }
     record = read_record(folder, request.kind)
     _require_same(request, folder, record)
+    if request.sources:
+        record["sources"] = dict(request.sources)
     if IDENTITY not in record:  # begun by an older rlkit
         record[IDENTITY] = identity_digest(request.identity)
         for seed in range(record["num_seeds"]):
@@ -297,11 +308,16 @@ def _begin(
 
 def _require_same(request: RunRequest, folder: Path, record: Mapping[str, Any]) -> None:
     """Reject the record of another run in the folder of this one."""
-    expected = identity_digest(request.identity)
-    if record.get(IDENTITY, expected) != expected:
+    if IDENTITY not in record:  # of an older rlkit, which did not have every entry of today
+        return
+    expected = json.loads(json.dumps(finite(dict(request.identity)), default=repr))
+    digest = identity_digest(request.identity)
+    differing = [name for name, value in expected.items() if record.get(name) != value]
+    if record[IDENTITY] != digest or differing:
         raise UsageError(
-            f"{folder} holds another run: expected the identity {expected[:10]}, got "
-            f"{record[IDENTITY][:10]}. Rename the folder to what it was, or choose another --out"
+            f"{folder} holds another run: expected the identity {digest[:10]}, got "
+            f"{record[IDENTITY][:10]}{' with another ' if differing else ''}"
+            f"{', '.join(differing)}. Rename the folder to what it was, or choose another --out"
         )
 
 

@@ -147,6 +147,7 @@ _DIGEST: Check = ("64 hexadecimal digits", _is_digest)
 # The keys of runs whose files have sums.
 _OF_SUMS: dict[str, Check] = {
     "identity": _DIGEST,
+    "origin": _DIGEST,
     "sha256": _DIGEST,
     "files": (
         "an object of digests by file name",

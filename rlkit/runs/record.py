@@ -95,10 +95,11 @@ def read_rows(folder: Path, seed: int, *, sealed: bool) -> dict[str, Array]:
         if problem is not None:
             raise RlkitError(f"{path}, {problem}; {advice(folder, seed)}")
         covered = sums.curve.num_bytes
-    num_omitted = data.count(b"\n", covered) - (covered == 0 and bool(data))
-    if num_omitted > 0:
+    whole, header = data.count(b"\n", covered), int(covered == 0)
+    if whole > header:
+        line = data.count(b"\n", 0, covered) + header + 1
         warn(
-            f"the last {num_omitted} rows of {path} are not used: no checkpoint covers them yet, "
+            f"{path}: the rows from line {line} on are not used: no checkpoint covers them yet, "
             "and the command that continues the run writes them again"
         )
     return parse_curve(data[:covered], path)

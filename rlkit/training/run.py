@@ -17,7 +17,7 @@ from rlkit.analysis.learning_curves import Curve
 from rlkit.environments.environment import Environment
 from rlkit.environments.resolve import EnvLike
 from rlkit.errors import RlkitError, UsageError
-from rlkit.options import require_count
+from rlkit.options import require_count, require_typed
 from rlkit.runs.checkpoints import list_checkpoints
 from rlkit.runs.identity import unmarked
 from rlkit.runs.progress import warn
@@ -26,6 +26,7 @@ from rlkit.training.kind import AGENT_RUN
 from rlkit.training.playing.deployed import SingleActor
 from rlkit.training.playing.environment import (
     changed_sources,
+    code_named_by,
     stored_binning,
     stored_environment,
 )
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 
 
-def load(path: str | Path, env: EnvLike | None = None) -> Run:
+def load(path: str | Path, env: EnvLike | None = None, *, trust: bool = False) -> Run:
     """Open the folder of a run.
 
     Curves, scores and figures need only the folder; playing needs the environment as well.
@@ -54,20 +55,22 @@ def load(path: str | Path, env: EnvLike | None = None) -> Run:
     Args:
         path: the folder.
         env: the environment, if it is a class or function that cannot be opened by its name.
+        trust: run the code that the run names although it was not trained on this machine from
+            the present source.
 
     Warns:
         RlkitWarning: a source file of the environment or agent changed since training.
     """
     if not isinstance(path, (str, Path)):
         raise UsageError(f"expected the folder of a run, got {path!r}")
-    run = Run(Path(path), env=env)
+    run = Run(Path(path), env=env, trust=require_typed("trust", trust, bool))
     changed = changed_sources(run.record)
     if changed:
         run.source_known = True
         warn(
             f"the source of {run.environment_name} changed since the run {run.folder.name} was "
-            f"trained ({', '.join(changed)}): its curves are those of the old source, and playing "
-            "it would use the new one"
+            f"trained ({', '.join(changed)}): its curves are those of the old source, and its "
+            "policies can be played in that"
         )
     return run
 
@@ -82,6 +85,7 @@ class Run(RunFolder):
         spec: the specification, if known.
         environment: the resolved environment, if known.
         env: the environment, if run.json does not name it.
+        trust: whether to run the code that run.json names, whoever made the run.
     """
 
     def __init__(
@@ -93,9 +97,11 @@ class Run(RunFolder):
         spec: RunSpec | None = None,
         environment: Environment | None = None,
         env: EnvLike | None = None,
+        trust: bool = False,
     ) -> None:
         super().__init__(folder, AGENT_RUN, num_seeds=num_seeds)
         self._spec, self._environment, self._env = spec, environment, env
+        self._trust = trust
         self._num_env_steps = num_env_steps
         self.source_known = False  # whether the user was warned that a source changed
 
@@ -114,6 +120,7 @@ class Run(RunFolder):
             spec=self._spec,
             environment=self._environment,
             env=self._env,
+            trust=self._trust,
         )
 
     @property
@@ -276,7 +283,8 @@ class Run(RunFolder):
 
         # They are written at the end; a run of format 1 never has them. Drawing must not run code
         # that a folder names, so only environments registered by Gymnasium are opened.
-        if self._environment is None and self.record["environment"] not in gym.registry:
+        named = self.record["environment"]
+        if self._environment is None and (named not in gym.registry or code_named_by(named)):
             return []
         try:
             return references(self.environment)
@@ -305,7 +313,11 @@ class Run(RunFolder):
         """
         if self._environment is None:
             self._environment = stored_environment(
-                self.folder, self.record, self._env, source_known=self.source_known
+                self.folder,
+                self.record,
+                self._env,
+                source_known=self.source_known,
+                trust=self._trust,
             )
         return self._environment
 

@@ -20,7 +20,7 @@ def test_evaluating_says_when_a_seed_is_not_at_the_end(
         *("--evaluate-every", "300", "--evaluation-episodes", "1", "--out", str(tmp_path)),
     )
     sound = answer(capsys, "evaluate", run["run"], "--episodes", "2")
-    newest = sorted(Path(run["run"], "checkpoints", "seed-001").iterdir())[-1]
+    newest = sorted(Path(run["run"], "checkpoints", "seed-001").glob("*.npz"))[-1]
     newest.write_bytes(newest.read_bytes()[:-1])
     out, notes = output(capsys, "evaluate", run["run"], "--episodes", "2", "--json")
     assert re.search("^rlkit: .*seed-001.* is damaged.* that of 304", notes, re.MULTILINE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlkit.errors import RlkitError, UsageError
+from rlkit.errors import RlkitError, RlkitWarning, UsageError
 from rlkit.runs import checkpoints, curves
 from rlkit.runs.reports import Reports
 from rlkit.training.run import Run, load
@@ -172,3 +173,129 @@ def test_a_run_with_counters_beyond_32_bits_continues_exactly(
     _, state, _ = checkpoints.newest_checkpoint(run.folder, 0)
     assert int(state["tracker/num_env_steps"]) == far + 40
     assert run.status == "finished"
+
+
+def swap(first: Path, second: Path) -> None:
+    aside = first.with_name("aside")
+    first.rename(aside)
+    second.rename(first)
+    aside.rename(second)
+
+
+def change(path: Path, before: bytes, after: bytes) -> None:
+    data = path.read_bytes()
+    assert before in data
+    path.write_bytes(data.replace(before, after, 1))
+
+
+CSV, CHECKPOINTS = "seed-001.csv", "checkpoints/seed-001"
+# What is done to a finished run, and what its curves then say.
+OF_CURVES: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "edited": (lambda f: change(f / CSV, b"\n200,", b"\n201,"), "line 4: not what was written"),
+    "flipped": (lambda f: flip_a_bit(f / CSV), "line .*"),
+    "cut": (lambda f: (f / CSV).write_bytes((f / CSV).read_bytes()[:-20]), "line 5: "),
+    "emptied": (lambda f: (f / CSV).write_bytes(b""), "line 1: expected .* bytes .*rows were lost"),
+    "gone": (lambda f: (f / CSV).unlink(), "line 1: expected .* bytes .*rows were lost"),
+    "swapped": (lambda f: swap(f / CSV, f / "seed-000.csv"), "line .*: not what was written"),
+    "seeds swapped": (
+        lambda f: swap(f / CHECKPOINTS, f / "checkpoints/seed-000"),
+        "holds the checkpoints of another seed: expected those of",
+    ),
+    "sums": (lambda f: flip_a_bit(f / CHECKPOINTS / "sums.json"), "sums.json is damaged"),
+    "no sums": (lambda f: (f / CHECKPOINTS / "sums.json").unlink(), "sums.json is missing"),
+}
+
+
+@pytest.mark.parametrize("damage", OF_CURVES)
+def test_no_damaged_row_of_a_finished_run_is_used(
+    damage: str, trained_folder: Callable[..., Path], small: Callable[..., Run]
+) -> None:
+    folder = trained_folder("random", seeds=2)
+    act, message = OF_CURVES[damage]
+    act(folder)
+    files = {path: path.read_bytes() for path in folder.rglob("*.*") if path.name[0] != "."}
+    for use in (
+        lambda: load(folder).curve,
+        lambda: load(folder).scores,
+        lambda: load(folder).evaluate(2),
+        lambda: small("random", seeds=2),
+    ):
+        with pytest.raises(RlkitError, match=message) as caught:
+            use()
+        assert str(folder) in str(caught.value)
+        assert "restore" in str(caught.value)
+    assert {path: path.read_bytes() for path in files if path.exists()} == files
+
+
+@pytest.mark.parametrize("damage", ["edited", "gone"])
+def test_what_the_message_proposes_trains_the_seed_again_to_the_same_results(
+    damage: str, trained_folder: Callable[..., Path], small: Callable[..., Run], results: Any
+) -> None:
+    folder = trained_folder("random", seeds=2)
+    before = results(folder)
+    OF_CURVES[damage][0](folder)
+    (folder / CSV).unlink(missing_ok=True)
+    (folder / CHECKPOINTS).rename(folder.parent / "away")
+    small("random", seeds=2)
+    assert results(folder) == before
+
+
+def test_checkpoints_of_other_settings_are_not_played(
+    trained_folder: Callable[..., Path], small: Callable[..., Run]
+) -> None:
+    folder = trained_folder("q-learning", seeds=1)
+    other = trained_folder("q-learning", seeds=1, initial_value=1.0)
+    (own, *_), (foreign, *_) = (checkpoints.list_checkpoints(f, 0) for f in (folder, other))
+    own[1].unlink()
+    (folder / "checkpoints/seed-000" / foreign[1].name).write_bytes(foreign[1].read_bytes())
+    with pytest.warns(RlkitWarning, match="was not written by seed 0 of this run"):
+        load(folder).evaluate(2)
+    shutil.rmtree(folder / "checkpoints")
+    shutil.copytree(other / "checkpoints", folder / "checkpoints")
+    for use in (lambda: load(folder).evaluate(2), lambda: small("q-learning", seeds=1)):
+        with pytest.raises(RlkitError, match="checkpoints of another run: expected those of"):
+            use()
+    shutil.rmtree(folder)
+    shutil.copytree(other, folder)
+    with pytest.raises(UsageError, match="holds another run: expected the identity"):
+        small("q-learning", seeds=1)
+
+
+def test_an_edited_record_is_rejected(
+    trained_folder: Callable[..., Path], small: Callable[..., Run]
+) -> None:
+    folder = trained_folder("random", seeds=1)
+    data = (folder / "run.json").read_bytes()
+    for before, after in (
+        (b'"experiment_seed": 0', b'"experiment_seed": 1'),
+        (b'"sha256": "', b'"sha257": "'),
+        (b'"identity": "', b'"iddntity": "'),
+        (b"\n}\n", b"\n}"),
+    ):
+        (folder / "run.json").write_bytes(data.replace(before, after))
+        for use in (lambda: load(folder), lambda: small("random", seeds=1)):
+            with pytest.raises(RlkitError, match=r"run\.json is damaged: .*restore the file"):
+                use()
+    (folder / "run.json").write_bytes(data)
+    assert load(folder).curve.shape[0] == 1
+
+
+def test_rows_that_no_checkpoint_covers_are_not_used(small: Callable[..., Run]) -> None:
+    folder = small("random", seeds=1, steps=200).folder
+    with open(folder / "seed-000.csv", "ab") as file:
+        file.write(b"300,9,0,9.0,9.0,9.0,\n400,9,0,9.0,9.0,9.0,\n401")
+    with pytest.warns(RlkitWarning, match=r"seed-000\.csv: the rows from line 5 on are not used"):
+        assert load(folder).steps.tolist() == [0, 100, 200]
+
+
+def test_a_damaged_figure_is_drawn_again(small: Callable[..., Run], figures: None) -> None:
+    folder = small("random", seeds=1).folder
+    path, sound = folder / "learning_curve.png", (folder / "learning_curve.png").read_bytes()
+    flip_a_bit(path)
+    notes: list[str] = []
+    small("random", seeds=1, reports=Reports(note=notes.append))
+    assert path.read_bytes() == sound
+    assert any("learning_curve.png is damaged: expected the sha256" in note for note in notes)
+    record = (folder / "run.json").read_bytes()
+    small("random", seeds=1)
+    assert (folder / "run.json").read_bytes() == record

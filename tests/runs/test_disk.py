@@ -42,7 +42,7 @@ def test_a_full_disk_at_a_checkpoint_keeps_the_one_before(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with monkeypatch.context() as patch:
-        fail_at(patch, os, call, {"replace": 5, "fsync": 17}[call])
+        fail_at(patch, os, call, {"replace": 7, "fsync": 17}[call])
         with pytest.raises(RlkitError, match=r"failed: No space left on device") as caught:
             small("q-learning", seeds=2)
     assert caught.value.exit_code == 1

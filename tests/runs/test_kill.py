@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import signal
@@ -169,13 +170,17 @@ def test_a_run_killed_while_drawing_draws_again_and_changes_nothing_else(
     assert child.wait() == KILLED, child.output
     (folder,) = out.iterdir()
     had = results(folder)
-    record = (folder / "run.json").read_bytes()
+    record = json.loads((folder / "run.json").read_text())
     run = small("q-learning", seeds=2)
     assert (folder / "learning_curve.png").stat().st_size > 1000
     assert [path.name for path in folder.glob("*.png")] == ["learning_curve.png"]
     assert not list(folder.glob(".*.png"))
     assert results(run.folder) == had
-    assert (folder / "run.json").read_bytes() == record
+    again = json.loads((folder / "run.json").read_text())
+    figure = (folder / "learning_curve.png").read_bytes()
+    assert again["files"] == {"learning_curve.png": hashlib.sha256(figure).hexdigest()}
+    changed = {name for name in again if again[name] != record[name]}
+    assert changed == {"files", "sha256"}
 
 
 @pytest.mark.slow

@@ -234,6 +234,9 @@ def test_an_edited_source_is_another_run_and_evaluate_says_so(
         folders.append(answer["run"])
     assert folders[0] != folders[1]
     evaluated = rlkit_command("evaluate", folders[0], "--episodes", "2", "--json")
+    assert evaluated.returncode == 2
+    assert f"{tmp_path}/own_env.py: expected the sha256" in evaluated.stderr
+    evaluated = rlkit_command("evaluate", folders[0], "--episodes", "2", "--json", "--trust")
     assert evaluated.returncode == 0, evaluated.stderr
     assert "changed since" in evaluated.stderr
     unchanged = rlkit_command("evaluate", folders[1], "--episodes", "2", "--json")
@@ -249,7 +252,11 @@ def test_load_says_when_the_source_changed(tmp_path: Path) -> None:
     file.write_text(CELL.replace("REWARD", "9.0"))
     with pytest.warns(RlkitWarning, match="changed since the run"):
         loaded = rlkit.load(run.folder)
-    assert loaded.evaluate(2)["mean"] == 9.0  # it was reported already
+    with pytest.raises(rlkit.UsageError, match="is not the code that the run"):
+        loaded.evaluate(2)
+    with pytest.warns(RlkitWarning, match="changed since the run"):
+        trusted = rlkit.load(run.folder, trust=True)
+    assert trusted.evaluate(2)["mean"] == 9.0  # it was reported already
 
 
 test_load_says_when_the_source_changed.pytestmark = [  # type: ignore[attr-defined]

@@ -27,8 +27,9 @@ from rlkit.rlhf.stages.loading import (
     task_codec,
     task_with_files,
 )
-from rlkit.rlhf.stages.sources import ScoreSource, as_parent, stored_parent
+from rlkit.rlhf.stages.sources import ScoreSource, as_parent, stored_parent, stored_score
 from rlkit.rlhf.stages.stage_run import RunLike, StageRun, as_run
+from rlkit.runs.integrity.trust import trusting
 from rlkit.seeding import SeedStreams
 
 Ids = NDArray[np.int64]
@@ -45,6 +46,8 @@ class EvaluationSettings:
     score: str | None = None  # path/to/file.py:function(prompts, responses) -> numbers
     temperature: float | None = None  # of sampling, > 0; None = as RUN was trained
     seed: int = 0  # seed of the sampling, >= 0
+    # run the code that RUN names although it was not trained on this machine from that code
+    trust: bool = False
 
     def generator(self) -> np.random.Generator:
         """Return the source of randomness of an evaluation."""
@@ -119,9 +122,14 @@ def load_for_evaluation(
         held_out: a file of demonstrations that replace the run's own in the task.
 
     Raises:
-        UsageError: it is no such run, it is not finished, or a score does not belong to it.
+        UsageError: it is no such run, it is not finished, a score does not belong to it, or it
+            names code that the run was not trained from on this machine.
     """
-    run = as_run(run)
+    with trusting(settings.trust):
+        return _load(as_run(run), settings, held_out)
+
+
+def _load(run: StageRun, settings: EvaluationSettings, held_out: str | Path | None) -> LoadedPolicy:
     if settings.reward is not None and settings.score is not None:
         raise UsageError("give a reward model (--reward) or a function (--score), not both")
     run.require_seed(settings.run_seed)
@@ -240,9 +248,8 @@ def _score_sources(
         sources["score"] = ScoreSource(function=settings.score)
     elif "reward" in trained_on:
         sources["reward"] = ScoreSource(reward=stored_parent(run, "reward"))
-    elif "function" in trained_on:
-        function, digest = trained_on["function"], trained_on["digest"]
-        sources["score"] = ScoreSource(function=function, digest=digest)
+    elif (score := stored_score(run)) is not None:
+        sources["score"] = score
     if not isinstance(task, TextTask) and isinstance(task, GoldTask):
         sources["gold"] = ScoreSource()
     return sources

@@ -26,6 +26,7 @@ from rlkit.rlhf.models.gpt import GPT, GPTConfig, GPTSize
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.stages.stage_run import RunLike, StageRun, load_stage_run
 from rlkit.runs.identity import plain_data
+from rlkit.runs.integrity.trust import require_from_here
 from rlkit.seeding import SeedStreams
 from rlkit.spelling import closest
 from rlkit.user_code import content_digest, remembered_digest
@@ -235,6 +236,7 @@ def load_sources(run: StageRun) -> tuple[TaskSource, ModelSource]:
         UsageError: the folder of the model has changed.
     """
     stored = run.record["sources"]
+    _require_known_task(run, stored["task"]["name"])
     task = dict(stored["task"])
     task["digests"] = tuple(tuple(pair) for pair in task["digests"])
     model = ModelSource(**stored["model"])
@@ -244,6 +246,43 @@ def load_sources(run: StageRun) -> tuple[TaskSource, ModelSource]:
             "it, or start again with `rlkit rlhf sft` and the new one"
         )
     return TaskSource(**task), model
+
+
+def _require_known_task(run: StageRun, name: str) -> None:
+    """Require that the module of a built-in task is rlkit's own, or that of a run made here."""
+    if not name:
+        return
+    module = _find_task(name).module
+    if module.split(".")[0] != "rlkit_envs":
+        what = f"the task {name!r} of the module {module!r}, which an installed package offers"
+        require_from_here(run.folder, run.record, what)
+
+
+def stored_score(run: StageRun) -> ScoreSource | None:
+    """Return the function that a policy was trained to maximise, if it was one.
+
+    Nothing of it is run.
+
+    Raises:
+        UsageError: it would have to be run, and is not the code that the run was trained from on
+            this machine.
+    """
+    score = run.content.get("score", {})
+    if "function" not in score:
+        return None
+    function, digest = str(score["function"]), str(score["digest"])
+    head = function.rpartition(":")[0]
+    is_file = head.endswith(".py")
+    what = f"the file {Path(head).absolute()}" if is_file else f"the module {head!r}"
+    require_from_here(run.folder, run.record, f"{what} as its score")
+    now = content_digest(head) if is_file else digest
+    if digest and now not in (None, digest):
+        raise UsageError(
+            f"the score function {function} has changed since the run was trained "
+            f"with it: expected the sha256 {digest[:16]}, got {str(now)[:16]}. Nothing was run; "
+            "restore it, or give the function to evaluate with (--score)"
+        )
+    return ScoreSource(function=function, digest=digest)
 
 
 def stored_parent(run: StageRun, name: str) -> Parent:

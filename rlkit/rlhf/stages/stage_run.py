@@ -154,7 +154,7 @@ class StageRun(RunFolder):
 
     def _read(self, path: Path, seed: int) -> dict[str, Array]:
         try:
-            return checkpoints.read_checkpoint(path)
+            return checkpoints.own_checkpoint(self.folder, seed, path)
         except ValueError as error:
             raise RlkitError(
                 f"{error}; run the stage {self.stage!r} again, which finishes seed {seed} from "

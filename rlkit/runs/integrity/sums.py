@@ -121,16 +121,18 @@ def write_sums(folder: Path, sums: SeedSums) -> None:
 
 
 def read_sums(folder: Path, seed: int) -> SeedSums | None:
-    """Return the sums of a seed, or None where it has none.
+    """Return the sums of a seed, or None where it has no checkpoint or an older rlkit wrote it.
 
     Raises:
-        RlkitError: they are damaged, or those of another run or seed.
+        RlkitError: they are missing, damaged, or those of another run or seed.
     """
     path = sums_path(folder, seed)
     try:
         content = read_sealed(path)
         sums = _from(content)
     except (FileNotFoundError, NotADirectoryError):
+        if identity_of(folder) and any(path.parent.glob("step-*.npz")):
+            raise RlkitError(f"{path} is missing; {advice(folder, seed)}") from None
         return None
     except RlkitError as error:
         raise RlkitError(f"{error}; {advice(folder, seed)}") from error

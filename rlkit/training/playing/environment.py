@@ -1,9 +1,15 @@
-"""The environment of a stored run, compared with the one that it was trained on."""
+"""The environment of a stored run, compared with the one that it was trained on.
+
+A record is data. Code that it names is run only if the run was trained on this machine from the
+same source, or the user says that it is to be trusted.
+"""
 
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Mapping
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +17,13 @@ import gymnasium as gym
 
 from rlkit.environments.bins import Binning
 from rlkit.environments.environment import Environment
-from rlkit.environments.resolve import EnvLike, find_environment
+from rlkit.environments.resolve import OFFERED, EnvLike, find_environment
 from rlkit.errors import UsageError
+from rlkit.fingerprint.packages import file_of
 from rlkit.runs.identity import unmarked
+from rlkit.runs.integrity.trust import require_from_here
 from rlkit.runs.progress import warn
-from rlkit.user_code import content_digest
+from rlkit.user_code import Origin, content_digest, origin_of_code
 
 
 def changed_sources(record: Mapping[str, Any]) -> list[str]:
@@ -27,8 +35,79 @@ def changed_sources(record: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def code_named_by(reference: str) -> str | None:
+    """Return which code opening an environment by its name would run, for messages.
+
+    None for the environments of Gymnasium and rlkit, and for ids that are registered in this
+    process by code that was imported already. Nothing is imported.
+    """
+    head, _, _ = reference.rpartition(":")
+    if head.endswith(".py"):
+        return f"the file {Path(head).absolute()}"
+    if head:
+        return None if _is_ours(head) else f"the module {head!r}"
+    if reference in gym.registry:
+        entry_point = gym.registry[reference].entry_point
+        module = entry_point.partition(":")[0] if isinstance(entry_point, str) else ""
+        known = not module or _is_ours(module) or module in sys.modules
+        return None if known else f"the module {module!r}, where {reference!r} is registered"
+    for point in entry_points(group=OFFERED, name=reference):
+        if not _is_ours(point.module):
+            return f"the module {point.module!r}, which an installed package offers"
+    return None
+
+
+def _is_ours(module: str) -> bool:
+    return module.split(".")[0] in ("gymnasium", "rlkit_envs")
+
+
+def require_own_source(folder: Path, record: Mapping[str, Any]) -> None:
+    """Require that the code which a record names is the code that this machine trained the run on.
+
+    Nothing of it is run or imported.
+
+    Raises:
+        UsageError: it is not, or nothing shows that it is; the message names what would be run.
+    """
+    reference = record["environment"]
+    what = code_named_by(reference)
+    if what is None:
+        return
+    require_from_here(folder, record, what)
+    sources: Mapping[str, str] = record.get("sources", {})
+    file = _file_of(reference.rpartition(":")[0])
+    now = None if file is None else content_digest(file)
+    changed = changed_sources(record)
+    if file is not None and now is not None and now not in sources.values():
+        trained = [path for path in sources if Path(path).name == Path(file).name]
+        was = f"the sha256 {sources[trained[0]][:16]}" if trained else "another file"
+        place = f" of {trained[0]}" if trained and trained[0] != file else ""
+        changed = [f"{file}: expected {was}{place}, got {now[:16]}"]
+    if changed:
+        raise UsageError(
+            f"{what} is not the code that the run {folder} was trained from; changed since: "
+            f"{', '.join(changed)}. Nothing was run. Restore the source, or call from the folder "
+            "of training; to play the present code, add --trust (in Python trust=True)"
+        )
+
+
+def _file_of(module: str) -> str | None:
+    """Return the user's file that a name leads to; None for a package or where there is none."""
+    if module.endswith(".py"):
+        return str(Path(module).absolute())
+    here = Path.cwd().joinpath(*module.split("."))
+    candidates = [file_of(module), str(here.with_suffix(".py")), str(here / "__init__.py")]
+    file = next((path for path in candidates if path is not None and Path(path).is_file()), None)
+    return file if file is not None and origin_of_code(file) is Origin.USER else None
+
+
 def stored_environment(
-    folder: Path, record: Mapping[str, Any], env: EnvLike | None, *, source_known: bool
+    folder: Path,
+    record: Mapping[str, Any],
+    env: EnvLike | None,
+    *,
+    source_known: bool,
+    trust: bool = False,
 ) -> Environment:
     """Return the environment that a run was trained on.
 
@@ -37,16 +116,23 @@ def stored_environment(
         record: its run.json.
         env: what names the environment, where run.json does not.
         source_known: whether the user has already been warned that a source file changed.
+        trust: whether to run the code that the record names, whoever made the run.
 
     Raises:
-        UsageError: it cannot be built, or has other spaces than the one of training.
+        UsageError: it cannot be built, has other spaces than the one of training, or is code that
+            the run was not trained from on this machine.
 
     Warns:
         RlkitWarning: it differs from the environment of training.
     """
     reference = record["environment"]
+    verified = env is None and not trust and code_named_by(reference) is not None
     if env is None:
-        _reject_own_code(folder, reference)
+        _reject_unnamed(folder, reference)
+        if not trust:
+            _reject_code_inside(folder, reference)
+            require_own_source(folder, record)
+        _require_environment(folder, reference)
     environment = find_environment(env or reference, unmarked(record["env_args"])).with_bins(
         stored_binning(record)
     )
@@ -69,10 +155,13 @@ def stored_environment(
         differing.append("its source")
     if differing:
         given = "the environment given" if env is not None else environment.reference
-        warn(
+        text = (
             f"{given} is not the one that the run {folder.name} was trained on; changed "
-            f"since: {', '.join(differing)}. The present one is played"
+            f"since: {', '.join(differing)}"
         )
+        if verified:
+            raise UsageError(f"{text}. To play the present one, add --trust (in Python trust=True)")
+        warn(f"{text}. The present one is played")
     return environment
 
 
@@ -82,15 +171,33 @@ def stored_binning(record: Mapping[str, Any]) -> Binning | None:
     return None if stored is None else Binning(**{name: tuple(stored[name]) for name in stored})
 
 
-def _reject_own_code(folder: Path, reference: str) -> None:
+def _reject_code_inside(folder: Path, reference: str) -> None:
     """Do not run code that lies in the folder of a run just because the run names it."""
-    head, _, tail = reference.rpartition(":")
-    inside = head.endswith(".py") and Path(head).resolve().is_relative_to(folder.resolve())
-    if inside or head == "__main__" or "<" in reference or not _names_environment(head, tail):
+    head = reference.rpartition(":")[0]
+    if head.endswith(".py") and Path(head).resolve().is_relative_to(folder.resolve()):
         raise UsageError(
-            f"the run {folder} was trained on {reference!r}, which cannot be opened by its "
-            "name: give the environment, as in rlkit.load(path, env=MyEnv)"
+            f"the run {folder} names the file {head} inside of its own folder as its environment, "
+            "which is not run: give the environment, as in rlkit.load(path, env=MyEnv), or, if you "
+            "trust it, add --trust (in Python trust=True)"
         )
+
+
+def _reject_unnamed(folder: Path, reference: str) -> None:
+    if reference.rpartition(":")[0] == "__main__" or "<" in reference:
+        raise _cannot_be_opened(folder, reference)
+
+
+def _require_environment(folder: Path, reference: str) -> None:
+    head, _, tail = reference.rpartition(":")
+    if not _names_environment(head, tail):
+        raise _cannot_be_opened(folder, reference)
+
+
+def _cannot_be_opened(folder: Path, reference: str) -> UsageError:
+    return UsageError(
+        f"the run {folder} was trained on {reference!r}, which cannot be opened by its "
+        "name: give the environment, as in rlkit.load(path, env=MyEnv)"
+    )
 
 
 def _names_environment(module: str, name: str) -> bool:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from rlkit.cli import main
-from rlkit.errors import RlkitError, UsageError
+from rlkit.errors import RlkitError, RlkitWarning, UsageError
 from rlkit.rlhf.stages.run_stage import run_stage
 from rlkit.rlhf.stages.stage_run import StageRun, load_stage_run
-from rlkit.runs import curves
+from rlkit.runs import checkpoints, curves
 from rlkit.runs.execution import Interrupted
 from rlkit.runs.record import write_record
 from rlkit.training.run import load
@@ -80,6 +80,9 @@ def test_a_curve_that_does_not_grow_is_damaged(out: Path) -> None:
     path = curves.curve_path(run.folder, 0)
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join([*lines, lines[-1]]))
+    with pytest.warns(RlkitWarning, match=r"seed-000.csv: the rows from line 7 on are not used"):
+        assert load_stage_run(run.folder).curve()["num_updates"][-1] == 50
+    checkpoints.cover_rows(run.folder, 0)
     with pytest.raises(RlkitError, match="num_updates is 50, not more than in the row before"):
         load_stage_run(run.folder).curve()
 

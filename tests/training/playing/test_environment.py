@@ -60,8 +60,10 @@ def test_a_record_cannot_name_any_function_as_its_environment(
     arguments = {name: f"touch {marker}"} if name == "command" else {name: ["touch", str(marker)]}
     record = {**read_record(run.folder, AGENT_RUN), "environment": reference, "env_args": arguments}
     write_record(run.folder, record)
-    with pytest.raises(RlkitError, match="give the environment"):
+    with pytest.raises(RlkitError, match=r"names the module .*--trust"):
         load(run.folder).evaluate(episodes=1)
+    with pytest.raises(RlkitError, match="give the environment"):
+        load(run.folder, trust=True).evaluate(episodes=1)
     assert not marker.exists()
 
 
