@@ -5,6 +5,7 @@
     rlkit.solve("FrozenLake-v1")                              # the exact optimum
     run.evaluate(episodes=1000)                               # the final policies
     rlkit.load("runs/ppo-CartPole-v1-...")                    # a run from its folder
+    rlkit.verify("runs"), rlkit.resume("runs")                # check all files; continue all runs
     rlkit.rlhf                                                # language models: sft, reward, ppo
 
 Array conventions:
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from rlkit.training.comparison import Comparison
     from rlkit.training.run import Run, load
     from rlkit.training.train import train
+    from rlkit.upkeep.resuming import resume
+    from rlkit.upkeep.verifying import verify
 
 # By default MKL (torch's matrix library) may sum a matrix in a batch in another order than the same
 # matrix alone, for example on AMD processors. In this mode, which costs no time, it does not, and
@@ -54,8 +57,10 @@ _HOME = {
     "evaluate": "rlkit.solving",
     "interact": "rlkit.loop",
     "load": "rlkit.training.run",
+    "resume": "rlkit.upkeep.resuming",
     "solve": "rlkit.solving",
     "train": "rlkit.training.train",
+    "verify": "rlkit.upkeep.verifying",
 }
 
 __all__ = [
@@ -71,8 +76,10 @@ __all__ = [
     "evaluate",
     "interact",
     "load",
+    "resume",
     "solve",
     "train",
+    "verify",
 ]
 
 

@@ -52,6 +52,7 @@ ROOMS = (
     "rlkit.rlhf.stages",
     "rlkit.rlhf.demo",
     "rlkit.rlhf",
+    "rlkit.upkeep",
     "rlkit",  # the public interface
     "rlkit.cli",
     "rlkit.__main__",

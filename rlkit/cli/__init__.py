@@ -27,6 +27,8 @@ COMMANDS = {
     "evaluate": Command("rlkit.cli.runs", "play episodes with the final policies of a run"),
     "plot": Command("rlkit.cli.runs", "draw the learning curves of runs"),
     "watch": Command("rlkit.cli.runs", "record an episode of a trained policy as a gif"),
+    "verify": Command("rlkit.cli.upkeep", "check every file of runs against its sha256"),
+    "resume": Command("rlkit.cli.upkeep", "continue all unfinished runs below a folder"),
     "rlhf": Command("rlkit.cli.rlhf", "train language models on preferences: `rlkit rlhf --help`"),
     "list": Command("rlkit.cli.listing", "list agents, presets and native environments"),
 }

@@ -221,7 +221,7 @@ def is_finished(request: RunRequest, folder: Path, num_seeds: int, reports: Repo
         _is_done(folder, seed, request.target) for seed in seeds
     ):
         return False
-    _require_same(request, folder, record)
+    require_same(request, folder, record)
     require_sound_rows(folder, record)
     _note_surplus(request, record, reports)
     if record["format"] != request.kind.format:
@@ -283,7 +283,7 @@ def _begin(
             "timing": [],
         }
     record = read_record(folder, request.kind)
-    _require_same(request, folder, record)
+    require_same(request, folder, record)
     if request.sources:
         record["sources"] = dict(request.sources)
     if IDENTITY not in record:  # begun by an older rlkit
@@ -306,18 +306,22 @@ def _begin(
     return record
 
 
-def _require_same(request: RunRequest, folder: Path, record: Mapping[str, Any]) -> None:
-    """Reject the record of another run in the folder of this one."""
-    if IDENTITY not in record:  # of an older rlkit, which did not have every entry of today
-        return
+def require_same(request: RunRequest, folder: Path, record: Mapping[str, Any]) -> None:
+    """Require that the record in a folder is that of a run.
+
+    Raises:
+        UsageError: it is that of a run of other settings, code or environment.
+    """
     expected = json.loads(json.dumps(finite(dict(request.identity)), default=repr))
     digest = identity_digest(request.identity)
-    differing = [name for name, value in expected.items() if record.get(name) != value]
-    if record[IDENTITY] != digest or differing:
+    known = expected if IDENTITY in record else expected.keys() & record.keys()  # older: fewer
+    differing = [name for name in known if record.get(name) != expected[name]]
+    if record.get(IDENTITY, digest) != digest or differing:
+        got = record.get(IDENTITY, "none")[:10]
         raise UsageError(
-            f"{folder} holds another run: expected the identity {digest[:10]}, got "
-            f"{record[IDENTITY][:10]}{' with another ' if differing else ''}"
-            f"{', '.join(differing)}. Rename the folder to what it was, or choose another --out"
+            f"{folder} holds another run: expected the identity {digest[:10]}, got {got}"
+            f"{' with another ' if differing else ''}{', '.join(sorted(differing))}. Rename the "
+            "folder to what it was, or choose another --out"
         )
 
 

@@ -10,10 +10,23 @@ from typing import Any, TypeVar
 
 from rlkit.configuration import known_options, make_config, require_config
 from rlkit.errors import UsageError
-from rlkit.rlhf.stages.factories import Factory
+from rlkit.rlhf.stages.factories import (
+    DPOFactory,
+    Factory,
+    PolicyFactory,
+    RewardFactory,
+    SFTFactory,
+)
 from rlkit.rlhf.stages.run_stage import StageSpec, run_stage
+from rlkit.rlhf.stages.sources import ScoreSource, load_sources, stored_parent, stored_score
 from rlkit.rlhf.stages.stage_run import StageRun
-from rlkit.rlhf.training.configs import PolicyConfig
+from rlkit.rlhf.training.configs import (
+    METHODS,
+    DPOConfig,
+    PolicyConfig,
+    RewardConfig,
+    SFTConfig,
+)
 from rlkit.runs.identity import plain_data
 from rlkit.runs.reports import Reports
 
@@ -79,9 +92,22 @@ def launch(
         reports: where to report progress.
         score: the identity of what a policy is trained to maximise.
     """
+    spec = stage_spec(stage, factory, num_updates, options.seed, score=score)
+    return _run(spec, options, reports)
+
+
+def stage_spec(
+    stage: str,
+    factory: Factory,
+    num_updates: int,
+    seed: int,
+    *,
+    score: Mapping[str, Any] | None = None,
+) -> StageSpec:
+    """Return the specification of a stage; the arguments are those of `launch`."""
     task, model, parents = factory.task, factory.model, factory.parents
     is_policy = isinstance(factory.config, PolicyConfig)
-    spec = StageSpec(
+    return StageSpec(
         stage=stage,
         label=task.label,
         content={
@@ -96,13 +122,16 @@ def launch(
             "model": plain_data(model),
             "parents": {name: plain_data(parent) for name, parent in parents.items()},
         },
-        experiment_seed=options.seed,
+        experiment_seed=seed,
         num_updates=num_updates,
         spans_run=True,
         build=factory,
         record_every=1 if is_policy else 10,
         save_every=5 if is_policy else 50,
     )
+
+
+def _run(spec: StageSpec, options: RunOptions, reports: Reports | None) -> StageRun:
     return run_stage(
         spec,
         options.seeds,
@@ -111,3 +140,65 @@ def launch(
         reports=reports,
         allow_drift=options.allow_drift,
     )
+
+
+_FACTORIES = {"reward": RewardFactory, "dpo": DPOFactory}
+
+
+def relaunch(
+    run: StageRun, *, workers: int, allow_drift: bool, reports: Reports | None
+) -> StageRun:
+    """Continue a run from its folder alone, with the seeds and updates that it was started with.
+
+    Raises:
+        UsageError: its stage is not one of rlkit, its folder has another name than it was given,
+            or an input has changed.
+    """
+    stage, content = run.stage, run.content
+    classes: dict[str, type[Any]] = {
+        "sft": SFTConfig,
+        "reward": RewardConfig,
+        "dpo": DPOConfig,
+        **METHODS,
+    }
+    if stage not in classes:
+        raise UsageError(
+            f"the run {run.folder} is of the stage {stage!r}, which is not one of rlkit: continue "
+            "it with the program that started it"
+        )
+    task, model = load_sources(run)
+    inputs: dict[str, Any] = {
+        "task": task,
+        "model": model,
+        "config": make_config(f"the stage {stage}", classes[stage], content["config"]),
+    }
+    if stage == "sft":
+        factory: Factory = SFTFactory(**inputs)
+    elif stage in _FACTORIES:
+        factory = _FACTORIES[stage](**inputs, parent=stored_parent(run, "policy"))
+    else:
+        policy, score = stored_parent(run, "policy"), _stored_source(run)
+        factory = PolicyFactory(**inputs, parent=policy, score=score)
+    options = RunOptions(
+        seeds=int(run.record["num_seeds"]),
+        seed=run.experiment_seed,
+        out=run.folder.parent,
+        workers=workers,
+        allow_drift=allow_drift,
+    )
+    spec = stage_spec(
+        stage, factory, run.num_updates, run.experiment_seed, score=content.get("score")
+    )
+    if spec.folder_name() != run.folder.name:
+        raise UsageError(
+            f"the run {run.folder} was renamed, or an input has changed: from its record follows "
+            f"the name {spec.folder_name()}"
+        )
+    return _run(spec, options, reports)
+
+
+def _stored_source(run: StageRun) -> ScoreSource:
+    """Return what a policy is trained to maximise."""
+    if "reward" in run.content.get("score", {}):
+        return ScoreSource(reward=stored_parent(run, "reward"))
+    return stored_score(run) or ScoreSource()

@@ -80,7 +80,7 @@ def test_a_curve_that_does_not_grow_is_damaged(out: Path) -> None:
     path = curves.curve_path(run.folder, 0)
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join([*lines, lines[-1]]))
-    with pytest.warns(RlkitWarning, match=r"seed-000.csv: the rows from line 7 on are not used"):
+    with pytest.warns(RlkitWarning, match=r"seed-000\.csv: the rows from line 10 on are not used"):
         assert load_stage_run(run.folder).curve()["num_updates"][-1] == 50
     checkpoints.cover_rows(run.folder, 0)
     with pytest.raises(RlkitError, match="num_updates is 50, not more than in the row before"):

@@ -1,0 +1,1 @@
+"""Upkeep of the folders of runs of any kind: checking them, and continuing them."""

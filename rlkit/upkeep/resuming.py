@@ -1,0 +1,138 @@
+"""`resume`: all unfinished runs below a folder, one after another."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rlkit.errors import RlkitError, UsageError
+from rlkit.options import require_count, require_typed
+from rlkit.rlhf.stages.kind import STAGE_RUN
+from rlkit.runs.execution import require_continuable, require_same
+from rlkit.runs.integrity.trust import trusting
+from rlkit.runs.integrity.verify import runs_below, verify_run
+from rlkit.runs.progress import python_reports
+from rlkit.runs.reports import Reports
+from rlkit.upkeep.verifying import kind_of, record_of
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one run: complete, finished, failed or impossible to continue."""
+
+    folder: Path
+    state: str
+    message: str = ""
+    exit_code: int = 0
+
+
+def resume(
+    place: str | Path,
+    *,
+    workers: int = 1,
+    allow_drift: bool = False,
+    trust: bool = False,
+    reports: Reports | None = None,
+) -> list[Outcome]:
+    """Continue all unfinished runs in a folder and below, one after another.
+
+    Args:
+        place: the folder.
+        workers: processes over which the seeds of each run are split.
+        allow_drift: continue although versions differ, which marks runs as not reproducible.
+        trust: run the code that runs name although they were not trained on this machine from it.
+        reports: where to report progress and notes.
+
+    Returns:
+        what became of each run; those that cannot be continued have the reason.
+
+    Raises:
+        UsageError: there is no run below the folder.
+        Interrupted: SIGINT or SIGTERM came; everything is saved, and the same call continues.
+    """
+    workers = require_count("workers", workers, at_least=1)
+    options: dict[str, Any] = {
+        "workers": workers,
+        "allow_drift": require_typed("allow_drift", allow_drift, bool),
+    }
+    folders = _parents_first(runs_below([place]))
+    options["trust"] = require_typed("trust", trust, bool)
+    with trusting(trust):
+        if reports is not None:
+            return [_outcome(folder, options, reports) for folder in folders]
+        with python_reports() as own:
+            return [_outcome(folder, options, own) for folder in folders]
+
+
+def _outcome(folder: Path, options: Mapping[str, Any], reports: Reports) -> Outcome:
+    kind = kind_of(folder)
+    verdict = verify_run(folder, kind)
+    if not verdict.problems and len(verdict.complete) == len(verdict.seeds):
+        return Outcome(folder, "complete")
+    if not verdict.what:
+        return Outcome(folder, "cannot be continued", verdict.problems[0], 1)
+    try:
+        run = (_resume_stage if kind is STAGE_RUN else _resume_agent)(folder, options, reports)
+    except RlkitError as error:
+        return Outcome(folder, "cannot be continued", str(error), error.exit_code)
+    failures: Mapping[str, Any] = run.record["failures"]
+    if not failures:
+        return Outcome(folder, str(run.status))
+    listed = "; ".join(f"seed {seed}: {failure['message']}" for seed, failure in failures.items())
+    return Outcome(folder, "failed", listed, max(int(f["exit_code"]) for f in failures.values()))
+
+
+def _resume_agent(folder: Path, options: Mapping[str, Any], reports: Reports) -> Any:
+    from rlkit.training.prepare import prepare
+    from rlkit.training.run import Run
+    from rlkit.training.train import train_prepared
+
+    folder = folder.absolute()
+    options = dict(options)
+    run = Run(folder, trust=options.pop("trust"))
+    num_seeds = int(run.record["num_seeds"])
+    prepared = prepare(
+        *(run.spec, num_seeds, folder.parent),
+        environment=run.environment,
+        allow_drift=options["allow_drift"],
+    )
+    if not prepared.request.resumable:
+        raise UsageError(
+            f"the run {folder} was trained on something that rlkit cannot identify, so nothing "
+            "shows that it would continue as it began; train it again"
+        )
+    drift = options["allow_drift"]
+    require_continuable(prepared.request, folder, run.record, allow_drift=drift)
+    require_same(prepared.request, folder, run.record)  # its folder may have another name
+    prepared = dataclasses.replace(prepared, folder=folder)
+    return train_prepared(prepared, num_seeds, **options, reports=reports)
+
+
+def _resume_stage(folder: Path, options: Mapping[str, Any], reports: Reports) -> Any:
+    from rlkit.rlhf.stages.launch import relaunch
+    from rlkit.rlhf.stages.stage_run import load_stage_run
+
+    options = {name: value for name, value in options.items() if name != "trust"}
+    return relaunch(load_stage_run(folder.absolute()), **options, reports=reports)
+
+
+def _parents_first(folders: Sequence[Path]) -> list[Path]:
+    """Return folders of runs in an order in which stages come after those that they start from."""
+    by_name = {folder.name: folder for folder in folders}
+    ordered: dict[Path, None] = {}
+
+    def add(folder: Path, above: tuple[Path, ...] = ()) -> None:
+        sources = record_of(folder).get("sources")
+        parents = sources.get("parents") if isinstance(sources, dict) else None
+        for parent in parents.values() if isinstance(parents, dict) else ():
+            name = Path(str(parent.get("folder"))).name if isinstance(parent, dict) else ""
+            if name in by_name and by_name[name] not in above:
+                add(by_name[name], (*above, folder))
+        ordered[folder] = None
+
+    for folder in folders:
+        add(folder)
+    return list(ordered)
