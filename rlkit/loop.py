@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from rlkit.agent import Actor, Agent, Transition
 from rlkit.environments.actions import action_check
-from rlkit.environments.batch_env import BatchEnv, BatchStep
-from rlkit.environments.bins import BinnedBatchEnv, copies_in
+from rlkit.environments.batch_env import BatchEnv, BatchStep, masks_around, masks_of
 from rlkit.environments.gymnasium_adapter import GymBatchEnv
+from rlkit.environments.views.viewed_env import ViewedBatchEnv, copies_in
 from rlkit.errors import PlayStopped as PlayStopped  # `play` raises it
 from rlkit.errors import UsageError
 
@@ -39,7 +39,7 @@ def interact(
 
     Raises:
         UsageError: the agent returned something that does not have the shape or type of actions.
-        AgentFault: an action of one seed is NaN or out of range.
+        AgentFault: an action of one seed is NaN, out of range or masked.
     """
     check = action_check(
         type(agent).__name__, env.action_space, (env.num_seeds, env.num_envs), seeds
@@ -47,11 +47,25 @@ def interact(
     if obs is None:
         obs = env.reset()
     for _ in range(num_steps):
-        action = check(agent.act(obs), env.ended)
+        masks = masks_of(env)
+        action = check(_act(agent, obs, masks), env.ended, masks)
         step = BatchStep(*env.step(action))
         transition = Transition(obs=obs, action=action, **step._asdict())
-        yield transition, agent.learn(transition)
+        if masks is None:
+            metrics = agent.learn(transition)
+        else:
+            learn: Any = agent.learn  # of an agent that takes masks
+            metrics = learn(transition, masks_around(env, masks))
+        yield transition, metrics
         obs = transition.following_obs
+
+
+def _act(policy: Agent | Actor, obs: Array, masks: Array | None) -> Any:
+    """Return what a policy does, within the masks if there are any."""
+    if masks is None:
+        return policy.act(obs)
+    act: Any = policy.act  # of one that takes masks
+    return act(obs, masks)
 
 
 class Episodes(NamedTuple):
@@ -98,7 +112,7 @@ def play(
     returns, lengths = np.zeros(shape), np.zeros(shape, dtype=np.int64)
     has_ended = np.zeros(shape, dtype=bool)
     with asking(env, stop) as ask:
-        if isinstance(env, GymBatchEnv | BinnedBatchEnv):
+        if isinstance(env, GymBatchEnv | ViewedBatchEnv):
             obs = env.reset(env_offset=env_offset)
         else:
             obs = env.reset()
@@ -107,7 +121,8 @@ def play(
             idle = has_ended | (t >= limits)[:, None]
             env.ended[t >= limits] = True
             lengths += ~idle
-            step = BatchStep(*env.step(check(actor.act(obs), idle)))
+            masks = masks_of(env)
+            step = BatchStep(*env.step(check(_act(actor, obs, masks), idle, masks)))
             returns += np.where(idle, 0.0, step.reward)
             has_ended |= ~idle & (step.terminated | step.truncated)
             obs = step.following_obs

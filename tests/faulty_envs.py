@@ -298,3 +298,18 @@ class Noisy(gym.Env[Any, Any]):
     def step(self, action: Any) -> Step:
         self.elapsed += 1
         return self.observe(), self.draw(), self.elapsed >= 10, False, {}
+
+
+class MasksParts(Counter):
+    """Offers masks of two parts by a method, and rejects what they forbid."""
+
+    def __init__(self) -> None:
+        super().__init__(4, action_space=spaces.MultiDiscrete([3, 2]))
+
+    def action_masks(self) -> Any:
+        return [1, self.t % 2, 0, self.t % 2, 1]
+
+    def step(self, action: Any) -> Step:
+        assert self.action_masks()[action[0]]
+        assert self.action_masks()[3 + action[1]]
+        return super().step(action)

@@ -26,6 +26,7 @@ from rlkit.runs.restore import join_states
 from rlkit.seeding import SeedStreams
 from rlkit.tabular.mdp import TabularMDP
 from rlkit_envs.bandit import BernoulliBandit
+from rlkit_envs.masked_corridor import MaskedCorridor
 from tests.faulty_envs import Drifting, Shifted
 
 NUM_ENVS = 2
@@ -60,6 +61,7 @@ ENVS: dict[str, Callable[[], Any]] = {
     "box-discrete": lambda: TimeLimit(Ending(0.97), 5),
     "box-box": lambda: TimeLimit(Ending(0.3, action_space=BOX), 5),
     "mixed": lambda: TimeLimit(Mixed(0.9), 5),
+    "masked": lambda: MaskedCorridor(4, 3, max_steps=5, strict=True),
     "discrete": lambda: TimeLimit(Shifted(4, -1), 5),  # both spaces start at -1
     "bandit": lambda: TimeLimit(BernoulliBandit(arms=3), 5),
 }
@@ -138,6 +140,11 @@ CASES = [
     Case("lspi", "box-discrete", (("features", "polynomial"), *SMALL_LSPI)),
     Case("lspi", "box-discrete", (("order", 2), *SMALL_LSPI)),
     *ON_TABLES,
+    Case("ppo", "masked", FULL_PPO),
+    Case("reinforce", "masked", FULL_REINFORCE),
+    Case("q-learning", "masked", (("trace_decay", 0.8), *BOLTZMANN)),
+    Case("expected-sarsa", "masked", (("epsilon_steps", 100),)),
+    Case("random", "masked"),
     Case("psrl", "discrete", (("model_steps", 4),)),
     Case("thompson", "bandit"),
     Case("thompson", "bandit", (("bandits", "same"),)),
@@ -154,9 +161,13 @@ each_case = pytest.mark.parametrize("case", CASES, ids=str)
 
 def build(case: Case, indices: tuple[int, ...]) -> tuple[Any, GymBatchEnv]:
     streams = tuple(SeedStreams(0, index) for index in indices)
-    env = GymBatchEnv(ENVS[case.env], streams, NUM_ENVS)
+    masked = case.env == "masked"
+    env = GymBatchEnv(ENVS[case.env], streams, NUM_ENVS, action_masks=masked)
     model = ring() if case.env == "discrete" else None
-    task = Task(env.observation_space, env.action_space, streams, NUM_ENVS, 200, model)
+    task = Task(
+        *(env.observation_space, env.action_space, streams, NUM_ENVS, 200, model),
+        action_masks=masked,
+    )
     kind = find_agent(case.agent)
     return kind(task, kind.Config(**dict(case.options))), env
 
@@ -302,7 +313,8 @@ def test_a_seed_gets_the_same_bytes_alone_and_in_a_batch_of_5(case: Case) -> Non
     together, _ = advance(agent, env, 50)
     states = per_seed(agent.state_dict())
     greedy = np.random.default_rng(0).standard_normal((5, 6, *(env.observation_space.shape or ())))
-    states_of = {"discrete": np.tile(np.arange(4), (5, 1)), "bandit": np.zeros((5, 6), int)}
+    states_of = {"bandit": np.zeros((5, 6), int)}
+    states_of |= dict.fromkeys(("discrete", "masked"), np.tile(np.arange(4), (5, 1)))
     obs = states_of.get(case.env, greedy.astype(np.float32))
     acted = agent.actor(greedy=False).act(obs)
     for s, index in enumerate(indices):

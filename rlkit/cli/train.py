@@ -78,6 +78,10 @@ class TrainOptions(TrainingOptions):
     bin_low: tuple[float, ...] | None = None
     # upper limits; values outside fall into the outermost bins
     bin_high: tuple[float, ...] | None = None
+    # let the agent act in [-1, 1] where actions of a Box have two bounds
+    rescale_actions: bool = False
+    # let the agent choose only among the actions that the environment allows by its masks
+    action_masks: bool = False
     # continue even if versions have changed, which marks the run as not reproducible
     allow_drift: bool = False
 

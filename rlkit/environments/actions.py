@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
 from rlkit.environments.views.actions import ActionLayout
+from rlkit.environments.views.masks import first_masked
 from rlkit.errors import AgentFault, UsageError
 
 Array = NDArray[Any]
 # (what `act` returned, bool [S, N] True where its episode is over) -> actions [S, N, ...]
-ActionCheck = Callable[[Any, Array], Array]
+Converter = Callable[[Any, Array], Array]
+
+
+class ActionCheck(Protocol):
+    """Returns the actions of an agent as an array, or raises."""
+
+    def __call__(self, action: Any, idle: Array, masks: Array | None = None) -> Array:
+        """Check what `act` returned.
+
+        Args:
+            action: what it returned.
+            idle: where an episode is over, bool [S, N].
+            masks: the actions that are allowed, bool [S, N, choices]; None = all.
+
+        Raises:
+            UsageError: the shape or type of the whole array is wrong.
+            AgentFault: one entry is out of range, NaN, infinite or masked.
+        """
 
 
 def action_check(
@@ -33,24 +51,38 @@ def action_check(
         space: of the actions of one environment.
         shape: (S, N).
         seeds: the index of each seed in the experiment, for messages; default 0 to S - 1.
-
-    Raises (the function that is returned):
-        UsageError: the shape or type of the whole array is wrong.
-        AgentFault: one entry is out of range, NaN or infinite.
     """
     seeds = range(shape[0]) if seeds is None else seeds
     if len(seeds) != shape[0]:
         raise UsageError(f"expected the indices of {shape[0]} seeds, got {list(seeds)}")
+    layout, order = ActionLayout(space), seeds
     if isinstance(space, spaces.Discrete):
-        return _discrete_check(name, space, shape, seeds)
-    if isinstance(space, spaces.Box):
-        return _box_check(name, space, (*shape, *space.shape), seeds)
-    return _row_check(name, ActionLayout(space), shape, seeds)
+        convert = _discrete_check(name, space, shape, seeds)
+    elif isinstance(space, spaces.Box):
+        convert = _box_check(name, space, (*shape, *space.shape), seeds)
+    else:
+        convert = _row_check(name, layout, shape, seeds)
+
+    def check(action: Any, idle: Array, masks: Array | None = None) -> Array:
+        actions = convert(action, idle)
+        if masks is not None:
+            place = first_masked(actions, masks | idle[..., None], layout)
+            if place is not None:
+                s, e, *column = place
+                part = f" in column {column[0]}" if column else ""
+                raise AgentFault(
+                    order[s],
+                    f"{name}.act returned {actions[place]}{part} for environment copy {e}, an "
+                    "action that its mask forbids",
+                )
+        return actions
+
+    return check
 
 
 def _row_check(
     name: str, layout: ActionLayout, shape: tuple[int, int], seeds: Sequence[int]
-) -> ActionCheck:
+) -> Converter:
     kinds, words = ("iu", "integers") if layout.is_discrete else ("fiu", "numbers")
     sizes, discrete = layout.sizes, layout.sizes > 0
 
@@ -79,7 +111,7 @@ def _row_check(
 
 def _discrete_check(
     name: str, space: spaces.Discrete, shape: tuple[int, int], seeds: Sequence[int]
-) -> ActionCheck:
+) -> Converter:
     n = int(space.n)
 
     def check(action: Any, idle: Array) -> Array:
@@ -108,7 +140,7 @@ _UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 
 def _box_check(
     name: str, space: spaces.Box, shape: tuple[int, ...], seeds: Sequence[int]
-) -> ActionCheck:
+) -> Converter:
     # Without bounds to clip to, a number that the type of the space cannot hold is not an action.
     dtype: np.dtype[Any] = np.dtype(space.dtype)
     bounded = space.is_bounded() or dtype.kind != "f"

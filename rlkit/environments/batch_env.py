@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from rlkit.agent import State
+from rlkit.agent import ActionMasks, State
 
 Array = NDArray[Any]
 
@@ -27,6 +27,21 @@ class BatchStep(NamedTuple):
     truncated: Array  # bool: the episode was cut off, for instance by a time limit
     next_obs: Array  # the true successor of this transition
     following_obs: Array  # to act on next: next_obs, or the first one of the next episode
+
+
+def masks_of(env: object) -> Array | None:
+    """Return the action masks of the observations to act on next, or None where none are used.
+
+    Such a grid has the attributes `action_masks` and, of the true successors of the last step,
+    `next_action_masks`: bool [S, N, choices].
+    """
+    masks: Array | None = getattr(env, "action_masks", None)
+    return masks
+
+
+def masks_around(env: object, before: Array) -> ActionMasks:
+    """Return the masks around the last step, given those before it."""
+    return ActionMasks(before, getattr(env, "next_action_masks", before))
 
 
 class BatchEnv(Protocol):

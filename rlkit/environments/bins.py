@@ -19,9 +19,6 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from rlkit.agent import State
-from rlkit.environments.batch_env import BatchEnv, BatchStep
-from rlkit.environments.gymnasium_adapter import GymBatchEnv
 from rlkit.environments.views.leaves import bounds_of
 from rlkit.errors import UsageError
 from rlkit.options import Unfit, converted
@@ -171,53 +168,3 @@ def _bounds(
             "the outermost bins"
         )
     return bounds
-
-
-class BinnedBatchEnv:
-    """A grid of environments whose observations are indices of bins.
-
-    Args:
-        env: the grid of the environments themselves.
-        bins: of its observations.
-    """
-
-    def __init__(self, env: BatchEnv, bins: Bins) -> None:
-        self.env, self._bins = env, bins
-        self.num_seeds, self.num_envs = env.num_seeds, env.num_envs
-        self.observation_space, self.action_space = bins.space, env.action_space
-
-    @property
-    def ended(self) -> Array:
-        return self.env.ended
-
-    @property
-    def obs(self) -> Array:
-        """The observations to act on next, of Gymnasium's environments; [S, N]."""
-        assert isinstance(self.env, GymBatchEnv)
-        return self._bins(self.env.obs)
-
-    def reset(self, *, env_offset: int = 0) -> Array:
-        if isinstance(self.env, GymBatchEnv):
-            return self._bins(self.env.reset(env_offset=env_offset))
-        return self._bins(self.env.reset())
-
-    def step(self, actions: Array) -> BatchStep:
-        step = BatchStep(*self.env.step(actions))
-        return step._replace(
-            next_obs=self._bins(step.next_obs), following_obs=self._bins(step.following_obs)
-        )
-
-    def state_dict(self) -> State:
-        return self.env.state_dict()
-
-    def load_state_dict(self, state: State) -> None:
-        self.env.load_state_dict(state)
-
-    def close(self) -> None:
-        self.env.close()
-
-
-def copies_in(env: BatchEnv) -> GymBatchEnv | None:
-    """Return the grid of Gymnasium's environments that a grid is or divides into bins, or None."""
-    inner = env.env if isinstance(env, BinnedBatchEnv) else env
-    return inner if isinstance(inner, GymBatchEnv) else None

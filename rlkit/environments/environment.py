@@ -14,13 +14,16 @@ import gymnasium as gym
 from gymnasium.envs.registration import load_env_creator
 
 from rlkit.environments.batch_env import BatchEnv
-from rlkit.environments.bins import BinnedBatchEnv, Binning, Bins
+from rlkit.environments.bins import Bins
 from rlkit.environments.gymnasium_adapter import GymBatchEnv, MakeCopies
 from rlkit.environments.probe import Probe, probe
 from rlkit.environments.repeatability import Repeatability, check_repeatability
 from rlkit.environments.stepping.calls import CALLS, CONSTRUCTOR, describe_abandoned
 from rlkit.environments.table import TabularBatchEnv
+from rlkit.environments.views.action_view import ActionView
 from rlkit.environments.views.observations import seen_by_agents
+from rlkit.environments.views.view import View
+from rlkit.environments.views.viewed_env import ViewedBatchEnv
 from rlkit.errors import RlkitError, UsageError
 from rlkit.fingerprint import Fingerprint, settle
 from rlkit.seeding import SeedStreams, episode_seeder
@@ -45,7 +48,7 @@ class Environment:
         content: the sha256 of its file in runs of format 1, "" where an id names it, and None
             where runs of that format are not looked for.
         meaning: the object of which `source` is the fingerprint.
-        binning: how agents see observations of a Box, or None.
+        view: how agents see it.
         again: finds it in another process.
     """
 
@@ -55,7 +58,7 @@ class Environment:
     source: Fingerprint = field(repr=False)
     content: str | None = None
     meaning: Any = field(default=None, repr=False)
-    binning: Binning | None = None
+    view: View = field(default_factory=View)
     again: Callable[[], Environment] | None = field(default=None, repr=False)
 
     @property
@@ -110,12 +113,15 @@ class Environment:
         """Return the exact model, or why the table that the environment publishes is not used."""
         return examine(self.make) if self.probe.has_table else Model(None, None)
 
-    def with_bins(self, binning: Binning | None) -> Environment:
-        """Return the same environment with another binning; what is known of it is kept."""
-        if binning == self.binning:
+    def seen_as(self, view: View) -> Environment:
+        """Return the same environment with another view; what is known of it is kept."""
+        if view == self.view:
             return self
-        other = dataclasses.replace(self, binning=binning)
-        for name in ("probe", "model", "belief", "repeatability"):
+        other = dataclasses.replace(self, view=view)
+        known = ["probe", "model", "belief"]
+        if view.action_masks == self.view.action_masks:
+            known.append("repeatability")  # with the same actions
+        for name in known:
             if name in self.__dict__:
                 other.__dict__[name] = self.__dict__[name]
         return other
@@ -127,9 +133,23 @@ class Environment:
         Raises:
             UsageError: it does not fit the observations.
         """
-        if self.binning is None:
+        if self.view.binning is None:
             return None
-        return Bins(seen_by_agents(self.probe.observation_space), self.binning, self.name)
+        return Bins(seen_by_agents(self.probe.observation_space), self.view.binning, self.name)
+
+    @functools.cached_property
+    def action_view(self) -> ActionView:
+        """Return how agents see its actions.
+
+        Raises:
+            UsageError: they have nothing to rescale.
+        """
+        return ActionView(
+            self.probe.action_space,
+            numbered=self.view.numbered_actions,
+            rescaled=self.view.rescaled_actions,
+            name=self.name,
+        )
 
     @property
     def observation_space(self) -> gym.Space[Any]:
@@ -143,8 +163,8 @@ class Environment:
 
     @property
     def action_space(self) -> gym.Space[Any]:
-        """The space of actions of one copy."""
-        return self.probe.action_space
+        """The space of actions as agents see them."""
+        return self.action_view.space
 
     def with_model(self, model: Model | None) -> Environment:
         """Return the same environment with a model that is known already; None to look for it."""
@@ -182,7 +202,7 @@ class Environment:
     @functools.cached_property
     def repeatability(self) -> Repeatability:
         """Return whether copies are determined by their seeds and actions alone."""
-        return check_repeatability(self.make, self.reference)
+        return check_repeatability(self.make, self.reference, action_masks=self.view.action_masks)
 
     @functools.cached_property
     def reward_threshold(self) -> float | None:
@@ -243,7 +263,9 @@ class Environment:
             make_copies: builds copies that are stepped elsewhere, where the kind is "gymnasium".
         """
         grid = self._own_grid(streams, num_envs, kind, purpose, autoreset, make_copies)
-        return grid if self.bins is None else BinnedBatchEnv(grid, self.bins)
+        if self.bins is None and not self.action_view.changes:
+            return grid
+        return ViewedBatchEnv(grid, self.bins, self.action_view)
 
     def _own_grid(
         self,
@@ -272,4 +294,5 @@ class Environment:
             purpose=purpose,
             autoreset=autoreset,
             make_copies=make_copies,
+            action_masks=self.view.action_masks,
         )

@@ -35,6 +35,7 @@ class GymBatchEnv:
         purpose: the branch of the streams for resets, "env" or "evaluation".
         autoreset: False to play one episode each.
         make_copies: returns a number of copies; by default they are in this process.
+        action_masks: whether to read the environments' action masks.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class GymBatchEnv:
         purpose: str = "env",
         autoreset: bool = True,
         make_copies: MakeCopies | None = None,
+        action_masks: bool = False,
     ) -> None:
         self._streams = tuple(streams)
         self._purpose = purpose
@@ -57,11 +59,20 @@ class GymBatchEnv:
         self.num_seeds, self.num_envs = len(self._streams), num_envs
         self._grid = [(s, n) for s in range(self.num_seeds) for n in range(num_envs)]
         number = len(self._grid)
-        self._copies = LocalCopies(make_env, number) if make_copies is None else make_copies(number)
+        self._copies = (
+            LocalCopies(make_env, number, action_masks=action_masks)
+            if make_copies is None
+            else make_copies(number)
+        )
         self.name = self._copies.name
         self.observation_space = self._copies.observation_space
         self.action_space = self._copies.action_space
         self._layout = ActionLayout(self.action_space)
+        self._has_masks = action_masks
+        # Of the observations to act on next, and of the true successors of the last step; bool
+        # [S, N, choices], or None without masks.
+        self.action_masks: Array | None = None
+        self.next_action_masks: Array | None = None
         discrete = isinstance(self.observation_space, spaces.Discrete)
         self._obs_dtype = np.dtype(np.int64 if discrete else self.observation_space.dtype)
         self.exact_resume = True
@@ -89,6 +100,7 @@ class GymBatchEnv:
         self._actions: list[list[Any]] = [[] for _ in self._grid]
         obs_shape = self.observation_space.shape or ()
         self._obs = np.empty((*shape, *obs_shape), dtype=self._obs_dtype)
+        self.action_masks = self._new_masks()
         self._reset_some(range(len(self._grid)), self._obs)
         self._require_finite("observation at reset", self._obs)
         return self._obs.copy()
@@ -100,7 +112,14 @@ class GymBatchEnv:
             self._actions[i] = []
         with self._placing_problems():
             for i, first in self._copies.reset(seeds, self.before_each):
-                obs[self._grid[i]] = first
+                obs[self._grid[i]] = first.obs
+                _put(self.action_masks, self._grid[i], first.action_mask)
+
+    def _new_masks(self) -> Array | None:
+        """Return masks that allow everything, as after the end of an episode."""
+        if not self._has_masks:
+            return None
+        return np.ones((self.num_seeds, self.num_envs, self._layout.num_choices), dtype=bool)
 
     def _episode_seed(self, i: int) -> int:
         s, n = self._grid[i]
@@ -115,14 +134,18 @@ class GymBatchEnv:
         running = {i: actions[s, n] for i, (s, n) in enumerate(self._grid) if not self._ended[s, n]}
         for i, action in running.items():
             self._actions[i].append(action)
+        masks = self._new_masks()
         with self._placing_problems():
             for i, one in self._copies.step(running, self.before_each):
                 place = self._grid[i]
                 next_obs[place], reward[place] = one.obs, one.reward
                 terminated[place], truncated[place] = one.terminated, one.truncated
+                _put(masks, place, one.action_mask)
         self._require_finite("reward", reward)
         self._require_finite("observation", next_obs)
         obs[...] = next_obs
+        self.next_action_masks = masks
+        self.action_masks = None if masks is None else masks.copy()
         last = terminated | truncated
         if not self._autoreset:
             self._ended |= last
@@ -187,6 +210,7 @@ class GymBatchEnv:
 
     def load_state_dict(self, state: State) -> None:
         self.reset()
+        self.action_masks = self._new_masks()
         self._episode = np.array(state["episode"])
         self._ended = np.array(state["ended"])
         episodes = {}
@@ -194,11 +218,18 @@ class GymBatchEnv:
             self._actions[i] = list(state["actions"][s][n, : int(state["num_actions"][s][n])])
             episodes[i] = self._episode_seed(i), tuple(self._actions[i])
         with self._placing_problems():
-            for i, obs in self._copies.replay(episodes, self.before_each):
-                self._obs[self._grid[i]] = obs
+            for i, now in self._copies.replay(episodes, self.before_each):
+                self._obs[self._grid[i]] = now.obs
+                _put(self.action_masks, self._grid[i], now.action_mask)
         # An environment that is not determined by its seed and the actions cannot be resumed
         # exactly; the run continues from its present observations, and is marked.
         self.exact_resume = bool(np.array_equal(self._obs, np.asarray(state["obs"])))
 
     def close(self) -> None:
         self._copies.close()
+
+
+def _put(masks: Array | None, place: tuple[int, int], mask: Array | None) -> None:
+    """Write the mask of one environment."""
+    if masks is not None and mask is not None:
+        masks[place] = mask

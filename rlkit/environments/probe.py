@@ -14,6 +14,7 @@ from gymnasium import spaces, wrappers
 from gymnasium.wrappers.utils import RunningMeanStd
 
 from rlkit.environments.spaces import require_supported, spaces_of
+from rlkit.environments.views.masks import offers_masks
 from rlkit.errors import UsageError
 from rlkit.fingerprint import Fingerprint, fingerprint, identify
 from rlkit.fingerprint.opened_files import reads_of
@@ -32,6 +33,7 @@ class Probe:
         action_space: of one copy.
         time_limit: the steps after which a wrapper truncates an episode, or None.
         has_table: whether it publishes an attribute `P`.
+        offers_masks: whether it offers action masks.
         has_priors: whether it publishes an attribute `beta_priors`, as a drawn bandit does.
         details: spaces, registration, wrappers and data files as plain data, part of a run's
             identity.
@@ -44,6 +46,7 @@ class Probe:
     time_limit: int | None
     has_table: bool
     has_priors: bool
+    offers_masks: bool
     details: dict[str, Any]
     layers: list[type]
     made_of: Fingerprint
@@ -71,8 +74,9 @@ def probe(make: Callable[[], gym.Env[Any, Any]], reference: str) -> Probe:
         layers = layers_of(env)
         _reject_statistics(layers, reference)
         # A first reset may read files that the constructor did not; training reports its errors.
+        info: Any = None
         with reads_of() as later, contextlib.suppress(Exception, SystemExit):
-            env.reset(seed=0)
+            _, info = env.reset(seed=0)
         limit = time_limit(layers)
         spec = getattr(env, "spec", None)
         classes = _LAYERS[reference] = list(map(type, layers))
@@ -94,6 +98,7 @@ def probe(make: Callable[[], gym.Env[Any, Any]], reference: str) -> Probe:
             time_limit=limit,
             has_table=_publishes(layers[-1], "P"),
             has_priors=_publishes(layers[-1], "beta_priors"),
+            offers_masks=offers_masks(env, info),
             details=details,
             layers=classes,
             made_of=made_of,

@@ -9,6 +9,7 @@ or gives other numbers after an interruption.
 from __future__ import annotations
 
 import contextlib
+import functools
 import random
 import sys
 import time
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 
 from rlkit.environments.gymnasium_adapter import GymBatchEnv
 from rlkit.environments.views.actions import ActionLayout
+from rlkit.environments.views.masks import nearest_allowed
 from rlkit.errors import RlkitError, UsageError
 from rlkit.seeding import SeedStreams
 
@@ -49,7 +51,9 @@ class Repeatability:
         return self.problem is None
 
 
-def check_repeatability(make: Make, reference: str, *, seed: int = 0) -> Repeatability:
+def check_repeatability(
+    make: Make, reference: str, *, seed: int = 0, action_masks: bool = False
+) -> Repeatability:
     """Play the same seeds and actions again: on the same copy, on another, and beside another.
 
     Three or four copies are built, and at most a few hundred steps are taken. A fault of `reset` or
@@ -59,12 +63,13 @@ def check_repeatability(make: Make, reference: str, *, seed: int = 0) -> Repeata
         make: returns a copy.
         reference: the name of the environment in messages.
         seed: of the episodes and actions.
+        action_masks: whether only allowed actions are taken.
 
     Raises:
         UsageError: the copies are not separate environments.
     """
     try:
-        problem = _compare_trajectories(make, seed)
+        problem = _compare_trajectories(make, seed, action_masks)
     except UsageError:
         raise
     except RlkitError as error:
@@ -80,10 +85,11 @@ def could_not_check(reference: str, problem: str) -> str:
     )
 
 
-def _compare_trajectories(make: Make, seed: int) -> str | None:
+def _compare_trajectories(make: Make, seed: int, action_masks: bool) -> str | None:
+    open_grid = functools.partial(_open_grid, action_masks=action_masks)
     seeds = (SeedStreams(seed, 0), SeedStreams(seed, 1))
     globals_before = GlobalGenerators()
-    with _grid(make, seeds[:1]) as alone:
+    with open_grid(make, seeds[:1]) as alone:
         actions = _random_actions(alone.action_space, seed)
         first, drawn, touched = _play(alone, actions, globals_before, patience=PATIENCE)
         actions = actions[: len(first) - 1]
@@ -102,7 +108,7 @@ def _compare_trajectories(make: Make, seed: int) -> str | None:
             "seeded (a counter of resets, running statistics, a generator of its own, the clock). "
             "Scores may drift for this reason alone, and the run is not reproducible"
         )
-    with _grid(make, seeds) as together:
+    with open_grid(make, seeds) as together:
         beside = _play(together, actions, globals_before)[0]
     difference = _difference(first, beside)
     if difference is None:
@@ -113,7 +119,7 @@ def _compare_trajectories(make: Make, seed: int) -> str | None:
                 "seeds. The run is not reproducible"
             )
         return None
-    with _grid(make, seeds[:1]) as other:
+    with open_grid(make, seeds[:1]) as other:
         difference_of_copies = _difference(first, _play(other, actions, globals_before)[0])
     if difference_of_copies is not None:
         return (
@@ -132,8 +138,10 @@ def _compare_trajectories(make: Make, seed: int) -> str | None:
 
 
 @contextlib.contextmanager
-def _grid(make: Make, streams: tuple[SeedStreams, ...]) -> Iterator[GymBatchEnv]:
-    grid = GymBatchEnv(make, streams, 1)
+def _open_grid(
+    make: Make, streams: tuple[SeedStreams, ...], *, action_masks: bool
+) -> Iterator[GymBatchEnv]:
+    grid = GymBatchEnv(make, streams, 1, action_masks=action_masks)
     try:
         yield grid
     finally:
@@ -176,12 +184,15 @@ def _play(
         What the first seed observed, the global generators that steps alone advanced (a reset may
         seed them, which is no fault), and those that resets or steps advanced.
     """
-    started = time.perf_counter()
+    started, layout = time.perf_counter(), ActionLayout(grid.action_space)
     generators.moved()
     seen: list[tuple[Array, ...]] = [(grid.reset()[0].copy(),)]
     touched, drawn = generators.moved(), set[str]()
     for action in actions:
-        stepped = grid.step(np.stack([action] * grid.num_seeds))
+        actions_of_all = np.stack([action] * grid.num_seeds)
+        if grid.action_masks is not None:
+            actions_of_all = nearest_allowed(actions_of_all, grid.action_masks, layout)
+        stepped = grid.step(actions_of_all)
         seen.append(tuple(np.array(part[0]) for part in stepped))
         moved = generators.moved()
         touched |= moved

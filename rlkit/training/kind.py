@@ -53,6 +53,8 @@ AGENT_RUN = RunKind(
             lambda value: isinstance(value, dict) and value.keys() >= _DETAILS,
         ),
         "binning": ("an object with lists of numbers bins, low and high", _is_binning),
+        "rescale_actions": ("true", lambda value: value is True),
+        "action_masks": ("true", lambda value: value is True),
         "caveats": TEXTS,
         "sources": (
             "an object of digests by path",

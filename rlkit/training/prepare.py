@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rlkit.agents import AGENTS
+from rlkit.agent import AgentTraits
+from rlkit.agents import AGENTS, find_agent
 from rlkit.environments.environment import Environment
 from rlkit.environments.repeatability import GlobalGenerators
 from rlkit.errors import RlkitError, UsageError
@@ -65,7 +66,7 @@ def prepare(
     out = Path(os.path.abspath(out))  # an environment may change the working directory
     if environment is None:
         environment = spec.resolve_safely()
-    environment = environment.with_bins(spec.binning)
+    environment = environment.seen_as(spec.view)
     unidentified = spec.unidentified(environment)
     caveats: list[str] = []
     remarks = _require_fit(spec, environment)
@@ -138,6 +139,7 @@ def _folder(spec: RunSpec, environment: Environment, out: Path) -> Path:
 def _require_fit(spec: RunSpec, environment: Environment) -> list[str]:
     """Build the agent once, before anything is written; return its remarks."""
     streams = (SeedStreams(spec.experiment_seed, 0),)
+    masks = _require_masks(spec, environment)
     task = spec.task(environment, streams, environment.mdp)
     try:
         spec.build_agent(task)
@@ -148,7 +150,32 @@ def _require_fit(spec: RunSpec, environment: Environment) -> list[str]:
             f"{spec.agent_name} plans with the model of the environment, and "
             f"{environment.model.problem}. Use q-learning, which needs none."
         ) from error
-    return list(spec.traits.remarks(task, spec.config))
+    return [*spec.traits.remarks(task, spec.config), *masks]
+
+
+def _require_masks(spec: RunSpec, environment: Environment) -> list[str]:
+    """Require what action masks need, if they are used; return a remark if they could be."""
+    offered, taken = environment.probe.offers_masks, spec.traits.takes_action_masks
+    if not spec.action_masks:
+        if not (offered and taken):
+            return []
+        return [
+            f"{environment.reference} offers action masks, which this run does not use; with "
+            f"--action-masks (action_masks=True) {spec.agent_name} chooses among the allowed "
+            "actions only"
+        ]
+    if not offered:
+        raise UsageError(
+            f"option action_masks (--action-masks): {environment.reference} offers none: its reset "
+            'returns no info["action_mask"], and it has no method action_masks(). Omit the option'
+        )
+    if not taken:
+        able = [name for name in AGENTS if AgentTraits.of(find_agent(name)).takes_action_masks]
+        raise UsageError(
+            f"option action_masks (--action-masks): {spec.agent_name} takes none; of the agents of "
+            f"rlkit {', '.join(able)} do"
+        )
+    return []
 
 
 def check_agent(spec: RunSpec, environment: Environment) -> str | None:

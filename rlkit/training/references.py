@@ -49,7 +49,7 @@ def random_return(environment: Environment, *, episodes: int = 200) -> float | N
     if environment.kind != "native":
         return None
     streams = (SeedStreams(0, 0),)
-    actor = RandomActor(environment.probe.action_space, streams)
+    actor = RandomActor(environment.action_space, streams)
     return float(play_many(actor, environment, streams, episodes, kind="native").returns.mean())
 
 

@@ -344,6 +344,8 @@ class Run(RunFolder):
                 evaluation_episodes=record["evaluation_episodes"],
                 native=record["stepped_as"] != "gymnasium",
                 binning=stored_binning(record),
+                rescale_actions=record.get("rescale_actions", False),
+                action_masks=record.get("action_masks", False),
             )
         return self._spec
 

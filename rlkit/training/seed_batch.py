@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from rlkit.agent import AgentTraits, State
 from rlkit.agents.compiled import compiled_loop
-from rlkit.environments.bins import BinnedBatchEnv, copies_in
 from rlkit.environments.environment import Environment
 from rlkit.environments.stepping.pool import Pool
+from rlkit.environments.views.viewed_env import ViewedBatchEnv, copies_in
 from rlkit.evaluation import Evaluator, evaluation_limits
 from rlkit.loop import PlayStopped, asking
 from rlkit.runs import checkpoints, curves
@@ -103,7 +103,7 @@ class SeedBatch:
                 f"{self._environment.reference} is not determined by its seed and the actions: "
                 "the run continues, but is not reproducible"
             )
-            obs = self.env.obs if isinstance(self.env, BinnedBatchEnv) else copies.obs
+            obs = self.env.obs if isinstance(self.env, ViewedBatchEnv) else copies.obs
         self._open_curves([int(one["curve_bytes"]) for one in states])
         at_end = self.tracker.num_env_steps == self.target
         if states[0].get(checkpoints.ROW_PENDING, False) and (self.on_grid or at_end):

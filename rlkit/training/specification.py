@@ -21,6 +21,7 @@ from rlkit.environments.bins import Binning, make_binning
 from rlkit.environments.environment import Environment
 from rlkit.environments.resolve import EnvLike, find_environment, locate
 from rlkit.environments.stepping.pool import Pool
+from rlkit.environments.views.view import View
 from rlkit.errors import RlkitError, UsageError
 from rlkit.fingerprint import Fingerprint, fingerprint, identify
 from rlkit.options import require_count, require_typed, without_axes
@@ -34,7 +35,8 @@ from rlkit.user_code import is_patched
 ARGUMENTS = (
     *("seeds", "steps", "seed", "envs", "out", "workers", "env_args", "evaluate_every"),
     *("evaluation_episodes", "native", "compiled", "allow_drift", "config", "reports"),
-    *("bins", "bin_low", "bin_high", "env_workers", "env_timeout"),
+    *("bins", "bin_low", "bin_high", "rescale_actions", "action_masks"),
+    *("env_workers", "env_timeout"),
 )
 
 
@@ -83,6 +85,8 @@ class RunSpec:
     binning: Binning | None = None  # of Box observations
     env_workers: int = 0  # processes that step the copies; 0 = this one; the results are the same
     env_timeout: float = ENV_TIMEOUT  # seconds that a call of the environment may take
+    rescale_actions: bool = False  # bounded actions of a Box are in [-1, 1]
+    action_masks: bool = False  # those that the environment offers
 
     @property
     def agent_class(self) -> Callable[..., Agent]:
@@ -94,20 +98,30 @@ class RunSpec:
 
     def resolve(self) -> Environment:
         """Find the environment; done once per process."""
-        return find_environment(self.environment, self.env_args).with_bins(self.binning)
+        return find_environment(self.environment, self.env_args).seen_as(self.view)
+
+    @property
+    def view(self) -> View:
+        """How the agent sees the environment."""
+        return View(
+            binning=self.binning,
+            numbered_actions=self.traits.needs_discrete_actions,
+            rescaled_actions=self.rescale_actions,
+            action_masks=self.action_masks,
+        )
 
     def resolve_safely(self) -> Environment:
         """Find the environment as `resolve` does, but build and play copies in a worker first.
 
         Then whatever ends or blocks a process does not do so here.
         """
-        located = locate(self.environment, self.env_args)
+        located = locate(self.environment, self.env_args).seen_as(self.view)
         if not self.env_workers or (self.native and located.has_twin):
             return self.resolve()
         checked = Pool(located, 1, self.env_timeout).checked()
         checked.probe  # noqa: B018  raises if it cannot be trained on
         checked.settle()
-        return checked.with_bins(self.binning)
+        return checked
 
     def task(
         self, spaces: HasSpaces, streams: Sequence[SeedStreams], mdp: TabularMDP | None
@@ -121,6 +135,7 @@ class RunSpec:
             self.num_env_steps,
             mdp,
             evaluated=self.evaluation_episodes > 0,
+            action_masks=self.action_masks,
         )
 
     def whole_steps(self, num_env_steps: int) -> int:
@@ -148,8 +163,11 @@ class RunSpec:
         return None if isinstance(self.agent, str) else identify(self.agent)
 
     def stepped_as(self, environment: Environment) -> str:
-        """Return how its environments are stepped: "native", "tabular" or "gymnasium"."""
-        return environment.kind if self.native else "gymnasium"
+        """Return how its environments are stepped: "native", "tabular" or "gymnasium".
+
+        Only the environment itself offers action masks; twins and tables do not.
+        """
+        return environment.kind if self.native and not self.action_masks else "gymnasium"
 
     def identity(self, environment: Environment) -> dict[str, Any]:
         """Return everything that the results depend on, as plain data."""
@@ -176,6 +194,9 @@ class RunSpec:
             content["config_meaning"] = "" if meaning.unidentified else meaning.digest
         if self.binning is not None:
             content["binning"] = plain_data(self.binning)
+        for name in ("rescale_actions", "action_masks"):
+            if getattr(self, name):
+                content[name] = True
         if self.spans_run:
             content["num_env_steps"] = self.num_env_steps
         return content
@@ -244,6 +265,8 @@ def make_spec(
     bin_high: Any = None,
     env_workers: int = 0,
     env_timeout: float = ENV_TIMEOUT,
+    rescale_actions: bool = False,
+    action_masks: bool = False,
     config: Any = None,
     options: Mapping[str, Any] | None = None,
 ) -> RunSpec:
@@ -289,6 +312,8 @@ def make_spec(
         or make_binning(*(settings.get(name) for name in ("bins", "bin_low", "bin_high"))),
         env_workers=require_count("env_workers", env_workers, at_least=0),
         env_timeout=require_seconds("env_timeout", env_timeout),
+        rescale_actions=require_typed("rescale_actions", rescale_actions, bool),
+        action_masks=require_typed("action_masks", action_masks, bool),
     )
 
 

@@ -55,6 +55,8 @@ def train(
     bin_high: float | Sequence[float] | None = None,
     env_workers: int = 0,
     env_timeout: float = ENV_TIMEOUT,
+    rescale_actions: bool = False,
+    action_masks: bool = False,
     allow_drift: bool = False,
     config: Any = None,
     reports: Reports | None = None,
@@ -89,6 +91,9 @@ def train(
         env_workers: processes of each worker that step the environments, for slow ones; 0 = none
             but the worker itself. The results are the same for any.
         env_timeout: seconds that a constructor, reset or step of an environment may take.
+        rescale_actions: let the agent act in [-1, 1] where actions of a Box have two bounds.
+        action_masks: let the agent choose only among the actions that the environment allows, by
+            `info["action_mask"]` or a method `action_masks()`.
         allow_drift: continue although versions differ from those the run began with; the run is
             then marked as not reproducible.
         config: the agent's whole configuration, or a mapping of options, instead of single ones.
@@ -121,6 +126,8 @@ def train(
         bin_high=bin_high,
         env_workers=env_workers,
         env_timeout=env_timeout,
+        rescale_actions=rescale_actions,
+        action_masks=action_masks,
         config=config,
         options=options,
     )

@@ -222,3 +222,62 @@ def test_a_fault_of_the_environment_is_not_blamed_on_the_agent() -> None:
 def test_the_indices_of_seeds_must_be_as_many_as_the_seeds() -> None:
     with pytest.raises(UsageError, match="2 seeds"):
         list(interact(MyAgent(RIGHT), grids("tabular"), 2, seeds=[1]))  # type: ignore[arg-type]
+
+
+# --- actions of several parts, and masks ----------------------------------------------------------
+
+PARTS = spaces.Dict(a=spaces.Discrete(3), b=spaces.Tuple((BOX,)), c=spaces.MultiBinary(2))
+ROW = [2.0, 0.5, -7.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({0: 3}, r"returned 3.0 in column 0, the part \['a'\], of .*copy 1, .* from 0 to 2"),
+        ({0: 0.5}, r"returned 0.5 in column 0"),
+        ({4: -1}, r"column 4, the part \['c'\]\[1\], .* from 0 to 1"),
+        (
+            {1: np.nan},
+            r"returned nan in column 1, the part \['b'\]\[0\]\[0\], .* expected a number",
+        ),
+        ({2: np.inf}, r"returned inf in column 2"),
+    ],
+)
+def test_a_wrong_part_of_an_action_is_named(change: dict[int, float], part: str) -> None:
+    check = action_check("Mine", PARTS, (2, 2), [7, 9])
+    actions = np.tile(ROW, (2, 2, 1))
+    idle = np.zeros((2, 2), bool)
+    assert np.array_equal(check(actions.tolist(), idle), actions)
+    for column, value in change.items():
+        actions[1, 1, column] = value
+    with pytest.raises(AgentFault, match=part) as caught:
+        check(actions, idle)
+    assert caught.value.seed == 9
+    idle[1, 1] = True
+    assert np.isfinite(check(actions, idle)).all()
+
+
+def test_discrete_parts_alone_are_integers() -> None:
+    check = action_check("Mine", spaces.MultiDiscrete([3, 2]), (1, 1))
+    with pytest.raises(UsageError, match="are not rounded"):
+        check(np.zeros((1, 1, 2)), np.zeros((1, 1), bool))
+    with pytest.raises(UsageError, match=r"expected integers of shape \[1, 1, 2\]"):
+        check(np.zeros((1, 1), int), np.zeros((1, 1), bool))
+
+
+def test_an_action_that_its_mask_forbids_is_a_fault_of_the_agent() -> None:
+    check = action_check("Mine", spaces.Discrete(3), (2, 2), [7, 9])
+    actions, idle = np.array([[0, 1], [2, 1]]), np.zeros((2, 2), bool)
+    masks = np.ones((2, 2, 3), bool)
+    assert check(actions, idle, masks) is actions
+    masks[1, 0, 2] = False
+    with pytest.raises(
+        AgentFault, match="returned 2 for environment copy 0, an action that its mask"
+    ):
+        check(actions, idle, masks)
+    idle[1, 0] = True
+    assert check(actions, idle, masks) is actions
+    rows = action_check("Mine", spaces.MultiDiscrete([3, 2]), (1, 1))
+    allowed = np.array([[[1, 1, 1, 1, 0]]], bool)
+    with pytest.raises(AgentFault, match="returned 1 in column 1"):
+        rows(np.array([[[2, 1]]]), np.zeros((1, 1), bool), allowed)

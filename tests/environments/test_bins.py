@@ -16,8 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rlkit
-from rlkit.environments.bins import BinnedBatchEnv, Binning, Bins, copies_in, make_binning
+from rlkit.environments.bins import Binning, Bins, make_binning
 from rlkit.environments.resolve import find_environment
+from rlkit.environments.views.view import View
+from rlkit.environments.views.viewed_env import ViewedBatchEnv, copies_in
 from rlkit.errors import UsageError
 from rlkit.runs import checkpoints
 from rlkit.runs.record import write_record
@@ -141,16 +143,18 @@ def test_binnings_that_do_not_fit_are_rejected(space: Any, binning: Any, message
 
 
 def binned(name: str = "CartPole-v1") -> Any:
-    return find_environment(name).with_bins(make_binning((3, 2, 4, 5), *LIMITS.values()))
+    return find_environment(name).seen_as(
+        View(binning=make_binning((3, 2, 4, 5), *LIMITS.values()))
+    )
 
 
 @pytest.mark.parametrize("kind", ["native", "gymnasium"])
 def test_a_grid_shows_the_bins_of_what_the_environments_show(kind: str) -> None:
     environment, streams = binned(), (SeedStreams(0, 0), SeedStreams(0, 1))
     grid = environment.grid(streams, 3, kind=kind)
-    raw = environment.with_bins(None).grid(streams, 3, kind=kind)
+    raw = environment.seen_as(View()).grid(streams, 3, kind=kind)
     assert grid.observation_space == spaces.Discrete(3 * 2 * 4 * 5)
-    assert isinstance(grid, BinnedBatchEnv)
+    assert isinstance(grid, ViewedBatchEnv)
     assert (copies_in(grid) is None) == (kind == "native")
     bins, rng = environment.bins, np.random.default_rng(0)
     np.testing.assert_array_equal(grid.reset(), bins(raw.reset()))
@@ -169,10 +173,10 @@ def test_a_grid_shows_the_bins_of_what_the_environments_show(kind: str) -> None:
 def test_what_is_known_of_an_environment_is_kept_with_other_bins() -> None:
     environment = find_environment("CartPole-v1")
     probe = environment.probe
-    other = environment.with_bins(make_binning(2, -1, 1))
+    other = environment.seen_as(View(binning=make_binning(2, -1, 1)))
     assert other.probe is probe
-    assert other.with_bins(None).observation_space == probe.observation_space
-    assert environment.with_bins(None) is environment
+    assert other.seen_as(View()).observation_space == probe.observation_space
+    assert environment.seen_as(View()) is environment
 
 
 # --- runs ---------------------------------------------------------------------------------------

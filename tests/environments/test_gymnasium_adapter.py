@@ -755,3 +755,92 @@ def test_training_on_a_native_twin_gives_the_bytes_of_gymnasiums_own(env_id: str
         results.append((record, agent.state_dict()["parameters"].tobytes()))
         env.close()
     assert results[0] == results[1]
+
+
+# --- action masks ---------------------------------------------------------------------------------
+
+
+class OffersMasks(Counter):
+    """Offers masks of 3 actions; that of step `at` is given, or left out if it is ...."""
+
+    def __init__(self, at: int, mask: Any, length: int = 5, *, cuts: bool = False) -> None:
+        super().__init__(length, cuts=cuts)
+        self.at, self.mask = at, mask
+
+    def info(self) -> dict[str, Any]:
+        mask = self.mask if self.t == self.at else [True, self.t % 2 == 0, False]
+        return {} if mask is ... else {"action_mask": mask}
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        return super().reset(seed=seed)[0], self.info()
+
+    def step(self, action: Any) -> Any:
+        return *super().step(action)[:4], self.info()
+
+
+def masked(make: Callable[[], Any], **options: Any) -> GymBatchEnv:
+    return GymBatchEnv(make, streams(0, 1), 1, action_masks=True, **options)
+
+
+def test_masks_belong_to_the_observations_beside_them() -> None:
+    even, odd, both = [True, True, False], [True, False, False], [True, True, True]
+    env = masked(lambda: OffersMasks(-1, None, 3))
+    env.reset()
+    seen = [(None, env.action_masks.tolist())]
+    for _ in range(4):
+        env.step(np.zeros((2, 1), int))
+        seen.append((env.next_action_masks.tolist(), env.action_masks.tolist()))
+    of = [(a and a[0][0], b[1][0]) for a, b in seen]
+    # After a termination everything counts as allowed, and a new episode has its own first mask.
+    assert of == [(None, even), (odd, odd), (even, even), (both, even), (odd, odd)]
+    cut = masked(lambda: OffersMasks(-1, None, 1, cuts=True))
+    cut.reset()
+    cut.step(np.zeros((2, 1), int))
+    assert cut.next_action_masks[0, 0].tolist() == odd  # a truncated episode has a mask at its end
+    assert cut.action_masks[0, 0].tolist() == even
+    assert GymBatchEnv(Counter, streams(0), 1).action_masks is None
+
+
+@pytest.mark.parametrize("autoreset", [True, False])
+def test_masks_are_there_again_after_resuming(autoreset: bool) -> None:
+    env = masked(lambda: OffersMasks(-1, None, 3), autoreset=autoreset)
+    env.reset()
+    for _ in range(5):
+        state, masks = env.state_dict(), env.action_masks
+        other = masked(lambda: OffersMasks(-1, None, 3), autoreset=autoreset)
+        other.load_state_dict(state)
+        assert np.array_equal(other.action_masks, masks)
+        env.step(np.zeros((2, 1), int))
+
+
+@pytest.mark.parametrize(
+    ("at", "mask", "place", "problem"),
+    [
+        (0, [1, 1], "episode 0, step 0: the action mask: info", "expected 3 booleans"),
+        (2, [0, 0, 0], "episode 0, step 2, action 0: the action mask: info", "allows no action"),
+        (2, ..., "episode 0, step 2, action 0: the action mask: there is no info", "every observ"),
+        (5, [0, 0, 0], "", ""),  # nothing follows a termination
+        (5, ..., "", ""),
+    ],
+)
+def test_a_wrong_mask_is_a_fault_with_its_place(
+    at: int, mask: Any, place: str, problem: str
+) -> None:
+    if not place:
+        run(masked(lambda: OffersMasks(at, mask)), 5)
+        return
+    with pytest.raises(EnvironmentFault) as caught:
+        run(masked(lambda: OffersMasks(at, mask)), 5)
+    assert f"environment OffersMasks, copy 0, {place}" in str(caught.value)
+    assert problem in str(caught.value)
+
+
+def test_a_method_of_masks_that_raises_is_named_with_its_place() -> None:
+    class Raises(Counter):
+        def action_masks(self) -> Any:
+            raise ZeroDivisionError("on purpose")
+
+    with pytest.raises(
+        SeedError, match=r"step 0: action_masks\(\) raised .*on purpose.* at test_gym"
+    ):
+        masked(Raises).reset()

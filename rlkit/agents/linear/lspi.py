@@ -121,6 +121,7 @@ class LSPI:
     Config = LSPIConfig
     metrics = ("epsilon", "iterations", "bellman_error", "num_samples")
     default_num_envs = 1
+    needs_discrete_actions = True
 
     @staticmethod
     def depends_on_total_steps(config: LSPIConfig) -> bool:

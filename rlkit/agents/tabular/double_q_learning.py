@@ -57,9 +57,11 @@ def update_one(one: Table, other: Table, s: int, a: int, outcome: Outcome, n: in
     """Update one of two tables by the value that the other gives to its best action."""
     future = 0.0
     if not outcome.terminated[n]:
-        after, best = outcome.next_obs[n], 0
-        for b in range(1, one.q.shape[1]):
-            if one.q[after, b] > one.q[after, best]:
+        after, best = outcome.next_obs[n], -1
+        masks = one.next_masks
+        for b in range(one.q.shape[1]):
+            allowed = masks.shape[0] == 0 or masks[n, b]
+            if allowed and (best < 0 or one.q[after, b] > one.q[after, best]):
                 best = b
         future = one.discount * other.q[after, best]
     return update(one, s, a, outcome.reward[n] + future)

@@ -128,6 +128,7 @@ class DynaQ(TableLearner):
     """Dyna-Q for all seeds; the module's docstring has the numbered steps."""
 
     name = "dyna-q"
+    takes_action_masks = False  # its model keeps no masks for the planned updates
     Config = DynaQConfig
     kernels = Kernels(act, learn)
 

@@ -57,6 +57,7 @@ class PSRL:
     Config = PSRLConfig
     metrics = ("model_value", "untried_pairs")
     default_num_envs = 1
+    needs_discrete_actions = True
 
     @staticmethod
     def depends_on_total_steps(config: PSRLConfig) -> bool:

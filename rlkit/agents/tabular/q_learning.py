@@ -33,8 +33,7 @@ from rlkit.agents.tabular.learning.traces import (
     traces_of,
     update_traced,
 )
-from rlkit.agents.tabular.learning.updates import Table, act, report
-from rlkit.agents.tabular.tables import best_value
+from rlkit.agents.tabular.learning.updates import Table, act, best_after, best_before, report
 from rlkit.environments.table_kernels import Outcome
 from rlkit.maths.compiled import part
 
@@ -59,11 +58,11 @@ def learn(state: QState, obs: Array, actions: Array, outcome: Outcome, metrics: 
     table, traces, errors = state.table, state.traces, 0.0
     for n in range(obs.shape[0]):  # one after another: they may share a pair
         s, a = obs[n], actions[n]
-        if table.q[s, a] < best_value(table.q, s):
+        if table.q[s, a] < best_before(table, s, n):
             clear_traces(traces, n)
         future = 0.0
         if not outcome.terminated[n]:
-            future = table.discount * best_value(table.q, outcome.next_obs[n])
+            future = table.discount * best_after(table, outcome, n)
         errors += update_traced(table, traces, n, s, a, outcome.reward[n] + future)
         if outcome.terminated[n] or outcome.truncated[n]:
             clear_traces(traces, n)

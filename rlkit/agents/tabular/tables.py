@@ -13,6 +13,8 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from rlkit.agent import Task
+from rlkit.environments.views.action_view import MOST_NUMBERED
+from rlkit.environments.views.masks import draw_allowed
 from rlkit.errors import UsageError
 from rlkit.maths.compiled import part
 from rlkit.seeding import SeedStreams
@@ -64,28 +66,38 @@ class TableActor:
         streams = self._streams if draws else ()
         self._generators = [stream.generator("exploration", *part) for stream in streams]
 
-    def act(self, obs: Array) -> Array:
-        actions: Array = self._q[self._rows, obs].argmax(axis=-1)
+    def act(self, obs: Array, action_masks: Array | None = None) -> Array:
+        actions: Array = self._masked_values(obs, action_masks).argmax(axis=-1)
         if self._temperature is not None or self._epsilon > 0.0:
             noise = np.stack([rng.random((2, obs.shape[1])) for rng in self._generators])
             if self._temperature is not None:
-                cumulative = self.probabilities(obs).cumsum(axis=-1)
+                cumulative = self.probabilities(obs, action_masks).cumsum(axis=-1)
                 chosen = noise[:, 1, :, None] * cumulative[..., -1:] < cumulative
                 return np.asarray(chosen.argmax(axis=-1))
-            random = (noise[:, 1] * self._q.shape[-1]).astype(np.int64)
+            if action_masks is None:
+                random = (noise[:, 1] * self._q.shape[-1]).astype(np.int64)
+            else:
+                random = draw_allowed(action_masks, noise[:, 1])
             actions = np.where(noise[:, 0] < self._epsilon, random, actions)
         return actions
 
-    def probabilities(self, obs: Array) -> Array:
-        """Return the probability of each action, [S, M, A]."""
-        values = self._q[self._rows, obs]
+    def probabilities(self, obs: Array, action_masks: Array | None = None) -> Array:
+        """Return the probability of each action, [S, M, A]; 0 where a mask forbids it."""
+        values = self._masked_values(obs, action_masks)
         if self._temperature is not None:
             weights = np.exp((values - values.max(axis=-1, keepdims=True)) / self._temperature)
             return np.asarray(weights / weights.sum(axis=-1, keepdims=True))
         num_actions = self._q.shape[-1]
         greedy = one_hot(values.argmax(axis=-1), num_actions)
+        if action_masks is not None:
+            uniform = action_masks / action_masks.sum(axis=-1, keepdims=True)
+            return np.asarray((1.0 - self._epsilon) * greedy + self._epsilon * uniform)
         probabilities: Array = (1.0 - self._epsilon) * greedy + self._epsilon / num_actions
         return probabilities
+
+    def _masked_values(self, obs: Array, action_masks: Array | None) -> Array:
+        values: Array = self._q[self._rows, obs]
+        return values if action_masks is None else np.where(action_masks, values, -np.inf)
 
     def action_values(self, obs: Array) -> Array:
         """Return the value of each action, Q(s, a), [S, M, A]."""
@@ -144,6 +156,69 @@ def best_value(q: Array, s: int) -> float:
     for a in range(q.shape[1]):
         best = max(best, q[s, a])
     return best
+
+
+@part
+def explore_allowed(
+    q: Array, s: int, boltzmann: bool, level: float, noise: Array, n: int, masks: Array
+) -> int:
+    """Return the action of training in state s among those that the mask of environment n allows.
+
+    The arguments are those of `explore`.
+
+    Args:
+        masks: which actions are allowed, bool [N, actions].
+    """
+    greedy = not boltzmann and noise[0, n] >= level
+    best, total = best_allowed(q, s, masks, n), 0.0
+    for a in range(q.shape[1]):
+        if masks[n, a]:
+            total += share_allowed(q[s, a], best, boltzmann, greedy, level)
+    remaining, last = noise[1, n] * total, 0
+    for a in range(q.shape[1]):
+        if masks[n, a]:
+            share = share_allowed(q[s, a], best, boltzmann, greedy, level)
+            remaining -= share
+            if share > 0.0:
+                last = a
+            if remaining < 0.0:
+                return a
+    return last  # by rounding, or because of NaN
+
+
+@part
+def share_allowed(value: float, best: float, boltzmann: bool, greedy: bool, level: float) -> float:
+    """Return a number in proportion to the probability of an allowed action."""
+    if boltzmann:
+        share: float = np.exp((value - best) / level)
+        return share
+    return 1.0 if value == best or not greedy else 0.0
+
+
+@part
+def best_allowed(q: Array, s: int, masks: Array, n: int) -> float:
+    """Return the value of the best action in state s that the mask of environment n allows."""
+    best = -np.inf
+    for a in range(q.shape[1]):
+        if masks[n, a]:
+            best = max(best, q[s, a])
+    return best
+
+
+@part
+def value_allowed(q: Array, s: int, boltzmann: bool, level: float, masks: Array, n: int) -> float:
+    """Return sum_a P(a | s) Q(s, a) under the policy of `explore_allowed`."""
+    best, total, weighted, number = best_allowed(q, s, masks, n), 0.0, 0.0, 0
+    for a in range(q.shape[1]):
+        if masks[n, a]:
+            weight = np.exp((q[s, a] - best) / level) if boltzmann else 1.0
+            total += weight
+            weighted += weight * q[s, a]
+            number += 1
+    if boltzmann:
+        return weighted / total
+    value: float = (1.0 - level) * best + level * (weighted / number)
+    return value
 
 
 @part
@@ -235,4 +310,9 @@ def require_tabular(agent: str, task: Task) -> tuple[int, int]:
 def _advice(kind: str, space: spaces.Space[Any]) -> str:
     if kind == "observations" and isinstance(space, spaces.Box):
         return "Divide them into bins with --bins (bins=), or use ppo or reinforce."
+    if kind == "actions" and not isinstance(space, spaces.Box):
+        return (
+            f"Combinations of discrete parts are numbered for it up to {MOST_NUMBERED:,}. Use ppo "
+            "or reinforce there."
+        )
     return "Use ppo or reinforce there."

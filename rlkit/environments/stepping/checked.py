@@ -14,6 +14,7 @@ from rlkit.environments.copies import describe
 from rlkit.environments.spaces import spaces_of
 from rlkit.environments.stepping.calls import CALLS, RESET, STEP, Abandoned, describe_abandoned
 from rlkit.environments.views.actions import ActionLayout
+from rlkit.environments.views.masks import MaskReader, given_mask
 from rlkit.environments.views.observations import ObservationEncoder
 from rlkit.tabular.reading.published import describe as describe_object
 
@@ -41,6 +42,13 @@ def _problem(text: str, is_fault: bool, trace: str) -> Problem:
     return Problem(text, is_fault=is_fault, trace=trace)
 
 
+class Start(NamedTuple):
+    """The result of a reset, or where a replayed episode stands."""
+
+    obs: Array
+    action_mask: Array | None = None
+
+
 class Outcome(NamedTuple):
     """The result of one step."""
 
@@ -48,6 +56,7 @@ class Outcome(NamedTuple):
     reward: float
     terminated: bool
     truncated: bool
+    action_mask: Array | None = None  # bool [choices]; None where it is not read or terminated
 
 
 class CheckedEnv:
@@ -56,16 +65,18 @@ class CheckedEnv:
     Args:
         env: the environment.
         name: its name in messages.
+        action_masks: whether to read its action masks.
     """
 
-    def __init__(self, env: gym.Env[Any, Any], name: str) -> None:
+    def __init__(self, env: gym.Env[Any, Any], name: str, *, action_masks: bool = False) -> None:
         self.env = env
         own_space, self.action_space = spaces_of(env, name)
         self._encode = ObservationEncoder(own_space)
         self._layout = ActionLayout(self.action_space)
         self.observation_space = self._encode.space
+        self._read_mask = MaskReader(self._layout) if action_masks else None
 
-    def reset(self, seed: int) -> Array:
+    def reset(self, seed: int) -> Start:
         """Start the episode of a seed and return its first observation."""
         try:
             CALLS.begin(RESET)
@@ -82,7 +93,7 @@ class CheckedEnv:
             raise _fault(
                 f"reset returned {describe(result)}, expected the pair (observation, info)"
             )
-        return self._checked_obs(result[0])
+        return Start(self._checked_obs(result[0]), self._mask(result[1]))
 
     def step(self, action: Any) -> Outcome:
         """Take one step with an action of an agent, which counts from 0 and need not be clipped."""
@@ -106,13 +117,30 @@ class CheckedEnv:
         for name, flag in (("terminated", terminated), ("truncated", truncated)):
             if type(flag) is not bool and _scalar_kind(flag) not in "biu":
                 raise _fault(f"`{name}` is {describe(flag)}, expected a bool")
-        return Outcome(self._checked_obs(obs), float(reward), bool(terminated), bool(truncated))
+        mask = None if terminated else self._mask(result[4])
+        return Outcome(
+            self._checked_obs(obs), float(reward), bool(terminated), bool(truncated), mask
+        )
 
     def _checked_obs(self, obs: Any) -> Array:
         try:
             return self._encode(obs)
         except ValueError as error:
             raise _fault(f"the observation{error}") from error
+
+    def _mask(self, info: Any) -> Array | None:
+        if self._read_mask is None:
+            return None
+        try:
+            CALLS.begin(STEP)
+            mask = given_mask(self.env, info)
+            CALLS.end()
+        except BaseException as error:
+            raise raised("action_masks()", error) from error
+        try:
+            return self._read_mask.checked(*mask)
+        except ValueError as error:
+            raise _fault(f"the action mask: {error}") from error
 
 
 def _fault(text: str) -> Problem:

@@ -8,9 +8,8 @@ from typing import Any, Protocol, TypeVar
 import gymnasium as gym
 from gymnasium import spaces
 
-from rlkit.environments.batch_env import Array
 from rlkit.environments.copies import close_env, env_name, make_copies
-from rlkit.environments.stepping.checked import CheckedEnv, Outcome, Problem
+from rlkit.environments.stepping.checked import CheckedEnv, Outcome, Problem, Start
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
@@ -48,7 +47,7 @@ class Copies(Protocol):
     @property
     def action_space(self) -> spaces.Space[Any]: ...
 
-    def reset(self, seeds: Mapping[int, int], ask: Ask) -> Iterator[tuple[int, Array]]:
+    def reset(self, seeds: Mapping[int, int], ask: Ask) -> Iterator[tuple[int, Start]]:
         """Start an episode in some copies; yield the first observations."""
 
     def step(self, actions: Mapping[int, Any], ask: Ask) -> Iterator[tuple[int, Outcome]]:
@@ -56,7 +55,7 @@ class Copies(Protocol):
 
     def replay(
         self, episodes: Mapping[int, tuple[int, Sequence[Any]]], ask: Ask
-    ) -> Iterator[tuple[int, Array]]:
+    ) -> Iterator[tuple[int, Start]]:
         """Reset some copies and take several actions; yield the last observations."""
 
     def close(self) -> None:
@@ -69,16 +68,19 @@ class LocalCopies:
     Args:
         make_env: returns a new environment.
         number: of copies.
+        action_masks: whether to read their action masks.
     """
 
-    def __init__(self, make_env: Callable[[], gym.Env[Any, Any]], number: int) -> None:
+    def __init__(
+        self, make_env: Callable[[], gym.Env[Any, Any]], number: int, *, action_masks: bool = False
+    ) -> None:
         envs = make_copies(make_env, number)
         self.name = env_name(envs[0])
-        self._envs = [CheckedEnv(env, self.name) for env in envs]
+        self._envs = [CheckedEnv(env, self.name, action_masks=action_masks) for env in envs]
         self.observation_space = self._envs[0].observation_space
         self.action_space = self._envs[0].action_space
 
-    def reset(self, seeds: Mapping[int, int], ask: Ask) -> Iterator[tuple[int, Array]]:
+    def reset(self, seeds: Mapping[int, int], ask: Ask) -> Iterator[tuple[int, Start]]:
         for i, seed in seeds.items():
             yield i, _called(i, self._envs[i].reset, seed, ask)
 
@@ -88,12 +90,13 @@ class LocalCopies:
 
     def replay(
         self, episodes: Mapping[int, tuple[int, Sequence[Any]]], ask: Ask
-    ) -> Iterator[tuple[int, Array]]:
+    ) -> Iterator[tuple[int, Start]]:
         for i, (seed, actions) in episodes.items():
-            obs = _called(i, self._envs[i].reset, seed, ask, 0)
+            now = _called(i, self._envs[i].reset, seed, ask, 0)
             for steps, action in enumerate(actions, start=1):
-                obs = _called(i, self._envs[i].step, action, ask, steps).obs
-            yield i, obs
+                outcome = _called(i, self._envs[i].step, action, ask, steps)
+                now = Start(outcome.obs, outcome.action_mask)
+            yield i, now
 
     def close(self) -> None:
         envs, self._envs = self._envs, []

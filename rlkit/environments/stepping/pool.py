@@ -21,11 +21,10 @@ from typing import Any
 
 from gymnasium import spaces
 
-from rlkit.environments.batch_env import Array
 from rlkit.environments.environment import Environment
 from rlkit.environments.repeatability import Repeatability, could_not_check
 from rlkit.environments.stepping.calls import CONSTRUCTOR, NAMES, NOTHING, STEP, did_not_return
-from rlkit.environments.stepping.checked import Outcome, Problem
+from rlkit.environments.stepping.checked import Outcome, Problem, Start
 from rlkit.environments.stepping.local import Ask, CopyProblem
 from rlkit.environments.stepping.serving import STACK_SIGNAL, Reply, Request, serve
 from rlkit.environments.stepping.watchdog import STOP_PATIENCE
@@ -115,7 +114,7 @@ class PoolCopies:
     def __init__(self, pool: Pool, workers: Sequence[_Worker], group: int, number: int) -> None:
         self._pool, self._workers, self._group = pool, list(workers), group
         self.observation_space: spaces.Space[Any] = pool.environment.own_observation_space
-        self.action_space: spaces.Space[Any] = pool.environment.action_space
+        self.action_space: spaces.Space[Any] = pool.environment.probe.action_space
         shares = {
             worker: list(range(k, number, len(workers)))
             for k, worker in enumerate(workers)
@@ -134,7 +133,7 @@ class PoolCopies:
                     f"{', '.join(first)} and {', '.join(replies[1:])}; all must be equal"
                 )
 
-    def reset(self, seeds: Mapping[int, int], ask: Ask) -> Iterator[tuple[int, Array]]:
+    def reset(self, seeds: Mapping[int, int], ask: Ask) -> Iterator[tuple[int, Start]]:
         yield from self._shared("reset", seeds, ask)
 
     def step(self, actions: Mapping[int, Any], ask: Ask) -> Iterator[tuple[int, Outcome]]:
@@ -142,7 +141,7 @@ class PoolCopies:
 
     def replay(
         self, episodes: Mapping[int, tuple[int, Sequence[Any]]], ask: Ask
-    ) -> Iterator[tuple[int, Array]]:
+    ) -> Iterator[tuple[int, Start]]:
         yield from self._shared("replay", episodes, ask)
 
     def close(self) -> None:
@@ -185,7 +184,10 @@ class _Worker:
         descriptor, self._stack_file = tempfile.mkstemp(prefix="rlkit-stack-")
         os.close(descriptor)
         self._connection, theirs = multiprocessing.Pipe()
-        arguments = (environment.again, theirs, self.entries, self._stack_file, dict(os.environ))
+        arguments = (
+            *(environment.again, environment.view, theirs, self.entries, self._stack_file),
+            dict(os.environ),
+        )
         self._process = starting.start(serve, arguments)
         theirs.close()
         self.parts: frozenset[Connection | int] = frozenset(

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 from rlkit.environments.copies import env_name, make_copies
 from rlkit.environments.environment import Environment
 from rlkit.environments.stepping.calls import CALLS
-from rlkit.environments.stepping.checked import CheckedEnv, Problem, raised
+from rlkit.environments.stepping.checked import CheckedEnv, Problem, Start, raised
 from rlkit.environments.stepping.local import close_all
+from rlkit.environments.views.view import View
 from rlkit.errors import RlkitError
 from rlkit.processes.starting import end_with_parent, set_variables
 
@@ -52,9 +53,9 @@ class Reply(NamedTuple):
 class Server:
     """The copies of one worker process."""
 
-    def __init__(self, find: Callable[[], Environment]) -> None:
+    def __init__(self, find: Callable[[], Environment], view: View) -> None:
         self._environment: Environment | None = None
-        self._find = find
+        self._find, self._view = find, view
         self._groups: dict[int, dict[int, CheckedEnv]] = {}
 
     def answer(self, request: Request) -> Reply:
@@ -74,7 +75,7 @@ class Server:
 
     def check(self, group: int, content: object, results: list[Any]) -> None:
         """Make the checks that build and play copies; return what they found."""
-        environment = self._find()
+        environment = self._find().seen_as(self._view)
         environment.probe  # noqa: B018  raises if it cannot be trained on
         results.append((environment.repeatability, environment.model))
 
@@ -84,8 +85,10 @@ class Server:
             self._environment = self._find()
         envs = make_copies(self._environment.make, len(copies))
         name = env_name(envs[0])
+        masks = self._view.action_masks
         self._groups[group] = {
-            i: CheckedEnv(env, name) for i, env in zip(copies, envs, strict=True)
+            i: CheckedEnv(env, name, action_masks=masks)
+            for i, env in zip(copies, envs, strict=True)
         }
         results.append((name, repr(envs[0].observation_space), repr(envs[0].action_space)))
 
@@ -102,11 +105,12 @@ class Server:
     def replay(self, group: int, episodes: Mapping[int, Any], results: list[Any]) -> None:
         for i, (seed, actions) in episodes.items():
             CALLS.on(i)
-            obs = self._groups[group][i].reset(seed)
+            now = self._groups[group][i].reset(seed)
             for steps, action in enumerate(actions, start=1):
                 CALLS.on(i, steps)
-                obs = self._groups[group][i].step(action).obs
-            results.append(obs)
+                outcome = self._groups[group][i].step(action)
+                now = Start(outcome.obs, outcome.action_mask)
+            results.append(now)
 
     def close(self, group: int, content: None, results: list[Any]) -> None:
         """Close all copies and return the warnings."""
@@ -119,6 +123,7 @@ class Server:
 
 def serve(
     find: Callable[[], Environment],
+    view: View,
     connection: Connection,
     entries: Any,
     stack_file: str,
@@ -128,6 +133,7 @@ def serve(
 
     Args:
         find: returns the environment.
+        view: how agents see it.
         connection: for requests and replies.
         entries: shared memory for the present call.
         stack_file: where the stack is written when the signal for it comes.
@@ -137,7 +143,7 @@ def serve(
     _leave_signals_to_parent()
     set_variables(variables)
     CALLS.entries, CALLS.supervised = entries, True
-    server = Server(find)
+    server = Server(find, view)
     with open(stack_file, "w") as file:
         if hasattr(faulthandler, "register"):
             faulthandler.register(STACK_SIGNAL, file=file, all_threads=False)

@@ -38,6 +38,18 @@ def offers_masks(env: gym.Env[Any, Any], info: Any) -> bool:
     return (isinstance(info, dict) and KEY in info) or mask_method(env) is not None
 
 
+def given_mask(env: gym.Env[Any, Any], info: Any) -> tuple[Any, str]:
+    """Return what an environment gives as its mask, and from where; (None, "") for nothing.
+
+    Raises:
+        Whatever its method raises.
+    """
+    if isinstance(info, dict) and KEY in info:
+        return info[KEY], f'info["{KEY}"]'
+    method = mask_method(env)
+    return (None, "") if method is None else (method(), f"{METHOD}()")
+
+
 class MaskReader:
     """Reads and checks the masks of environments with the same action space."""
 
@@ -50,20 +62,18 @@ class MaskReader:
         Raises:
             ValueError: there is none, its shape or type is wrong, or it allows no action.
         """
-        if isinstance(info, dict) and KEY in info:
-            given, source = info[KEY], f'info["{KEY}"]'
-        else:
-            method = mask_method(env)
-            if method is None:
-                raise ValueError(
-                    f'there is no info["{KEY}"] and no method {METHOD}(), but the run uses action '
-                    "masks: give one with every observation"
-                )
-            given, source = method(), f"{METHOD}()"
-        return self.checked(given, source)
+        return self.checked(*given_mask(env, info))
 
     def checked(self, given: Any, source: str) -> NDArray[np.bool_]:
-        """Return a mask as an array, or raise ValueError with the name of its source."""
+        """Return a mask as an array, or raise ValueError with the name of its source.
+
+        The source is "" where there is no mask.
+        """
+        if not source:
+            raise ValueError(
+                f'there is no info["{KEY}"] and no method {METHOD}(), but the run uses action '
+                "masks: give one with every observation"
+            )
         mask, size = _as_row(given), self._layout.num_choices
         if mask is None or mask.shape != (size,):
             got = type(given).__name__ if mask is None else f"shape {np.shape(given)}"
@@ -118,6 +128,19 @@ def draw_allowed(masks: Array, uniform: Array) -> Array:
     chosen = (uniform * rank[..., -1]).astype(np.int64) + 1
     actions: Array = (rank == chosen[..., None]).argmax(axis=-1)
     return actions
+
+
+def nearest_allowed(actions: Array, masks: Array, layout: ActionLayout) -> Array:
+    """Return actions [S, N, ...] with each forbidden choice replaced by the next allowed one."""
+    columns = actions.reshape(*masks.shape[:2], -1).copy()
+    for k, part in enumerate(split(masks, layout)):
+        size = part.shape[-1]
+        if size:
+            # The allowed choices in the order beginning with the one that was made.
+            order = (columns[..., k, None].astype(np.int64) + np.arange(size)) % size
+            first = np.take_along_axis(part, order, axis=-1).argmax(axis=-1)
+            columns[..., k] = np.take_along_axis(order, first[..., None], axis=-1)[..., 0]
+    return columns.reshape(actions.shape)
 
 
 def _as_row(given: Any) -> NDArray[np.bool_] | None:

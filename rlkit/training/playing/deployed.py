@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from gymnasium import spaces
@@ -12,12 +12,17 @@ from numpy.typing import NDArray
 
 from rlkit.agent import Actor, ActorTraits
 from rlkit.environments.bins import Bins
+from rlkit.environments.views.action_view import ActionView
 from rlkit.environments.views.actions import ActionLayout
+from rlkit.environments.views.masks import MaskReader
 from rlkit.environments.views.observations import FlatBox, ObservationEncoder, seen_by_agents
 from rlkit.errors import UsageError
 from rlkit.evaluation import restart
 
 Array = NDArray[Any]
+
+# Whether a policy takes action masks: it was trained with them, it can be given them, or neither.
+MaskUse = Literal["required", "optional", "none"]
 
 # Optional methods of an actor; see docs/writing-an-agent.md.
 _OPTIONAL = ("probabilities", "value", "action_values")
@@ -35,16 +40,19 @@ class ActorBySeed:
             if all(getattr(ActorTraits.of(actor), name) is not None for actor in actors):
                 setattr(self, name, functools.partial(self._by_seed, name))
 
-    def act(self, obs: Array) -> Array:
-        return self._by_seed("act", obs)
+    def act(self, obs: Array, action_masks: Array | None = None) -> Array:
+        return self._by_seed("act", obs, action_masks)
 
     def restart(self, *part: int) -> None:
         """Restart the streams of exploration."""
         for actor in self._actors:
             restart(actor, *part)
 
-    def _by_seed(self, method: str, obs: Array) -> Array:
-        parts = [getattr(actor, method)(obs[s : s + 1]) for s, actor in enumerate(self._actors)]
+    def _by_seed(self, method: str, obs: Array, action_masks: Array | None = None) -> Array:
+        parts = []
+        for s, actor in enumerate(self._actors):
+            masks = () if action_masks is None else (action_masks[s : s + 1],)
+            parts.append(getattr(actor, method)(obs[s : s + 1], *masks))
         return np.concatenate(parts)
 
 
@@ -54,13 +62,17 @@ class SingleActor:
     Observations are those of `env.reset` and `env.step`. Actions are those of `env.step`: counted
     from the start of a discrete space, inside a box.
 
-    Bins of its observations, if it was trained with any, are part of it.
+    Bins of its observations and the way in which its agent saw actions are part of it. A policy
+    that was trained with action masks must be given one with each observation; see
+    `rlkit.environments.views.masks`.
 
     It is self-contained: it can be pickled, copied and sent to other processes, and acts without
     the folder of the run. A copy that explores continues the same random numbers.
     """
 
-    _bins: Bins | None = None  # actors that older versions pickled have none
+    # Actors that older versions pickled have none of these.
+    _bins: Bins | None = None
+    _masks: MaskUse = "none"
 
     def __init__(
         self,
@@ -71,16 +83,19 @@ class SingleActor:
         greedy: bool,
         agent: str,
         bins: Bins | None = None,
+        actions: ActionView | None = None,
+        masks: MaskUse = "none",
     ) -> None:
         # By whether it is greedy. Both are made now, before the run can change.
         self._actors = {choice: make_actor(choice) for choice in (greedy, not greedy)}
         self._greedy, self._agent = greedy, agent
         self._observation_space, self._action_space = observation_space, action_space
-        self._bins = bins
+        self._bins, self._masks = bins, masks
+        self._view = actions or ActionView(action_space)
 
-    def act(self, obs: Any) -> Any:
+    def act(self, obs: Any, action_masks: Any = None) -> Any:
         """Return the action for one observation."""
-        return self.predict(obs)[0]
+        return self.predict(obs, action_masks=action_masks)[0]
 
     def predict(
         self,
@@ -88,22 +103,55 @@ class SingleActor:
         state: None = None,
         episode_start: Any = None,
         deterministic: bool | None = None,
+        action_masks: Any = None,
     ) -> tuple[Any, None]:
         """Return the action for one observation, or actions for a batch, and None for a state.
 
-        The signature is Stable-Baselines3's, so that its `evaluate_policy` and other tools work.
-        `deterministic` chooses between the greedy and the exploring policy; if omitted, the
-        choice made when the actor was created applies.
+        The signature is that of Stable-Baselines3, and with `action_masks` that of sb3-contrib, so
+        that their `evaluate_policy` and other tools work. `deterministic` chooses between the
+        greedy and the exploring policy; if omitted, the choice made when the actor was created
+        applies.
 
         Raises:
-            UsageError: the observation is not one of the environment's, or has a NaN.
+            UsageError: the observation is not one of the environment's, or has a NaN; or a mask is
+                missing, invalid or not taken.
         """
         batch, single = self._as_seen(observation)
         greedy = self._greedy if deterministic is None else deterministic
-        actions = self._actors[greedy].act(batch)[0]
+        masks = self._seen_masks(action_masks, batch.shape[1])
+        actions = self._view.to_layout(self._actors[greedy].act(batch, *masks))[0]
         if single:
             return self._layout.to_env(actions[0]), None
         return self._layout.to_env_batch(actions), None
+
+    def _seen_masks(self, masks: Any, number: int) -> tuple[Array, ...]:
+        """Return the masks of so many observations as an argument of the policy, or nothing."""
+        if masks is None:
+            if self._masks == "required":
+                raise UsageError(
+                    "this policy was trained with action masks: give the one of each observation, "
+                    'as in act(obs, action_masks=info["action_mask"])'
+                )
+            return ()
+        if self._masks == "none":
+            raise UsageError(f"action_masks: the agent {self._agent} takes none")
+        read = MaskReader(self._layout)
+        rows = list(masks) if np.ndim(masks) == 2 and len(masks) == number else [masks]
+        if len(rows) != number:
+            raise UsageError(
+                f"action_masks: expected one mask for each of {number} observations, got "
+                f"{np.shape(masks)}"
+            )
+        try:
+            checked = np.stack([read.checked(row, "the mask") for row in rows])
+        except ValueError as error:
+            raise UsageError(f"action_masks: {error}") from error
+        return (self._view.masks(checked[None]),)
+
+    # Actors that older versions pickled had actions of their spaces.
+    @functools.cached_property
+    def _view(self) -> ActionView:
+        return ActionView(self._action_space)
 
     @functools.cached_property
     def _layout(self) -> ActionLayout:
@@ -113,11 +161,12 @@ class SingleActor:
     def _encode(self) -> ObservationEncoder:
         return ObservationEncoder(self._observation_space)
 
-    def probabilities(self, obs: Any) -> Array:
+    def probabilities(self, obs: Any, action_masks: Any = None) -> Array:
         """Return the probability of each action under the actor's policy, greedy or exploring.
 
         Args:
             obs: one observation, or a batch of B.
+            action_masks: its mask, or theirs.
 
         Returns:
             float64 [A], or [B, A] for a batch; entry i belongs to action
@@ -127,12 +176,15 @@ class SingleActor:
             UsageError: the actions are a Box, the agent has no probabilities, or the
                 observation is not one of the environment's.
         """
-        if not isinstance(self._action_space, spaces.Discrete):
+        if not isinstance(self._view.space, spaces.Discrete):
             raise UsageError(
                 f"probabilities: the actions are {self._action_space}; only the actions of a "
                 "Discrete space have probabilities"
             )
-        return self._ask("probabilities", obs)
+        batch, single = self._as_seen(obs)
+        masks = self._seen_masks(action_masks, batch.shape[1])
+        answers = self._of_batch("probabilities", batch, *masks)
+        return np.asarray(answers[0]) if single else answers
 
     def policy_table(self) -> Array:
         """Return the probability of each action in each state, float64 [num_states, num_actions].
@@ -149,6 +201,11 @@ class SingleActor:
             raise UsageError(
                 f"policy_table: the observations are {space}; only a policy of discrete "
                 "observations is a table"
+            )
+        if self._masks == "required":
+            raise UsageError(
+                "policy_table: this policy was trained with action masks, so it is not a function "
+                "of the observation alone; use probabilities(obs, action_masks=...)"
             )
         return self._of_batch("probabilities", np.arange(int(states.n))[None])
 
@@ -182,13 +239,13 @@ class SingleActor:
         answers = self._of_batch(method, batch)
         return np.asarray(answers[0]) if single else answers
 
-    def _of_batch(self, method: str, batch: Array) -> Array:
+    def _of_batch(self, method: str, batch: Array, *masks: Array) -> Array:
         actor = self._actors[self._greedy]
         if getattr(ActorTraits.of(actor), method) is None:
             raise UsageError(
                 f"{method}: the agent {self._agent} has none; its actor has no method {method!r}"
             )
-        return np.asarray(getattr(actor, method)(batch)[0], dtype=np.float64)
+        return np.asarray(getattr(actor, method)(batch, *masks)[0], dtype=np.float64)
 
 
 def as_batch(

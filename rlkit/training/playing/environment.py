@@ -15,9 +15,12 @@ from typing import Any
 
 import gymnasium as gym
 
+from rlkit.agent import AgentTraits
+from rlkit.agents import AGENTS, find_agent
 from rlkit.environments.bins import Binning
 from rlkit.environments.environment import Environment
 from rlkit.environments.resolve import OFFERED, EnvLike, find_environment
+from rlkit.environments.views.view import View
 from rlkit.errors import UsageError
 from rlkit.fingerprint.packages import file_of
 from rlkit.runs.identity import unmarked
@@ -133,9 +136,8 @@ def stored_environment(
             _reject_code_inside(folder, reference)
             require_own_source(folder, record)
         _require_environment(folder, reference)
-    environment = find_environment(env or reference, unmarked(record["env_args"])).with_bins(
-        stored_binning(record)
-    )
+    named = find_environment(env or reference, unmarked(record["env_args"]))
+    environment = named.seen_as(_stored_view(record))
     trained, now = record.get("environment_details"), environment.probe.details
     if trained is None:  # a run of format 1: nothing to compare with
         return environment
@@ -169,6 +171,18 @@ def stored_binning(record: Mapping[str, Any]) -> Binning | None:
     """Return the binning of a run's observations, or None."""
     stored = record.get("binning")
     return None if stored is None else Binning(**{name: tuple(stored[name]) for name in stored})
+
+
+def _stored_view(record: Mapping[str, Any]) -> View:
+    """Return how the agent of a run saw its environment."""
+    by_rlkit = not record["agent_source"] and record["agent"] in AGENTS
+    return View(
+        binning=stored_binning(record),
+        numbered_actions=by_rlkit
+        and AgentTraits.of(find_agent(record["agent"])).needs_discrete_actions,
+        rescaled_actions=record.get("rescale_actions", False),
+        action_masks=record.get("action_masks", False),
+    )
 
 
 def _reject_code_inside(folder: Path, reference: str) -> None:

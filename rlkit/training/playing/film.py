@@ -10,6 +10,8 @@ from typing import Any
 
 import gymnasium as gym
 
+from rlkit.environments.views.actions import ActionLayout
+from rlkit.environments.views.masks import MaskReader
 from rlkit.errors import RlkitError, UsageError
 from rlkit.files import write_atomically
 from rlkit.options import require_count
@@ -55,10 +57,12 @@ def watch(
         ) from error
     try:
         streams = SeedStreams(run.spec.experiment_seed, seed)
-        obs, _ = env.reset(seed=streams.episode_seed("evaluation", episode, 0))
+        obs, info = env.reset(seed=streams.episode_seed("evaluation", episode, 0))
         frames, total, steps = new_frames(env), 0.0, 0
+        read_mask = MaskReader(ActionLayout(env.action_space)) if run.spec.action_masks else None
         for _ in range(max_steps):
-            obs, reward, terminated, truncated, _ = env.step(actor.act(obs))
+            masks = None if read_mask is None else read_mask(env, info)
+            obs, reward, terminated, truncated, info = env.step(actor.act(obs, masks))
             frames += new_frames(env)
             total, steps = total + float(reward), steps + 1
             if terminated or truncated:

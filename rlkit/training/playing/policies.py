@@ -21,7 +21,7 @@ from rlkit.runs.checkpoints import newest_checkpoint
 from rlkit.runs.progress import warn
 from rlkit.runs.restore import entries, join_states
 from rlkit.seeding import SeedStreams
-from rlkit.training.playing.deployed import ActorBySeed, SingleActor
+from rlkit.training.playing.deployed import ActorBySeed, MaskUse, SingleActor
 from rlkit.training.specification import RunSpec
 
 Array = NDArray[Any]
@@ -100,7 +100,15 @@ class Policies:
             greedy=greedy,
             agent=self.spec.agent_name,
             bins=self.environment.bins,
+            actions=self.environment.action_view,
+            masks=self._masks,
         )
+
+    @property
+    def _masks(self) -> MaskUse:
+        if self.spec.action_masks:
+            return "required"
+        return "optional" if self.spec.traits.takes_action_masks else "none"
 
     def q_table(self, seed: int) -> Array:
         """Return the values of all actions in all states, float64 [num_states, num_actions]."""

@@ -85,7 +85,8 @@ def test_a_wrong_result_is_told_from_an_exception(env: Any, text: str, is_fault:
 def test_a_step_is_converted_to_plain_values() -> None:
     env = CheckedEnv(Replaced(1, obs=[1, 2], reward=np.float32(0.5), terminated=1), "Named")
     env.reset(0)
-    obs, reward, terminated, truncated = env.step(np.int64(2))
+    obs, reward, terminated, truncated, mask = env.step(np.int64(2))
+    assert mask is None
     assert (obs.dtype, obs.tolist()) == (np.float32, [1.0, 2.0])
     assert (reward, terminated, truncated) == (0.5, True, False)
     assert (type(reward), type(terminated)) == (float, bool)

@@ -21,7 +21,7 @@ def test_a_replay_ends_where_the_steps_did() -> None:
     for _ in range(2):
         outcomes = dict(stepped.step({0: 1, 1: 0}, None))
     again = dict(replayed.replay({0: (3, [1, 1]), 1: (4, [0, 0])}, None))
-    assert {i: obs.tolist() for i, obs in again.items()} == {
+    assert {i: now.obs.tolist() for i, now in again.items()} == {
         i: outcome.obs.tolist() for i, outcome in outcomes.items()
     }
 

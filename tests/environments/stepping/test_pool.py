@@ -16,6 +16,7 @@ from rlkit.environments.gymnasium_adapter import GymBatchEnv
 from rlkit.environments.resolve import find_environment, locate
 from rlkit.environments.stepping import pool as pool_module
 from rlkit.environments.stepping.pool import Pool
+from rlkit.environments.views.view import View
 from rlkit.errors import PlayStopped, RlkitWarning, SeedError, UsageError
 from rlkit.runs.reports import Reports
 from rlkit.seeding import SeedStreams
@@ -305,3 +306,20 @@ def test_no_worker_outlives_a_killed_parent(
     child.kill()
     child.wait()
     assert child.group_is_gone(5)
+
+
+def test_masks_and_actions_of_several_parts_come_from_workers_as_from_this_process(
+    pools: Any,
+) -> None:
+    of = environment("MasksParts").seen_as(View(numbered_actions=True, action_masks=True))
+    here, there = grid(of), grid(of, pools(of))
+    obs = [env.reset() for env in (here, there)]
+    assert np.array_equal(*obs)
+    for t in range(6):
+        if t == 3:
+            there.load_state_dict(here.state_dict())
+        assert np.array_equal(here.action_masks, there.action_masks)
+        actions = here.action_masks.argmax(axis=-1)
+        for ours, theirs in zip(here.step(actions), there.step(actions), strict=True):
+            assert np.array_equal(ours, theirs)
+        assert np.array_equal(here.next_action_masks, there.next_action_masks)

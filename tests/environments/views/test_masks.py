@@ -14,6 +14,7 @@ from rlkit.environments.views.masks import (
     MaskReader,
     draw_allowed,
     first_masked,
+    nearest_allowed,
     offers_masks,
     split,
 )
@@ -111,6 +112,16 @@ def test_drawing_is_uniform_among_allowed_actions() -> None:
     everything = draw_allowed(np.ones((300, 5), bool), numbers)
     assert everything.tolist() == np.floor(numbers * 5).tolist()
     assert draw_allowed(mask, np.nextafter(1.0, 0.0)) == 4
+
+
+def test_a_forbidden_choice_becomes_the_next_allowed_one() -> None:
+    layout, row = ActionLayout(PARTS), np.array([1, 0, 1, 1, 0, 0, 1], bool)
+    actions = np.array([[[1, 0.5, -0.5, 2, 0], [0, 0.0, 9.0, 1, 1]]])
+    expected = [[[0, 0.5, -0.5, 0, 1], [0, 0.0, 9.0, 1, 1]]]
+    masks = np.tile(row, (1, 2, 1))
+    assert nearest_allowed(actions, masks, layout).tolist() == expected
+    alone = np.array([[[True, False, False, True]]])
+    assert nearest_allowed(np.array([[1]]), alone, ActionLayout(D(4))).tolist() == [[3]]
 
 
 def test_the_first_masked_action_is_found() -> None:

@@ -12,12 +12,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from rlkit.agent import State, Task, Transition
+from rlkit.agent import ActionMasks, State, Task, Transition
 from rlkit.agents.compiled import Kernels, single_steps
 from rlkit.agents.tabular.learning.config import TableConfig
 from rlkit.agents.tabular.learning.updates import StepSizeTable, Table
 from rlkit.agents.tabular.tables import Exploration, TableActor, require_tabular
 from rlkit.environments.table_kernels import Outcome
+from rlkit.errors import UsageError
 from rlkit.seeding import NoiseBlocks, uniform_rows
 
 Array = NDArray[Any]
@@ -37,6 +38,8 @@ class TableLearner:
     Config: ClassVar[Any] = TableConfig
     metrics = ("epsilon", "td_error")
     default_num_envs = 1
+    takes_action_masks = True
+    needs_discrete_actions = True
 
     @staticmethod
     def depends_on_total_steps(config: Any) -> bool:
@@ -51,6 +54,11 @@ class TableLearner:
         self._singly = single_steps(self.kernels)
         self._states: list[Any] = []  # of the kernels in the ordinary loop
         self._steps_left = 0  # for which these states are large enough
+        if task.action_masks and not self.takes_action_masks:
+            raise UsageError(f"{self.name} takes no action masks")
+        grid = (task.num_seeds, task.num_envs) if task.action_masks else (task.num_seeds, 0)
+        # Of the observations and of their successors; views of them are part of the states.
+        self._masks = np.zeros((2, *grid, self._num_actions), dtype=np.bool_)
         self.noise = NoiseBlocks(
             [stream.generator("action") for stream in task.streams],
             uniform_rows(self._noise_rows(), task.num_envs),
@@ -119,14 +127,20 @@ class TableLearner:
         c = self._config
         return Exploration(True, c.temperature_start, c.temperature_end, c.temperature_steps)
 
-    def act(self, obs: Array) -> Array:
+    def act(self, obs: Array, action_masks: Array | None = None) -> Array:
+        if action_masks is not None:
+            self._masks[0] = action_masks
         obs, noise = np.ascontiguousarray(obs, dtype=np.int64), self.noise.next()
         actions = np.empty(obs.shape, dtype=np.int64)
         for arguments in zip(self._ready(), obs, noise, actions, strict=True):
             self._singly.act(*arguments)
         return actions
 
-    def learn(self, transition: Transition) -> Mapping[str, Array]:
+    def learn(
+        self, transition: Transition, action_masks: ActionMasks | None = None
+    ) -> Mapping[str, Array]:
+        if action_masks is not None:
+            self._masks[:] = action_masks
         obs = np.ascontiguousarray(transition.obs, dtype=np.int64)
         action = np.ascontiguousarray(transition.action, dtype=np.int64)
         outcomes = zip(
@@ -203,5 +217,7 @@ class TableLearner:
             discount=self._config.discount,
             step_sizes=self._step_sizes.up_to(most_visits),
             exploration=self._temperature_schedule() if boltzmann else self._epsilon_schedule(),
+            masks=self._masks[0, s],
+            next_masks=self._masks[1, s],
         )
         return self._kernel_state(s, table)

@@ -8,7 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlkit.agents.tabular.learning.config import TableConfig
-from rlkit.agents.tabular.tables import Exploration, explore, level_now, policy_value
+from rlkit.agents.tabular.tables import (
+    Exploration,
+    best_allowed,
+    best_value,
+    explore,
+    explore_allowed,
+    level_now,
+    policy_value,
+    value_allowed,
+)
 from rlkit.environments.table_kernels import Outcome
 from rlkit.maths.compiled import part
 
@@ -34,14 +43,20 @@ class Table(NamedTuple):
     discount: float
     step_sizes: StepSizes
     exploration: Exploration
+    masks: Array  # bool [N, actions], of the observations acted on; [0, 0] without masks
+    next_masks: Array  # of their successors
 
 
 @part
 def choose_actions(table: Table, obs: Array, noise: Array, actions: Array) -> None:
     """Write the actions of training."""
     level = level_now(table.exploration, table.num_env_steps[0])
+    boltzmann = table.exploration.boltzmann
     for n in range(obs.shape[0]):
-        actions[n] = explore(table.q, obs[n], table.exploration.boltzmann, level, noise, n)
+        if table.masks.shape[0] == 0:
+            actions[n] = explore(table.q, obs[n], boltzmann, level, noise, n)
+        else:
+            actions[n] = explore_allowed(table.q, obs[n], boltzmann, level, noise, n, table.masks)
 
 
 @part
@@ -87,8 +102,27 @@ def value_after(table: Table, outcome: Outcome, n: int) -> float:
     if outcome.terminated[n]:
         return 0.0
     level = level_now(table.exploration, table.num_env_steps[0])
-    boltzmann = table.exploration.boltzmann
-    return table.discount * policy_value(table.q, outcome.next_obs[n], boltzmann, level)
+    boltzmann, after = table.exploration.boltzmann, outcome.next_obs[n]
+    if table.next_masks.shape[0] > 0:
+        masks = table.next_masks
+        return table.discount * value_allowed(table.q, after, boltzmann, level, masks, n)
+    return table.discount * policy_value(table.q, after, boltzmann, level)
+
+
+@part
+def best_before(table: Table, s: int, n: int) -> float:
+    """Return the value of the best action where environment n was acted in."""
+    if table.masks.shape[0] == 0:
+        return best_value(table.q, s)
+    return best_allowed(table.q, s, table.masks, n)
+
+
+@part
+def best_after(table: Table, outcome: Outcome, n: int) -> float:
+    """Return the value of the best action in the successor of environment n."""
+    if table.next_masks.shape[0] == 0:
+        return best_value(table.q, outcome.next_obs[n])
+    return best_allowed(table.q, outcome.next_obs[n], table.next_masks, n)
 
 
 MOST_STEP_SIZES = 1 << 24  # in a table, 128 MiB

@@ -19,6 +19,8 @@ def table(config: TableConfig, visits: int = 0, num_env_steps: int = 0) -> Table
         0.9,
         StepSizeTable(config).up_to(visits + 1),
         Exploration(False, 0.5, 0.1, 100),
+        np.empty((0, 0), bool),
+        np.empty((0, 0), bool),
     )
 
 
