@@ -37,7 +37,7 @@ class Box:
 
 BOXES = {
     "cli": Box(
-        ("cli", "__main__", ""),
+        ("cli", "upkeep", "__main__", ""),
         "rlkit train, compare, solve, evaluate, watch, rlhf ...",
         0.2,
         7.3,

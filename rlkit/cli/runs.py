@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rlkit.cli.exact import ExactAnswers, require_exact_options
 from rlkit.cli.forms import Output, make_form, parse, positional
@@ -62,22 +62,38 @@ def evaluate_command(args: list[str]) -> int:
     if parsed.output.json:
         print_json(result)
         return 0
-    played = printable(f"{result['agent']} on {result['environment']}")
-    print(f"{played}, {options.episodes} episodes per seed")
-    for row in result["seeds"]:
-        exact = row["exact_return"]
-        known = "" if exact is None else f"   exact {exact:.6f}"
-        print(
-            f"  seed {row['seed']:>3}   {row['mean_return']:>10.4f} "
-            f"± {row['std_return']:.4f} over episodes{known}"
-        )
-    low, high = result["interval"]
-    print(f"mean {result['mean']:.6g} (95 % {low:.6g} to {high:.6g}), IQM {result['iqm']:.6g}")
+    _print_evaluation(result, options.episodes)
     if result["episodes_cut"]:
         print(f"{result['episodes_cut']} episodes were cut: the environment has no time limit")
     if answers is not None:
         answers.print_rows(result["seeds"])
     return 0
+
+
+def _print_evaluation(result: Mapping[str, Any], episodes: int) -> None:
+    """Print the returns of each seed, which seeds are not at the end, and the estimates."""
+    target, rows = result["env_steps"], result["seeds"]
+    num_seeds = len(rows) + len(result["missing"])
+    at_end = sum(row["env_steps"] >= target for row in rows)
+    played = printable(f"{result['agent']} on {result['environment']}")
+    share = f"{at_end} of {num_seeds} seeds"
+    which = "" if at_end == num_seeds else f", {share} were trained to the end"
+    print(f"{played}, {episodes} episodes per seed{which}")
+    for row in rows:
+        exact = row["exact_return"]
+        known = "" if exact is None else f"   exact {exact:.6f}"
+        early = row["env_steps"] < target
+        at = f"   at {row['env_steps']:,} of {target:,} environment steps" if early else ""
+        print(
+            f"  seed {row['seed']:>3}   {row['mean_return']:>10.4f} "
+            f"± {row['std_return']:.4f} over episodes{known}{at}"
+        )
+    for seed, reason in result["missing"].items():
+        print(f"  seed {seed:>3}   no policy: {printable(reason)}")
+    low, high = result["interval"]
+    over = "" if at_end == num_seeds else f" of {len(result['mean_over'])} of {num_seeds} seeds"
+    estimates = f"95 % {low:.6g} to {high:.6g}), IQM {result['iqm']:.6g}"
+    print(f"mean{over} {result['mean']:.6g} ({estimates}")
 
 
 @dataclass(frozen=True, kw_only=True)

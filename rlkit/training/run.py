@@ -402,8 +402,11 @@ class Run(RunFolder):
         """Play episodes with the final policies, and compute exact returns where possible.
 
         Returns:
-            environment, agent, seeds (a list of seed, mean_return, std_return, episodes,
-            exact_return), and mean, iqm and interval over seeds; of the exact returns if known.
+            environment, agent, seeds (a list of seed, env_steps of its policy, mean_return,
+            std_return, episodes, exact_return), env_steps that were requested, missing (why the
+            other seeds have no policy, by seed), and mean, iqm and interval over the seeds in
+            mean_over: those that were trained to the end, or all if none was. They are of the
+            exact returns if known.
 
         Warns:
             RlkitWarning: the source changed since training, or episodes were stopped.
@@ -413,13 +416,24 @@ class Run(RunFolder):
             steps = ", ".join(f"seed {seed}: {done:,}" for seed, done in self.unfinished.items())
             warn(
                 f"the run {self.folder.name} was not trained to its {self.num_env_steps:,} "
-                f"environment steps ({steps}): the policies are those of the last checkpoints"
+                f"environment steps ({steps}): the policies are those of the last checkpoints, and "
+                "the mean is over the seeds that were, if any"
             )
         seeds = [s for s in self.seeds if list_checkpoints(self.folder, s)]
         if not seeds:
             raise UsageError(f"the run {self.folder} has no checkpoint to evaluate yet")
         report = self._policies.evaluate(seeds, episodes, greedy=greedy)
-        return {"environment": self.record["environment"], "agent": self.agent, **report}
+        missing = {
+            str(seed): self.failures.get(seed, "it was not trained yet")
+            for seed in self.seeds
+            if seed not in seeds
+        }
+        return {
+            "environment": self.record["environment"],
+            "agent": self.agent,
+            "missing": missing,
+            **report,
+        }
 
 
 def interval_of(estimate: Callable[[Array], Interval], scores: Array) -> Interval:

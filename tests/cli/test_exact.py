@@ -40,7 +40,7 @@ def test_what_is_not_requested_is_not_in_the_answer(
     result = answer(capsys, "evaluate", run, "--episodes", "2")
     assert "discount" not in result
     assert set(result["seeds"][0]) == {
-        *("seed", "mean_return", "std_return", "episodes", "exact_return")
+        *("seed", "env_steps", "mean_return", "std_return", "episodes", "exact_return")
     }
 
 

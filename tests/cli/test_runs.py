@@ -3,10 +3,16 @@
 import json
 import os
 import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from rlkit.runs import checkpoints
+from rlkit.runs.integrity.sums import read_sums
+from rlkit.runs.record import read_record, write_record
+from rlkit.training.kind import AGENT_RUN
 from tests.cli.commands import answer, output
 
 
@@ -92,3 +98,35 @@ def test_watch_rejects_a_negative_option(
 ) -> None:
     err = output(capsys, "watch", run, "--gif", "x.gif", f"{option}={value}", code=2)[1]
     assert f"({option}): expected a whole number >= {least}, got {value}" in err
+
+
+def test_evaluating_names_the_seeds_that_are_missing_or_not_at_the_end(
+    trained_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = trained_folder("q-learning", seeds=4)
+    whole = answer(capsys, "evaluate", str(folder), "--episodes", "2")
+    assert whole["missing"] == {}
+    assert whole["mean_over"] == [0, 1, 2, 3]
+    assert [row["env_steps"] for row in whole["seeds"]] == [600] * 4
+    shutil.rmtree(folder / "checkpoints" / "seed-003")
+    (folder / "seed-003.csv").unlink()
+    (_, newest), (_, before) = checkpoints.list_checkpoints(folder, 1)
+    newest.unlink()
+    sums = read_sums(folder, 1)
+    assert sums is not None
+    lines = (folder / "seed-001.csv").read_bytes()[: sums.checkpoints[before.name].num_bytes]
+    (folder / "seed-001.csv").write_bytes(lines)
+    checkpoints.begin_from(folder, 1, len(lines))
+    failure = {"3": {"message": "the walk \x1b[31mfell [/nope] over", "exit_code": 1}}
+    record = {**read_record(folder, AGENT_RUN), "status": "failed", "failures": failure}
+    write_record(folder, record)
+    text, notes = output(capsys, "evaluate", str(folder), "--episodes", "2")
+    assert "2 of 4 seeds were trained to the end" in text
+    assert re.search(r"seed   1 .* at 500 of 600 environment steps", text)
+    assert r"seed   3   no policy: the walk \x1b[31mfell [/nope] over" in text
+    assert "mean of 2 of 4 seeds" in text
+    assert "was not trained to its 600 environment steps (seed 1: 500, seed 3: 0)" in notes
+    result = answer(capsys, "evaluate", str(folder), "--episodes", "2")
+    assert result["mean_over"] == [0, 2]
+    exact = [row["exact_return"] for row in whole["seeds"]]
+    assert result["mean"] == pytest.approx((exact[0] + exact[2]) / 2)

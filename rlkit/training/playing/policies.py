@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from rlkit.agent import Actor, ActorTraits
+from rlkit.agent import Actor, ActorTraits, Agent
 from rlkit.determinism import prepared_torch
 from rlkit.environments.environment import Environment
 from rlkit.errors import RlkitError, UsageError
@@ -19,12 +19,20 @@ from rlkit.evaluation import early_stop_remark, evaluation_limits, exact_returns
 from rlkit.options import require_typed
 from rlkit.runs.checkpoints import newest_checkpoint
 from rlkit.runs.progress import warn
-from rlkit.runs.restore import entries, join_states
+from rlkit.runs.restore import entries, join_states, restore
 from rlkit.seeding import SeedStreams
 from rlkit.training.playing.deployed import ActorBySeed, MaskUse, SingleActor
 from rlkit.training.specification import RunSpec
 
 Array = NDArray[Any]
+
+
+def _has_nan(values: Any) -> bool:
+    """Return whether an array, or one of a list of arrays, has NaN."""
+    if isinstance(values, (list, tuple)):
+        return any(map(_has_nan, values))
+    array = np.asarray(values)
+    return array.dtype.kind == "f" and bool(np.isnan(array).any())
 
 
 @dataclass(frozen=True)
@@ -54,9 +62,26 @@ class Policies:
         streams = tuple(SeedStreams(self.spec.experiment_seed, seed) for seed in seeds)
         task = self.spec.task(self.environment, streams, self.environment.mdp)
         agent = self.spec.build_agent(task)
-        agent.load_state_dict(entries(join_states([state for _, state in loaded]), "agent/"))
+        self._restore(agent, [state for _, state in loaded], seeds)
         actor: Actor = agent.actor(greedy=greedy)
         return actor
+
+    def _restore(
+        self, agent: Agent, states: Sequence[Mapping[str, Array]], seeds: Sequence[int]
+    ) -> None:
+        """Load the states of seeds, every entry of which must be there, fit, and be no NaN."""
+        which = f"seed {seeds[0]}" if len(seeds) == 1 else f"the seeds {list(seeds)}"
+        what = f"the agent of {which} from the checkpoints in {self.folder}"
+        fresh = {name for name, value in agent.state_dict().items() if _has_nan(value)}
+        for seed, state in zip(seeds, states, strict=True):
+            for name, value in entries(state, "agent/").items():
+                if _has_nan(value) and name not in fresh:
+                    raise RlkitError(
+                        f"the checkpoint of seed {seed} in {self.folder} has NaN in "
+                        f"'agent/{name}', so its policy cannot be played; expected finite numbers. "
+                        f"Train the seed again with another seed or smaller steps"
+                    )
+        restore(agent, entries(join_states(states), "agent/"), what, exact=False)
 
     def final_state(self, seed: int) -> tuple[int, Mapping[str, Array]]:
         """Return the steps and the state of a seed's newest sound checkpoint.
@@ -141,9 +166,12 @@ class Policies:
             num_stopped = int(played.stopped_early.sum())
             remark = early_stop_remark(limits)
             warn(f"{environment.reference} {remark} ({num_stopped} episodes)")
+        steps = [self.final_state(seed)[0] for seed in seeds]
+        target = self.spec.whole_steps(self.num_env_steps)
         rows = [
             {
                 "seed": seed,
+                "env_steps": steps[s],
                 "mean_return": float(played.returns[s].mean()),
                 "std_return": float(played.returns[s].std()),
                 "episodes": episodes,
@@ -152,9 +180,14 @@ class Policies:
             for s, seed in enumerate(seeds)
         ]
         scores = played.returns.mean(axis=1) if exact is None else exact.returns
+        # A policy that was not trained to the end is no sample of those that were.
+        at_end = [s for s in range(len(seeds)) if steps[s] >= target] or list(range(len(seeds)))
+        scores = scores[at_end]
         interval = mean_interval(scores)
         return {
             "seeds": rows,
+            "env_steps": target,
+            "mean_over": [seeds[s] for s in at_end],
             "mean": interval.estimate,
             "iqm": iqm_interval(scores).estimate,
             "interval": [interval.low, interval.high],

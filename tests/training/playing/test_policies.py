@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
 
-from rlkit.errors import UsageError
+from rlkit.errors import RlkitError, UsageError
 from rlkit.evaluation import exact_returns
+from rlkit.runs import checkpoints
+from rlkit.runs.integrity.sums import identity_of
 from rlkit.tabular.solution import solve
 from rlkit.training.run import Run, load
 
@@ -113,3 +116,24 @@ def test_an_exact_return_comes_from_the_probabilities_of_an_actor(
     env = gym.make("FrozenLake-v1")
     obs, _ = env.reset(seed=0)
     assert env.action_space.contains(actor.act(obs))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: {**state, "agent/q": state["agent/q"] * np.nan}, "has NaN in 'agent/q'"),
+        (lambda state: {k: v for k, v in state.items() if k != "agent/q"}, "continuing the agent"),
+        (lambda state: {**state, "agent/q": state["agent/q"][:1]}, r"'q' of shape \(1, 4\)"),
+    ],
+    ids=["NaN", "missing", "shape"],
+)
+def test_a_checkpoint_that_cannot_be_played_is_one_sentence(
+    change: Callable[[Any], Any], message: str, trained_folder: Callable[..., Path]
+) -> None:
+    folder = trained_folder("q-learning", seeds=1)
+    steps, state, _ = checkpoints.newest_checkpoint(folder, 0)
+    checkpoints.save_checkpoint(folder, 0, steps, change(state))
+    checkpoints.adopt(folder, 0, identity_of(folder))
+    for use in (lambda: load(folder).evaluate(2), lambda: load(folder).actor()(np.int64(0))):
+        with pytest.raises(RlkitError, match=message):
+            use()
