@@ -92,11 +92,12 @@ def origin_of_code(filename: str) -> Origin:
     """Return where code comes from, by its file; code that has none is the user's."""
     if filename.startswith("<"):
         return Origin.LIBRARY if filename.startswith("<frozen ") else Origin.USER
-    return _origin_of_path(os.path.realpath(filename))
+    return _origin_of_path(filename if os.path.isabs(filename) else os.path.abspath(filename))
 
 
 @functools.lru_cache(maxsize=10_000)
 def _origin_of_path(path: str) -> Origin:
+    path = os.path.realpath(path)
     foundations, packages, python = _folders()
     if path.startswith(foundations):  # these may be installed from a folder of anywhere
         return Origin.PACKAGE if _ENVIRONMENTS in path else Origin.LIBRARY

@@ -43,7 +43,9 @@ def _run(code: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_training_and_evaluating_a_table_does_not_import_torch(tmp_path: Path) -> None:
+def test_training_and_evaluating_a_table_imports_no_torch_and_little_of_scipy(
+    tmp_path: Path,
+) -> None:
     code = """
         import sys
         import rlkit
@@ -51,6 +53,7 @@ def test_training_and_evaluating_a_table_does_not_import_torch(tmp_path: Path) -
 
         for steps in (200, 400):  # the second call resumes
             run = rlkit.train("q-learning", "FrozenLake-v1", seeds=2, steps=steps)
+        assert not {"scipy.sparse", "scipy.special"} & set(sys.modules)  # neither is quick
         assert (run.folder / "learning_curve.png").exists()
         rlkit.load(run.folder).evaluate(episodes=5)
         assert main(["train", "q-learning", "FrozenLake-v1", "--seeds", "3", "--steps", "200"]) == 0

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import sparse
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -149,9 +149,9 @@ def from_sparse(
     """
     indptr, next_state = transition.indptr, transition.indices
     counts = np.diff(indptr)
-    if sparse.issparse(reward):
+    if scipy.sparse.issparse(reward):
         rows = np.repeat(np.arange(counts.size), counts)
-        values = np.asarray(sparse.csr_matrix(reward)[rows, next_state]).ravel()
+        values = np.asarray(scipy.sparse.csr_matrix(reward)[rows, next_state]).ravel()
     else:
         dense = np.asarray(reward, dtype=np.float64)
         if dense.shape not in ((num_states,), (num_states, num_actions)):
@@ -167,13 +167,13 @@ def from_sparse(
 def is_sparse(matrix: Any) -> bool:
     """Return whether this is a sparse matrix of scipy, or a list of them."""
     if isinstance(matrix, list | tuple):
-        return bool(matrix) and all(sparse.issparse(one) for one in matrix)
-    return bool(sparse.issparse(matrix))
+        return bool(matrix) and all(scipy.sparse.issparse(one) for one in matrix)
+    return bool(scipy.sparse.issparse(matrix))
 
 
 def stacked(
     given: Any, name: str, *, like: tuple[int, int] | None = None
-) -> tuple[sparse.csr_array, int, int]:
+) -> tuple[scipy.sparse.csr_array, int, int]:
     """Return one matrix `[num_states * num_actions, num_states]`, num_states and num_actions.
 
     Args:
@@ -191,11 +191,11 @@ def stacked(
         num_states = given[0].shape[-1]
         wrong = [one.shape for one in given if one.shape != (num_states, num_states)]
         given = given if not wrong else given[:1]
-        matrix = sparse.vstack([sparse.csr_array(one) for one in given], format="csr")
+        matrix = scipy.sparse.vstack([scipy.sparse.csr_array(one) for one in given], format="csr")
         order = np.arange(matrix.shape[0]).reshape(len(given), -1).T.ravel()
-        matrix = sparse.csr_array(matrix[order])
+        matrix = scipy.sparse.csr_array(matrix[order])
     else:
-        matrix = sparse.csr_array(given, copy=True)
+        matrix = scipy.sparse.csr_array(given, copy=True)
     num_rows, num_states = matrix.shape
     if wrong or num_states < 1 or num_rows % num_states or (like and matrix.shape != like):
         expected = f"{like}" if like else "[num_states * num_actions, num_states]"

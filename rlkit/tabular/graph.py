@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import sparse
 
 from rlkit.maths.compiled import kernel, unsigned
 
@@ -18,7 +18,7 @@ Array = NDArray[Any]
 
 
 def extend_backwards(
-    matrix: sparse.csr_array, policy: Array, arrived: Array, *, allowed: Array, ends: Array
+    matrix: scipy.sparse.csr_array, policy: Array, arrived: Array, *, allowed: Array, ends: Array
 ) -> Array:
     """Extend `arrived` backwards through allowed actions, and write those into `policy`.
 
@@ -47,7 +47,7 @@ def extend_backwards(
     return result
 
 
-def remaining_actions(matrix: sparse.csr_array, allowed: Array) -> Array:
+def remaining_actions(matrix: scipy.sparse.csr_array, allowed: Array) -> Array:
     """Return the allowed actions that can lead only to states which keep such an action.
 
     An action that can lead to a state without one is removed, until none is.
@@ -64,7 +64,7 @@ def remaining_actions(matrix: sparse.csr_array, allowed: Array) -> Array:
     return result
 
 
-def backward_closure(chain: sparse.csr_array, states: Array) -> Array:
+def backward_closure(chain: scipy.sparse.csr_array, states: Array) -> Array:
     """Return the states from which the chain can reach one of `states`, which are included."""
     everywhere = np.ones((states.size, 1), dtype=np.bool_)
     policy = np.zeros(states.size, dtype=np.int64)

@@ -11,7 +11,7 @@ the result can be bounded:
 from __future__ import annotations
 
 import numpy as np
-from scipy import sparse
+import scipy
 
 from rlkit.tabular.mdp import FloatArray
 
@@ -20,7 +20,7 @@ MOST_PRODUCTS = 200
 RELATIVE_ERROR = 1e-9  # of the largest entry
 
 
-def solve_chain(matrix: sparse.csr_array, constant: FloatArray) -> FloatArray:
+def solve_chain(matrix: scipy.sparse.csr_array, constant: FloatArray) -> FloatArray:
     """Return the x with x = constant + matrix x.
 
     Raises:
@@ -30,13 +30,13 @@ def solve_chain(matrix: sparse.csr_array, constant: FloatArray) -> FloatArray:
         solution = by_iteration(matrix, constant)
         if solution is not None:
             return solution
-    identity = sparse.eye_array(matrix.shape[0], format="csc")
+    identity = scipy.sparse.eye_array(matrix.shape[0], format="csc")
     from scipy.sparse.linalg import splu  # takes longer to import than most tables to learn
 
     return np.asarray(splu((identity - matrix).tocsc()).solve(constant))
 
 
-def by_iteration(matrix: sparse.csr_array, constant: FloatArray) -> FloatArray | None:
+def by_iteration(matrix: scipy.sparse.csr_array, constant: FloatArray) -> FloatArray | None:
     """Return the same by iteration, or None where the error cannot be proven to be small."""
     ones = np.ones(matrix.shape[0])
     steps = _conjugate_gradients(matrix, ones)
@@ -51,7 +51,7 @@ def by_iteration(matrix: sparse.csr_array, constant: FloatArray) -> FloatArray |
     return solution if error <= RELATIVE_ERROR * float(np.abs(solution).max()) else None
 
 
-def _conjugate_gradients(matrix: sparse.csr_array, constant: FloatArray) -> FloatArray:
+def _conjugate_gradients(matrix: scipy.sparse.csr_array, constant: FloatArray) -> FloatArray:
     """Approximate the x with (I - matrix) x = constant by Bi-CGSTAB from x = 0.
 
     Sums are NumPy's own, not BLAS's, so that bytes do not depend on the number of threads.

@@ -20,8 +20,8 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import scipy  # imports scipy.sparse when it is first used
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse
 
 from rlkit.options import Unfit, converted
 from rlkit.tabular import entries, storage
@@ -35,6 +35,7 @@ from rlkit.tabular.entries import (
     Padded,
     Successor,
 )
+from rlkit.tabular.row_kernels import Rows, continuing_rows
 
 __all__ = ["BoolArray", "FloatArray", "IndexArray", "IntArray", "Successor", "TabularMDP"]
 
@@ -105,24 +106,20 @@ class TabularMDP:
         return self._by_row(np.add, self.probability * self.reward)
 
     @cached_property
-    def continuation(self) -> sparse.csr_array:
+    def continuation(self) -> scipy.sparse.csr_array:
         """Return P(S' = s', not terminated | s, a), `[num_states * num_actions, num_states]`.
 
         Row `s * num_actions + a` sums to one minus the probability that the episode ends. Every
         stored entry is positive; equal successors are summed.
         """
-        continues = (self.probability > 0) & ~self.terminated
-        before = np.concatenate([[0], np.cumsum(continues, dtype=np.int32)]).astype(np.int32)
-        matrix = sparse.csr_array(
-            (
-                self.probability[continues],
-                self.next_state[continues],
-                before[self.row_start],
-            ),
-            shape=(self.num_states * self.num_actions, self.num_states),
-        )
-        matrix.sum_duplicates()
-        return matrix
+        shape = (self.num_states * self.num_actions, self.num_states)
+        start, columns, entries = self.continuing
+        return scipy.sparse.csr_array((entries, columns, start), shape=shape)
+
+    @cached_property
+    def continuing(self) -> Rows:
+        """Return the entries of `continuation`."""
+        return continuing_rows(self.probability, self.next_state, self.terminated, self.row_start)
 
     @cached_property
     def may_end(self) -> BoolArray:

@@ -17,7 +17,7 @@ def action_values(mdp: TabularMDP, values: FloatArray, discount: float) -> Float
         values: v `[num_states]`.
         discount: in [0, 1].
     """
-    successor_value = (mdp.continuation @ values).reshape(mdp.num_states, mdp.num_actions)
+    successor_value = mdp.continuing.product(values).reshape(mdp.num_states, mdp.num_actions)
     return np.asarray(mdp.expected_reward + discount * successor_value)
 
 

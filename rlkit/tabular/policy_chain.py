@@ -11,8 +11,8 @@ never ends but is quiet has the return it has collected so far.
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse
 
 from rlkit.tabular.graph import backward_closure
 from rlkit.tabular.linear import solve_chain
@@ -65,7 +65,9 @@ def policy_probabilities(mdp: TabularMDP, policies: ArrayLike) -> FloatArray:
     return np.asarray(probability / total)
 
 
-def policy_chain(mdp: TabularMDP, probabilities: FloatArray) -> tuple[sparse.csr_array, FloatArray]:
+def policy_chain(
+    mdp: TabularMDP, probabilities: FloatArray
+) -> tuple[scipy.sparse.csr_array, FloatArray]:
     """Return the chains of a batch of policies in one block-diagonal matrix.
 
     Args:
@@ -77,7 +79,7 @@ def policy_chain(mdp: TabularMDP, probabilities: FloatArray) -> tuple[sparse.csr
     """
     num_policies = probabilities.shape[0]
     member, state, action = taken = np.nonzero(probabilities)
-    choice = sparse.csr_array(
+    choice = scipy.sparse.csr_array(
         (
             probabilities[taken],
             (member * mdp.num_states + state, state * mdp.num_actions + action),
@@ -88,7 +90,7 @@ def policy_chain(mdp: TabularMDP, probabilities: FloatArray) -> tuple[sparse.csr
     block = np.repeat(np.arange(num_policies) * mdp.num_states, mdp.num_states)
     columns = steps.indices + np.repeat(block, np.diff(steps.indptr))
     side = num_policies * mdp.num_states
-    chain = sparse.csr_array((steps.data, columns, steps.indptr), shape=(side, side))
+    chain = scipy.sparse.csr_array((steps.data, columns, steps.indptr), shape=(side, side))
     return chain, choice @ mdp.expected_reward.ravel()
 
 
@@ -132,6 +134,6 @@ def total_reward(mdp: TabularMDP, probabilities: FloatArray) -> tuple[FloatArray
     return values, steps
 
 
-def reaches(matrix: sparse.csr_array, states: BoolArray) -> BoolArray:
+def reaches(matrix: scipy.sparse.csr_array, states: BoolArray) -> BoolArray:
     """Return whether each row of a non-negative matrix puts weight on any of these states."""
     return np.asarray((matrix @ states.astype(np.float64)) > 0)

@@ -101,11 +101,10 @@ def return_under_limit(
     steps = _limit(mdp, limit)
     probabilities = policy_probabilities(mdp, policies)
     batch = probabilities.reshape(-1, mdp.num_states, mdp.num_actions)
-    model = (mdp.continuation.indptr, mdp.continuation.indices, mdp.continuation.data)
     values = np.empty(batch.shape[:2])
 
     def evaluate(i: int) -> None:
-        values[i] = values_under_limit(batch[i], *model, mdp.expected_reward, steps)
+        values[i] = values_under_limit(batch[i], *mdp.continuing, mdp.expected_reward, steps)
 
     in_threads(evaluate, range(len(batch)))
     return np.asarray((values * mdp.initial_distribution).sum(axis=1))
@@ -153,7 +152,7 @@ def best_return_under_limit(mdp: TabularMDP, limit: int | None = None) -> float:
 
 def _one_step(mdp: TabularMDP, values: FloatArray) -> FloatArray:
     """Return E[R + v(S') | s, a], `[num_states, num_actions]`."""
-    future = (mdp.continuation @ values).reshape(mdp.num_states, mdp.num_actions)
+    future = mdp.continuing.product(values).reshape(mdp.num_states, mdp.num_actions)
     return np.asarray(mdp.expected_reward + future)
 
 

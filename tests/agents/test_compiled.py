@@ -45,12 +45,23 @@ LEARNERS: list[tuple[str, dict[str, Any]]] = [
     ("dyna-q", {"planning_steps": 3}),
     ("dyna-q", {"model_memory": 4, "exploration": "boltzmann"}),
 ]
-QUICK = LEARNERS[:3]  # compiling all of them takes a minute
+QUICK = LEARNERS[:3]  # compiling all of them takes a minute, and one for several environments
+
+
+def _marks(learner: tuple[str, dict[str, Any]], num_envs: int) -> list[pytest.MarkDecorator]:
+    if learner in QUICK:
+        return []
+    return [pytest.mark.slow if num_envs == 1 else pytest.mark.torture]
+
+
 each_learner = pytest.mark.parametrize(
-    ("agent", "options"),
+    ("agent", "options", "num_envs"),
     [
-        pytest.param(*learner, marks=[] if learner in QUICK else pytest.mark.slow, id=str(learner))
+        pytest.param(
+            *learner, num_envs, marks=_marks(learner, num_envs), id=f"{learner}-{num_envs}"
+        )
         for learner in LEARNERS
+        for num_envs in (1, 3)
     ],
 )
 
@@ -84,7 +95,6 @@ def test_runs_have_the_bytes_of_the_ordinary_loop(
 
 
 @pytest.mark.filterwarnings("ignore::rlkit.errors.RlkitWarning")
-@pytest.mark.parametrize("num_envs", [1, 3])
 @each_learner
 def test_runs_of_every_learner_have_the_bytes_of_the_ordinary_loop(
     agent: str, options: dict[str, Any], num_envs: int, trained: Callable[..., Run], results: Any
@@ -99,11 +109,12 @@ def test_runs_of_every_learner_have_the_bytes_of_the_ordinary_loop(
 def test_every_learner_resumes_in_the_middle_of_an_episode_in_the_other_loop(
     agent: str,
     options: dict[str, Any],
+    num_envs: int,
     trained: Callable[..., Run],
     results: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    options = {**options, "agent": agent, "envs": 2, "seeds": 2}
+    options = {**options, "agent": agent, "envs": num_envs, "seeds": 2}
     whole = trained("whole", **options)
     monkeypatch.setattr("rlkit.training.seed_trainer._COMPILED_STEPS", 131)
     answers = iter([False] * 4)
@@ -190,7 +201,6 @@ def state_of(made: Parts) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("pieces", [[1000], [255, 1, 256, 1, 487], [1, 999], [512, 488]])
-@pytest.mark.parametrize("num_envs", [1, 2])
 @each_learner
 def test_any_pieces_end_in_the_state_of_the_ordinary_loop(
     agent: str, options: dict[str, Any], pieces: list[int], num_envs: int

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from rlkit.analysis.resampling import bootstrap, resamples
+from rlkit.analysis.resampling import bootstrap, resamples, student_quantile
 
 
 def test_resamples_are_the_same_every_time_and_mirror_each_other():
@@ -26,3 +27,9 @@ def test_the_bootstrap_is_the_mean_and_standard_error_of_each_resample():
         expected = resampled.std(axis=1, ddof=1) / np.sqrt(6)
         # the square root doubles the digits that cancel where all scores of a resample are equal
         assert errors[k] == pytest.approx(expected, abs=1e-7)
+
+
+def test_the_quantiles_of_student_are_those_of_scipy() -> None:
+    for confidence, freedom in [(0.95, f) for f in [*range(1, 40), 2.5]] + [(0.9, 4)]:
+        expected = stats.t.ppf((1 + confidence) / 2, freedom)
+        assert student_quantile(confidence, freedom) == pytest.approx(expected, rel=1e-9)

@@ -74,8 +74,8 @@ def test_json_has_null_where_there_is_no_number(capsys: pytest.CaptureFixture[st
 
 @pytest.mark.slow
 def test_a_first_start_says_once_that_it_compiles_and_a_second_one_nothing(tmp_path: Path) -> None:
-    train = ["train", "q-learning", "FrozenLake-v1", "--seeds", "2", "--steps", "100", "--json"]
-    commands = (train, ["compare", "q-learning", "--env", "CliffWalking-v1", "--steps", "100"],
+    train = ["train", "random", "FrozenLake-v1", "--seeds", "2", "--steps", "100", "--json"]
+    commands = (train, ["compare", "random", "--env", "CliffWalking-v1", "--steps", "100"],
                 ["solve", "FrozenLake-v1"])  # fmt: skip
     variables = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
     news = "rlkit: compiling; this is done once, and takes some seconds\n"
