@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rlkit.agent import Agent, Task, Transition
+    from rlkit.environments.grids.twins import check_twin
     from rlkit.errors import RlkitError, RlkitWarning, UsageError
     from rlkit.loop import interact
     from rlkit.solving import evaluate, solve
@@ -53,6 +54,7 @@ _HOME = {
     "Task": "rlkit.agent",
     "Transition": "rlkit.agent",
     "UsageError": "rlkit.errors",
+    "check_twin": "rlkit.environments.grids.twins",
     "compare": "rlkit.training.compare",
     "evaluate": "rlkit.solving",
     "interact": "rlkit.loop",
@@ -72,6 +74,7 @@ __all__ = [
     "Task",
     "Transition",
     "UsageError",
+    "check_twin",
     "compare",
     "evaluate",
     "interact",

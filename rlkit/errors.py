@@ -47,6 +47,10 @@ class PlayStopped(RlkitError):
     """Playing was stopped in the middle; the environments must be reset before they are used."""
 
 
+class SeedsError(RlkitError):
+    """Of seeds that are trained together one cannot be continued, and nobody knows which."""
+
+
 class RlkitWarning(UserWarning):
     """A remark about a result; in Python every note of rlkit is a warning of this class."""
 

@@ -113,7 +113,10 @@ def close_env(env: Env, name: str) -> None:
 
 def env_name(env: Env) -> str:
     """Return the id under which an environment was registered, or the name of its class."""
-    return env.spec.id if env.spec is not None else type(env.unwrapped).__name__
+    if env.spec is not None:
+        return env.spec.id
+    given = getattr(env.unwrapped, "rlkit_name", None)  # of one copy of a batched environment
+    return given if isinstance(given, str) else type(env.unwrapped).__name__
 
 
 def describe(value: Any) -> str:

@@ -15,6 +15,8 @@ from gymnasium.envs.registration import load_env_creator
 
 from rlkit.environments.batch_env import BatchEnv
 from rlkit.environments.bins import Bins
+from rlkit.environments.grids.users import UserGrid
+from rlkit.environments.grids.vector import VectorCopies, reason_against
 from rlkit.environments.gymnasium_adapter import GymBatchEnv, MakeCopies
 from rlkit.environments.probe import Probe, probe
 from rlkit.environments.repeatability import Repeatability, check_repeatability
@@ -50,6 +52,8 @@ class Environment:
         meaning: the object of which `source` is the fingerprint.
         view: how agents see it.
         again: finds it in another process.
+        make_grid: makes many copies at once: a BatchEnv if `is_batched`, else a vector environment.
+        is_batched: whether a user wrote it as a BatchEnv.
     """
 
     reference: str
@@ -60,6 +64,8 @@ class Environment:
     meaning: Any = field(default=None, repr=False)
     view: View = field(default_factory=View)
     again: Callable[[], Environment] | None = field(default=None, repr=False)
+    make_grid: Callable[..., Any] | None = field(default=None, repr=False)
+    is_batched: bool = False
 
     @property
     def name(self) -> str:
@@ -118,7 +124,7 @@ class Environment:
         if view == self.view:
             return self
         other = dataclasses.replace(self, view=view)
-        known = ["probe", "model", "belief"]
+        known = ["probe", "model", "belief", "reason_against_vector"]
         if view.action_masks == self.view.action_masks:
             known.append("repeatability")  # with the same actions
         for name in known:
@@ -212,7 +218,12 @@ class Environment:
 
     @functools.cached_property
     def kind(self) -> str:
-        """Return how a grid of it is stepped by default: "native", "tabular" or "gymnasium"."""
+        """Return how a grid of it is stepped by default.
+
+        That is "batch" (of a user), "native", "tabular" or "gymnasium".
+        """
+        if self.is_batched:
+            return "batch"
         if self.has_twin:
             return "native"
         return "gymnasium" if self.mdp is None else "tabular"
@@ -246,6 +257,23 @@ class Environment:
         except TypeError:
             return None
         return functools.partial(factory, **args)
+
+    @functools.cached_property
+    def reason_against_vector(self) -> str | None:
+        """Return why a vector environment is stepped one copy at a time, None if it is not."""
+        make = functools.partial(self.make_grid or self.constructor, **self.args)
+        return reason_against(make, self.make, self.name)
+
+    @property
+    def is_stepped_together(self) -> bool:
+        """Whether it is a vector environment that steps all copies of a seed at once."""
+        is_vector = self.make_grid is not None and not self.is_batched
+        return is_vector and not self.view.action_masks and self.reason_against_vector is None
+
+    def _vector_copies(self, number: int, size: int) -> VectorCopies:
+        assert self.make_grid is not None
+        make = functools.partial(self.make_grid, **self.args)
+        return VectorCopies(make, number, size, self.name)
 
     def grid(
         self,
@@ -282,6 +310,13 @@ class Environment:
             assert twin is not None
             seeder = episode_seeder(streams, purpose)
             return twin(seeder, len(streams), num_envs, autoreset=autoreset)
+        if kind == "batch":
+            assert self.make_grid is not None
+            make = functools.partial(self.make_grid, **self.args)
+            options: dict[str, Any] = {"purpose": purpose, "autoreset": autoreset}
+            return UserGrid(make, streams, num_envs, name=self.name, **options)
+        if make_copies is None and self.is_stepped_together:
+            make_copies = functools.partial(self._vector_copies, size=num_envs)
         if kind == "tabular":
             assert self.mdp is not None
             return TabularBatchEnv(

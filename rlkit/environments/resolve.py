@@ -20,8 +20,16 @@ from typing import Any
 
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, load_env_creator
+from gymnasium.vector import VectorEnv
 
 from rlkit.environments.environment import Environment
+from rlkit.environments.grids.singles import (
+    OneOfBatch,
+    OneOfVector,
+    VectorOfId,
+    is_batched,
+    makes_vectors,
+)
 from rlkit.errors import UsageError
 from rlkit.fingerprint import identify
 from rlkit.spelling import closest
@@ -54,18 +62,39 @@ def locate(env: EnvLike, args: Mapping[str, Any] | None = None) -> Environment:
     """
     environment = _resolve(env, dict(args or {}))
     again = functools.partial(_find_again, env, dict(args or {}), environment.source_digest)
-    return dataclasses.replace(environment, again=again)
+    return dataclasses.replace(_with_grids(environment), again=again)
+
+
+def _with_grids(environment: Environment) -> Environment:
+    """Return an environment with what makes many copies at once, where the name stands for that."""
+    make = environment.constructor
+    if is_batched(make):
+        one: Callable[..., gym.Env[Any, Any]] = functools.partial(
+            OneOfBatch, make, environment.name
+        )
+    elif makes_vectors(make, environment.args):
+        one = functools.partial(OneOfVector, make, environment.name)
+    else:
+        return environment
+    return dataclasses.replace(
+        environment, constructor=one, make_grid=make, is_batched=is_batched(make)
+    )
 
 
 def _find_again(env: EnvLike, args: Mapping[str, Any], digest: str) -> Environment:
     """Return the environment that another process found under this name, without probing it."""
     environment = _resolve(env, dict(args))
     environment.require_source(digest)
-    return environment
+    return _with_grids(environment)
 
 
 def _resolve(env: EnvLike, args: dict[str, Any]) -> Environment:
     if not isinstance(env, str):
+        if isinstance(env, VectorEnv):
+            raise UsageError(
+                f"expected what makes environments, got the vector environment {env!r:.80}: give a "
+                "function of num_envs that returns one, such as lambda num_envs: MyEnv(num_envs)"
+            )
         if not callable(env):
             raise UsageError(
                 f"expected an environment's id, class or a function that makes one, got {env!r}"
@@ -147,7 +176,10 @@ def _unknown(env: str) -> UsageError:
 def _from_registry(
     reference: str, env_id: str, args: dict[str, Any], content: str | None
 ) -> Environment:
-    make = functools.partial(gym.make, env_id, disable_env_checker=True)
+    spec = gym.registry[env_id]
+    make: Callable[..., Any] = functools.partial(gym.make, env_id, disable_env_checker=True)
+    if spec.entry_point is None and spec.vector_entry_point is not None:
+        make = VectorOfId(env_id)
     meaning = _registration(gym.registry[env_id], reference)
     return Environment(reference, args, make, identify(meaning), content, meaning)
 
@@ -164,7 +196,9 @@ def _registration(spec: EnvSpec, reference: str) -> dict[str, Any]:
                 f"cannot be imported: {error!r}"
             ) from error
 
+    only_vector = spec.entry_point is None and spec.vector_entry_point is not None
     return {
+        **({"vector_entry_point": load(spec.vector_entry_point)} if only_vector else {}),
         "entry_point": load(spec.entry_point),
         "kwargs": dict(spec.kwargs),
         "max_episode_steps": spec.max_episode_steps,

@@ -70,9 +70,16 @@ def prepare(
     unidentified = spec.unidentified(environment)
     caveats: list[str] = []
     remarks = _require_fit(spec, environment)
-    repeatable = spec.stepped_as(environment) != "gymnasium" or _noted(
+    repeatable = spec.stepped_as(environment) in ("native", "tabular") or _noted(
         environment.repeatability.problem, caveats
     )
+    if environment.make_grid is not None and not environment.is_batched:
+        reason = environment.reason_against_vector
+        if reason is not None:
+            remarks.append(
+                f"{environment.name} is a vector environment whose copies are stepped one by one, "
+                f"because {reason}; the results are the same"
+            )
     repeatable &= _noted(check_agent(spec, environment), caveats)
     if all(layer in TRANSPARENT for layer in environment.probe.layers[:-1]):
         # Under other wrappers the table is not expected to hold; `solve` reports why it does not.

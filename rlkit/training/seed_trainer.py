@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from rlkit.environments.environment import Environment
 from rlkit.environments.stepping.watchdog import watched
-from rlkit.errors import PlayStopped, SeedError
+from rlkit.errors import PlayStopped, SeedError, SeedsError
 from rlkit.loop import interact
 from rlkit.runs import checkpoints
 from rlkit.runs.reports import Failure, Reports, Stopped
@@ -81,13 +81,15 @@ def train_seeds(
     failures: list[Failure] = []
     waiting = set(seeds)
     target = spec.whole_steps(spec.num_env_steps)
+    apart: set[int] = set()  # seeds that failed together, to find out which one it is
     while waiting:
-        positions: dict[tuple[int, bool], dict[int, dict[str, Array]]] = {}
+        positions: dict[tuple[int, bool, int], dict[int, dict[str, Array]]] = {}
         for seed in sorted(waiting):
             steps, state = take_up(folder, seed, "environment steps", reports)
             pending = bool(state.get(checkpoints.ROW_PENDING, False))
-            positions.setdefault((steps, pending), {})[seed] = state
-        for (steps, pending), states in sorted(positions.items(), key=lambda item: item[0]):
+            alone = seed if seed in apart else -1
+            positions.setdefault((steps, pending, alone), {})[seed] = state
+        for (steps, pending, _), states in sorted(positions.items(), key=lambda item: item[0]):
             group = list(states)
             if steps >= target and not pending:
                 waiting.difference_update(group)
@@ -100,6 +102,9 @@ def train_seeds(
                 # The others of the group continue from their last checkpoints, without this one.
                 failures.append(Failure(error.seed, error.message, error.exit_code, error.trace))
                 waiting.discard(error.seed)
+                break
+            except SeedsError:
+                apart.update(group)
                 break
             except PlayStopped as error:
                 stopped = Stopped(f"{error}, so the steps since the last checkpoint are lost")

@@ -110,17 +110,9 @@ class CheckedEnv:
                 "(observation, reward, terminated, truncated, info); an environment of the old "
                 "Gym interface returns four values: use gymnasium's `terminated` and `truncated`"
             )
-        obs, terminated, truncated = result[0], result[2], result[3]
-        reward: Any = result[1]
-        if type(reward) is not float and _scalar_kind(reward) not in "biuf":
-            raise _fault(f"the reward is {describe(reward)}, expected a number")
-        for name, flag in (("terminated", terminated), ("truncated", truncated)):
-            if type(flag) is not bool and _scalar_kind(flag) not in "biu":
-                raise _fault(f"`{name}` is {describe(flag)}, expected a bool")
+        reward, terminated, truncated = checked_flags(*result[1:4])
         mask = None if terminated else self._mask(result[4])
-        return Outcome(
-            self._checked_obs(obs), float(reward), bool(terminated), bool(truncated), mask
-        )
+        return Outcome(self._checked_obs(result[0]), reward, terminated, truncated, mask)
 
     def _checked_obs(self, obs: Any) -> Array:
         try:
@@ -143,6 +135,20 @@ class CheckedEnv:
             raise _fault(f"the action mask: {error}") from error
 
 
+def checked_flags(reward: Any, terminated: Any, truncated: Any) -> tuple[float, bool, bool]:
+    """Return the reward and the two flags of a step as Python's own types.
+
+    Raises:
+        Problem: one is of another kind.
+    """
+    if type(reward) is not float and _scalar_kind(reward) not in "biuf":
+        raise _fault(f"the reward is {describe(reward)}, expected a number")
+    for name, flag in (("terminated", terminated), ("truncated", truncated)):
+        if type(flag) is not bool and _scalar_kind(flag) not in "biu":
+            raise _fault(f"`{name}` is {describe(flag)}, expected a bool")
+    return float(reward), bool(terminated), bool(truncated)
+
+
 def _fault(text: str) -> Problem:
     return Problem(text, is_fault=True)
 
@@ -157,6 +163,8 @@ def raised(call: str, error: BaseException, hint: str = "") -> Problem:
     CALLS.end()
     if CALLS.is_interrupt(error):
         raise error
+    if isinstance(error, Problem):
+        return error
     frames = None if error.__traceback__ is None else error.__traceback__.tb_next
     where = "" if frames is None else f" at {_innermost(frames)}"
     text = describe_abandoned(error, call)

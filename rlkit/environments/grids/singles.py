@@ -1,0 +1,241 @@
+"""One copy of an environment that steps many at once, as a Gymnasium environment.
+
+With it, whatever needs a single environment (checks, watching, worker processes) has one.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import concatenate, create_empty_array, iterate
+
+from rlkit.environments.stepping.checked import Problem
+from rlkit.errors import UsageError
+
+AnyVector = VectorEnv[Any, Any, Any]
+
+FINAL_OBS = "final_obs"
+# The parameters by which the factory of a BatchEnv is recognised.
+_GRID = ("episode_seed", "num_seeds", "num_envs")
+_METHODS = ("reset", "step", "state_dict", "load_state_dict")
+_MODES = ", ".join(f"AutoresetMode.{mode.name}" for mode in AutoresetMode)
+
+
+def autoreset_mode(env: AnyVector, name: str) -> AutoresetMode:
+    """Return when a vector environment starts the next episode.
+
+    Raises:
+        UsageError: its metadata does not say so.
+    """
+    given = (env.metadata or {}).get("autoreset_mode")
+    try:
+        return AutoresetMode(given)
+    except ValueError:
+        raise UsageError(
+            f"the vector environment {name} has "
+            f'metadata["autoreset_mode"] = {given!r}, expected one of {_MODES}: without it, steps '
+            "between episodes cannot be told from transitions"
+        ) from None
+
+
+class VectorOfId:
+    """Makes vector environments of an id that is registered for those alone."""
+
+    def __init__(self, env_id: str) -> None:
+        self._id = env_id
+
+    def __call__(self, num_envs: int, **args: Any) -> AnyVector:
+        return gym.make_vec(
+            self._id, num_envs=num_envs, vectorization_mode="vector_entry_point", **args
+        )
+
+
+def is_batched(constructor: Any) -> bool:
+    """Return whether a callable makes a BatchEnv, by the names of its parameters."""
+    return all(name in _parameters(constructor) for name in _GRID)
+
+
+def makes_vectors(constructor: Any, args: Mapping[str, Any]) -> bool:
+    """Return whether a callable makes vector environments; a function is called to find out."""
+    if isinstance(constructor, VectorOfId):
+        return True
+    if inspect.isclass(constructor):
+        return issubclass(constructor, VectorEnv)
+    if "num_envs" not in _parameters(constructor) or "num_envs" in args:
+        return False
+    try:
+        env = constructor(num_envs=1, **args)
+    except Exception:  # whoever builds it next reports that
+        return False
+    try:
+        return isinstance(env, VectorEnv)
+    finally:
+        env.close()
+
+
+def _parameters(constructor: Any) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(constructor).parameters
+    except (TypeError, ValueError):
+        return {}
+
+
+def final_observation(env: AnyVector, info: Mapping[str, Any], copy: int) -> Any:
+    """Return the true last observation of an episode that ended in SAME_STEP mode.
+
+    Raises:
+        Problem: there is none.
+    """
+    if FINAL_OBS not in info or not _has(info, copy):
+        older = "final_observation" in info
+        hint = '; info["final_observation"] is the name of Gymnasium before 1.0' if older else ""
+        raise Problem(
+            f'an episode ended without info["{FINAL_OBS}"] (and info["_{FINAL_OBS}"]) of this '
+            f"copy, which a vector environment in SAME_STEP mode returns{hint}",
+            is_fault=True,
+        )
+    final = info[FINAL_OBS]
+    if isinstance(final, np.ndarray):
+        return final[copy]
+    return list(iterate(env.observation_space, final))[copy]
+
+
+def _has(info: Mapping[str, Any], copy: int) -> bool:
+    mask = info.get(f"_{FINAL_OBS}")
+    return mask is None or bool(mask[copy])
+
+
+def own_info(info: Any, copy: int) -> dict[str, Any]:
+    """Return the entries of an info of a vector environment that concern one copy."""
+    if not isinstance(info, Mapping):
+        return {}
+    own = {}
+    for name, value in info.items():
+        mask = info.get(f"_{name}")
+        has_it = mask is None or bool(mask[copy])
+        if isinstance(value, np.ndarray) and not name.startswith("_") and has_it:
+            own[name] = value[copy]
+    return own
+
+
+class OneOfVector(gym.Env[Any, Any]):
+    """A vector environment with one copy.
+
+    Args:
+        make: returns a vector environment of `num_envs` copies.
+        name: of the environment, for messages.
+        args: further arguments.
+    """
+
+    def __init__(self, make: Callable[..., Any], name: str, /, **args: Any) -> None:
+        self.rlkit_name = name
+        self.env = require_vector(make(num_envs=1, **args), 1, name)
+        self.metadata = dict(self.env.metadata or {})
+        self.mode = autoreset_mode(self.env, name)
+        self.observation_space = self.env.single_observation_space
+        self.action_space = self.env.single_action_space
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        obs, info = self.env.reset(seed=seed)
+        return next(iter(iterate(self.env.observation_space, obs))), own_info(info, 0)
+
+    def step(self, action: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        obs, reward, terminated, truncated, info = self.env.step(batched(self.env, [action]))
+        one = next(iter(iterate(self.env.observation_space, obs)))
+        last = self.mode == AutoresetMode.SAME_STEP and (terminated[0] or truncated[0])
+        if last:
+            one = final_observation(self.env, info, 0)
+        own = own_info(info, 0)
+        if last:  # a mask that came with the last observation
+            own |= own_info(info.get("final_info"), 0)
+        return one, reward[0], terminated[0], truncated[0], own
+
+    def close(self) -> None:
+        self.env.close()
+
+
+def require_vector(env: Any, number: int, name: str) -> AnyVector:
+    """Return what a factory made, if it is a vector environment of so many copies."""
+    if not isinstance(env, VectorEnv):
+        raise UsageError(
+            f"environment {name}: expected a gymnasium.vector.VectorEnv, as before, got a "
+            f"{type(env).__name__}"
+        )
+    if env.num_envs != number:
+        raise UsageError(
+            f"environment {name}: expected {number} copies from num_envs={number}, got "
+            f"{env.num_envs}"
+        )
+    return env
+
+
+def batched(env: AnyVector, actions: list[Any]) -> Any:
+    """Return the actions of all copies as a vector environment takes them."""
+    space = env.single_action_space
+    empty: Any = create_empty_array(space, len(actions))
+    return concatenate(space, actions, empty)
+
+
+class OneOfBatch(gym.Env[Any, Any]):
+    """A BatchEnv of one seed and one copy.
+
+    Args:
+        make: returns a BatchEnv.
+        name: of the environment, for messages.
+        args: further arguments.
+    """
+
+    def __init__(self, make: Callable[..., Any], name: str, /, **args: Any) -> None:
+        self.rlkit_name = name
+        self._seed = 0
+        self.env = make(lambda s, n, episode: self._seed, 1, 1, autoreset=False, **args)
+        require_batch_env(self.env, name)
+        self.observation_space = self.env.observation_space
+        self.action_space = self.env.action_space
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        self._seed = self._seed + 1 if seed is None else seed
+        return self.env.reset()[0, 0], {}
+
+    def step(self, action: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        parts = self.env.step(np.asarray(action)[None, None])
+        reward, terminated, truncated, obs = (part[0, 0] for part in parts[:4])
+        return obs, reward, terminated, truncated, {}
+
+    def close(self) -> None:
+        close = getattr(self.env, "close", None)
+        if close is not None:
+            close()
+
+
+def require_batch_env(env: Any, name: str) -> None:
+    """Require the methods and spaces of a BatchEnv.
+
+    Raises:
+        UsageError: something is missing or not supported.
+    """
+    missing = [method for method in _METHODS if not callable(getattr(env, method, None))]
+    missing += [part for part in ("observation_space", "action_space") if not hasattr(env, part)]
+    if missing:
+        raise UsageError(
+            f"the batched environment {name} has no {', '.join(missing)}: see BatchEnv in "
+            "docs/environments.md, or subclass rlkit_envs.batched.BatchedEnv"
+        )
+    for role in ("observation", "action"):
+        space = getattr(env, f"{role}_space")
+        start = int(getattr(space, "start", 0)) if isinstance(space, spaces.Discrete) else 0
+        if start or not isinstance(space, (spaces.Discrete, spaces.Box)):
+            raise UsageError(
+                f"the batched environment {name} has the {role} space {space}, expected a Box or a "
+                "Discrete that starts at 0: a BatchEnv counts as agents do"
+            )

@@ -1,0 +1,285 @@
+"""Vector environments of others give the bytes of single ones, in every autoreset mode."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
+from gymnasium.vector import AutoresetMode
+
+from rlkit.agents.ppo import PPO, PPOConfig
+from rlkit.environments.environment import Environment
+from rlkit.environments.grids.vector import VectorCopies, reason_against
+from rlkit.environments.resolve import find_environment
+from rlkit.environments.stepping.pool import Pool
+from rlkit.errors import EnvironmentFault, SeedError, UsageError
+from rlkit.loop import interact, play
+from rlkit.seeding import SeedStreams
+from rlkit.training.run import Run
+from tests import vector_envs
+from tests.vector_envs import AsOne, Walks, WalksInNoMode, walks
+
+MODES = [mode.value for mode in AutoresetMode]
+STREAMS = (SeedStreams(0, 0), SeedStreams(0, 5))
+
+
+class Watching(PPO):
+    """Keeps what it learns from."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.seen: list[bytes] = []
+        self.num_transitions = 0
+
+    def learn(self, transition: Any) -> Any:
+        self.seen += [np.asarray(part).tobytes() for part in transition if part is not None]
+        self.num_transitions += transition.reward.size
+        return super().learn(transition)
+
+
+def trained(environment: Environment, num_envs: int, pool: Pool | None = None) -> Any:
+    """The transitions, the state of the agent after its updates, and returns of evaluation."""
+    from rlkit.agent import Task
+
+    copies = None if pool is None else pool.copies
+    options: dict[str, Any] = {"kind": "gymnasium", "make_copies": copies}
+    env = environment.grid(STREAMS, num_envs, **options)
+    task = Task(env.observation_space, env.action_space, STREAMS, num_envs, 10_000, None)
+    agent = Watching(task, PPOConfig(rollout_length=8, minibatch_size=8, hidden_sizes=(4,)))
+    for _ in interact(agent, env, 20):
+        pass
+    evaluation = environment.grid(STREAMS, 2, purpose="evaluation", autoreset=False, **options)
+    played = play(agent.actor(), evaluation, max_steps=40)
+    state = {name: np.asarray(value).tobytes() for name, value in agent.state_dict().items()}
+    counts = [(one.num_steps, one.num_resets) for one in vectors(env)]
+    env.close()
+    evaluation.close()
+    assert agent.num_transitions == 20 * 2 * num_envs
+    return agent.seen, state, [part.tobytes() for part in played], counts
+
+
+def vectors(env: Any) -> list[Any]:
+    """The vector environments of a grid that steps several copies at once."""
+    return [vector.env for vector in getattr(env._copies, "_vectors", [])]
+
+
+@pytest.fixture(scope="module")
+def single() -> Environment:
+    return find_environment(AsOne)
+
+
+@pytest.mark.parametrize("num_envs", [1, 2, 8])
+def test_all_ways_to_step_give_the_same_transitions_updates_and_returns(
+    num_envs: int, single: Environment
+) -> None:
+    expected = trained(single, num_envs)[:3]
+    pool = Pool(single, 2, 60.0)
+    assert trained(single, num_envs, pool)[:3] == expected
+    pool.close()
+    for mode, masks in itertools.product(MODES, (True, False)):
+        environment = find_environment(Walks, {"mode": mode, "masks": masks})
+        assert environment.is_stepped_together == masks
+        *results, counts = trained(environment, num_envs)
+        assert results == list(expected), (mode, masks)
+        assert not masks or [steps for steps, _ in counts] == [20 * num_envs] * 2  # no phantoms
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_gymnasium_s_own_vector_environments_too(mode: str) -> None:
+    environment = find_environment(walks, {"mode": mode})
+    assert environment.is_stepped_together
+    from tests.faulty_envs import Drifting
+
+    assert trained_random(environment) == trained_random(find_environment(Drifting))
+
+
+def trained_random(environment: Environment) -> list[bytes]:
+    env = environment.grid(STREAMS, 3, kind="gymnasium")
+    rng = np.random.default_rng(0)
+    seen = [env.reset().tobytes()]
+    for _ in range(12):
+        seen += [part.tobytes() for part in env.step(rng.integers(3, size=(2, 3)))]
+    state = env.state_dict()
+    again = environment.grid(STREAMS, 3, kind="gymnasium")
+    again.load_state_dict(state)
+    assert again.exact_resume  # type: ignore[attr-defined]
+    for _ in range(7):
+        actions = rng.integers(3, size=(2, 3))
+        first, second = env.step(actions), again.step(actions)
+        assert [part.tobytes() for part in first] == [part.tobytes() for part in second]
+        seen += [part.tobytes() for part in first]
+    return seen
+
+
+def test_every_prefix_of_an_episode_can_be_resumed() -> None:
+    environment = find_environment(Walks, {"mode": "Disabled"})
+    env = environment.grid(STREAMS, 3, kind="gymnasium")
+    env.reset()
+    for _ in range(25):
+        step = env.step(np.ones((2, 3), int))
+        again = environment.grid(STREAMS, 3, kind="gymnasium")
+        again.load_state_dict(env.state_dict())
+        assert again.exact_resume  # type: ignore[attr-defined]
+        assert again.obs.tobytes() == step[4].tobytes()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_episode_statistics_are_those_of_the_episodes(mode: str) -> None:
+    """All walks of 4 steps have length 4, also in the mode in which Gymnasium's wrapper errs."""
+    environment = find_environment(walks, {"mode": mode, "length": 4})
+    env = environment.grid(STREAMS, 2, kind="gymnasium")
+    env.reset()
+    steps = [env.step(np.zeros((2, 2), int)) for _ in range(12)]
+    ends = np.stack([step[1] | step[2] for step in steps])
+    assert np.flatnonzero(ends.all(axis=(1, 2))).tolist() == [3, 7, 11]
+    assert ends.sum() == 12
+    for step in steps:
+        assert (step[3][..., 0] == np.where(step[1], 4, step[4][..., 0])).all()
+        assert (step[4][..., 0][step[1]] == 0).all()
+
+
+def test_an_id_with_nothing_but_a_vector_entry_point_is_trained(
+    small: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gym.register("Walks-v0", vector_entry_point=Walks, kwargs={"mode": "SameStep"})
+    monkeypatch.setitem(gym.registry, "Walks-v0", gym.registry.pop("Walks-v0"))
+    run = small("random-probe", environment="Walks-v0", seeds=2, steps=60, evaluate_every=20)
+    again = small(
+        "random-probe",
+        environment=Walks,
+        env_args={"mode": "Disabled"},
+        seeds=2,
+        steps=60,
+        evaluate_every=20,
+    )
+    assert run.status == "finished"
+    assert run.curve.tolist() == again.curve.tolist()
+    assert run.environment_name == "Walks-v0"
+
+
+def test_a_vector_environment_without_resets_of_one_copy_says_so(small: Callable[..., Run]) -> None:
+    with pytest.warns(match=r"stepped one by one, because .*NotImplementedError\('no masks'\)"):
+        small("random-probe", environment=Walks, env_args={"masks": False}, seeds=1, steps=20)
+
+
+def test_an_engine_of_gymnasium_is_stepped_one_by_one() -> None:
+    environment = find_environment(CartPoleVectorEnv)
+    assert environment.reason_against_vector is not None
+    env = environment.grid(STREAMS, 2, kind="gymnasium")
+    env.reset()
+    lengths, elapsed = [], np.zeros((2, 2), int)
+    for _ in range(60):
+        step = env.step(np.ones((2, 2), int))
+        elapsed += 1
+        last = step[1] | step[2]
+        lengths += elapsed[last].tolist()
+        elapsed[last] = 0
+    assert 8 <= min(lengths) <= max(lengths) <= 11  # pushing one way, no phantom step
+
+
+# --- what is rejected ----------------------------------------------------------------------
+
+
+def test_a_mode_that_is_missing_is_named() -> None:
+    with pytest.raises(UsageError, match=r'metadata\["autoreset_mode"\] = None, expected one of'):
+        find_environment(WalksInNoMode)
+
+
+@pytest.mark.parametrize(("mode", "text"), [("Sometimes", "'Sometimes'"), (3, "3")])
+def test_an_unknown_mode_is_named(mode: Any, text: str) -> None:
+    class Odd(Walks):
+        def __init__(self, num_envs: int = 1) -> None:
+            super().__init__(num_envs)
+            self.metadata = {"autoreset_mode": mode}
+
+    with pytest.raises(UsageError, match=rf'metadata\["autoreset_mode"\] = {text}, expected'):
+        find_environment(Odd)
+
+
+@pytest.mark.parametrize(
+    ("final", "hint"), [("final_observation", "before 1.0"), ("other", "copy")]
+)
+@pytest.mark.parametrize("masks", [True, False])
+def test_a_missing_final_observation_is_a_fault(final: str, hint: str, masks: bool) -> None:
+    args = {"mode": "SameStep", "final": final, "masks": masks}
+    env = find_environment(Walks, args).grid(STREAMS, 2, kind="gymnasium")
+    env.reset()
+    place = r"environment .*Walks, copy \d, episode 0, step \d+, action \d: "
+    with pytest.raises(EnvironmentFault, match=place + rf'.*info\["final_obs"\].*{hint}'):
+        stepped(env, 200)
+
+
+def stepped(env: Any, num_steps: int) -> None:
+    for _ in range(num_steps):
+        env.step(np.ones((2, 2), int))
+
+
+def test_a_vector_environment_in_place_of_what_makes_one_is_rejected() -> None:
+    env: Any = Walks(2)
+    with pytest.raises(UsageError, match="give a function of num_envs that returns one"):
+        find_environment(env)
+
+
+def test_a_factory_that_ignores_num_envs_is_stepped_one_by_one_or_rejected() -> None:
+    def three(num_envs: int) -> Any:
+        return Walks(3)
+
+    with pytest.raises(UsageError, match="expected 1 copies from num_envs=1, got 3"):
+        find_environment(three)
+
+
+def test_an_error_of_all_copies_names_the_seed_and_the_actions() -> None:
+    class Breaks(Walks):
+        def step(self, actions: Any) -> Any:
+            if self.num_steps >= 8 and len(actions) == 2:
+                raise ZeroDivisionError("in a kernel")
+            return super().step(actions)
+
+    environment = find_environment(Breaks, {"mode": "Disabled"})
+    assert environment.is_stepped_together
+    env = environment.grid(STREAMS, 2, kind="gymnasium")
+    env.reset()
+    with pytest.raises(SeedError, match=r"seed 0: .*raised ZeroDivisionError.*of all 2 copies"):
+        stepped(env, 9)
+
+
+def test_copies_that_depend_on_each_other_are_stepped_one_by_one() -> None:
+    class Coupled(Walks):
+        def step(self, actions: Any) -> Any:
+            obs, reward, *rest = super().step(actions)
+            return obs, reward + self.num_envs, *rest
+
+    def one() -> gym.Env[Any, Any]:
+        return find_environment(Coupled).make()
+
+    assert "step 1 has another result" in str(reason_against(Coupled, one, "Coupled"))
+
+
+def test_the_options_of_a_reset_are_made_anew_each_time() -> None:
+    copies = VectorCopies(Walks, 4, 2, "Walks")
+    dict(copies.reset({0: 1, 1: 2, 2: 3, 3: 4}, None))
+    for seed in (5, 6):
+        before = [one.num_resets for one in vectors_of(copies)]
+        dict(copies.reset({1: seed}, None))
+        assert [one.num_resets for one in vectors_of(copies)] == [before[0] + 1, before[1]]
+
+
+def vectors_of(copies: VectorCopies) -> list[Any]:
+    return [vector.env for vector in copies._vectors]
+
+
+def test_a_module_of_vector_environments_works_in_workers(small: Callable[..., Run]) -> None:
+    options: dict[str, Any] = {"seeds": 2, "steps": 40, "evaluate_every": 20}
+    reference = f"{vector_envs.__file__}:Walks"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run = small("random-probe", environment=reference, env_workers=1, **options)
+        other = small("random-probe", environment=reference, **options, out=run.folder / "other")
+    assert run.folder.name == other.folder.name
+    assert run.curve.tolist() == other.curve.tolist()
