@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rlkit.tabular.evaluation.long_run import (
         stationary_distribution as stationary_distribution,
     )
+    from rlkit.tabular.evaluation.lstd import lstd as lstd
     from rlkit.tabular.evaluation.proto_values import ProtoValues as ProtoValues
     from rlkit.tabular.evaluation.proto_values import proto_values as proto_values
     from rlkit.tabular.grids.drawing import policy_map as policy_map
@@ -87,6 +88,7 @@ _HOME = {
     "gauss_seidel": "rlkit.tabular.planning.solvers",
     "gittins_index": "rlkit.tabular.bandits.gittins",
     "greedy": "rlkit.tabular.operators",
+    "lstd": "rlkit.tabular.evaluation.lstd",
     "mdp_from_env": "rlkit.tabular.reading.model",
     "mixing": "rlkit.tabular.evaluation.long_run",
     "modified_policy_iteration": "rlkit.tabular.planning.modified",

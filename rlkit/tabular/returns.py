@@ -7,6 +7,7 @@ possible score, which under a limit requires a policy that depends on the elapse
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +15,12 @@ from numpy.typing import ArrayLike
 
 from rlkit.maths.compiled import in_threads
 from rlkit.tabular.mdp import FloatArray, IntArray, TabularMDP, check_limit
+from rlkit.tabular.memory import available_bytes
 from rlkit.tabular.policy_chain import (
     NoFiniteReturn,
     check_discount,
     discounted_value,
+    policy_chain,
     policy_probabilities,
     total_reward,
 )
@@ -25,6 +28,10 @@ from rlkit.tabular.return_kernels import values_under_limit
 
 # With more expected steps, a total reward has fewer than six digits of precision in float64.
 MOST_STEPS = 1e9
+
+
+class LimitTooLong(ValueError):
+    """A return under a time limit that would take hours to compute."""
 
 
 def policy_value(mdp: TabularMDP, policy: ArrayLike, *, discount: float) -> FloatArray:
@@ -104,7 +111,12 @@ def return_under_limit(
     values = np.empty(batch.shape[:2])
 
     def evaluate(i: int) -> None:
-        values[i] = values_under_limit(batch[i], *mdp.continuing, mdp.expected_reward, steps)
+        longest = min(steps, _longest(mdp.num_entries))
+        values[i] = values_under_limit(batch[i], *mdp.continuing, mdp.expected_reward, longest)
+        if longest < steps:
+            chain, reward = policy_chain(mdp, batch[i : i + 1])
+            if not np.array_equal(reward + chain @ values[i], values[i]):
+                raise _too_long(steps, longest)
 
     in_threads(evaluate, range(len(batch)))
     return np.asarray((values * mdp.initial_distribution).sum(axis=1))
@@ -130,6 +142,7 @@ def optimal_return_under_limit(mdp: TabularMDP, limit: int | None = None) -> Tim
         limit: steps; by default the MDP's own time limit.
     """
     steps = _limit(mdp, limit)
+    _require_room(mdp, steps)
     values = np.zeros((steps + 1, mdp.num_states))
     policy = np.zeros((steps, mdp.num_states), dtype=np.int64)
     for t in reversed(range(steps)):
@@ -145,9 +158,50 @@ def optimal_return_under_limit(mdp: TabularMDP, limit: int | None = None) -> Tim
 def best_return_under_limit(mdp: TabularMDP, limit: int | None = None) -> float:
     """Return the `expected_return` of `optimal_return_under_limit`, in the memory of one step."""
     values = np.zeros(mdp.num_states)
-    for _ in range(_limit(mdp, limit)):
-        values = _one_step(mdp, values).max(axis=1)
+    for _ in steps_under_limit(_limit(mdp, limit), mdp.num_entries):
+        previous, values = values, _one_step(mdp, values).max(axis=1)
+        if np.array_equal(values, previous):  # every further step is the identity
+            break
     return float((mdp.initial_distribution * values).sum())
+
+
+def steps_under_limit(limit: int, num_entries: int) -> Iterator[int]:
+    """Yield the steps of a time limit, for a loop that breaks where nothing changes any more.
+
+    Args:
+        limit: their number.
+        num_entries: of the model, which a step goes through.
+
+    Raises:
+        LimitTooLong: after so many steps that all of them would take hours.
+    """
+    longest = _longest(num_entries)
+    yield from range(min(limit, longest))
+    if limit > longest:
+        raise _too_long(limit, longest)
+
+
+def _longest(num_entries: int) -> int:
+    """Return how many steps are computed at most; in large models fewer."""
+    return max(100_000, min(10_000_000, 10**12 // max(1, num_entries)))
+
+
+def _too_long(limit: int, longest: int) -> LimitTooLong:
+    return LimitTooLong(
+        f"return under a time limit of {limit:,} steps: after {longest:,} steps it still changes, "
+        "and more would take too long; choose a smaller limit, or none"
+    )
+
+
+def _require_room(mdp: TabularMDP, limit: int) -> None:
+    """Raise ValueError where a plan for each step does not fit into memory."""
+    needed, available = 16 * (limit + 1) * mdp.num_states, available_bytes()
+    if available is not None and needed > available:
+        raise ValueError(
+            f"optimal return under a limit of {limit:,} steps: a plan for each step would need "
+            f"{needed / 1e9:,.2g} GB of memory, and {available / 1e9:,.2g} GB are available; "
+            "best_return_under_limit needs the memory of one step"
+        )
 
 
 def _one_step(mdp: TabularMDP, values: FloatArray) -> FloatArray:

@@ -8,12 +8,18 @@ import numpy as np
 
 from rlkit.agents.random import RandomActor
 from rlkit.environments.environment import Environment
+from rlkit.errors import UsageError
 from rlkit.evaluation import ENDLESS_STEPS, play_many
 from rlkit.seeding import SeedStreams
 from rlkit.tabular.bandits.beliefs import bayes_optimal_return, num_beliefs
 from rlkit.tabular.planning.undiscounted import best_total_return
 from rlkit.tabular.reading.beliefs import Belief
-from rlkit.tabular.returns import best_return_under_limit, return_under_limit, total_return
+from rlkit.tabular.returns import (
+    LimitTooLong,
+    best_return_under_limit,
+    return_under_limit,
+    total_return,
+)
 
 _MOST_BELIEFS = 10_000_000  # states of a bandit's belief: some seconds
 
@@ -45,7 +51,10 @@ def random_return(environment: Environment, *, episodes: int = 200) -> float | N
         whole = total_return(mdp, uniform) if mdp.time_limit is None else None
         if whole is not None:
             return whole
-        return float(return_under_limit(mdp, uniform, mdp.time_limit or ENDLESS_STEPS)[0])
+        try:
+            return float(return_under_limit(mdp, uniform, mdp.time_limit or ENDLESS_STEPS)[0])
+        except LimitTooLong:
+            return None
     if environment.kind != "native":
         return None
     streams = (SeedStreams(0, 0),)
@@ -63,9 +72,28 @@ def optimum(environment: Environment) -> float | None:
     mdp = environment.mdp
     if mdp is None:
         return _bayes_optimum(environment.belief)
-    if mdp.time_limit is not None:
+    if mdp.time_limit is None:
+        return best_total_return(mdp)
+    try:
         return best_return_under_limit(mdp)
-    return best_total_return(mdp)
+    except LimitTooLong:
+        return None
+
+
+def require_optimum(environment: Environment) -> None:
+    """Require a known optimum, which regret is measured to, before anything is trained.
+
+    Raises:
+        UsageError: it is not known.
+    """
+    if optimum(environment) is None:
+        reason = environment.model.problem or (
+            "it publishes no transition table P, or no policy has one"
+        )
+        raise UsageError(
+            f"regret (--regret): the exact optimum of {environment.reference} is not known: "
+            f"{reason}"
+        )
 
 
 def _bayes_optimum(belief: Belief | None) -> float | None:

@@ -10,9 +10,11 @@ from gymnasium.envs.toy_text.frozen_lake import generate_random_map
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rlkit.tabular import returns
 from rlkit.tabular.mdp import TabularMDP
 from rlkit.tabular.policy_chain import NoFiniteReturn
 from rlkit.tabular.returns import (
+    LimitTooLong,
     best_return_under_limit,
     optimal_return_under_limit,
     policy_value,
@@ -325,3 +327,23 @@ def test_without_a_limit_the_limit_must_be_given() -> None:
             function(mdp)
     with pytest.raises(ValueError, match="whole number of steps >= 1, got 0"):
         optimal_return_under_limit(mdp, 0)
+
+
+def test_a_limit_that_takes_hours_is_rejected_unless_nothing_changes_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lake, cliff = from_env("FrozenLake-v1"), from_env("CliffWalking-v1")
+    assert best_return_under_limit(lake, 10**12) == pytest.approx(14 / 17, abs=1e-9)
+    monkeypatch.setattr(returns, "_longest", lambda num_entries: 50)
+    assert best_return_under_limit(cliff, 10**12) == -13
+    up = np.zeros(48, dtype=np.int64)  # never ends, and each step costs 1
+    with pytest.raises(LimitTooLong, match=r"1,000,000 steps: after 50 steps it still changes"):
+        return_under_limit(cliff, up, 10**6)
+    assert return_under_limit(cliff, up, 50)[0] == -50
+    with pytest.raises(LimitTooLong):
+        best_return_under_limit(TabularMDP.from_arrays([[[1.0]]], [[1.0]]), 51)
+
+
+def test_a_plan_for_more_steps_than_memory_holds_is_rejected_first() -> None:
+    with pytest.raises(ValueError, match=r"a plan for each step would need 2\.6e"):
+        optimal_return_under_limit(from_env("FrozenLake-v1"), 10**12)

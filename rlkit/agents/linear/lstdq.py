@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from rlkit.agents.linear.features import Features
-from rlkit.agents.linear.lstd import solve_ridge
+from rlkit.tabular.evaluation.lstd import solve_ridge
 
 Array = NDArray[Any]
 

@@ -11,6 +11,7 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components
 from rlkit.tabular.linear import solve_chain
 from rlkit.tabular.mdp import BoolArray, FloatArray, TabularMDP
 from rlkit.tabular.policy_chain import policy_chain
+from rlkit.tabular.returns import steps_under_limit
 
 
 class EpisodeChain(NamedTuple):
@@ -54,7 +55,7 @@ def visits_under_limit(chain: EpisodeChain, limit: int) -> FloatArray:
     """Return how often each state is visited in the first `limit` steps, `[num_states]`."""
     forward = chain.continues.T.tocsr()
     present, visits = chain.start, np.zeros(chain.start.size)
-    for t in range(limit):
+    for t in steps_under_limit(limit, forward.nnz):
         visits = visits + present
         following = forward @ present
         if np.array_equal(following, present):  # so every later step adds the same

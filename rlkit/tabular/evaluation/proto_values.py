@@ -48,7 +48,8 @@ def proto_values(mdp: TabularMDP, number: int) -> ProtoValues:
         eigenvalues, columns = np.linalg.eigh(laplacian.toarray())
     else:
         first = np.random.default_rng(0).standard_normal(states.size)
-        # L is singular; just below 0 it can be inverted, and the smallest become the is_nonzerost.
+        # L is singular; just below 0 it can be inverted, where its smallest eigenvalues are the
+        # largest.
         eigenvalues, columns = eigsh(laplacian.tocsc(), number, sigma=-1e-4, v0=first)
     order = np.argsort(eigenvalues)[:number]
     vectors = np.full((number, mdp.num_states), np.nan)

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from rlkit.analysis.figure import PALETTE, new_figure, plain
@@ -62,6 +63,9 @@ def _draw_certificate(
         allowed, color="0.15", linestyle="--", linewidth=1.1, label=f"allowed: {allowed:g}"
     )
     axes.set_yscale("log")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if len(sweeps) == 1:
+        axes.set_xlim(sweeps[0] - 1, sweeps[0] + 1)
     axes.set_xlabel("sweep")
     axes.set_ylabel("certified bound on the error of V*")
     axes.legend(fontsize=8, frameon=False)

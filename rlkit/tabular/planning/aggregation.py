@@ -176,7 +176,7 @@ class _Solver:
                 others = (size / other_square, other_direction, other_image)
                 sums = self._sums(kernels.subtract, direction, image, *others, residual)
             product, square = sums
-            if not square > 0.0:
+            if not 0.0 < square < np.inf:  # squares of very large rewards are infinite
                 return cycle
             earlier = [*earlier, (direction, image, square)][-_MEMORY:]
             arguments = (values, residual, direction, image, product / square)

@@ -20,7 +20,7 @@ import numpy as np
 
 from rlkit.tabular.mdp import FloatArray, IntArray, TabularMDP
 from rlkit.tabular.operators import greedy
-from rlkit.tabular.planning.plan import EPSILON, Plan, Report
+from rlkit.tabular.planning.plan import EPSILON, Plan, Report, most_steps, require_representable
 from rlkit.tabular.planning.sweeps import Sweeps
 
 
@@ -54,6 +54,7 @@ class Certifier:
         self._mdp, self._discount, self._tolerance = mdp, discount, tolerance
         self._largest_reward = float(max(mdp.reward.max(), -mdp.reward.min()))
         self._excess = _excess(mdp)
+        self._steps = most_steps(mdp, discount)
         self._change = np.inf  # of the last sweep
         self._falls = True  # whether that was less than of the sweep before
 
@@ -69,11 +70,13 @@ class Certifier:
             noise += gamma * max(abs(least), abs(most)) * longer * (1 - gamma)
             shift = gamma * (least + most) / 2
             below = above = gamma * (most - least) / 2
+            steps = 1 / (1 - gamma)
         else:
             below, above = gamma * max(0.0, -least), gamma * max(0.0, most)
+            steps = self._steps
         return Certificate(
-            below=(below + noise) / (1 - gamma),
-            above=(above + noise) / (1 - gamma),
+            below=(below + noise) * steps,
+            above=(above + noise) * steps,
             change=max(below, above),
             noise=noise,
             shift=shift / (1 - gamma),
@@ -111,6 +114,7 @@ class Certifier:
     ) -> Plan:
         """Return the plan of these values, shifted; `began` is when the solver started."""
         values += certificate.shift
+        require_representable(self._mdp, self._discount, values, certificate.error)
         return Plan(
             values=values,
             policy=self.policy(values, certificate),

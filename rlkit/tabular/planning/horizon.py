@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rlkit.maths.compiled import kernel
 from rlkit.tabular.mdp import IntArray, TabularMDP, check_limit
 from rlkit.tabular.planning.sweeps import Sweeps, in_parts, threads
+from rlkit.tabular.returns import steps_under_limit
 
 Array = NDArray[Any]
 
@@ -24,7 +25,7 @@ def best_return(mdp: TabularMDP, limit: int) -> float:
     result = np.empty_like(values)
     with threads(mdp) as pool:
         sweeps = Sweeps(mdp, 1.0, pool)
-        for _ in range(check_limit(limit)):
+        for _ in steps_under_limit(check_limit(limit), mdp.num_entries):
             least, most = sweeps.optimality(values, result)
             values, result = result, values
             if least == most == 0.0:  # every further step is the identity
@@ -41,7 +42,7 @@ def policy_return(mdp: TabularMDP, policy: IntArray, limit: int) -> float:
         sweeps.policy[:] = policy
         chain = sweeps.chain()
         arguments = chain.start, chain.column, chain.weight, chain.reward
-        for _ in range(check_limit(limit)):
+        for _ in steps_under_limit(check_limit(limit), mdp.num_entries):
             changes = in_parts(pool, values.size, _policy_sweep, *arguments, values, result)
             values, result = result, values
             if max(changes) == 0.0:

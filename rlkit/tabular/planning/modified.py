@@ -86,6 +86,6 @@ def modified_policy_iteration(
                 pool=pool,
             )
             sweeps.there_and_back(values, num_sweeps)
-    if of_best.error < certificate.error:
+    if not certificate.error <= of_best.error:  # also where it is NaN
         values, certificate = best, of_best
     return certifier.plan(values, certificate, sweeps.count, began)

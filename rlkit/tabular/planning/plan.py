@@ -105,7 +105,9 @@ def improve_until_greedy(
             "policies; raise max_sweeps"
         )
     error = _error(mdp, values, best, finite, discount, horizon)
-    if error > 1e-4 * max(1.0, float(np.abs(values[finite]).max())):
+    require_representable(mdp, discount, values[finite], error)
+    size = max(1.0, float(np.abs(values[finite]).max()), float(np.abs(mdp.reward).max()))
+    if error > 1e-4 * size:
         raise NotConverged(
             f"policy iteration at discount {discount}: episodes take about {horizon:.3g} steps, "
             f"which leaves an uncertainty of {error:.3g} in float64; lower the discount"
@@ -141,6 +143,32 @@ def check_tolerance(tolerance: float, max_sweeps: int) -> None:
         raise ValueError(f"value iteration: tolerance must be > 0, got {tolerance!r}")
     if max_sweeps < 1:
         raise ValueError(f"value iteration: max_sweeps must be >= 1, got {max_sweeps!r}")
+
+
+def most_steps(mdp: TabularMDP, discount: float) -> float:
+    """Return the sum of discount^t, over which an error in each step adds up; discount below 1.
+
+    A row may sum to a little more than one, which makes the sum longer; infinite where it diverges.
+    """
+    continues = np.where(mdp.terminated, 0.0, mdp.probability)
+    surplus = float(np.add.reduceat(continues, mdp.row_start[:-1]).max()) - 1
+    if surplus <= mdp.longest_row * EPSILON:  # rounding
+        return 1 / (1 - discount)
+    shrinks = 1 - discount * (1 + surplus)
+    return 1 / shrinks if shrinks > 0 else np.inf
+
+
+def require_representable(
+    mdp: TabularMDP, discount: float, values: FloatArray, error: float
+) -> None:
+    """Raise NotConverged where sums of rewards are too large for float64, so nothing is proven."""
+    if np.isfinite(error) and np.isfinite(values).all():
+        return
+    size = float(np.abs(mdp.reward).max())
+    raise NotConverged(
+        f"planning at discount {discount}: rewards of up to {size:.3g} add up to more than float64 "
+        "can hold; divide the rewards by a constant, or lower the discount"
+    )
 
 
 def rounding(mdp: TabularMDP, values: FloatArray, discount: float) -> float:

@@ -26,6 +26,7 @@ from rlkit.tabular.planning.plan import (
     Report,
     check_tolerance,
     improve_until_greedy,
+    most_steps,
 )
 from rlkit.tabular.planning.sweeps import Sweeps, threads
 from rlkit.tabular.policy_chain import check_discount, discounted_value, policy_probabilities
@@ -111,9 +112,11 @@ def policy_iteration(
     if discount == 1.0:
         return undiscounted.policy_iteration(mdp, max_sweeps=max_sweeps, report=report)
 
+    steps = most_steps(mdp, discount)
+
     def evaluate(policy: IntArray) -> tuple[FloatArray, float]:
         probabilities = policy_probabilities(mdp, policy)
-        return discounted_value(mdp, probabilities, discount), 1 / (1 - discount)
+        return discounted_value(mdp, probabilities, discount), steps
 
     myopic = mdp.expected_reward.argmax(axis=1)
     plan, _ = improve_until_greedy(

@@ -1,12 +1,14 @@
 """The bounds of one sweep against the optimum, found by a dense solve for the best policy."""
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from rlkit.tabular.mdp import TabularMDP
 from rlkit.tabular.planning.certificate import UNKNOWN, Certificate, Certifier
+from rlkit.tabular.planning.plan import Plan
 from rlkit.tabular.planning.solvers import policy_iteration, value_iteration
 from tests.tabular.models import dense, random_mdp
 
@@ -107,3 +109,26 @@ def test_half_the_tolerance_suffices_and_so_does_all_that_float64_resolves() -> 
     assert not certifier.suffices(Certificate(4e-4, 6e-4, 1.0, 0.0))
     assert certifier.suffices(Certificate(1.0, 1.0, 1e-16, 1e-15))
     assert not certifier.suffices(UNKNOWN)
+
+
+@pytest.mark.parametrize("solver", [value_iteration, policy_iteration])
+def test_rows_that_sum_to_a_little_more_than_one_are_bounded_too(
+    solver: Callable[..., Plan],
+) -> None:
+    # State 0 pays 1 and stays with "probability" 1 + 9e-10; state 1 ends. At this discount that
+    # adds 900 to the value, which one sweep is far from.
+    more, discount = 1 + 9e-10, 0.999999
+    mdp = TabularMDP(
+        probability=np.array([more, 1.0]),
+        next_state=np.array([0, 1]),
+        reward=np.array([1.0, 0.0]),
+        terminated=np.array([False, True]),
+        row_start=np.array([0, 1, 2]),
+        num_actions=1,
+        initial_distribution=np.array([1.0, 0.0]),
+    )
+    plan = solver(mdp, discount=discount, max_sweeps=1 if solver is value_iteration else 9)
+    value = more / (1 - discount * more)
+    assert value > 1_000_900
+    assert plan.lower[0] <= value * (1 + 1e-9)
+    assert value * (1 - 1e-9) <= plan.upper[0]

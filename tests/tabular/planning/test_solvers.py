@@ -1,5 +1,6 @@
 """Value iteration and policy iteration."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -247,3 +248,35 @@ def test_ties_below_rounding_do_not_trap_the_agent_at_small_discounts() -> None:
     # At 0.05 the value 13 steps away differs by 1e-17 from that of never arriving.
     plan = value_iteration(mdp, discount=0.05)
     assert policy_value(mdp, plan.policy, discount=1.0)[36] == -13
+
+
+@pytest.mark.parametrize("solver", BELOW_ONE)
+@pytest.mark.parametrize(("reward", "discount"), [(1e305, 0.999999), (-1.7e308, 0.5)])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_values_beyond_float64_are_an_error_and_not_infinite(
+    solver: Any, reward: float, discount: float
+) -> None:
+    mdp = TabularMDP.from_arrays([[[1.0]]], [[reward]])
+    with pytest.raises(NotConverged, match="more than float64 can hold; divide the rewards"):
+        solver(mdp, discount=discount, max_sweeps=50)
+
+
+@pytest.mark.parametrize("solver", BELOW_ONE)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_rewards_whose_squares_are_infinite_are_solved(solver: Any) -> None:
+    small, scale = random_mdp(3, 4), 1e300
+    large = dataclasses.replace(small, reward=small.reward * scale)
+    plan, expected = solver(large, discount=0.9), solver(small, discount=0.9)
+    np.testing.assert_allclose(plan.values / scale, expected.values, atol=1e-8)
+    assert (plan.lower <= plan.upper).all()
+
+
+def test_policy_iteration_states_a_value_of_nothing_beside_large_rewards() -> None:
+    # The rounding of sums of 1e6 is beyond 1e-4 of the value 0, and small beside the rewards.
+    mdp = TabularMDP.from_arrays(
+        [[[0.0, 1.0], [1.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]]], [[0.0, -1e6], [0.0, -1e6]],
+        first_axis="state",
+    )  # fmt: skip
+    plan = policy_iteration(mdp, discount=0.999999)
+    assert (plan.values == 0).all()
+    assert 0 < plan.error_bound < 1e-2

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from rlkit.agents.linear.lstd import lstd, solve_ridge
+from rlkit.tabular.evaluation.lstd import lstd, solve_ridge
 from rlkit.tabular.mdp import TabularMDP
 from rlkit.tabular.returns import policy_value
 from tests.tabular.evaluation.by_hand import NAMES, TABLES, random_policy, table
