@@ -25,7 +25,6 @@ from rlkit.cli.report import (
     report_failures,
     show_progress,
 )
-from rlkit.errors import UsageError
 from rlkit.training.presets import DEFAULT_EVALUATION_EPISODES
 
 if TYPE_CHECKING:
@@ -108,7 +107,11 @@ def train_command(args: list[str]) -> int:
     from rlkit.training.train import train
 
     if parsed.training.regret:
-        _require_optimum(parsed.environment, parsed.training)
+        from rlkit.environments.resolve import find_environment
+        from rlkit.training.references import require_optimum
+
+        env_args = read_env_args(parsed.training.env_args)
+        require_optimum(find_environment(parsed.environment, env_args))
     with show_progress(quiet=parsed.output.json) as reports, announcing():
         run = train(
             parsed.agent,
@@ -155,14 +158,13 @@ def compare_command(args: list[str]) -> int:
 
     arguments = parsed.training.arguments()
     environment = arguments.pop("environment")
-    if parsed.training.regret and environment is not None:
-        _require_optimum(environment, parsed.training)
     with show_progress(quiet=parsed.output.json) as reports, announcing():
-        comparison = compare(parsed.agents, environment, **arguments, reports=reports)
+        comparison = compare(
+            parsed.agents, environment, **arguments, regret=parsed.training.regret, reports=reports
+        )
     names = ["summary.json", "learning_curves.png", "final_performance.png"]
     if parsed.training.regret:
-        comparison.plot_regret(comparison.folder / REGRET)
-        names.append(REGRET)
+        names.append("regret.png")
     if parsed.output.json:
         print_json(comparison.summary())
     else:
@@ -172,21 +174,6 @@ def compare_command(args: list[str]) -> int:
         for name in names:
             print(comparison.folder / name)
     return report_failures(list(comparison.runs.values()))
-
-
-def _require_optimum(environment: str, options: TrainingOptions) -> None:
-    """Require a known optimum before anything is trained.
-
-    Raises:
-        UsageError: it is not known.
-    """
-    from rlkit.environments.resolve import find_environment
-    from rlkit.training.references import optimum
-
-    named = find_environment(environment, read_env_args(options.env_args))
-    if optimum(named) is None:
-        reason = named.model.problem or "it publishes no transition table P, or no policy has one"
-        raise UsageError(f"--regret: the exact optimum of {environment} is not known: {reason}")
 
 
 def _agent_name(args: list[str]) -> str | None:

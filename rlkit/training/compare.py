@@ -19,10 +19,11 @@ from rlkit.runs.progress import python_reports
 from rlkit.runs.record import RECORD
 from rlkit.runs.reports import Reports
 from rlkit.runs.workers import warm_up
-from rlkit.training.comparison import SUMMARY, Comparison
+from rlkit.training.comparison import REGRET, SUMMARY, Comparison
 from rlkit.training.figures import environment_key
 from rlkit.training.prepare import Prepared, prepare
 from rlkit.training.presets import DEFAULT_EVALUATION_EPISODES
+from rlkit.training.references import require_optimum
 from rlkit.training.run import Run
 from rlkit.training.specification import (
     ENV_TIMEOUT,
@@ -53,6 +54,7 @@ def compare(
     compiled: bool = True,
     env_workers: int = 0,
     env_timeout: float = ENV_TIMEOUT,
+    regret: bool = False,
     reports: Reports | None = None,
 ) -> Comparison:
     """Train the missing parts of several agents, then compare them at equal budgets.
@@ -69,6 +71,7 @@ def compare(
         seeds: of each agent that is trained; runs keep the seeds that they have.
         steps: environment steps of each seed at which all are compared; by default the largest
             number that a preset of the agents has.
+        regret: also write regret.png, `Comparison.plot_regret`; the optimum must be known.
 
     Raises:
         UsageError: an argument cannot be used; nothing was trained.
@@ -90,10 +93,13 @@ def compare(
     place = Path(os.path.abspath(out))  # an environment may change the working directory
     with watched(require_seconds("env_timeout", env_timeout)):
         contenders = _prepare(agents, environment, seeds, place, arguments)
+        if regret:
+            for contender in contenders.values():
+                require_optimum(contender.environment)
     if reports is not None:
-        return _finish(contenders, seeds, place, workers, reports)
+        return _finish(contenders, seeds, place, workers, reports, regret=regret)
     with python_reports() as own:
-        comparison = _finish(contenders, seeds, place, workers, own)
+        comparison = _finish(contenders, seeds, place, workers, own, regret=regret)
     raise_or_warn_of_failures(list(comparison.runs.values()))
     return comparison
 
@@ -104,6 +110,8 @@ def _finish(
     out: Path,
     workers: int,
     reports: Reports,
+    *,
+    regret: bool,
 ) -> Comparison:
     if workers > 1:
         prepared = [one for one in contenders.values() if isinstance(one, Prepared)]
@@ -117,6 +125,8 @@ def _finish(
     comparison = Comparison(runs, _folder(out, Comparison(runs, out)))
     store.prepare_place(comparison.folder)
     comparison.write()
+    if regret:
+        comparison.plot_regret(comparison.folder / REGRET)
     return comparison
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rlkit.analysis.statistics import Interval, PairComparison
 
 SUMMARY = "summary.json"
+REGRET = "regret.png"
 
 
 @dataclass(frozen=True)

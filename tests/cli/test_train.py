@@ -274,5 +274,5 @@ def test_regret_without_an_optimum_is_rejected_before_anything_is_trained(
         ("compare", "random", "--env", "CartPole-v1"),
     ):
         _, err = output(capsys, *command, "--regret", "--out", str(tmp_path), code=2)
-        assert "--regret: the exact optimum of CartPole-v1 is not known" in err
+        assert "regret (--regret): the exact optimum of CartPole-v1 is not known" in err
     assert list(tmp_path.iterdir()) == []

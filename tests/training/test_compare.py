@@ -146,3 +146,15 @@ def test_a_comparison_stays_where_it_was_requested_when_an_environment_moves_awa
     assert compared.folder == tmp_path / "here"
     assert (tmp_path / "here" / "summary.json").exists()
     assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_regret_is_drawn_on_request_where_the_optimum_is_known(
+    figures: None, tmp_path: Path
+) -> None:
+    compare(["random"], tmp_path / "without", steps=100, evaluate_every=100)
+    assert not (tmp_path / "without" / "regret.png").exists()
+    comparison = compare(["random"], tmp_path / "with", steps=100, evaluate_every=100, regret=True)
+    assert (comparison.folder / "regret.png").stat().st_size > 5000
+    with pytest.raises(UsageError, match="the exact optimum of CartPole-v1 is not known"):
+        compare(["random"], tmp_path / "none", env="CartPole-v1", steps=100, regret=True)
+    assert not (tmp_path / "none").exists()
