@@ -181,10 +181,9 @@ def require_range(
     open_high: bool = False,
 ) -> None:
     """Require finite numbers in a range; None, where the field allows it, passes."""
-    left = "(" if open_low else "["
-    right = ")" if open_high or high == math.inf else "]"
-    upper = "infinity" if high == math.inf else f"{high:g}"
-    expected = f"a number in {left}{low:g}, {upper}{right}"
+    left = "(-infinity" if low == -math.inf else f"{'(' if open_low else '['}{low:g}"
+    right = "infinity)" if high == math.inf else f"{high:g}{')' if open_high else ']'}"
+    expected = f"a number in {left}, {right}"
     for name in names:
         value = _take(config, name, expected)
         inside = value is None or (

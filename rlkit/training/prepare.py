@@ -150,6 +150,11 @@ def _require_fit(spec: RunSpec, environment: Environment) -> list[str]:
     task = spec.task(environment, streams, environment.mdp)
     try:
         spec.build_agent(task)
+    except MemoryError as error:
+        raise UsageError(
+            f"building {spec.agent_name} for {environment.name}: its arrays do not fit into memory "
+            f"({error}); choose smaller options, or another agent"
+        ) from error
     except UsageError as error:
         if environment.model.problem is None or "transition table" not in str(error):
             raise

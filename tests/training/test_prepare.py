@@ -10,6 +10,7 @@ import pytest
 from rlkit.errors import RlkitError, UsageError
 from rlkit.training import prepare
 from rlkit.training.run import Run
+from rlkit.training.specification import RunSpec
 
 
 def test_an_agent_that_cannot_use_the_environment_is_rejected_before_anything_is_written(
@@ -43,3 +44,30 @@ def test_other_versions_are_rejected_with_a_list_and_allowed_on_request(
     assert run.record["reproducible"] is False
     assert any("0.1" in note for note in run.record["notes"])
     assert run.status == "finished"
+
+
+@pytest.mark.parametrize(
+    ("agent", "options"),
+    [
+        ("n-step-sarsa", {"return_steps": 10**12}),
+        ("dyna-q", {"planning_steps": 10**9}),
+        ("dyna-q", {"model_memory": 10**10}),
+    ],
+)
+def test_stored_steps_beyond_memory_are_rejected_before_they_are_allocated(
+    small: Callable[..., Run], out: Any, agent: str, options: dict[str, int]
+) -> None:
+    with pytest.raises(UsageError, match=r"GB of memory for 1 seed, and .* are available"):
+        small(agent, seeds=2, **options)
+    assert not out.exists()
+
+
+def test_an_agent_whose_arrays_cannot_be_allocated_is_rejected(
+    small: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_large(*_: Any) -> None:
+        raise MemoryError("Unable to allocate 298 GiB")
+
+    monkeypatch.setattr(RunSpec, "build_agent", too_large)
+    with pytest.raises(UsageError, match=r"arrays do not fit into memory \(Unable to allocate"):
+        small("random", seeds=1)

@@ -91,6 +91,9 @@ class DoubleQLearning(TableLearner):
     def _noise_rows(self) -> int:
         return 3
 
+    def _numbers_per_seed(self) -> int:
+        return super()._numbers_per_seed() + 3 * self._pair_shape[2]
+
     def _initial_entries(self) -> dict[str, Array]:
         entries = super()._initial_entries()
         both = {name: np.stack([entries[name]] * 2, axis=1) for name in ("q", "visits")}

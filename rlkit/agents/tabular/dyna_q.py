@@ -135,6 +135,10 @@ class DynaQ(TableLearner):
     def _noise_rows(self) -> int:
         return 2 + 3 * int(self._config.planning_steps)
 
+    def _numbers_per_seed(self) -> int:
+        outcomes = self._config.model_memory * self._pair_shape[2]
+        return super()._numbers_per_seed() + int(2 * outcomes)
+
     def _initial_entries(self) -> dict[str, Array]:
         entries = super()._initial_entries()
         num_seeds, num_states, num_actions = entries["q"].shape

@@ -110,6 +110,10 @@ class NStepSarsa(TableLearner):
     Config = NStepSarsaConfig
     kernels = Kernels(act, learn)
 
+    def _numbers_per_seed(self) -> int:
+        ring = 3 * self._config.return_steps * self._task.num_envs
+        return super()._numbers_per_seed() + int(ring)
+
     def _initial_entries(self) -> dict[str, Array]:
         envs = self._pair_shape[:2]
         ring = (*envs, self._config.return_steps)

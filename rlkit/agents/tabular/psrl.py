@@ -164,6 +164,6 @@ def _require_memory(num_seeds: int, num_states: int, num_actions: int) -> None:
     if available is not None and needed > available:
         raise UsageError(
             f"psrl keeps a count for each state, action and successor: {num_states:,} states and "
-            f"{num_actions} actions need about {needed / 1e9:,.2g} GB of memory for {num_seeds} "
-            f"seeds, and {available / 1e9:,.2g} GB are available. Use q-learning there."
+            f"{num_actions} actions need about {needed / 1e9:,.2g} GB of memory, and "
+            f"{available / 1e9:,.2g} GB are available. Use q-learning there."
         )

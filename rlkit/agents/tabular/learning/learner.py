@@ -16,7 +16,7 @@ from rlkit.agent import ActionMasks, State, Task, Transition
 from rlkit.agents.compiled import Kernels, single_steps
 from rlkit.agents.tabular.learning.config import TableConfig
 from rlkit.agents.tabular.learning.updates import StepSizeTable, Table
-from rlkit.agents.tabular.tables import Exploration, TableActor, require_tabular
+from rlkit.agents.tabular.tables import Exploration, TableActor, require_room, require_tabular
 from rlkit.environments.table_kernels import Outcome
 from rlkit.errors import UsageError
 from rlkit.seeding import NoiseBlocks, uniform_rows
@@ -49,6 +49,7 @@ class TableLearner:
     def __init__(self, task: Task, config: Any) -> None:
         self._num_states, self._num_actions = require_tabular(self.name, task)
         self._task, self._config = task, config
+        require_room(self.name, task.num_seeds, 8 * self._numbers_per_seed())
         self._entries = self._initial_entries()
         self._step_sizes = StepSizeTable(config)
         self._singly = single_steps(self.kernels)
@@ -76,6 +77,12 @@ class TableLearner:
     def _noise_rows(self) -> int:
         """Return how many numbers a step needs per environment: at least `explore`'s two."""
         return 2
+
+    def _numbers_per_seed(self) -> int:
+        """Return about how many numbers a seed needs: its tables, those of its actor, and noise."""
+        num_envs, pairs = self._pair_shape[1:]
+        traced = 2 * num_envs if getattr(self._config, "trace_decay", 0.0) > 0.0 else 0
+        return (3 + traced) * pairs + 256 * self._noise_rows() * num_envs
 
     def _initial_entries(self) -> dict[str, Array]:
         """Return the arrays at the start."""
