@@ -44,6 +44,14 @@ PRESETS: dict[tuple[str, str], dict[str, Any]] = {
     ("expected-sarsa", "CliffWalking-v1"): _CLIFF,
     ("double-q-learning", "CliffWalking-v1"): _CLIFF,
     ("dyna-q", "CliffWalking-v1"): _CLIFF,
+    # Episodes have no time limit: only while exploration falls slowly do they end often enough.
+    ("monte-carlo", "CliffWalking-v1"): {
+        "steps": 1_000_000,
+        "evaluate_every": 50_000,
+        "discount": 1.0,
+        "epsilon_end": 0.1,
+        "epsilon_steps": 800_000,
+    },
     ("psrl", "FrozenLake-v1"): {"steps": 50_000, "evaluate_every": 2_500},
     ("psrl", "FrozenLake8x8-v1"): {"steps": 100_000, "discount": 0.999},
     # Epsilon-greedy on sample averages; an episode has nothing to look ahead to.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import rlkit
 from rlkit.agents.tabular.learning import learner
 from rlkit.agents.tabular.monte_carlo import MonteCarlo, MonteCarloConfig
 from rlkit.loop import interact
@@ -134,3 +136,8 @@ def test_the_means_of_a_random_policys_returns_are_its_exact_values(visit: str) 
     assert errors[2] < 0.2
     assert errors[0] / errors[1] > 1.5
     assert errors[1] / errors[2] > 1.5
+
+
+def test_the_preset_of_the_cliff_learns_the_safe_path(tmp_path: Path) -> None:
+    run = rlkit.train("monte-carlo", "CliffWalking-v1", seeds=3, seed=1, out=tmp_path)
+    assert run.scores.tolist() == [-17.0, -17.0, -17.0]
