@@ -12,6 +12,9 @@ from experiments.report import arguments, publish
 from rlkit.cli.report import show_progress
 from rlkit.training.comparison import Comparison
 
+# The presets of CartPole were chosen on the seeds of experiment 0; these played no part in that.
+SEED = 1
+
 # The name in the table -> the agent and what differs from its preset.
 RUNS: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
     "CartPole-v1": {
@@ -31,7 +34,7 @@ RUNS: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
 
 
 def main() -> None:
-    args = arguments(str(__doc__).splitlines()[0], seeds=10, out="results/least_squares")
+    args = arguments(str(__doc__).splitlines()[0], seeds=30, out="results/least_squares")
     options = args.parse_args()
     for environment, contenders in RUNS.items():
         runs = {}
@@ -41,6 +44,7 @@ def main() -> None:
                     agent,
                     environment,
                     seeds=options.seeds,
+                    seed=SEED,
                     workers=options.workers,
                     out=options.runs,
                     reports=reports,
