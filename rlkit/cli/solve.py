@@ -220,9 +220,10 @@ def _require_no_map_options(options: MapOptions) -> None:
     names = [flag for flag, value in given.items() if value is not None]
     names += [] if options.slippery else ["--no-slippery"]
     if names:
+        belong = "belongs" if len(names) == 1 else "belong"
         raise UsageError(
-            f"solve: {' and '.join(names)} belong to --map or --size, and neither is given; for an "
-            "environment use --env-arg, as in --env-arg is_slippery=false"
+            f"solve: {' and '.join(names)} {belong} to --map or --size, and neither is given; for "
+            "an environment use --env-arg, as in --env-arg is_slippery=false"
         )
 
 
@@ -257,7 +258,7 @@ def _grid_of(environment: str, env_args: dict[str, Any]) -> Grid | None:
 
 def _print_solution(problem: Problem, solution: Solution) -> None:
     limit = solution.time_limit
-    under = "without a time limit" if limit is None else f"under the limit of {limit} steps"
+    under = "without a time limit" if limit is None else f"under the limit of {limit:,} steps"
     gamma = f"{solution.discount:g}"
     lines = [
         (f"V* at the start, discount {gamma}, no time limit", solution.start_value),
@@ -269,15 +270,22 @@ def _print_solution(problem: Problem, solution: Solution) -> None:
     missing = (
         "not computed (large model; set --horizon)"
         if solution.returns_omitted
-        else "does not exist"
+        else "does not exist, or takes too many steps for float64"
     )
     print(printable(problem.name))
     for text, value in lines:
         print(f"  {text:<{width}}  {missing if value is None else f'{value:.8f}'}")
     print(f"  {_certificate(solution)}")
-    unit = "evaluations" if solution.method == "policy-iteration" else "sweeps"
-    method = solution.method.replace("-", " ")
-    print(f"  {solution.sweeps:,} {unit} of {method}, {solution.seconds:.3f} s")
+    unit = "evaluation" if solution.method == "policy-iteration" else "sweep"
+    unit += "" if solution.sweeps == 1 else "s"
+    print(f"  {solution.sweeps:,} {unit} of {_method(solution)}, {solution.seconds:.3f} s")
+
+
+def _method(solution: Solution) -> str:
+    """Return the name of the method in words."""
+    if solution.method == "value-iteration" and solution.discount == 1.0:
+        return "value iteration, after policy iteration"
+    return {"gauss-seidel": "Gauss-Seidel"}.get(solution.method, solution.method.replace("-", " "))
 
 
 def _certificate(solution: Solution) -> str:
@@ -309,11 +317,10 @@ def _draw(problem: Problem, solution: Solution, path: Path) -> None:
     from rlkit.analysis.figure import save_figure
     from rlkit.tabular.grids.figures import solution_figure
 
-    method = solution.method.replace("-", " ")
     figure = solution_figure(
         solution.history,
         tolerance=solution.tolerance,
-        title=f"{problem.name}\n{method}, discount {solution.discount:g}",
+        title=f"{problem.name}\n{_method(solution)}, discount {solution.discount:g}",
         grid=problem.grid(),
         values=solution.values,
         policy=solution.policy,

@@ -87,6 +87,21 @@ def test_every_method_has_the_known_answer(capsys: pytest.CaptureFixture[str], m
     assert result["lower"] <= result["start_value"] <= result["upper"]
 
 
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("--method", "gauss-seidel"), " sweeps of Gauss-Seidel, "),
+        (("--discount", "0"), "  1 sweep of value iteration, "),
+        (("--discount", "1"), " of value iteration, after policy iteration, "),
+        (("--horizon", "1000000000000"), "under the limit of 1,000,000,000,000 steps  0.82352941"),
+    ],
+)
+def test_the_method_is_named_in_words_and_a_huge_horizon_is_soon_solved(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], line: str
+) -> None:
+    assert line in output(capsys, "solve", "FrozenLake-v1", *words)[0]
+
+
 def test_bounds_hold_when_the_sweeps_run_out(capsys: pytest.CaptureFixture[str]) -> None:
     words = ("solve", "FrozenLake-v1", "--max-sweeps", "20")
     result = answer(capsys, *words)
@@ -185,7 +200,7 @@ def test_a_figure_is_drawn(capsys: pytest.CaptureFixture[str], tmp_path: Path, s
         ),
         (["--size", "4", "--map", "lake.txt"], "--map and --size exclude each other"),
         (["CliffWalking-v1", "--size", "4"], "maps of FrozenLake-v1, got the environment Cliff"),
-        (["FrozenLake-v1", "--map-seed", "1"], "--map-seed belong to --map or --size"),
+        (["FrozenLake-v1", "--map-seed", "1"], "--map-seed belongs to --map or --size"),
         (["FrozenLake-v1", "--no-slippery"], "as in --env-arg is_slippery=false"),
         (["--map", "lake.txt", "--hole-probability", "0.1"], "belong to --size, not to --map"),
         (["--size", "4", "--env-arg", "is_slippery=false"], "--env-arg has no meaning with"),
