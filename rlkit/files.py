@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +39,21 @@ def write_atomically(path: Path, data: bytes) -> None:
             f"writing {path} ({len(data)} bytes) failed: {error.strerror}. What was saved before "
             "is untouched; make room or change the permissions and run the same command again."
         ) from error
+
+
+def read_ordinary(path: Path) -> bytes:
+    """Return the content of a file; a pipe or a device, which may never end, is not read.
+
+    Raises:
+        OSError: it cannot be read; its `strerror` says why.
+    """
+    if path.exists() and not path.is_file():
+        what = "it is a folder" if path.is_dir() else "it is not an ordinary file"
+        raise OSError(errno.EINVAL, what, str(path))
+    try:
+        return path.read_bytes()
+    except MemoryError:
+        raise OSError(errno.ENOMEM, f"it has {path.stat().st_size:,} bytes", str(path)) from None
 
 
 def sync_folder(folder: Path) -> None:

@@ -133,6 +133,8 @@ def is_patched(cls: Any) -> bool:
 def content_digest(path: str) -> str | None:
     """Return the sha256 of a file's content, or None where there is no such file."""
     try:
+        if not os.path.isfile(path):  # a pipe may never end
+            return None
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, ValueError):

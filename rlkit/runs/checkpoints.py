@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlkit.errors import RlkitError
-from rlkit.files import sync_folder, write_atomically
+from rlkit.files import read_ordinary, sync_folder, write_atomically
 from rlkit.runs.curves import curve_path
 from rlkit.runs.integrity.sums import (
     Extent,
@@ -110,7 +110,7 @@ def read_checkpoint(path: Path) -> dict[str, Array]:
         ValueError: the file is damaged.
     """
     try:
-        data = path.read_bytes()
+        data = read_ordinary(path)
     except OSError as error:
         raise ValueError(f"checkpoint {path} cannot be read: {error.strerror}") from error
     match = _CHECKPOINT_NAME.fullmatch(path.name)
@@ -244,7 +244,7 @@ def cover_rows(folder: Path, seed: int) -> None:
 
 def _curve_bytes(folder: Path, seed: int) -> bytes:
     path = curve_path(folder, seed)
-    return path.read_bytes() if path.exists() else b""
+    return read_ordinary(path) if path.exists() else b""
 
 
 def _seed_folder(folder: Path, seed: int) -> Path:

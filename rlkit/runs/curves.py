@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlkit.errors import RlkitError
-from rlkit.files import sync_folder
+from rlkit.files import read_ordinary, sync_folder
 from rlkit.runs.integrity.sums import Extent, LineSums
 
 Array = NDArray[Any]
@@ -153,7 +153,7 @@ def read_curve(path: Path) -> dict[str, Array]:
     Raises:
         RlkitError: a line does not have the form that was written, with its number.
     """
-    return parse_curve(path.read_bytes(), path)
+    return parse_curve(read_ordinary(path), path)
 
 
 def parse_curve(data: bytes, path: Path) -> dict[str, Array]:

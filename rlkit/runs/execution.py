@@ -76,7 +76,7 @@ def execute(
     if is_finished(request, folder, num_seeds, reports):
         return False
     seeds = [seed for seed in range(num_seeds) if not _is_done(folder, seed, request.target)]
-    record = _begin(request, folder, num_seeds, seeds, allow_drift)
+    record = _begin(request, folder, num_seeds, seeds, allow_drift, reports)
     _note_surplus(request, record, reports)
     journal = _Journal(request, folder, record, num_seeds, seeds)
     # Listening before the record says that it runs: whoever reads that may send a signal.
@@ -222,7 +222,7 @@ def is_finished(request: RunRequest, folder: Path, num_seeds: int, reports: Repo
     ):
         return False
     require_same(request, folder, record)
-    require_sound_rows(folder, record)
+    _check_files(folder, record, reports)
     _note_surplus(request, record, reports)
     if record["format"] != request.kind.format:
         reports.note(
@@ -261,6 +261,7 @@ def _begin(
     num_seeds: int,
     unfinished: Sequence[int],
     allow_drift: bool,
+    reports: Reports,
 ) -> dict[str, Any]:
     """Return the run's record: new, or read and updated to what is requested now."""
     counter, target = request.kind.counter, request.target
@@ -290,7 +291,7 @@ def _begin(
         record[IDENTITY] = identity_digest(request.identity)
         for seed in range(record["num_seeds"]):
             checkpoints.adopt(folder, seed, record[IDENTITY])
-    require_sound_rows(folder, record)
+    _check_files(folder, record, reports)
     if unfinished:
         require_continuable(request, folder, record, allow_drift=allow_drift)
         drift = _drift(request, record)
@@ -325,17 +326,26 @@ def require_same(request: RunRequest, folder: Path, record: Mapping[str, Any]) -
         )
 
 
-def require_sound_rows(folder: Path, record: Mapping[str, Any]) -> None:
-    """Require that the csv of each seed holds what was written.
+def _check_files(folder: Path, record: Mapping[str, Any], reports: Reports) -> None:
+    """Require that the csv of each seed holds what was written; note other damage.
+
+    The newest checkpoints are checked where they are read, and figures where they are drawn.
 
     Raises:
-        RlkitError: one does not; the message names the line.
+        RlkitError: a csv does not; the message names the line.
     """
-    if IDENTITY in record:
-        with warnings.catch_warnings():  # of rows that no checkpoint covers: they are written anew
-            warnings.simplefilter("ignore", RlkitWarning)
-            for seed in range(record["num_seeds"]):
-                read_rows(folder, seed, sealed=True)
+    if IDENTITY not in record:
+        return
+    with warnings.catch_warnings():  # of rows that no checkpoint covers: they are written anew
+        warnings.simplefilter("ignore", RlkitWarning)
+        for seed in range(record["num_seeds"]):
+            read_rows(folder, seed, sealed=True)
+    for seed in range(record["num_seeds"]):
+        for _, path in checkpoints.list_checkpoints(folder, seed)[1:]:
+            try:
+                checkpoints.own_checkpoint(folder, seed, path)
+            except ValueError as error:
+                reports.note(f"{error}; it is not needed, because there is a newer one")
 
 
 def require_continuable(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -143,6 +144,7 @@ def _is_digest(value: Any) -> bool:
     return isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
 
 
+_FILE = re.compile(r"\w[\w .-]*", re.ASCII)  # beside run.json, and in no other folder
 _DIGEST: Check = ("64 hexadecimal digits", _is_digest)
 # The keys of runs whose files have sums.
 _OF_SUMS: dict[str, Check] = {
@@ -153,7 +155,7 @@ _OF_SUMS: dict[str, Check] = {
         "an object of digests by file name",
         lambda value: (
             isinstance(value, dict)
-            and all(isinstance(one, str) for one in value)
+            and all(isinstance(one, str) and _FILE.fullmatch(one) for one in value)
             and all(map(_is_digest, value.values()))
         ),
     ),

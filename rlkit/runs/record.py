@@ -11,6 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from rlkit.errors import RlkitError, UsageError
+from rlkit.files import read_ordinary
 from rlkit.runs.curves import curve_path, parse_curve
 from rlkit.runs.integrity.seals import SEAL, seal_problem, write_sealed
 from rlkit.runs.integrity.sums import advice, curve_problem, read_sums
@@ -33,7 +34,7 @@ def read_record(folder: Path, kind: RunKind) -> dict[str, Any]:
     """
     path = folder / RECORD
     try:
-        data = path.read_bytes()
+        data = read_ordinary(path)
         record = json.loads(data.decode("utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UsageError(f"{folder} is not the folder of a run: it has no {RECORD}") from error
@@ -84,7 +85,12 @@ def read_rows(folder: Path, seed: int, *, sealed: bool) -> dict[str, Array]:
         RlkitError: the csv is damaged; the message names the line.
     """
     path = curve_path(folder, seed)
-    data = path.read_bytes() if path.exists() else b""
+    try:
+        data = read_ordinary(path) if path.exists() else b""
+    except OSError as error:
+        raise RlkitError(
+            f"reading {path} failed: {error.strerror}; {advice(folder, seed)}"
+        ) from error
     sums = read_sums(folder, seed)
     if sums is None:
         if not sealed:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rlkit.files import read_ordinary
 from rlkit.rlhf.stages.kind import STAGE_RUN
 from rlkit.runs.integrity.verify import Verdict, runs_below, verify_run
 from rlkit.runs.kinds import RunKind
@@ -17,7 +18,7 @@ from rlkit.training.kind import AGENT_RUN
 def record_of(folder: Path) -> Mapping[str, Any]:
     """Return what can be read of a record; that it is sound is checked where it is used."""
     try:
-        content = json.loads((folder / RECORD).read_bytes())
+        content = json.loads(read_ordinary(folder / RECORD))
     except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import shutil
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,12 @@ import pytest
 
 from rlkit.errors import RlkitError, RlkitWarning, UsageError
 from rlkit.runs import checkpoints, curves
+from rlkit.runs.execution import Interrupted
 from rlkit.runs.reports import Reports
+from rlkit.training.figures import content_of
 from rlkit.training.run import Run, load
+from rlkit.training.train import train
+from tests.run_fixtures import SMALL
 
 
 def flip_a_bit(path: Path) -> None:
@@ -299,3 +305,118 @@ def test_a_damaged_figure_is_drawn_again(small: Callable[..., Run], figures: Non
     record = (folder / "run.json").read_bytes()
     small("random", seeds=1)
     assert (folder / "run.json").read_bytes() == record
+
+
+def plain(value: Any) -> Any:
+    """Return results in a form that can be compared: NaN equals NaN."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return repr(value.tolist()) if isinstance(value, np.ndarray) else repr(value)
+
+
+def opened(folder: Path, name: str, notes: list[str], place: Path) -> dict[str, Callable[[], Any]]:
+    """Return the ways to open a run, each with a result that damage must not change silently."""
+
+    def again() -> Any:
+        run = train(**(SMALL[name] | {"out": folder.parent, "seeds": 2, **ENDS}), reports=silent)
+        return plain([run.scores, _all_results(folder)])
+
+    silent = Reports(note=notes.append)
+    return {
+        "load": lambda: plain([load(folder).curve, load(folder).scores, load(folder).columns]),
+        "evaluate": lambda: plain(load(folder).evaluate(2)),
+        "plot": lambda: plain(vars(content_of([load(folder)])["curves"][0])),
+        "the same command": again,
+    }
+
+
+ENDS = {"steps": 600}
+
+
+def _all_results(folder: Path) -> dict[str, bytes]:
+    paths = [*folder.glob("*.csv"), *folder.rglob("*.npz"), *folder.glob("*.png")]
+    newest = [max(seed.glob("*.npz")) for seed in (folder / "checkpoints").iterdir()]
+    return {p.name: p.read_bytes() for p in paths if p.suffix != ".npz" or p in newest}
+
+
+def flips_of(folder: Path, name: str, number: int, draws: random.Random, place: Path) -> list[str]:
+    """Flip bits at random places over all files of a run; return those that were not reported."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
+    expected: dict[str, Any] = {}
+    missed = []
+    for trial in range(-1, number):  # at first none
+        target = place / str(trial) / folder.name
+        shutil.copytree(folder, target)
+        file = target / draws.choice(files).relative_to(folder)
+        data = bytearray(file.read_bytes())
+        position, bit = draws.randrange(len(data)), draws.randrange(8)
+        if trial >= 0:
+            data[position] ^= 1 << bit
+            file.write_bytes(data)
+        names = (file.name, f"checkpoints/{file.parent.name}")
+        reported = False
+        notes: list[str] = []
+        for way, use in opened(target, name, notes, place).items():
+            with warnings.catch_warnings(record=True) as raised:
+                warnings.simplefilter("always")
+                try:
+                    result = use()
+                except RlkitError as error:
+                    result, told = None, [str(error)]
+                else:
+                    told = []
+            told += [str(one.message) for one in raised] + notes
+            is_told = any(any(part in text for part in names) for text in told if "damaged" in text)
+            is_told |= result is None and any(names[0] in text for text in told)
+            if trial < 0:
+                assert not is_told, told
+                expected[way] = result
+            elif not is_told and result != expected[way]:
+                missed.append(f"{way} used {file.relative_to(target)}, byte {position}, bit {bit}")
+            reported |= is_told
+        if trial >= 0 and not reported:
+            missed.append(f"{file.relative_to(target)}, byte {position}, bit {bit}: not reported")
+        shutil.rmtree(place / str(trial))
+    return missed
+
+
+def interrupted(name: str, out: Path) -> Path:
+    """Train a run until its second row, and let it save and stop."""
+    rows = [0]
+
+    def progress(seeds: Sequence[int], steps: int) -> None:
+        rows[0] = max(rows[0], steps)
+
+    reports = Reports(progress=progress, stop=lambda: rows[0] >= 220)
+    with pytest.raises(Interrupted):
+        train(**(SMALL[name] | {"out": out, "seeds": 2, **ENDS}), reports=reports)
+    (folder,) = out.iterdir()
+    return folder
+
+
+def whole(name: str, out: Path) -> Path:
+    return train(**(SMALL[name] | {"out": out, "seeds": 2, **ENDS}), reports=Reports()).folder
+
+
+@pytest.mark.parametrize("make", [whole, interrupted])
+def test_flipped_bits_are_reported_and_none_is_used(
+    make: Callable[[str, Path], Path], tmp_path: Path
+) -> None:
+    folder = make("random", tmp_path / "runs")
+    assert flips_of(folder, "random", 4, random.Random(3), tmp_path / "flips") == []
+
+
+FLIPS = 75  # of each of four runs
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("make", [whole, interrupted])
+@pytest.mark.parametrize("name", ["q-learning", "ppo"])
+def test_three_hundred_flipped_bits_are_reported_and_none_is_used(
+    name: str, make: Callable[[str, Path], Path], tmp_path: Path, figures: None
+) -> None:
+    folder = make(name, tmp_path / "runs")
+    draws = random.Random(f"{name} {make.__name__}")
+    assert flips_of(folder, name, FLIPS, draws, tmp_path / "flips") == []

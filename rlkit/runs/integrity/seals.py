@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from rlkit.errors import RlkitError
-from rlkit.files import write_atomically
+from rlkit.files import read_ordinary, write_atomically
 
 SEAL = "sha256"  # the last key of a sealed file
 _END = re.compile(rb',\n  "sha256": "([0-9a-f]{64})"\n\}\n\Z')
@@ -68,7 +68,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
         RlkitError: it cannot be read or is damaged.
     """
     try:
-        data = path.read_bytes()
+        data = read_ordinary(path)
     except FileNotFoundError:
         raise
     except OSError as error:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rlkit.errors import RlkitError
+from rlkit.files import read_ordinary
 from rlkit.runs.integrity.seals import read_sealed, write_sealed
 
 SUMS = "sums.json"
@@ -103,7 +104,7 @@ def identity_of(folder: Path) -> str:
     The record itself is checked where it is used; here damage leads to a sum that does not fit.
     """
     try:
-        content = json.loads((folder / "run.json").read_bytes())
+        content = json.loads(read_ordinary(folder / "run.json"))
     except (OSError, ValueError, RecursionError):
         return ""
     identity = content.get("identity", "") if isinstance(content, dict) else ""
@@ -137,7 +138,9 @@ def read_sums(folder: Path, seed: int) -> SeedSums | None:
     except RlkitError as error:
         raise RlkitError(f"{error}; {advice(folder, seed)}") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise RlkitError(f"{path} is damaged: it has another form ({error!r})") from error
+        raise RlkitError(
+            f"{path} is damaged: it has another form ({error!r}); {advice(folder, seed)}"
+        ) from error
     identity = identity_of(folder)
     for what, expected, got in (("run", identity, sums.run), ("seed", seed, sums.seed)):
         if expected not in ("", got) and got != "":
@@ -159,7 +162,10 @@ def _from(content: Mapping[str, Any]) -> SeedSums:
 
 
 def _extent(part: Mapping[str, Any]) -> Extent:
-    return Extent(int(part["num_bytes"]), str(part["sha256"]))
+    num_bytes = part["num_bytes"]
+    if not isinstance(num_bytes, int) or isinstance(num_bytes, bool) or num_bytes < 0:
+        raise TypeError(f"expected a number of bytes, got {num_bytes!r:.40}")
+    return Extent(num_bytes, str(part["sha256"]))
 
 
 def advice(folder: Path, seed: int) -> str:
@@ -181,7 +187,8 @@ def curve_problem(data: bytes, sums: SeedSums) -> str | None:
         the line, what was expected and what was got, as the end of a sentence.
     """
     covered = data[: sums.curve.num_bytes]
-    if hashlib.sha256(covered).hexdigest() == sums.curve.sha256:
+    is_whole = len(covered) == sums.curve.num_bytes
+    if is_whole and hashlib.sha256(covered).hexdigest() == sums.curve.sha256:
         return None
     return _first_difference(covered, sums)
 
