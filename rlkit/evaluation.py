@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -47,20 +48,49 @@ def exact_returns(actor: Actor, mdp: TabularMDP, num_seeds: int) -> ExactReturns
     then never end its episodes and keep earning rewards; its return is that of its first
     `ENDLESS_STEPS` steps, and `endless` is True.
     """
+    policies = _policies(actor, mdp, num_seeds)
+    return None if policies is None else _returns_of(policies, mdp)
+
+
+def _policies(actor: Actor, mdp: TabularMDP, num_seeds: int) -> Array | None:
+    """Return the probabilities of the actions, [S, num_states, num_actions], if they are known."""
     probabilities = ActorTraits.of(actor).probabilities
     if probabilities is None:
         return None
-    policies = probabilities(np.tile(np.arange(mdp.num_states), (num_seeds, 1)))
+    return probabilities(np.tile(np.arange(mdp.num_states), (num_seeds, 1)))
+
+
+def _returns_of(policies: Array, mdp: TabularMDP) -> ExactReturns:
+    """Return the expected return of each policy; its bytes do not depend on the others."""
     if mdp.time_limit is not None:
         returns = return_under_limit(mdp, policies)
-        return ExactReturns(returns, np.zeros(num_seeds, dtype=np.bool_))
-    # One seed at a time, so that its bytes do not depend on the others.
+        return ExactReturns(returns, np.zeros(len(policies), dtype=np.bool_))
     whole = [total_return(mdp, policy) for policy in policies]
     endless = np.array([total is None for total in whole], dtype=np.bool_)
     returns = np.array([np.nan if total is None else total for total in whole])
     if endless.any():
         returns[endless] = return_under_limit(mdp, policies[endless], ENDLESS_STEPS)
     return ExactReturns(returns, endless)
+
+
+class RepeatedReturns:
+    """`exact_returns` of one model, computed again only for policies that were not there before."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, tuple[float, bool]] = {}
+
+    def __call__(self, actor: Actor, mdp: TabularMDP, num_seeds: int) -> ExactReturns | None:
+        policies = _policies(actor, mdp, num_seeds)
+        if policies is None:
+            return None
+        digests = [hashlib.blake2b(np.ascontiguousarray(policy)).digest() for policy in policies]
+        new = [s for s, digest in enumerate(digests) if digest not in self._known]
+        if new:
+            computed = zip(*_returns_of(policies[new], mdp), strict=True)
+            self._known |= zip((digests[s] for s in new), computed, strict=True)
+        self._known = {digest: self._known[digest] for digest in digests}
+        returns, endless = zip(*(self._known[digest] for digest in digests), strict=True)
+        return ExactReturns(np.array(returns), np.array(endless, dtype=np.bool_))
 
 
 class Evaluator:
@@ -88,6 +118,7 @@ class Evaluator:
         self._make_copies = make_copies
         self._num_episodes, self._kind = num_episodes, kind
         self._grid: BatchEnv | None = None
+        self._exact_returns = RepeatedReturns()
         self.remark: str | None = None  # on the latest evaluation: a sentence without its subject
 
     def __call__(
@@ -111,7 +142,9 @@ class Evaluator:
             PlayStopped: `stop` returned True.
         """
         num_seeds, self.remark = len(self._streams), None
-        exact = exact_returns_of(actor, self._environment, num_seeds, self._kind)
+        exact = exact_returns_of(
+            actor, self._environment, num_seeds, self._kind, returns=self._exact_returns
+        )
         if exact is not None:
             if exact.endless.any():
                 self.remark = (
@@ -151,12 +184,17 @@ def early_stop_remark(limits: Array) -> str:
 
 
 def exact_returns_of(
-    actor: Actor, environment: Environment, num_seeds: int, kind: str
+    actor: Actor,
+    environment: Environment,
+    num_seeds: int,
+    kind: str,
+    *,
+    returns: Callable[[Actor, TabularMDP, int], ExactReturns | None] = exact_returns,
 ) -> ExactReturns | None:
     """Return the exact returns of policies, or None if the model is not known or not used."""
     if kind == "gymnasium" or environment.mdp is None:
         return None
-    return exact_returns(actor, environment.mdp, num_seeds)
+    return returns(actor, environment.mdp, num_seeds)
 
 
 def play_many(

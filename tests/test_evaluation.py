@@ -20,6 +20,7 @@ from rlkit.evaluation import (
     ENDLESS_STEPS,
     PATIENT_STEPS,
     Evaluator,
+    RepeatedReturns,
     evaluation_limits,
     exact_returns,
     play_many,
@@ -28,6 +29,7 @@ from rlkit.fingerprint import fingerprint
 from rlkit.loop import interact, play
 from rlkit.seeding import SeedStreams
 from rlkit.tabular.mdp import TabularMDP
+from rlkit.tabular.returns import total_return
 from tests.faulty_envs import Counter, Recorder
 
 STREAMS = tuple(SeedStreams(0, index) for index in range(3))
@@ -154,6 +156,32 @@ def test_a_seeds_exact_return_has_the_same_bytes_in_any_batch() -> None:
         alone = exact_returns(Fixed(policy), mdp, 1)
         assert alone is not None
         assert alone.returns.tobytes() == together.returns[s : s + 1].tobytes()
+
+
+def test_returns_are_computed_again_only_for_changed_policies(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mdp = find_environment("CliffWalking-v1").mdp
+    assert mdp is not None
+    others = np.random.default_rng(0).dirichlet(np.ones(4), size=2).tolist()
+    computed = []
+
+    def counted(model: Any, policy: Any) -> Any:
+        computed.append(policy)
+        return total_return(model, policy)
+
+    monkeypatch.setattr("rlkit.evaluation.total_return", counted)
+    returns = RepeatedReturns()
+    rows = [(UNIFORM, UP), (UNIFORM, UP), (UP, UNIFORM), (others[0], UP), (*others,)]
+    for row, number in zip(rows, (2, 0, 0, 1, 1), strict=True):
+        computed.clear()
+        repeated = returns(Fixed(*row), mdp, 2)
+        assert len(computed) == number
+        expected = exact_returns(Fixed(*row), mdp, 2)
+        assert repeated is not None
+        assert expected is not None
+        np.testing.assert_array_equal(repeated, expected)
+    assert len(returns._known) == 2
 
 
 def test_the_exact_probabilities_of_an_exploring_table_include_its_epsilon() -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import types
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 import numba
@@ -142,11 +143,23 @@ def in_threads(function: Callable[[Item], object], items: Sequence[Item]) -> Non
     if others < 1:
         take()
         return
-    with ThreadPoolExecutor(others) as pool:
-        jobs = [pool.submit(take) for _ in range(others)]
+    jobs = [_pool(others).submit(take) for _ in range(others)]
+    try:
         take()
-        for job in jobs:
-            job.result()
+    finally:
+        wait(jobs)
+    for job in jobs:
+        job.result()
+
+
+@functools.cache
+def _pool(num_threads: int) -> ThreadPoolExecutor:
+    """Return threads that stay: starting one takes longer than many a kernel."""
+    return ThreadPoolExecutor(num_threads)
+
+
+if hasattr(os, "register_at_fork"):  # threads do not follow into a child
+    os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 class _Listener(event.Listener):
