@@ -83,7 +83,7 @@ class RepeatedReturns:
         policies = _policies(actor, mdp, num_seeds)
         if policies is None:
             return None
-        digests = [hashlib.blake2b(np.ascontiguousarray(policy)).digest() for policy in policies]
+        digests = [hashlib.blake2b(policy.tobytes()).digest() for policy in policies]
         new = [s for s, digest in enumerate(digests) if digest not in self._known]
         if new:
             computed = zip(*_returns_of(policies[new], mdp), strict=True)
