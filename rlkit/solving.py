@@ -59,6 +59,8 @@ def solve(
     """
     discount = require_typed("discount", discount, float)
     tolerance = require_typed("tolerance", tolerance, float)
+    if max_sweeps is not None:
+        max_sweeps = require_typed("max_sweeps", max_sweeps, int)
     began = time.perf_counter()
     name, model = _model(environment, env_args, horizon)
     built = time.perf_counter() - began

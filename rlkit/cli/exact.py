@@ -62,7 +62,7 @@ class ExactAnswers:
             try:
                 answers = evaluate(self._mdp, actor, discount=discount)
             except NoFiniteReturn as error:
-                raise UsageError(f"--discount {discount:g}, seed {row['seed']}: {error}") from error
+                raise UsageError(f"seed {row['seed']}: {error}") from error
             if self._discount is not None:
                 row["value"] = answers.start_value
             if self._visits:

@@ -119,11 +119,17 @@ class Bins:
                 f"bins of {name}: the limits of dimension {d} must rise, got {self._low[d]:g} to "
                 f"{self._high[d]:g} (--bin-low, --bin-high)"
             )
+        with np.errstate(over="ignore"):
+            widths = self._high - self._low
+        if not np.isfinite(widths).all():
+            raise UsageError(
+                f"bins of {name}: the limits are too far apart for float64 (--bin-low, --bin-high)"
+            )
         cells = math.prod(self.counts.tolist())
         if cells > MOST_CELLS:
             raise UsageError(
-                f"option bins (--bins): {list(self.counts)} bins make {cells:,} states, more than "
-                f"{MOST_CELLS:,}; use fewer bins, or an agent with a network such as ppo"
+                f"option bins (--bins): {self.counts.tolist()} bins make {cells:,} states, more "
+                f"than {MOST_CELLS:,}; use fewer bins, or an agent with a network such as ppo"
             )
         self.space = spaces.Discrete(cells)
         self._weights = np.append(np.cumprod(self.counts[:0:-1])[::-1], 1).astype(np.int64)

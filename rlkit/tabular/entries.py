@@ -53,10 +53,15 @@ def from_lists(table: Iterable[Sequence[Sequence[Successor]]]) -> Entries:
     counts: list[int] = []
     widths: set[int] = set()
     columns: tuple[list[Any], ...] = ([], [], [], [])
-    for rows in table:
+    for state, rows in enumerate(table):
         widths.add(len(rows))
-        for row in rows:
+        for action, row in enumerate(rows):
             counts.append(len(row))
+            if any(len(successor) != 4 for successor in row):
+                raise ValueError(
+                    "building a TabularMDP: a successor must be (probability, next_state, reward, "
+                    f"terminated), got {list(row)!r} at state {state}, action {action}"
+                )
             for column, values in zip(columns, zip(*row, strict=True), strict=False):
                 column.extend(values)
     if len(widths) != 1 or 0 in widths or 0 in counts:
@@ -70,12 +75,24 @@ def from_lists(table: Iterable[Sequence[Sequence[Successor]]]) -> Entries:
     probability, next_state, reward, terminated = columns
     return Entries(
         probability=np.array(probability, dtype=np.float64),
-        next_state=np.array(next_state, dtype=np.int64),
+        next_state=_exact(next_state, np.int64, "next_state must hold whole numbers"),
         reward=np.array(reward, dtype=np.float64),
-        terminated=np.array(terminated, dtype=np.bool_),
+        terminated=_exact(terminated, np.bool_, "terminated must be True or False"),
         row_start=_starts(np.array(counts)),
         num_actions=widths.pop(),
     )
+
+
+def _exact(values: list[Any], dtype: Any, expected: str) -> NDArray[Any]:
+    """Return a list as an array of another type, which must change no value."""
+    given: NDArray[Any] = np.array(values)
+    if given.dtype.kind in "biuf":
+        with np.errstate(invalid="ignore"):
+            array = given.astype(dtype)
+        if (array == given).all():
+            return array
+        values = given[array != given].tolist()
+    raise ValueError(f"building a TabularMDP: {expected}, got {values[0]!r}")
 
 
 def from_function(

@@ -363,7 +363,7 @@ def _terminal(num_states: int, terminal_states: Sequence[int]) -> BoolArray:
     if states.size and (states.dtype.kind not in "iu" or not _all_in(states, num_states)):
         raise ValueError(
             f"building a TabularMDP: terminal_states must be integers in [0, {num_states}), got "
-            f"{list(terminal_states)!r}"
+            f"{states.tolist()!r}"
         )
     terminal = np.zeros(num_states, dtype=np.bool_)
     terminal[states.astype(np.int64)] = True
@@ -375,6 +375,11 @@ def _all_in(indices: NDArray[Any], size: int) -> bool:
 
 
 def _uniform(states: BoolArray) -> FloatArray:
+    if states.size and not states.any():
+        raise ValueError(
+            "building a TabularMDP: every state is terminal, so no episode can start; pass fewer "
+            "terminal_states, or an initial_distribution"
+        )
     weight = np.where(states, 1.0, 0.0)
     return np.asarray(weight / max(1.0, weight.sum()))
 

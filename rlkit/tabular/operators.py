@@ -17,8 +17,23 @@ def action_values(mdp: TabularMDP, values: FloatArray, discount: float) -> Float
         values: v `[num_states]`.
         discount: in [0, 1].
     """
+    values = state_values(mdp, values)
     successor_value = mdp.continuing.product(values).reshape(mdp.num_states, mdp.num_actions)
     return np.asarray(mdp.expected_reward + discount * successor_value)
+
+
+def state_values(mdp: TabularMDP, values: ArrayLike) -> FloatArray:
+    """Return values as an array `[num_states]`, which kernels read without another check.
+
+    Raises:
+        ValueError: they have another shape.
+    """
+    array = np.ascontiguousarray(values, dtype=np.float64)
+    if array.shape != (mdp.num_states,):
+        raise ValueError(
+            f"values of states: expected the shape [{mdp.num_states}], got {list(array.shape)}"
+        )
+    return array
 
 
 def bellman_optimality(mdp: TabularMDP, values: FloatArray, discount: float) -> FloatArray:

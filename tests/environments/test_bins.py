@@ -299,3 +299,10 @@ def test_an_environment_that_cannot_be_replayed_continues_from_its_present_bins(
         run = rlkit.train("q-learning", Drifting, steps=60, evaluate_every=30, **options)
     assert run.q_table().shape == (5, 2)
     assert not run.record["reproducible"]
+
+
+def test_limits_whose_distance_is_infinite_are_rejected() -> None:
+    # All observations would fall into the first bin.
+    box = spaces.Box(-np.inf, np.inf, (1,), np.float64)
+    with pytest.raises(UsageError, match="too far apart for float64"):
+        Bins(box, Binning((4,), (-1.7e308,), (1.7e308,)), "it")

@@ -263,3 +263,31 @@ def test_flat_arrays_that_are_not_an_mdp_are_rejected(name: str, value: Any, mes
     assert TabularMDP(**arrays).num_states == 3
     with pytest.raises(ValueError, match=message):
         TabularMDP(**{**arrays, name: value})
+
+
+@pytest.mark.parametrize(
+    ("successor", "expected"),
+    [
+        ((1.0, 0.7, 0.0, False), "next_state must hold whole numbers, got 0.7"),
+        ((1.0, np.nan, 0.0, False), "next_state must hold whole numbers, got nan"),
+        ((1.0, "0", 0.0, False), "next_state must hold whole numbers, got '0'"),
+        ((1.0, 0, 0.0, 0.5), "terminated must be True or False, got 0.5"),
+        ((1.0, 0, 0.0, "False"), "terminated must be True or False, got 'False'"),
+        ((1.0, 0, 0.0), r"a successor must be .* got \[\(1.0, 0, 0.0\)\] at state 0, action 0"),
+    ],
+)
+def test_a_successor_is_never_rounded_or_cut(successor: Any, expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
+        TabularMDP.from_successors([[[successor]]], initial_distribution=[1.0])
+
+
+def test_whole_numbers_and_flags_may_be_of_any_type() -> None:
+    row = [(0.5, 1.0, 0, 0), (0.5, np.int64(0), 0, np.bool_(True))]
+    mdp = TabularMDP.from_successors([[row], [row]], initial_distribution=[1.0, 0.0])
+    assert mdp.next_state.tolist() == [1, 0, 1, 0]
+    assert mdp.terminated.tolist() == [False, True, False, True]
+
+
+def test_a_model_of_terminal_states_alone_has_no_start() -> None:
+    with pytest.raises(ValueError, match="every state is terminal, so no episode can start"):
+        TabularMDP.from_arrays([[[1.0]]], [[1.0]], terminal_states=[0])

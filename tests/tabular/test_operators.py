@@ -1,12 +1,17 @@
 """The Bellman operators and the greedy policy."""
 
+from typing import Any
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlkit.tabular.mdp import TabularMDP
-from rlkit.tabular.operators import bellman_optimality, bellman_policy, greedy
-from tests.tabular.models import random_mdp
+from rlkit.tabular.operators import action_values, bellman_optimality, bellman_policy, greedy
+from rlkit.tabular.planning.modified import modified_policy_iteration
+from rlkit.tabular.planning.solvers import value_iteration
+from tests.tabular.models import from_env, random_mdp
 
 
 @settings(max_examples=50, deadline=None)
@@ -32,3 +37,14 @@ def test_ties_go_to_the_lowest_action_whatever_the_rounding() -> None:
     assert greedy(noisy, np.zeros(1), 0.9).tolist() == [0]
     real = TabularMDP.from_arrays(transition, [[1.0, 1.0 + 1e-6, 1.0]])
     assert greedy(real, np.zeros(1), 0.9).tolist() == [1]
+
+
+@pytest.mark.parametrize("values", [np.zeros(3), np.zeros(17), np.zeros((16, 1)), 0.0])
+def test_values_of_another_shape_never_reach_a_kernel(values: Any) -> None:
+    mdp = from_env("FrozenLake-v1")
+    for function in (action_values, bellman_optimality, greedy):
+        with pytest.raises(ValueError, match=r"expected the shape \[16\], got \["):
+            function(mdp, values, 0.9)
+    for solver in (value_iteration, modified_policy_iteration):
+        with pytest.raises(ValueError, match=r"expected the shape \[16\], got \["):
+            solver(mdp, discount=0.9, initial_values=values)

@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components
 
 from rlkit.tabular.linear import solve_chain
 from rlkit.tabular.mdp import BoolArray, FloatArray, TabularMDP
-from rlkit.tabular.policy_chain import policy_chain
+from rlkit.tabular.policy_chain import NoFiniteReturn, policy_chain
 from rlkit.tabular.returns import steps_under_limit
 
 
@@ -43,12 +43,27 @@ def expected_visits(chain: EpisodeChain) -> FloatArray:
     transient = np.flatnonzero(~recurrent)
     visits = np.zeros(chain.start.size)
     inside = chain.continues[transient][:, transient]
-    visits[transient] = np.maximum(0.0, solve_chain(inside.T.tocsr(), chain.start[transient]))
+    visits[transient] = np.maximum(0.0, solve_inside(inside.T.tocsr(), chain.start[transient]))
     entering = chain.start + chain.continues[transient].T @ visits[transient]
     entered = np.zeros(is_closed.size, dtype=np.bool_)
     entered[label[recurrent & (entering > 0)]] = True
     visits[recurrent & entered[label]] = np.inf
     return visits
+
+
+def solve_inside(matrix: sparse.csr_array, constant: FloatArray) -> FloatArray:
+    """Return the x with x = constant + matrix x, for the states that a chain leaves at last.
+
+    Raises:
+        NoFiniteReturn: it leaves them so seldom that float64 cannot tell.
+    """
+    try:
+        return solve_chain(matrix, constant)
+    except RuntimeError as error:  # SuperLU: the matrix is singular
+        raise NoFiniteReturn(
+            "visits of a policy: the probability that it leaves its states is too small for "
+            "float64, so they cannot be counted; choose a horizon"
+        ) from error
 
 
 def visits_under_limit(chain: EpisodeChain, limit: int) -> FloatArray:

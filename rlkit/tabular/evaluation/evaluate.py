@@ -93,7 +93,8 @@ def evaluate(
 
     Raises:
         ValueError: the policy does not fit the model, or a number is out of range.
-        NoFiniteReturn: at discount 1, if the policy may earn rewards without end.
+        NoFiniteReturn: at discount 1, if the policy may earn rewards without end; without a
+            horizon, if episodes end so seldom that float64 cannot tell.
     """
     probabilities = _probabilities(mdp, policy, action_values)
     limit = _limit(mdp, horizon)
@@ -132,6 +133,11 @@ def _probabilities(mdp: TabularMDP, policy: Any, action_values: bool) -> FloatAr
         policy = policy.policy_table()
     elif hasattr(policy, "probabilities"):
         policy = _of_actor(policy, shape)
+    if hasattr(policy, "actor"):
+        raise ValueError(
+            "evaluating a policy: got a run, which has a policy for each seed; choose one, as in "
+            "run.actor(0)"
+        )
     if np.shape(policy) not in (shape, shape[:1]):
         raise ValueError(
             f"evaluating a policy: expected actions of shape [{shape[0]}] or probabilities of "

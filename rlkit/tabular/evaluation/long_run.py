@@ -19,9 +19,9 @@ from rlkit.tabular.evaluation.chain import (
     closed_classes,
     episode_chain,
     reachable,
+    solve_inside,
     with_restart,
 )
-from rlkit.tabular.linear import solve_chain
 from rlkit.tabular.mdp import FloatArray, IntArray, TabularMDP
 from rlkit.tabular.policy_chain import NoFiniteReturn, policy_probabilities
 
@@ -78,7 +78,7 @@ def long_run(chain: EpisodeChain) -> FloatArray:
         first = chain.continues[[states[0]]][:, others].toarray()[0]
     inside = chain.continues[others][:, others]
     if others.size:
-        distribution[others] = np.maximum(0.0, solve_chain(inside.T.tocsr(), first))
+        distribution[others] = np.maximum(0.0, solve_inside(inside.T.tocsr(), first))
     return np.asarray(distribution / distribution.sum())
 
 

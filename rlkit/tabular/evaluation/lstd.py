@@ -62,14 +62,21 @@ def lstd(
             f"lstd: expected features and next_features of one shape [M, F], got {now.shape} and "
             f"{following.shape}"
         )
-    for name, array in (("rewards", reward), ("terminated", ends)):
+    last = ends if is_last is None else np.asarray(is_last, dtype=np.bool_)
+    shares = np.ones(len(ends)) if weights is None else np.asarray(weights, dtype=np.float64)
+    columns = {"rewards": reward, "terminated": ends, "is_last": last, "weights": shares}
+    for name, array in columns.items():
         if array.shape != now.shape[:1]:
             raise ValueError(f"lstd: expected {now.shape[0]} {name}, got shape {array.shape}")
-    last = ends if is_last is None else np.asarray(is_last, dtype=np.bool_) | ends
-    trace = now if trace_decay == 0.0 else _traces(now, last, discount * trace_decay)
-    weighted = trace if weights is None else _scaled(trace, np.asarray(weights, dtype=np.float64))
+    trace = now if trace_decay == 0.0 else _traces(now, last | ends, discount * trace_decay)
+    weighted = trace if weights is None else _scaled(trace, shares)
     difference = now - _scaled(following, np.where(ends, 0.0, discount))
-    return solve_ridge(weighted.T @ difference, weighted.T @ reward, ridge)
+    theta = solve_ridge(weighted.T @ difference, weighted.T @ reward, ridge)
+    if not np.isfinite(theta).all():
+        raise ValueError(
+            "lstd: the weights are not finite; expected finite features, rewards and weights"
+        )
+    return theta
 
 
 def solve_ridge(matrix: Any, constant: Array, ridge: float) -> Array:

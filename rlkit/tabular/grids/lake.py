@@ -29,8 +29,13 @@ def frozen_lake(cells: Map, *, slippery: bool = True, time_limit: int | None = N
         time_limit: steps after which an episode is truncated, or None.
 
     Raises:
-        ValueError: the model does not fit into memory.
+        ValueError: it is no map, or the model does not fit into memory.
     """
+    if getattr(cells, "ndim", None) != 2:
+        raise ValueError(
+            "a lake: expected an array of letters [rows, columns], as random_map, parse_map and "
+            f"read_map return it, got {type(cells).__name__}"
+        )
     rows, columns = cells.shape
     letters = np.ascontiguousarray(cells).ravel()
     width = 3 if slippery else 1

@@ -15,7 +15,6 @@ _MOST_ROUNDS = 1000
 _TIED = 1e-12  # of the largest value: differences that may be rounding
 
 
-@kernel
 def dense_action_values(transition: Array, reward: Array, discount: float, policy: Array) -> Array:
     """Return the optimal action values of a model, `[n, A]`.
 
@@ -27,7 +26,26 @@ def dense_action_values(transition: Array, reward: Array, discount: float, polic
         reward: E[R | s, a], `[n, A]`.
         discount: in [0, 1).
         policy: where to start, `[n]`; it is changed to the optimal policy.
+
+    Raises:
+        ValueError: a shape or an action does not fit, or the discount is not below 1.
     """
+    n, num_actions = shape = reward.shape if reward.ndim == 2 else (0, 0)
+    if transition.shape[:2] != shape or transition.shape[2:] < (n,) or policy.shape != (n,):
+        raise ValueError(
+            "dense_action_values: expected transition [n, A, >= n], reward [n, A] and policy [n], "
+            f"got {list(transition.shape)}, {list(reward.shape)} and {list(policy.shape)}"
+        )
+    if ((policy < 0) | (policy >= num_actions)).any() or not 0.0 <= discount < 1.0:
+        raise ValueError(
+            f"dense_action_values: expected actions in [0, {num_actions}) and a discount in "
+            f"[0, 1), got {policy.min(initial=0)} to {policy.max(initial=0)} and {discount!r}"
+        )
+    return np.asarray(_iterate(transition, reward, discount, policy))
+
+
+@kernel
+def _iterate(transition: Array, reward: Array, discount: float, policy: Array) -> Array:
     n, num_actions = reward.shape
     values, q = np.empty(n), np.empty((n, num_actions))
     matrix = np.empty((n, n))

@@ -17,6 +17,7 @@ import time
 import numpy as np
 
 from rlkit.tabular.mdp import FloatArray, TabularMDP
+from rlkit.tabular.operators import state_values
 from rlkit.tabular.planning.aggregation import groups_of, improve
 from rlkit.tabular.planning.certificate import UNKNOWN, Certifier
 from rlkit.tabular.planning.plan import Plan, Report, check_tolerance
@@ -58,7 +59,8 @@ def modified_policy_iteration(
     check_tolerance(tolerance, max_sweeps)
     began = time.perf_counter()
     certifier = Certifier(mdp, discount, tolerance)
-    values = np.zeros(mdp.num_states) if initial_values is None else initial_values.copy()
+    start = np.zeros(mdp.num_states) if initial_values is None else initial_values
+    values = state_values(mdp, start).copy()
     result = np.empty_like(values)
     best, of_best = values.copy(), UNKNOWN
     failures, num_sweeps, groups = 0, _SWEEPS, None

@@ -18,6 +18,7 @@ import time
 import numpy as np
 
 from rlkit.tabular.mdp import FloatArray, IntArray, TabularMDP
+from rlkit.tabular.operators import state_values
 from rlkit.tabular.planning import undiscounted
 from rlkit.tabular.planning.certificate import Certifier
 from rlkit.tabular.planning.plan import (
@@ -76,7 +77,8 @@ def value_iteration(
 
     began = time.perf_counter()
     certifier = Certifier(mdp, discount, tolerance)
-    values = np.zeros(mdp.num_states) if initial_values is None else initial_values.copy()
+    start = np.zeros(mdp.num_states) if initial_values is None else initial_values
+    values = state_values(mdp, start).copy()
     result = np.empty_like(values)
     with threads(mdp) as pool:
         sweeps = Sweeps(mdp, discount, pool)

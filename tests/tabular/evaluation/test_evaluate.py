@@ -161,3 +161,19 @@ def test_an_actor_of_several_seeds_is_rejected() -> None:
 
     with pytest.raises(ValueError, match=r"actor of one seed.*run\.actor\(seed\)"):
         evaluate(from_env("FrozenLake-v1"), Actor())
+
+
+def test_an_end_too_unlikely_for_float64_is_one_sentence() -> None:
+    table = [[[(1.0, 0, -1.0, False), (1e-17, 1, 0.0, True)]], [[(1.0, 1, 0.0, True)]]]
+    mdp = TabularMDP.from_successors(table, initial_distribution=[1.0, 0.0])
+    with pytest.raises(NoFiniteReturn, match="too small for float64"):
+        evaluate(mdp, [0, 0], discount=0.9)
+    assert evaluate(mdp, [0, 0], discount=0.9, horizon=5).expected_length == 5
+
+
+def test_a_run_in_place_of_its_actor_is_explained() -> None:
+    class Run:
+        def actor(self, seed: int) -> None: ...
+
+    with pytest.raises(ValueError, match=r"choose one, as in run\.actor\(0\)"):
+        evaluate(TabularMDP.from_arrays([[[1.0]]], [[1.0]]), Run())  # type: ignore[arg-type]

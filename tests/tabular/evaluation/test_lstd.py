@@ -171,3 +171,22 @@ def test_what_does_not_fit_is_rejected(changes: Any, message: str) -> None:
     }  # fmt: skip
     with pytest.raises(ValueError, match=message):
         lstd(**(arguments | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"is_last": [True]}, r"expected 2 is_last, got shape \(1,\)"),
+        ({"weights": [1.0, 2.0, 3.0]}, r"expected 2 weights, got shape \(3,\)"),
+        ({"rewards": [1.0, np.nan]}, "the weights are not finite"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_named(changes: dict[str, Any], expected: str) -> None:
+    arrays: dict[str, Any] = {
+        "features": np.eye(2),
+        "rewards": [0.0, 1.0],
+        "next_features": np.eye(2),
+        "terminated": [False, True],
+    }
+    with pytest.raises(ValueError, match=expected):
+        lstd(**(arrays | changes), discount=0.9)

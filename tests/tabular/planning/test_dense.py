@@ -60,3 +60,21 @@ def test_equally_good_actions_end_the_iteration() -> None:
     q = dense_action_values(transition, np.ones((3, 2)), 0.9, policy)
     np.testing.assert_allclose(q, 10.0, rtol=1e-12)
     assert policy.tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("transition", "policy", "discount", "expected"),
+    [
+        (np.zeros((2, 3, 1)), [0, 0], 0.9, "expected transition"),
+        (np.zeros((2, 2, 2)), [0, 0], 0.9, "expected transition"),
+        (np.zeros((2, 3, 2)), [0], 0.9, "expected transition"),
+        (np.zeros((2, 3, 2)), [0, 3], 0.9, r"actions in \[0, 3\)"),
+        (np.zeros((2, 3, 2)), [0, -1], 0.9, r"actions in \[0, 3\)"),
+        (np.zeros((2, 3, 2)), [0, 0], 1.0, r"discount in \[0, 1\)"),
+    ],
+)
+def test_arrays_that_do_not_fit_never_reach_the_kernel(
+    transition: np.ndarray, policy: list[int], discount: float, expected: str
+) -> None:
+    with pytest.raises(ValueError, match=expected):
+        dense_action_values(transition, np.zeros((2, 3)), discount, np.array(policy))
