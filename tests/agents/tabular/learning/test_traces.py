@@ -25,6 +25,7 @@ def make(num_states: int = 3, **options: Any) -> tuple[Table, Traces, dict[str, 
     """A table with one action and its traces in one environment."""
     config = TraceConfig(**{"discount": 0.5, "step_size": 0.1, "trace_decay": 0.5, **options})
     entries = trace_entries(config, (1, 1, num_states))
+    no_masks = np.zeros((0, 1), dtype=np.bool_)
     table = Table(
         np.zeros((num_states, 1)),
         np.zeros((num_states, 1), dtype=np.int64),
@@ -32,6 +33,8 @@ def make(num_states: int = 3, **options: Any) -> tuple[Table, Traces, dict[str, 
         config.discount,
         StepSizeTable(config).up_to(100),
         Exploration(False, 0.0, 0.0, 1),
+        no_masks,
+        no_masks,
     )
     return table, traces_of(entries, 0, config), entries
 
