@@ -21,9 +21,9 @@ KILLED = -signal.SIGKILL
 BETWEEN_SAVES = "seed_batch.SECONDS_BETWEEN_SAVES = 0.02"
 
 
-def kill_at_random(forks: Any, name: str, kills: int, out: Path) -> list[Path]:
+def kill_at_random(forks: Any, name: str, kills: int, out: Path, **changes: Any) -> list[Path]:
     """Kill runs at random moments until there were so many kills; return the runs' folders."""
-    settings = {"seeds": 2, "evaluate_every": 40}
+    settings = {"seeds": 2, "evaluate_every": 40, **changes}
     for name_of_run in ("first", "undisturbed"):  # the first imports what both need
         started = time.monotonic()
         assert forks.train(name, **settings, out=out / name_of_run).wait() == 0
@@ -59,6 +59,33 @@ def test_runs_killed_twenty_times_at_random_end_as_if_undisturbed(
 ) -> None:
     for folder in kill_at_random(forks, name, 20, out):
         assert results(folder) == reference(name, seeds=2, evaluate_every=40)
+
+
+PROBE = f"{Path(__file__).parents[1] / 'probe_envs.py'}:Probe"
+STEPPED_ELSEWHERE: dict[str, dict[str, Any]] = {
+    "ppo-probe": {},
+    "reinforce": {"environment": PROBE},
+    "q-learning-gymnasium": {},
+}
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("processes", [{"workers": 2}, {"env_workers": 2}], ids=str)
+@pytest.mark.parametrize("name", STEPPED_ELSEWHERE)
+def test_runs_with_workers_killed_at_random_end_as_if_undisturbed(
+    name: str, processes: dict[str, int], forks: Any, out: Path, results: Any, reference: Any
+) -> None:
+    changes = STEPPED_ELSEWHERE[name]
+    for folder in kill_at_random(forks, name, 12, out, **changes, **processes):
+        assert results(folder) == reference(name, seeds=2, evaluate_every=40, **changes)
+
+
+@pytest.mark.torture
+def test_both_kinds_of_workers_together_survive_kills(
+    forks: Any, out: Path, results: Any, reference: Any
+) -> None:
+    for folder in kill_at_random(forks, "ppo-probe", 12, out, workers=2, env_workers=2):
+        assert results(folder) == reference("ppo-probe", seeds=2, evaluate_every=40)
 
 
 # What the process does before it is killed; a call of a function counts over both seeds.
