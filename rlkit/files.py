@@ -13,8 +13,11 @@ from rlkit.errors import RlkitError
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Yield a file to write; after a crash `path` holds either the old bytes or the new ones."""
+def replacing(path: Path, *, sync_name: bool = True) -> Iterator[IO[bytes]]:
+    """Yield a file to write; after a crash `path` holds either the old bytes or the new ones.
+
+    Without `sync_name` the new ones may be lost in a power cut until the folder is synced.
+    """
     temporary = path.with_name(f".{path.name[:60]}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -22,17 +25,18 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        sync_folder(path.parent)
+        if sync_name:
+            sync_folder(path.parent)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes, *, sync_name: bool = True) -> None:
     """Write a file so that after a crash it holds either the old bytes or the new ones."""
     try:
-        with replacing(path) as file:
+        with replacing(path, sync_name=sync_name) as file:
             file.write(data)
     except OSError as error:
         raise RlkitError(

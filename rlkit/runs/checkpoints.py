@@ -90,7 +90,8 @@ def _write_sums(folder: Path, seed: int, name: str, lines: LineSums, continues: 
     kept = {path.name for _, path in list_checkpoints(folder, seed)}
     listed = {other: part for other, part in known.items() if other in kept} | {name: continues}
     sums = SeedSums(identity_of(folder), seed, checkpoints=listed)
-    write_sums(folder, sums.covering(lines))
+    # The checkpoint is written into the same folder next, which forces both names to the disk.
+    write_sums(folder, sums.covering(lines), sync_name=False)
 
 
 def list_checkpoints(folder: Path, seed: int) -> list[tuple[int, Path]]:

@@ -201,7 +201,7 @@ def test_unknown_and_ill_typed_entries_of_sums_are_one_sentence(
     sound = json.loads(path.read_text())
     for changes in (
         {"marks": 3},
-        {"marks": [[1]]},
+        {"marks": "a:b"},
         {"curve": None},
         {"curve": {"num_bytes": "many", "sha256": 3}},
         {"checkpoints": []},

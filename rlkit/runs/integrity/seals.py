@@ -40,9 +40,9 @@ def seal(content: Mapping[str, Any]) -> bytes:
     return text[:-3] + f',\n  "{SEAL}": "{digest}"\n}}\n'.encode()
 
 
-def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
-    """Write plain data as a sealed file."""
-    write_atomically(path, seal(content))
+def write_sealed(path: Path, content: Mapping[str, Any], *, sync_name: bool = True) -> None:
+    """Write plain data as a sealed file; without `sync_name` its folder is not synced."""
+    write_atomically(path, seal(content), sync_name=sync_name)
 
 
 def seal_problem(data: bytes) -> str | None:

@@ -116,9 +116,16 @@ def sums_path(folder: Path, seed: int) -> Path:
     return folder / "checkpoints" / f"seed-{seed:03d}" / SUMS
 
 
-def write_sums(folder: Path, sums: SeedSums) -> None:
-    """Write the sums of a seed, whose folder exists."""
-    write_sealed(sums_path(folder, sums.seed), dataclasses.asdict(sums))
+def write_sums(folder: Path, sums: SeedSums, *, sync_name: bool = True) -> None:
+    """Write the sums of a seed, whose folder exists; `sync_name` as in `write_atomically`."""
+    content = {
+        "run": sums.run,
+        "seed": sums.seed,
+        "curve": vars(sums.curve),
+        "marks": " ".join(f"{line}:{digest}" for line, digest in sums.marks),
+        "checkpoints": {name: vars(part) for name, part in sums.checkpoints.items()},
+    }
+    write_sealed(sums_path(folder, sums.seed), content, sync_name=sync_name)
 
 
 def read_sums(folder: Path, seed: int) -> SeedSums | None:
@@ -156,9 +163,14 @@ def _from(content: Mapping[str, Any]) -> SeedSums:
         str(content["run"]),
         int(content["seed"]),
         _extent(content["curve"]),
-        tuple((int(line), str(digest)) for line, digest in content["marks"]),
+        tuple(_mark(text) for text in content["marks"].split()),
         {str(name): _extent(part) for name, part in content["checkpoints"].items()},
     )
+
+
+def _mark(text: str) -> tuple[int, str]:
+    line, _, digest = text.partition(":")
+    return int(line), digest
 
 
 def _extent(part: Mapping[str, Any]) -> Extent:
