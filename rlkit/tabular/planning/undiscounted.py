@@ -15,6 +15,7 @@ import time
 
 import numpy as np
 
+from rlkit.tabular import graph
 from rlkit.tabular.endings import terminating_policy
 from rlkit.tabular.mdp import BoolArray, FloatArray, IntArray, TabularMDP
 from rlkit.tabular.operators import bellman_optimality, greedy
@@ -130,7 +131,28 @@ def _finite_policy(mdp: TabularMDP) -> tuple[IntArray, BoolArray]:
             "is sure to end the episode or to stop earning rewards, so no return is finite; choose "
             "a discount below 1 or set a time limit"
         )
+    _require_no_endless_gain(mdp, finite)
     return policy, finite
+
+
+def _require_no_endless_gain(mdp: TabularMDP, finite: BoolArray) -> None:
+    """Reject a model in which the agent can enter states without a finite return that may pay.
+
+    Whether rewards there add up to plus or minus infinity is not examined.
+    """
+    if finite.all():
+        return
+    stays = graph.remaining_actions(mdp.continuation, ~finite[:, None] & ~mdp.may_end)
+    pays = np.asarray((stays & (mdp.expected_reward > 0)).any(axis=1))
+    anything = np.ones((mdp.num_states, mdp.num_actions), dtype=np.bool_)
+    policy = np.zeros(mdp.num_states, dtype=np.int64)
+    leads = graph.extend_backwards(mdp.continuation, policy, pays, allowed=anything, ends=~anything)
+    if (leads & (mdp.initial_distribution > 0)).any():
+        raise NoFiniteReturn(
+            f"planning at discount 1: the agent can reach state {np.flatnonzero(pays)[0]}, from "
+            "where no policy is sure to end and rewards may be earned without end, so the return "
+            "may have no upper bound; choose a discount below 1 or set a time limit"
+        )
 
 
 def _improved_by_sweeps(mdp: TabularMDP, policy: IntArray, finite: BoolArray) -> IntArray:

@@ -175,3 +175,18 @@ def test_the_best_total_return_is_none_where_there_is_none() -> None:
     for reward in (1.0, -1.0):
         forever = TabularMDP.from_arrays([[[1.0]]], [[reward]])
         assert best_total_return(forever) is None
+
+
+@pytest.mark.parametrize(("reward", "endless"), [(2.0, True), (-2.0, False)])
+def test_a_trap_that_pays_without_end_has_no_optimum_and_one_that_costs_is_avoided(
+    reward: float, endless: bool
+) -> None:
+    # From state 0 one may end with 0, or enter state 1 and stay there.
+    table = [[[(1.0, 0, 0.0, True)], [(1.0, 1, -1.0, False)]], [[(1.0, 1, reward, False)]] * 2]
+    mdp = TabularMDP.from_successors(table, initial_distribution=[1.0, 0.0])
+    for solver in (value_iteration, policy_iteration):
+        if endless:
+            with pytest.raises(NoFiniteReturn, match="can reach state 1"):
+                solver(mdp, discount=1.0)
+        else:
+            assert solver(mdp, discount=1.0).values.tolist() == [0.0, -np.inf]
