@@ -16,6 +16,7 @@ from typing import Any
 
 from rlkit.processes.sending import without_false_file
 
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
 _SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
 
 
@@ -27,17 +28,22 @@ def warm_up(modules: Sequence[str]) -> None:
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*modules])
-    with _sigint_blocked():
+    with _signals_blocked():
         forkserver.ensure_running()
 
 
 def start(function: Callable[..., object], arguments: tuple[Any, ...]) -> ForkServerProcess:
     """Call a function in a new process, which never receives Ctrl+C."""
     context = multiprocessing.get_context("forkserver")
-    process = context.Process(target=function, args=arguments, daemon=True)
-    with _sigint_blocked(), without_false_file():
+    process = context.Process(target=_call, args=(function, arguments), daemon=True)
+    with _signals_blocked(), without_false_file():
         process.start()
     return process
+
+
+def _call(function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+    function(*arguments)
 
 
 def warm_process(function: Callable[..., object], *arguments: Any) -> bool:
@@ -53,13 +59,14 @@ def warm_process(function: Callable[..., object], *arguments: Any) -> bool:
 
 
 @contextlib.contextmanager
-def _sigint_blocked() -> Iterator[None]:
-    """Start processes that never receive Ctrl+C, which goes to all processes of a terminal.
+def _signals_blocked() -> Iterator[None]:
+    """Block the signals that go to all processes of a terminal or a service.
 
-    Only this process receives it, and sends SIGTERM to the workers, once.
+    Whoever is started inherits that. So the process that others are forked from survives, and
+    only this process receives Ctrl+C. The others receive SIGTERM again once they run.
     """
     resource_tracker.ensure_running()  # its own start would unblock SIGINT again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *_ENDING})
     try:
         yield
     finally:
@@ -115,3 +122,13 @@ def describe_exit(code: int | None, where: str = "") -> str:
         memory = "; the system may have run out of memory" if -code == signal.SIGKILL else ""
         return f"was ended by signal {-code}{name}{where}{memory}"
     return f"ended with exit code {code}{where}"
+
+
+def main_guard_hint(code: int | None) -> str:
+    """Return why a process may have ended before it did anything, from its exit code, or ""."""
+    if code != 1:
+        return ""
+    return (
+        " (a script that trains in other processes must do so under "
+        '`if __name__ == "__main__":`, and define its classes outside of that)'
+    )

@@ -144,12 +144,7 @@ def warm_up(modules: Sequence[str]) -> None:
 
 
 def _describe_exit(process: ForkServerProcess) -> str:
-    hint = (
-        " (a script that trains with more than one worker must do so under "
-        '`if __name__ == "__main__":`, and define its classes outside of that)'
-        if process.exitcode == 1
-        else ""
-    )
+    hint = starting.main_guard_hint(process.exitcode)
     return f"the process that trained it ended with exit code {process.exitcode}{hint}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import pytest
 
@@ -27,6 +28,28 @@ def test_a_process_never_receives_ctrl_c() -> None:
     assert process.exitcode == 5
 
 
+def sleep(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def test_the_server_survives_a_signal_to_all_processes_and_what_it_forked_does_not() -> None:
+    process = starting.start(sleep, (60,))
+    (server,) = {parent_of(process.pid or 0)}
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        os.kill(server, number)
+    process.terminate()
+    process.join(10)
+    assert process.exitcode == -signal.SIGTERM
+    other = starting.start(end, (4,))
+    other.join()
+    assert (other.exitcode, os.path.exists(f"/proc/{server}")) == (4, True)
+
+
+def parent_of(pid: int) -> int:
+    with open(f"/proc/{pid}/stat") as file:
+        return int(file.read().rpartition(")")[2].split()[1])
+
+
 @pytest.mark.parametrize(("how", "succeeded"), [(0, True), (3, False), (-9, False)])
 def test_a_process_reports_whether_it_succeeded(how: int, succeeded: bool) -> None:
     assert starting.warm_process(end, how) == succeeded
@@ -45,6 +68,11 @@ def test_a_process_reports_whether_it_succeeded(how: int, succeeded: bool) -> No
 )
 def test_the_end_of_a_process_is_described(code: int | None, text: str) -> None:
     assert starting.describe_exit(code, " in step") == text
+
+
+def test_a_script_without_a_guard_is_told_of_it() -> None:
+    assert '`if __name__ == "__main__":`' in starting.main_guard_hint(1)
+    assert starting.main_guard_hint(3) == starting.main_guard_hint(-9) == ""
 
 
 def test_variables_are_replaced_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:

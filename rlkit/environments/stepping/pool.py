@@ -229,7 +229,10 @@ class _Worker:
         self._process.join(CLOSE_PATIENCE)
         kind = self.entries[1]
         where = "" if kind == NOTHING else f" in {NAMES[kind]}"
-        text = starting.describe_exit(self._process.exitcode, where)
+        code = self._process.exitcode
+        text = starting.describe_exit(code, where)
+        if kind == NOTHING:
+            text += starting.main_guard_hint(code)
         return _placed(what, share, self.entries[2:4], Problem(f"its worker process {text}"))
 
     def abandoned(

@@ -79,31 +79,33 @@ def test_the_first_difference_is_placed(
     report = check_twin(
         "CartPole-v1", twin, env_args={"max_episode_steps": 12}, seeds=2, envs=2, steps=30
     )
-    found = report.difference
+    difference = report.difference
     assert not report.equal
-    assert found is not None
-    assert (found.field, found.during) == (field, during)
-    assert episode in (None, found.episode)
-    assert step in (None, found.step)
-    assert len(found.actions) == found.step
-    assert found.episode_seed == SeedStreams(0, found.seed).episode_seed(
-        "env", found.env, found.episode
+    assert difference is not None
+    assert (difference.field, difference.during) == (field, during)
+    assert episode in (None, difference.episode)
+    assert step in (None, difference.step)
+    assert len(difference.actions) == difference.step
+    assert difference.episode_seed == SeedStreams(0, difference.seed).episode_seed(
+        "env", difference.env, difference.episode
     )
 
 
 def test_the_actions_reproduce_the_expected_value() -> None:
-    found = check_twin("CartPole-v1", Shifted, seeds=1, envs=2, steps=10).difference
-    assert found is not None
-    assert (found.env, found.expected, found.got) == (1, 1.0, 1.5)
+    difference = check_twin("CartPole-v1", Shifted, seeds=1, envs=2, steps=10).difference
+    assert difference is not None
+    assert (difference.env, difference.expected, difference.got) == (1, 1.0, 1.5)
     env = gym.make("CartPole-v1", disable_env_checker=True)
-    env.reset(seed=found.episode_seed)
-    for action in found.actions:
+    env.reset(seed=difference.episode_seed)
+    for action in difference.actions:
         obs, reward, *_ = env.step(action)
-    assert float(reward) == found.expected
+    assert float(reward) == difference.expected
     assert np.isfinite(obs).all()
-    text = str(found)
+    text = str(difference)
     assert "reward differs at seed 0, environment 1, episode 0, step 4" in text
-    assert f"reset(seed={found.episode_seed}), and the actions are {found.actions}" in text
+    assert (
+        f"reset(seed={difference.episode_seed}), and the actions are {difference.actions}" in text
+    )
 
 
 @pytest.mark.parametrize(

@@ -50,15 +50,15 @@ def problem(env: Any) -> Problem:
 def test_whatever_step_raises_is_a_problem_with_its_innermost_frame(
     make: Callable[[], BaseException], text: str
 ) -> None:
-    found = problem(Raises(make))
-    assert str(found).startswith(f"step(1) raised {text}")
-    assert " at test_checked.py:" in str(found)
-    assert str(found).endswith("in step")
-    assert "raise self.make()" in found.trace
-    assert len(str(found)) < 400
-    assert not found.is_fault
-    again = pickle.loads(pickle.dumps(found))
-    assert (str(again), again.is_fault, again.trace) == (str(found), False, found.trace)
+    caught = problem(Raises(make))
+    assert str(caught).startswith(f"step(1) raised {text}")
+    assert " at test_checked.py:" in str(caught)
+    assert str(caught).endswith("in step")
+    assert "raise self.make()" in caught.trace
+    assert len(str(caught)) < 400
+    assert not caught.is_fault
+    again = pickle.loads(pickle.dumps(caught))
+    assert (str(again), again.is_fault, again.trace) == (str(caught), False, caught.trace)
 
 
 def test_ctrl_c_is_no_problem_of_the_environment() -> None:
@@ -77,9 +77,9 @@ def test_ctrl_c_is_no_problem_of_the_environment() -> None:
     ],
 )
 def test_a_wrong_result_is_told_from_an_exception(env: Any, text: str, is_fault: bool) -> None:
-    found = problem(env)
-    assert text in str(found)
-    assert found.is_fault == is_fault
+    caught = problem(env)
+    assert text in str(caught)
+    assert caught.is_fault == is_fault
 
 
 def test_a_step_is_converted_to_plain_values() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -165,6 +166,9 @@ def test_a_fault_in_a_replay_names_the_step(pools: Any) -> None:
         ("raise", r"failed: ValueError\('the pole fell over'\)"),
         ("unspeakable", "failed: an object of type Unspeakable"),
         ("interrupt", r"failed: KeyboardInterrupt\(\)"),
+        ("exit", r"failed: SystemExit\(0\)"),
+        ("kill", r"was ended by signal 9 \(SIGKILL\) in its constructor"),
+        ("sleep", "its constructor did not return within 0.4 s .* at faulty_envs.py"),
         ("vanish", "its worker process ended with exit code 0 in its constructor"),
         ("lock", "its constructor did not return within 0.4 s"),
     ],
@@ -323,3 +327,28 @@ def test_masks_and_actions_of_several_parts_come_from_workers_as_from_this_proce
         for ours, theirs in zip(here.step(actions), there.step(actions), strict=True):
             assert np.array_equal(ours, theirs)
         assert np.array_equal(here.next_action_masks, there.next_action_masks)
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_to_all_processes_saves_and_leaves_none(
+    number: int,
+    code: int,
+    workers: int,
+    forks: Any,
+    out: Path,
+    wait_for: Any,
+    results: Any,
+    small: Callable[..., Run],
+    tmp_path: Path,
+) -> None:
+    options = RUN | {"steps": 6_000}
+    child = forks.train("random-probe", **options, env_workers=2, workers=workers, out=out)
+    wait_for(lambda: bool(list(out.glob("*/checkpoints/seed-000/*.npz"))))
+    os.killpg(child.pid, number)
+    assert child.wait(30) == code, child.output + child.errors
+    assert "everything is saved" in child.output
+    assert child.group_is_gone(5)
+    expected = results(small("random-probe", **options, out=tmp_path / "one").folder)
+    assert results(small("random-probe", **options, out=out).folder) == expected
