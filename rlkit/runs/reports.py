@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import FrameType
@@ -51,18 +52,25 @@ class Reports:
 
 
 class StopSignals:
-    """Remembers SIGINT or SIGTERM, so that the loop saves and stops; a second one stops at once."""
+    """Remembers SIGINT or SIGTERM, so that the loop saves and stops; a second one stops at once.
 
-    def __init__(self) -> None:
+    Args:
+        again_after: seconds in which further signals count as the first: one that is sent to all
+            processes reaches a worker twice, because its parent hands it on.
+    """
+
+    def __init__(self, *, again_after: float = 0.0) -> None:
         self.received: int | None = None
+        self._again_after, self._since = again_after, 0.0
 
     def __call__(self) -> bool:
         return self.received is not None
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
+        if self.received is None:
+            self.received, self._since = number, time.monotonic()
+        elif time.monotonic() - self._since >= self._again_after:
             raise KeyboardInterrupt
-        self.received = number
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[StopSignals]:

@@ -25,6 +25,7 @@ from rlkit.runs.reports import Failure, Reports, Stopped, StopSignals
 Work = Callable[[Path, Sequence[int], Reports], list[Failure]]
 
 _PATIENCE = 10.0  # seconds that a worker has to save and end before it is killed
+_HANDED_ON = 2.0  # seconds after which a signal is not the first one, handed on by the parent
 _REPORTED = ("progress", "note", "irreproducible", "caveat")  # by workers, as in Reports
 
 
@@ -168,7 +169,7 @@ def _work(
 
         return report
 
-    with prepared_torch(), StopSignals().watched() as stop:
+    with prepared_torch(), StopSignals(again_after=_HANDED_ON).watched() as stop:
         reports = Reports(**{what: send(what) for what in _REPORTED}, stop=stop)
         try:
             failures = work(folder, seeds, reports)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 
 from rlkit.errors import RlkitError
 from rlkit.runs import checkpoints
-from rlkit.runs.reports import Reports
+from rlkit.runs.reports import Reports, StopSignals
 from rlkit.seeding import SeedStreams
 from rlkit.training.run import Run
 
@@ -67,17 +68,37 @@ def test_any_number_of_workers_gives_the_bytes_of_one_process(
     assert results(run.folder) == reference(name, seeds=10)
 
 
-def test_ctrl_c_reaches_all_processes_and_all_save(started: Any, out: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_reaches_all_processes_and_all_save(
+    number: int, code: int, started: Any, out: Path
+) -> None:
     # So slow that a worker looks for signals less often than the first process sends them.
     child = started(0.05, evaluate_every=20)
-    os.killpg(child.pid, signal.SIGINT)  # as a terminal does
-    assert child.wait(30) == 130, child.output
+    os.killpg(child.pid, number)  # as a terminal or a batch system does
+    assert child.wait(30) == code, child.output
     assert "Traceback" not in child.output
     # A worker that has saved reports this, and nothing reports it for one that was killed.
     assert "environment steps per seed; everything is saved" in child.output
     assert child.group_is_gone(10)
     (folder,) = out.iterdir()
     assert [checkpoints.newest_checkpoint(folder, seed)[2] for seed in range(2)] == [[], []]
+
+
+def test_a_signal_that_the_parent_hands_on_is_no_second_one() -> None:
+    with StopSignals(again_after=60.0).watched() as stop:
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert stop()
+    with StopSignals(again_after=0.05).watched(), pytest.raises(KeyboardInterrupt):
+        signal_twice(0.1)
+    with StopSignals().watched(), pytest.raises(KeyboardInterrupt):
+        signal_twice(0.0)
+
+
+def signal_twice(pause: float) -> None:
+    for _ in range(2):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(pause)
 
 
 def test_sigterm_to_the_first_process_lets_the_workers_save(
