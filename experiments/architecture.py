@@ -98,7 +98,7 @@ BOXES = {
 # Everything stands on these.
 GROUND = (
     *("analysis", "agent", "seeding", "options", "configuration"),
-    *("errors", "spelling", "files", "fingerprint", "user_code", "determinism"),
+    *("errors", "spelling", "files", "fingerprint", "user_code", "determinism", "processes"),
 )
 COLUMNS = {  # where arrows that would cross a box run
     ("rlhf/data", "maths"): 7.78,

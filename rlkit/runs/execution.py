@@ -313,6 +313,8 @@ def require_same(request: RunRequest, folder: Path, record: Mapping[str, Any]) -
     Raises:
         UsageError: it is that of a run of other settings, code or environment.
     """
+    if record["format"] != request.kind.format:  # it recorded too little; its name was found
+        return
     expected = json.loads(json.dumps(finite(dict(request.identity)), default=repr))
     digest = identity_digest(request.identity)
     known = expected if IDENTITY in record else expected.keys() & record.keys()  # older: fewer

@@ -115,10 +115,11 @@ class RunSpec:
 
         Then whatever ends or blocks a process does not do so here.
         """
-        located = locate(self.environment, self.env_args).seen_as(self.view)
-        if not self.env_workers or (self.native and located.has_twin):
+        if not self.env_workers:
             return self.resolve()
-        checked = Pool(located, 1, self.env_timeout).checked()
+        located = locate(self.environment, self.env_args).seen_as(self.view)
+        stays = self.native and located.has_twin
+        checked = located if stays else Pool(located, 1, self.env_timeout).checked()
         checked.probe  # noqa: B018  raises if it cannot be trained on
         checked.settle()
         return checked
