@@ -44,7 +44,13 @@ AGENTS: dict[str, dict[str, Any]] = {
         "epsilon_start": 0.1,
         "epsilon_end": 0.1,
     },
-    "ppo": {"steps": 60_000, "envs": 2, "rollout_length": 50, "learning_rate": 0.01},
+    "ppo": {
+        "steps": 20_000,
+        "envs": 2,
+        "rollout_length": 50,
+        "learning_rate": 0.003,
+        "scale_rewards": True,
+    },
     "reinforce": {"steps": 60_000, "learning_rate": 0.02},
 }
 
@@ -132,20 +138,24 @@ def main() -> None:
     taken = {
         agent: masked_actions_in_taxi(agent, args.checked) for agent in ("random", "q-learning")
     }
-    folder: Path = args.out
+    write_steps(args.out, steps)
+    checks = [f"{agent},{args.checked},{number}" for agent, number in taken.items()]
+    (args.out / "taxi.csv").write_text("\n".join(["agent,steps,masked_actions", *checks, ""]))
+    print(table(steps))
+    print((args.out / "taxi.csv").read_text())
+
+
+def write_steps(folder: Path, steps: Mapping[str, tuple[Array, Array]]) -> None:
+    """Write the steps of each seed, and the table."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = [
-        f"{agent},{kind},{seed},{number}"
+        f"{agent},{kind},{seed},{number:.0f}"
         for agent, both in steps.items()
         for kind, numbers in zip(("without", "with"), both, strict=True)
         for seed, number in enumerate(numbers)
     ]
     (folder / "steps.csv").write_text("\n".join(["agent,masks,seed,steps_to_optimum", *rows, ""]))
-    checks = [f"{agent},{args.checked},{number}" for agent, number in taken.items()]
-    (folder / "taxi.csv").write_text("\n".join(["agent,steps,masked_actions", *checks, ""]))
     (folder / "table.md").write_text(table(steps))
-    print(table(steps))
-    print((folder / "taxi.csv").read_text())
 
 
 if __name__ == "__main__":
