@@ -16,7 +16,6 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.sharedctypes import RawArray
-from pathlib import Path
 from typing import Any
 
 from gymnasium import spaces
@@ -181,8 +180,7 @@ class _Worker:
 
     def __init__(self, environment: Environment) -> None:
         self.entries = RawArray("q", [0, NOTHING, -1, 0])
-        descriptor, self._stack_file = tempfile.mkstemp(prefix="rlkit-stack-")
-        os.close(descriptor)
+        self._stack_of, self._stack_file = tempfile.mkstemp(prefix="rlkit-stack-")
         self._connection, theirs = multiprocessing.Pipe()
         arguments = (
             *(environment.again, environment.view, theirs, self.entries, self._stack_file),
@@ -213,6 +211,7 @@ class _Worker:
         if not self._connection.poll():
             raise EOFError
         reply: Reply = self._connection.recv()
+        self._forget_name()
         self._answered = reply.number
         return reply if reply.number == self._number else None
 
@@ -256,7 +255,7 @@ class _Worker:
         text = ""
         while time.monotonic() < until and not text:
             time.sleep(0.05)
-            text = Path(self._stack_file).read_text(errors="replace")
+            text = os.pread(self._stack_of, 100_000, 0).decode(errors="replace")
         return text
 
     def close(self) -> None:
@@ -293,8 +292,14 @@ class _Worker:
             self._process.kill()
             self._process.join()
             self._connection.close()
-            with contextlib.suppress(OSError):
-                os.unlink(self._stack_file)
+            self._forget_name()
+            os.close(self._stack_of)
+
+    def _forget_name(self) -> None:
+        """Remove the name of the file for the stack, which the worker has opened by now."""
+        name, self._stack_file = self._stack_file, ""
+        with contextlib.suppress(OSError):
+            os.unlink(name)
 
 
 def replies_of(
