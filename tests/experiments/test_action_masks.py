@@ -26,5 +26,5 @@ def test_no_masked_action_is_taken_in_taxi() -> None:
 
 
 def test_the_table_says_where_the_budget_was_not_enough() -> None:
-    text = table({"ppo": (np.array([60_000, 60_000]), np.array([500, 700]))})
-    assert "| ppo | 2 | at least 60,000 | 600 | at least 100.0 |" in text
+    text = table({"ppo": (np.array([20_000, 20_000]), np.array([500, 700]))})
+    assert "| ppo | 2 | at least 20,000 | 600 | at least 33.3 |" in text
