@@ -43,7 +43,8 @@ def run_file(path: Path, wanted_by: str) -> tuple[ModuleType, str]:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        # Not the loader: an edit within a second may leave it with the bytecode of before.
+        exec(compile(content, path, "exec"), module.__dict__)
     except (Exception, SystemExit) as error:
         where = place_of(error, str(path))
         raise UsageError(f"{wanted_by}: running {path} failed: {error!r}{where}") from error

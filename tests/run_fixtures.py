@@ -82,7 +82,6 @@ SMALL: dict[str, dict[str, Any]] = {
             "environment": "FrozenLake-v1",
             "steps": 600,
             "evaluate_every": 100,
-            "envs": 2,
             "epsilon_steps": 500,
             **options,
         }

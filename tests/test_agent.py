@@ -404,7 +404,7 @@ def needed() -> list[Any]:
     return [
         pytest.param(case, name, id=f"{case}-{name}")
         for case in CASES
-        if case in (CASES[0], CASES[2], CASES[4], *ON_TABLES) or case.agent in PLAIN
+        if case in (CASES[0], CASES[2], CASES[5], *ON_TABLES) or case.agent in PLAIN
         for name in entries(case)
         if (case.agent, name) not in UNUSED
     ]

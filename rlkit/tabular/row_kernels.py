@@ -15,8 +15,6 @@ from rlkit.maths.compiled import kernel
 
 Array = NDArray[Any]
 
-_FEW = 32  # sorting by insertion is faster up to about so many
-
 
 class Rows(NamedTuple):
     """A sparse matrix in compressed rows, as in scipy's `csr_array`."""
@@ -65,21 +63,21 @@ def _continuing(
                     sums[column], row_of[column] = probability[k], row
                     columns[end] = column
                     end += 1
-        if end - first > _FEW:
-            columns[first:end] = np.sort(columns[first:end])
-        else:
-            for k in range(first + 1, end):
+        gap = 1
+        while gap < (end - first) // 3:
+            gap = 3 * gap + 1
+        while gap > 0:  # Shell's sort; one insertion sort for a short row
+            for k in range(first + gap, end):
                 column, at = columns[k], k
-                while at > first and columns[at - 1] > column:
-                    columns[at] = columns[at - 1]
-                    at -= 1
+                while at >= first + gap and columns[at - gap] > column:
+                    columns[at] = columns[at - gap]
+                    at -= gap
                 columns[at] = column
+            gap //= 3
         for k in range(first, end):
             entries[k] = sums[columns[k]]
         start[row + 1] = end
-    if end < num_stored:
-        return start, columns[:end].copy(), entries[:end].copy()
-    return start, columns, entries
+    return start, columns[:end], entries[:end]
 
 
 @kernel

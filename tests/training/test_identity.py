@@ -27,6 +27,12 @@ FIXTURES = Path(__file__).parents[1] / "runs" / "fixtures"
 pytestmark = pytest.mark.filterwarnings("ignore::rlkit.errors.RlkitWarning")
 
 
+@pytest.fixture(autouse=True)
+def no_bytecode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python takes a file for unchanged that is edited within a second to the same length."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+
 class Gain(gym.Env[Any, Any]):
     """Five steps with the same reward."""
 

@@ -47,6 +47,12 @@ SOURCE = """
 """
 
 
+@pytest.fixture(autouse=True)
+def no_bytecode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python takes a file for unchanged that is edited within a second to the same length."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+
 @pytest.fixture
 def marker(tmp_path: Path) -> Path:
     return tmp_path / "marker"
