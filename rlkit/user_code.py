@@ -162,6 +162,8 @@ def place_of(error: BaseException, file: str | None) -> str:
         file: the user's file; its last frame is named, or else the last frame. The result is empty
             if the call itself failed, for example with a wrong number of arguments.
     """
+    if isinstance(error, SyntaxError) and error.filename == file:
+        return f" (in {file}, line {error.lineno})"
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if frame.filename == file]
     if not own and len(frames) == 1:
