@@ -39,12 +39,11 @@ def run_file(path: Path, wanted_by: str) -> tuple[ModuleType, str]:
     name = f"rlkit_user_{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
-    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
         # Not the loader: an edit within a second may leave it with the bytecode of before.
-        exec(compile(content, path, "exec"), module.__dict__)
+        exec(compile(content, path, "exec", dont_inherit=True), module.__dict__)
     except (Exception, SystemExit) as error:
         where = place_of(error, str(path))
         raise UsageError(f"{wanted_by}: running {path} failed: {error!r}{where}") from error

@@ -58,3 +58,12 @@ def test_a_class_of_a_library_with_a_method_of_the_users_is_patched(
     assert not is_patched(CartPoleEnv)
     monkeypatch.setattr(CartPoleEnv, "render", lambda self: None)
     assert is_patched(CartPoleEnv)
+
+
+def test_a_file_is_run_as_it_stands_also_after_an_edit_within_a_second(tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    for value in (1, 2):
+        file.write_text(f"def f(x: int) -> float:\n    return {value}\n")
+        module, _ = run_file(file, "test")
+        assert module.f(0) == value
+        assert module.f.__annotations__["x"] is int  # not under the future statements of rlkit
