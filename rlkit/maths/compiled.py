@@ -7,7 +7,7 @@ import functools
 import hashlib
 import os
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
@@ -57,6 +57,20 @@ def part(function: Function) -> Function:
     """Compile a function that becomes part of the loops of `compose`; it must not make arrays."""
     compiled: Any = numba.njit(inline="always", nogil=True, error_model="numpy")(function)
     return compiled  # type: ignore[no-any-return]
+
+
+def with_parts(function: Any, replaced: Mapping[Any, Any]) -> Any:
+    """Return a part in which others take the place of some of the parts that it leads to."""
+    if function in replaced:
+        return replaced[function]
+    code, globals_ = function.py_func.__code__, function.py_func.__globals__
+    used = {name: globals_.get(name) for name in code.co_names}
+    changed = {
+        name: with_parts(each, replaced) for name, each in used.items() if hasattr(each, "py_func")
+    }
+    if all(changed[name] is used[name] for name in changed):
+        return function
+    return part(types.FunctionType(code, {**globals_, **changed}, code.co_name))
 
 
 def compose(text: Callable[..., Any], **parts: Callable[..., Any]) -> Callable[..., Any]:

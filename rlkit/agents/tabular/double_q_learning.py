@@ -23,7 +23,13 @@ from numpy.typing import NDArray
 from rlkit.agents.compiled import Kernels
 from rlkit.agents.tabular.learning.config import TableConfig
 from rlkit.agents.tabular.learning.learner import TableLearner
-from rlkit.agents.tabular.learning.updates import Table, choose_actions, report, update
+from rlkit.agents.tabular.learning.updates import (
+    Table,
+    best_action_after,
+    choose_actions,
+    report,
+    update,
+)
 from rlkit.environments.table_kernels import Outcome
 from rlkit.maths.compiled import part
 
@@ -57,12 +63,8 @@ def update_one(one: Table, other: Table, s: int, a: int, outcome: Outcome, n: in
     """Update one of two tables by the value that the other gives to its best action."""
     future = 0.0
     if not outcome.terminated[n]:
-        after, best = outcome.next_obs[n], -1
-        masks = one.next_masks
-        for b in range(one.q.shape[1]):
-            allowed = masks.shape[0] == 0 or masks[n, b]
-            if allowed and (best < 0 or one.q[after, b] > one.q[after, best]):
-                best = b
+        after = outcome.next_obs[n]
+        best = best_action_after(one, after, n)
         future = one.discount * other.q[after, best]
     return update(one, s, a, outcome.reward[n] + future)
 

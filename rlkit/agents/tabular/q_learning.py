@@ -62,7 +62,7 @@ def learn(state: QState, obs: Array, actions: Array, outcome: Outcome, metrics: 
             clear_traces(traces, n)
         future = 0.0
         if not outcome.terminated[n]:
-            future = table.discount * best_after(table, outcome, n)
+            future = table.discount * best_after(table, outcome.next_obs[n], n)
         errors += update_traced(table, traces, n, s, a, outcome.reward[n] + future)
         if outcome.terminated[n] or outcome.truncated[n]:
             clear_traces(traces, n)

@@ -160,69 +160,6 @@ def best_value(q: Array, s: int) -> float:
 
 
 @part
-def explore_allowed(
-    q: Array, s: int, boltzmann: bool, level: float, noise: Array, n: int, masks: Array
-) -> int:
-    """Return the action of training in state s among those that the mask of environment n allows.
-
-    The arguments are those of `explore`.
-
-    Args:
-        masks: which actions are allowed, bool [N, actions].
-    """
-    greedy = not boltzmann and noise[0, n] >= level
-    best, total = best_allowed(q, s, masks, n), 0.0
-    for a in range(q.shape[1]):
-        if masks[n, a]:
-            total += share_allowed(q[s, a], best, boltzmann, greedy, level)
-    remaining, last = noise[1, n] * total, 0
-    for a in range(q.shape[1]):
-        if masks[n, a]:
-            share = share_allowed(q[s, a], best, boltzmann, greedy, level)
-            remaining -= share
-            if share > 0.0:
-                last = a
-            if remaining < 0.0:
-                return a
-    return last  # by rounding, or because of NaN
-
-
-@part
-def share_allowed(value: float, best: float, boltzmann: bool, greedy: bool, level: float) -> float:
-    """Return a number in proportion to the probability of an allowed action."""
-    if boltzmann:
-        share: float = np.exp((value - best) / level)
-        return share
-    return 1.0 if value == best or not greedy else 0.0
-
-
-@part
-def best_allowed(q: Array, s: int, masks: Array, n: int) -> float:
-    """Return the value of the best action in state s that the mask of environment n allows."""
-    best = -np.inf
-    for a in range(q.shape[1]):
-        if masks[n, a]:
-            best = max(best, q[s, a])
-    return best
-
-
-@part
-def value_allowed(q: Array, s: int, boltzmann: bool, level: float, masks: Array, n: int) -> float:
-    """Return sum_a P(a | s) Q(s, a) under the policy of `explore_allowed`."""
-    best, total, weighted, number = best_allowed(q, s, masks, n), 0.0, 0.0, 0
-    for a in range(q.shape[1]):
-        if masks[n, a]:
-            weight = np.exp((q[s, a] - best) / level) if boltzmann else 1.0
-            total += weight
-            weighted += weight * q[s, a]
-            number += 1
-    if boltzmann:
-        return weighted / total
-    value: float = (1.0 - level) * best + level * (weighted / number)
-    return value
-
-
-@part
 def level_now(exploration: Exploration, num_env_steps: int) -> float:
     """Return epsilon, or tau, after a number of environment steps."""
     progress = min(1.0, num_env_steps / exploration.steps)

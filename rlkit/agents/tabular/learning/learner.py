@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from rlkit.agent import ActionMasks, State, Task, Transition
 from rlkit.agents.compiled import Kernels, single_steps
 from rlkit.agents.tabular.learning.config import TableConfig
+from rlkit.agents.tabular.learning.masks import masked
 from rlkit.agents.tabular.learning.updates import StepSizeTable, Table
 from rlkit.agents.tabular.tables import Exploration, TableActor, require_room, require_tabular
 from rlkit.environments.table_kernels import Outcome
@@ -52,7 +53,7 @@ class TableLearner:
         require_room(self.name, task.num_seeds, 8 * self._numbers_per_seed())
         self._entries = self._initial_entries()
         self._step_sizes = StepSizeTable(config)
-        self._singly = single_steps(self.kernels)
+        self._singly = single_steps(masked(self.kernels) if task.action_masks else self.kernels)
         self._states: list[Any] = []  # of the kernels in the ordinary loop
         self._steps_left = 0  # for which these states are large enough
         if task.action_masks and not self.takes_action_masks:

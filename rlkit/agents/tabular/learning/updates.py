@@ -10,13 +10,10 @@ from numpy.typing import NDArray
 from rlkit.agents.tabular.learning.config import TableConfig
 from rlkit.agents.tabular.tables import (
     Exploration,
-    best_allowed,
     best_value,
     explore,
-    explore_allowed,
     level_now,
     policy_value,
-    value_allowed,
 )
 from rlkit.environments.table_kernels import Outcome
 from rlkit.maths.compiled import part
@@ -43,7 +40,7 @@ class Table(NamedTuple):
     discount: float
     step_sizes: StepSizes
     exploration: Exploration
-    masks: Array  # bool [N, actions], of the observations acted on; [0, 0] without masks
+    masks: Array  # bool [N, actions], of the observations acted on; [0, actions] without masks
     next_masks: Array  # of their successors
 
 
@@ -53,10 +50,7 @@ def choose_actions(table: Table, obs: Array, noise: Array, actions: Array) -> No
     level = level_now(table.exploration, table.num_env_steps[0])
     boltzmann = table.exploration.boltzmann
     for n in range(obs.shape[0]):
-        if table.masks.shape[0] == 0:
-            actions[n] = explore(table.q, obs[n], boltzmann, level, noise, n)
-        else:
-            actions[n] = explore_allowed(table.q, obs[n], boltzmann, level, noise, n, table.masks)
+        actions[n] = choose(table, obs[n], boltzmann, level, noise, n)
 
 
 @part
@@ -103,26 +97,44 @@ def value_after(table: Table, outcome: Outcome, n: int) -> float:
         return 0.0
     level = level_now(table.exploration, table.num_env_steps[0])
     boltzmann, after = table.exploration.boltzmann, outcome.next_obs[n]
-    if table.next_masks.shape[0] > 0:
-        masks = table.next_masks
-        return table.discount * value_allowed(table.q, after, boltzmann, level, masks, n)
-    return table.discount * policy_value(table.q, after, boltzmann, level)
+    return table.discount * mean_after(table, after, boltzmann, level, n)
+
+
+# --- choices among all actions; `masks.py` has the same among the allowed ones ---
+
+
+@part
+def choose(table: Table, s: int, boltzmann: bool, level: float, noise: Array, n: int) -> int:
+    """Return the action of training in state s of environment n; see `explore`."""
+    return explore(table.q, s, boltzmann, level, noise, n)
+
+
+@part
+def mean_after(table: Table, s: int, boltzmann: bool, level: float, n: int) -> float:
+    """Return sum_a P(a | s) Q(s, a) under the exploring policy in s, where environment n came."""
+    return policy_value(table.q, s, boltzmann, level)
 
 
 @part
 def best_before(table: Table, s: int, n: int) -> float:
-    """Return the value of the best action where environment n was acted in."""
-    if table.masks.shape[0] == 0:
-        return best_value(table.q, s)
-    return best_allowed(table.q, s, table.masks, n)
+    """Return the value of the best action in s, where environment n was acted in."""
+    return best_value(table.q, s)
 
 
 @part
-def best_after(table: Table, outcome: Outcome, n: int) -> float:
-    """Return the value of the best action in the successor of environment n."""
-    if table.next_masks.shape[0] == 0:
-        return best_value(table.q, outcome.next_obs[n])
-    return best_allowed(table.q, outcome.next_obs[n], table.next_masks, n)
+def best_after(table: Table, s: int, n: int) -> float:
+    """Return the value of the best action in s, where environment n came."""
+    return best_value(table.q, s)
+
+
+@part
+def best_action_after(table: Table, s: int, n: int) -> int:
+    """Return the first of the best actions in s, where environment n came."""
+    best = 0
+    for a in range(1, table.q.shape[1]):
+        if table.q[s, a] > table.q[s, best]:
+            best = a
+    return best
 
 
 MOST_STEP_SIZES = 1 << 24  # in a table, 128 MiB
