@@ -174,6 +174,9 @@ def go_wrong(fault: str) -> None:
         os.kill(os.getpid(), signal.SIGSTOP)
     if fault == "sleep":
         time.sleep(1e6)
+    if fault == "deaf":
+        signal.pthread_sigmask(signal.SIG_BLOCK, range(1, signal.NSIG))
+        time.sleep(1e6)
     if fault == "spin":
         while True:
             pass

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rlkit.cli.commands import Command, run_command
-from rlkit.cli.terminal import plain_where_needed, printable
+from rlkit.cli.terminal import note, plain_where_needed, printable
 from rlkit.errors import RlkitError, RlkitWarning
 
 COMMANDS = {
@@ -49,7 +49,8 @@ examples:
   rlkit rlhf demo
 
 `rlkit COMMAND --help` lists the options of a command, `rlkit train AGENT --help` those of an agent.
-Exit codes: 0 done, 1 failed, 2 wrong usage, 130 or 143 stopped by a signal after saving.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 129, 130 or 143 stopped by a signal
+after saving.
 """
 
 
@@ -60,16 +61,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             try:
                 return _run(args)
+            except KeyboardInterrupt as error:
+                note(str(error) or "stopped at once; the last checkpoints are intact")
+                _flush_or_discard()  # after SIGHUP there may be no terminal
+                return int(getattr(error, "exit_code", 130))
             finally:
                 if sys.stdout is not None:
                     sys.stdout.flush()
         except RlkitError as error:
-            print(f"rlkit: {printable(error, lines=True)}", file=sys.stderr)
+            note(error)
             return error.exit_code
-        except KeyboardInterrupt as error:
-            text = str(error) or "stopped at once; the last checkpoints are intact"
-            print(f"rlkit: {printable(text, lines=True)}", file=sys.stderr)
-            return int(getattr(error, "exit_code", 130))
         except BrokenPipeError:  # the reader of our output went away
             _discard_output()
             return 1
@@ -80,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if where is None:
                 _discard_output()
             message = f"{where or 'standard output cannot be written'}: {error.strerror}"
-            print(f"rlkit: {printable(message)}", file=sys.stderr)
+            note(printable(message))
             return 2
 
 
@@ -104,7 +105,7 @@ def _warnings_as_notes() -> Iterator[None]:
 
         def show_note(message: Any, category: Any, *place: Any, **more: Any) -> None:
             if issubclass(category, RlkitWarning):
-                print(f"rlkit: {printable(message, lines=True)}", file=sys.stderr)
+                note(message)
             else:
                 show(message, category, *place, **more)
 
@@ -116,6 +117,14 @@ def _is_of_output(error: OSError) -> bool:
     """Return whether printing raised an error, as on a full disk; errors of files have names."""
     lost = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO, errno.EBADF)
     return error.filename is None and error.errno in lost
+
+
+def _flush_or_discard() -> None:
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        _discard_output()
 
 
 def _discard_output() -> None:

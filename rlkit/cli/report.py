@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rlkit.cli.tables import new_table, print_table
 from rlkit.cli.terminal import cell, printable
+from rlkit.cli.terminal import note as note  # for those who report
 
 if TYPE_CHECKING:
     from rlkit.analysis.statistics import PairComparison
@@ -34,11 +34,6 @@ def announcing() -> Iterator[None]:
 
     with announced(note):
         yield
-
-
-def note(text: object) -> None:
-    """Print a sentence for the user on the error stream."""
-    print(f"rlkit: {printable(text, lines=True)}", file=sys.stderr)
 
 
 def print_runs(runs: dict[str, Run], optimum: float | None = None) -> None:

@@ -70,6 +70,12 @@ def plain_where_needed() -> Iterator[None]:
                 stream.reconfigure(errors=errors)
 
 
+def note(text: object) -> None:
+    """Print a sentence on the error stream; without a reader it is lost, and the work goes on."""
+    with contextlib.suppress(OSError):
+        print(f"rlkit: {printable(text, lines=True)}", file=sys.stderr)
+
+
 def cell(text: object) -> Text:
     """Return a text for a table of rich: no control characters, and no markup."""
     from rich.text import Text

@@ -22,18 +22,8 @@ from rlkit.runs.integrity.trust import sign
 from rlkit.runs.kinds import RunKind
 from rlkit.runs.record import IDENTITY, RECORD, read_record, read_rows, write_record
 from rlkit.runs.reports import Failure, Reports, Stopped, StopSignals
+from rlkit.runs.reports import Interrupted as Interrupted  # `execute` raises it
 from rlkit.runs.workers import Work, work_in_processes
-
-
-class Interrupted(KeyboardInterrupt):
-    """Training was stopped by a signal, after saving.
-
-    It is not an `Exception`, so that a loop over many runs that catches those ends as well.
-    """
-
-    def __init__(self, number: int, message: str) -> None:
-        super().__init__(message)
-        self.exit_code = 128 + number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +61,7 @@ def execute(
 
     Raises:
         UsageError: the run was begun with other versions.
-        Interrupted: SIGINT or SIGTERM came; everything is saved, and the same call continues.
+        Interrupted: a signal came; everything is saved, and the same call continues.
     """
     if is_finished(request, folder, num_seeds, reports):
         return False
@@ -93,6 +83,9 @@ def execute(
                 raise _interruption(error, request, folder, stop.received) from None
             raise
         journal.end("", failures)
+    if stop.received is not None:  # after the last step: what follows the run must not start
+        text = f"stopped when the seeds were trained; everything is saved in {folder}"
+        raise Interrupted(stop.received, text)
     return True
 
 

@@ -66,8 +66,9 @@ class Bar:
         self._bar.start()
 
     def stop(self) -> None:
-        """Remove the bar."""
-        self._bar.stop()
+        """Remove the bar, if its terminal is still there."""
+        with contextlib.suppress(OSError):
+            self._bar.stop()
 
     def begin(self, label: str, num_seeds: int, num_steps: int) -> None:
         """Count the steps of a new run from 0."""

@@ -12,6 +12,20 @@ from types import FrameType
 
 from rlkit.errors import RlkitError
 
+# Keyboard, batch system, lost terminal.
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interrupted(KeyboardInterrupt):
+    """Training was stopped by a signal.
+
+    It is not an `Exception`, so that a loop over many runs that catches those ends as well.
+    """
+
+    def __init__(self, number: int, message: str) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + number
+
 
 class Stopped(RlkitError):
     """The process was asked to stop, and everything was saved first."""
@@ -52,7 +66,7 @@ class Reports:
 
 
 class StopSignals:
-    """Remembers SIGINT or SIGTERM, so that the loop saves and stops; a second one stops at once.
+    """Remembers a signal that asks to stop, so that the loop saves; a second one stops at once.
 
     Args:
         again_after: seconds in which further signals count as the first: one that is sent to all
@@ -70,7 +84,7 @@ class StopSignals:
         if self.received is None:
             self.received, self._since = number, time.monotonic()
         elif time.monotonic() - self._since >= self._again_after:
-            raise KeyboardInterrupt
+            raise Interrupted(number, "stopped at once; the last checkpoints are intact")
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[StopSignals]:
@@ -78,10 +92,18 @@ class StopSignals:
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        before = {number: signal.signal(number, self._receive) for number in numbers}
+        before = {
+            number: signal.signal(number, self._receive)
+            for number in STOP_SIGNALS
+            if not _is_nohup(number)
+        }
         try:
             yield self
         finally:
             for number, handler in before.items():
-                signal.signal(number, handler)
+                signal.signal(number, handler or signal.SIG_DFL)
+
+
+def _is_nohup(number: int) -> bool:
+    """Return whether the process was started to outlive its terminal, as by `nohup`."""
+    return number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN

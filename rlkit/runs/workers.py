@@ -53,6 +53,9 @@ def work_in_processes(
     workers = _Workers(work, folder, num_workers, reports)
     try:
         workers.run(shares, kind.late_imports)
+    except KeyboardInterrupt:  # asked to stop a second time
+        workers.kill()
+        raise
     finally:
         workers.end()
     # Raise the original failure, not the stop that followed in the other workers.
@@ -128,6 +131,11 @@ class _Workers:
         else:
             message = f"{_describe_exit(process)}, and did so again when it was tried once more"
             self.failures += [Failure(seed, message, 1) for seed in share]
+
+    def kill(self) -> None:
+        """Kill all processes; their last checkpoints are intact."""
+        for process, _ in self._running.values():
+            process.kill()
 
     def end(self) -> None:
         """End all processes: by SIGTERM, and after a while by SIGKILL."""

@@ -107,8 +107,8 @@ def train(
     Raises:
         UsageError: an argument cannot be used.
         AllSeedsFailed: no seed could be finished; some are a warning.
-        Interrupted: SIGINT or SIGTERM came; everything is saved, and the same call continues. It
-            is a KeyboardInterrupt.
+        Interrupted: SIGINT, SIGTERM or SIGHUP came; everything is saved, and the same call
+            continues. It is a KeyboardInterrupt.
     """
     spec = make_spec(
         agent,

@@ -51,7 +51,7 @@ def resume(
 
     Raises:
         UsageError: there is no run below the folder.
-        Interrupted: SIGINT or SIGTERM came; everything is saved, and the same call continues.
+        Interrupted: a signal came; everything is saved, and the same call continues.
     """
     workers = require_count("workers", workers, at_least=1)
     options: dict[str, Any] = {

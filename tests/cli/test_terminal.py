@@ -1,12 +1,14 @@
 """What terminals can show."""
 
+import io
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rlkit.cli.terminal import plain, printable
+from rlkit.cli.terminal import note, plain, printable
 
 
 @pytest.mark.slow
@@ -82,3 +84,12 @@ def test_control_characters_are_written_out() -> None:
     )
     assert printable("a\nb\x07", lines=True) == "a\nb\\x07"
     assert printable("é漢[/nope]") == "é漢[/nope]"
+
+
+def test_a_note_that_nobody_can_read_ends_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    note("the terminal was closed")

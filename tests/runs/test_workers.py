@@ -15,7 +15,7 @@ import pytest
 
 from rlkit.errors import RlkitError
 from rlkit.runs import checkpoints
-from rlkit.runs.reports import Reports, StopSignals
+from rlkit.runs.reports import Reports
 from rlkit.seeding import SeedStreams
 from rlkit.training.run import Run
 
@@ -68,7 +68,7 @@ def test_any_number_of_workers_gives_the_bytes_of_one_process(
     assert results(run.folder) == reference(name, seeds=10)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_signal_reaches_all_processes_and_all_save(
     number: int, code: int, started: Any, out: Path
 ) -> None:
@@ -82,23 +82,6 @@ def test_a_signal_reaches_all_processes_and_all_save(
     assert child.group_is_gone(10)
     (folder,) = out.iterdir()
     assert [checkpoints.newest_checkpoint(folder, seed)[2] for seed in range(2)] == [[], []]
-
-
-def test_a_signal_that_the_parent_hands_on_is_no_second_one() -> None:
-    with StopSignals(again_after=60.0).watched() as stop:
-        for _ in range(3):
-            os.kill(os.getpid(), signal.SIGTERM)
-        assert stop()
-    with StopSignals(again_after=0.05).watched(), pytest.raises(KeyboardInterrupt):
-        signal_twice(0.1)
-    with StopSignals().watched(), pytest.raises(KeyboardInterrupt):
-        signal_twice(0.0)
-
-
-def signal_twice(pause: float) -> None:
-    for _ in range(2):
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(pause)
 
 
 def test_sigterm_to_the_first_process_lets_the_workers_save(
@@ -128,13 +111,28 @@ def test_a_signal_while_the_workers_start_is_an_interruption(
     assert child.group_is_gone(10)
 
 
-def test_a_second_signal_ends_all_at_once(started: Any, out: Path) -> None:
-    child = started()
-    child.kill(signal.SIGINT)
-    child.kill(signal.SIGTERM)
-    assert child.wait(15) in (130, 143), child.output
+@pytest.mark.parametrize(
+    ("first", "second", "code"),
+    [(signal.SIGTERM, signal.SIGHUP, 129), (signal.SIGINT, signal.SIGINT, 130)],
+)
+def test_a_second_signal_ends_all_at_once(
+    first: int, second: int, code: int, started: Any, out: Path
+) -> None:
+    """Even a worker that no signal reaches, for which the first one has some seconds."""
+    misbehaves = f"{Path(__file__).parents[1] / 'faulty_envs.py'}:Misbehaves"
+    bad = SeedStreams(0, 1).episode_seed("env", 0, 60)  # later than the checks before training play
+    args = {"fault": "deaf", "bad_seed": bad}
+    child = started(environment=misbehaves, env_args=args, steps=2_000)
+    time.sleep(0.5)
+    began = time.monotonic()
+    child.kill(first)
+    time.sleep(0.1)
+    child.kill(second)
+    assert child.wait(15) == code, child.output
     assert child.group_is_gone(10)
+    assert time.monotonic() - began < 3.5
     (folder,) = out.iterdir()
+    assert json.loads((folder / "run.json").read_text())["status"] == "interrupted"
     for seed in range(2):
         steps, _, problems = checkpoints.newest_checkpoint(folder, seed)
         assert steps > 0

@@ -142,7 +142,7 @@ def run_stage(
 
     Raises:
         UsageError: an argument or the stage is not valid.
-        Interrupted: SIGINT or SIGTERM came; everything is saved, and the same call continues.
+        Interrupted: a signal came; everything is saved, and the same call continues.
     """
     num_seeds = require_count("seeds", num_seeds, at_least=1)
     workers = require_count("workers", workers, at_least=1)

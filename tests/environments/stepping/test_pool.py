@@ -331,7 +331,9 @@ def test_masks_and_actions_of_several_parts_come_from_workers_as_from_this_proce
 
 @pytest.mark.torture
 @pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
 def test_a_signal_to_all_processes_saves_and_leaves_none(
     number: int,
     code: int,
