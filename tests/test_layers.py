@@ -91,7 +91,6 @@ WITHOUT_TESTS = {
     "rlkit/runs/execution.py": "tests/runs/test_resume.py",
     "rlkit/runs/identity.py": "tests/training/test_specification.py",
     "rlkit/runs/record.py": "tests/runs/test_kinds.py",
-    "rlkit/runs/reports.py": "no code",
     "rlkit/tabular/entries.py": "tests/tabular/test_mdp.py",
     "rlkit/training/kind.py": "tests/runs/test_kinds.py",
     "rlkit/training/presets.py": "tests/training/test_compare.py",
