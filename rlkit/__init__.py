@@ -2,6 +2,7 @@
 
     run = rlkit.train("ppo", "CartPole-v1", seeds=10)         # many seeds in one batch
     rlkit.compare(["q-learning", "ppo"], "FrozenLake-v1")     # differences with intervals
+    print(rlkit.doctor(MyEnv))                                # what is wrong with an environment
     rlkit.solve("FrozenLake-v1")                              # the exact optimum
     run.evaluate(episodes=1000)                               # the final policies
     rlkit.load("runs/ppo-CartPole-v1-...")                    # a run from its folder
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rlkit.agent import Agent, Task, Transition
+    from rlkit.diagnosis.doctor import doctor
     from rlkit.environments.grids.twins import check_twin
     from rlkit.errors import RlkitError, RlkitWarning, UsageError
     from rlkit.loop import interact
@@ -56,6 +58,7 @@ _HOME = {
     "UsageError": "rlkit.errors",
     "check_twin": "rlkit.environments.grids.twins",
     "compare": "rlkit.training.compare",
+    "doctor": "rlkit.diagnosis.doctor",
     "evaluate": "rlkit.solving",
     "interact": "rlkit.loop",
     "load": "rlkit.training.run",
@@ -76,6 +79,7 @@ __all__ = [
     "UsageError",
     "check_twin",
     "compare",
+    "doctor",
     "evaluate",
     "interact",
     "load",

@@ -222,7 +222,7 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for target in (
         *("rlkit.training.train.train", "rlkit.training.compare.compare", "rlkit.solving.solve"),
-        "rlkit.training.run.load",
+        *("rlkit.training.run.load", "rlkit.diagnosis.doctor.doctor"),
     ):
         monkeypatch.setattr(target, begins)
 

@@ -43,6 +43,7 @@ ROOMS = (
     "rlkit.runs",
     "rlkit.training",
     "rlkit.solving",
+    "rlkit.diagnosis",
     "rlkit.rlhf.models",
     "rlkit.rlhf.data",
     "rlkit.rlhf.objectives",
@@ -70,6 +71,17 @@ MOST_MODULES = 14
 WITHOUT_TESTS = {
     "rlkit/__main__.py": "tests/cli/test_main.py",
     "rlkit/cli/rlhf/responses.py": "tests/cli/rlhf/test_evaluate.py",
+    **dict.fromkeys(
+        (
+            *("rlkit/diagnosis/catalogue.py", "rlkit/diagnosis/findings.py"),
+            *(f"rlkit/diagnosis/parts/{name}.py" for name in ("effects", "observed")),
+            *(f"rlkit/diagnosis/parts/{name}.py" for name in ("practice", "repeats")),
+            *(f"rlkit/diagnosis/playing/{name}.py" for name in ("patient", "results", "subject")),
+        ),
+        "tests/diagnosis/test_examination.py",
+    ),
+    "rlkit/diagnosis/processes/replay.py": "tests/diagnosis/processes/test_helper.py",
+    "rlkit/diagnosis/processes/serving.py": "tests/diagnosis/processes/test_helper.py",
     "rlkit/environments/batch_env.py": "no code",
     "rlkit/environments/stepping/calls.py": "tests/environments/stepping/test_checked.py",
     "rlkit/environments/stepping/serving.py": "tests/environments/stepping/test_pool.py",

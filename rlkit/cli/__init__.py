@@ -29,6 +29,7 @@ COMMANDS = {
     "watch": Command("rlkit.cli.runs", "record an episode of a trained policy as a gif"),
     "verify": Command("rlkit.cli.upkeep", "check every file of runs against its sha256"),
     "resume": Command("rlkit.cli.upkeep", "continue all unfinished runs below a folder"),
+    "doctor": Command("rlkit.cli.doctor", "find out what is wrong with an environment"),
     "check-twin": Command("rlkit.cli.twin", "compare a batched environment with its original"),
     "rlhf": Command("rlkit.cli.rlhf", "train language models on preferences: `rlkit rlhf --help`"),
     "list": Command("rlkit.cli.listing", "list agents, presets and native environments"),

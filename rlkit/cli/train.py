@@ -19,6 +19,7 @@ from rlkit.cli.forms import (
 )
 from rlkit.cli.report import (
     announcing,
+    note,
     print_json,
     print_pairs,
     print_runs,
@@ -133,7 +134,12 @@ def train_command(args: list[str]) -> int:
         print(f"\n{run.folder}/learning_curve.png")
         if parsed.training.regret:
             print(f"{run.folder}/{REGRET}")
-    return report_failures([run])
+    code = report_failures([run])
+    from rlkit.diagnosis.unlearned import learned_nothing
+
+    if sentence := learned_nothing(run):
+        note(sentence)
+    return code
 
 
 def compare_command(args: list[str]) -> int:

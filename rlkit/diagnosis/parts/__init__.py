@@ -1,0 +1,1 @@
+"""The parts of an examination: what is looked at in what was played."""

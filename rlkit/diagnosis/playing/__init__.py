@@ -1,0 +1,1 @@
+"""Playing a copy of an environment with random actions, and checking all that it returns."""

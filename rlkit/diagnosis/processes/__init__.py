@@ -1,0 +1,1 @@
+"""Processes of their own, in which the doctor looks at an environment."""

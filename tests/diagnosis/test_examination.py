@@ -1,0 +1,66 @@
+"""Each planted fault is found by its own code, and sound environments have no error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from rlkit.diagnosis.catalogue import KINDS
+from rlkit.diagnosis.examination import Examination, examine
+from rlkit.environments.resolve import locate
+from tests.diagnosis.planted import PLANTED, Slow, SlowReset, Walk, limited, make_local
+
+# Those that need a process of their own, see test_doctor.py, or training.
+ELSEWHERE = {"ends-process", "processes-differ", "training-fails", "not-learned"}
+CASES = [(code, make) for code, makes in PLANTED.items() for make in makes]
+SLOW = (Slow, SlowReset)
+
+
+def look(make: Callable[..., Any] | str) -> Examination:
+    seconds = 0.4 if make in SLOW else 20.0
+    with np.errstate():
+        return examine(locate(make), seconds=seconds, timeout=0.5, steps=1500)
+
+
+def codes(examination: Examination, *severities: str) -> list[str]:
+    return [
+        one.code for one in examination.findings if not severities or one.severity in severities
+    ]
+
+
+@pytest.mark.parametrize(("code", "make"), CASES, ids=lambda x: getattr(x, "__name__", x))
+def test_a_planted_fault_is_found_by_its_code(code: str, make: Callable[..., Any]) -> None:
+    examination = look((lambda: Walk()) if make is make_local else make)
+    assert code in codes(examination), examination.findings
+
+
+def test_every_code_has_a_planted_fault() -> None:
+    assert set(PLANTED) | ELSEWHERE == set(KINDS)
+    assert len(PLANTED) > 30
+
+
+@pytest.mark.parametrize("make", [Walk, limited])
+def test_a_sound_environment_has_no_finding(make: Callable[..., Any]) -> None:
+    examination = look(make)
+    assert examination.findings == []
+    assert examination.playable
+
+
+IDS = sorted(
+    env_id
+    for env_id, spec in gym.registry.items()
+    if str(spec.entry_point).startswith(
+        ("gymnasium.envs.classic_control", "gymnasium.envs.toy_text")
+    )
+)
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_environments_of_gymnasium_have_no_error(env_id: str) -> None:
+    examination = look(env_id)
+    assert codes(examination, "error") == []
+    assert examination.playable
