@@ -4,6 +4,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -32,7 +33,33 @@ def threads_of_no_other_test() -> Iterator[None]:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are processors: some tests wait for processes that they start."""
+    """Twice as many as there are processors: many tests wait for processes that they start."""
     from rlkit.maths.compiled import num_threads
 
-    return num_threads() + 1
+    return 2 * num_threads()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_process_compiles() -> Iterator[None]:
+    """Let test processes load machine code that another one is making, and not make it too."""
+    import fcntl
+
+    from numba.core.dispatcher import Dispatcher
+
+    compile_alone, depth = Dispatcher.compile, 0
+
+    def compile(self: Dispatcher, signature: object) -> object:
+        nonlocal depth
+        if depth:  # what is compiled calls something that is not yet
+            return compile_alone(self, signature)
+        with Path(__file__).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            depth = 1
+            try:
+                return compile_alone(self, signature)
+            finally:
+                depth = 0
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Dispatcher, "compile", compile)
+        yield

@@ -51,7 +51,13 @@ COMMANDS = {
     ),
     "rlkit train reinforce CartPole-v1 --optimiser sgd": f"{_AGENT} --steps 1024",
     "rlkit train q-learning FrozenLake-v1": "--seeds 1 --steps 64",
-    "rlkit train q-learning FrozenLake-v1 --no-compiled": "--seeds 1 --steps 64 --seed 1",
+    "rlkit train sarsa FrozenLake-v1": "--seeds 1 --steps 64",
+    "rlkit train sarsa FrozenLake-v1 --trace-decay 0.8": "--seeds 1 --steps 64",
+    "rlkit train expected-sarsa FrozenLake-v1": "--seeds 1 --steps 64",
+    "rlkit train double-q-learning FrozenLake-v1": "--seeds 1 --steps 64",
+    "rlkit train n-step-sarsa FrozenLake-v1": "--seeds 1 --steps 64",
+    "rlkit train dyna-q FrozenLake-v1": "--seeds 1 --steps 64",
+    "rlkit train monte-carlo FrozenLake-v1": "--seeds 1 --steps 64",
     "rlkit train thompson BernoulliBandit-v0": f"{_AGENT} --steps 64",
     "rlkit train ucb BernoulliBandit-v0": f"{_AGENT} --steps 64",
     "rlkit train psrl FrozenLake-v1": "--seeds 1 --steps 64",
@@ -85,6 +91,25 @@ COMMANDS = {
     ),
 }
 
+# What is compiled into a loop cannot be seen in a profile; who passes its arguments can.
+_TABULAR = "rlkit.agents.tabular"
+COMPILED = {
+    f"{_TABULAR}.q_learning.learn": (f"{_TABULAR}.q_learning", "QLearning._kernel_state"),
+    f"{_TABULAR}.sarsa.learn": (f"{_TABULAR}.sarsa", "Sarsa._kernel_state"),
+    f"{_TABULAR}.sarsa.learn_expected": (f"{_TABULAR}.sarsa", "ExpectedSarsa._kernel_state"),
+    f"{_TABULAR}.double_q_learning.learn": (
+        f"{_TABULAR}.double_q_learning",
+        "DoubleQLearning._kernel_state",
+    ),
+    f"{_TABULAR}.n_step_sarsa.learn": (f"{_TABULAR}.n_step_sarsa", "NStepSarsa._kernel_state"),
+    f"{_TABULAR}.dyna_q.learn": (f"{_TABULAR}.dyna_q", "DynaQ._kernel_state"),
+    f"{_TABULAR}.monte_carlo.learn": (f"{_TABULAR}.monte_carlo", "MonteCarlo._kernel_state"),
+    f"{_TABULAR}.learning.traces.update_traced": (
+        f"{_TABULAR}.learning.traces",
+        "traces_of",
+    ),
+}
+
 
 def commands_of(row: dict[str, str]) -> list[str]:
     return re.findall(r"`(rlkit [^`]+)`", row["used by"])
@@ -95,7 +120,8 @@ def functions_of(row: dict[str, str]) -> dict[str, Any]:
     functions: dict[str, Any] = {}
     for text, target in links_of(row["function"]):
         module = target.removeprefix("../").removesuffix(".py").replace("/", ".")
-        functions[f"{module}.{text.strip('`')}"] = _attribute(module, text.strip("`"))
+        name = f"{module}.{text.strip('`')}"
+        functions[name] = _attribute(*COMPILED.get(name, (module, text.strip("`"))))
     for name in re.findall(r"`(torch\.[\w.]+)`", row["function"]):
         functions[name] = _attribute("torch", name.removeprefix("torch."))
     return functions

@@ -180,7 +180,9 @@ class CompiledLoop:
         count: Callable[[int], None],
     ) -> None:
         self._agent, self._env, self._totals, self._count = agent, env, totals, count
-        place, buffers = _buffers(env.num_envs, agent.noise.row, totals(0))
+        made = [_buffers(env.num_envs, agent.noise.row, totals(s)) for s in range(env.num_seeds)]
+        self._buffers = [buffers for _, buffers in made]
+        place, buffers = made[0]
         loads = {}
         for name, example in (("place", place), ("totals", totals(0)), ("buffers", buffers)):
             # For one environment: a loop that is compiled for each number would fill the cache.
@@ -203,10 +205,8 @@ class CompiledLoop:
         work = []
         columns = (places, env_noise.words(), states, noise.words())
         for s, own in enumerate(zip(*columns, strict=True)):
-            totals = self._totals(s)
-            _, buffers = _buffers(self._env.num_envs, noise.row, totals)
-            buffers.obs[:] = own[0].state
-            work.append((table, *own, totals, buffers, num_steps))
+            self._buffers[s].obs[:] = own[0].state
+            work.append((table, *own, self._totals(s), self._buffers[s], num_steps))
         in_threads(lambda each: self._loop(*each), work)
         env_noise.skip(num_steps)
         noise.skip(num_steps)

@@ -127,6 +127,7 @@ class MonteCarlo(TableLearner):
             larger = np.zeros((*before.shape[:2], capacity), dtype=before.dtype)
             larger[..., :old] = before
             self._entries[name] = larger
+        self._made.clear()
 
     def _kernel_state(self, s: int, table: Table) -> MonteCarloState:
         names = ("_pairs", "_rewards", "num_history", "_first")

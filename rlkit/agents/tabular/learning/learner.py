@@ -16,7 +16,7 @@ from rlkit.agent import ActionMasks, State, Task, Transition
 from rlkit.agents.compiled import Kernels, single_steps
 from rlkit.agents.tabular.learning.config import TableConfig
 from rlkit.agents.tabular.learning.masks import masked
-from rlkit.agents.tabular.learning.updates import StepSizeTable, Table
+from rlkit.agents.tabular.learning.updates import StepSizes, StepSizeTable, Table
 from rlkit.agents.tabular.tables import Exploration, TableActor, require_room, require_tabular
 from rlkit.environments.table_kernels import Outcome
 from rlkit.errors import UsageError
@@ -55,6 +55,7 @@ class TableLearner:
         self._step_sizes = StepSizeTable(config)
         self._singly = single_steps(masked(self.kernels) if task.action_masks else self.kernels)
         self._states: list[Any] = []  # of the kernels in the ordinary loop
+        self._made: dict[int, tuple[StepSizes, Any]] = {}  # states by seed, to be used again
         self._steps_left = 0  # for which these states are large enough
         if task.action_masks and not self.takes_action_masks:
             raise UsageError(f"{self.name} takes no action masks")
@@ -107,7 +108,7 @@ class TableLearner:
         return 0
 
     def _make_room(self, num_steps: int) -> None:
-        """Enlarge such arrays for this many more steps."""
+        """Enlarge such arrays for this many more steps, and forget the states with the old ones."""
 
     def _derive(self) -> None:
         """Make the entries that are not stored, after the others were loaded."""
@@ -217,15 +218,23 @@ class TableLearner:
         return visits + self._num_waiting(s) + num_steps * self._task.num_envs
 
     def _state_for(self, s: int, most_visits: int) -> Any:
+        """Return the state of the kernels for seed s, which is the same until its arrays are."""
+        step_sizes = self._step_sizes.up_to(most_visits)
+        made_with, state = self._made.get(s, (None, None))
+        if made_with is not step_sizes:
+            state = self._kernel_state(s, self._table(s, step_sizes))
+            self._made[s] = step_sizes, state
+        return state
+
+    def _table(self, s: int, step_sizes: StepSizes) -> Table:
         boltzmann = self._config.exploration == "boltzmann"
-        table = Table(
+        return Table(
             q=self._action_values()[s],
             visits=self._entries["visits"][s],
             num_env_steps=self._entries["num_env_steps"][s : s + 1],
             discount=self._config.discount,
-            step_sizes=self._step_sizes.up_to(most_visits),
+            step_sizes=step_sizes,
             exploration=self._temperature_schedule() if boltzmann else self._epsilon_schedule(),
             masks=self._masks[0, s],
             next_masks=self._masks[1, s],
         )
-        return self._kernel_state(s, table)

@@ -144,18 +144,18 @@ class StepSizeTable:
     """Makes `StepSizes`; the table grows with the number of visits, up to `MOST_STEP_SIZES`."""
 
     def __init__(self, config: TableConfig) -> None:
-        self._config = config
-        self._table = np.empty(1)
+        start, end = config.step_size, config.step_size_end
+        self._power = np.nan if start is not None else float(config.step_size_power)
+        start = np.nan if start is None else start
+        end = start if end is None else end
+        steps = 1 if np.isnan(start) else config.step_size_steps
+        self._sizes = StepSizes(np.empty(1), self._power, start, end, steps)
 
     def up_to(self, visits: int) -> StepSizes:
-        """Return step sizes for up to this many visits of a pair."""
-        config = self._config
-        if config.step_size is not None:
-            end = config.step_size if config.step_size_end is None else config.step_size_end
-            return StepSizes(np.empty(1), np.nan, config.step_size, end, config.step_size_steps)
+        """Return step sizes for up to this many visits of a pair; the same until they grow."""
         visits = min(visits, MOST_STEP_SIZES)
-        if len(self._table) <= visits:
+        if not np.isnan(self._power) and len(self._sizes.table) <= visits:
             number = visits + 1 + min(visits, MOST_STEP_SIZES // 16)  # the table grows seldom
-            alpha = np.arange(1, number) ** -float(config.step_size_power)
-            self._table = np.concatenate([[np.nan], alpha])
-        return StepSizes(self._table, float(config.step_size_power), np.nan, np.nan, 1)
+            alpha = np.arange(1, number) ** -self._power
+            self._sizes = self._sizes._replace(table=np.concatenate([[np.nan], alpha]))
+        return self._sizes
