@@ -39,6 +39,8 @@ class Task:
         mdp: the model of the environment where it is known; for planners only.
         evaluated: whether the policy is evaluated beside its training; for remarks only.
         action_masks: whether `act` and `learn` are called with action masks.
+        planned_seeds: the seeds of the whole run, or 0 where that is not known; for estimates of
+            memory only.
     """
 
     observation_space: spaces.Space[Any]
@@ -49,6 +51,7 @@ class Task:
     mdp: TabularMDP | None = None
     evaluated: bool = True
     action_masks: bool = False
+    planned_seeds: int = 0
 
     @property
     def num_seeds(self) -> int:

@@ -311,11 +311,12 @@ def _sequence(value: Any, container: Any, kinds: tuple[Any, ...]) -> Any:
         raise Unfit(f"{what}, each {error.expected}" if fixed else what) from None
 
 
-def require_count(name: str, value: Any, *, at_least: int) -> int:
-    """Return a whole number that is not below `at_least` and fits a signed 64-bit integer."""
+def require_count(name: str, value: Any, *, at_least: int, at_most: int = 2**63 - 1) -> int:
+    """Return a whole number from `at_least` to `at_most`, which fits a signed 64-bit integer."""
     expected = f"a whole number >= {at_least}"
     count: int = require_typed(name, value, int, expected)
-    if not at_least <= count < 2**63:
-        upper = " and < 2**63" if count >= 2**63 else ""
+    if not at_least <= count <= at_most:
+        limit = "< 2**63" if at_most == 2**63 - 1 else f"<= {at_most:,}"
+        upper = f" and {limit}" if count > at_most else ""
         raise _refusal(name, expected + upper, value)
     return count

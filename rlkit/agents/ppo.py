@@ -22,12 +22,14 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
 from rlkit.agent import ActionMasks, Task, Transition
 from rlkit.agents.action_ranges import action_range_remarks
 from rlkit.agents.heads import make_head, restricted
+from rlkit.agents.memory import network_bytes, require_room
 from rlkit.agents.networks import Features, NetworkActor, init_policy, init_value
 from rlkit.agents.ppo_objective import Batch, Objective
 from rlkit.agents.ppo_update import METRICS, ppo_update
@@ -128,6 +130,7 @@ class PPO:
             task.observation_space, num_seeds, normalise=config.normalise_observations
         )
         self._head = make_head(task.action_space, initial_std=config.initial_std)
+        require_room("ppo", task, self._bytes_per_seed(), "networks")
 
         def networks(stream: SeedStreams) -> dict[str, list[Array]]:
             rng, sizes = stream.generator("init"), (config.hidden_sizes, config.init)
@@ -168,6 +171,14 @@ class PPO:
         if task.action_masks:
             masks = torch.zeros(*grid, layout.num_choices, dtype=torch.bool)
             self._rollout["action_masks"] = masks
+
+    def _bytes_per_seed(self) -> int:
+        """Return about the memory that networks and rollout take."""
+        size, hidden, task = self._features.size, self._config.hidden_sizes, self._task
+        of_networks = network_bytes((size, *hidden, self._head.num_outputs), (size, *hidden, 1))
+        numbers = 2 * (1 if isinstance(task.observation_space, spaces.Discrete) else size) + 4
+        of_rollout = 8 * self._config.rollout_length * task.num_envs * numbers
+        return of_networks + of_rollout
 
     @torch.no_grad()
     def act(self, obs: Array, action_masks: Array | None = None) -> Array:

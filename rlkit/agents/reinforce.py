@@ -30,6 +30,7 @@ from rlkit.agents.action_ranges import action_range_remarks
 from rlkit.agents.episode_batch import EpisodeBatch, EpisodeCollector
 from rlkit.agents.heads import make_head, restricted
 from rlkit.agents.linear.baseline import LinearBaseline
+from rlkit.agents.memory import network_bytes, require_room
 from rlkit.agents.networks import Features, NetworkActor, init_policy, init_value
 from rlkit.errors import Diverged, UsageError
 from rlkit.maths.losses import policy_gradient_loss, value_loss
@@ -137,6 +138,9 @@ class Reinforce:
         num_seeds, num_envs = task.num_seeds, task.num_envs
         self._features = Features(task.observation_space, num_seeds, normalise=False)
         self._head = make_head(task.action_space, initial_std=config.initial_std)
+        hidden, inputs = config.hidden_sizes, self._features.size
+        widths = (inputs, *hidden, self._head.num_outputs), (inputs, *hidden, 1)
+        require_room("reinforce", task, network_bytes(*widths), "networks")
         sizes = (config.hidden_sizes, config.init)
         generators = [stream.generator("init") for stream in task.streams]
         self._policy = Parameters(

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from rlkit.analysis.backend import ignore_unknown_backend
 from rlkit.cli.commands import Command, run_command
 from rlkit.cli.terminal import note, plain_where_needed, printable
 from rlkit.errors import RlkitError, RlkitWarning
@@ -72,6 +73,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         except RlkitError as error:
             note(error)
             return error.exit_code
+        except ValueError as error:
+            if sys.stdout is None or not sys.stdout.closed:
+                raise
+            note(
+                "standard output was closed, by the environment or agent perhaps, so the answer "
+                f"cannot be printed ({error}); what was trained is in its folder"
+            )
+            return 2
         except BrokenPipeError:  # the reader of our output went away
             _discard_output()
             return 1
@@ -92,6 +101,9 @@ def _run(args: list[str]) -> int:
 
         print(f"rlkit {version('rlkit')}")
         return 0
+    ignored = ignore_unknown_backend()
+    if ignored is not None:
+        note(ignored)
     # Imports make many objects and no garbage: looking for it takes a tenth of their time.
     gc.set_threshold(max(20_000, gc.get_threshold()[0]), *gc.get_threshold()[1:])
     return run_command(COMMANDS, USAGE, args, "")

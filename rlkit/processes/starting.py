@@ -8,15 +8,18 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.context import ForkServerProcess
 from typing import Any
 
+from rlkit.errors import RlkitError
 from rlkit.processes.sending import without_false_file
 
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
+_LONGEST_PLACE = 70  # bytes of the address of a socket, less what multiprocessing appends
 _SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
 
 
@@ -28,6 +31,7 @@ def warm_up(modules: Sequence[str]) -> None:
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*modules])
+    _require_short_place()
     with _signals_blocked():
         forkserver.ensure_running()
 
@@ -36,9 +40,31 @@ def start(function: Callable[..., object], arguments: tuple[Any, ...]) -> ForkSe
     """Call a function in a new process, which never receives Ctrl+C."""
     context = multiprocessing.get_context("forkserver")
     process = context.Process(target=_call, args=(function, arguments), daemon=True)
+    _require_short_place()
     with _signals_blocked(), without_false_file():
         process.start()
     return process
+
+
+def _require_short_place() -> None:
+    """Let the sockets of processes have a place whose name is short enough for an address.
+
+    Raises:
+        RlkitError: there is none that can be written.
+    """
+    place = tempfile.gettempdir()
+    if len(os.fsencode(place)) <= _LONGEST_PLACE:
+        return
+    try:
+        tempfile.tempdir = "/tmp"
+        util.get_temp_dir()  # which remembers it, and removes it in the end
+    except OSError as error:
+        raise RlkitError(
+            f"starting processes failed: the place of temporary files, {place}, has too long a "
+            f"name, and /tmp cannot be used: {error.strerror}. Set TMPDIR to a shorter one"
+        ) from error
+    finally:
+        tempfile.tempdir = place
 
 
 def _call(function: Callable[..., object], arguments: tuple[Any, ...]) -> None:

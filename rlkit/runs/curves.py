@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,9 @@ def curve_path(folder: Path, seed: int) -> Path:
 class CurveFile:
     """Appends rows to a seed's csv; the same numbers always give the same bytes.
 
+    The file is open only while it is read or written, so that there may be more seeds than a
+    process may have files open.
+
     Args:
         path: the file.
         columns: names, written as its first line.
@@ -44,49 +48,49 @@ class CurveFile:
     ) -> None:
         self._path, self._columns = path, tuple(columns)
         is_new = not path.exists()
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-        except OSError as error:
-            raise RlkitError(f"opening {path} failed: {error.strerror}") from error
-        self._file = open(descriptor, "r+b", buffering=0)  # noqa: SIM115
-        length = self._file.seek(0, os.SEEK_END)
-        if length < num_bytes:
-            self._file.close()
-            raise RlkitError(
-                f"{path} has {length} bytes, but its checkpoint belongs to {num_bytes}: rows were "
-                f"lost. Restore the file, or move it and the checkpoints of the seed away to train "
-                "the seed again from the start"
-            )
-        self._sums = LineSums(self._read(num_bytes))
-        if expected is not None and num_bytes and expected != self._sums.extent:
-            self._file.close()
-            raise RlkitError(
-                f"{path} is damaged: expected the sha256 {expected.sha256[:16]} of its first "
-                f"{num_bytes:,} bytes, got {self._sums.extent.sha256[:16]}"
-            )
-        if num_bytes:
-            self._require_columns()
-        self._file.truncate(num_bytes)
-        self._file.seek(num_bytes)
+        with self._opened(os.O_CREAT) as file:
+            length = file.seek(0, os.SEEK_END)
+            if length < num_bytes:
+                raise RlkitError(
+                    f"{path} has {length} bytes, but its checkpoint belongs to {num_bytes}: rows "
+                    "were lost. Restore the file, or move it and the checkpoints of the seed away "
+                    "to train the seed again from the start"
+                )
+            kept = _read(file, num_bytes)
+            self._sums = LineSums(kept)
+            if expected is not None and num_bytes and expected != self._sums.extent:
+                raise RlkitError(
+                    f"{path} is damaged: expected the sha256 {expected.sha256[:16]} of its first "
+                    f"{num_bytes:,} bytes, got {self._sums.extent.sha256[:16]}"
+                )
+            if num_bytes:
+                self._require_columns(kept)
+            file.truncate(num_bytes)
         if num_bytes == 0:
             self._write(self._columns)
         if is_new:
             sync_folder(path.parent)
 
-    def _read(self, num_bytes: int) -> bytes:
-        self._file.seek(0)
-        parts = []
-        while num_bytes and (part := self._file.read(num_bytes)):
-            parts.append(part)
-            num_bytes -= len(part)
-        return b"".join(parts)
+    @contextlib.contextmanager
+    def _opened(self, flags: int = 0) -> Iterator[io.FileIO]:
+        try:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_NOFOLLOW | flags, 0o666)
+        except FileNotFoundError:
+            if flags:
+                raise
+            raise RlkitError(
+                f"{self._path} was deleted while the run was writing it, so the run is incomplete; "
+                "start it again"
+            ) from None
+        except OSError as error:
+            raise RlkitError(f"opening {self._path} failed: {error.strerror}") from error
+        with io.FileIO(descriptor, "r+") as file:
+            yield file
 
-    def _require_columns(self) -> None:
+    def _require_columns(self, kept: bytes) -> None:
         """Reject a file whose columns are not those that the rows to come will have."""
-        self._file.seek(0)
-        header = self._file.readline().decode("utf-8", errors="replace").rstrip("\n")
+        header = kept.partition(b"\n")[0].decode("utf-8", errors="replace")
         if header != ",".join(self._columns):
-            self._file.close()
             raise RlkitError(
                 f"{self._path} has the columns {header}, but this version of rlkit writes "
                 f"{','.join(self._columns)}: continue the run with the version that began it, or "
@@ -99,17 +103,19 @@ class CurveFile:
 
     def _write(self, cells: Sequence[str]) -> None:
         line = (",".join(cells) + "\n").encode()
-        try:
-            written = 0
-            while written < len(line):
-                written += self._file.write(line[written:]) or 0
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                self._file.truncate(self.num_bytes)
-            raise RlkitError(
-                f"appending to {self._path} failed: {error.strerror}; make room and run the "
-                "same command again, which continues from the last checkpoint"
-            ) from error
+        with self._opened() as file:
+            try:
+                file.seek(self.num_bytes)
+                written = 0
+                while written < len(line):
+                    written += file.write(line[written:]) or 0
+            except OSError as error:
+                with contextlib.suppress(OSError):
+                    file.truncate(self.num_bytes)
+                raise RlkitError(
+                    f"appending to {self._path} failed: {error.strerror}; make room and run the "
+                    "same command again, which continues from the last checkpoint"
+                ) from error
         self._sums.add(line)
 
     @property
@@ -124,19 +130,21 @@ class CurveFile:
 
     def sync(self) -> int:
         """Force all rows to the disk and return the length of the file in bytes."""
-        try:
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            raise RlkitError(f"saving {self._path} failed: {error.strerror}") from error
-        if os.fstat(self._file.fileno()).st_nlink == 0:
-            raise RlkitError(
-                f"{self._path} was deleted while the run was writing it, so the run is incomplete; "
-                "start it again"
-            )
+        with self._opened() as file:
+            try:
+                os.fsync(file.fileno())
+            except OSError as error:
+                raise RlkitError(f"saving {self._path} failed: {error.strerror}") from error
         return self.num_bytes
 
-    def close(self) -> None:
-        self._file.close()
+
+def _read(file: io.FileIO, num_bytes: int) -> bytes:
+    file.seek(0)
+    parts = []
+    while num_bytes and (part := file.read(num_bytes)):
+        parts.append(part)
+        num_bytes -= len(part)
+    return b"".join(parts)
 
 
 def _cell(value: float | int | None) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 from rlkit.errors import RlkitError, RlkitWarning, UsageError
 from rlkit.files import write_atomically
 from rlkit.runs import checkpoints
-from rlkit.runs.identity import identity_digest
+from rlkit.runs.identity import arithmetic, identity_digest
 from rlkit.runs.integrity.seals import finite
 from rlkit.runs.integrity.trust import sign
 from rlkit.runs.kinds import RunKind
@@ -268,6 +268,7 @@ def _begin(
             counter: target,
             "num_seeds": num_seeds,
             "versions": dict(request.versions),
+            "arithmetic": arithmetic(),
             "torch_threads": 1,
             "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
             "reproducible": request.reproducible,
@@ -291,6 +292,7 @@ def _begin(
         if drift:
             record["reproducible"] = False
             record["notes"].append(f"continued with other versions: {drift}")
+        _note_arithmetic(record, reports)
     record["reproducible"] = record["reproducible"] and request.reproducible
     caveats = record.setdefault("caveats", [])
     caveats += [text for text in request.caveats if text not in caveats]
@@ -365,6 +367,17 @@ def require_continuable(
             "give the same results; install those, start again with another --out, or continue "
             "with --allow-drift, which marks the run as not reproducible"
         )
+
+
+def _note_arithmetic(record: dict[str, Any], reports: Reports) -> None:
+    """Mark a run that is continued with instructions that may round differently."""
+    before, now = record.get("arithmetic"), arithmetic()
+    if before in (None, now):  # None: begun by an older rlkit
+        return
+    record["reproducible"] = False
+    text = f"continued with other arithmetic, so the last digits may differ: {before} -> {now}"
+    record["notes"].append(text)
+    reports.note(text)
 
 
 def _drift(request: RunRequest, record: Mapping[str, Any]) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import platform
 import re
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from rlkit.options import identifying_options
@@ -63,6 +65,34 @@ def identity_digest(identity: Mapping[str, Any]) -> str:
     """Return the sha256 of the identity of a run."""
     text = json.dumps(identity, sort_keys=True, default=repr)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+# The variables by which libraries of arithmetic choose instructions, which round differently.
+_CHOOSING = (
+    "ATEN_CPU_CAPABILITY",
+    "MKL_CBWR",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "NPY_DISABLE_CPU_FEATURES",
+)
+_CAPABILITIES = ("avx512f", "avx2", "avx", "asimd")
+
+
+def arithmetic() -> dict[str, str]:
+    """Return what chooses between instructions that round differently: processor and variables."""
+    chosen = {name: os.environ[name] for name in _CHOOSING if os.environ.get(name)}
+    return {"processor": _processor(), **chosen}
+
+
+def _processor() -> str:
+    """Return the vendor and the widest vectors of the processor, as far as the system says."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    about = {key.strip(): value.strip() for key, _, value in (one.partition(":") for one in lines)}
+    flags = (about.get("flags") or about.get("Features", "")).split()
+    widest = next((name for name in _CAPABILITIES if name in flags), "")
+    return " ".join(filter(None, (about.get("vendor_id", platform.machine()), widest)))
 
 
 def versions() -> dict[str, str]:

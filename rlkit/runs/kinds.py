@@ -146,8 +146,13 @@ def _is_digest(value: Any) -> bool:
 
 _FILE = re.compile(r"\w[\w .-]*", re.ASCII)  # beside run.json, and in no other folder
 _DIGEST: Check = ("64 hexadecimal digits", _is_digest)
-# The keys of runs whose files have sums.
+_STRINGS: Check = (
+    "an object of strings",
+    lambda value: isinstance(value, dict) and all(isinstance(v, str) for v in value.values()),
+)
+# The keys of runs that were made since files have sums.
 _OF_SUMS: dict[str, Check] = {
+    "arithmetic": _STRINGS,
     "identity": _DIGEST,
     "origin": _DIGEST,
     "sha256": _DIGEST,
@@ -165,10 +170,7 @@ _COMMON: dict[str, Check] = {
     "status": (f"one of {', '.join(_STATUSES)}", lambda value: value in _STATUSES),
     "experiment_seed": whole(0),
     "num_seeds": whole(1, MOST_SEEDS),
-    "versions": (
-        "an object of strings",
-        lambda value: isinstance(value, dict) and all(isinstance(v, str) for v in value.values()),
-    ),
+    "versions": _STRINGS,
     "command": TEXTS,
     "reproducible": ("true or false", lambda value: isinstance(value, bool)),
     "failures": (

@@ -15,6 +15,7 @@ from rlkit.errors import UsageError
 from rlkit.options import require_count
 from rlkit.runs import store
 from rlkit.runs.identity import content_name
+from rlkit.runs.kinds import MOST_SEEDS
 from rlkit.runs.progress import python_reports
 from rlkit.runs.record import RECORD
 from rlkit.runs.reports import Reports
@@ -88,7 +89,7 @@ def compare(
         "env_workers": env_workers,
         "env_timeout": env_timeout,
     }
-    seeds = require_count("seeds", seeds, at_least=1)
+    seeds = require_count("seeds", seeds, at_least=1, at_most=MOST_SEEDS)
     workers = require_count("workers", workers, at_least=1)
     place = Path(os.path.abspath(out))  # an environment may change the working directory
     with watched(require_seconds("env_timeout", env_timeout)):

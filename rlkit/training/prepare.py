@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import sys
 from dataclasses import dataclass
@@ -23,11 +24,13 @@ from rlkit.runs.execution import RunRequest, require_continuable
 from rlkit.runs.identity import versions
 from rlkit.runs.record import RECORD, read_record
 from rlkit.seeding import SeedStreams
+from rlkit.tabular.memory import available_bytes
 from rlkit.tabular.reading.wrappers import TRANSPARENT
 from rlkit.training.kind import AGENT_RUN
 from rlkit.training.seed_trainer import Training
 from rlkit.training.specification import RunSpec
 
+SEED_BYTES = 20_000  # of the streams, environments and files of one seed, measured
 CHECKED_STEPS = 32  # of a user's agent, to check that its random streams determine it
 
 
@@ -69,7 +72,7 @@ def prepare(
     environment = environment.seen_as(spec.view)
     unidentified = spec.unidentified(environment)
     caveats: list[str] = []
-    remarks = _require_fit(spec, environment)
+    remarks = _require_fit(spec, environment, num_seeds)
     repeatable = spec.stepped_as(environment) in ("native", "tabular") or _noted(
         environment.repeatability.problem, caveats
     )
@@ -143,13 +146,19 @@ def _folder(spec: RunSpec, environment: Environment, out: Path) -> Path:
     return folder
 
 
-def _require_fit(spec: RunSpec, environment: Environment) -> list[str]:
-    """Build the agent once, before anything is written; return its remarks."""
+def _require_fit(spec: RunSpec, environment: Environment, num_seeds: int) -> list[str]:
+    """Build the agent for one seed, before anything is written; return its remarks."""
+    available = available_bytes()
+    if available is not None and num_seeds * SEED_BYTES > available:
+        raise UsageError(
+            f"{num_seeds:,} seeds need about {num_seeds * SEED_BYTES / 1e9:,.2g} GB of memory "
+            f"whatever the agent, and {available / 1e9:,.2g} GB are available; use fewer"
+        )
     streams = (SeedStreams(spec.experiment_seed, 0),)
     masks = _require_masks(spec, environment)
     task = spec.task(environment, streams, environment.mdp)
     try:
-        spec.build_agent(task)
+        spec.build_agent(dataclasses.replace(task, planned_seeds=num_seeds))
     except MemoryError as error:
         raise UsageError(
             f"building {spec.agent_name} for {environment.name}: its arrays do not fit into memory "

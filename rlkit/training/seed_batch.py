@@ -17,6 +17,7 @@ from rlkit.agents.compiled import compiled_loop
 from rlkit.environments.environment import Environment
 from rlkit.environments.stepping.pool import Pool
 from rlkit.environments.views.viewed_env import ViewedBatchEnv, copies_in
+from rlkit.errors import Diverged
 from rlkit.evaluation import Evaluator, evaluation_limits
 from rlkit.loop import PlayStopped, asking
 from rlkit.runs import checkpoints, curves
@@ -130,7 +131,12 @@ class SeedBatch:
         return -(-(due - steps) // self._spec.num_envs)
 
     def write_rows(self, obs: Array) -> None:
-        """Evaluate, write one row per seed and save if a checkpoint is due."""
+        """Evaluate, write one row per seed and save if a checkpoint is due.
+
+        Raises:
+            Diverged: the numbers of one seed are no longer finite.
+        """
+        self._require_finite()
         evaluation: dict[str, Array] = {}
         if self._spec.evaluation_episodes:
             limits = evaluation_limits(self._environment, self.tracker.longest_episode)
@@ -151,6 +157,22 @@ class SeedBatch:
         if self._due:
             self.save(obs)
         self._reports.progress(self._seeds, self.tracker.num_env_steps)
+
+    def _require_finite(self) -> None:
+        """Require finite numbers in the agents of rlkit, and finite returns."""
+        parts: list[tuple[str, Any]] = [("the return of an episode", self.tracker.returns())]
+        if isinstance(self._spec.agent, str):  # a user's may begin with infinity
+            parts += [(f"its state {name!r}", v) for name, v in self.agent.state_dict().items()]
+        for what, values in parts:
+            for seed, own in zip(self._seeds, values, strict=True):
+                numbers = np.asarray(own)
+                if numbers.dtype.kind == "f" and not np.isfinite(numbers).all():
+                    raise Diverged(
+                        seed,
+                        f"{self._spec.agent_name} at step {self.tracker.num_env_steps:,}: {what} "
+                        "is no longer finite; make the rewards smaller, or the step size or "
+                        "learning rate",
+                    )
 
     @property
     def _due(self) -> bool:
@@ -222,8 +244,8 @@ class SeedBatch:
         )
 
     def close(self) -> None:
-        """Close files and environments; a failure to close hides no earlier error."""
-        parts = (*self._curves, self._evaluator, getattr(self, "env", None), self._pool)
+        """Close the environments; a failure to close hides no earlier error."""
+        parts = (self._evaluator, getattr(self, "env", None), self._pool)
         for part in parts:
             if part is None:
                 continue

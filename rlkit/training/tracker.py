@@ -119,6 +119,10 @@ class Tracker:
             numbers=self._numbers[s],
         )
 
+    def returns(self) -> Array:
+        """Return the sums of rewards so far, per seed: of running and of ended episodes."""
+        return np.concatenate([self._episode_return, self._episodes[:, 1:2]], axis=1)
+
     def state_dict(self) -> State:
         num_seeds = len(self._episodes)
         return {

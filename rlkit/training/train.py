@@ -22,6 +22,7 @@ from rlkit.runs.execution import (
     is_finished,
     warn_about_similar_runs,
 )
+from rlkit.runs.kinds import MOST_SEEDS
 from rlkit.runs.progress import python_reports, warn
 from rlkit.runs.record import file_problem, read_record, record_file, write_record
 from rlkit.runs.reports import Reports
@@ -131,7 +132,7 @@ def train(
         config=config,
         options=options,
     )
-    seeds = require_count("seeds", seeds, at_least=1)
+    seeds = require_count("seeds", seeds, at_least=1, at_most=MOST_SEEDS)
     arguments: dict[str, Any] = {
         "workers": require_count("workers", workers, at_least=1),
         "allow_drift": require_typed("allow_drift", allow_drift, bool),

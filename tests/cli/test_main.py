@@ -64,6 +64,19 @@ def test_output_on_a_full_disk_is_one_sentence(argv: list[str], tmp_path: Path, 
         assert done.stderr == "rlkit: standard output cannot be written: No space left on device\n"
 
 
+def test_a_closed_standard_output_is_one_sentence(tmp_path: Path, forks: Any) -> None:
+    script = (
+        "import sys, rlkit.cli as cli\n"
+        "run = cli._run\n"
+        "cli._run = lambda args: (sys.stdout.close(), run(args))\n"  # as an environment may
+        "sys.exit(cli.main(['list']))\n"
+    )
+    done = forks.python("-c", script, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("rlkit: standard output was closed")
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str], command: str) -> None:
     try:

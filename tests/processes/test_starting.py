@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -81,3 +83,18 @@ def test_variables_are_replaced_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> N
     starting.set_variables(before | {"NEW": "2"})
     assert ("LEFT_OVER" in os.environ, os.environ["NEW"]) == (False, "2")
     starting.set_variables(before)
+
+
+def test_a_long_name_of_the_place_of_temporary_files_does_no_harm(
+    tmp_path: Path, forks: Any
+) -> None:
+    place = tmp_path / ("d" * 100)
+    place.mkdir()
+    script = (
+        "from rlkit.processes.starting import warm_up, warm_process\n"
+        "import math, tempfile\n"
+        "warm_up([])\n"
+        "print(warm_process(math.sqrt, 4.0), tempfile.gettempdir())\n"
+    )
+    done = forks.python("-c", script, cwd=tmp_path, env={"TMPDIR": str(place)})
+    assert done.stdout == f"True {place}\n", done.stderr

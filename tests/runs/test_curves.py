@@ -17,7 +17,6 @@ def write_curve(path: Path, rows: int = 3) -> bytes:
     curve = curves.CurveFile(path, ["num_env_steps", "x", "y"], 0)
     for i in range(rows):
         curve.append({"num_env_steps": 10 * i, "x": i / 3, "y": None if i == 1 else -1e-30})
-    curve.close()
     return path.read_bytes()
 
 
@@ -27,7 +26,6 @@ def test_numbers_come_back_from_a_csv_to_the_last_bit(tmp_path: Path) -> None:
     curve = curves.CurveFile(path, ["x"], 0)
     for value in values:
         curve.append({"x": value})
-    curve.close()
     np.testing.assert_array_equal(curves.read_curve(path)["x"], np.array(values, dtype=float))
 
 
@@ -41,7 +39,6 @@ def test_a_last_line_truncated_anywhere_is_dropped_and_written_again(tmp_path: P
         assert columns["num_env_steps"].tolist() == [0, 10], data[last:length]
         curve = curves.CurveFile(path, ["num_env_steps", "x", "y"], last)
         curve.append({"num_env_steps": 20, "x": 2 / 3, "y": -1e-30})
-        curve.close()
         assert path.read_bytes() == data
 
 

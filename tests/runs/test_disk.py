@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import resource
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,16 +63,16 @@ class FullFile:
     """A file that takes a part of what is written and then finds the disk full."""
 
     def __init__(self, file: Any, room: int) -> None:
-        self._file, self._room = file, room
+        self._file, self.room = file, room
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
 
     def write(self, data: bytes) -> int:
-        if self._room == 0:
+        if self.room == 0:
             raise FULL
-        written: int = self._file.write(data[: self._room])
-        self._room -= written
+        written: int = self._file.write(data[: self.room])
+        self.room -= written
         return written
 
 
@@ -83,14 +85,23 @@ def test_a_full_disk_in_the_middle_of_a_row_leaves_only_whole_rows(
     reference: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    init = curves.CurveFile.__init__
+    init, opened = curves.CurveFile.__init__, curves.CurveFile._opened
+    left: dict[Any, int] = {}  # by file, once its header is there
 
     def init_full(self: Any, *args: Any) -> None:
         init(self, *args)
-        self._file = FullFile(self._file, room)
+        left[self] = room
+
+    @contextlib.contextmanager
+    def opened_full(self: Any, *args: Any) -> Iterator[Any]:
+        with opened(self, *args) as file:
+            full = FullFile(file, left.get(self, 10**6))
+            yield full
+            left[self] = full.room
 
     with monkeypatch.context() as patch:
         patch.setattr(curves.CurveFile, "__init__", init_full)
+        patch.setattr(curves.CurveFile, "_opened", opened_full)
         with pytest.raises(RlkitError, match=r"appending to .*\.csv failed: No space left"):
             small("q-learning", seeds=2)
     (folder,) = out.iterdir()
@@ -155,10 +166,18 @@ def test_a_run_whose_files_are_deleted_meanwhile_is_not_finished(
 def test_a_row_that_fails_in_one_group_leaves_no_file_open(
     small: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    closed: list[Any] = []
-    close = curves.CurveFile.close
-    monkeypatch.setattr(curves.CurveFile, "close", lambda self: (closed.append(self), close(self)))
     fail_at(monkeypatch, curves.CurveFile, "append", 5)
     with pytest.raises(OSError, match="No space"):
         small("q-learning", seeds=3)
-    assert len(closed) == 3
+    opened = [os.path.realpath(path) for path in Path("/proc/self/fd").iterdir()]
+    assert not [path for path in opened if path.endswith(".csv")]
+
+
+def test_there_may_be_more_seeds_than_open_files(small: Callable[..., Run]) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = max(int(path.name) for path in Path("/proc/self/fd").iterdir())
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used + 30, before[1]))
+        assert small("random", seeds=60, steps=20, evaluate_every=10).status == "finished"
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

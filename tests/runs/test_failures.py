@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
@@ -13,6 +14,7 @@ from rlkit.errors import AllSeedsFailed
 from rlkit.seeding import SeedStreams
 from rlkit.training.run import Run, load
 from rlkit.training.specification import RunSpec
+from rlkit.training.train import train
 
 
 def bad_seed(seed: int, *, copy: int = 1, episode: int = 2) -> int:
@@ -129,6 +131,46 @@ def test_parameters_that_diverge_fail_their_seeds_alone(small: Callable[..., Run
     assert sorted(run.failures) == [0, 1]
     assert all("diverged" in message for message in run.failures.values())
     assert run.status == "failed"
+
+
+class Huge(gym.Env[Any, Any]):
+    """Two steps with a reward that is given."""
+
+    observation_space = gym.spaces.Discrete(1)
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, reward: float) -> None:
+        self.reward = reward
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        self.steps = 0
+        return 0, {}
+
+    def step(self, action: Any) -> Any:
+        self.steps += 1
+        return 0, self.reward, self.steps == 2, False, {}
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
+@pytest.mark.parametrize(
+    ("agent", "reward", "text"),
+    [
+        ("random", 1e308, "the return of an episode is no longer finite"),
+        ("q-learning", 1e308, "the return of an episode is no longer finite"),
+        ("q-learning", 8e307, r"its state 'q' is no longer finite"),
+        ("reinforce", 1e30, r"its state '\w*adam_v' is no longer finite"),
+    ],
+)
+def test_numbers_that_are_no_longer_finite_fail_the_seed(
+    agent: str, reward: float, text: str, out: Any
+) -> None:
+    more = {"q-learning": {"discount": 1.0, "step_size": 0.99, "initial_value": 1.2e308}}
+    with pytest.raises(AllSeedsFailed, match=text):
+        train(
+            *(agent, Huge),
+            **{"seeds": 1, "steps": 60, "evaluate_every": 2, "evaluation_episodes": 0},
+            **{"env_args": {"reward": reward}, "out": out, **more.get(agent, {})},
+        )
 
 
 def test_an_error_of_the_agent_ends_the_run_as_failed_with_the_original_error(

@@ -22,7 +22,10 @@ BETWEEN_SAVES = "seed_batch.SECONDS_BETWEEN_SAVES = 0.02"
 
 
 def kill_at_random(forks: Any, name: str, kills: int, out: Path, **changes: Any) -> list[Path]:
-    """Kill runs at random moments until there were so many kills; return the runs' folders."""
+    """Kill runs at random moments until there were so many kills; return the runs' folders.
+
+    No finished run is killed: each that comes to its end is followed by another.
+    """
     settings = {"seeds": 2, "evaluate_every": 40, **changes}
     for name_of_run in ("first", "undisturbed"):  # the first imports what both need
         started = time.monotonic()
@@ -30,7 +33,7 @@ def kill_at_random(forks: Any, name: str, kills: int, out: Path, **changes: Any)
         duration = time.monotonic() - started
     moments, folders = random.Random(0), []
     while kills > 0:
-        target, code = out / str(kills), KILLED
+        target, code = out / f"run-{len(folders)}", KILLED
         while code == KILLED:
             child = forks.train(name, **settings, out=target, before=BETWEEN_SAVES)
             if kills > 0:

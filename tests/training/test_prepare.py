@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from rlkit.errors import RlkitError, UsageError
+from rlkit.errors import RlkitError, RlkitWarning, UsageError
 from rlkit.training import prepare
 from rlkit.training.run import Run
 from rlkit.training.specification import RunSpec
@@ -46,6 +47,20 @@ def test_other_versions_are_rejected_with_a_list_and_allowed_on_request(
     assert run.status == "finished"
 
 
+def test_a_run_that_other_instructions_continue_is_marked(
+    small: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = small("random", seeds=1, steps=100)
+    assert first.record["arithmetic"]["MKL_CBWR"] == os.environ["MKL_CBWR"]
+    assert small("random", seeds=1, steps=200).record["reproducible"]
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "default")
+    assert small("random", seeds=1, steps=200).record["reproducible"]  # nothing was left to do
+    with pytest.warns(RlkitWarning, match="continued with other arithmetic"):
+        run = small("random", seeds=1)
+    assert run.record["reproducible"] is False
+    assert any("'ATEN_CPU_CAPABILITY': 'default'" in note for note in run.record["notes"])
+
+
 @pytest.mark.parametrize(
     ("agent", "options"),
     [
@@ -57,7 +72,7 @@ def test_other_versions_are_rejected_with_a_list_and_allowed_on_request(
 def test_stored_steps_beyond_memory_are_rejected_before_they_are_allocated(
     small: Callable[..., Run], out: Any, agent: str, options: dict[str, int]
 ) -> None:
-    with pytest.raises(UsageError, match=r"GB of memory for 1 seed, and .* are available"):
+    with pytest.raises(UsageError, match=r"GB of memory for 2 seeds, and .* are available"):
         small(agent, seeds=2, **options)
     assert not out.exists()
 

@@ -18,7 +18,6 @@ from rlkit.environments.views.masks import draw_allowed
 from rlkit.errors import UsageError
 from rlkit.maths.compiled import part
 from rlkit.seeding import SeedStreams
-from rlkit.tabular.memory import available_bytes
 
 Array = NDArray[Any]
 
@@ -243,24 +242,6 @@ def require_tabular(agent: str, task: Task) -> tuple[int, int]:
     assert isinstance(task.observation_space, spaces.Discrete)
     assert isinstance(task.action_space, spaces.Discrete)
     return int(task.observation_space.n), int(task.action_space.n)
-
-
-def require_room(agent: str, num_seeds: int, num_bytes: int) -> None:
-    """Raise UsageError where the arrays of all seeds, and a copy of each, do not fit into memory.
-
-    Args:
-        agent: its name, for the message.
-        num_seeds: that are trained together.
-        num_bytes: of the arrays of one seed.
-    """
-    needed, available = 2 * num_bytes * num_seeds, available_bytes()
-    if available is not None and needed > available:
-        seeds = "1 seed" if num_seeds == 1 else f"{num_seeds} seeds"
-        raise UsageError(
-            f"{agent}: its tables and the steps that it stores need about {needed / 1e9:,.2g} GB "
-            f"of memory for {seeds}, and {available / 1e9:,.2g} GB are available. Use fewer "
-            "states, bins or stored steps, or reinforce or ppo"
-        )
 
 
 def _advice(kind: str, space: spaces.Space[Any]) -> str:

@@ -29,6 +29,7 @@ from rlkit.rlhf.stages.stage_run import STATE_PREFIX, StageRun
 from rlkit.runs import checkpoints, curves, store
 from rlkit.runs.execution import RunRequest, execute, is_finished, warn_about_similar_runs
 from rlkit.runs.identity import content_name, versions
+from rlkit.runs.kinds import MOST_SEEDS
 from rlkit.runs.record import RECORD
 from rlkit.runs.reports import Failure, Reports, Stopped
 from rlkit.runs.restore import entries, restore, take_up
@@ -144,7 +145,7 @@ def run_stage(
         UsageError: an argument or the stage is not valid.
         Interrupted: a signal came; everything is saved, and the same call continues.
     """
-    num_seeds = require_count("seeds", num_seeds, at_least=1)
+    num_seeds = require_count("seeds", num_seeds, at_least=1, at_most=MOST_SEEDS)
     workers = require_count("workers", workers, at_least=1)
     allow_drift = require_typed("allow_drift", allow_drift, bool)
     require_main_guard(workers)
@@ -214,33 +215,30 @@ def _run_seed(spec: StageSpec, folder: Path, seed: int, reports: Reports) -> Non
     num_bytes = int(state["curve_bytes"]) if state else 0
     expected = checkpoints.begin_from(folder, seed, num_bytes)
     curve = curves.CurveFile(path, rows.columns, num_bytes, expected)
-    try:
-        # A run that is extended continues its csv after the last row on the grid, so that the row
-        # at an end off the grid leaves no trace in it.
-        on_the_grid = curve.sums.extent
-        for number in range(done + 1, spec.num_updates + 1):
-            rows.observe(_update(stage, spec, reports))
-            notes: list[str] = getattr(stage, "notes", [])
-            while notes:
-                reports.note(f"seed {seed}, update {number}: {notes.pop(0)}")
-            on_grid, at_end = number % spec.record_every == 0, number == spec.num_updates
-            if on_grid or at_end:
-                curve.append(rows.row(number))
-            if on_grid:
-                rows.start()
-                on_the_grid = curve.sums.extent
-            is_stopping = not at_end and reports.stop()
-            if at_end or is_stopping or number % spec.save_every == 0:
-                curve.sync()
-                own = _state(stage, rows, on_the_grid.num_bytes)
-                checkpoints.save_checkpoint(
-                    *(folder, seed, number, own), lines=curve.sums, continues=on_the_grid
-                )
-            reports.progress([seed], number)
-            if is_stopping:
-                raise Stopped(f"stopped at {number:,} updates of seed {seed}")
-    finally:
-        curve.close()
+    # A run that is extended continues its csv after the last row on the grid, so that the row
+    # at an end off the grid leaves no trace in it.
+    on_the_grid = curve.sums.extent
+    for number in range(done + 1, spec.num_updates + 1):
+        rows.observe(_update(stage, spec, reports))
+        notes: list[str] = getattr(stage, "notes", [])
+        while notes:
+            reports.note(f"seed {seed}, update {number}: {notes.pop(0)}")
+        on_grid, at_end = number % spec.record_every == 0, number == spec.num_updates
+        if on_grid or at_end:
+            curve.append(rows.row(number))
+        if on_grid:
+            rows.start()
+            on_the_grid = curve.sums.extent
+        is_stopping = not at_end and reports.stop()
+        if at_end or is_stopping or number % spec.save_every == 0:
+            curve.sync()
+            own = _state(stage, rows, on_the_grid.num_bytes)
+            checkpoints.save_checkpoint(
+                *(folder, seed, number, own), lines=curve.sums, continues=on_the_grid
+            )
+        reports.progress([seed], number)
+        if is_stopping:
+            raise Stopped(f"stopped at {number:,} updates of seed {seed}")
 
 
 def _update(stage: Stage, spec: StageSpec, reports: Reports) -> Mapping[str, float]:

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from rlkit.agent import ActionMasks, State, Task, Transition
 from rlkit.agents.compiled import Kernels, single_steps
+from rlkit.agents.memory import require_room
 from rlkit.agents.tabular.learning.config import TableConfig
 from rlkit.agents.tabular.learning.masks import masked
 from rlkit.agents.tabular.learning.updates import StepSizes, StepSizeTable, Table
-from rlkit.agents.tabular.tables import Exploration, TableActor, require_room, require_tabular
+from rlkit.agents.tabular.tables import Exploration, TableActor, require_tabular
 from rlkit.environments.table_kernels import Outcome
 from rlkit.errors import UsageError
 from rlkit.seeding import NoiseBlocks, uniform_rows
@@ -50,7 +51,7 @@ class TableLearner:
     def __init__(self, task: Task, config: Any) -> None:
         self._num_states, self._num_actions = require_tabular(self.name, task)
         self._task, self._config = task, config
-        require_room(self.name, task.num_seeds, 8 * self._numbers_per_seed())
+        require_room(self.name, task, 8 * self._numbers_per_seed())
         self._entries = self._initial_entries()
         self._step_sizes = StepSizeTable(config)
         self._singly = single_steps(masked(self.kernels) if task.action_masks else self.kernels)
