@@ -71,6 +71,8 @@ def choose_plan(environment: Environment, codes: Collection[str], facts: Mapping
         num_actions *= size or MOST_ACTIONS + 1
     table = num_states <= MOST_STATES and num_actions <= MOST_ACTIONS
     agent = "q-learning" if table else "ppo"
+    if num_states == 1 and table and environment.probe.has_priors:
+        agent = "thompson"
     arguments: dict[str, Any] = {}
     options: dict[str, Any] = {}
     # Twins and tables, which have no masks, are stepped so much faster that masks do not pay.

@@ -66,6 +66,10 @@ ERRORS = {
         "memory.",
         "Mend it. Until then --env-workers 1 keeps a run alive when its environment is not.",
     ),
+    "too-slow": (
+        "Constructor, reset or step take so long that little could be tried.",
+        "Make them faster, or look at a smaller version of the environment; more --seconds help.",
+    ),
     "info-type": (
         "The info of reset or step is not a dictionary.",
         "Return {} where there is none.",
@@ -270,6 +274,16 @@ WARNINGS = {
 }
 
 NOTES = {
+    "only-length-varies": (
+        "Whoever reaches the end earns the same, so that only discounting makes shorter episodes "
+        "better.",
+        "Nothing for agents with a discount below 1. A small cost of each step shows in returns, "
+        "too.",
+    ),
+    "no-choice": (
+        "The action space has one action, so that there are values to learn but no policy.",
+        "Nothing, if that is meant, as for a random walk.",
+    ),
     "gymnasium-advice": (
         "Gymnasium's own checker remarks on it.",
         "Follow it where it fits; nothing is wrong otherwise.",

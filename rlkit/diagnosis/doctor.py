@@ -146,7 +146,7 @@ class _Session:
     def _learn(
         self, helper: HelperProcess | None, plan: Plan, examination: Examination
     ) -> Learnability | None:
-        if not self._probe:
+        if not self._probe or "no-choice" in self.findings:
             return None
         options: dict[str, Any] = {
             "plan": plan,

@@ -29,6 +29,7 @@ MOST_STEPS = 5_000  # with random actions
 _MOST_BYTES = 50_000_000  # of observations
 _WATCHED_CALLS = 300  # of which global generators are looked at
 _TRACED_STEPS = 100
+_PATIENCE = 2  # times its seconds after which the remaining parts are omitted
 # Nothing else is worth looking at in an environment that cannot be played.
 BROKEN = frozenset(
     (
@@ -152,36 +153,40 @@ def _examine(patient: Patient, facts: dict[str, Any]) -> None:
             facts["time_limit"] = environment.probe.time_limit
         except UsageError as error:
             raise Fault("running-statistics", f"{error}") from error
-        for part in _parts(patient, subject):
+        over = time.perf_counter() + _PATIENCE * patient.seconds
+        for name, part in _parts(patient, subject).items():
+            if time.perf_counter() > over:
+                facts.setdefault("omitted", []).append(name)
+                continue
             with _reporting(patient):
                 part()
     finally:
         subject.close()
 
 
-def _parts(patient: Patient, subject: Subject) -> list[Callable[[], None]]:
+def _parts(patient: Patient, subject: Subject) -> dict[str, Callable[[], None]]:
     """Return the parts of the examination after random actions were recorded."""
 
     def if_repeatable(part: Callable[[Patient], None]) -> Callable[[], None]:
         return lambda: part(patient) if patient.repeatable else None
 
-    return [
-        lambda: repeats.check_copies(patient),
-        lambda: repeats.check_repeats(patient, subject),
-        if_repeatable(repeats.check_beside),
-        if_repeatable(repeats.check_seeds),
-        lambda: repeats.check_end(patient),
-        lambda: observed.check_observations(patient),
-        lambda: observed.check_rewards(patient),
-        lambda: observed.check_episodes(patient),
-        lambda: effects.check_range(patient),
-        if_repeatable(effects.check_effects),
-        lambda: practice.check_table(patient),
-        lambda: practice.check_gymnasium(patient),
-        lambda: practice.check_sending(patient),
-        lambda: practice.check_speed(patient, subject),
-        lambda: practice.note_masks(patient, subject),
-    ]
+    return {
+        "observations": lambda: observed.check_observations(patient),
+        "rewards": lambda: observed.check_rewards(patient),
+        "episodes": lambda: observed.check_episodes(patient),
+        "speed": lambda: practice.check_speed(patient, subject),
+        "masks": lambda: practice.note_masks(patient, subject),
+        "sending": lambda: practice.check_sending(patient),
+        "copies": lambda: repeats.check_copies(patient),
+        "range of actions": lambda: effects.check_range(patient),
+        "repetition": lambda: repeats.check_repeats(patient, subject),
+        "copies side by side": if_repeatable(repeats.check_beside),
+        "seeds": if_repeatable(repeats.check_seeds),
+        "ends of episodes": lambda: repeats.check_end(patient),
+        "Gymnasium's checker": lambda: practice.check_gymnasium(patient),
+        "effects of actions": if_repeatable(effects.check_effects),
+        "table": lambda: practice.check_table(patient),
+    }
 
 
 def _record(patient: Patient, subject: Subject) -> None:

@@ -109,13 +109,19 @@ def _try(
     masks = {"action_masks": True} if "action_masks" in arguments else {}
     copies = _num_copies(facts, seconds)
     share = _EVALUATING * seconds
+    needed = _seconds_needed(facts)
+    if needed > seconds:
+        text = f"{seconds:g} s are too short for it: --seconds {needed:.0f} are needed at least."
+        return Learnability(plan.agent, None, text)
     floor = _train("random", masks, {}, environment, copies, began, began + share)
     trained = _train(
         *(plan.agent, arguments, plan.options, environment, copies),
         began + seconds - share,
         began + seconds,
     )
-    learned = _is_better(trained.returns, floor.returns)
+    learned = None
+    if np.ptp([*trained.returns.flat, *floor.returns.flat]) > _CLOSE:
+        learned = _is_better(trained.returns, floor.returns)
     returns, random_return = trained.returns.mean(axis=1), float(floor.returns.mean())
     return Learnability(
         plan.agent,
@@ -133,6 +139,13 @@ def _num_copies(facts: Mapping[str, Any], seconds: float) -> int:
     each = facts.get("constructor_seconds") or 0.0
     affordable = int(0.5 * _EVALUATING * seconds / max(SEEDS * each, _CLOSE))
     return max(_LEAST_COPIES, min(_MOST_COPIES, affordable))
+
+
+def _seconds_needed(facts: Mapping[str, Any]) -> float:
+    """Return the seconds that a probe takes at least: two evaluations of a few episodes."""
+    length = facts.get("episode_length") or facts.get("time_limit") or 1000
+    each = length * (facts.get("step_seconds") or 0.0) + (facts.get("constructor_seconds") or 0.0)
+    return float(each * SEEDS * _LEAST_COPIES / _EVALUATING)
 
 
 def _train(
@@ -233,12 +246,19 @@ def _is_better(returns: Array, floor: Array) -> bool:
     return bool(together or sure.sum() > len(returns) / 2)
 
 
-def _summary(agent: str, trained: _Trained, random_return: float, learned: bool) -> str:
+_VERDICTS = {
+    True: "It learns.",
+    False: "Not better by more than noise.",
+    None: "All policies have the same return, so that there is nothing to compare.",
+}
+
+
+def _summary(agent: str, trained: _Trained, random_return: float, learned: bool | None) -> str:
     returns = trained.returns.mean(axis=1)
     low, high = (f"{value:.4g}" for value in (returns.min(), returns.max()))
     part = "" if trained.steps >= trained.budget else f", of {trained.budget:,} by default"
-    verdict = "It learns" if learned else "Not better by more than noise"
+    span = f"of {low}" if low == high else f"from {low} to {high}"
     return (
-        f"{SEEDS} seeds of {agent} have returns from {low} to {high} after {trained.steps:,} steps "
-        f"each ({trained.seconds:.0f} s{part}), random actions {random_return:.4g}. {verdict}."
+        f"{SEEDS} seeds of {agent} have returns {span} after {trained.steps:,} steps each "
+        f"({trained.seconds:.0f} s{part}), random actions {random_return:.4g}. {_VERDICTS[learned]}"
     )

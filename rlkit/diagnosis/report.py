@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,6 +75,7 @@ def _facts(facts: Mapping[str, Any]) -> list[str]:
         "actions": facts.get("action_space"),
         "episodes": _episodes(facts),
         "speed": _speed(facts),
+        "out of time": _omitted(facts.get("omitted", ())),
     }
     return [_row(name, str(text)) for name, text in rows.items() if text]
 
@@ -107,6 +108,10 @@ def _speed(facts: Mapping[str, Any]) -> str:
     if not step:
         return ""
     return f"{1 / step:,.0f} steps per second, {_time(reset or 0.0)} per reset"
+
+
+def _omitted(parts: Sequence[str]) -> str:
+    return f"not looked at: {', '.join(parts)}" if parts else ""
 
 
 def _time(seconds: float) -> str:

@@ -559,6 +559,26 @@ class OldSeed(Walk):
         """The old way, which Gymnasium's checker remarks on."""
 
 
+@planted("only-length-varies")
+class SameReturn(Walk):
+    def terminated(self) -> Any:
+        return abs(self.x) > 2.0
+
+    def truncated(self) -> Any:
+        return False
+
+    def reward(self) -> Any:
+        return float(self.terminated())
+
+
+@planted("no-choice")
+class OneAction(Walk):
+    action_space = spaces.Discrete(1)
+
+    def push(self, action: Any) -> float:
+        return 0.0
+
+
 @planted("seed-without-effect")
 class NotRandom(Walk):
     def start(self) -> float:

@@ -12,18 +12,19 @@ import pytest
 from rlkit.diagnosis.catalogue import KINDS
 from rlkit.diagnosis.examination import Examination, examine
 from rlkit.environments.resolve import locate
-from tests.diagnosis.planted import PLANTED, Slow, SlowReset, Walk, limited, make_local
+from tests.diagnosis.planted import PLANTED, Hanging, Slow, SlowReset, Walk, limited, make_local
 
 # Those that need a process of their own, see test_doctor.py, or training.
-ELSEWHERE = {"ends-process", "processes-differ", "training-fails", "not-learned"}
+ELSEWHERE = {"ends-process", "processes-differ", "training-fails", "not-learned", "too-slow"}
 CASES = [(code, make) for code, makes in PLANTED.items() for make in makes]
 SLOW = (Slow, SlowReset)
 
 
 def look(make: Callable[..., Any] | str) -> Examination:
     seconds = 0.4 if make in SLOW else 20.0
+    timeout = 0.4 if make is Hanging else 5.0
     with np.errstate():
-        return examine(locate(make), seconds=seconds, timeout=0.5, steps=1500)
+        return examine(locate(make), seconds=seconds, timeout=timeout, steps=1500)
 
 
 def codes(examination: Examination, *severities: str) -> list[str]:

@@ -29,6 +29,8 @@ def check_range(patient: Patient) -> None:
         source, space = subject.source, subject.action_space
     assert source is not None
     low, high = source.layout.bounds
+    if (source.layout.sizes == 1).all():
+        patient.findings.add("no-choice", f"The action space is {space}.")
     is_number = source.layout.sizes == 0
     if not is_number.any():
         return
@@ -48,6 +50,9 @@ def check_effects(patient: Patient) -> None:
     """Take different actions in the same places and compare what follows."""
     with patient.copy() as subject:
         assert subject.source is not None
+        subject.reset(0)
+        if subject.offers_masks:  # other actions may be forbidden
+            return
         columns = list(range(len(subject.source.layout.columns)))[:_MOST_COLUMNS]
         for column in columns:
             _check_column(patient, subject, column, patient.until(0.3 / len(columns)))

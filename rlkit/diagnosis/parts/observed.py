@@ -16,6 +16,7 @@ Array = NDArray[Any]
 
 LARGE, TINY = 1_000.0, 1e-3  # of rewards
 FAR, APART = 100.0, 1_000.0  # of an observation's numbers, and between their scales
+_RARELY = 0.2  # the share of episodes with a reward below which rewards are rare
 _ENOUGH_STEPS, _ENOUGH_EPISODES = 100, 5
 _MOST_NAMED = 6
 _MOST_BYTES = 50_000_000
@@ -123,20 +124,25 @@ def check_rewards(patient: Patient) -> None:
         return
     share = float((rewards != np.median(rewards)).mean())
     alike = len(returns) >= _ENOUGH_EPISODES and np.ptp(returns) == 0
-    if alike and patient.num_steps > len(returns):
+    lengths = [episode.length for episode in patient.ended]
+    if alike and max(lengths) > min(lengths):
+        patient.findings.add(
+            "only-length-varies",
+            f"All {len(returns)} episodes with random actions had the return {returns[0]:g}, "
+            f"after {min(lengths):,} to {max(lengths):,} steps.",
+        )
+    elif alike and max(lengths) > 1:
         patient.findings.add(
             "return-never-varies",
             f"All {len(returns)} episodes with random actions had the return {returns[0]:g}.",
         )
-    elif 0 < share < 0.01 and np.median(rewards) == 0:
+    elif (
+        share < 0.01 and np.median(rewards) == 0 and (returns != 0).sum() <= _RARELY * len(returns)
+    ):
         patient.findings.add(
             "reward-sparse",
-            f"Only {100 * share:.2g} % of {steps} had a reward other than 0"
-            + (
-                f", {int((returns != 0).sum())} of {len(returns)} episodes."
-                if len(returns)
-                else "."
-            ),
+            f"Only {100 * share:.2g} % of {steps} had a reward other than 0, in "
+            f"{int((returns != 0).sum())} of {len(returns)} episodes.",
         )
     if sizes.max() > LARGE:
         patient.findings.add(

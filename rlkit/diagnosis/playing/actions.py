@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rlkit.environments.views.actions import ActionLayout
 from rlkit.environments.views.leaves import AnySpace
-from rlkit.environments.views.masks import MaskReader, given_mask, nearest_allowed
+from rlkit.environments.views.masks import MaskReader, draw_allowed, given_mask, split
 
 Array = NDArray[Any]
 
@@ -36,21 +36,23 @@ class ActionSource:
         return low, np.where(np.isfinite(high), high, np.maximum(low + 2.0, 1.0))
 
     def draw(self, mask: Array | None = None) -> Array:
-        """Return one action, the next allowed one where the mask forbids it."""
+        """Return one action, among those that a mask allows, each with equal probability."""
         uniform = self._rng.random(len(self.layout.sizes))
         numbers = self._low + uniform * (self._high - self._low)
         row = np.where(self.layout.sizes > 0, np.floor(uniform * self.layout.sizes), numbers)
-        row = row.reshape(self.layout.shape).astype(self.layout.dtype)
-        return row if mask is None else nearest_allowed(row[None, None], mask, self.layout)[0, 0]
+        if mask is not None:
+            parts = zip(split(mask, self.layout), uniform, row, strict=True)
+            row = np.array([draw_allowed(m, u) if m.size else number for m, u, number in parts])
+        return row.reshape(self.layout.shape).astype(self.layout.dtype)
 
     def mask_of(self, env: gym.Env[Any, Any], info: Any) -> Array | None:
-        """Return the mask [1, 1, choices] that an environment offers now, or None.
+        """Return the mask [choices] that an environment offers now, or None.
 
         Raises:
             ValueError: it is wrong.
         """
         given, source = given_mask(env, info)
-        return self._read.checked(given, source)[None, None] if source else None
+        return self._read.checked(given, source) if source else None
 
     def values_of(self, column: int, most: int = 12) -> Array:
         """Return values of a column to compare: all of a few choices, or five of a number."""

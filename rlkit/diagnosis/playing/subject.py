@@ -67,6 +67,10 @@ class Subject:
         self.source = ActionSource(self.action_space)
         self.check = ResultCheck(self.findings, self.observation_space)
 
+    def draw_again(self) -> None:
+        """Draw the same random actions again."""
+        self.source = ActionSource(self.action_space)
+
     def reset(self, seed: int | None) -> Outcome:
         """Start an episode.
 

@@ -108,7 +108,7 @@ class HelperProcess:
                 if now - started > seconds:
                     self._process.kill()
                     raise Fault(
-                        "hangs",
+                        "too-slow",
                         f"Looking at it was not done within {seconds:.0f} s, although each call "
                         f"returned within {timeout:g} s.",
                     )

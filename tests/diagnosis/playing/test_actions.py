@@ -47,10 +47,18 @@ def test_one_column_can_be_changed(space: spaces.Space) -> None:
 
 def test_masked_actions_are_not_drawn() -> None:
     source = ActionSource(spaces.MultiDiscrete([3, 2]))
-    mask = np.array([[[False, True, False, True, False]]])
+    mask = np.array([False, True, False, True, False])
     assert {tuple(source.draw(mask)) for _ in range(50)} == {(1, 0)}
 
 
 def test_a_choice_of_many_is_sampled_from_end_to_end() -> None:
     values = ActionSource(spaces.Discrete(1000)).values_of(0)
     assert (len(values), values[0], values[-1]) == (12, 0, 999)
+
+
+def test_allowed_actions_are_drawn_equally_often() -> None:
+    source = ActionSource(spaces.Discrete(9))
+    mask = np.array([True] + [False] * 7 + [True])
+    draws = [int(source.draw(mask)) for _ in range(400)]
+    assert set(draws) == {0, 8}
+    assert 140 <= draws.count(0) <= 260  # within six standard deviations

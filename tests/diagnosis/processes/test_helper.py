@@ -40,6 +40,13 @@ def test_the_end_and_the_block_of_a_process_are_findings(
     assert process._process.returncode is not None  # no process is left
 
 
+def test_an_examination_without_end_is_too_slow() -> None:
+    with helper_process(locate("CartPole-v1"), 1) as process:
+        with pytest.raises(Fault) as caught:
+            process.ask("examine", {"seconds": 9.0, "timeout": 9.0}, timeout=9.0, seconds=0.0)
+        assert caught.value.code == "too-slow"
+
+
 def test_what_cannot_be_sent_is_unfindable() -> None:
     for make in (lambda: None, type("Local", (), {"__module__": "__main__"})):
         with pytest.raises(Unfindable):
