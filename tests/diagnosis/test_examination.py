@@ -24,7 +24,7 @@ def look(make: Callable[..., Any] | str) -> Examination:
     seconds = 0.4 if make in SLOW else 20.0
     timeout = 0.4 if make is Hanging else 5.0
     with np.errstate():
-        return examine(locate(make), seconds=seconds, timeout=timeout, steps=1500)
+        return examine(locate(make), seconds=seconds, timeout=timeout, steps=1000)
 
 
 def codes(examination: Examination, *severities: str) -> list[str]:

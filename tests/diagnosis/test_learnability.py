@@ -7,8 +7,10 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import pytest
 from gymnasium import spaces
 
+from rlkit.diagnosis import learnability
 from rlkit.diagnosis.advice import Plan
 from rlkit.diagnosis.learnability import SEEDS, Learnability, _is_better, try_learning
 from rlkit.environments.resolve import locate
@@ -42,6 +44,11 @@ class Corridor(gym.Env[Any, Any]):
         if self.pays == "noise":
             reward = float(self.np_random.normal())
         return min(self.at, 4), reward, over, self.t >= 12, {}
+
+
+@pytest.fixture(autouse=True)
+def few_episodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learnability, "_MOST_EPISODES", 100)
 
 
 def train(pays: str, seconds: float = 30.0) -> Learnability:

@@ -34,10 +34,10 @@ class ResultCheck:
     def __init__(self, findings: Findings, space: AnySpace) -> None:
         self._findings, self._space = findings, space
         self.encode = ObservationEncoder(space)
-        self._returned: list[tuple[Any, bytes, str]] = []  # objects, as they were, and when
+        self._returned: list[tuple[Any, bytes, object]] = []  # objects, as they were, and when
         self._count = 0
 
-    def reset(self, result: Any, place: str) -> tuple[Outcome, Any]:
+    def reset(self, result: Any, place: object) -> tuple[Outcome, Any]:
         """Return the outcome and the info of a reset.
 
         Raises:
@@ -50,7 +50,7 @@ class ResultCheck:
             )
         return Outcome(self._observation(result[0], place)), self._info(result[1], place)
 
-    def step(self, result: Any, place: str) -> tuple[Outcome, Any]:
+    def step(self, result: Any, place: object) -> tuple[Outcome, Any]:
         """Return the outcome and the info of a step.
 
         Raises:
@@ -72,7 +72,7 @@ class ResultCheck:
         obs = self._observation(result[0], place)
         return Outcome(obs, reward, terminated, truncated), self._info(result[4], place)
 
-    def _observation(self, obs: Any, place: str) -> Any:
+    def _observation(self, obs: Any, place: object) -> Any:
         self._compare_earlier(place)
         infinite = first_not_finite(self._space, obs)
         if infinite:
@@ -83,7 +83,7 @@ class ResultCheck:
         self._returned = [*self._returned[-2:], (obs, frozen(copy), place)]
         return copy
 
-    def _compare_earlier(self, place: str) -> None:
+    def _compare_earlier(self, place: object) -> None:
         """Report an observation that has changed since it was returned."""
         for obs, before, when in self._returned:
             if frozen(obs) != before:
@@ -94,7 +94,7 @@ class ResultCheck:
                 self._returned = []
                 return
 
-    def _check_space(self, obs: Any, place: str) -> None:
+    def _check_space(self, obs: Any, place: object) -> None:
         try:
             self.encode(obs)
         except ValueError as error:
@@ -107,7 +107,7 @@ class ResultCheck:
         text = outside[1] if outside else f"the observation {describe(obs)}"
         self._findings.add(code, f"{place} returned {text}, which is not in {_named(self._space)}.")
 
-    def _info(self, info: Any, place: str) -> Any:
+    def _info(self, info: Any, place: object) -> Any:
         if not isinstance(info, dict):
             self._findings.add("info-type", f"{place} returned the info {describe(info)}.")
         elif self._count % _INFO_EVERY == 1 and (size := _size(info)) > HUGE_INFO:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rlkit.diagnosis.findings import Fault, Findings
 from rlkit.diagnosis.playing.actions import ActionSource
-from rlkit.diagnosis.playing.outcomes import Episode, Outcome, frozen, short
+from rlkit.diagnosis.playing.outcomes import Episode, Outcome, short
 from rlkit.diagnosis.playing.results import ResultCheck
 from rlkit.environments.environment import Environment
 from rlkit.environments.spaces import spaces_of
@@ -21,6 +21,17 @@ from rlkit.environments.stepping.checked import Problem, raised
 from rlkit.errors import UsageError
 
 Array = NDArray[Any]
+
+
+class _Step(NamedTuple):
+    """Names a step in messages, which are few, so that steps need no text."""
+
+    number: int
+    episode: str
+    action: Any
+
+    def __str__(self) -> str:
+        return f"step {self.number} after {self.episode}, with the action {short(self.action)},"
 
 
 class Subject:
@@ -101,12 +112,12 @@ class Subject:
         assert self.source is not None
         assert self.check is not None
         action = self.source.layout.to_env(row)
-        text = short(action)
-        before = frozen(action) if isinstance(action, np.ndarray) else b""
-        place = f"step {number} after {self._episode}, with the action {text},"
+        before = np.array(action) if isinstance(action, np.ndarray) else None
+        place = _Step(number, self._episode, action)
         CALLS.on(0, number)
         result = self._called(STEP, place, lambda: self.env.step(action), self.step_seconds)
-        if before and frozen(action) != before:
+        if before is not None and not np.array_equal(action, before):
+            place = _Step(number, self._episode, before)
             self.findings.add("action-modified", f"{place} changed it to {short(action)}.")
         outcome, info = self.check.step(result, place)
         if not outcome.terminated:
@@ -115,7 +126,7 @@ class Subject:
         return outcome
 
     def _called(
-        self, kind: int, call: str, function: Callable[[], Any], seconds: list[float]
+        self, kind: int, call: object, function: Callable[[], Any], seconds: list[float]
     ) -> Any:
         began = time.perf_counter()
         try:
@@ -123,7 +134,7 @@ class Subject:
             result = function()
             CALLS.end()
         except BaseException as error:
-            text = raised(call, error).text
+            text = raised(str(call), error).text
             if isinstance(error, Abandoned):
                 raise Fault("hangs", f"{text}.") from error
             code = "step-raises" if kind == STEP else "reset-raises"
@@ -135,7 +146,7 @@ class Subject:
         seconds.append(time.perf_counter() - began)
         return result
 
-    def _read_mask(self, info: Any, place: str) -> None:
+    def _read_mask(self, info: Any, place: object) -> None:
         assert self.source is not None
         try:
             self.mask = self.source.mask_of(self.env, info)
