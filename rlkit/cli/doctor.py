@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rlkit.cli.forms import EnvArgs, Output, make_form, parse, positional, read_env_args
-from rlkit.cli.report import announcing, print_json
+from rlkit.cli.report import announcing, note, print_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,9 @@ def doctor_command(args: list[str]) -> int:
     from rlkit.diagnosis.doctor import doctor
 
     options = {**vars(parsed.looking), "env_args": read_env_args(parsed.looking.env_args)}
+    if not parsed.output.json:
+        training = f", then training on it for {options['seconds']:g} s" if options["probe"] else ""
+        note(f"playing {parsed.environment} for some seconds{training}")
     with announcing():
         report = doctor(parsed.environment, **options)
     if parsed.output.json:

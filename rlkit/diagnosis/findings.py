@@ -37,6 +37,8 @@ class Finding:
 def finding(code: str, seen: str) -> Finding:
     """Return a finding of a kind of the catalogue, with what was observed."""
     kind = KINDS[code]
+    if seen.startswith(("the ", "step ")):
+        seen = seen[0].upper() + seen[1:]
     return Finding(code, kind.severity, seen, kind.cause, kind.cure)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlkit.agent import Actor, Agent
+from rlkit.agents import find_agent
 from rlkit.determinism import prepared_torch
 from rlkit.diagnosis.advice import Plan
 from rlkit.environments.environment import Environment
@@ -62,6 +63,7 @@ class Learnability:
 
 class _Trained(NamedTuple):
     steps: int
+    updated: bool
     seconds: float
     budget: int
     returns: Array  # [S, M] of episodes, or [S, 1] where they are exact
@@ -84,7 +86,6 @@ def try_learning(
         seconds: of training and evaluation together.
         timeout: seconds that a call of the environment may take.
     """
-    began = time.perf_counter()
     with (
         warnings.catch_warnings(),
         contextlib.redirect_stdout(io.StringIO()),
@@ -93,7 +94,8 @@ def try_learning(
     ):
         warnings.simplefilter("ignore")
         try:
-            return _try(environment, plan, facts, began, seconds)
+            find_agent(plan.agent)  # imports it, which is not to count
+            return _try(environment, plan, facts, seconds)
         except PlayStopped:
             text = f"{seconds:g} s were too short for an evaluation; give more --seconds."
             return Learnability(plan.agent, None, text)
@@ -103,8 +105,9 @@ def try_learning(
 
 
 def _try(
-    environment: Environment, plan: Plan, facts: Mapping[str, Any], began: float, seconds: float
+    environment: Environment, plan: Plan, facts: Mapping[str, Any], seconds: float
 ) -> Learnability:
+    began = time.perf_counter()
     arguments = {name: value for name, value in plan.arguments.items() if name != "env_workers"}
     masks = {"action_masks": True} if "action_masks" in arguments else {}
     copies = _num_copies(facts, seconds)
@@ -120,6 +123,9 @@ def _try(
         began + seconds,
     )
     learned = None
+    if not trained.updated:
+        text = f"{plan.agent} made no update in {trained.steps:,} steps: give more --seconds."
+        return Learnability(plan.agent, None, text, trained.steps, trained.seconds)
     if np.ptp([*trained.returns.flat, *floor.returns.flat]) > _CLOSE:
         learned = _is_better(trained.returns, floor.returns)
     returns, random_return = trained.returns.mean(axis=1), float(floor.returns.mean())
@@ -170,24 +176,25 @@ def _train(
     try:
         agent = spec.build_agent(spec.task(grid, streams, viewed.mdp))
         began = time.perf_counter()
-        steps = _interact(agent, grid, spec, until)
+        steps, updated = _interact(agent, grid, spec, until)
         seconds = time.perf_counter() - began
         returns = _returns(agent.actor(), viewed, streams, copies, kind, deadline)
     finally:
         grid.close()
-    return _Trained(steps, seconds, spec.num_env_steps, returns)
+    return _Trained(steps, updated, seconds, spec.num_env_steps, returns)
 
 
-def _interact(agent: Agent, grid: Any, spec: RunSpec, until: float) -> int:
-    """Train to a moment; return the environment steps of each seed."""
+def _interact(agent: Agent, grid: Any, spec: RunSpec, until: float) -> tuple[int, bool]:
+    """Train to a moment; return the environment steps of each seed and whether it updated."""
+    count, updated = 0, False
     if until <= time.perf_counter():
-        return 0
-    count = 0
-    for _ in interact(agent, grid, spec.num_env_steps // spec.num_envs):
+        return count, updated
+    for _, metrics in interact(agent, grid, spec.num_env_steps // spec.num_envs):
         count += spec.num_envs
+        updated |= bool(metrics)
         if time.perf_counter() > until:
             break
-    return count
+    return count, updated
 
 
 def _returns(

@@ -8,11 +8,21 @@ import pytest
 
 import rlkit
 from rlkit.diagnosis import doctor as module
+from rlkit.diagnosis import learnability
+from rlkit.diagnosis.advice import Plan
 from rlkit.errors import UsageError
 from tests.diagnosis.planted import RewardOfText, Walk
 from tests.diagnosis.test_learnability import Corridor
 
 PLANTED = Path(__file__).parent / "planted.py"
+
+
+@pytest.fixture
+def little_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let steps and not seconds limit the learnability probe."""
+    plan = Plan("q-learning", {"steps": 2000})
+    monkeypatch.setattr(module, "choose_plan", lambda *args: plan)
+    monkeypatch.setattr(learnability, "_MOST_EPISODES", 100)
 
 
 def test_another_process_and_another_folder_are_no_obstacle(
@@ -25,21 +35,23 @@ def test_another_process_and_another_folder_are_no_obstacle(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("little_training")
 def test_a_lambda_is_looked_at_in_this_process() -> None:
-    report = rlkit.doctor(lambda pays: Corridor(pays), env_args={"pays": "noise"}, seconds=1.0)
+    report = rlkit.doctor(lambda pays: Corridor(pays), env_args={"pays": "noise"})
     assert {"cannot-be-sent", "not-learned"} <= {one.code for one in report.findings}
     assert report.errors == []
     assert report.learnability is not None
     assert report.command.startswith('rlkit.train("q-learning", env, env_args=')
 
 
+@pytest.mark.usefixtures("little_training")
 def test_training_that_fails_is_an_error() -> None:
-    report = rlkit.doctor(lambda: Corridor("raise"), seconds=0.5)
+    report = rlkit.doctor(lambda: Corridor("raise"))
     assert [one.code for one in report.errors] == ["training-fails"]
 
 
 def test_what_cannot_be_played_is_not_trained_on() -> None:
-    report = rlkit.doctor(lambda: RewardOfText(), seconds=1.0)
+    report = rlkit.doctor(lambda: RewardOfText())
     assert [one.code for one in report.errors] == ["reward-type"]
     assert (report.learnability, report.command) == (None, "")
 

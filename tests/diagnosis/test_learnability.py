@@ -106,6 +106,13 @@ def test_too_short_a_time_is_said_at_once() -> None:
     assert "--seconds 200 are needed" in result.summary
 
 
+def test_an_agent_that_made_no_update_has_not_learned() -> None:
+    plan = Plan("reinforce", {"steps": 50}, {"episodes_per_update": 64})
+    result = try_learning(locate(Corridor), plan, {}, seconds=30.0, timeout=5)
+    assert result.learned is None
+    assert "no update in 50 steps" in result.summary
+
+
 def test_equal_returns_are_not_compared() -> None:
     result = train("nothing")
     assert result.learned is None

@@ -52,7 +52,7 @@ def check_repeats(patient: Patient, subject: Subject) -> None:
     elif elsewhere and again is None and once_more is None:
         patient.findings.add(
             "copies-differ",
-            f"{_sentence(elsewhere)} in a second copy that was reset with the seed {first.seed} "
+            f"{elsewhere.text} in a second copy that was reset with the seed {first.seed} "
             "and given the same actions; each copy repeats its own episode.",
         )
     elif again or elsewhere:
@@ -60,7 +60,7 @@ def check_repeats(patient: Patient, subject: Subject) -> None:
         assert worst is not None
         code = "step-ignores-seed" if worst.step else "reset-ignores-seed"
         patient.findings.add(
-            code, f"{_sentence(worst)} when the episode of seed {first.seed} was played again."
+            code, f"{worst.text} when the episode of seed {first.seed} was played again."
         )
     elif later is not first:
         with patient.copy() as fresh:
@@ -70,10 +70,6 @@ def check_repeats(patient: Patient, subject: Subject) -> None:
         patient.repeatable = leaked is None
     else:
         patient.repeatable = True
-
-
-def _sentence(where: Difference) -> str:
-    return where.text[0].upper() + where.text[1:]
 
 
 def _leak(patient: Patient, episode: Episode, where: Difference, now: str, before: str) -> None:
@@ -124,7 +120,7 @@ def check_beside(patient: Patient) -> None:
         patient.repeatable = False
         patient.findings.add(
             "copies-disturb-each-other",
-            f"{_sentence(where)}, in the episode of seed {episode.seed}, while a second copy was "
+            f"{where.text}, in the episode of seed {episode.seed}, while a second copy was "
             "stepped beside it.",
         )
 
