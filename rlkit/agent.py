@@ -138,6 +138,8 @@ class AgentTraits(_Traits):
             schedule spans the run.
         takes_action_masks: whether `act(obs, action_masks)`, also of actors, and `learn(transition,
             action_masks)` take the masks of environments, bool [S, N, choices] and `ActionMasks`.
+        needs_discrete_observations: whether it keeps a table, so that observations of a Box must be
+            divided into bins for it.
         needs_discrete_actions: whether combinations of discrete actions are numbered for it, so
             that its action space is Discrete.
         remarks: (task, config) -> sentences about how the agent fits the environment.
@@ -149,6 +151,7 @@ class AgentTraits(_Traits):
     default_num_envs: int = 1
     depends_on_total_steps: Callable[[Any], bool] = lambda config: False
     takes_action_masks: bool = False
+    needs_discrete_observations: bool = False
     needs_discrete_actions: bool = False
     remarks: Callable[[Task, Any], Sequence[str]] = lambda task, config: ()
     why_no_update: Callable[[Task, Any], str] = lambda task, config: ""

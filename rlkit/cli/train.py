@@ -55,6 +55,17 @@ class TrainingOptions:
     native: bool = True
     # use the compiled loop for tables where there is one; the results are the same
     compiled: bool = True
+    # divide each number of a Box observation into so many bins, for agents with tables: one number,
+    # or one for each dimension; None = the preset's
+    bins: tuple[int, ...] | None = None
+    # lower limits of the bins: one number or one for each dimension; None = the bounds of the space
+    bin_low: tuple[float, ...] | None = None
+    # upper limits; values outside fall into the outermost bins
+    bin_high: tuple[float, ...] | None = None
+    # let the agent act in [-1, 1] where actions of a Box have two bounds
+    rescale_actions: bool = False
+    # let the agent choose only among the actions that the environment allows by its masks
+    action_masks: bool = False
     # also draw regret.png: the exact optimum minus the return of the evaluated policy or, with
     # --evaluation-episodes 0, of the episodes of training since the last row; in bandits, which
     # have one observation, the optimum minus the return, summed over all episodes of training
@@ -71,17 +82,6 @@ class TrainOptions(TrainingOptions):
     """How seeds are trained and evaluated."""
 
     envs: int | None = None  # environments per seed, >= 1; None = the preset's
-    # divide each number of a Box observation into so many bins, for agents with tables: one number,
-    # or one for each dimension; None = the preset's
-    bins: tuple[int, ...] | None = None
-    # lower limits of the bins: one number or one for each dimension; None = the bounds of the space
-    bin_low: tuple[float, ...] | None = None
-    # upper limits; values outside fall into the outermost bins
-    bin_high: tuple[float, ...] | None = None
-    # let the agent act in [-1, 1] where actions of a Box have two bounds
-    rescale_actions: bool = False
-    # let the agent choose only among the actions that the environment allows by its masks
-    action_masks: bool = False
     # continue even if versions have changed, which marks the run as not reproducible
     allow_drift: bool = False
 
@@ -91,6 +91,8 @@ class CompareOptions(TrainingOptions):
     """How seeds are trained and evaluated."""
 
     environment: Annotated[str | None, arg(name="env", metavar="ENV", help=ENVIRONMENT)] = None
+    # standard deviation of real actions before training, > 0, of the agents that have the option
+    initial_std: float | None = None
 
 
 def train_command(args: list[str]) -> int:

@@ -17,14 +17,16 @@ if TYPE_CHECKING:
     from rlkit.runs.integrity.verify import Verdict
     from rlkit.upkeep.resuming import Outcome
 
-PLACES = positional(tuple[Path, ...], "RUN", "folders of runs, or folders above them")
+PLACES = positional(
+    tuple[Path, ...], "RUN", "folders of runs and comparisons, or folders above them"
+)
 
 
 def verify_command(args: list[str]) -> int:
     """Check every file of some runs; the exit code is 1 if one is damaged."""
     about = (
-        "Check every file of runs against its sha256: records, rows, checkpoints and figures. Exit "
-        "code 1 if one is damaged."
+        "Check every file of runs against its sha256: records, rows, checkpoints and figures; of "
+        "comparisons, the summary and the figures. Exit code 1 if one is damaged."
     )
     parsed = parse(make_form(about, places=PLACES, output=Output), args, "verify")
     if not parsed.places:
@@ -46,7 +48,7 @@ def _print_verdicts(verdicts: Sequence[Verdict]) -> None:
         table.add_row(
             cell(verdict.folder),
             cell(verdict.status or "-"),
-            f"{len(verdict.complete)} of {total}" if verdict.what else "-",
+            f"{len(verdict.complete)} of {total}" if total else "-",
             f"{len(verdict.problems)} damaged" if verdict.problems else "sound",
         )
     print_table(table)

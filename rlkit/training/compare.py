@@ -9,10 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rlkit.agent import AgentTraits
+from rlkit.agents import AGENTS, find_agent
 from rlkit.environments.resolve import EnvLike
 from rlkit.environments.stepping.watchdog import watched
 from rlkit.errors import UsageError
-from rlkit.options import require_count
+from rlkit.options import require_count, require_typed
 from rlkit.runs import store
 from rlkit.runs.identity import content_name
 from rlkit.runs.kinds import MOST_SEEDS
@@ -20,7 +22,7 @@ from rlkit.runs.progress import python_reports
 from rlkit.runs.record import RECORD
 from rlkit.runs.reports import Reports
 from rlkit.runs.workers import warm_up
-from rlkit.training.comparison import REGRET, SUMMARY, Comparison
+from rlkit.training.comparison import Comparison, read_summary
 from rlkit.training.figures import environment_key
 from rlkit.training.prepare import Prepared, prepare
 from rlkit.training.presets import DEFAULT_EVALUATION_EPISODES
@@ -55,6 +57,12 @@ def compare(
     compiled: bool = True,
     env_workers: int = 0,
     env_timeout: float = ENV_TIMEOUT,
+    bins: int | Sequence[int] | None = None,
+    bin_low: float | Sequence[float] | None = None,
+    bin_high: float | Sequence[float] | None = None,
+    rescale_actions: bool = False,
+    action_masks: bool = False,
+    initial_std: float | None = None,
     regret: bool = False,
     reports: Reports | None = None,
 ) -> Comparison:
@@ -62,7 +70,9 @@ def compare(
 
     Write summary.json, learning_curves.png and final_performance.png into `out`, beside the
     folders of the runs, or into a new folder in `out` if it already holds another comparison
-    (see `Comparison.folder`). The other arguments are those of `train`.
+    (see `Comparison.folder`). The other arguments are those of `train`; `bins`, `bin_low` and
+    `bin_high` are for the agents with tables, `action_masks` and `initial_std` for the agents that
+    take them, and none of these is for runs.
 
     Args:
         agents: names or classes of agents, which are trained where they are not yet, and runs
@@ -88,12 +98,21 @@ def compare(
         "compiled": compiled,
         "env_workers": env_workers,
         "env_timeout": env_timeout,
+        "rescale_actions": rescale_actions,
     }
+    given: dict[str, Any] = {
+        "bins": bins,
+        "bin_low": bin_low,
+        "bin_high": bin_high,
+        "action_masks": require_typed("action_masks", action_masks, bool) or None,
+        "initial_std": initial_std,
+    }
+    some = {name: value for name, value in given.items() if value is not None}
     seeds = require_count("seeds", seeds, at_least=1, at_most=MOST_SEEDS)
     workers = require_count("workers", workers, at_least=1)
     place = Path(os.path.abspath(out))  # an environment may change the working directory
     with watched(require_seconds("env_timeout", env_timeout)):
-        contenders = _prepare(agents, environment, seeds, place, arguments)
+        contenders = _prepare(agents, environment, seeds, place, arguments, some)
         if regret:
             for contender in contenders.values():
                 require_optimum(contender.environment)
@@ -123,23 +142,26 @@ def _finish(
         else train_prepared(contender, num_seeds, workers=workers, reports=reports)
         for name, contender in contenders.items()
     }
-    comparison = Comparison(runs, _folder(out, Comparison(runs, out)))
+    comparison = Comparison(runs, _folder(out, Comparison(runs, out), reports))
     store.prepare_place(comparison.folder)
     comparison.write()
     if regret:
-        comparison.plot_regret(comparison.folder / REGRET)
+        comparison.write_regret()
     return comparison
 
 
-def _folder(out: Path, comparison: Comparison) -> Path:
+def _folder(out: Path, comparison: Comparison, reports: Reports) -> Path:
     """Return `out`, or a new folder in it if `out` has another comparison."""
     try:
-        there = json.loads((out / SUMMARY).read_text())
+        there, problem = read_summary(out)
+        if problem is not None:
+            reports.note(f"{problem}; this comparison gets a folder of its own")
+            there = {}
         same = there["comparison"] == comparison.key
         seeds = {name: len(agent["final"]) for name, agent in there["agents"].items()}
     except FileNotFoundError:
         return out
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
         same, seeds = False, {}  # of an older rlkit, or of somebody else
     now = {name: len(run.seeds) for name, run in comparison.runs.items()}
     if same and all(seeds.get(name, 0) <= number for name, number in now.items()):
@@ -154,14 +176,20 @@ def _prepare(
     num_seeds: int,
     out: Path,
     arguments: Mapping[str, Any],
+    some: Mapping[str, Any],
 ) -> dict[str, Prepared | Run]:
-    """Prepare all contenders, so that an error is raised before any of them is trained."""
+    """Prepare all contenders, so that an error is raised before any of them is trained.
+
+    Args:
+        some: arguments that are for the agents alone that take them.
+    """
     if isinstance(agents, (str, Path, type, Run)) or not agents:
         raise UsageError(f"comparing: expected a list of agents or runs, got {agents!r}")
     for agent in agents:
         if not isinstance(agent, (str, Path, Run)):
             require_agent(agent)
     opened = [_run(agent) or agent for agent in dict.fromkeys(agents)]
+    _require_takers(opened, some)
     specs = {}
     for i, agent in enumerate(opened):
         if isinstance(agent, Run):
@@ -172,7 +200,9 @@ def _prepare(
                 "trained before need none"
             )
         assert not isinstance(agent, Path)
-        specs[i] = make_spec(agent, environment, **arguments)
+        own = {name: value for name, value in some.items() if _takes(agent, name)}
+        options = {name: own.pop(name) for name in ("initial_std",) if name in own}
+        specs[i] = make_spec(agent, environment, **arguments, **own, options=options)
     budget = (
         _common_budget(opened, [*specs.values()])
         if arguments["steps"] is None
@@ -194,6 +224,30 @@ def _prepare(
     named = dict(zip(names, contenders, strict=True))
     _require_comparable(named, budget)
     return named
+
+
+def _takes(agent: Any, argument: str) -> bool:
+    """Return whether an argument that is not for all agents is for one."""
+    traits = AgentTraits.of(find_agent(agent) if isinstance(agent, str) else agent)
+    if argument == "action_masks":
+        return traits.takes_action_masks
+    if argument == "initial_std":
+        return argument in getattr(traits.Config, "__dataclass_fields__", {})
+    return traits.needs_discrete_observations
+
+
+def _require_takers(opened: Sequence[Any], some: Mapping[str, Any]) -> None:
+    """Require an agent for each argument that is not for all."""
+    trained = [agent for agent in opened if not isinstance(agent, Run)]
+    for name, value in some.items():
+        if any(_takes(agent, name) for agent in trained):
+            continue
+        able = ", ".join(agent for agent in AGENTS if _takes(agent, name))
+        raise UsageError(
+            f"option {name} (--{name.replace('_', '-')}) = {value!r}: none of the agents to be "
+            f"trained takes it ({', '.join(map(_name, trained)) or 'all are runs'}); of the agents "
+            f"of rlkit {able} do"
+        )
 
 
 def _name(agent: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rlkit.environments.environment import Environment
-from rlkit.runs import store
+from rlkit.files import read_ordinary
+from rlkit.runs.integrity.seals import SEAL, seal_problem, write_sealed
+from rlkit.runs.integrity.verify import Verdict
+from rlkit.runs.record import IDENTITY, file_problem
 from rlkit.training.figures import caveats, plot_runs, save
 from rlkit.training.run import Run, interval_of
+from rlkit.user_code import content_digest
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -130,7 +134,7 @@ class Comparison:
         paths = [
             self.folder / name for name in (SUMMARY, "learning_curves.png", "final_performance.png")
         ]
-        store.write_json(paths[0], self.summary())
+        self._write_summary([])  # the figures are not yet its own
         drawn = {name: run for name, run in self.runs.items() if np.isfinite(run.scores).any()}
         if not drawn:
             return paths[:1]
@@ -143,4 +147,55 @@ class Comparison:
             footnotes=caveats(runs),
         )
         save(figure, paths[2])
+        self._write_summary(paths[1:])
         return paths
+
+    def write_regret(self) -> None:
+        """Write regret.png beside the summary, and its sum into that."""
+        written = read_summary(self.folder)[0]["files"]
+        self.plot_regret(self.folder / REGRET)
+        self._write_summary([*(self.folder / name for name in written), self.folder / REGRET])
+
+    def _write_summary(self, figures: Sequence[Path]) -> None:
+        files = {path.name: content_digest(str(path)) for path in figures}
+        write_sealed(self.folder / SUMMARY, {**self.summary(), "files": files})
+
+
+def read_summary(folder: Path) -> tuple[dict[str, Any], str | None]:
+    """Return the summary of a comparison and what is wrong with it, a sentence or None.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not JSON.
+    """
+    path = folder / SUMMARY
+    data = read_ordinary(path)
+    content = json.loads(data)
+    sealed = isinstance(content, dict) and (SEAL in content or "files" in content)
+    problem = seal_problem(data) if sealed else None  # those of older versions have no sum
+    return content, None if problem is None else f"{path} is damaged: {problem}"
+
+
+def is_comparison(folder: Path) -> bool:
+    """Return whether a folder holds a summary that may be that of a comparison."""
+    try:
+        data = read_ordinary(folder / SUMMARY)
+    except OSError:
+        return False
+    return b'"comparison"' in data or b'"pairs"' in data
+
+
+def verify_comparison(folder: Path) -> Verdict:
+    """Check the summary of a comparison and its figures against their sums."""
+    try:
+        summary, problem = read_summary(folder)
+        files = dict(summary.get("files", {}))
+        what = f"comparison of {', '.join(summary['agents'])} on {summary['environment']}"
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+        return Verdict(folder, problems=(f"{folder / SUMMARY} is damaged: {error!r:.200}",))
+    if problem is not None:
+        return Verdict(folder, what, problems=(problem,))
+    wrong = [file_problem(folder, {IDENTITY: "", "files": files}, name) for name in files]
+    old = "it was made by an older rlkit, which stored no sums of comparisons"
+    notes = () if "files" in summary else (old,)
+    return Verdict(folder, what, problems=tuple(filter(None, wrong)), notes=notes)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from rlkit.rlhf.stages.kind import STAGE_RUN
 from rlkit.runs.integrity.verify import Verdict, runs_below, verify_run
 from rlkit.runs.kinds import RunKind
 from rlkit.runs.record import RECORD
+from rlkit.training.comparison import SUMMARY, is_comparison, verify_comparison
 from rlkit.training.kind import AGENT_RUN
 
 
@@ -32,12 +34,26 @@ def verify(*places: str | Path) -> list[Verdict]:
     """Check every file of some runs against its sha256.
 
     Args:
-        places: folders of runs, or folders above them.
+        places: folders of runs and of comparisons, or folders above them.
 
     Returns:
-        a verdict per run: which of its seeds are complete, and each damage as one sentence.
+        a verdict per run, and then one per comparison: which of its seeds are complete, and each
+        damage as one sentence.
 
     Raises:
-        UsageError: there is no run in a folder or below.
+        UsageError: there is neither in a folder or below.
     """
-    return [verify_run(folder, kind_of(folder)) for folder in runs_below(places)]
+    compared = {Path(place): _below(place, SUMMARY, is_comparison) for place in places}
+    # A folder that holds comparisons alone has no run, which is no mistake.
+    with_runs = [place for place, known in compared.items() if not known or _below(place, RECORD)]
+    verdicts = [verify_run(folder, kind_of(folder)) for folder in runs_below(with_runs)]
+    comparisons = dict.fromkeys(folder for known in compared.values() for folder in known)
+    return verdicts + [verify_comparison(folder) for folder in comparisons]
+
+
+def _below(
+    place: str | Path, name: str, fits: Callable[[Path], bool] = lambda folder: True
+) -> list[Path]:
+    """Return the folders at a place and below that have a file of a name and fit."""
+    folders = sorted(Path(root) for root, _, files in os.walk(place) if name in files)
+    return [folder for folder in folders if fits(folder)]

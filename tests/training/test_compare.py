@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 import rlkit
+import rlkit.training.compare as comparing
 from rlkit.errors import UsageError
+from rlkit.training.specification import make_spec
 
 pytestmark = pytest.mark.filterwarnings("ignore::rlkit.errors.RlkitWarning")
 
@@ -158,3 +160,108 @@ def test_regret_is_drawn_on_request_where_the_optimum_is_known(
     with pytest.raises(UsageError, match="the exact optimum of CartPole-v1 is not known"):
         compare(["random"], tmp_path / "none", env="CartPole-v1", steps=100, regret=True)
     assert not (tmp_path / "none").exists()
+
+
+class Corridor(gym.Env[Any, Any]):
+    """Positions 0 to 1 in a Box; an action that is not allowed is an error."""
+
+    observation_space = gym.spaces.Box(0.0, 1.0, (1,), np.float32)
+    action_space = gym.spaces.Discrete(3)
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        self.place = 0
+        return self.seen()
+
+    def seen(self) -> Any:
+        info = {"action_mask": np.array([self.place > 0, False, True])}
+        return np.array([self.place / 4], np.float32), info
+
+    def step(self, action: Any) -> Any:
+        self.place += int(action) - 1
+        obs, info = self.seen()
+        info["action_mask"][0] |= self.place == 4
+        return obs, float(self.place == 4), self.place == 4, False, info
+
+
+class Reach(gym.Env[Any, Any]):
+    """One step; the action is between 0 and 10."""
+
+    observation_space = gym.spaces.Box(0.0, 1.0, (1,), np.float32)
+    action_space = gym.spaces.Box(0.0, 10.0, (1,), np.float32)
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        return np.zeros(1, np.float32), float(action[0]), True, False, {}
+
+
+class Prepared(Exception):
+    """What would be trained."""
+
+
+@pytest.fixture
+def specs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The specifications of what a comparison would train, by name."""
+
+    def stop(contenders: Any, *_: Any, **__: Any) -> None:
+        raise Prepared({name: one.spec for name, one in contenders.items()})
+
+    def specs(*agents: str, env: Any, **options: Any) -> Any:
+        with pytest.raises(Prepared) as caught:
+            compare([*agents], tmp_path, env, **options)
+        return caught.value.args[0]
+
+    monkeypatch.setattr(comparing, "_finish", stop)
+    return specs
+
+
+def test_options_of_train_are_given_to_the_agents_that_take_them(specs: Any) -> None:
+    options = {"bins": 5, "bin_high": [2.0], "action_masks": True}
+    of = specs("q-learning", "random", "ppo", "lspi", env=Corridor, **options)
+    assert [one.action_masks for one in of.values()] == [True, True, True, False]
+    assert [one.binning is not None for one in of.values()] == [True, False, False, False]
+    assert of["q-learning"] == make_spec(
+        "q-learning", Corridor, steps=1000, evaluate_every=500, **options
+    )
+    of = specs("reinforce", "random", "ppo", env=Reach, initial_std=0.3, rescale_actions=True)
+    assert [one.rescale_actions for one in of.values()] == [True] * 3
+    assert [of[name].config.initial_std for name in ("reinforce", "ppo")] == [0.3, 0.3]
+
+
+def test_agents_are_compared_within_the_masks(tmp_path: Path) -> None:
+    options = {"action_masks": True, "evaluation_episodes": 1, "steps": 60, "evaluate_every": 30}
+    compared = compare(["random"], tmp_path, Corridor, **options)
+    assert compared.runs["random"].record["action_masks"] is True
+    assert (compared.scores["random"] == 1.0).all()
+
+
+@pytest.mark.parametrize(
+    ("agents", "options", "text"),
+    [
+        (["value-iteration", "psrl"], {"action_masks": True}, r"none .*q-learning, .*ppo.* do$"),
+        (["q-learning", "random"], {"initial_std": 1.0}, r"takes it \(q-learning, random\).*ppo"),
+        (["ppo", "random"], {"bins": 3}, r"option bins \(--bins\) = 3: none .*q-learning"),
+        (["ppo", "random"], {"bin_low": -1.0}, r"option bin_low \(--bin-low\)"),
+        (["q-learning", "random"], {"action_masks": "yes"}, "action_masks"),
+        (["random"], {"rescale_actions": True}, "without a number that has two bounds"),
+    ],
+)
+def test_an_option_that_no_agent_takes_is_rejected(
+    agents: list[str], options: dict[str, Any], text: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=text):
+        compare(agents, tmp_path / "runs", **options)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_damaged_summary_is_noticed_and_left_alone(tmp_path: Path) -> None:
+    first = compare(["random"], tmp_path, steps=100, evaluate_every=50)
+    assert first.folder == tmp_path
+    path = tmp_path / "summary.json"
+    path.write_bytes(path.read_bytes().replace(b'"mean": 0', b'"mean": 9', 1))
+    before = path.read_bytes()
+    with pytest.warns(rlkit.RlkitWarning, match=r"summary\.json is damaged: its sha256 is"):
+        again = compare(["random"], tmp_path, steps=100, evaluate_every=50)
+    assert again.folder.parent == tmp_path
+    assert path.read_bytes() == before

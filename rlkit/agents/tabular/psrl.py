@@ -57,6 +57,7 @@ class PSRL:
     Config = PSRLConfig
     metrics = ("model_value", "untried_pairs")
     default_num_envs = 1
+    needs_discrete_observations = True
     needs_discrete_actions = True
 
     @staticmethod

@@ -98,6 +98,7 @@ class UCB:
     metrics = ("bonus",)
     kernels = Kernels(act, learn)
     default_num_envs = 1
+    needs_discrete_observations = True
     needs_discrete_actions = True
 
     @staticmethod

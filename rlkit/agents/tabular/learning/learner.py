@@ -41,6 +41,7 @@ class TableLearner:
     metrics = ("epsilon", "td_error")
     default_num_envs = 1
     takes_action_masks = True
+    needs_discrete_observations = True
     needs_discrete_actions = True
 
     @staticmethod
