@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlkit.agent import Actor, ActorTraits
+from rlkit.determinism import apart
 from rlkit.environments.batch_env import BatchEnv
 from rlkit.environments.environment import Environment
 from rlkit.environments.gymnasium_adapter import MakeCopies
@@ -234,7 +235,7 @@ def play_many(
                 restart(actor, first)
             parts.append(play(actor, grid, max_steps=limits, env_offset=first, seeds=seeds))
     finally:
-        grid.close()
+        apart(grid.close)
     columns = zip(*parts, strict=True)
     joined = [np.concatenate(column, axis=1)[:, :num_episodes] for column in columns]
     return Episodes(*joined)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlkit.agent import Actor, Agent, Transition
+from rlkit.determinism import apart
 from rlkit.environments.actions import action_check
 from rlkit.environments.batch_env import BatchEnv, BatchStep, masks_around, masks_of
 from rlkit.environments.gymnasium_adapter import GymBatchEnv
@@ -45,11 +46,11 @@ def interact(
         type(agent).__name__, env.action_space, (env.num_seeds, env.num_envs), seeds
     )
     if obs is None:
-        obs = env.reset()
+        obs = apart(env.reset)
     for _ in range(num_steps):
         masks = masks_of(env)
         action = check(_act(agent, obs, masks), env.ended, masks)
-        step = BatchStep(*env.step(action))
+        step = BatchStep(*apart(env.step, action))
         transition = Transition(obs=obs, action=action, **step._asdict())
         if masks is None:
             metrics = agent.learn(transition)
@@ -113,16 +114,17 @@ def play(
     has_ended = np.zeros(shape, dtype=bool)
     with asking(env, stop) as ask:
         if isinstance(env, GymBatchEnv | ViewedBatchEnv):
-            obs = env.reset(env_offset=env_offset)
+            obs = apart(env.reset, env_offset=env_offset)
         else:
-            obs = env.reset()
+            obs = apart(env.reset)
         for t in range(int(limits.max())):
             ask()
             idle = has_ended | (t >= limits)[:, None]
             env.ended[t >= limits] = True
             lengths += ~idle
             masks = masks_of(env)
-            step = BatchStep(*env.step(check(_act(actor, obs, masks), idle, masks)))
+            actions = check(_act(actor, obs, masks), idle, masks)
+            step = BatchStep(*apart(env.step, actions))
             returns += np.where(idle, 0.0, step.reward)
             has_ended |= ~idle & (step.terminated | step.truncated)
             obs = step.following_obs

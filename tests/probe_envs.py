@@ -1,7 +1,6 @@
 """Environments that go wrong, or disturb their surroundings, exactly where they are told to."""
 
 import os
-import random
 import signal
 import sys
 import time
@@ -9,8 +8,9 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import torch
 from gymnasium import spaces
+
+from tests.settings import SETTINGS
 
 
 class Unpicklable(Exception):
@@ -100,16 +100,12 @@ class Probe(gym.Env[Any, Any]):
             sys.exit(3)
 
     def _disturb(self) -> None:
-        if self.side_effect == "reseed":
-            np.random.seed(0)  # noqa: NPY002
-            random.seed(0)
-            torch.manual_seed(0)
-        elif self.side_effect == "chdir":
+        if self.side_effect == "chdir":
             os.chdir("/")
         elif self.side_effect == "print":
             print("x" * 200)
-        elif self.side_effect == "threads":
-            torch.set_num_threads(2)
+        else:
+            SETTINGS[self.side_effect]()
 
 
 class Bounded(gym.Env[Any, Any]):

@@ -13,6 +13,7 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.envs.registration import load_env_creator
 
+from rlkit.determinism import apart
 from rlkit.environments.batch_env import BatchEnv
 from rlkit.environments.bins import Bins
 from rlkit.environments.grids.users import UserGrid
@@ -290,7 +291,7 @@ class Environment:
         Args:
             make_copies: builds copies that are stepped elsewhere, where the kind is "gymnasium".
         """
-        grid = self._own_grid(streams, num_envs, kind, purpose, autoreset, make_copies)
+        grid = apart(self._own_grid, streams, num_envs, kind, purpose, autoreset, make_copies)
         if self.bins is None and not self.action_view.changes:
             return grid
         return ViewedBatchEnv(grid, self.bins, self.action_view)

@@ -11,6 +11,7 @@ from typing import Any
 
 from rlkit.agent import AgentTraits
 from rlkit.agents import AGENTS, find_agent
+from rlkit.determinism import own_settings
 from rlkit.environments.resolve import EnvLike
 from rlkit.environments.stepping.watchdog import watched
 from rlkit.errors import UsageError
@@ -111,7 +112,7 @@ def compare(
     seeds = require_count("seeds", seeds, at_least=1, at_most=MOST_SEEDS)
     workers = require_count("workers", workers, at_least=1)
     place = Path(os.path.abspath(out))  # an environment may change the working directory
-    with watched(require_seconds("env_timeout", env_timeout)):
+    with own_settings(), watched(require_seconds("env_timeout", env_timeout)):
         contenders = _prepare(agents, environment, seeds, place, arguments, some)
         if regret:
             for contender in contenders.values():

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from rlkit.agent import Actor
 from rlkit.analysis.learning_curves import Curve
+from rlkit.determinism import own_settings
 from rlkit.environments.environment import Environment
 from rlkit.environments.resolve import EnvLike
 from rlkit.errors import RlkitError, UsageError
@@ -312,13 +313,14 @@ class Run(RunFolder):
             RlkitWarning: it has changed since training.
         """
         if self._environment is None:
-            self._environment = stored_environment(
-                self.folder,
-                self.record,
-                self._env,
-                source_known=self.source_known,
-                trust=self._trust,
-            )
+            with own_settings():
+                self._environment = stored_environment(
+                    self.folder,
+                    self.record,
+                    self._env,
+                    source_known=self.source_known,
+                    trust=self._trust,
+                )
         return self._environment
 
     @property

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from rlkit.agent import AgentTraits, State
 from rlkit.agents.compiled import compiled_loop
+from rlkit.determinism import apart
 from rlkit.environments.environment import Environment
 from rlkit.environments.stepping.pool import Pool
 from rlkit.environments.views.viewed_env import ViewedBatchEnv, copies_in
@@ -94,7 +95,11 @@ class SeedBatch:
             with asking(self.env, self._reports.stop):  # playing a long episode again takes time
                 for prefix, part in self._parts:
                     what = f"the {prefix[:-1]} from the checkpoints in {self._folder}"
-                    restore(part, entries(state, prefix), what, exact=False)
+                    own = entries(state, prefix)
+                    if part is self.env:
+                        apart(restore, part, own, what, exact=False)
+                    else:
+                        restore(part, own, what, exact=False)
         except PlayStopped:
             raise Stopped("stopped while the running episodes were played again") from None
         obs = np.asarray(state["obs"])
@@ -250,7 +255,7 @@ class SeedBatch:
             if part is None:
                 continue
             try:
-                part.close()
+                apart(part.close)
             except Exception as error:
                 self._reports.note(f"closing {self._environment.reference} raised {error!r}")
 

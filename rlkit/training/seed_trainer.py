@@ -14,6 +14,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from rlkit.determinism import own_settings
 from rlkit.environments.environment import Environment
 from rlkit.environments.stepping.watchdog import watched
 from rlkit.errors import PlayStopped, SeedError, SeedsError
@@ -50,8 +51,9 @@ class Training:
     def __call__(self, folder: Path, seeds: Sequence[int], reports: Reports) -> list[Failure]:
         environment = self.environment
         if environment is None:
-            environment = self.spec.resolve().with_model(self.model)
-            environment.require_source(self.source)
+            with own_settings():  # what its module sets on import holds in no process
+                environment = self.spec.resolve().with_model(self.model)
+                environment.require_source(self.source)
         return train_seeds(self.spec, environment, folder, seeds, reports)
 
     def __reduce__(self) -> tuple[type[Training], tuple[RunSpec, None, Model | None, str]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rlkit.determinism import prepared_torch
+from rlkit.determinism import own_settings, prepared_torch
 from rlkit.environments.environment import Environment
 from rlkit.environments.resolve import EnvLike
 from rlkit.environments.stepping.watchdog import watched
@@ -177,7 +177,8 @@ def train_spec(
 ) -> Run:
     """Train like `train`, from a specification; failures are reported only by the run."""
     require_main_guard(workers, spec.env_workers)
-    with watched(spec.env_timeout):
+    # What an environment sets when it is imported or tried holds in no process.
+    with own_settings(), watched(spec.env_timeout):
         prepared = prepare(spec, num_seeds, out, allow_drift=allow_drift)
     return train_prepared(
         prepared, num_seeds, workers=workers, allow_drift=allow_drift, reports=reports

@@ -6,7 +6,7 @@ import itertools
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,40 +14,81 @@ import numpy as np
 import pytest
 import torch
 
+from rlkit.errors import RlkitWarning
 from rlkit.training.run import Run
+from rlkit.training.train import train
+from tests.run_fixtures import SMALL
+from tests.settings import SETTINGS, restored, snapshot
 
 
 def curves(run: Run) -> list[bytes]:
     return [(run.folder / f"seed-{seed:03d}.csv").read_bytes() for seed in run.seeds]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("side_effect", ["reseed", "chdir", "print", "threads"])
+# An environment closes a context that it leaves open, and no agent looks at the last two.
+OF_ENVIRONMENTS = [
+    name for name in SETTINGS if name not in ("within-device", "warnings", "print-options")
+]
+TINY = {"seeds": 2, "steps": 80}  # two updates
+
+
+@pytest.fixture
+def everything_restored() -> Iterator[None]:
+    with restored():
+        yield
+
+
+def outcome(run: Run) -> list[Any]:
+    """What the run is used for afterwards."""
+    actor = run.actor(1, greedy=False)
+    obs = np.linspace(-1, 1, 2 * 40, dtype=np.float32).reshape(40, 2)
+    return [run.evaluate(3)["seeds"], actor.predict(obs)[0].tolist(), actor.value(obs).tolist()]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, results: Any) -> Any:
+    run = train(**SMALL["ppo-probe"] | TINY | {"out": tmp_path_factory.mktemp("undisturbed")})
+    return results(run.folder), outcome(run)
+
+
+@pytest.mark.usefixtures("everything_restored")
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_no_setting_of_the_user_changes_a_result_and_all_are_restored(
+    setting: str, small: Callable[..., Run], results: Any, undisturbed: Any
+) -> None:
+    SETTINGS[setting]()
+    before = snapshot()
+    run = small("ppo-probe", **TINY)
+    assert snapshot() == before
+    of_run = outcome(run)
+    assert snapshot() == before
+    assert (results(run.folder), of_run) == undisturbed
+
+
+@pytest.mark.usefixtures("everything_restored")
+@pytest.mark.parametrize("side_effect", [*OF_ENVIRONMENTS, "chdir", "print"])
 def test_an_environment_that_disturbs_the_process_changes_no_result(
     side_effect: str,
     small: Callable[..., Run],
     results: Any,
+    undisturbed: Any,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
+    """In every step, and in those of the evaluations."""
     monkeypatch.chdir(tmp_path)  # also brings the working directory back
-    states = np.random.get_state(), random.getstate(), torch.get_rng_state()  # noqa: NPY002
-    undisturbed = small("ppo-probe", seeds=2, steps=200)
-    settings = {
-        "seeds": 2,
-        "steps": 200,
-        "env_args": {"side_effect": side_effect},
-        "out": "relative",
-    }
-    disturbed = small("ppo-probe", **settings)
-    assert disturbed.folder.parent == tmp_path / "relative"
-    assert results(disturbed.folder) == results(undisturbed.folder)
-    monkeypatch.chdir(tmp_path)
-    assert small("ppo-probe", **settings).status == "finished"
-    np.random.set_state(states[0])  # noqa: NPY002
-    random.setstate(states[1])
-    torch.set_rng_state(states[2])
-    torch.set_num_threads(1)
+    before = snapshot()
+    settings = {**TINY, "env_args": {"side_effect": side_effect}, "out": "relative"}
+    run = small("ppo-probe", **settings)
+    of_run = outcome(run)
+    assert run.folder.parent == tmp_path / "relative"
+    assert (results(run.folder), of_run) == undisturbed
+    if side_effect != "seed":  # which an environment may do, and no agent takes notice
+        assert snapshot() == before
+    if side_effect == "chdir":
+        monkeypatch.chdir(tmp_path)
+        with pytest.warns(RlkitWarning, match="already finished"):
+            small("ppo-probe", **settings)
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
+from rlkit.determinism import own_settings
 from rlkit.environments.copies import env_name, make_copies
 from rlkit.environments.environment import Environment
 from rlkit.environments.stepping.calls import CALLS
@@ -82,7 +83,8 @@ class Server:
     def build(self, group: int, copies: list[int], results: list[Any]) -> None:
         """Build copies, and return their name and the description of their spaces."""
         if self._environment is None:
-            self._environment = self._find()
+            with own_settings():  # what its module sets on import holds in no process
+                self._environment = self._find()
         envs = make_copies(self._environment.make, len(copies))
         name = env_name(envs[0])
         masks = self._view.action_masks
@@ -131,6 +133,9 @@ def serve(
 ) -> None:
     """Answer requests until the connection is closed or this process is ended.
 
+    What an environment sets, such as the default type of torch, is its own here, as in a process
+    that steps it beside an agent.
+
     Args:
         find: returns the environment.
         view: how agents see it.
@@ -147,7 +152,7 @@ def serve(
     with open(stack_file, "w") as file:
         if hasattr(faulthandler, "register"):
             faulthandler.register(STACK_SIGNAL, file=file, all_threads=False)
-        with contextlib.suppress(EOFError, OSError):
+        with contextlib.suppress(EOFError, OSError), own_settings():
             while True:
                 request: Request = connection.recv()
                 connection.send(server.answer(request))

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rlkit.determinism import apart
 from rlkit.errors import RlkitError, UsageError
 from rlkit.rlhf.data.codec import TextCodec, check_codec
 from rlkit.rlhf.data.sequences import Sequences
@@ -71,7 +72,7 @@ class TextScore:
             raise ValueError(f"got {len(prompts)} prompts and {len(responses)} responses")
         try:
             # Copies, so that changes by the function do not reach our messages.
-            returned = self.function(list(prompts), list(responses))
+            returned = apart(self.function, list(prompts), list(responses))
         except RlkitError:
             raise
         except (Exception, SystemExit) as error:

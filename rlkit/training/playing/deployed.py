@@ -11,6 +11,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from rlkit.agent import Actor, ActorTraits
+from rlkit.determinism import own_settings
 from rlkit.environments.bins import Bins
 from rlkit.environments.views.action_view import ActionView
 from rlkit.environments.views.actions import ActionLayout
@@ -119,7 +120,9 @@ class SingleActor:
         batch, single = self._as_seen(observation)
         greedy = self._greedy if deterministic is None else deterministic
         masks = self._seen_masks(action_masks, batch.shape[1])
-        actions = self._view.to_layout(self._actors[greedy].act(batch, *masks))[0]
+        with own_settings():
+            chosen = self._actors[greedy].act(batch, *masks)
+        actions = self._view.to_layout(chosen)[0]
         if single:
             return self._layout.to_env(actions[0]), None
         return self._layout.to_env_batch(actions), None
@@ -245,7 +248,8 @@ class SingleActor:
             raise UsageError(
                 f"{method}: the agent {self._agent} has none; its actor has no method {method!r}"
             )
-        return np.asarray(getattr(actor, method)(batch, *masks)[0], dtype=np.float64)
+        with own_settings():
+            return np.asarray(getattr(actor, method)(batch, *masks)[0], dtype=np.float64)
 
 
 def as_batch(

@@ -55,6 +55,10 @@ class Policies:
 
     def batch_actor(self, seeds: Sequence[int], *, greedy: bool = True) -> Actor:
         """Return the policies of some seeds as one actor over a grid [S, M]."""
+        with prepared_torch():
+            return self._batch_actor(seeds, greedy=greedy)
+
+    def _batch_actor(self, seeds: Sequence[int], *, greedy: bool) -> Actor:
         greedy = require_typed("greedy", greedy, bool)
         loaded = [self.final_state(seed) for seed in seeds]
         if len({steps for steps, _ in loaded}) > 1:  # their states are not of one form
@@ -149,6 +153,10 @@ class Policies:
 
     def evaluate(self, seeds: Sequence[int], episodes: int, *, greedy: bool) -> dict[str, Any]:
         """Play episodes; return a row per seed, and estimates over seeds of the mean return."""
+        with prepared_torch():
+            return self._evaluate(seeds, episodes, greedy=greedy)
+
+    def _evaluate(self, seeds: Sequence[int], episodes: int, *, greedy: bool) -> dict[str, Any]:
         from rlkit.analysis.statistics import iqm_interval, mean_interval
 
         actor, environment = self.batch_actor(seeds, greedy=greedy), self.environment
@@ -158,8 +166,7 @@ class Policies:
         longest = [self.final_state(seed)[1].get("tracker/longest_episode", 0) for seed in seeds]
         limits = evaluation_limits(environment, np.array(longest, dtype=np.int64))
         try:
-            with prepared_torch():
-                played = play_many(actor, environment, streams, episodes, kind=kind, limits=limits)
+            played = play_many(actor, environment, streams, episodes, kind=kind, limits=limits)
         finally:
             environment.settle()
         if played.stopped_early.any():
