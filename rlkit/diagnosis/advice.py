@@ -42,17 +42,19 @@ class Plan:
             words += [] if value is True else [str(value)]
         return " ".join(words)
 
-    def as_call(self, env_args: Mapping[str, Any], steps: int | None) -> str:
-        """Return the call in Python that trains like this, with `env` for the environment."""
+    def as_call(self, environment: str, env_args: Mapping[str, Any], steps: int | None) -> str:
+        """Return the call in Python that trains like this.
+
+        Args:
+            environment: the name of the object there.
+            env_args: its arguments.
+            steps: of each seed; None = by default.
+        """
         given: dict[str, Any] = {"env_args": dict(env_args)} if env_args else {}
         given |= {} if steps is None else {"steps": steps}
-        words = [
-            f"{name}={value!r}"
-            for name, value in {**given, **self.arguments, **self.options}.items()
-        ]
-        return (
-            f"rlkit.train({', '.join([repr(self.agent).replace(chr(39), chr(34)), 'env', *words])})"
-        )
+        given |= {**self.arguments, **self.options}
+        words = [f'"{self.agent}"', environment, *(f"{name}={given[name]!r}" for name in given)]
+        return f"rlkit.train({', '.join(words)})"
 
 
 def choose_plan(environment: Environment, codes: Collection[str], facts: Mapping[str, Any]) -> Plan:
@@ -71,8 +73,6 @@ def choose_plan(environment: Environment, codes: Collection[str], facts: Mapping
         num_actions *= size or MOST_ACTIONS + 1
     table = num_states <= MOST_STATES and num_actions <= MOST_ACTIONS
     agent = "q-learning" if table else "ppo"
-    if num_states == 1 and table and environment.probe.has_priors:
-        agent = "thompson"
     arguments: dict[str, Any] = {}
     options: dict[str, Any] = {}
     # Twins and tables, which have no masks, are stepped so much faster that masks do not pay.

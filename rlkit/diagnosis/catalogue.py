@@ -321,6 +321,10 @@ NOTES = {
         "in a function, a notebook or the main program.",
         "Define it at the top level of a file or module, for --workers and --env-workers.",
     ),
+    "known-model": (
+        "All transitions are known.",
+        "Run `rlkit solve` for the exact optimum; runs are compared with it.",
+    ),
     "offers-masks": (
         "The environment says which actions are allowed.",
         "Use --action-masks, so that the agent chooses among these only.",

@@ -64,7 +64,8 @@ def doctor(
         if isinstance(environment, str):
             command = plan.as_command(environment, arguments, steps)
         else:
-            command = plan.as_call(arguments, steps)
+            name = getattr(environment, "__name__", "env")
+            command = plan.as_call(name if name.isidentifier() else "env", arguments, steps)
     return Report(located.reference, findings, examination.facts, learned, command)
 
 

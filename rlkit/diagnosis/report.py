@@ -15,7 +15,7 @@ WIDTH = 79
 _LABEL = 14
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """What the doctor has to say about an environment.
 
@@ -29,7 +29,7 @@ class Report:
 
     environment: str
     findings: tuple[Finding, ...]
-    facts: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    facts: Mapping[str, Any] = field(default_factory=dict)
     learnability: Learnability | None = None
     command: str = ""
 
@@ -54,6 +54,9 @@ class Report:
             else {**vars(learned), "returns": list(learned.returns)},
             "command": self.command,
         }
+
+    def __repr__(self) -> str:
+        return f"<report on {self.environment}: {_count(self.findings)}; print() shows it>"
 
     def __str__(self) -> str:
         parts = [
@@ -122,7 +125,7 @@ def _time(seconds: float) -> str:
 
 def _count(findings: tuple[Finding, ...]) -> str:
     if not findings:
-        return "Nothing is wrong with it."
+        return "nothing is wrong with it"
     numbers = [sum(one.severity == name for one in findings) for name in SEVERITIES]
     return ", ".join(
         f"{number or 'no'} {name}{'' if number == 1 else 's'}"

@@ -639,11 +639,26 @@ class Masked(Walk):
         return {"action_mask": np.array([True, self.t % 2 == 0])}
 
 
+@planted("known-model")
+def with_table() -> Any:
+    return gym.make("CliffWalking-v1", disable_env_checker=True)
+
+
 @planted("prints")
 class Prints(Walk):
     def noise(self) -> float:
         print("step", self.t)
         return super().noise()
+
+
+class BeyondTheEnd(GoesOn):
+    """A sound environment, but for observations after the end."""
+
+    def noise_seen(self) -> float:
+        return float("nan") if self.t > 12 else self.t / self.limit
+
+    def truncated(self) -> Any:
+        return self.t == 11 and self.x > 0
 
 
 def limited() -> Any:

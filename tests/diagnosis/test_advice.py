@@ -44,7 +44,7 @@ def test_a_command_is_quoted_and_a_call_is_python() -> None:
         "rlkit train ppo 'my envs.py:Grid' --env-arg 'name=\"north\"' --env-arg size=3 --steps 7 "
         "--action-masks --scale-rewards"
     )
-    call = plan.as_call(args, 7)
+    call = plan.as_call("env", args, 7)
     assert call == (
         "rlkit.train(\"ppo\", env, env_args={'name': 'north', 'size': 3}, steps=7, "
         "action_masks=True, scale_rewards=True)"

@@ -63,7 +63,7 @@ def test_a_sound_environment_in_this_process(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(module, "helper_process", unfindable)
     report = rlkit.doctor(Walk, probe=False)
     assert report.findings == ()
-    assert "Nothing is wrong with it." in str(report)
+    assert "nothing is wrong with it" in str(report)
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.wrappers import RecordEpisodeStatistics
 
 from rlkit.diagnosis.catalogue import KINDS
 from rlkit.diagnosis.examination import Examination, examine
 from rlkit.environments.resolve import locate
-from tests.diagnosis.planted import PLANTED, Hanging, Slow, SlowReset, Walk, limited, make_local
+from tests.diagnosis.planted import (
+    PLANTED,
+    BeyondTheEnd,
+    Hanging,
+    RaisingInStep,
+    Slow,
+    SlowReset,
+    Walk,
+    limited,
+    make_local,
+)
 
 # Those that need a process of their own, see test_doctor.py, or training.
 ELSEWHERE = {"ends-process", "processes-differ", "training-fails", "not-learned", "too-slow"}
@@ -42,6 +54,25 @@ def test_a_planted_fault_is_found_by_its_code(code: str, make: Callable[..., Any
 def test_every_code_has_a_planted_fault() -> None:
     assert set(PLANTED) | ELSEWHERE == set(KINDS)
     assert len(PLANTED) > 30
+
+
+def test_times_in_info_are_no_error() -> None:
+    make = lambda: RecordEpisodeStatistics(gym.make("Blackjack-v1", disable_env_checker=True))  # noqa: E731
+    assert codes(look(make), "error") == []
+
+
+def test_what_a_step_after_the_end_returns_is_no_fault() -> None:
+    examination = look(BeyondTheEnd)
+    assert "step-after-end" in codes(examination)
+    assert codes(examination, "error", "warning") == []
+
+
+def test_a_fault_names_seed_step_and_action() -> None:
+    (one,) = (one for one in look(RaisingInStep).findings if one.code == "step-raises")
+    assert re.match(
+        r"Step 4 after reset\(seed=0\), with the action [01], raised KeyError", one.seen
+    )
+    assert "planted.py" in one.seen
 
 
 @pytest.mark.parametrize("make", [Walk, limited])

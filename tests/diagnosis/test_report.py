@@ -55,7 +55,7 @@ def test_the_data_is_json() -> None:
 
 
 def test_a_report_without_findings_says_so() -> None:
-    assert "Nothing is wrong with it." in str(Report("E", ()))
+    assert "nothing is wrong with it" in str(Report("E", ()))
 
 
 def test_causes_and_cures_are_sentences() -> None:

@@ -23,8 +23,10 @@ SLOW_STEP = 1e-3  # seconds; below, sending actions to a process costs more than
 _SENDING = 1e-4  # seconds to send an action to a process
 _TABLE_STEPS = 40_000
 # What the checker asserts although nothing need be wrong: a generator other than np_random, none
-# at all, and episodes of one step.
-_HARMLESS = re.compile(r"np_random|super\(\)\.reset|random number generator|truncates after 1 step")
+# at all, episodes of one step, and times in info.
+_HARMLESS = re.compile(
+    r"np_random|super\(\)\.reset|random number generator|truncates after 1 step|step info"
+)
 # What does not concern training, or what the doctor says itself where it is so.
 _OWN = re.compile(r"infinity|normalized space|render|different from the unwrapped|spec|Casting")
 # What the checker says of what the doctor has found already, by the beginning of the doctor's code.
@@ -93,6 +95,9 @@ def check_table(patient: Patient) -> None:
     if problem is not None:
         text = problem.partition("is not used: ")[2] or problem
         patient.findings.add("table-not-followed", f"{text[0].upper()}{text[1:]}.")
+    elif environment.mdp is not None:
+        number = environment.mdp.num_states
+        patient.findings.add("known-model", f"It follows its table P of {number:,} states.")
 
 
 def check_sending(patient: Patient) -> None:

@@ -205,7 +205,7 @@ def check_end(patient: Patient) -> None:
     if not ended:
         return
     episode = min(ended, key=lambda one: one.length)
-    with patient.copy() as subject:
+    with patient.copy(is_heard=False) as subject:  # after the end anything may be returned
         inner, resets = subject.env.unwrapped, 0
         original, inside = inner.reset, False
 

@@ -38,9 +38,13 @@ class Patient:
         return time.perf_counter() + share * self.seconds
 
     @contextmanager
-    def copy(self) -> Iterator[Subject]:
-        """Make a copy for the block, and close it afterwards."""
-        subject = Subject(self.environment, self.findings)
+    def copy(self, *, is_heard: bool = True) -> Iterator[Subject]:
+        """Make a copy for the block, and close it afterwards.
+
+        Args:
+            is_heard: whether faults of what it returns are findings.
+        """
+        subject = Subject(self.environment, self.findings if is_heard else Findings())
         try:
             subject.prepare()
             yield subject
