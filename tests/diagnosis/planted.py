@@ -651,14 +651,22 @@ class Prints(Walk):
         return super().noise()
 
 
-class BeyondTheEnd(GoesOn):
+class BeyondTheEnd(Walk):
     """A sound environment, but for observations after the end."""
 
+    def start(self) -> float:
+        x = super().start()
+        self.last = 12 if x > 0 else 14
+        return x
+
     def noise_seen(self) -> float:
-        return float("nan") if self.t > 12 else self.t / self.limit
+        return float("nan") if self.t > self.last else self.t / self.limit
+
+    def terminated(self) -> Any:
+        return self.t == self.last
 
     def truncated(self) -> Any:
-        return self.t == 11 and self.x > 0
+        return False
 
 
 def limited() -> Any:
