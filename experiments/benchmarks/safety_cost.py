@@ -1,0 +1,148 @@
+"""What do checks, checkpoints and csv cost?
+
+Seeds are trained as in a run, and once more without: the checks of actions, of what environments
+return and of infinite numbers, the watch over calls that hang, the settings that are set for agents
+and environments, csv and checkpoints. Both alternate within one run of this script, in seconds of
+the clock from the first to the last row, ten seeds at a time. The throughput of the first must be
+at least 95 % of the second's.
+
+    python -m experiments.benchmarks.safety_cost
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import csv
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+from rlkit import loop
+from rlkit.determinism import prepared_torch
+from rlkit.environments.gymnasium_adapter import GymBatchEnv
+from rlkit.environments.stepping.checked import CheckedEnv, Outcome, Start
+from rlkit.runs import store
+from rlkit.runs.curves import CurveFile
+from rlkit.runs.reports import Reports
+from rlkit.training import seed_batch, seed_trainer
+from rlkit.training.specification import make_spec
+
+RESULTS = Path("results/safety_cost")
+SEEDS = range(10)
+ROWS = 20
+MUST = 95.0  # percent
+# what: (agent, environment, options, steps of each seed that take some seconds)
+CASES: dict[str, tuple[str, str, dict[str, Any], int]] = {
+    "q-learning, compiled loop": ("q-learning", "FrozenLake-v1", {}, 4_000_000),
+    "q-learning, ordinary loop": ("q-learning", "FrozenLake-v1", {"native": False}, 12_000),
+    "ppo, batched twin": ("ppo", "CartPole-v1", {}, 30_000),
+    "ppo, Gymnasium's environment": ("ppo", "CartPole-v1", {"native": False}, 15_000),
+}
+
+
+def _unchecked_reset(env: CheckedEnv, seed: int) -> Start:
+    obs, _ = env.env.reset(seed=seed)
+    return Start(np.asarray(obs, dtype=env.observation_space.dtype))
+
+
+def _unchecked_step(env: CheckedEnv, action: Any) -> Outcome:
+    obs, *rest, _ = env.env.step(env._layout.to_env(action))
+    return Outcome(np.asarray(obs, dtype=env.observation_space.dtype), *rest)
+
+
+@contextlib.contextmanager
+def without_safety() -> Iterator[None]:
+    """Leave out checks, checkpoints and csv."""
+
+    def call(function: Any, *args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    with contextlib.ExitStack() as stack:
+        for owner, name, instead in (
+            (loop, "action_check", lambda *args: lambda action, idle, masks=None: action),
+            (loop, "apart", call),
+            (CheckedEnv, "reset", _unchecked_reset),
+            (CheckedEnv, "step", _unchecked_step),
+            (GymBatchEnv, "_require_finite", lambda *args: None),
+            (seed_trainer, "watched", lambda *args: contextlib.nullcontext()),
+            (seed_batch.SeedBatch, "save", lambda *args, **kwargs: None),
+            (CurveFile, "append", lambda *args: None),
+        ):
+            stack.enter_context(mock.patch.object(owner, name, instead))
+        yield
+
+
+def seconds(what: str, scale: float) -> float:
+    """Train the seeds of a case; return the seconds from the first row to the last."""
+    agent, environment, options, steps = CASES[what]
+    steps = int(steps * scale)
+    spec = make_spec(
+        *(agent, environment),
+        **{"steps": steps, "evaluate_every": max(1, steps // ROWS), "evaluation_episodes": 0},
+        **options,
+    )
+    marks: list[float] = []
+
+    def progress(seeds: Sequence[int], steps: int) -> None:
+        marks.append(time.perf_counter())
+
+    with tempfile.TemporaryDirectory() as folder, prepared_torch():
+        found = spec.resolve().seen_as(spec.view)
+        store.prepare_folder(Path(folder))
+        failures = seed_trainer.train_seeds(
+            *(spec, found, Path(folder), SEEDS), Reports(progress=progress)
+        )
+    assert not failures
+    return marks[-1] - marks[0]
+
+
+def measure(what: str, scale: float) -> tuple[float, float]:
+    """Return the seconds with and without, in turns that cancel a drift of the machine."""
+    first, second = seconds(what, scale), 0.0
+    with without_safety():
+        second = seconds(what, scale) + seconds(what, scale)
+    return (first + seconds(what, scale)) / 2, second / 2
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--scale", type=float, default=1.0, help="of the steps")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    load = os.getloadavg()[0]
+    lines = ["| what | with, s | without, s | throughput | least to most | must |"]
+    lines.append("|" + " --- |" * 6)
+    with (args.out / "times.csv").open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["what", "repetition", "seconds_with", "seconds_without"])
+        for what in CASES:
+            measure(what, min(args.scale, 0.01))  # compiles
+            times = [measure(what, args.scale) for _ in range(args.repetitions)]
+            writer.writerows(
+                [what, k, *(f"{value:.6g}" for value in pair)] for k, pair in enumerate(times)
+            )
+            shares = [100 * without / with_all for with_all, without in times]
+            medians = [statistics.median(column) for column in zip(*times, strict=True)]
+            lines.append(
+                f"| {what} | {medians[0]:.3g} | {medians[1]:.3g} | {statistics.median(shares):.1f} "
+                f"% | {min(shares):.1f} to {max(shares):.1f} % | >= {MUST:.0f} % |"
+            )
+    text = "\n".join(lines) + "\n"
+    processors = len(os.sched_getaffinity(0))
+    text += f"\n{processors} processors, load {load:.1f} before the start.\n"
+    (args.out / "table.md").write_text(text)
+    print(text, end="")
+
+
+if __name__ == "__main__":
+    main()
