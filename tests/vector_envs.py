@@ -110,3 +110,73 @@ class AsOne(gym.Env[Any, Any]):
         ended = bool(self.rng.random() < 1 / 8)
         positive = bool(self.obs[1] > 0)
         return self.obs.copy(), reward, ended and not positive, ended and positive, {}
+
+
+class MaskedWalk(gym.Env[Any, Any]):
+    """A walk whose mask is drawn with each observation; episodes end in both ways.
+
+    Only an action that the mask allows is no error.
+    """
+
+    observation_space = gym.spaces.Box(-np.inf, np.inf, (2,), np.float32)
+    action_space = gym.spaces.Discrete(4)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        if seed is not None:
+            self.rng = np.random.default_rng(seed)
+        self.steps = 0
+        return self.seen()
+
+    def seen(self) -> tuple[Any, dict[str, Any]]:
+        self.mask = self.rng.random(4) < 0.4
+        self.mask[self.rng.integers(4)] = True
+        code = float(self.mask @ [1, 2, 4, 8])  # so that an observation says what its mask is
+        return np.array([self.steps, code], np.float32), {"action_mask": self.mask.copy()}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        assert self.mask[action], f"{action} is not allowed by {self.mask}"
+        self.steps += 1
+        ended = bool(self.rng.random() < 0.2)
+        return_code = self.seen()
+        is_cut = ended and bool(self.rng.random() < 0.5)
+        return return_code[0], float(action), ended and not is_cut, is_cut, return_code[1]
+
+
+def masked_walks(
+    num_envs: int, mode: str = "NextStep", form: str = "array"
+) -> VectorEnv[Any, Any, Any]:
+    """Gymnasium's own vector environment of such walks.
+
+    Args:
+        num_envs: copies.
+        mode: of autoreset.
+        form: of the masks: "array" as Gymnasium gives them, "list" without presence arrays, or
+            "no final" without those of last observations.
+    """
+    return InForm(SyncVectorEnv([MaskedWalk] * num_envs, autoreset_mode=AutoresetMode(mode)), form)
+
+
+class InForm(gym.vector.VectorWrapper[Any, Any, Any, Any, Any]):
+    """Gives masks in another form."""
+
+    def __init__(self, env: Any, form: str) -> None:
+        super().__init__(env)
+        self.form = form
+
+    def reset(self, **arguments: Any) -> Any:
+        obs, info = self.env.reset(**arguments)
+        return obs, self.formed(info)
+
+    def step(self, actions: Any) -> Any:
+        *rest, info = self.env.step(actions)
+        return *rest, self.formed(info)
+
+    def formed(self, info: Any) -> Any:
+        if self.form == "no final":
+            info.pop("final_info", None)
+        if self.form == "list":
+            info["action_mask"] = info["action_mask"].tolist()
+            info.pop("_action_mask")
+            info["version"] = np.array(3)  # without a copy
+            info["note"] = "for all"
+        return info

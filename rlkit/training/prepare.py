@@ -77,7 +77,9 @@ def prepare(
         environment.repeatability.problem, caveats
     )
     if environment.make_grid is not None and not environment.is_batched:
-        reason = environment.reason_against_vector
+        reason = (
+            "the run uses action masks" if spec.action_masks else environment.reason_against_vector
+        )
         if reason is not None:
             remarks.append(
                 f"{environment.name} is a vector environment whose copies are stepped one by one, "
@@ -186,9 +188,15 @@ def _require_masks(spec: RunSpec, environment: Environment) -> list[str]:
             "actions only"
         ]
     if not offered:
+        method = (
+            ", which is where an environment that steps many copies at once has them; methods of "
+            "its copies are not called"
+            if environment.make_grid is not None
+            else ", and it has no method action_masks()"
+        )
         raise UsageError(
             f"option action_masks (--action-masks): {environment.reference} offers none: its reset "
-            'returns no info["action_mask"], and it has no method action_masks(). Omit the option'
+            f'returns no info["action_mask"]{method}. Omit the option'
         )
     if not taken:
         able = [name for name in AGENTS if AgentTraits.of(find_agent(name)).takes_action_masks]

@@ -112,15 +112,23 @@ def _has(info: Mapping[str, Any], copy: int) -> bool:
 
 
 def own_info(info: Any, copy: int) -> dict[str, Any]:
-    """Return the entries of an info of a vector environment that concern one copy."""
+    """Return the entries of an info of a vector environment that concern one copy.
+
+    An entry is an array or a list with one element per copy; beside it, "_" and its name is an
+    array of whether each copy has it.
+    """
     if not isinstance(info, Mapping):
         return {}
     own = {}
     for name, value in info.items():
-        mask = info.get(f"_{name}")
-        has_it = mask is None or bool(mask[copy])
-        if isinstance(value, np.ndarray) and not name.startswith("_") and has_it:
-            own[name] = value[copy]
+        if str(name).startswith("_") or isinstance(value, (str, bytes, Mapping)):
+            continue
+        has_it = info.get(f"_{name}")
+        try:
+            if has_it is None or bool(has_it[copy]):
+                own[name] = value[copy]
+        except (TypeError, IndexError):  # not one per copy
+            continue
     return own
 
 
@@ -153,9 +161,8 @@ class OneOfVector(gym.Env[Any, Any]):
         last = self.mode == AutoresetMode.SAME_STEP and (terminated[0] or truncated[0])
         if last:
             one = final_observation(self.env, info, 0)
-        own = own_info(info, 0)
-        if last:  # a mask that came with the last observation
-            own |= own_info(info.get("final_info"), 0)
+        # The rest of the info is of the next episode then.
+        own = own_info(info.get("final_info") if last else info, 0)
         return one, reward[0], terminated[0], truncated[0], own
 
     def close(self) -> None:

@@ -72,7 +72,8 @@ class MaskReader:
         if not source:
             raise ValueError(
                 f'there is no info["{KEY}"] and no method {METHOD}(), but the run uses action '
-                "masks: give one with every observation"
+                "masks: give one with every observation (a vector environment in SAME_STEP mode: "
+                'those of last observations in info["final_info"])'
             )
         mask, size = _as_row(given), self._layout.num_choices
         if mask is None or mask.shape != (size,):

@@ -80,3 +80,5 @@ def test_infos_are_those_of_the_copy() -> None:
     assert sorted(own_info(info, 0)) == ["action_mask", "sometimes"]
     assert sorted(own_info(info, 1)) == ["action_mask"]
     assert own_info(None, 0) == {}
+    listed = {"action_mask": [[1, 0], (0, 1)], "version": np.array(3), "one": [5]}
+    assert own_info(listed, 1) == {"action_mask": (0, 1)}

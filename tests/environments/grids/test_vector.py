@@ -18,12 +18,14 @@ from rlkit.environments.environment import Environment
 from rlkit.environments.grids.vector import VectorCopies, reason_against
 from rlkit.environments.resolve import find_environment
 from rlkit.environments.stepping.pool import Pool
+from rlkit.environments.views.masks import draw_allowed
+from rlkit.environments.views.view import View
 from rlkit.errors import EnvironmentFault, SeedError, UsageError
 from rlkit.loop import interact, play
 from rlkit.seeding import SeedStreams
 from rlkit.training.run import Run
 from tests import vector_envs
-from tests.vector_envs import AsOne, Walks, WalksInNoMode, walks
+from tests.vector_envs import AsOne, MaskedWalk, Walks, WalksInNoMode, masked_walks, walks
 
 MODES = [mode.value for mode in AutoresetMode]
 STREAMS = (SeedStreams(0, 0), SeedStreams(0, 5))
@@ -283,3 +285,80 @@ def test_a_module_of_vector_environments_works_in_workers(small: Callable[..., R
         other = small("random-probe", environment=reference, **options, out=run.folder / "other")
     assert run.folder.name == other.folder.name
     assert run.curve.tolist() == other.curve.tolist()
+
+
+# --- action masks ---------------------------------------------------------------------------------
+
+
+def masked_steps(make: Any, num_envs: int, args: Any = None, *, workers: int = 0) -> list[bytes]:
+    """All that agents see in some steps of allowed actions, and again after resuming."""
+    environment = find_environment(make, args or {}).seen_as(View(action_masks=True))
+    assert environment.probe.offers_masks
+    pool = Pool(environment, workers, 60.0) if workers else None
+    copies = None if pool is None else pool.copies
+    env: Any = environment.grid(STREAMS, num_envs, kind="gymnasium", make_copies=copies)
+    rng, seen = np.random.default_rng(0), [env.reset(), env.action_masks]
+    for t in range(40):
+        if t == 20:  # in the middle of episodes
+            state = env.state_dict()
+            env.close()
+            env = environment.grid(STREAMS, num_envs, kind="gymnasium", make_copies=copies)
+            env.load_state_dict(state)
+            assert env.exact_resume
+        codes = env.action_masks @ [1, 2, 4, 8]
+        assert (codes == env.obs[..., 1]).all()  # the mask of what is acted on
+        step = env.step(draw_allowed(env.action_masks, rng.random(env.obs.shape[:2])))
+        codes = env.next_action_masks @ [1, 2, 4, 8]
+        assert ((codes == step.next_obs[..., 1]) | step.terminated).all()  # of the true successor
+        seen += [*step, env.action_masks, env.next_action_masks]
+    env.close()
+    if pool is not None:
+        pool.close()
+    return [np.asarray(part).tobytes() for part in seen]
+
+
+@pytest.mark.parametrize("num_envs", [1, 3])
+@pytest.mark.parametrize("form", ["array", "list"])
+def test_masks_of_vector_environments_are_those_of_single_ones_in_every_mode(
+    num_envs: int, form: str
+) -> None:
+    expected = masked_steps(MaskedWalk, num_envs)
+    for mode in MODES:
+        args = {"mode": mode, "form": form}
+        assert masked_steps(masked_walks, num_envs, args) == expected, mode
+
+
+def test_masks_of_vector_environments_come_from_workers_as_well() -> None:
+    args = {"mode": "SameStep"}
+    assert masked_steps(masked_walks, 2, args, workers=1) == masked_steps(MaskedWalk, 2)
+
+
+def test_a_missing_mask_of_a_last_observation_is_a_fault() -> None:
+    with pytest.raises(EnvironmentFault, match=r"there is no info.*SAME_STEP mode.*final_info"):
+        masked_steps(masked_walks, 2, {"mode": "SameStep", "form": "no final"})
+    for mode in ("NextStep", "Disabled"):  # where they come with the observation
+        masked_steps(masked_walks, 2, {"mode": mode, "form": "no final"})
+
+
+class HasMethod(Walks):
+    def action_masks(self) -> Any:
+        return np.ones((self.num_envs, 3), bool)
+
+
+def test_masks_that_a_vector_environment_does_not_give_in_its_infos_are_rejected(
+    small: Callable[..., Run],
+) -> None:
+    with pytest.raises(
+        UsageError, match=r"no info\[.action_mask.\], which is where .* many copies"
+    ):
+        small("random-probe", environment=HasMethod, action_masks=True)
+
+
+def test_a_run_with_masks_steps_a_vector_environment_one_by_one_and_says_so(
+    small: Callable[..., Run],
+) -> None:
+    options = {"seeds": 1, "steps": 40, "evaluate_every": 20, "action_masks": True}
+    with pytest.warns(match="stepped one by one, because the run uses action masks"):
+        run = small("random-probe", environment=masked_walks, **options)
+    single = small("random-probe", environment=MaskedWalk, **options)
+    assert np.array_equal(run.curve, single.curve)
