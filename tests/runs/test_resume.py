@@ -18,6 +18,8 @@ from rlkit.training.run import Run, load
 from rlkit.training.seed_trainer import train_seeds
 from rlkit.training.specification import RunSpec
 from rlkit.training.tracker import Tracker
+from rlkit_envs.cartpole import BatchedCartPole
+from tests.vector_envs import MaskedWalk, Walks
 
 # For each: what is changed, after how many iterations it is stopped, so that at that moment there
 # was an update, and rollouts, batches, episodes and rows are under way; and the entries that a
@@ -26,6 +28,8 @@ from rlkit.training.tracker import Tracker
 # Whether a seed ever learned is for a note only, and so is, under a time limit, how long its
 # longest episode was.
 NOTED = ("tracker/learned", "tracker/longest_episode")
+# `random` has no metrics; the places of a user's grid are for messages.
+UNMEASURED = ("tracker/num_gradient_steps", "tracker/numbers", "tracker/sums", NOTED[0])
 MIDWAY: dict[str, tuple[dict[str, Any], int, set[str]]] = {
     "ppo": ({"env_args": {"max_episode_steps": 15}, "steps": 400}, 65, {"env/ended", *NOTED}),
     "ppo-normalised": ({"evaluate_every": 300}, 209, {"env/ended", NOTED[0]}),
@@ -45,6 +49,24 @@ MIDWAY: dict[str, tuple[dict[str, Any], int, set[str]]] = {
         {"env/ended", "tracker/num_gradient_steps", *NOTED},
     ),
     "ppo-probe": ({"steps": 400}, 129, {"env/ended", "env/obs", *NOTED}),
+    # Cheap runs of the other grids and views; `random` draws its actions from its state.
+    "random: a batched environment of a user": (
+        {"environment": BatchedCartPole, "envs": 2, "steps": 200}
+        | {"env_args": {"max_episode_steps": 30}},
+        73,
+        {"env/steps", "env/own/ended", *UNMEASURED, NOTED[1]},
+    ),
+    "random: a vector environment": (
+        {"environment": Walks, "envs": 2, "steps": 200},
+        73,
+        {"env/ended", "env/obs", *UNMEASURED},
+    ),
+    "random: masks, in bins": (
+        {"environment": MaskedWalk, "envs": 2, "steps": 200, "action_masks": True, "bins": 3}
+        | {"bin_low": 0.0, "bin_high": 9.0},
+        73,
+        {"env/ended", "env/obs", *UNMEASURED},
+    ),
 }
 
 
@@ -73,11 +95,12 @@ def plus_one(value: Any, fresh: Any) -> Any:
     return np.asarray(value) + np.asarray(1, dtype=np.asarray(value).dtype)
 
 
-QUICK = {("q-learning", omitted)}
+QUICK = {(name, omitted) for name in MIDWAY if name.startswith("random")}
 MUTANTS = [
     pytest.param(name, change, marks=[] if (name, change) in QUICK else pytest.mark.slow)
     for name in MIDWAY
     for change in (omitted, plus_one)
+    if change is omitted or not name.startswith("random")
 ]
 
 
@@ -92,6 +115,7 @@ def test_no_entry_of_the_state_can_be_omitted_or_altered_unnoticed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     changes, iterations, redundant = MIDWAY[name]
+    name = name.partition(":")[0]
     spec = spec_of(name, **changes)
     expected = reference(name, seeds=1, **changes)[0]
     state = stop_midway(spec, out / "stopped", iterations)

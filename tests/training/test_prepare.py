@@ -12,6 +12,8 @@ from rlkit.errors import RlkitError, RlkitWarning, UsageError
 from rlkit.training import prepare
 from rlkit.training.run import Run
 from rlkit.training.specification import RunSpec
+from rlkit.training.train import train
+from rlkit_envs.masked_corridor import MaskedCorridor
 
 
 def test_an_agent_that_cannot_use_the_environment_is_rejected_before_anything_is_written(
@@ -59,6 +61,15 @@ def test_a_run_that_other_instructions_continue_is_marked(
         run = small("random", seeds=1)
     assert run.record["reproducible"] is False
     assert any("'ATEN_CPU_CAPABILITY': 'default'" in note for note in run.record["notes"])
+
+
+@pytest.mark.parametrize("agent", ["psrl", "lspi", "thompson", "ucb", "value-iteration"])
+def test_agents_without_masks_name_those_that_take_them(agent: str, out: Any) -> None:
+    able = "q-learning, sarsa, expected-sarsa, double-q-learning, n-step-sarsa, monte-carlo, dyna-q"
+    text = f"{agent} takes none; of the agents of rlkit {able}, reinforce, ppo, random do"
+    with pytest.raises(UsageError, match=text):
+        train(agent, MaskedCorridor, seeds=1, steps=10, action_masks=True, out=out)
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(

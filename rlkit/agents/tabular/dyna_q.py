@@ -6,6 +6,7 @@ For each seed, at each step:
 2. Model(s, a) keeps (r, s', whether it terminated): the last one, as in the book, or the last few.
 3. Repeat `planning_steps` times: draw a state that was visited, an action that was taken in it, and
    one of the outcomes that its model keeps; update by them as if they had just happened.
+   With action masks, an outcome is kept with those of its successor.
 
 A planned update uses the step size of the pair's real visits, and is not counted as one.
 """
@@ -23,12 +24,13 @@ from rlkit.agents.tabular.learning.config import TableConfig
 from rlkit.agents.tabular.learning.learner import TableLearner
 from rlkit.agents.tabular.learning.updates import (
     Table,
+    best_after,
+    best_kept,
     choose_actions,
     report,
     step_size,
     update,
 )
-from rlkit.agents.tabular.tables import best_value
 from rlkit.environments.table_kernels import Outcome
 from rlkit.maths.compiled import part
 from rlkit.options import require_whole
@@ -61,6 +63,7 @@ class Model(NamedTuple):
     reward: Array  # [states, actions, memory], a ring
     next_obs: Array  # [states, actions, memory]
     terminated: Array  # [states, actions, memory]
+    next_masks: Array  # bool [states, actions, memory, actions]; [..., 0] without action masks
 
 
 class DynaState(NamedTuple):
@@ -94,6 +97,8 @@ def remember(table: Table, model: Model, s: int, a: int, outcome: Outcome, n: in
     model.reward[s, a, place] = outcome.reward[n]
     model.next_obs[s, a, place] = outcome.next_obs[n]
     model.terminated[s, a, place] = outcome.terminated[n]
+    for b in range(model.next_masks.shape[3]):
+        model.next_masks[s, a, place, b] = table.next_masks[n, b]
 
 
 @part
@@ -105,7 +110,8 @@ def plan(table: Table, model: Model, draws: Array, n: int) -> None:
         k = int(draws[i + 2, n] * min(table.visits[s, a], model.reward.shape[2]))
         target = model.reward[s, a, k]
         if not model.terminated[s, a, k]:
-            target += table.discount * best_value(table.q, model.next_obs[s, a, k])
+            after = model.next_obs[s, a, k]
+            target += table.discount * best_kept(table, after, model.next_masks, (s, a, k))
         table.q[s, a] += step_size(table, s, a) * (target - table.q[s, a])
 
 
@@ -117,7 +123,7 @@ def learn(state: DynaState, obs: Array, actions: Array, outcome: Outcome, metric
         s, a = obs[n], actions[n]
         future = 0.0
         if not outcome.terminated[n]:
-            future = table.discount * best_value(table.q, outcome.next_obs[n])
+            future = table.discount * best_after(table, outcome.next_obs[n], n)
         errors += update(table, s, a, outcome.reward[n] + future)
         remember(table, state.model, s, a, outcome, n)
         plan(table, state.model, state.draws, n)
@@ -128,7 +134,6 @@ class DynaQ(TableLearner):
     """Dyna-Q for all seeds; the module's docstring has the numbered steps."""
 
     name = "dyna-q"
-    takes_action_masks = False  # its model keeps no masks for the planned updates
     Config = DynaQConfig
     kernels = Kernels(act, learn)
 
@@ -137,12 +142,14 @@ class DynaQ(TableLearner):
 
     def _numbers_per_seed(self) -> int:
         outcomes = self._config.model_memory * self._pair_shape[2]
-        return super()._numbers_per_seed() + int(2 * outcomes)
+        masks = outcomes * self._num_actions / 8 if self._task.action_masks else 0
+        return super()._numbers_per_seed() + int(2 * outcomes + masks)
 
     def _initial_entries(self) -> dict[str, Array]:
         entries = super()._initial_entries()
         num_seeds, num_states, num_actions = entries["q"].shape
         outcomes = (num_seeds, num_states, num_actions, self._config.model_memory)
+        masks = np.zeros((*outcomes, num_actions if self._task.action_masks else 0), dtype=np.bool_)
         draws = (num_seeds, 3 * self._config.planning_steps, self._task.num_envs)
         return entries | {
             "model_states": np.zeros((num_seeds, num_states), dtype=np.int64),
@@ -152,11 +159,17 @@ class DynaQ(TableLearner):
             "model_reward": np.zeros(outcomes),
             "model_next_obs": np.zeros(outcomes, dtype=np.int64),
             "model_terminated": np.zeros(outcomes, dtype=np.bool_),
+            self._masks_entry: masks,
             "_draws": np.empty(draws),
         }
 
+    @property
+    def _masks_entry(self) -> str:
+        """The name of the masks of the model, which are not stored where there are none."""
+        return "model_next_masks" if self._task.action_masks else "_model_next_masks"
+
     def _kernel_state(self, s: int, table: Table) -> DynaState:
         names = ("model_states", "num_model_states", "model_actions", "num_model_actions")
-        outcomes = ("model_reward", "model_next_obs", "model_terminated")
+        outcomes = ("model_reward", "model_next_obs", "model_terminated", self._masks_entry)
         model = Model(*(self._entries[name][s] for name in (*names, *outcomes)))
         return DynaState(table, model, self._entries["_draws"][s])

@@ -108,6 +108,16 @@ def best_after(table: Table, s: int, n: int) -> float:
 
 
 @part
+def best_kept(table: Table, s: int, masks: Array, of: tuple[int, int, int]) -> float:
+    """Return the value of the best allowed action in s, where a kept outcome led."""
+    best = -np.inf
+    for a in range(table.q.shape[1]):
+        if masks[of[0], of[1], of[2], a]:
+            best = max(best, table.q[s, a])
+    return best
+
+
+@part
 def best_action_after(table: Table, s: int, n: int) -> int:
     """Return the first of the best allowed actions in s, where environment n came."""
     best = -1
@@ -119,7 +129,7 @@ def best_action_after(table: Table, s: int, n: int) -> int:
 
 _CHOICES = {
     getattr(updates, each.__name__): each
-    for each in (choose, mean_after, best_before, best_after, best_action_after)
+    for each in (choose, mean_after, best_before, best_after, best_kept, best_action_after)
 }
 
 

@@ -128,6 +128,20 @@ def best_after(table: Table, s: int, n: int) -> float:
 
 
 @part
+def best_kept(table: Table, s: int, masks: Array, of: tuple[int, int, int]) -> float:
+    """Return the value of the best action in s, where a kept outcome led.
+
+    Args:
+        table: of one seed.
+        s: the state.
+        masks: which actions are allowed after each outcome that is kept, bool [states, actions,
+            memory, actions].
+        of: state, action and place of the outcome.
+    """
+    return best_value(table.q, s)
+
+
+@part
 def best_action_after(table: Table, s: int, n: int) -> int:
     """Return the first of the best actions in s, where environment n came."""
     best = 0

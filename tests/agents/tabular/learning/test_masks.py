@@ -14,7 +14,6 @@ from rlkit.agents import find_agent
 from rlkit.agents.tabular.learning.masks import masked
 from rlkit.agents.tabular.q_learning import QLearning
 from rlkit.agents.tabular.ucb import UCB
-from rlkit.errors import UsageError
 from rlkit.seeding import SeedStreams
 
 VALUES = np.array([[1.0, 5.0, 2.0], [3.0, 9.0, 4.0]])  # of two states; action 1 is masked in both
@@ -23,6 +22,7 @@ LEARNERS = {
     # name -> the target of (0, 2) with reward 1 and discount 0.5, when the episode is truncated
     "q-learning": 1.0 + 0.5 * 4.0,
     "double-q-learning": 1.0 + 0.5 * 4.0,
+    "dyna-q": 1.0 + 0.5 * 4.0,
     # with epsilon = 0.4: 0.6 of the best and 0.4 of the mean of both
     "sarsa": 1.0 + 0.5 * (0.6 * 4.0 + 0.4 * 3.5),
     "expected-sarsa": 1.0 + 0.5 * (0.6 * 4.0 + 0.4 * 3.5),
@@ -86,9 +86,45 @@ def test_allowed_actions_are_chosen_with_the_probabilities_that_the_actor_states
     assert greedy.probabilities(obs, masks)[0, 0].tolist() == [0, 0, 1]
 
 
-def test_dyna_q_takes_no_masks_because_its_model_keeps_none() -> None:
-    with pytest.raises(UsageError, match="dyna-q takes no action masks"):
-        masked_learner("dyna-q")
+def test_dyna_q_plans_with_what_was_allowed_after_each_step_that_it_keeps() -> None:
+    """Against a slow twin that keeps whole steps; masks differ between visits of a state."""
+    options = {"planning_steps": 4, "model_memory": 3, "initial_value": 0.5}
+    agent, rng = masked_learner("dyna-q", **options), np.random.default_rng(0)
+    q, kept, order = VALUES.copy(), {}, []
+    obs, mask = 0, ALLOWED
+    for _ in range(150):
+        action = agent.act(np.array([[obs]]), np.array([[mask]])).item()
+        assert mask[action]
+        draws = agent._entries["_draws"][0, :, 0].reshape(-1, 3)
+        reward, after, ended = rng.normal(), int(rng.integers(2)), bool(rng.random() < 0.2)
+        mask_after = np.array(rng.permutation([True, True, False]))
+        step = Transition(*(np.array([[x]]) for x in (obs, action, reward, ended, False, after, 0)))
+        agent.learn(step, ActionMasks(np.array([[mask]]), np.array([[mask_after]])))
+
+        def target(reward: float, after: int, ended: bool, allowed: Any) -> float:
+            return reward + (0.0 if ended else 0.5 * q[after][allowed].max())
+
+        outcome = (reward, after, ended, mask_after)
+        q[obs, action] = target(*outcome)  # the step size is 1
+        if obs not in order:
+            order.append(obs)
+        kept.setdefault(obs, {}).setdefault(action, []).append(outcome)
+        for u, v, w in draws:
+            s = order[int(u * len(order))]
+            a = list(kept[s])[int(v * len(kept[s]))]
+            seen = kept[s][a]
+            ring = sorted(range(max(0, len(seen) - 3), len(seen)), key=lambda i: i % 3)
+            q[s, a] = target(*seen[ring[int(w * len(ring))]])
+        np.testing.assert_allclose(agent.state_dict()["q"][0], q, rtol=1e-13)
+        obs, mask = (0, ALLOWED) if ended else (after, mask_after)
+    assert sum(len(seen) for by_action in kept.values() for seen in by_action.values()) == 150
+
+
+def test_without_masks_dyna_q_stores_none() -> None:
+    kind = find_agent("dyna-q")
+    task = Task(spaces.Discrete(2), spaces.Discrete(3), (SeedStreams(0, 0),), 1, 100)
+    assert "model_next_masks" not in kind(task, kind.Config()).state_dict()
+    assert "model_next_masks" in masked_learner("dyna-q").state_dict()
 
 
 def test_kernels_that_choose_nothing_among_actions_are_left_as_they_are() -> None:
