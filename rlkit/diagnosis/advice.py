@@ -75,8 +75,9 @@ def choose_plan(environment: Environment, codes: Collection[str], facts: Mapping
     agent = "q-learning" if table else "ppo"
     arguments: dict[str, Any] = {}
     options: dict[str, Any] = {}
+    has_masks = facts.get("offers_masks") and "mask-invalid" not in codes and layout.is_discrete
     # Twins and tables, which have no masks, are stepped so much faster that masks do not pay.
-    if facts.get("offers_masks") and layout.is_discrete and environment.kind == "gymnasium":
+    if has_masks and environment.kind == "gymnasium":
         arguments["action_masks"] = True
     has_preset = (agent, environment.reference) in PRESETS and not environment.args
     if agent == "ppo" and not has_preset:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
-from rlkit.diagnosis.advice import Plan, choose_plan, choose_steps
+from rlkit.diagnosis.advice import choose_steps
 from rlkit.diagnosis.examination import Examination, examine
 from rlkit.diagnosis.findings import Fault, Findings, by_severity
 from rlkit.diagnosis.learnability import Learnability, try_learning
@@ -14,7 +14,6 @@ from rlkit.diagnosis.processes.helper import HelperProcess, Unfindable, helper_p
 from rlkit.diagnosis.report import Report
 from rlkit.environments.environment import Environment
 from rlkit.environments.resolve import EnvLike, locate
-from rlkit.errors import UsageError
 from rlkit.options import require_typed
 from rlkit.training.specification import require_env_args, require_seconds
 
@@ -56,7 +55,8 @@ def doctor(
     arguments = require_env_args(env_args)
     located = locate(environment, arguments)
     session = _Session(located, seconds, timeout, require_typed("probe", probe, bool))
-    examination, learned, plan = session.run()
+    examination, learned = session.run()
+    plan = examination.plan
     findings = tuple(by_severity(list(session.findings)))
     command = ""
     if plan is not None:
@@ -80,7 +80,7 @@ class _Session:
         self._looking = min(seconds, _EXAMINATION)
         self.findings = Findings()
 
-    def run(self) -> tuple[Examination, Learnability | None, Plan | None]:
+    def run(self) -> tuple[Examination, Learnability | None]:
         """Examine, compare with another process, and let an agent learn."""
         with ExitStack() as stack:
             helpers: list[HelperProcess] = []
@@ -97,17 +97,9 @@ class _Session:
                 )
                 for one in examination.findings:
                     self.findings.add(one.code, one.seen)
-            if not examination.playable:
-                return examination, None, None
             if helpers:
                 self._compare(helpers[1], examination)
-            codes = {one.code for one in self.findings}
-            try:
-                plan = choose_plan(self._environment, codes, examination.facts)
-            except UsageError:
-                return examination, None, None
-            learned = self._learn(helpers[0] if helpers else None, plan, examination)
-            return examination, learned, plan
+            return examination, self._learn(helpers[0] if helpers else None, examination)
 
     def _examine(self, helper: HelperProcess) -> Examination:
         options = {"seconds": self._looking, "timeout": self._timeout}
@@ -144,10 +136,9 @@ class _Session:
                 f"{trace.seed} was another.",
             )
 
-    def _learn(
-        self, helper: HelperProcess | None, plan: Plan, examination: Examination
-    ) -> Learnability | None:
-        if not self._probe or "no-choice" in self.findings:
+    def _learn(self, helper: HelperProcess | None, examination: Examination) -> Learnability | None:
+        plan = examination.plan
+        if plan is None or not self._probe or "no-choice" in self.findings:
             return None
         options: dict[str, Any] = {
             "plan": plan,

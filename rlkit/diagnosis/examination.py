@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rlkit.diagnosis.advice import Plan, choose_plan
 from rlkit.diagnosis.findings import Fault, Finding, Findings
 from rlkit.diagnosis.parts import effects, observed, practice, repeats
 from rlkit.diagnosis.playing.outcomes import digest
@@ -38,6 +39,11 @@ BROKEN = frozenset(
         *("reward-type", "flag-type", "running-statistics", "ends-process"),
     )
 )
+# Training would end with these.
+UNTRAINABLE = BROKEN | {
+    *("copies-are-one", "spaces-differ", "step-raises"),
+    *("observation-invalid", "observation-not-finite", "reward-not-finite"),
+}
 
 
 @dataclass(frozen=True)
@@ -58,13 +64,13 @@ class Examination:
         facts: spaces, time limit, numbers of steps and episodes, seconds per call, returns of
             random actions; plain data.
         trace: an episode for another process, None where it cannot be played or repeated.
-        playable: whether agents can be trained on it.
+        plan: how to train on it; None where that would fail.
     """
 
     findings: list[Finding]
     facts: dict[str, Any] = field(default_factory=dict)
     trace: Trace | None = None
-    playable: bool = False
+    plan: Plan | None = None
 
 
 class _Output(io.StringIO):
@@ -99,6 +105,7 @@ def examine(
     findings = Findings(tell)
     patient = Patient(environment, findings, seconds, steps)
     facts: dict[str, Any] = {}
+    plan = None
     output, state = _Output(), practice.ProcessState()
     with (
         warnings.catch_warnings(),
@@ -108,11 +115,13 @@ def examine(
         warnings.simplefilter("ignore")
         with _reporting(patient):
             _examine(patient, facts)
+        codes = {one.code for one in findings}
+        if patient.episodes and not codes & UNTRAINABLE:
+            plan = choose_plan(environment, codes, facts)
     state.report(patient)
     if output.lines > 2:
         findings.add("prints", f"It printed {output.lines:,} lines while it was looked at.")
-    playable = not any(one.code in BROKEN or one.code == "copies-are-one" for one in findings)
-    return Examination(list(findings), facts, _trace(patient), playable and bool(patient.episodes))
+    return Examination(list(findings), facts, _trace(patient), plan)
 
 
 @contextlib.contextmanager
@@ -158,8 +167,11 @@ def _examine(patient: Patient, facts: dict[str, Any]) -> None:
             if time.perf_counter() > over:
                 facts.setdefault("omitted", []).append(name)
                 continue
-            with _reporting(patient):
-                part()
+            try:
+                with _reporting(patient):
+                    part()
+            except Exception as error:  # of the doctor, which what is odd enough may surprise
+                facts.setdefault("failed", {})[name] = repr(error)
     finally:
         subject.close()
 

@@ -68,6 +68,8 @@ class Report:
             parts.append("Learnability\n" + _indented(self.learnability.summary))
         if self.command:
             parts.append(f"Start with\n  {printable(self.command)}")
+        else:
+            parts.append("Mend what is reported as errors, and look again.")
         return "\n\n".join(parts)
 
 
@@ -79,6 +81,7 @@ def _facts(facts: Mapping[str, Any]) -> list[str]:
         "episodes": _episodes(facts),
         "speed": _speed(facts),
         "out of time": _omitted(facts.get("omitted", ())),
+        "cannot judge": _failed(facts.get("failed", {})),
     }
     return [_row(name, str(text)) for name, text in rows.items() if text]
 
@@ -115,6 +118,10 @@ def _speed(facts: Mapping[str, Any]) -> str:
 
 def _omitted(parts: Sequence[str]) -> str:
     return f"not looked at: {', '.join(parts)}" if parts else ""
+
+
+def _failed(parts: Mapping[str, str]) -> str:
+    return "; ".join(f"{part}: {error}" for part, error in parts.items())
 
 
 def _time(seconds: float) -> str:

@@ -18,6 +18,7 @@ from tests.diagnosis.planted import LargeActions, Masked, Walk
         ("CartPole-v1", ["observation-badly-scaled"], {}, "rlkit train ppo E"),  # has a preset
         ("Taxi-v4", [], {"offers_masks": True}, "rlkit train q-learning E"),  # its table is faster
         (Masked, [], {"offers_masks": True}, "rlkit train ppo E --action-masks"),
+        (Masked, ["mask-invalid"], {"offers_masks": True}, "rlkit train ppo E"),
         (Walk, ["reward-large"], {}, "rlkit train ppo E --scale-rewards"),
         (Walk, [], {"random_return": -900.0}, "rlkit train ppo E --scale-rewards"),
         (Walk, ["observation-badly-scaled"], {}, "rlkit train ppo E --normalise-observations"),

@@ -8,7 +8,7 @@ import pytest
 
 import rlkit
 from rlkit.diagnosis import doctor as module
-from rlkit.diagnosis import learnability
+from rlkit.diagnosis import examination, learnability
 from rlkit.diagnosis.advice import Plan
 from rlkit.errors import UsageError
 from tests.diagnosis.planted import RewardOfText, Walk
@@ -21,7 +21,7 @@ PLANTED = Path(__file__).parent / "planted.py"
 def little_training(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let steps and not seconds limit the learnability probe."""
     plan = Plan("q-learning", {"steps": 2000})
-    monkeypatch.setattr(module, "choose_plan", lambda *args: plan)
+    monkeypatch.setattr(examination, "choose_plan", lambda *args: plan)
     monkeypatch.setattr(learnability, "_MOST_EPISODES", 100)
 
 

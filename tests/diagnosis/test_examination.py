@@ -12,12 +12,14 @@ import pytest
 from gymnasium.wrappers import RecordEpisodeStatistics
 
 from rlkit.diagnosis.catalogue import KINDS
-from rlkit.diagnosis.examination import Examination, examine
+from rlkit.diagnosis.examination import UNTRAINABLE, Examination, examine
+from rlkit.diagnosis.parts import observed
 from rlkit.environments.resolve import locate
 from tests.diagnosis.planted import (
     PLANTED,
     BeyondTheEnd,
     Hanging,
+    NoReward,
     RaisingInStep,
     Slow,
     SlowReset,
@@ -49,6 +51,17 @@ def codes(examination: Examination, *severities: str) -> list[str]:
 def test_a_planted_fault_is_found_by_its_code(code: str, make: Callable[..., Any]) -> None:
     examination = look((lambda: Walk()) if make is make_local else make)
     assert code in codes(examination), examination.findings
+    assert (examination.plan is None) == bool(UNTRAINABLE & set(codes(examination)))
+
+
+def test_a_part_that_fails_does_not_end_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(patient: object) -> None:
+        raise ZeroDivisionError("odd")
+
+    monkeypatch.setattr(observed, "check_observations", fail)
+    examination = look(NoReward)
+    assert examination.facts["failed"] == {"observations": "ZeroDivisionError('odd')"}
+    assert codes(examination) == ["reward-always-zero"]
 
 
 def test_every_code_has_a_planted_fault() -> None:
@@ -79,7 +92,8 @@ def test_a_fault_names_seed_step_and_action() -> None:
 def test_a_sound_environment_has_no_finding(make: Callable[..., Any]) -> None:
     examination = look(make)
     assert examination.findings == []
-    assert examination.playable
+    assert examination.plan is not None
+    assert "failed" not in examination.facts
 
 
 IDS = sorted(
@@ -95,4 +109,5 @@ IDS = sorted(
 def test_environments_of_gymnasium_have_no_error(env_id: str) -> None:
     examination = look(env_id)
     assert codes(examination, "error") == []
-    assert examination.playable
+    assert examination.plan is not None
+    assert "failed" not in examination.facts
