@@ -83,7 +83,7 @@ def without_safety() -> Iterator[None]:
 def seconds(what: str, scale: float) -> float:
     """Train the seeds of a case; return the seconds from the first row to the last."""
     agent, environment, options, steps = CASES[what]
-    steps = int(steps * scale)
+    steps = max(ROWS, int(steps * scale))
     spec = make_spec(
         *(agent, environment),
         **{"steps": steps, "evaluate_every": max(1, steps // ROWS), "evaluation_episodes": 0},
