@@ -501,6 +501,7 @@ def test_calls_to_the_global_generators_change_nothing(case: Case) -> None:
 # --- spaces ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.trap("T70")
 @pytest.mark.parametrize("case", [c for c in CASES if c.env == "discrete"], ids=str)
 def test_a_space_that_starts_at_minus_1_receives_its_own_actions(case: Case) -> None:
     made: list[Any] = []

@@ -25,6 +25,7 @@ class Own:
             raise KeyError("too wide")
 
 
+@pytest.mark.trap("F60")
 @pytest.mark.parametrize("agent", AGENTS)
 def test_unknown_options_are_rejected_and_configurations_are_frozen(agent: str) -> None:
     config = find_agent(agent).Config

@@ -222,6 +222,7 @@ def test_an_actor_without_probabilities_is_evaluated_by_episodes() -> None:
     evaluator.close()
 
 
+@pytest.mark.trap("T53")
 def test_episode_returns_are_averaged_over_the_episodes_of_each_seed() -> None:
     made = Recorder(lambda: TimedCounter(len(made.made)))
     environment = Environment("here:Counter", {}, made, fingerprint(Counter))
@@ -307,6 +308,7 @@ def snapshot(agent: Any) -> dict[str, list[bytes]]:
     }
 
 
+@pytest.mark.trap("T48")
 @pytest.mark.slow
 @pytest.mark.parametrize("greedy", [True, False])
 @pytest.mark.parametrize("name", ["ppo", "reinforce", "random"])

@@ -11,6 +11,7 @@ from rlkit.errors import RlkitError
 from rlkit.files import write_atomically
 
 
+@pytest.mark.trap("T89", "F29")
 def test_a_file_is_forced_to_the_disk_then_renamed_then_its_folder_is_forced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

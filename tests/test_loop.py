@@ -64,6 +64,7 @@ def test_each_step_is_act_then_step_then_learn() -> None:
     assert [single.actions for single in made.made] == [[i % 3 for i in range(7)]] * 6
 
 
+@pytest.mark.trap("T12")
 def test_the_number_of_transitions_is_the_number_of_real_steps() -> None:
     env, made = counters(2, cuts=True)
     transitions = [t for t, _ in interact(Scribe(), env, 9)]  # type: ignore[arg-type]
@@ -105,6 +106,7 @@ def test_play_counts_the_undiscounted_rewards_and_steps_of_one_episode_each() ->
     assert sum(single.num_steps for single in made.made) == 16  # none after its end
 
 
+@pytest.mark.trap("F42")
 def test_play_truncates_endless_episodes_and_says_so() -> None:
     lengths = iter([2, 10**9, 5, 5, 6, 10**9])
     env = GymBatchEnv(lambda: Counter(next(lengths)), STREAMS, 3, autoreset=False)
@@ -170,6 +172,7 @@ def test_a_seeds_episodes_do_not_depend_on_the_limits_of_others(name: str, kind:
         assert played([index], np.array([limit])) == [together[s]]
 
 
+@pytest.mark.trap("T74")
 def test_environments_beyond_their_limit_are_not_stepped() -> None:
     # What they would do there, such as raise, must not end the evaluation of their seed.
     made = Recorder(lambda: RaisesInStep(4, length=9) if len(made.made) < 3 else Counter(9))
@@ -235,6 +238,7 @@ def two_lengths() -> TabularMDP:
     return TabularMDP.from_successors(table, initial_distribution=start)
 
 
+@pytest.mark.trap("T46")
 def test_play_does_not_prefer_short_episodes() -> None:
     env = TabularBatchEnv(
         two_lengths(), [SeedStreams(0, i) for i in range(400)], 20, autoreset=False
@@ -244,6 +248,7 @@ def test_play_does_not_prefer_short_episodes() -> None:
     assert abs(returns.mean() - 50.5) < 2.8
 
 
+@pytest.mark.trap("T46")
 def test_the_first_episodes_to_end_would_be_the_short_ones() -> None:
     env = TabularBatchEnv(two_lengths(), [SeedStreams(0, i) for i in range(400)], 8)
     env.reset()
@@ -259,6 +264,7 @@ def test_the_first_episodes_to_end_would_be_the_short_ones() -> None:
     assert first.mean() < 45  # more than 10 % below the truth
 
 
+@pytest.mark.trap("T51")
 def test_evaluation_plays_other_episodes_than_training() -> None:
     made = {purpose: Recorder(lambda: Counter(2)) for purpose in ("env", "evaluation")}
     for purpose, recorder in made.items():
@@ -269,6 +275,7 @@ def test_evaluation_plays_other_episodes_than_training() -> None:
     assert not seeds["env"] & seeds["evaluation"]
 
 
+@pytest.mark.trap("T50")
 def test_two_evaluations_with_the_same_streams_are_equal_and_do_not_explore() -> None:
     mdp = two_lengths()
     env = TabularBatchEnv(mdp, STREAMS, 4)

@@ -43,12 +43,14 @@ def assert_refused(config: Any, name: str, value: Any, expected: str) -> None:
     assert repr(value) in message, message
 
 
+@pytest.mark.trap("F57")
 @pytest.mark.parametrize("config", DISCOUNTED)
 @pytest.mark.parametrize("value", [1.0001, -0.1, INF, NAN, "0.9", True, None])
 def test_a_discount_outside_0_to_1_is_rejected(config: Any, value: Any) -> None:
     assert_refused(config, "discount", value, "[0, 1]")
 
 
+@pytest.mark.trap("F57")
 @pytest.mark.parametrize("config", DISCOUNTED)
 @pytest.mark.parametrize("value", [0, 0.0, 1, 1.0])
 def test_discounts_0_and_1_are_accepted(config: Any, value: float) -> None:
@@ -94,6 +96,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.trap("F56")
 @pytest.mark.parametrize(("config", "name", "value", "expected"), REFUSED)
 def test_an_option_out_of_range_is_rejected_with_its_name_range_and_value(
     config: Any, name: str, value: Any, expected: str
@@ -109,6 +112,7 @@ def test_none_is_accepted_where_it_has_a_meaning(config: Any, name: str) -> None
     assert getattr(config(**{name: None}), name) is None
 
 
+@pytest.mark.trap("F60")
 def test_a_misspelt_choice_is_answered_with_the_closest() -> None:
     with pytest.raises(UsageError, match="Did you mean 'linear'"):
         PPOConfig(clip_schedule="liner")  # type: ignore[arg-type]
@@ -126,6 +130,7 @@ class Options:
     colour: Literal["red", "green"] = "red"
 
 
+@pytest.mark.trap("F57")
 @pytest.mark.parametrize("value", [2**31, 10**18])
 def test_large_whole_numbers_stay_exact(value: int) -> None:
     options = Options(count=value)

@@ -100,6 +100,7 @@ def all_seeds(
     return _mixed(codes, _episode_key(experiment), 31)  # type: ignore[arg-type, return-value]
 
 
+@pytest.mark.trap("T19")
 @pytest.mark.slow
 def test_no_two_episodes_of_a_large_experiment_have_the_same_seed() -> None:
     parts = [all_seeds(0, "env", i, n, 10_000) for i in range(30) for n in range(8)]
@@ -205,6 +206,7 @@ def test_episode_seeds_stay_as_they_are() -> None:
         assert SeedStreams(experiment, index).episode_seed(purpose, n, k) == value
 
 
+@pytest.mark.trap("T20")
 def test_episode_seeds_are_python_integers_that_generators_and_simulators_take() -> None:
     env = gym.make("CartPole-v1", disable_env_checker=True)
     places = [(0, k) for k in range(100)] + [(10**7, 10**7), (np.int64(3), np.int64(4))]
@@ -283,6 +285,7 @@ def test_first_draws_of_neighbouring_episodes_are_uniform_and_uncorrelated(
         assert abs(np.corrcoef(numbers[:-lag], numbers[lag:])[0, 1]) < 4 / np.sqrt(3000)
 
 
+@pytest.mark.trap("T19")
 def test_another_experiment_has_other_episode_seeds_and_not_the_same_ones_shifted() -> None:
     first, second = (all_seeds(experiment, "env", 0, 0, 4096) for experiment in (0, 1))
     assert len(np.intersect1d(first, second)) <= 2  # 0.008 are expected by chance
@@ -454,6 +457,7 @@ def test_a_run_leaves_the_global_generators_as_they_were() -> None:
     assert global_states() == before
 
 
+@pytest.mark.trap("T58")
 @pytest.mark.slow
 def test_importing_every_core_module_leaves_the_global_generators_as_they_were() -> None:
     script = """

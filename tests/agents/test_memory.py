@@ -22,6 +22,7 @@ def test_the_estimate_of_networks_counts_weights_gradients_and_moments() -> None
     assert network_bytes((5, 7, 3), (2, 1)) == 4 * 4 * (numbers + 3)
 
 
+@pytest.mark.trap("F70")
 @pytest.mark.parametrize(
     ("agent", "options", "text"),
     [

@@ -214,6 +214,7 @@ def test_a_whole_update_equals_an_independent_slow_one(
 # --- parts of the update --------------------------------------------------------------------------
 
 
+@pytest.mark.trap("T27")
 def test_the_first_ratio_is_1_and_actions_are_scored_as_sampled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -237,6 +238,7 @@ def test_the_first_ratio_is_1_and_actions_are_scored_as_sampled(
     assert np.abs(old.numpy() - log_prob).max() < 0.2
 
 
+@pytest.mark.trap("T32", "F53")
 @pytest.mark.parametrize("minibatch_size", [1, 7, 12, 47, 48, 49, 1000])
 def test_each_decision_is_used_once_an_epoch(
     minibatch_size: int, monkeypatch: pytest.MonkeyPatch
@@ -262,6 +264,7 @@ def test_each_decision_is_used_once_an_epoch(
     assert len(orders) == (0 if minibatch_size >= 48 else 8)  # each seed and epoch its own
 
 
+@pytest.mark.trap("T25", "F53")
 def test_a_minibatch_of_one_is_not_standardised() -> None:
     results = []
     for standardise in (True, False):
@@ -276,6 +279,7 @@ def test_a_minibatch_of_one_is_not_standardised() -> None:
     assert results[0].tobytes() == results[1].tobytes()
 
 
+@pytest.mark.trap("T30")
 @pytest.mark.parametrize(
     ("num_env_steps", "length", "num_envs"), [(480, 16, 3), (500, 16, 3), (207, 13, 8), (40, 16, 3)]
 )
@@ -314,6 +318,7 @@ def test_without_schedules_rates_are_constant(monkeypatch: pytest.MonkeyPatch) -
     assert {call["objective"].clip_epsilon for call in spy.calls} == {0.2}
 
 
+@pytest.mark.trap("T8")
 def test_final_observations_are_normalised_like_all_others() -> None:
     env = drifting()
     agent = agent_for(env, rollout_length=16, normalise_observations=True)
@@ -331,6 +336,7 @@ def test_final_observations_are_normalised_like_all_others() -> None:
     np.testing.assert_allclose(stored[-1], np.clip(z, -10, 10), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.trap("T47")
 def test_scaled_rewards_are_learned_from_and_raw_ones_are_handed_on() -> None:
     env = drifting()
     agent = agent_for(env, rollout_length=16, scale_rewards=True, discount=0.9)
@@ -379,6 +385,7 @@ def test_explained_variance_is_one_minus_the_unexplained_share(
     np.testing.assert_allclose(metrics["explained_variance"], expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.trap("F55")
 def test_divergence_is_an_error_that_names_seed_and_update() -> None:
     env = drifting(3)
     agent = agent_for(env, rollout_length=8, learning_rate=1e-3)
@@ -500,6 +507,7 @@ class TreatsCutsAsEnds(PPO):
         return super().learn(transition._replace(terminated=done))
 
 
+@pytest.mark.trap("T1")
 @pytest.mark.slow
 def test_probe_a_time_limit_does_not_change_the_value() -> None:
     mdp = endless(4)
@@ -510,6 +518,7 @@ def test_probe_a_time_limit_does_not_change_the_value() -> None:
     np.testing.assert_allclose(wrong[:, [0, 3]], [[2.952, 1.0]] * 3, atol=0.25)
 
 
+@pytest.mark.trap("F54")
 def test_constant_advantages_move_the_critic_and_not_the_policy() -> None:
     mdp = episodes_of_one_step([[3.3, 3.3]])
     env = TabularBatchEnv(mdp, streams(3), 4)

@@ -190,6 +190,7 @@ def checked(part: Batch, epochs: Any = ([None], [None]), **options: Any) -> Any:
     return metrics, table
 
 
+@pytest.mark.trap("T28")
 @pytest.mark.parametrize("size", [None, 2])
 def test_the_first_ratio_of_a_sound_update_is_one(size: int | None) -> None:
     mask = token_mask()
@@ -201,6 +202,7 @@ def test_the_first_ratio_of_a_sound_update_is_one(size: int | None) -> None:
     assert len(table.gradients) == 2
 
 
+@pytest.mark.trap("T28")
 @pytest.mark.parametrize("size", [None, 2])
 @pytest.mark.parametrize("wrong", [0.002, -0.002, 3.0, float("nan"), float("-inf")])
 def test_one_ratio_that_is_not_one_stops_the_update_before_its_first_step(

@@ -34,6 +34,7 @@ def coverage(limits, family, n: int, repetitions: int = 1000) -> float:
 
 
 # Standard error of a coverage near 0.92 over 1000 samples: 0.009. Full table: docs/statistics.md.
+@pytest.mark.trap("T53")
 @pytest.mark.parametrize(
     ("family", "n", "least"),
     [
@@ -133,12 +134,14 @@ def test_interval_scales_with_the_unit_of_the_returns_even_for_huge_and_tiny_one
     assert scaled.high == np.ldexp(interval.high, power)
 
 
+@pytest.mark.trap("T52")
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=40))
 def test_iqm_equals_scipys_trimmed_mean(scores):
     expected = stats.trim_mean(scores, 0.25)
     assert iqm_interval(scores).estimate == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
+@pytest.mark.trap("T52")
 def test_iqm_of_five_seeds_is_the_mean_of_the_middle_three():
     assert iqm_interval([100, 1, 2, 6, -50]).estimate == 3.0
 

@@ -15,12 +15,14 @@ def test_mean_interval_is_the_band_of_a_single_point():
     )
 
 
+@pytest.mark.trap("T54")
 def test_curves_on_different_x_are_joined_by_their_last_value():
     grid, aligned = align_curves([[10, 20, 30], [15, 30]], [[1, 2, 3], [7, 8]])
     assert grid.tolist() == [10, 15, 20, 30]
     np.testing.assert_array_equal(aligned, [[1, 1, 2, 3], [np.nan, 7, 7, 8]])
 
 
+@pytest.mark.trap("T54")
 def test_a_seed_that_stopped_early_is_missing_later_and_does_not_shorten_the_others():
     grid, aligned = align_curves([[0, 10], [0, 10, 20, 30]], [[1, 2], [5, 6, 7, 8]])
     assert grid.tolist() == [0, 10, 20, 30]

@@ -71,6 +71,7 @@ def test_agents_differ_in_colour_and_in_line_style():
     assert len({str(line._dash_pattern) for line in means[:4]}) == 4
 
 
+@pytest.mark.trap("F59")
 def test_seeds_that_failed_are_counted_in_the_legend():
     returns = RETURNS.copy()
     returns[4, 12:] = np.nan
@@ -145,6 +146,7 @@ def test_comparison_shows_seeds_mean_interval_and_iqm_of_every_agent():
         assert text in printed
 
 
+@pytest.mark.trap("F68")
 @pytest.mark.parametrize("name", ["$x_1$", "_hidden", r"a\$b", "<script>alert(1)</script>", "50%"])
 def test_names_are_shown_as_they_are(tmp_path, name):
     curve = learning_curve_figure([Curve(name, STEPS, RETURNS)], title=name)

@@ -17,6 +17,7 @@ from rlkit.cli.report import print_json, print_pairs, print_runs, report_failure
 from rlkit.training.run import load
 
 
+@pytest.mark.trap("F68")
 def test_markup_and_control_characters_of_names_are_printed_as_they_are(
     damaged: Callable[..., Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -39,6 +39,7 @@ def test_verify_reports_the_damage_and_the_exit_code(
     assert main(["verify"]) == 2
 
 
+@pytest.mark.trap("F68")
 def test_escapes_in_a_record_do_not_reach_the_terminal(
     damaged: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -104,6 +104,7 @@ def test_an_action_out_of_range_names_the_agent_the_seed_and_the_copy(
             assert part in str(caught.value)
 
 
+@pytest.mark.trap("T73")
 def test_small_and_unsigned_types_are_checked_as_what_they_are() -> None:
     for dtype in (np.int8, np.uint8, np.uint64, ">i2"):
         check = action_check("MyAgent", spaces.Discrete(100), (2, 3))
@@ -176,6 +177,7 @@ def test_numbers_are_actions_of_a_box_and_clipped(action: Any) -> None:
     assert [single.actions[0].tolist() for single in made.made] == expected.tolist()
 
 
+@pytest.mark.trap("T72")
 def test_nan_in_an_action_is_blamed_on_the_agent() -> None:
     action = with_entry(BOX_RIGHT, (1, 2, 1), np.nan)
     with pytest.raises(AgentFault) as caught:

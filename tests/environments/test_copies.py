@@ -21,6 +21,7 @@ SHARING = [
 ]
 
 
+@pytest.mark.trap("F49")
 def test_environments_that_differ_in_their_spaces_are_rejected_and_closed() -> None:
     sizes = iter([3, 3, 4])
     made = Recorder(lambda: Counter(action_space=spaces.Discrete(next(sizes))))

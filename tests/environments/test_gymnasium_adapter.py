@@ -76,6 +76,7 @@ def failure(make: Callable[[], Any], num_steps: int = 4, **options: Any) -> Seed
 # --- transitions ----------------------------------------------------------------------------------
 
 
+@pytest.mark.trap("T3")
 @pytest.mark.parametrize("cuts", [False, True])
 def test_every_transition_is_a_real_step_and_shows_the_true_successor(cuts: bool) -> None:
     made = Recorder(lambda: Counter(3, cuts=cuts))
@@ -96,6 +97,7 @@ def test_every_transition_is_a_real_step_and_shows_the_true_successor(cuts: bool
         assert single.violations == 0
 
 
+@pytest.mark.trap("T12")
 def test_the_same_grid_with_a_reset_step_of_its_own_would_lose_transitions() -> None:
     # Gymnasium's default for vector environments, the mode that is avoided here.
     made = Recorder(lambda: Counter(3))
@@ -107,6 +109,7 @@ def test_the_same_grid_with_a_reset_step_of_its_own_would_lose_transitions() -> 
     envs.close()
 
 
+@pytest.mark.trap("T4")
 def test_both_flags_at_once_are_passed_on() -> None:
     step = run(grid(lambda: Replaced(2, terminated=True, truncated=True)), 2)[-1]
     assert step.terminated.all()
@@ -127,6 +130,7 @@ def test_arrays_handed_out_do_not_change_later() -> None:
         assert now.tobytes() == then.tobytes()
 
 
+@pytest.mark.trap("T75", "F46")
 def test_an_environment_with_one_buffer_gives_the_transitions_of_one_without() -> None:
     for a, b in zip(
         run(grid(lambda: ReusesBuffer(4)), 9), run(grid(lambda: Counter(4)), 9), strict=True
@@ -134,6 +138,7 @@ def test_an_environment_with_one_buffer_gives_the_transitions_of_one_without() -
         assert all(x.tobytes() == y.tobytes() for x, y in zip(a, b, strict=True))
 
 
+@pytest.mark.trap("F42")
 @pytest.mark.parametrize("length", [1, 2])
 def test_episodes_of_one_step_work(length: int) -> None:
     made = Recorder(lambda: Counter(length, cuts=True))
@@ -142,6 +147,7 @@ def test_episodes_of_one_step_work(length: int) -> None:
     assert all(single.violations == 0 for single in made.made)
 
 
+@pytest.mark.trap("T74")
 def test_without_autoreset_an_ended_environment_stays_as_it_is() -> None:
     lengths = iter([2, 4, 3, 2, 4, 3])
     made = Recorder(lambda: Counter(next(lengths)))
@@ -166,6 +172,7 @@ def test_without_autoreset_an_ended_environment_stays_as_it_is() -> None:
 # --- seeds ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.trap("T20")
 def test_every_reset_gets_a_python_integer_of_its_own() -> None:
     made = Recorder(lambda: Counter(2))
     run(grid(made, 3, 4), 6)
@@ -206,6 +213,7 @@ def test_with_an_offset_copies_play_the_episodes_of_later_copies() -> None:
     assert len({together[:, s, n].tobytes() for s in range(2) for n in range(8)}) == 16
 
 
+@pytest.mark.trap("T18")
 def test_first_observations_of_the_environments_of_a_seed_differ() -> None:
     env = grid(lambda: gym.make("CartPole-v1", disable_env_checker=True), 1, 4)
     assert len({obs.tobytes() for obs in env.reset()[0]}) == 4
@@ -226,6 +234,7 @@ def test_a_seed_sees_the_same_alone_and_among_others() -> None:
 # --- actions --------------------------------------------------------------------------------------
 
 
+@pytest.mark.trap("T72")
 def test_discrete_actions_arrive_as_python_integers() -> None:
     made = Recorder(lambda: Counter(3))
     run(grid(made), 3)
@@ -238,6 +247,7 @@ def test_frozen_lake_takes_the_actions_of_the_grid() -> None:
     env.close()
 
 
+@pytest.mark.trap("T70", "F43")
 def test_a_space_that_starts_elsewhere_is_shifted_both_ways() -> None:
     made = Recorder(lambda: Shifted(4, -1))
     env = grid(made, 1, 3)
@@ -247,6 +257,7 @@ def test_a_space_that_starts_elsewhere_is_shifted_both_ways() -> None:
     assert obs.tolist() == [[3, 0, 1]]
 
 
+@pytest.mark.trap("T73")
 @pytest.mark.parametrize(("n", "start"), [(120, -100), (1, 0), (1, -5), (3, 125)])
 def test_observations_of_a_small_type_do_not_overflow_when_shifted(n: int, start: int) -> None:
     env = grid(lambda: Shifted(n, start, np.int8), 1, 1)
@@ -258,12 +269,14 @@ def test_observations_of_a_small_type_do_not_overflow_when_shifted(n: int, start
     assert seen == [-k % n for k in range(n + 2)]
 
 
+@pytest.mark.trap("F43")
 def test_an_unsigned_discrete_space_works() -> None:
     env = grid(lambda: Shifted(4, 0, np.uint8), 1, 1)
     env.reset()
     assert env.step(np.array([[0]])).following_obs.tolist() == [[3]]
 
 
+@pytest.mark.trap("T27")
 def test_box_actions_are_clipped_and_of_the_spaces_type() -> None:
     space = spaces.Box(np.array([-1, 0], np.float32), np.array([1, np.inf], np.float32))
     made = Recorder(lambda: Counter(3, action_space=space))
@@ -292,6 +305,7 @@ BAD_REWARDS = [
 ]
 
 
+@pytest.mark.trap("T69", "F37")
 @pytest.mark.parametrize("reward", GOOD_REWARDS, ids=repr)
 def test_numbers_are_taken_as_rewards(reward: Any) -> None:
     step = run(grid(lambda: Replaced(1, reward=reward)), 1)[0]
@@ -299,6 +313,7 @@ def test_numbers_are_taken_as_rewards(reward: Any) -> None:
     assert (step.reward == float(reward)).all()
 
 
+@pytest.mark.trap("F37")
 @pytest.mark.parametrize("reward", BAD_REWARDS)
 def test_anything_else_is_rejected_as_reward_naming_its_type(reward: Any) -> None:
     error = failure(lambda: Replaced(3, reward=reward))
@@ -318,6 +333,7 @@ GOOD_OBS = [
 ]
 
 
+@pytest.mark.trap("T69", "F38")
 @pytest.mark.parametrize("obs", GOOD_OBS, ids=repr)
 def test_observations_are_converted_to_the_type_of_the_space(obs: Any) -> None:
     step = run(grid(lambda: Replaced(1, obs=obs)), 1)[0]
@@ -338,6 +354,7 @@ BAD_OBS = [
 ]
 
 
+@pytest.mark.trap("F38")
 @pytest.mark.parametrize("obs", BAD_OBS, ids=repr)
 def test_observations_of_another_form_are_rejected(obs: Any) -> None:
     for make, step in (
@@ -351,6 +368,7 @@ def test_observations_of_another_form_are_rejected(obs: Any) -> None:
         assert step in str(error)
 
 
+@pytest.mark.trap("F38")
 @pytest.mark.parametrize("obs", [-2, 3, 1.5, NAN, INF, None, np.array([1])], ids=repr)
 def test_discrete_observations_outside_of_the_space_are_rejected(obs: Any) -> None:
     class Wrong(Shifted):
@@ -398,6 +416,7 @@ FLAGS = [
 ]
 
 
+@pytest.mark.trap("T69", "F39")
 @pytest.mark.parametrize(("flag", "expected"), FLAGS)
 def test_flags_are_converted_to_bool(flag: Any, expected: bool) -> None:
     for name in ("terminated", "truncated"):
@@ -406,6 +425,7 @@ def test_flags_are_converted_to_bool(flag: Any, expected: bool) -> None:
         assert (getattr(step, name) == expected).all()
 
 
+@pytest.mark.trap("F39")
 @pytest.mark.parametrize(
     "flag",
     [
@@ -422,6 +442,7 @@ def test_other_flags_are_rejected_by_name(name: str, flag: Any) -> None:
     assert "expected a bool" in str(error)
 
 
+@pytest.mark.trap("F40")
 @pytest.mark.parametrize(
     "info", [None, "text", {"a": np.zeros(1000)}], ids=lambda i: type(i).__name__
 )
@@ -432,6 +453,7 @@ def test_info_is_ignored(info: Any) -> None:
 # --- NaN and infinity -----------------------------------------------------------------------------
 
 
+@pytest.mark.trap("T68")
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
 def test_a_reward_that_is_not_finite_is_rejected_with_its_place(value: float) -> None:
     text = str(failure(lambda: Replaced(3, reward=value)))
@@ -440,6 +462,7 @@ def test_a_reward_that_is_not_finite_is_rejected_with_its_place(value: float) ->
         assert part in text, text
 
 
+@pytest.mark.trap("F36")
 @pytest.mark.parametrize("value", [NAN, INF])
 def test_an_observation_that_is_not_finite_is_rejected_with_its_entry(value: float) -> None:
     bad = np.array([1.0, value])
@@ -456,6 +479,7 @@ def test_an_observation_that_is_not_finite_is_rejected_with_its_entry(value: flo
         assert "entry [1]" in str(error)
 
 
+@pytest.mark.trap("F36")
 def test_the_one_faulty_environment_of_a_grid_is_named() -> None:
     makes = iter([Counter] * 5 + [lambda: Replaced(2, reward=NAN)] + [Counter] * 2)
     env = GymBatchEnv(lambda: next(makes)(), streams(3, 8), 4)
@@ -468,6 +492,7 @@ def test_the_one_faulty_environment_of_a_grid_is_named() -> None:
     assert "step 2, action 2" in str(caught.value)
 
 
+@pytest.mark.trap("T68", "F36")
 def test_nan_reaches_neither_weights_nor_statistics() -> None:
     env = grid(lambda: Replaced(3, obs=np.array([NAN, 1.0])), 1, 2)
     task = Task(env.observation_space, env.action_space, streams(0), 2, 1000)
@@ -490,6 +515,7 @@ def test_nan_reaches_neither_weights_nor_statistics() -> None:
 # --- exceptions and old interfaces ----------------------------------------------------------------
 
 
+@pytest.mark.trap("F31")
 def test_an_exception_in_step_names_the_place_and_keeps_its_cause() -> None:
     env = GymBatchEnv(lambda: RaisesInStep(3), streams(7), 2)
     env.reset()
@@ -503,6 +529,7 @@ def test_an_exception_in_step_names_the_place_and_keeps_its_cause() -> None:
         assert part in str(caught.value)
 
 
+@pytest.mark.trap("F35")
 def test_an_exception_in_a_later_reset_names_the_episode() -> None:
     error = failure(lambda: RaisesInReset(1))
     assert isinstance(error.__cause__, NamedError)
@@ -510,12 +537,14 @@ def test_an_exception_in_a_later_reset_names_the_episode() -> None:
     assert "reset(seed=" in str(error)
 
 
+@pytest.mark.trap("F35")
 def test_an_exception_in_a_constructor_names_the_environment() -> None:
     with pytest.raises(UsageError, match=r"RaisesInInit.*broke") as caught:
         find_environment(RaisesInInit)
     assert isinstance(caught.value.__cause__, NamedError)
 
 
+@pytest.mark.trap("F41")
 def test_the_old_gym_interface_is_named_with_its_remedy() -> None:
     assert "terminated" in str(failure(OldGym))
     assert "four values" in str(failure(OldGym))
@@ -534,6 +563,7 @@ UNSUPPORTED = [
 ]
 
 
+@pytest.mark.trap("T71", "F44")
 @pytest.mark.parametrize(
     ("role", "space"),
     [
@@ -557,6 +587,7 @@ def test_unsupported_spaces_are_rejected_by_name_with_a_remedy(role: str, space:
     assert all(single.num_closed == 1 for single in made.made)
 
 
+@pytest.mark.trap("F45")
 @pytest.mark.parametrize(
     "space",
     [
@@ -583,6 +614,7 @@ def test_unusual_boxes_give_finite_actions(space: Any) -> None:
 # --- close ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.trap("T77", "F52")
 def test_close_reaches_every_environment_once_however_often_it_is_called() -> None:
     made = Recorder(Counter)
     env = grid(made)
@@ -598,6 +630,7 @@ def test_close_before_the_first_reset_works() -> None:
     assert [single.num_closed for single in made.made] == [1] * 6
 
 
+@pytest.mark.trap("T77", "F52")
 def test_close_after_an_exception_reaches_every_environment_once() -> None:
     made = Recorder(lambda: RaisesInStep(2))
     env = grid(made)
@@ -608,6 +641,7 @@ def test_close_after_an_exception_reaches_every_environment_once() -> None:
     assert [single.num_closed for single in made.made] == [1] * 6
 
 
+@pytest.mark.trap("F35")
 def test_an_exception_in_close_is_reported_and_stops_nothing() -> None:
     made = Recorder(RaisesInClose)
     env = grid(made, 1, 3)
@@ -644,6 +678,7 @@ def random_actions(env: GymBatchEnv, rng: np.random.Generator) -> Any:
     return rng.standard_normal((*shape, *(env.action_space.shape or ()))).astype(np.float32)
 
 
+@pytest.mark.trap("T76", "F48")
 @pytest.mark.slow
 @pytest.mark.parametrize("autoreset", [True, False])
 @pytest.mark.parametrize("name", ENVIRONMENTS)
@@ -724,6 +759,7 @@ def test_states_of_seeds_from_different_groups_can_be_joined(name: str) -> None:
             assert a.tobytes() == b.tobytes()
 
 
+@pytest.mark.trap("F47")
 def test_an_environment_that_ignores_its_seed_is_detected_on_loading() -> None:
     first, second = (
         grid(lambda: NotDeterministic(50), 2, 8),
@@ -738,6 +774,7 @@ def test_an_environment_that_ignores_its_seed_is_detected_on_loading() -> None:
 # --- twins ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.trap("T15")
 @pytest.mark.slow
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1"])
 def test_training_on_a_native_twin_gives_the_bytes_of_gymnasiums_own(env_id: str) -> None:

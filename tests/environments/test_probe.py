@@ -81,6 +81,7 @@ def test_an_unsupported_space_of_a_class_is_rejected_and_its_probe_closed() -> N
     assert [single.num_closed for single in made.made] == [1]
 
 
+@pytest.mark.trap("F49")
 def test_spaces_that_appear_only_in_a_reset_are_rejected_before_one() -> None:
     class Late(gym.Env[Any, Any]):
         def reset(self, *, seed: int | None = None, options: Any = None) -> Any:

@@ -153,6 +153,7 @@ FAULTS: dict[str, tuple[Callable[[], Any], str]] = {
 }
 
 
+@pytest.mark.trap("F47")
 @pytest.mark.parametrize("fault", FAULTS)
 def test_state_outside_the_episode_is_noticed(fault: str) -> None:
     make, expected = FAULTS[fault]

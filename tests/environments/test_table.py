@@ -108,6 +108,7 @@ def test_the_time_limit_truncates_and_the_count_starts_anew() -> None:
     assert [int(step.following_obs[0, 0]) for step in steps] == [1, 0] * 3
 
 
+@pytest.mark.trap("T4")
 def test_an_end_on_the_last_allowed_step_sets_both_flags() -> None:
     env = TabularBatchEnv(chain(3), streams(0), 1)
     env.reset()

@@ -60,6 +60,7 @@ def test_categorical_log_prob_by_hand() -> None:
     torch.testing.assert_close(got, f64([1 / 8, 2 / 8, 5 / 8]), **ROUNDING)
 
 
+@pytest.mark.trap("T31")
 @pytest.mark.parametrize("num_actions", NUM_ACTIONS)
 def test_a_uniform_policy_has_entropy_ln_n(num_actions: int) -> None:
     logits = torch.full((num_actions,), 1.7, dtype=torch.float64)

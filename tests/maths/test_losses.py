@@ -43,6 +43,7 @@ def enumerated_gradient(theta: Tensor, advantages: Tensor, sign: float = 1.0) ->
     return gradient(log_probs.detach().exp() * loss, theta)
 
 
+@pytest.mark.trap("T34")
 def test_policy_gradient_of_the_two_armed_bandit_is_exact() -> None:
     # π = (1/2, 1/2), rewards (1, 0): ∇J = π_a (r_a - J) = (1/4, -1/4); the loss descends.
     theta = leaf([0.0, 0.0])
@@ -50,12 +51,14 @@ def test_policy_gradient_of_the_two_armed_bandit_is_exact() -> None:
     assert (-enumerated_gradient(theta, f64([1.0, 0.0]), sign=-1)).tolist() != [0.25, -0.25]
 
 
+@pytest.mark.trap("T34")
 def test_expected_score_is_zero() -> None:
     theta = leaf([0.3, -1.2, 0.7])
     got = enumerated_gradient(theta, torch.ones(3, dtype=torch.float64))
     torch.testing.assert_close(got, torch.zeros_like(got), **ROUNDING)
 
 
+@pytest.mark.trap("T35")
 @pytest.mark.parametrize("baseline", [-3.0, 0.4, 100.0])
 def test_a_baseline_of_the_state_leaves_the_expected_gradient_alone(baseline: float) -> None:
     theta, rewards = leaf([0.3, -1.2, 0.7]), f64([1.0, -2.0, 0.5])
@@ -228,11 +231,13 @@ def clipped_value_around_itself(values, old, targets, *, clip_range):
     return clipped_value_loss(values, values.detach(), targets, clip_range=clip_range)
 
 
+@pytest.mark.trap("T29")
 @pytest.mark.claim(29)
 def test_clipped_value_loss_is_the_larger_of_two_errors() -> None:
     check_clipped_value(clipped_value_loss)
 
 
+@pytest.mark.trap("T29")
 @pytest.mark.parametrize(
     "mutant",
     [clipped_value_with_minimum, clipped_value_around_the_target, clipped_value_around_itself],
@@ -243,6 +248,7 @@ def test_a_wrong_value_clip_fails_by_hand(mutant: Callable[..., Tensor]) -> None
         check_clipped_value(mutant)
 
 
+@pytest.mark.trap("T29", "F56")
 def test_clipped_value_loss_with_a_wide_range_is_value_loss() -> None:
     v, old, target = normal(6, 20), normal(7, 20), normal(8, 20)
     wide = clipped_value_loss(v, old, target, clip_range=1e6)

@@ -181,6 +181,7 @@ RLAX_GAE = [
 ]
 
 
+@pytest.mark.trap("T6")
 @pytest.mark.parametrize(("gae_lambda", "expected"), RLAX_GAE)
 def test_gae_reproduces_the_rlax_goldens(gae_lambda: float, expected: list[list[float]]) -> None:
     rewards = f64([[0, 0, 1, 0, -0.5], [0, 0, 0, 0, 1]])
@@ -272,6 +273,7 @@ def four_state_loop(value: float, num_steps: int = 24) -> tuple[Tensor, ...]:
     return rewards, values, values, false_like(rewards), is_last
 
 
+@pytest.mark.trap("T1")
 @pytest.mark.parametrize("gae_lambda", [0.0, 0.9, 1.0])
 def test_value_50_is_the_fixed_point_of_the_four_state_loop(gae_lambda: float) -> None:
     # 1/(1 - 0.98) = 50: with timeouts bootstrapped no target moves away from it.
@@ -279,6 +281,7 @@ def test_value_50_is_the_fixed_point_of_the_four_state_loop(gae_lambda: float) -
     torch.testing.assert_close(advantages, torch.zeros_like(advantages), rtol=0, atol=1e-10)
 
 
+@pytest.mark.trap("T1")
 def test_done_merging_leaves_the_fixed_point_of_the_four_state_loop() -> None:
     advantages = gae_merging_done(*four_state_loop(50.0), discount=0.98, gae_lambda=0.9)
     assert advantages.max() < 0
@@ -305,6 +308,7 @@ def test_undiscounted_monte_carlo_returns_start_with_the_episode_return() -> Non
     assert got.tolist() == [6, 5, 3, 30, 20, 5]
 
 
+@pytest.mark.trap("T7")
 def test_terminal_reward_reaches_the_last_state_at_lambda_zero() -> None:
     # Two-step chain with reward 1 at the end: V(s_1) = 1 and V(s_0) = γ is a fixed point.
     values, terminated = f64([0.9, 1.0]), torch.tensor([False, True])
@@ -465,6 +469,7 @@ def test_masked_slots_are_transparent() -> None:
 # --- borders and poison ---------------------------------------------------------------------------
 
 
+@pytest.mark.trap("T2")
 @pytest.mark.parametrize("poison", [NAN, math.inf, -math.inf, 1e9])
 def test_nothing_behind_an_episode_end_comes_back_over_it(poison: float) -> None:
     x = Rollout(seed=6, num_steps=8, batch=2)
@@ -485,6 +490,7 @@ def test_nothing_behind_an_episode_end_comes_back_over_it(poison: float) -> None
         assert not torch.isfinite(leaky[:4]).any()
 
 
+@pytest.mark.trap("T5")
 @pytest.mark.parametrize("poison", [NAN, math.inf, 1e6])
 def test_value_of_a_terminal_successor_is_never_read(poison: float) -> None:
     next_values, terminated = f64([0.5, poison]), torch.tensor([False, True])
@@ -500,6 +506,7 @@ def test_value_of_a_terminal_successor_is_never_read(poison: float) -> None:
     assert returns[1].item() == 2.0
 
 
+@pytest.mark.trap("T4")
 def test_termination_wins_where_a_step_is_both_terminated_and_truncated() -> None:
     flag, one = torch.tensor([True]), f64([1.0])
     target = gae(one * 3, one * 0, one * 7, flag, flag, discount=0.9, gae_lambda=0.5)
@@ -516,6 +523,7 @@ def test_terminated_ends_the_episode_even_if_is_last_is_not_set() -> None:
     )
 
 
+@pytest.mark.trap("T3")
 def test_a_truncation_bootstraps_from_its_own_successor_only() -> None:
     x = Rollout(seed=8, num_steps=6, batch=1)
     x.terminated[:] = False
@@ -585,6 +593,7 @@ def test_arguments_are_left_as_they_were() -> None:
 # --- standardise ----------------------------------------------------------------------------------
 
 
+@pytest.mark.trap("T88")
 def test_standardise_reproduces_the_masked_whitening_golden() -> None:
     mask = torch.tensor([False, True, True, False])
     got = standardise(torch.tensor([1.0, 2.0, 3.0, 4.0]), mask=mask, dim=0)
@@ -620,6 +629,7 @@ def naive_standardise(x: Tensor) -> Tensor:
     return (x - x.mean()) / (x.std() + 1e-8)
 
 
+@pytest.mark.trap("T26")
 def test_constant_advantages_standardise_to_zero() -> None:
     x = torch.full((8,), 3.3)
     assert standardise(x, dim=0).abs().max() < 1e-3
@@ -627,6 +637,7 @@ def test_constant_advantages_standardise_to_zero() -> None:
     assert naive_standardise(x).abs().max() > 0.5  # what the usual formula makes of it
 
 
+@pytest.mark.trap("T26")
 @settings(deadline=None, max_examples=60)
 @given(
     constant=st.floats(-1e6, 1e6, width=32),
@@ -649,6 +660,7 @@ def test_standardise_is_not_fooled_by_a_large_mean() -> None:
     torch.testing.assert_close(standardise(x, dim=0), torch.tensor([-1.0, 0.0, 1.0]))
 
 
+@pytest.mark.trap("T25")
 def test_a_single_element_stays_as_it_is() -> None:
     assert standardise(torch.tensor([[2.5], [7.0]]), dim=1).tolist() == [[2.5], [7.0]]
     mask = torch.tensor([[False, True, False], [True, True, False], [False, False, False]])

@@ -7,6 +7,7 @@ import pytest
 from rlkit.maths.schedules import scheduled
 
 
+@pytest.mark.trap("T30")
 @pytest.mark.parametrize(
     ("progress", "value"), [(0.0, 0.8), (0.25, 0.6), (0.5, 0.4), (1.0, 0.0), (1.5, 0.0)]
 )

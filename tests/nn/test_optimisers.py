@@ -22,6 +22,7 @@ DECAYS: tuple[Decay, ...] = ("l2", "decoupled")
 # --- clipping -------------------------------------------------------------------------------------
 
 
+@pytest.mark.trap("T33")
 def test_clipping_brings_the_joint_norm_of_each_seed_to_the_bound_and_keeps_directions() -> None:
     gradient = draw(0, 5, 40) * torch.tensor([[100.0], [0.01], [1.0], [0.0], [0.1]])
     before = gradient.clone()
@@ -62,6 +63,7 @@ def test_the_first_step_of_adam_has_the_size_of_the_learning_rate() -> None:
         np.testing.assert_allclose(theta, -0.01 * g / (g.abs() + eps), rtol=1e-5)
 
 
+@pytest.mark.trap("T87")
 @pytest.mark.parametrize("eps", [1e-8, 1e-5, 1e-2])
 def test_adam_is_torchs_adam(eps: float) -> None:
     theta = draw(0, 3, 20)
@@ -126,6 +128,7 @@ def test_updating_some_seeds_equals_a_full_update_there_and_leaves_the_others(
         assert some[key][others].tobytes() == before[key][others].tobytes(), key
 
 
+@pytest.mark.trap("T61")
 def test_adam_continues_from_its_state_and_needs_every_entry_of_it() -> None:
     gradients = [draw(k, 2, 9) for k in range(6)]
 

@@ -71,6 +71,7 @@ def test_moments_of_a_seed_are_the_same_bytes_alone() -> None:
     assert batch.state()[4].tobytes() == alone.state()[0].tobytes()
 
 
+@pytest.mark.trap("T63")
 def test_moments_continue_from_their_state() -> None:
     parts = batches(2, [4, 4, 4, 4])
     whole, first = RunningMoments(3, 4), RunningMoments(3, 4)
@@ -133,6 +134,7 @@ def scaled_by_hand(rewards: Array, is_last: NDArray[np.bool_], discount: float) 
     return np.array(scaled)
 
 
+@pytest.mark.trap("T9")
 @pytest.mark.parametrize("discount", [0.0, 0.9, 0.99, 1.0])
 def test_reward_scaling_is_the_written_out_definition_with_the_given_discount(
     discount: float,
@@ -147,6 +149,7 @@ def test_reward_scaling_is_the_written_out_definition_with_the_given_discount(
     np.testing.assert_allclose(actual, scaled_by_hand(rewards, is_last, discount), rtol=1e-9)
 
 
+@pytest.mark.trap("T10")
 def test_the_running_return_is_0_after_the_end_of_an_episode() -> None:
     scaler = RewardScaler(2, 3, 0.9)
     reward = np.arange(1.0, 7.0).reshape(2, 3)
@@ -156,6 +159,7 @@ def test_the_running_return_is_0_after_the_end_of_an_episode() -> None:
     np.testing.assert_allclose(scaler.state()[:, :3], np.where(is_last, 0.0, 1.9 * reward))
 
 
+@pytest.mark.trap("T10")
 def test_the_scalers_count_is_the_number_of_real_transitions() -> None:
     scaler = RewardScaler(2, 3, 0.9)
     for t in range(10):
@@ -163,6 +167,7 @@ def test_the_scalers_count_is_the_number_of_real_transitions() -> None:
     assert (scaler.state()[:, 3] == 30).all()
 
 
+@pytest.mark.trap("T10")
 def test_a_scaler_that_carries_returns_over_episodes_gives_other_rewards() -> None:
     rng = np.random.default_rng(1)
     rewards, is_last = rng.normal(1, 3, 100), np.arange(100) % 5 == 4
@@ -196,6 +201,7 @@ def test_a_seeds_scaled_rewards_are_the_same_bytes_alone_and_after_a_load() -> N
 BOX = spaces.Box(-np.inf, np.inf, (2, 3), dtype=np.float32)
 
 
+@pytest.mark.trap("T48")
 def test_only_update_moves_the_statistics() -> None:
     features = Features(BOX, 2, normalise=True)
     features.update(np.random.default_rng(0).standard_normal((2, 4, 2, 3)))

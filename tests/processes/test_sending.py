@@ -79,6 +79,7 @@ def test_a_daemonic_process_may_not_have_workers(
     assert small("random", seeds=2, workers=1).status == "finished"
 
 
+@pytest.mark.trap("F76")
 def test_objects_that_cannot_be_sent_to_another_process_are_rejected(
     small: Callable[..., Run],
 ) -> None:
@@ -88,6 +89,7 @@ def test_objects_that_cannot_be_sent_to_another_process_are_rejected(
         small("ppo", environment=lambda: gym.make("CartPole-v1"), seeds=2, workers=2)
 
 
+@pytest.mark.trap("T76", "F48")
 @pytest.mark.slow
 def test_definitions_without_a_file_can_be_trained_by_one_process(
     out: Path, tmp_path: Path, forks: Any

@@ -46,6 +46,7 @@ def npy(array: Any, **changes: Any) -> bytes:
     return buffer.getvalue() + array.tobytes()
 
 
+@pytest.mark.trap("T94")
 def test_a_checkpoint_comes_back_as_it_was(folder: Path) -> None:
     state = {
         "a/x": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -80,6 +81,7 @@ def test_only_the_newest_checkpoints_are_kept_and_other_files_left_alone(folder:
     assert (folder / "checkpoints" / "seed-000" / "notes.txt").exists()
 
 
+@pytest.mark.trap("F18")
 @pytest.mark.parametrize("per_cent", [0, 0.1, 10, 50, 90, 99, 99.99])
 def test_a_truncated_checkpoint_is_passed_over_and_named(folder: Path, per_cent: float) -> None:
     checkpoints.save_checkpoint(folder, 0, 1, {"x": np.zeros(3)})
@@ -95,6 +97,7 @@ def test_a_truncated_checkpoint_is_passed_over_and_named(folder: Path, per_cent:
     assert "damaged" in problems[0]
 
 
+@pytest.mark.trap("F19")
 def test_each_of_a_hundred_flipped_bits_is_noticed(folder: Path) -> None:
     checkpoints.save_checkpoint(folder, 0, 2, {"x": np.random.default_rng(0).random(50)})
     path = checkpoints.list_checkpoints(folder, 0)[0][1]
@@ -119,6 +122,7 @@ class Bomb:
         return (os.system, (f"touch {self._path}",))
 
 
+@pytest.mark.trap("T95", "F65")
 def test_a_pickle_in_a_checkpoint_is_rejected_and_not_run(folder: Path, tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     buffer = io.BytesIO()
@@ -129,6 +133,7 @@ def test_a_pickle_in_a_checkpoint_is_rejected_and_not_run(folder: Path, tmp_path
     assert not marker.exists()
 
 
+@pytest.mark.trap("F64")
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -36,6 +36,7 @@ def overwrite(path: Path) -> None:
     path.write_bytes(b"something else")
 
 
+@pytest.mark.trap("F21")
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", [flip_a_bit, truncate, overwrite])
 @pytest.mark.parametrize("steps", [400, 600])
@@ -61,6 +62,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(
     assert results(run.folder) == {seed: expected[seed] for seed in range(2)}
 
 
+@pytest.mark.trap("F22")
 @pytest.mark.slow
 def test_a_seed_without_a_sound_checkpoint_is_rejected_and_nothing_is_deleted(
     small: Callable[..., Run], results: Any, reference: Any, tmp_path: Path
@@ -96,6 +98,7 @@ def test_the_policy_of_a_seed_without_a_sound_checkpoint_names_the_files(
     run.actor(0)
 
 
+@pytest.mark.trap("F23")
 def test_a_half_written_row_is_dropped_and_written_again(
     small: Callable[..., Run], results: Any, reference: Any
 ) -> None:
@@ -121,6 +124,7 @@ def test_a_csv_that_lost_rows_stops_the_run_before_it_is_made_worse(
     assert small("q-learning", seeds=2).status == "finished"
 
 
+@pytest.mark.trap("F24")
 def test_a_damaged_row_is_named_when_the_curve_is_read(small: Callable[..., Run]) -> None:
     run = small("q-learning", seeds=2, steps=300)
     path = curves.curve_path(run.folder, 1)
@@ -157,6 +161,7 @@ def test_a_folder_without_a_record_is_not_a_run(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+@pytest.mark.trap("T78")
 def test_a_run_with_counters_beyond_32_bits_continues_exactly(
     small: Callable[..., Run], results: Any
 ) -> None:
@@ -267,6 +272,7 @@ def test_checkpoints_of_other_settings_are_not_played(
         small("q-learning", seeds=1)
 
 
+@pytest.mark.trap("F20")
 def test_an_edited_record_is_rejected(
     trained_folder: Callable[..., Path], small: Callable[..., Run]
 ) -> None:
@@ -411,6 +417,7 @@ def test_flipped_bits_are_reported_and_none_is_used(
 FLIPS = 75  # of each of four runs
 
 
+@pytest.mark.trap("F19")
 @pytest.mark.torture
 @pytest.mark.parametrize("make", [whole, interrupted])
 @pytest.mark.parametrize("name", ["q-learning", "ppo"])

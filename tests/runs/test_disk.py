@@ -34,6 +34,7 @@ def fail_at(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, number: int)
     monkeypatch.setattr(owner, name, failing)
 
 
+@pytest.mark.trap("T90", "F15")
 @pytest.mark.parametrize("call", ["replace", "fsync"])
 def test_a_full_disk_at_a_checkpoint_keeps_the_one_before(
     call: str,
@@ -76,6 +77,7 @@ class FullFile:
         return written
 
 
+@pytest.mark.trap("F16")
 @pytest.mark.parametrize("room", [0, 1, 30, 250])
 def test_a_full_disk_in_the_middle_of_a_row_leaves_only_whole_rows(
     room: int,
@@ -131,6 +133,7 @@ def test_a_folder_that_cannot_be_made_is_rejected_at_the_start(
     assert out.read_text() == "a file where a folder is expected"
 
 
+@pytest.mark.trap("T90", "F17")
 def test_a_folder_that_cannot_be_written_is_rejected_at_the_start(
     small: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,6 +145,7 @@ def test_a_folder_that_cannot_be_written_is_rejected_at_the_start(
         small("q-learning", seeds=1)
 
 
+@pytest.mark.trap("F17")
 @pytest.mark.parametrize("what", ["run", "checkpoints", "csv"])
 def test_a_run_whose_files_are_deleted_meanwhile_is_not_finished(
     what: str, small: Callable[..., Run], out: Path, monkeypatch: pytest.MonkeyPatch

@@ -22,6 +22,7 @@ def bad_seed(seed: int, *, copy: int = 1, episode: int = 2) -> int:
     return SeedStreams(0, seed).episode_seed("env", copy, episode)
 
 
+@pytest.mark.trap("F31", "F59")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "code", "problem"),
@@ -124,6 +125,7 @@ def test_a_run_whose_only_seed_failed_still_says_why(small: Callable[..., Run]) 
         small("ppo-probe", seeds=1, env_args={"fault": "raise", "bad_seed": bad_seed(0)})
 
 
+@pytest.mark.trap("F55")
 def test_parameters_that_diverge_fail_their_seeds_alone(small: Callable[..., Run]) -> None:
     with pytest.raises(AllSeedsFailed) as caught:
         small("ppo", seeds=2, learning_rate=1e30)
@@ -151,6 +153,7 @@ class Huge(gym.Env[Any, Any]):
         return 0, self.reward, self.steps == 2, False, {}
 
 
+@pytest.mark.trap("F51")
 @pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
 @pytest.mark.parametrize(
     ("agent", "reward", "text"),
@@ -188,6 +191,7 @@ def test_an_error_of_the_agent_ends_the_run_as_failed_with_the_original_error(
     assert load(folder).status == "failed"
 
 
+@pytest.mark.trap("F69")
 def test_no_variable_of_the_environment_is_stored(
     small: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, spec_of: Callable[..., RunSpec]
 ) -> None:

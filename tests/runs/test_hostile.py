@@ -102,6 +102,7 @@ def tree(place: Path, folder: Path) -> set[Path]:
     return {path for path in place.rglob("*") if not path.is_relative_to(folder)}
 
 
+@pytest.mark.trap("T95", "F63")
 @pytest.mark.parametrize(
     ("file", "content"),
     [(file, content) for file in FILES for content in CONTENTS if file != "figure"]
@@ -121,6 +122,7 @@ def test_hostile_content_in_any_file_is_refused_and_not_run(
         assert any(str(path) in text for text in said), said
 
 
+@pytest.mark.trap("F63")
 def test_a_checkpoint_that_unpickles_is_refused_even_with_sums(
     trained_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -154,6 +156,7 @@ def test_a_pipe_or_a_folder_in_place_of_a_file_is_not_waited_for(
         assert rlkit.verify(folder)[0].problems
 
 
+@pytest.mark.trap("T98")
 @pytest.mark.parametrize("name", ["../outside", "", "\x1b[31m[/nope]<b>\0", "x" * 5000])
 def test_names_in_a_record_lead_nowhere(
     name: str,

@@ -46,6 +46,7 @@ def kill_at_random(forks: Any, name: str, kills: int, out: Path, **changes: Any)
     return folders
 
 
+@pytest.mark.trap("F2")
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "kills"), [("ppo-normalised", 1), ("q-learning-compiled", 3)])
 def test_a_run_killed_at_random_ends_as_if_undisturbed(
@@ -55,6 +56,7 @@ def test_a_run_killed_at_random_ends_as_if_undisturbed(
         assert results(folder) == reference(name, seeds=2, evaluate_every=40)
 
 
+@pytest.mark.trap("F1")
 @pytest.mark.torture
 @pytest.mark.parametrize("name", ["ppo", "ppo-normalised", "reinforce", "q-learning-compiled"])
 def test_runs_killed_twenty_times_at_random_end_as_if_undisturbed(
@@ -123,6 +125,7 @@ MOMENTS = {
 NO_SAVES = "seed_batch.SECONDS_BETWEEN_SAVES = 1e9"  # but those at the last two rows
 
 
+@pytest.mark.trap("T66", "T91", "F4")
 @pytest.mark.parametrize("moment", ["'append', 7", "'sync', 1", "'sync', 3"])
 @pytest.mark.parametrize("name", ["q-learning", pytest.param("ppo", marks=pytest.mark.slow)])
 def test_a_run_killed_with_rows_since_its_checkpoint_ends_as_if_undisturbed(
@@ -156,6 +159,7 @@ QUICK = (
 )
 
 
+@pytest.mark.trap("F4", "F5")
 @pytest.mark.parametrize(
     "moment",
     [pytest.param(m, marks=[] if m in QUICK else pytest.mark.slow) for m in MOMENTS],
@@ -171,6 +175,7 @@ def test_a_run_killed_at_a_given_moment_ends_as_if_undisturbed(
     assert not list(run.folder.rglob("*.tmp"))
 
 
+@pytest.mark.trap("T89", "F3")
 @pytest.mark.slow
 @pytest.mark.parametrize("part", [0.0, 0.001, 0.1, 0.5, 0.9, 0.999, 1.0])
 def test_a_run_killed_while_a_checkpoint_is_written_continues_from_the_one_before(
@@ -187,6 +192,7 @@ def test_a_run_killed_while_a_checkpoint_is_written_continues_from_the_one_befor
     assert not list(folder.rglob(".*.tmp"))
 
 
+@pytest.mark.trap("F6")
 @pytest.mark.slow
 @pytest.mark.usefixtures("figures")
 def test_a_run_killed_while_drawing_draws_again_and_changes_nothing_else(
@@ -213,6 +219,7 @@ def test_a_run_killed_while_drawing_draws_again_and_changes_nothing_else(
     assert changed == {"files", "sha256"}
 
 
+@pytest.mark.trap("T99", "F7", "F9")
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize(
@@ -256,6 +263,7 @@ def test_a_signal_lets_the_run_save_and_the_same_call_continue(
     assert results(run.folder) == reference("ppo", seeds=2)
 
 
+@pytest.mark.trap("F8")
 @pytest.mark.slow
 def test_a_second_signal_ends_at_once_and_leaves_a_sound_checkpoint(
     forks: Any, out: Path, small: Callable[..., Run], results: Any, reference: Any
@@ -276,6 +284,7 @@ def test_a_second_signal_ends_at_once_and_leaves_a_sound_checkpoint(
     assert results(small("ppo", seeds=2).folder) == reference("ppo", seeds=2)
 
 
+@pytest.mark.trap("F13")
 @pytest.mark.slow
 def test_a_run_that_is_suspended_for_a_while_gives_the_same_bytes(
     forks: Any, out: Path, results: Any, reference: Any

@@ -35,6 +35,7 @@ def kill_at(patch: pytest.MonkeyPatch, call: int, numbers: tuple[int, ...]) -> N
     patch.setattr(Tracker, "observe", observe)
 
 
+@pytest.mark.trap("F8")
 @pytest.mark.parametrize(
     ("numbers", "code", "env_workers"),
     [
@@ -74,6 +75,7 @@ def test_a_signal_saves_the_second_ends_at_once_and_the_same_call_continues(
     assert results(small("random-probe", seeds=2).folder) == reference("random-probe", seeds=2)
 
 
+@pytest.mark.trap("T99")
 def test_a_signal_after_the_last_step_is_not_lost(
     small: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:

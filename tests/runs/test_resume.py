@@ -104,6 +104,7 @@ MUTANTS = [
 ]
 
 
+@pytest.mark.trap("T61", "T62", "T63", "T64", "F10")
 @pytest.mark.parametrize(("name", "change"), MUTANTS)
 def test_no_entry_of_the_state_can_be_omitted_or_altered_unnoticed(
     name: str,
@@ -150,6 +151,7 @@ def test_no_entry_of_the_state_can_be_omitted_or_altered_unnoticed(
         assert unnoticed <= redundant | {"env/num_actions", "agent/history_following_obs"}
 
 
+@pytest.mark.trap("T64")
 @pytest.mark.slow
 @pytest.mark.parametrize("entry", ["obs", "curve_bytes"])
 def test_the_observation_and_the_length_of_the_csv_count(
@@ -167,6 +169,7 @@ def test_the_observation_and_the_length_of_the_csv_count(
     assert results(out)[0] != reference("ppo", seeds=10)[0]
 
 
+@pytest.mark.trap("T67")
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["ppo", "reinforce", "q-learning"])
 def test_a_run_that_is_extended_keeps_its_bytes_and_equals_the_longer_run(
@@ -242,6 +245,7 @@ def test_a_call_for_fewer_seeds_does_not_make_an_interrupted_run_finished(
     assert small("q-learning", seeds=3).status == "finished"
 
 
+@pytest.mark.trap("F27")
 def test_a_run_that_was_moved_continues_where_it_is(
     small: Callable[..., Run], out: Path, tmp_path: Path, results: Any, reference: Any
 ) -> None:

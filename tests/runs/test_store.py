@@ -27,6 +27,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+@pytest.mark.trap("T97")
 def test_json_has_null_for_numbers_that_it_lacks(tmp_path: Path) -> None:
     content = {"a": float("nan"), "b": [np.float32("inf"), np.int64(2**40)], "c": (1.5, None)}
     store.write_json(tmp_path / "x.json", content)
@@ -34,6 +35,7 @@ def test_json_has_null_for_numbers_that_it_lacks(tmp_path: Path) -> None:
     assert read == {"a": None, "b": [None, 2**40], "c": [1.5, None]}
 
 
+@pytest.mark.trap("F28")
 @pytest.mark.parametrize("name", [".lock", "seed-000.csv", "checkpoints/seed-000", "run.json"])
 def test_a_link_in_the_folder_is_rejected_before_anything_behind_it_changes(
     name: str, folder: Path, tmp_path: Path
@@ -52,6 +54,7 @@ def test_a_link_in_the_folder_is_rejected_before_anything_behind_it_changes(
     assert [path.read_bytes() for path in files] == [b"precious"] * (4 if outside.is_dir() else 1)
 
 
+@pytest.mark.trap("F28")
 def test_neither_the_lock_nor_a_csv_is_opened_through_a_link(folder: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.write_bytes(b"precious")
@@ -77,6 +80,7 @@ def test_temporary_files_of_a_killed_process_are_swept_and_nothing_else(folder: 
 PROBE = {"seeds": 1, "evaluation_episodes": 0}
 
 
+@pytest.mark.trap("F11", "F25")
 @pytest.mark.slow
 def test_a_second_process_is_rejected_with_the_pid_host_and_time_of_the_first(
     forks: Any,
@@ -111,6 +115,7 @@ def test_a_file_system_without_locks_is_named_with_the_remedy(
         pytest.fail("the folder is not locked")
 
 
+@pytest.mark.trap("F11")
 def test_the_lock_is_free_again_after_an_error(tmp_path: Path) -> None:
     store.prepare_folder(tmp_path)
     with pytest.raises(ZeroDivisionError), store.locked(tmp_path):
@@ -135,6 +140,7 @@ def test_a_finished_run_is_opened_while_another_process_holds_it(
             small("q-learning", seeds=3)
 
 
+@pytest.mark.trap("T93", "F78")
 @pytest.mark.slow
 def test_twenty_starts_at_once_leave_one_sound_run(
     forks: Any, out: Path, results: Any, reference: Any
@@ -148,6 +154,7 @@ def test_twenty_starts_at_once_leave_one_sound_run(
     assert results(folder) == reference("q-learning", seeds=2)
 
 
+@pytest.mark.trap("T93", "F26")
 @pytest.mark.slow
 def test_twenty_runs_of_different_options_get_twenty_folders(forks: Any, out: Path) -> None:
     children = [forks.train("random", seeds=1, seed=seed, steps=100, out=out) for seed in range(20)]

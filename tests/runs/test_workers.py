@@ -49,6 +49,7 @@ def started(forks: Any, out: Path, wait_for: Any) -> Callable[..., Any]:
     return started
 
 
+@pytest.mark.trap("T57")
 def test_two_workers_give_the_bytes_of_one_process(
     small: Callable[..., Run], results: Any, reference: Any
 ) -> None:
@@ -59,6 +60,7 @@ def test_two_workers_give_the_bytes_of_one_process(
     assert {(0, 2, 4, 6, 8, 600), (1, 3, 5, 7, 9, 600)} <= set(reported)
 
 
+@pytest.mark.trap("T21", "T22", "T57", "F72")
 @pytest.mark.parametrize("name", ["ppo", "reinforce", "q-learning", "random"])
 def test_any_number_of_workers_gives_the_bytes_of_one_process(
     name: str, small: Callable[..., Run], results: Any, reference: Any
@@ -68,6 +70,7 @@ def test_any_number_of_workers_gives_the_bytes_of_one_process(
     assert results(run.folder) == reference(name, seeds=10)
 
 
+@pytest.mark.trap("F77")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_signal_reaches_all_processes_and_all_save(
     number: int, code: int, started: Any, out: Path
@@ -111,6 +114,7 @@ def test_a_signal_while_the_workers_start_is_an_interruption(
     assert child.group_is_gone(10)
 
 
+@pytest.mark.trap("F8")
 @pytest.mark.parametrize(
     ("first", "second", "code"),
     [(signal.SIGTERM, signal.SIGHUP, 129), (signal.SIGINT, signal.SIGINT, 130)],
@@ -139,6 +143,7 @@ def test_a_second_signal_ends_all_at_once(
         assert not problems
 
 
+@pytest.mark.trap("F74")
 def test_workers_end_when_the_first_process_is_killed(started: Any, out: Path) -> None:
     child = started(0.05, evaluate_every=20)  # half a minute for the whole run
     child.kill(signal.SIGKILL)
@@ -151,6 +156,7 @@ def test_workers_end_when_the_first_process_is_killed(started: Any, out: Path) -
         assert not problems
 
 
+@pytest.mark.trap("F32", "F75")
 @pytest.mark.parametrize("fault", ["unpicklable", "die", "vanish"])
 def test_a_seed_that_fails_in_a_worker_does_not_keep_the_others_from_the_end(
     fault: str, small: Callable[..., Run], results: Any
@@ -168,6 +174,7 @@ def test_a_seed_that_fails_in_a_worker_does_not_keep_the_others_from_the_end(
     assert left == {seed: results(sound.folder)[seed] for seed in (0, 1, 3)}
 
 
+@pytest.mark.trap("F73")
 def test_a_killed_worker_is_replaced_and_the_results_are_the_same(
     started: Any, out: Path, wait_for: Any, results: Any, reference: Any
 ) -> None:

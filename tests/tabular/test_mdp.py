@@ -55,6 +55,7 @@ def test_the_arrays_are_copies_and_cannot_be_written() -> None:
         mdp.reward[0] = 1
 
 
+@pytest.mark.trap("T38")
 def test_equal_successors_are_summed_not_overwritten() -> None:
     both = [(0.5, 0, 1.0, False), (0.25, 0, 3.0, False), (0.25, 1, 0.0, True)]
     mdp = TabularMDP.from_successors([[both], [both[:1] * 2]], initial_distribution=[1, 0])

@@ -14,6 +14,7 @@ def test_the_available_memory_is_known_here() -> None:
     assert 10**7 < available < 10**14
 
 
+@pytest.mark.trap("F70")
 def test_a_model_is_rejected_only_where_it_needs_more_than_there_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

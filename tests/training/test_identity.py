@@ -382,6 +382,7 @@ OLDER: list[tuple[str, str, dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.trap("F66")
 @pytest.mark.parametrize(("name", "env", "options"), OLDER)
 def test_runs_of_an_older_format_are_found_and_not_continued(
     name: str, env: str, options: dict[str, Any], older: Path

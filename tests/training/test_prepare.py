@@ -32,6 +32,7 @@ def test_an_environment_that_cannot_be_built_is_rejected_before_anything_is_writ
     assert not out.exists()
 
 
+@pytest.mark.trap("T65", "F12")
 def test_other_versions_are_rejected_with_a_list_and_allowed_on_request(
     small: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, results: Any
 ) -> None:
@@ -49,6 +50,7 @@ def test_other_versions_are_rejected_with_a_list_and_allowed_on_request(
     assert run.status == "finished"
 
 
+@pytest.mark.trap("T65", "F12")
 def test_a_run_that_other_instructions_continue_is_marked(
     small: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,6 +74,7 @@ def test_agents_without_masks_name_those_that_take_them(agent: str, out: Any) ->
     assert not out.exists()
 
 
+@pytest.mark.trap("F70")
 @pytest.mark.parametrize(
     ("agent", "options"),
     [

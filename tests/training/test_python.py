@@ -209,6 +209,7 @@ print("calls", calls)
 """
 
 
+@pytest.mark.trap("F6")
 @pytest.mark.slow
 def test_a_run_that_is_stopped_during_evaluations_ends_in_the_same_bytes(
     tmp_path: Path, forks: Any

@@ -54,6 +54,7 @@ def test_any_seed_can_be_trained_by_itself(
     assert results(out) == {7: reference(name, seeds=10)[7]}
 
 
+@pytest.mark.trap("T49")
 @pytest.mark.parametrize("name", EVERY_KIND)
 def test_evaluation_changes_nothing_but_its_own_columns(
     name: str, small: Callable[..., Run], results: Any
@@ -129,6 +130,7 @@ def test_progress_is_reported_up_to_the_last_step(small: Callable[..., Run]) -> 
     assert together == sorted(together)
 
 
+@pytest.mark.trap("F58")
 def test_the_number_of_steps_is_rounded_up_to_whole_steps_of_the_environments(
     small: Callable[..., Run],
 ) -> None:

@@ -112,6 +112,7 @@ ODD = [
 ]
 
 
+@pytest.mark.trap("T98", "F62")
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ODD, ids=ascii)
 def test_an_odd_name_stays_inside_of_the_folder_of_runs(
@@ -131,6 +132,7 @@ def test_an_odd_name_stays_inside_of_the_folder_of_runs(
     assert small("random", environment=pole, seeds=1, steps=100).folder == run.folder
 
 
+@pytest.mark.trap("F62")
 def test_an_agent_class_with_an_odd_name_stays_inside_too(
     small: Callable[..., Run], out: Path
 ) -> None:
@@ -175,6 +177,7 @@ def test_a_changed_environment_of_ones_own_is_another_run(tmp_path: Path) -> Non
     assert len(names) == 2
 
 
+@pytest.mark.trap("F57")
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

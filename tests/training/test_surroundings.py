@@ -51,6 +51,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, results: Any) -> Any:
     return results(run.folder), outcome(run)
 
 
+@pytest.mark.trap("T56")
 @pytest.mark.usefixtures("everything_restored")
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_no_setting_of_the_user_changes_a_result_and_all_are_restored(
@@ -65,6 +66,7 @@ def test_no_setting_of_the_user_changes_a_result_and_all_are_restored(
     assert (results(run.folder), of_run) == undisturbed
 
 
+@pytest.mark.trap("F50")
 @pytest.mark.usefixtures("everything_restored")
 @pytest.mark.parametrize("side_effect", [*OF_ENVIRONMENTS, "chdir", "print"])
 def test_an_environment_that_disturbs_the_process_changes_no_result(
@@ -91,6 +93,7 @@ def test_an_environment_that_disturbs_the_process_changes_no_result(
             small("ppo-probe", **settings)
 
 
+@pytest.mark.trap("T22", "T58")
 @pytest.mark.slow
 def test_a_run_neither_uses_nor_moves_the_global_generators(
     small: Callable[..., Run], results: Any, reference: Any
@@ -107,6 +110,7 @@ def test_a_run_neither_uses_nor_moves_the_global_generators(
     assert torch.equal(torch.get_rng_state(), before[2])
 
 
+@pytest.mark.trap("T55", "T59")
 @pytest.mark.slow
 @pytest.mark.parametrize("hash_seed", ["0", "1"])
 def test_another_order_of_hashes_gives_the_same_bytes(
@@ -124,6 +128,7 @@ def test_another_order_of_hashes_gives_the_same_bytes(
         forks.close()
 
 
+@pytest.mark.trap("T60", "F14")
 @pytest.mark.slow
 def test_a_clock_that_runs_backwards_changes_nothing_and_no_duration_is_negative(
     small: Callable[..., Run], results: Any, reference: Any, monkeypatch: pytest.MonkeyPatch

@@ -55,6 +55,7 @@ def test_the_update_moves_towards_reward_plus_discounted_best_value() -> None:
     assert (metrics["td_error"] == 3.5).all()
 
 
+@pytest.mark.trap("T43")
 @pytest.mark.parametrize(
     ("terminated", "truncated", "target"),
     [(False, False, 5.5), (False, True, 5.5), (True, False, 1.0), (True, True, 1.0)],
@@ -67,6 +68,7 @@ def test_a_termination_stops_the_bootstrap_and_a_truncation_does_not(
     np.testing.assert_allclose(learner.state_dict()["q"][:, 0, 1], target, rtol=1e-15)
 
 
+@pytest.mark.trap("T3")
 def test_the_bootstrap_is_of_the_true_successor_and_not_of_the_next_episode() -> None:
     learner = agent(discount=1.0, step_size=1.0)
     state = learner.state_dict()
@@ -77,6 +79,7 @@ def test_the_bootstrap_is_of_the_true_successor_and_not_of_the_next_episode() ->
     assert (learner.state_dict()["q"][:, 0, 0] == 7.0).all()
 
 
+@pytest.mark.trap("T5")
 def test_a_nan_in_the_value_of_a_terminal_state_does_not_spread() -> None:
     learner = agent(step_size=1.0)
     state = learner.state_dict()
@@ -150,6 +153,7 @@ def test_a_time_limit_does_not_change_what_is_learned() -> None:
     assert (np.abs(learned_value(QLearning) - 50.0) < 1.0).all()
 
 
+@pytest.mark.trap("T1")
 @pytest.mark.slow
 def test_an_agent_that_takes_truncation_for_termination_would_learn_another_value() -> None:
     # The last state ends the episode every other time: V = 1 + g + g^2 + g^3 (1 + g V / 2) = 7.2,
@@ -160,6 +164,7 @@ def test_an_agent_that_takes_truncation_for_termination_would_learn_another_valu
 # --- exploration ----------------------------------------------------------------------------------
 
 
+@pytest.mark.trap("T41")
 def test_equal_values_are_chosen_evenly() -> None:
     learner = agent(1, 4, 2, 8, epsilon_start=0.0, epsilon_end=0.0)
     obs = np.zeros((2, 8), dtype=int)
@@ -180,6 +185,7 @@ def test_a_random_action_is_uniform_and_taken_with_probability_epsilon() -> None
     assert (np.abs(counts - expected) < [300, 300, 460, 300]).all()
 
 
+@pytest.mark.trap("T42")
 @pytest.mark.parametrize("num_envs", [1, 8])
 def test_epsilon_falls_with_the_environment_steps_of_a_seed(num_envs: int) -> None:
     learner = agent(
@@ -197,6 +203,7 @@ def test_epsilon_falls_with_the_environment_steps_of_a_seed(num_envs: int) -> No
         np.testing.assert_allclose(epsilon, 0.9 - 0.8 * min(1.0, k / 80), rtol=1e-12)
 
 
+@pytest.mark.trap("T42")
 def test_epsilon_continues_after_a_load() -> None:
     learner = agent(epsilon_start=1.0, epsilon_end=0.0, epsilon_steps=10)
     for _ in range(4):

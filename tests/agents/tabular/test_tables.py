@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from rlkit.agents.tabular.tables import (
     TableActor,
@@ -18,6 +19,7 @@ def streams(num_seeds: int) -> tuple[SeedStreams, ...]:
     return tuple(SeedStreams(0, index) for index in range(num_seeds))
 
 
+@pytest.mark.trap("T40")
 def test_ties_are_broken_among_the_best_only() -> None:
     q = np.array([[1.0, 3.0, 2.0, 3.0, 3.0]])
     uniform = (np.arange(3000) + 0.5) / 3000

@@ -65,6 +65,7 @@ def test_it_acts_by_the_best_of_all_policies(seed: int, discount: float) -> None
         np.testing.assert_allclose(value_of(mdp, row, discount), best, rtol=1e-7, atol=1e-7)
 
 
+@pytest.mark.trap("T39")
 @pytest.mark.slow
 def test_it_reaches_the_known_success_rate_on_frozen_lake() -> None:
     mdp = find_environment("FrozenLake-v1").mdp

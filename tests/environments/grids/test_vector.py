@@ -76,6 +76,7 @@ def single() -> Environment:
     return find_environment(AsOne)
 
 
+@pytest.mark.trap("T12")
 @pytest.mark.parametrize("num_envs", [1, 2, 8])
 def test_all_ways_to_step_give_the_same_transitions_updates_and_returns(
     num_envs: int, single: Environment
@@ -131,6 +132,7 @@ def test_every_prefix_of_an_episode_can_be_resumed() -> None:
         assert again.obs.tobytes() == step[4].tobytes()  # type: ignore[attr-defined]
 
 
+@pytest.mark.trap("T16")
 @pytest.mark.parametrize("mode", MODES)
 def test_episode_statistics_are_those_of_the_episodes(mode: str) -> None:
     """All walks of 4 steps have length 4, also in the mode in which Gymnasium's wrapper errs."""
@@ -170,6 +172,7 @@ def test_a_vector_environment_without_resets_of_one_copy_says_so(small: Callable
         small("random-probe", environment=Walks, env_args={"masks": False}, seeds=1, steps=20)
 
 
+@pytest.mark.trap("T15")
 def test_an_engine_of_gymnasium_is_stepped_one_by_one() -> None:
     environment = find_environment(CartPoleVectorEnv)
     assert environment.reason_against_vector is not None
@@ -188,11 +191,13 @@ def test_an_engine_of_gymnasium_is_stepped_one_by_one() -> None:
 # --- what is rejected ----------------------------------------------------------------------
 
 
+@pytest.mark.trap("T13")
 def test_a_mode_that_is_missing_is_named() -> None:
     with pytest.raises(UsageError, match=r'metadata\["autoreset_mode"\] = None, expected one of'):
         find_environment(WalksInNoMode)
 
 
+@pytest.mark.trap("T13")
 @pytest.mark.parametrize(("mode", "text"), [("Sometimes", "'Sometimes'"), (3, "3")])
 def test_an_unknown_mode_is_named(mode: Any, text: str) -> None:
     class Odd(Walks):
@@ -204,6 +209,7 @@ def test_an_unknown_mode_is_named(mode: Any, text: str) -> None:
         find_environment(Odd)
 
 
+@pytest.mark.trap("T14")
 @pytest.mark.parametrize(
     ("final", "hint"), [("final_observation", "before 1.0"), ("other", "copy")]
 )
@@ -263,6 +269,7 @@ def test_copies_that_depend_on_each_other_are_stepped_one_by_one() -> None:
     assert "step 1 has another result" in str(reason_against(Coupled, one, "Coupled"))
 
 
+@pytest.mark.trap("T17")
 def test_the_options_of_a_reset_are_made_anew_each_time() -> None:
     copies = VectorCopies(Walks, 4, 2, "Walks")
     dict(copies.reset({0: 1, 1: 2, 2: 3, 3: 4}, None))

@@ -74,6 +74,7 @@ def played(env: GymBatchEnv, num_steps: int, seed: int = 0) -> list[bytes]:
     return seen
 
 
+@pytest.mark.trap("T24")
 @pytest.mark.parametrize(("workers", "num_envs"), [(1, 2), (2, 1), (3, 4), (9, 1)])
 def test_workers_give_the_bytes_of_this_process(
     workers: int, num_envs: int, drifting: Environment, pools: Any
@@ -124,6 +125,7 @@ FAULTS = [
 ]
 
 
+@pytest.mark.trap("T23", "F32", "F33", "F34")
 @pytest.mark.parametrize(("fault", "where", "text"), FAULTS)
 def test_a_fault_names_its_place_and_ends_soon(
     fault: str, where: str, text: str, pools: Any
@@ -260,6 +262,7 @@ def test_a_run_has_the_bytes_of_one_process_also_stopped_and_continued(
     assert results(small("ppo", **RUN, out=tmp_path / "two").folder) == expected
 
 
+@pytest.mark.trap("T23", "F33")
 def test_a_seed_whose_worker_dies_fails_and_the_others_go_on(
     small: Callable[..., Run], results: Any, tmp_path: Path
 ) -> None:
@@ -291,6 +294,7 @@ def test_seed_workers_have_env_workers_of_their_own(
     assert results(run.folder) == results(alone.folder)
 
 
+@pytest.mark.trap("F74")
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_no_worker_outlives_a_killed_parent(

@@ -35,6 +35,7 @@ def three_steps(fault: str, where: str = "step") -> None:
         env.step(np.array([[action]]))
 
 
+@pytest.mark.trap("F34")
 @pytest.mark.parametrize(
     ("fault", "where"), [("sleep", "step"), ("spin", "step"), ("sleep", "reset")]
 )

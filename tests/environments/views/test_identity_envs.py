@@ -57,6 +57,7 @@ def train(name: str, out: Path, **changes: Any) -> Run:
     return rlkit.train("ppo", ENVIRONMENTS[name], out=out, **settings)
 
 
+@pytest.mark.trap("T71", "F44")
 @pytest.mark.torture
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_ppo_learns_the_identity_environments(name: str, tmp_path: Path) -> None:

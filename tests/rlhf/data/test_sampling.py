@@ -92,6 +92,7 @@ def test_the_distribution_of_samples_is_the_whole_softmax(small: Any, temperatur
     np.testing.assert_allclose(recorded, log_prob[index], atol=FLOAT32)
 
 
+@pytest.mark.trap("T84")
 def test_sampling_at_another_temperature_than_recorded_is_noticed(
     small: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,6 +244,7 @@ def test_stopping_early_takes_as_many_random_numbers_as_continuing(ragged: Any) 
     assert states[0] == states[1]
 
 
+@pytest.mark.trap("T36")
 @pytest.mark.claim(11)
 def test_dropout_is_off_while_sampling(small: Any) -> None:
     config = type(small.reference.config)(**{**vars(small.reference.config), "dropout": 0.5})

@@ -79,6 +79,7 @@ def test_gold_by_samples_comes_near_exact_gold(small: Any) -> None:
 CONTROL = 0.3
 
 
+@pytest.mark.trap("T79")
 @pytest.mark.slow
 def test_ppo_comes_near_the_optimum(language: Any, ppo_run: Any) -> None:
     agent, metrics = ppo_run

@@ -15,6 +15,7 @@ from tests.rlhf.exact.tables import RAMP, UNIFORM, Enumerated, Floats, random_po
 # --- the optimum ----------------------------------------------------------------------------------
 
 
+@pytest.mark.trap("T79")
 @pytest.mark.parametrize(
     ("kl_coef", "value", "mean", "divergence"),
     # Z = (1 + e^(1/b) + e^(2/b) + e^(3/b)) / 4 by hand

@@ -252,6 +252,7 @@ def padding_gap(gpt: GPT, extra: int = 0) -> float:
     return max(largest(b[-len(a) :] - a) for a, b in zip(alone, batch, strict=True))
 
 
+@pytest.mark.trap("T82")
 @pytest.mark.claim(9)
 @pytest.mark.parametrize("positions", ["learned", "sinusoidal"])
 @pytest.mark.parametrize("extra", [0, 5])
@@ -280,6 +281,7 @@ def test_attention_to_padding_is_noticed(monkeypatch: pytest.MonkeyPatch) -> Non
     assert padding_gap(rough_gpt()) > 0.1
 
 
+@pytest.mark.trap("T82")
 def test_right_padding_changes_no_logit() -> None:
     gpt, row = rough_gpt(), random_tokens(1, 9)
     padded = F.pad(row, (0, 6), value=PAD)

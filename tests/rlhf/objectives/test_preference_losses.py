@@ -39,6 +39,7 @@ def gradient(loss: Tensor, x: Tensor) -> Tensor:
 # --- reward models --------------------------------------------------------------------------------
 
 
+@pytest.mark.trap("T86")
 @pytest.mark.claim(34)
 def test_equal_scores_lose_ln_2_with_slope_one_half() -> None:
     scores = torch.zeros(3, dtype=torch.float64, requires_grad=True)
@@ -70,6 +71,7 @@ def test_bradley_terry_is_torchs_cross_entropy_of_the_difference(
     torch.testing.assert_close(got, sides, **ROUNDING)
 
 
+@pytest.mark.trap("T86")
 @pytest.mark.claim(34)
 def test_a_constant_added_to_all_scores_changes_neither_loss_nor_gradient() -> None:
     def run(constant: float) -> tuple[Tensor, Tensor]:

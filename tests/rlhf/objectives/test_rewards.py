@@ -52,6 +52,7 @@ def test_the_penalty_by_hand_has_the_sign_of_a_cost() -> None:
     torch.testing.assert_close(got, f64([[-0.3 * math.log(2), 10.0]]), **ROUNDING)
 
 
+@pytest.mark.trap("T81")
 @pytest.mark.claim(14)
 def test_the_score_is_at_the_last_decision_and_nowhere_else() -> None:
     scores, log_prob, reference, mask = three_responses()

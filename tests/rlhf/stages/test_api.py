@@ -151,6 +151,7 @@ def test_a_stage_killed_at_a_given_moment_ends_as_if_undisturbed(
     assert results(done.folder) == undisturbed(stage)
 
 
+@pytest.mark.trap("F2")
 @pytest.mark.claim(51)
 @pytest.mark.torture
 @pytest.mark.parametrize("stage", ["sft", "reward", "ppo"])

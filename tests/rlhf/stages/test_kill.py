@@ -75,6 +75,7 @@ def test_a_stage_killed_at_a_given_moment_ends_as_if_undisturbed(
     assert not list(run.folder.rglob("*.tmp"))
 
 
+@pytest.mark.trap("F3")
 @pytest.mark.parametrize("part", [0.0, 0.5, 1.0])
 def test_a_stage_killed_while_a_checkpoint_is_written_continues_from_the_one_before(
     part: float, start: Callable[..., Any], out: Path, results: Any, undisturbed: Any
@@ -87,6 +88,7 @@ def test_a_stage_killed_while_a_checkpoint_is_written_continues_from_the_one_bef
     assert results(run_stage(small_spec(), 2, out).folder) == undisturbed
 
 
+@pytest.mark.trap("F2")
 def test_a_stage_killed_three_times_at_random_ends_as_if_undisturbed(
     start: Callable[..., Any], out: Path, results: Any, undisturbed: Any
 ) -> None:
@@ -109,6 +111,7 @@ def test_a_stage_killed_three_times_at_random_ends_as_if_undisturbed(
         assert results(folder) == undisturbed
 
 
+@pytest.mark.trap("F7")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_lets_the_stage_save_and_the_same_call_continue(
     number: signal.Signals,
@@ -129,6 +132,7 @@ def test_a_signal_lets_the_stage_save_and_the_same_call_continue(
     assert results(run.folder) == undisturbed
 
 
+@pytest.mark.trap("F74")
 @pytest.mark.parametrize(
     ("number", "code"),
     [

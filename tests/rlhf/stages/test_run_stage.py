@@ -134,6 +134,7 @@ def plus_one(value: Any, fresh: Any) -> Any:
     return value + value.dtype.type(1)
 
 
+@pytest.mark.trap("F10")
 @pytest.mark.slow
 @pytest.mark.parametrize("change", [left_out, plus_one])
 def test_no_entry_of_the_state_can_be_omitted_or_altered_unnoticed(
@@ -216,6 +217,7 @@ def test_a_state_without_the_generator_gives_other_bytes(
     assert results(out)[0][0] != undisturbed[0][0]
 
 
+@pytest.mark.trap("T56")
 @pytest.mark.slow
 @pytest.mark.claim(53)
 def test_one_thread_computes_here_and_in_workers(out: Path) -> None:
@@ -402,6 +404,7 @@ def test_a_build_that_cannot_be_sent_to_another_process_is_rejected(out: Path) -
     assert run_stage(spec, 2, out).status == "finished"
 
 
+@pytest.mark.trap("T94")
 @pytest.mark.parametrize("value", [0.5, "text", np.array(["text"]), np.array([None])])
 def test_a_state_that_is_not_of_plain_arrays_is_rejected(
     value: Any, out: Path, monkeypatch: pytest.MonkeyPatch

@@ -34,6 +34,7 @@ def test_the_reference_can_be_neither_the_policy_nor_the_trunk_of_the_critic(rag
     assert not any(p.requires_grad for p in ragged.reference.parameters())
 
 
+@pytest.mark.trap("T81")
 @pytest.mark.claim(36)
 def test_other_vocabularies_and_padding_with_eos_are_rejected(ragged: Any, small: Any) -> None:
     config, streams = PPOConfig(**LITTLE), SeedStreams(0, 0)

@@ -79,6 +79,7 @@ def test_metrics_of_a_critic_are_there_where_one_is(ragged: Any, method: str) ->
     assert len(of_critic) == (2 if method == "ppo" else 0)
 
 
+@pytest.mark.trap("T84")
 @pytest.mark.claim(4)
 @pytest.mark.parametrize("temperature", [0.7, 1.3])
 def test_the_reference_is_scored_at_the_temperature_of_sampling(
@@ -185,6 +186,7 @@ def test_steps_of_a_rollout_after_the_ends_change_no_parameter_and_no_metric(
     assert found[0] == found[1]  # the same bits
 
 
+@pytest.mark.trap("T82")
 @pytest.mark.slow
 @pytest.mark.claim(12)
 @pytest.mark.parametrize("bootstrap", [False, True])
@@ -205,6 +207,7 @@ def test_wider_padding_changes_no_advantage_and_no_metric(ragged: Any, bootstrap
         assert metrics == pytest.approx(found[0][2], abs=1e-3)
 
 
+@pytest.mark.trap("T36", "T85")
 @pytest.mark.claim(11)
 @pytest.mark.parametrize("method", ["ppo", "grpo"])
 def test_dropout_is_off_in_policy_reference_critic_and_reward_model(
@@ -316,6 +319,7 @@ def test_tokens_are_learned_as_they_were_sampled_not_as_their_text_is_encoded() 
 # --- reference, reward and advantages -------------------------------------------------------------
 
 
+@pytest.mark.trap("T85")
 @pytest.mark.claim(18)
 @pytest.mark.parametrize("method", METHODS)
 def test_the_reference_is_frozen_and_the_first_kl_is_zero(ragged: Any, method: str) -> None:

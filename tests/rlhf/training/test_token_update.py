@@ -335,6 +335,7 @@ def whole_update(poison: float | None, aggregation: str, size: int | None) -> di
     return record
 
 
+@pytest.mark.trap("T83")
 @pytest.mark.claim(25)
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
 @pytest.mark.parametrize("size", [None, 5])

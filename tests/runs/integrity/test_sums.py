@@ -90,6 +90,7 @@ def test_sums_of_another_seed_or_run_are_rejected(folder: Path) -> None:
         read_sums(folder, 1)
 
 
+@pytest.mark.trap("F20")
 @pytest.mark.parametrize("content", [b"", b"{}", b"[" * 100_000, b"\xff"])
 def test_damaged_sums_are_one_sentence_with_what_to_do(folder: Path, content: bytes) -> None:
     sums_path(folder, 0).write_bytes(content)

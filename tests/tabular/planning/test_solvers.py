@@ -59,6 +59,7 @@ def test_sutton_and_bartos_grid_has_the_printed_first_row(solver: Any) -> None:
     np.testing.assert_allclose(plan.values[:5], printed, atol=5e-5)  # four decimals are printed
 
 
+@pytest.mark.trap("T37")
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize(
     ("id_", "discount", "answer"),
@@ -131,6 +132,7 @@ def overwritten_duplicates(mdp: TabularMDP) -> TabularMDP:
     )
 
 
+@pytest.mark.trap("T38")
 def test_overwriting_duplicate_successors_would_be_noticed() -> None:
     mutant = overwritten_duplicates(from_env("FrozenLake-v1"))
     assert value_iteration(mutant, discount=0.99).values[0] == pytest.approx(0.385257, abs=5e-7)
@@ -147,6 +149,7 @@ def without_ends(mdp: TabularMDP) -> TabularMDP:
     )
 
 
+@pytest.mark.trap("T37")
 def test_a_missing_terminal_mask_would_be_noticed_on_cliff_walking_only() -> None:
     cliff, lake = from_env("CliffWalking-v1"), from_env("FrozenLake-v1")
     mutant = value_iteration(without_ends(cliff), discount=0.99)
@@ -155,6 +158,7 @@ def test_a_missing_terminal_mask_would_be_noticed_on_cliff_walking_only() -> Non
     assert blind.values[0] == pytest.approx(0.5420259320, abs=1e-9)
 
 
+@pytest.mark.trap("T44")
 @pytest.mark.parametrize("tolerance", [10, 1, 1e-2, 1e-6, 1e-9, 1e-11])
 def test_value_iteration_stops_within_half_the_tolerance(tolerance: float) -> None:
     plan = value_iteration(puterman_3_1(), discount=0.95, tolerance=tolerance)
@@ -177,6 +181,7 @@ def test_below_the_precision_of_float64_the_error_bound_says_what_was_reached() 
     assert abs(plan.values[0] - 1e8) <= plan.error_bound < 1e-4
 
 
+@pytest.mark.trap("T44")
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("sweeps", [0, -1])
 def test_a_number_of_sweeps_below_one_is_rejected(solver: Any, sweeps: int) -> None:
@@ -197,6 +202,7 @@ def test_tolerances_that_are_not_positive_are_rejected(tolerance: float) -> None
         value_iteration(puterman_3_1(), discount=0.9, tolerance=tolerance)
 
 
+@pytest.mark.trap("T11")
 def test_running_out_of_sweeps_at_discount_1_is_an_error_that_says_how_far_it_got() -> None:
     with pytest.raises(NotConverged, match="after 5 sweeps"):
         value_iteration(from_env("FrozenLake-v1"), discount=1.0, max_sweeps=5)

@@ -42,6 +42,7 @@ def walled_walk(n: int) -> TabularMDP:
     )
 
 
+@pytest.mark.trap("T40")
 def test_undiscounted_greedy_on_frozen_lake_without_slipping_reaches_the_goal() -> None:
     mdp = from_env("FrozenLake-v1", is_slippery=False)
     for solver in SOLVERS:
@@ -63,6 +64,7 @@ def test_the_undiscounted_policy_earns_the_undiscounted_value(id_: str) -> None:
         np.testing.assert_allclose(achieved, plan.values, atol=1e-8)
 
 
+@pytest.mark.trap("T11")
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_an_undiscounted_circle_that_pays_is_an_error_not_a_number(solver: Any) -> None:
     with pytest.raises(NoFiniteReturn, match="no policy is sure to end"):

@@ -35,6 +35,7 @@ def test_frozen_lakes_table_is_kept_entry_by_entry_in_its_order() -> None:
     assert mdp.initial_distribution.tolist() == [1.0] + [0.0] * 15
 
 
+@pytest.mark.trap("T45")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "limit"),

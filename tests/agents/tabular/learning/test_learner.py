@@ -43,6 +43,7 @@ def test_the_temperature_falls_linearly_with_the_environment_steps() -> None:
         assert np.isnan(metrics["epsilon"]).all()
 
 
+@pytest.mark.trap("T50")
 def test_the_greedy_actor_does_not_explore() -> None:
     agent, _ = make("sarsa", random_mdp(), exploration="boltzmann")
     state = agent.state_dict()
