@@ -1,5 +1,6 @@
 """One thread, as in a run: set before torch is imported, and without importing it here."""
 
+import fcntl
 import os
 import sys
 import tempfile
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from numba.core.dispatcher import Dispatcher
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
@@ -39,13 +41,8 @@ def pytest_xdist_auto_num_workers() -> int:
     return 2 * num_threads()
 
 
-@pytest.fixture(autouse=True, scope="session")
-def one_process_compiles() -> Iterator[None]:
+def pytest_configure() -> None:
     """Let test processes load machine code that another one is making, and not make it too."""
-    import fcntl
-
-    from numba.core.dispatcher import Dispatcher
-
     compile_alone, depth = Dispatcher.compile, 0
 
     def compile(self: Dispatcher, signature: object) -> object:
@@ -60,6 +57,4 @@ def one_process_compiles() -> Iterator[None]:
             finally:
                 depth = 0
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Dispatcher, "compile", compile)
-        yield
+    Dispatcher.compile = compile

@@ -2,8 +2,10 @@
 
 Three measurements, written to results/env_workers/:
 
-    throughput.csv    eight environments whose step computes for 5 ms, stepped here and in 1, 2 and
-                      4 processes: environment steps per second, and how many times those here
+    throughput.csv    eight environments whose step computes for 5 ms, stepped here, in 1, 2 and 4
+                      processes, and by Gymnasium's AsyncVectorEnv, which has one for each:
+                      environment steps per second, and how many times those here. The last row
+                      is what this machine can do: a process on each processor that only computes
     overhead.csv      eight environments whose step costs nothing, with observations of several
                       sizes: microseconds per environment step here and in one worker
     transfer.csv      an observation through a pipe, and through shared memory with a byte through a
@@ -18,12 +20,14 @@ from __future__ import annotations
 
 import argparse
 import csv
+import functools
 import json
 import multiprocessing
 import os
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.connection import Connection
 from multiprocessing.sharedctypes import RawArray
 from pathlib import Path
@@ -32,10 +36,12 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from gymnasium.vector import AsyncVectorEnv
 
 from rlkit.environments.environment import Environment
 from rlkit.environments.resolve import find_environment
 from rlkit.environments.stepping.pool import Pool
+from rlkit.maths.compiled import num_threads
 from rlkit.seeding import SeedStreams
 
 RESULTS = Path("results/env_workers")
@@ -115,21 +121,56 @@ def medians(cases: dict[Any, Callable[[], float]], rounds: int) -> dict[Any, flo
     return {name: statistics.median(values) for name, values in measured.items()}
 
 
+def seconds_of_gymnasium(additions: int, num_steps: int) -> float:
+    """Return the seconds of one step of all environments together in Gymnasium's processes."""
+    envs = AsyncVectorEnv([functools.partial(Computes, additions)] * NUM_ENVS, context="spawn")
+    envs.reset(seed=0)
+    actions = np.zeros(NUM_ENVS, dtype=np.int64)
+    envs.step(actions)
+    began = time.perf_counter()
+    for _ in range(num_steps):
+        envs.step(actions)
+    seconds = (time.perf_counter() - began) / num_steps
+    envs.close()
+    return seconds
+
+
+def seconds_of_computing(additions: int, num_steps: int) -> float:
+    """Return the seconds of as many additions on all processors, without environments."""
+    share = NUM_ENVS * num_steps // num_threads()
+    with ProcessPoolExecutor(num_threads()) as pool:
+        list(pool.map(add, [0] * num_threads()))  # starts the processes
+        began = time.perf_counter()
+        for job in [pool.submit(add_often, additions, share) for _ in range(num_threads())]:
+            job.result()
+        seconds = time.perf_counter() - began
+    return seconds * NUM_ENVS / (share * num_threads())
+
+
+def add_often(additions: int, number: int) -> None:
+    """Compute what so many steps compute."""
+    for _ in range(number):
+        add(additions)
+
+
 def throughput(rounds: int, num_steps: int) -> list[dict[str, Any]]:
     name = f"{__spec__.name if __spec__ else __name__}:Computes"
-    environment = find_environment(name, {"additions": additions_of(MILLISECONDS)})
-    cases = {
-        workers: lambda workers=workers: seconds_per_step(environment, workers, num_steps)
+    additions = additions_of(MILLISECONDS)
+    environment = find_environment(name, {"additions": additions})
+    cases: dict[Any, Callable[[], float]] = {
+        workers: functools.partial(seconds_per_step, environment, workers, num_steps)
         for workers in WORKERS
     }
+    cases["AsyncVectorEnv"] = functools.partial(seconds_of_gymnasium, additions, num_steps)
+    cases["only computing"] = functools.partial(seconds_of_computing, additions, num_steps)
     seconds = medians(cases, rounds)
     return [
         {
-            "env_workers": workers,
-            "env_steps_per_second": round(NUM_ENVS / seconds[workers], 1),
-            "times_those_here": round(seconds[0] / seconds[workers], 2),
+            "env_workers": case,
+            "env_steps_per_second": round(NUM_ENVS / seconds[case], 1),
+            "times_those_here": round(seconds[0] / seconds[case], 2),
         }
-        for workers in WORKERS
+        for case in cases
     ]
 
 

@@ -42,16 +42,18 @@ LEARNERS: list[tuple[str, dict[str, Any]]] = [
     ("n-step-sarsa", {"return_steps": 1, "exploration": "boltzmann"}),
     ("monte-carlo", {}),
     ("monte-carlo", {"visit": "every", "step_size": 0.1, "step_size_end": 0.01}),
-    ("dyna-q", {"planning_steps": 3}),
+    ("dyna-q", {}),
     ("dyna-q", {"model_memory": 4, "exploration": "boltzmann"}),
 ]
-QUICK = LEARNERS[:3]  # compiling all of them takes a minute, and one for several environments
+QUICK = LEARNERS[
+    :3
+]  # compiling all of them takes half a minute, and again for several environments
 
 
 def _marks(learner: tuple[str, dict[str, Any]], num_envs: int) -> list[pytest.MarkDecorator]:
-    if learner in QUICK:
-        return []
-    return [pytest.mark.slow if num_envs == 1 else pytest.mark.torture]
+    if num_envs > 1:
+        return [] if learner in QUICK[:2] else [pytest.mark.torture]
+    return [] if learner in QUICK else [pytest.mark.slow]
 
 
 each_learner = pytest.mark.parametrize(

@@ -51,7 +51,6 @@ def test_it_is_trained_on_by_its_name(tmp_path: object) -> None:
         step_size=0.1,
         epsilon_start=0.1,
         epsilon_end=0.1,
-        planning_steps=50,
         out=tmp_path,
     )
     assert np.array_equal(run.scores, [1.0, 1.0])

@@ -66,9 +66,9 @@ class Dense:
         return self.going + np.outer(self.ending, self.start)
 
     def reached(self) -> np.ndarray:
-        seen = self.start > 0
-        for _ in self.start:
-            seen = seen | (seen @ (self.going > 0))
+        seen, edges, before = self.start > 0, self.going > 0, None
+        while before is None or (seen != before).any():
+            before, seen = seen, seen | edges[seen].any(axis=0)
         return np.flatnonzero(seen)
 
     def long_run(self) -> np.ndarray:

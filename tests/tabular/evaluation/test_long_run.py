@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 from quantecon import MarkovChain
+from scipy import sparse
 
 from rlkit.tabular.evaluation import long_run
 from rlkit.tabular.evaluation.long_run import mixing, stationary_distribution
@@ -140,7 +141,8 @@ def test_the_distance_shrinks_by_a_factor_of_e_in_the_mixing_time() -> None:
     policy = np.full((mdp.num_states, 4), 0.25)
     time = mixing(mdp, policy).time
     dense = Dense(mdp, policy)
-    matrix, share = dense.restarting(), stationary_distribution(mdp, policy)
+    matrix = sparse.csr_array(dense.restarting())
+    share = stationary_distribution(mdp, policy)
     # From the start alone some parts of the map are so unlikely that they do not count.
     row, distances = np.zeros(mdp.num_states), []
     row[dense.reached()] = 1 / len(dense.reached())
