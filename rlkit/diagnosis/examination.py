@@ -158,6 +158,10 @@ def _examine(patient: Patient, facts: dict[str, Any]) -> None:
         facts |= _facts(patient, subject)
         if not patient.episodes or any(one.code in BROKEN for one in patient.findings):
             return
+        with _reporting(patient), patient.copy():
+            pass  # whether closing returns, which nobody watches in the probe
+        if "hangs" in patient.findings:
+            return
         try:
             facts["time_limit"] = environment.probe.time_limit
         except UsageError as error:

@@ -152,6 +152,12 @@ class Hanging(Walk):
         return 0.0
 
 
+@planted("hangs")
+class HangingInClose(Walk):
+    def close(self) -> None:
+        time.sleep(1000.0)
+
+
 @planted("info-type")
 class WithoutInfo(Walk):
     def info(self) -> Any:
@@ -188,6 +194,12 @@ class OutOfRange(Walk):
 
     def observe(self) -> Any:
         return 10 if self.t == 7 else 3 + self.t % 2
+
+
+@planted("observation-invalid")
+class OfObjects(Walk):
+    def observe(self) -> Any:
+        return np.array([self.x, None], dtype=object)
 
 
 @planted("observation-not-finite")
@@ -527,9 +539,9 @@ class TellsAll(Walk):
 
 
 @planted("changes-process")
-class ChangesFolder(Walk):
+class ChangesNumpy(Walk):
     def __init__(self) -> None:
-        np.seterr(over="raise" if np.geterr()["over"] == "warn" else "warn")
+        np.seterr(over="raise")
 
 
 @planted("slow-steps")
@@ -667,6 +679,15 @@ class BeyondTheEnd(Walk):
 
     def truncated(self) -> Any:
         return False
+
+
+class BigImages(Walk):
+    """Takes long to keep and to compare."""
+
+    observation_space = spaces.Box(0, 255, (210, 160, 3), np.uint8)
+
+    def observe(self) -> Any:
+        return self.np_random.integers(0, 256, (210, 160, 3), dtype=np.uint8)
 
 
 def limited() -> Any:

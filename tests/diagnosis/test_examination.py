@@ -18,7 +18,9 @@ from rlkit.environments.resolve import locate
 from tests.diagnosis.planted import (
     PLANTED,
     BeyondTheEnd,
+    BigImages,
     Hanging,
+    HangingInClose,
     NoReward,
     RaisingInStep,
     Slow,
@@ -31,12 +33,12 @@ from tests.diagnosis.planted import (
 # Those that need a process of their own, see test_doctor.py, or training.
 ELSEWHERE = {"ends-process", "processes-differ", "training-fails", "not-learned", "too-slow"}
 CASES = [(code, make) for code, makes in PLANTED.items() for make in makes]
-SLOW = (Slow, SlowReset)
+SLOW, HANGING = (Slow, SlowReset), (Hanging, HangingInClose)
 
 
 def look(make: Callable[..., Any] | str) -> Examination:
-    seconds = 0.4 if make in SLOW else 20.0
-    timeout = 0.4 if make is Hanging else 5.0
+    seconds = 0.4 if make in (*SLOW, BigImages) else 20.0
+    timeout = 0.4 if make in HANGING else 5.0
     with np.errstate():
         return examine(locate(make), seconds=seconds, timeout=timeout, steps=1000)
 
@@ -86,6 +88,15 @@ def test_a_fault_names_seed_step_and_action() -> None:
         r"Step 4 after reset\(seed=0\), with the action [01], raised KeyError", one.seen
     )
     assert "planted.py" in one.seen
+
+
+def test_too_little_time_is_no_finding() -> None:
+    """Comparisons go as far as both sides do, and what has no time is said to be omitted."""
+    examination = look(BigImages)
+    assert codes(examination, "error", "warning") == ["observation-badly-scaled"]
+    examination = examine(locate(Slow), seconds=0.005, timeout=5.0)
+    assert codes(examination) == ["slow-steps"]
+    assert "effects of actions" in examination.facts["omitted"]
 
 
 @pytest.mark.parametrize("make", [Walk, limited])

@@ -150,8 +150,10 @@ def first_not_finite(space: AnySpace, obs: Any) -> str:
         if not isinstance(part, spaces.Box):
             continue
         try:
-            numbers = np.asarray(value, dtype=np.float64)
-        except (TypeError, ValueError):
+            numbers = np.asarray(value)
+        except ValueError:
+            continue
+        if numbers.dtype.kind != "f":
             continue
         wrong = np.argwhere(~np.isfinite(numbers))
         if len(wrong):
