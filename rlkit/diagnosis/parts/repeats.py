@@ -15,7 +15,7 @@ from rlkit.errors import UsageError
 
 MOST_STEPS = 200  # of an episode that is repeated
 _UNSEEDED_STEPS = 30
-_SEEDS = 4
+_SEEDS, _COPIES = 6, 4
 
 
 def check_copies(patient: Patient) -> None:
@@ -162,45 +162,50 @@ def _beginnings(
     return plays
 
 
-def _num_different(plays: Sequence[Sequence[Outcome]]) -> int:
-    """Return how many differ, as far as those go that ended for lack of time."""
-    length = min((len(play) for play in plays if not play[-1].is_last), default=None)
-    return len({same_bytes(play[:length]) for play in plays})
+def _num_different(
+    plays: Sequence[Sequence[Outcome]], beside: Sequence[Sequence[Outcome]]
+) -> tuple[int, int]:
+    """Return how many of two groups differ, as far as all go that ended for lack of time."""
+    cut = [len(play) for play in (*plays, *beside) if not play[-1].is_last]
+    length = min(cut, default=None)
+    one, other = ({same_bytes(play[:length]) for play in group} for group in (plays, beside))
+    return len(one), len(other)
 
 
 def check_seeds(patient: Patient) -> None:
     """Check what seeds change, and what resets without one do."""
     until = patient.until(0.1)
     with patient.copy() as subject:
-        different = _num_different(_beginnings(subject, range(_SEEDS), until))
-        unseeded = _num_different(_beginnings(subject, [None] * _SEEDS, until))
+        seeded = _beginnings(subject, range(_SEEDS), until)
+        unseeded = _beginnings(subject, [None] * _SEEDS, until)
         after_seed = [_beginnings(subject, [0, None], until)[1] for _ in range(2)]
-    if different == 1:
+    unlike, unlike_unseeded = _num_different(seeded, unseeded)
+    if unlike == 1:
         patient.findings.add(
             "seed-without-effect",
             f"{_SEEDS} seeds gave the same episodes of up to {_UNSEEDED_STEPS} steps with the same "
             "actions.",
         )
+    if unlike < _SEEDS - 1:  # they differ too rarely to judge
         return
-    if different < _SEEDS - 1:  # they differ too rarely to judge
-        return
-    if unseeded == 1:
+    if unlike_unseeded == 1:
         patient.findings.add(
             "reset-repeats",
             f"{_SEEDS} resets without a seed, one after another, began the same episode, while "
-            f"{_SEEDS} seeds gave {different} different ones.",
+            f"{_SEEDS} seeds gave {unlike} different ones.",
         )
         return
-    if _num_different(after_seed) > 1:
+    if _num_different(after_seed, ())[0] > 1:
         patient.findings.add(
             "reset-forgets-seed",
             "After reset(seed=0), the episode that reset() began was another one each time.",
         )
     fresh: list[Sequence[Outcome]] = []
-    for _ in range(3):
+    for _ in range(_COPIES):
         with patient.copy() as subject:
             fresh += _beginnings(subject, [None], until)
-    if _num_different(fresh) == 1:
+    unlike, unlike_fresh = _num_different(seeded, fresh)
+    if unlike >= _SEEDS - 1 and unlike_fresh == 1:
         patient.findings.add(
             "unseeded-copies-alike",
             f"{len(fresh)} new copies began the same episode when they were reset without a seed.",
