@@ -90,6 +90,8 @@ class Probe(gym.Env[Any, Any]):
             raise Fatal
         if self.fault == "die":
             os._exit(3)
+        if self.fault == "abort":
+            os.abort()
         if self.fault == "vanish":
             os._exit(0)
         if self.fault == "kill":

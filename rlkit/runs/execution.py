@@ -279,6 +279,11 @@ def _begin(
         }
     record = read_record(folder, request.kind)
     require_same(request, folder, record)
+    if record["status"] == "running":  # and its lock is ours
+        reports.note(
+            f"the process that trained {folder} before ended without a word, as by a kill, a crash "
+            f"or os._exit; training continues from the last checkpoints{request.kind.crash_hint}"
+        )
     if request.sources:
         record["sources"] = dict(request.sources)
     if IDENTITY not in record:  # begun by an older rlkit

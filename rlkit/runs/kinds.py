@@ -34,6 +34,7 @@ class RunKind:
             template that is filled in from its run.json.
         worker_imports: modules that worker processes need; they are imported once for all.
         late_imports: modules that this process needs after training; imported during it.
+        crash_hint: what to do where a process ended without a word.
     """
 
     name: str | None
@@ -47,6 +48,7 @@ class RunKind:
     others: Mapping[str | None, str]
     worker_imports: tuple[str, ...] = ()
     late_imports: tuple[str, ...] = ()
+    crash_hint: str = ""
 
     @property
     def timing_unit(self) -> str:

@@ -8,16 +8,18 @@ import multiprocessing
 import os
 import signal
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableSequence, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
+from multiprocessing.sharedctypes import RawArray
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from rlkit.environments.stepping.calls import CALLS, NAMES, NOTHING
 from rlkit.errors import RlkitError
 from rlkit.processes import starting
 from rlkit.processes.sending import require_sendable
-from rlkit.processes.starting import end_with_parent, set_variables, start
+from rlkit.processes.starting import describe_exit, end_with_parent, set_variables, start
 from rlkit.runs.kinds import RunKind
 from rlkit.runs.reports import Failure, Reports, Stopped, StopSignals
 
@@ -64,13 +66,21 @@ def work_in_processes(
     return workers.failures
 
 
+class _Running(NamedTuple):
+    """A worker process."""
+
+    process: ForkServerProcess
+    share: list[int]  # the seeds that it trains
+    calls: MutableSequence[int]  # which call of an environment it makes, in shared memory
+
+
 class _Workers:
     """The worker processes of a run, each with the seeds that it trains."""
 
     def __init__(self, work: Work, folder: Path, num_workers: int, reports: Reports) -> None:
         self._work, self._folder, self._reports = work, folder, reports
         self._num_workers = num_workers
-        self._running: dict[Connection, tuple[ForkServerProcess, list[int]]] = {}
+        self._running: dict[Connection, _Running] = {}
         self._waiting: list[list[int]] = []
         self._retried: set[int] = set()  # seeds whose worker died, tried once more by themselves
         self._stopping = False
@@ -91,21 +101,23 @@ class _Workers:
                 try:
                     what, content = connection.recv()
                 except (EOFError, OSError):
-                    self._ended(*self._running.pop(connection))
+                    self._ended(self._running.pop(connection))
                     continue
                 if what in ("failures", "error"):
-                    self._done.add(self._running[connection][0].pid)
+                    self._done.add(self._running[connection].process.pid)
                 self._received(what, content)
             if self._reports.stop() and not self._stopping:
                 self._stopping = True
-                for process, _ in self._running.values():
-                    process.terminate()
+                for worker in self._running.values():
+                    worker.process.terminate()
 
     def _start(self, share: list[int]) -> None:
         ours, theirs = multiprocessing.Pipe(duplex=False)
-        process = start(_work, (self._work, self._folder, share, theirs, dict(os.environ)))
+        calls = RawArray("q", [0, NOTHING, -1, 0])
+        arguments = (self._work, self._folder, share, theirs, calls, dict(os.environ))
+        process = start(_work, arguments)
         theirs.close()
-        self._running[ours] = (process, share)
+        self._running[ours] = _Running(process, share, calls)
 
     def _received(self, what: str, content: Any) -> None:
         if what == "progress":
@@ -117,34 +129,37 @@ class _Workers:
         else:
             self.errors.append(content)
 
-    def _ended(self, process: ForkServerProcess, share: list[int]) -> None:
+    def _ended(self, worker: _Running) -> None:
         """Try the seeds of a worker that died once more, each by itself."""
+        process, share, calls = worker
         process.join()
         if process.pid in self._done:
             return
         if self._stopping or self._reports.stop():
             self.errors.append(Stopped(f"the worker with the seeds {share} was stopped"))
         elif self._retried.isdisjoint(share):
-            self._reports.note(f"{_describe_exit(process)}; its seeds {share} are tried once more")
+            text = _describe_exit(process, calls)
+            self._reports.note(f"{text}; its seeds {share} are tried once more")
             self._retried.update(share)
             self._waiting += [[seed] for seed in share]
         else:
-            message = f"{_describe_exit(process)}, and did so again when it was tried once more"
+            text = _describe_exit(process, calls)
+            message = f"{text}, and did so again when it was tried once more"
             self.failures += [Failure(seed, message, 1) for seed in share]
 
     def kill(self) -> None:
         """Kill all processes; their last checkpoints are intact."""
-        for process, _ in self._running.values():
-            process.kill()
+        for worker in self._running.values():
+            worker.process.kill()
 
     def end(self) -> None:
         """End all processes: by SIGTERM, and after a while by SIGKILL."""
-        for process, _ in self._running.values():
-            process.terminate()
-        for process, _ in self._running.values():
-            process.join(_PATIENCE)
-            process.kill()
-            process.join()
+        for worker in self._running.values():
+            worker.process.terminate()
+        for worker in self._running.values():
+            worker.process.join(_PATIENCE)
+            worker.process.kill()
+            worker.process.join()
 
 
 def warm_up(modules: Sequence[str]) -> None:
@@ -152,9 +167,11 @@ def warm_up(modules: Sequence[str]) -> None:
     starting.warm_up([__name__, *modules])
 
 
-def _describe_exit(process: ForkServerProcess) -> str:
-    hint = starting.main_guard_hint(process.exitcode)
-    return f"the process that trained it ended with exit code {process.exitcode}{hint}"
+def _describe_exit(process: ForkServerProcess, calls: MutableSequence[int]) -> str:
+    kind = calls[1]
+    where = "" if kind == NOTHING else f" in {NAMES[kind]} of the environment"
+    hint = starting.main_guard_hint(process.exitcode) if kind == NOTHING else ""
+    return f"the process that trained it {describe_exit(process.exitcode, where)}{hint}"
 
 
 def _work(
@@ -162,6 +179,7 @@ def _work(
     folder: Path,
     seeds: Sequence[int],
     connection: Connection,
+    calls: MutableSequence[int],
     variables: Mapping[str, str],
 ) -> None:
     from rlkit.determinism import prepared_torch
@@ -169,6 +187,7 @@ def _work(
     end_with_parent()
     multiprocessing.current_process().daemon = False  # it may start processes of its own
     set_variables(variables)
+    CALLS.entries = calls
 
     def send(what: str) -> Callable[..., None]:
         def report(*content: Any) -> None:

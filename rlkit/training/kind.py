@@ -33,6 +33,10 @@ AGENT_RUN = RunKind(
     format=2,
     older_formats={1: "which seeded episodes with other integers"},
     counter="num_env_steps",
+    crash_hint=(
+        ". If the environment ends it again, --env-workers 1 (env_workers=1) steps it in a process "
+        "of its own and names the step"
+    ),
     unit="environment steps",
     keys={
         "agent": NAME,

@@ -416,10 +416,15 @@ class Run(RunFolder):
         episodes = require_count("episodes", episodes, at_least=1)
         if self.unfinished:
             steps = ", ".join(f"seed {seed}: {done:,}" for seed, done in self.unfinished.items())
+            silent = (
+                "; it is being trained, or the process that did ended without a word"
+                if self.status == "running"
+                else ""
+            )
             warn(
                 f"the run {self.folder.name} was not trained to its {self.num_env_steps:,} "
-                f"environment steps ({steps}): the policies are those of the last checkpoints, and "
-                "the mean is over the seeds that were, if any"
+                f"environment steps ({steps}{silent}): the policies are those of the last "
+                "checkpoints, and the mean is over the seeds that were, if any"
             )
         seeds = [s for s in self.seeds if list_checkpoints(self.folder, s)]
         if not seeds:

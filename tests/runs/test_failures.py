@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
 
-from rlkit.errors import AllSeedsFailed
+from rlkit.errors import AllSeedsFailed, RlkitWarning
+from rlkit.runs.execution import Interrupted
+from rlkit.runs.record import read_record, write_record
+from rlkit.runs.reports import Reports
 from rlkit.seeding import SeedStreams
+from rlkit.training.kind import AGENT_RUN
 from rlkit.training.run import Run, load
 from rlkit.training.specification import RunSpec
 from rlkit.training.train import train
@@ -200,3 +207,33 @@ def test_no_variable_of_the_environment_is_stored(
     folder = small("q-learning", seeds=1, steps=100).folder
     for path in folder.rglob("*"):
         assert not path.is_file() or b"geheim" not in path.read_bytes()
+
+
+@pytest.mark.slow
+def test_a_crash_of_compiled_code_names_the_line_of_the_environment(forks: Any, out: Path) -> None:
+    args = {"fault": "abort", "bad_seed": bad_seed(0, episode=60)}
+    child = forks.train("random-probe", seeds=1, steps=2_000, out=out, env_args=args)
+    assert child.wait() == -signal.SIGABRT
+    assert re.search(r'probe_envs.py", line \d+ in step', child.output)
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_a_process_that_ended_without_a_word_is_reported_by_the_next_call(
+    silent: bool, small: Callable[..., Run], out: Path
+) -> None:
+    """Where it said how it ended there is nothing to report."""
+    asked = iter(range(1_000))
+    with pytest.raises(Interrupted):
+        small("random-probe", seeds=1, reports=Reports(stop=lambda: next(asked) > 150))
+    (folder,) = out.iterdir()
+    if silent:
+        write_record(folder, read_record(folder, AGENT_RUN) | {"status": "running"})
+    with pytest.warns(RlkitWarning, match="was not trained to its") as warned:
+        load(folder, trust=True).evaluate(2)
+    assert any("ended without a word)" in str(one.message) for one in warned) is silent
+    notes: list[str] = []
+    run = small("random-probe", seeds=1, reports=Reports(note=notes.append))
+    assert run.status == "finished"
+    assert (
+        any("ended without a word" in one and "--env-workers 1" in one for one in notes) is silent
+    )

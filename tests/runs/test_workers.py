@@ -165,7 +165,10 @@ def test_a_seed_that_fails_in_a_worker_does_not_keep_the_others_from_the_end(
     run = small("random-probe", seeds=4, workers=2, env_args={"fault": fault, "bad_seed": bad})
     assert run.status == "failed"
     assert list(run.failures) == [2]
-    ends = {"die": "ended with exit code 3", "vanish": "ended with exit code 0"}
+    ends = {
+        "die": "ended with exit code 3 in step of the environment",
+        "vanish": "ended with exit code 0 in step of the environment",
+    }
     assert ends.get(fault, "Unpicklable") in run.failures[2]
     assert np.isnan(run.scores).tolist() == [False, False, True, False]
     sound = small("random-probe", seeds=4)
@@ -189,7 +192,9 @@ def test_a_killed_worker_is_replaced_and_the_results_are_the_same(
     assert child.wait() == 0, child.output
     (folder,) = out.iterdir()
     record = json.loads((folder / "run.json").read_text())
-    assert any("exit code -9" in note and "tried once more" in note for note in record["notes"])
+    assert any(
+        "signal 9 (SIGKILL)" in note and "tried once more" in note for note in record["notes"]
+    )
     assert results(folder) == reference("random-probe", **{**SLOW_PROBE, "workers": 1})
 
 

@@ -11,6 +11,7 @@ holds the interpreter's lock, even the thread stands still: only a process of it
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import signal
 import sys
@@ -100,6 +101,8 @@ def _give_up(seconds: float | None) -> None:
 def watched(timeout: float, stop: Callable[[], bool] = lambda: False) -> Iterator[None]:
     """Abandon calls of environments that do not return; only those of the main thread.
 
+    A crash of compiled code prints where Python was, before it ends the process.
+
     Args:
         timeout: seconds that a call may take.
         stop: whether the run was asked to stop; then a call may take a few seconds more.
@@ -111,7 +114,23 @@ def watched(timeout: float, stop: Callable[[], bool] = lambda: False) -> Iterato
     before = signal.signal(_SIGNAL, watchdog.on_signal)
     watchdog.start()
     try:
-        yield
+        with _traces_of_crashes():
+            yield
     finally:
         watchdog.end()
         signal.signal(_SIGNAL, before if before is not None else signal.SIG_IGN)
+
+
+@contextlib.contextmanager
+def _traces_of_crashes() -> Iterator[None]:
+    """Let Python print its stack where a signal such as SIGSEGV or SIGABRT ends the process."""
+    enabled = False
+    if not faulthandler.is_enabled():
+        with contextlib.suppress(Exception):  # the error stream is no file, as in some notebooks
+            faulthandler.enable()
+            enabled = True
+    try:
+        yield
+    finally:
+        if enabled:
+            faulthandler.disable()
