@@ -37,8 +37,8 @@ class Box:
 
 BOXES = {
     "cli": Box(
-        ("cli", "upkeep", "__main__", ""),
-        "rlkit train, compare, solve, evaluate, watch, rlhf ...",
+        ("cli", "upkeep", "diagnosis", "__main__", ""),
+        "rlkit train, compare, solve, evaluate, doctor, rlhf ...",
         0.2,
         7.3,
         11.6,

@@ -22,6 +22,7 @@ from rlkit.training.playing.environment import code_named_by
 from rlkit.training.playing.film import watch
 from rlkit.training.run import Run, load
 
+PATH = list(sys.path)
 SOURCE = """
     import pathlib
     import gymnasium as gym
@@ -88,7 +89,7 @@ def _forget() -> None:
 
     for name in [name for name in sys.modules if "walk_env" in name]:
         del sys.modules[name]
-    sys.path[:] = [path for path in sys.path if "pytest" not in path and "pt-" not in path]
+    sys.path[:] = PATH
     gym.registry.pop("Walked-v0", None)
 
 
