@@ -48,6 +48,7 @@ examples:
   rlkit solve FrozenLake-v1
   rlkit train ppo CartPole-v1 --seeds 10
   rlkit compare q-learning ppo random --env FrozenLake-v1
+  rlkit doctor path/to/file.py:MyEnv
   rlkit rlhf demo
 
 `rlkit COMMAND --help` lists the options of a command, `rlkit train AGENT --help` those of an agent.

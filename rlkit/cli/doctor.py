@@ -30,13 +30,13 @@ def doctor_command(args: list[str]) -> int:
     form = make_form(
         about,
         environment=positional(str, "ENV", "a Gymnasium id, module:Id, or path/to/file.py:Class"),
-        looking=DoctorOptions,
+        examination=DoctorOptions,
         output=Output,
     )
     parsed = parse(form, args, "doctor")
     from rlkit.diagnosis.doctor import doctor
 
-    options = {**vars(parsed.looking), "env_args": read_env_args(parsed.looking.env_args)}
+    options = {**vars(parsed.examination), "env_args": read_env_args(parsed.examination.env_args)}
     if not parsed.output.json:
         training = f", then training on it for {options['seconds']:g} s" if options["probe"] else ""
         note(f"playing {parsed.environment} for some seconds{training}")

@@ -108,6 +108,6 @@ def choose_steps(plan: Plan, steps: int, learned: bool | None) -> int | None:
     """
     if plan.has_preset:
         return None
-    wanted = steps * (_NOT_YET if learned is False else 2)
+    wanted = steps * (_NOT_YET if learned is False else 1)
     default = int(DEFAULTS["steps"])
     return None if wanted <= default else -(-wanted // default) * default

@@ -99,11 +99,12 @@ def _episodes(facts: Mapping[str, Any]) -> str:
     if "steps" not in facts:
         return ""
     limit = facts.get("time_limit")
+    actions = "random allowed actions" if facts.get("offers_masks") else "random actions"
     end = "" if limit is None else f"; time limit {limit:,} steps"
     if not facts.get("episodes"):
-        return f"none ended in {facts['steps']:,} steps with random actions{end}"
+        return f"none ended in {facts['steps']:,} steps with {actions}{end}"
     return (
-        f"{facts['episodes']:,} with random actions, {facts['episode_length']:.3g} steps on "
+        f"{facts['episodes']:,} with {actions}, {facts['episode_length']:.3g} steps on "
         f"average, return {facts['random_return']:.4g} (standard deviation "
         f"{facts['random_return_std']:.3g}){end}"
     )

@@ -59,7 +59,8 @@ def test_a_command_is_quoted_and_a_call_is_python() -> None:
         (True, 50_000, False, None),
         (False, 0, None, None),
         (False, 30_000, True, None),
-        (False, 80_000, True, 200_000),
+        (False, 100_000, True, None),
+        (False, 120_000, True, 200_000),
         (False, 30_000, False, 300_000),
     ],
 )
