@@ -52,8 +52,8 @@ MIDWAY: dict[str, tuple[dict[str, Any], int, set[str]]] = {
     # Cheap runs of the other grids and views; `random` draws its actions from its state.
     "random: a batched environment of a user": (
         {"environment": BatchedCartPole, "envs": 2, "steps": 200}
-        | {"env_args": {"max_episode_steps": 30}},
-        73,
+        | {"env_args": {"max_episode_steps": 22}},
+        77,
         {"env/steps", "env/own/ended", *UNMEASURED, NOTED[1]},
     ),
     "random: a vector environment": (
