@@ -7,9 +7,13 @@ import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+import numpy as np
 
 from rlkit.errors import RlkitError
+
+_LARGE = 1 << 28  # bytes of a file from which on its size is examined before it is read
 
 
 @contextlib.contextmanager
@@ -45,8 +49,24 @@ def write_atomically(path: Path, data: bytes, *, sync_name: bool = True) -> None
         ) from error
 
 
+def available_bytes() -> int | None:
+    """Return the memory that new arrays can take, or None where the system does not say."""
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
 def read_ordinary(path: Path) -> bytes:
     """Return the content of a file; a pipe or a device, which may never end, is not read.
+
+    Neither is a file that does not fit into memory, or a large one that is mostly a hole.
 
     Raises:
         OSError: it cannot be read; its `strerror` says why.
@@ -55,9 +75,38 @@ def read_ordinary(path: Path) -> bytes:
         what = "it is a folder" if path.is_dir() else "it is not an ordinary file"
         raise OSError(errno.EINVAL, what, str(path))
     try:
+        about = path.stat()
+        if about.st_size > _LARGE:
+            available = available_bytes()
+            if available is not None and about.st_size > available:
+                raise MemoryError
+            if 50 * 512 * about.st_blocks < about.st_size:
+                what = f"it says that it has {about.st_size:,} bytes and stores hardly any of them"
+                raise OSError(errno.EFBIG, what, str(path))
         return path.read_bytes()
     except MemoryError:
         raise OSError(errno.ENOMEM, f"it has {path.stat().st_size:,} bytes", str(path)) from None
+
+
+def array_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Return the shape and type that an array in the format of NumPy claims; nothing is allocated.
+
+    Args:
+        file: at its begin; then at the first of its numbers.
+        name: of the array, for messages.
+
+    Raises:
+        ValueError: it is no such array.
+    """
+    readers = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    version = np.lib.format.read_magic(file)
+    if version not in readers:
+        raise ValueError(f"{name} has the unknown array format {version}")
+    shape, _, dtype = readers[version](file)
+    return shape, dtype
 
 
 def sync_folder(folder: Path) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlkit.errors import RlkitError
-from rlkit.files import read_ordinary, sync_folder, write_atomically
+from rlkit.files import array_header, read_ordinary, sync_folder, write_atomically
 from rlkit.runs.curves import curve_path
 from rlkit.runs.integrity.sums import (
     Extent,
@@ -136,14 +136,7 @@ def _read_array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Array:
         raise ValueError(f"{entry.filename} is compressed, which is never written here")
     content = archive.read(entry)
     file = io.BytesIO(content)
-    readers = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }
-    version = np.lib.format.read_magic(file)
-    if version not in readers:
-        raise ValueError(f"{entry.filename} has the unknown array format {version}")
-    shape, _, dtype = readers[version](file)
+    shape, dtype = array_header(file, entry.filename)
     if dtype.hasobject:
         raise ValueError(f"{entry.filename} holds Python objects, which are never read")
     if math.prod(shape) * dtype.itemsize != len(content) - file.tell():

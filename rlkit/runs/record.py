@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from functools import cached_property
@@ -63,9 +64,13 @@ def record_file(folder: Path, kind: RunKind, name: str) -> None:
 
 def file_problem(folder: Path, record: Mapping[str, Any], name: str) -> str | None:
     """Return what is wrong with a file that `record_file` recorded, or None."""
-    expected, got = record.get("files", {}).get(name), content_digest(str(folder / name))
-    if got is None:
+    expected = record.get("files", {}).get(name)
+    try:
+        got = hashlib.sha256(read_ordinary(folder / name)).hexdigest()
+    except FileNotFoundError:
         return f"{folder / name} is missing"
+    except OSError as error:
+        return f"{folder / name} cannot be read: {error.strerror}"
     if IDENTITY not in record or got == expected:
         return None
     if expected is None:

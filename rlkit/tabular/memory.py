@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+from rlkit.files import available_bytes as available_bytes  # for those who estimate
 
 # Of the model and a solver together, measured on lakes of 1000 x 1000 cells.
 _BYTES_PER_ENTRY = 45
@@ -31,17 +30,3 @@ def require_memory(what: str, num_entries: int, num_rows: int) -> None:
             f"{what}: its model has about {num_entries:,} transitions and would need about "
             f"{needed / 1e9:,.2g} GB of memory, and {available / 1e9:,.2g} GB are available"
         )
-
-
-def available_bytes() -> int | None:
-    """Return the memory that new arrays can take, or None where the system does not say."""
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except (OSError, ValueError, IndexError):
-        pass
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):
-        return None

@@ -5,6 +5,7 @@ A file holds either the fields of a `TabularMDP` or the arguments of `TabularMDP
 
 from __future__ import annotations
 
+import math
 import os
 import zipfile
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from rlkit.files import replacing
+from rlkit.files import array_header, available_bytes, replacing
 from rlkit.tabular.memory import require_memory
 
 FLAT = (
@@ -73,8 +74,27 @@ def _keys(name: str, found: list[str]) -> tuple[str, ...]:
 
 
 def _require_room(name: str, file: Any, keys: tuple[str, ...]) -> None:
-    """Raise ValueError where the model does not fit into memory; sizes are those in the file."""
-    sizes = {info.filename.removesuffix(".npy"): info.file_size for info in file.zip.infolist()}
+    """Raise ValueError where the model does not fit into memory, or claims more than it holds.
+
+    Headers alone are read.
+    """
+    members = file.zip.infolist()
+    total, available = sum(info.file_size for info in members), available_bytes()
+    if available is not None and total > available:
+        raise ValueError(
+            f"{name}: its arrays take {total / 1e9:,.2g} GB of memory, and "
+            f"{available / 1e9:,.2g} GB are available"
+        )
+    for info in members:
+        with file.zip.open(info) as member:
+            shape, dtype = array_header(member, info.filename)
+            held = info.file_size - member.tell()
+            if not dtype.hasobject and math.prod(shape) * dtype.itemsize != held:
+                raise ValueError(
+                    f"{name}: {info.filename} claims the shape {shape} of {dtype}, but holds "
+                    f"{held:,} bytes"
+                )
+    sizes = {info.filename.removesuffix(".npy"): info.file_size for info in members}
     if keys == DENSE:
         # Every entry may be positive, and is copied on the way.
         num_entries = sizes["transition"] // 8

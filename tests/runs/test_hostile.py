@@ -22,7 +22,7 @@ from rlkit.errors import RlkitError
 from rlkit.runs import checkpoints
 from rlkit.runs.integrity.seals import seal
 from rlkit.runs.integrity.sums import identity_of
-from rlkit.runs.record import read_record, write_record
+from rlkit.runs.record import read_record, record_file, write_record
 from rlkit.runs.reports import Reports
 from rlkit.training.figures import content_of
 from rlkit.training.kind import AGENT_RUN
@@ -154,6 +154,35 @@ def test_a_pipe_or_a_folder_in_place_of_a_file_is_not_waited_for(
             use()
     if file != "run.json":
         assert rlkit.verify(folder)[0].problems
+
+
+@pytest.mark.parametrize("size", [10**9, 10**13])
+@pytest.mark.parametrize("file", FILES)
+def test_a_file_that_is_a_hole_is_refused_before_memory_is_asked_for(
+    size: int,
+    file: str,
+    trained_folder: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = trained_folder("random", seeds=1)
+    path = folder / FILES[file] if FILES[file] else checkpoints.list_checkpoints(folder, 0)[0][1]
+    if file == "figure":
+        path.touch()
+        record_file(folder, AGENT_RUN, path.name)
+    with path.open("r+b") as opened:
+        opened.truncate(size)
+    whole = Path.read_bytes
+
+    def read(self: Path) -> bytes:
+        assert self.stat().st_size < size, "memory is asked for"
+        return whole(self)
+
+    monkeypatch.setattr(Path, "read_bytes", read)
+    # A damaged figure is drawn anew, which tests do not do.
+    is_figure = file == "figure"
+    said = rlkit.verify(folder)[0].problems if is_figure else everything_opened(folder)
+    text = "bytes" if size > 10**12 else "stores hardly any of them"
+    assert any(path.name in one and text in one for one in said), said
 
 
 @pytest.mark.trap("T98")

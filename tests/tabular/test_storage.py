@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from rlkit.tabular import memory
+import rlkit
+from rlkit.errors import UsageError
+from rlkit.tabular import memory, storage
 from rlkit.tabular.mdp import TabularMDP
 from tests.tabular.models import from_env, random_mdp
 
@@ -97,7 +100,50 @@ def test_a_model_that_does_not_fit_into_memory_is_rejected_before_it_is_read(
 ) -> None:
     random_mdp(0).save(tmp_path / "model.npz")
     np.savez(tmp_path / "dense.npz", **CHAIN)
-    monkeypatch.setattr(memory, "available_bytes", lambda: 100)
-    for name in ("model.npz", "dense.npz"):
-        with pytest.raises(ValueError, match="GB are available"):
-            TabularMDP.load(tmp_path / name)
+    for where in (memory, storage):
+        with monkeypatch.context() as patch:
+            patch.setattr(where, "available_bytes", lambda: 100)
+            for name in ("model.npz", "dense.npz"):
+                with pytest.raises(ValueError, match="GB are available"):
+                    TabularMDP.load(tmp_path / name)
+
+
+def npy(shape: str, content: bytes = b"") -> bytes:
+    """An array of float64 that claims a shape."""
+    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + content
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("shape", ["(1000000000000,)", "(2000000, 2000000, 4)", "(10000, 10000)"])
+@pytest.mark.parametrize("key", ["probability", "reward", "initial_distribution", "transition"])
+def test_an_array_that_claims_more_than_it_holds_is_rejected_from_its_header(
+    key: str, shape: str, compression: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dense = key == "transition"
+    if dense:
+        np.savez(tmp_path / "sound.npz", **CHAIN)
+    else:
+        random_mdp(0).save(tmp_path / "sound.npz")
+    with (
+        zipfile.ZipFile(tmp_path / "sound.npz") as sound,
+        zipfile.ZipFile(tmp_path / "model.npz", "w", compression) as hostile,
+    ):
+        for name in sound.namelist():
+            data = npy(shape, bytes(800)) if name == f"{key}.npy" else sound.read(name)
+            hostile.writestr(name, data)
+    monkeypatch.setattr(np.lib.format, "read_array", None)  # nothing is read
+    message = rf"solving .*: {key}\.npy claims the shape .* of float64, but holds 800 bytes"
+    with pytest.raises(UsageError, match=message):
+        rlkit.solve(str(tmp_path / "model.npz"))
+
+
+def test_a_bomb_is_rejected_from_its_directory(tmp_path: Path) -> None:
+    """A compressed array of 10^13 zeros cannot be made here; its directory can say so."""
+    path = tmp_path / "model.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for key in ("transition", "reward"):
+            file.writestr(f"{key}.npy", npy("(1250000000, 1000)", bytes(800)))
+            file.getinfo(f"{key}.npy").file_size = 10**13
+    with pytest.raises(ValueError, match=r"take 2e\+04 GB of memory, and .* GB are available"):
+        TabularMDP.load(path)
