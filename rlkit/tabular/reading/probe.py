@@ -33,7 +33,8 @@ SHORT, LONG = 10, 1_000  # steps after which the probe abandons an episode
 EXPLORATION = 0.1  # probability of a random action when following the best policy
 
 # Where the first 500 steps (25 resets) take longer than this on average, the parts are shorter.
-# Time decides which of the two lengths the parts have, and nothing else.
+# Time decides which of the two lengths the parts have, and nothing else. The slowest tenth of the
+# calls does not count: other programs may have delayed it.
 SLOW_STEP, SLOW_RESET = 5e-4, 5e-3  # seconds
 STEP_TRIAL, RESET_TRIAL = 500, 25
 
@@ -97,15 +98,13 @@ def play(envs: Sequence[gym.Env[Any, Any]], mdp: TabularMDP) -> Record:
             steps.append(next(moves))
 
         if part == 0:
-            slow = _seconds(begin, RESET_TRIAL) > SLOW_RESET * RESET_TRIAL
-            num_resets = RESET_TRIAL if slow else RESETS
-            _seconds(begin, num_resets - RESET_TRIAL)
-            slow = _seconds(move, STEP_TRIAL) > SLOW_STEP * STEP_TRIAL
-            num_steps = slow_steps(mdp) if slow else STEPS
-            _seconds(move, num_steps - STEP_TRIAL)
+            num_resets = RESET_TRIAL if _seconds(begin, RESET_TRIAL) > SLOW_RESET else RESETS
+            _repeat(begin, num_resets - RESET_TRIAL)
+            num_steps = slow_steps(mdp) if _seconds(move, STEP_TRIAL) > SLOW_STEP else STEPS
+            _repeat(move, num_steps - STEP_TRIAL)
         else:
-            _seconds(begin, num_resets)
-            _seconds(move, num_steps)
+            _repeat(begin, num_resets)
+            _repeat(move, num_steps)
     columns = {
         name: np.array(c) for name, c in zip(Step._fields, zip(*steps, strict=True), strict=True)
     }
@@ -126,12 +125,18 @@ def best_policy(mdp: TabularMDP) -> IntArray:
     return greedy(mdp, values, 0.99)
 
 
-def _seconds(function: Callable[[], object], times: int) -> float:
-    """Call a function several times and return the seconds that took."""
-    began = time.perf_counter()
+def _repeat(function: Callable[[], object], times: int) -> None:
     for _ in range(times):
         function()
-    return time.perf_counter() - began
+
+
+def _seconds(function: Callable[[], object], times: int) -> float:
+    """Call a function several times; return the mean of the seconds that nine tenths took."""
+    clock = [time.perf_counter()]
+    for _ in range(times):
+        function()
+        clock.append(time.perf_counter())
+    return float(np.sort(np.diff(clock))[: -times // 10].mean())
 
 
 def _uniform(rng: np.random.Generator) -> Iterator[float]:

@@ -92,6 +92,12 @@ def test_a_slow_environment_has_a_short_probe(monkeypatch: pytest.MonkeyPatch) -
     assert Recorded.num_steps[0] == 2_000
 
 
+def test_what_other_programs_delay_now_and_then_is_not_slow() -> None:
+    pauses = iter([0.0] * 10 + [0.02] + [0.0] * 14)
+    assert probe._seconds(lambda: time.sleep(next(pauses)), 25) < 1e-3
+    assert probe._seconds(lambda: time.sleep(2e-3), 25) > 2e-3
+
+
 def test_a_trap_does_not_hold_the_probe() -> None:
     """Half of the cells lead to one that is never left."""
 
