@@ -14,6 +14,7 @@ from gymnasium import spaces, wrappers
 from gymnasium.wrappers.utils import RunningMeanStd
 
 from rlkit.environments.spaces import require_supported, spaces_of
+from rlkit.environments.stepping.calls import CALLS, CLOSE, RESET, Abandoned, describe_abandoned
 from rlkit.environments.views.masks import offers_masks
 from rlkit.errors import UsageError
 from rlkit.fingerprint import Fingerprint, fingerprint, identify
@@ -75,8 +76,15 @@ def probe(make: Callable[[], gym.Env[Any, Any]], reference: str) -> Probe:
         _reject_statistics(layers, reference)
         # A first reset may read files that the constructor did not; training reports its errors.
         info: Any = None
-        with reads_of() as later, contextlib.suppress(Exception, SystemExit):
-            _, info = env.reset(seed=0)
+        try:
+            with reads_of() as later, contextlib.suppress(Exception, SystemExit):
+                CALLS.begin(RESET)
+                _, info = env.reset(seed=0)
+        except Abandoned as error:
+            problem = describe_abandoned(error, "reset(seed=0)")
+            raise UsageError(f"environment {reference}: {problem}") from error
+        finally:
+            CALLS.end()
         limit = time_limit(layers)
         spec = getattr(env, "spec", None)
         classes = _LAYERS[reference] = list(map(type, layers))
@@ -145,5 +153,7 @@ def _reject_statistics(layers: list[Any], reference: str) -> None:
 
 def _close_quietly(env: Any) -> None:
     # Closing does not affect what the environment computes; training warns about errors in it.
-    with contextlib.suppress(Exception, SystemExit):
+    with contextlib.suppress(Exception, SystemExit, Abandoned):
+        CALLS.begin(CLOSE)
         env.close()
+    CALLS.end()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from gymnasium import spaces, wrappers
 
 import rlkit
 from rlkit.environments.resolve import find_environment
+from rlkit.environments.stepping.watchdog import watched
 from rlkit.errors import UsageError
 from tests.faulty_envs import Counter, Noisy, Recorder
 
@@ -91,3 +93,31 @@ def test_spaces_that_appear_only_in_a_reset_are_rejected_before_one() -> None:
 
     with pytest.raises(UsageError, match="Late has no observation_space before its first reset"):
         find_environment(Late)
+
+
+class Hangs(Counter):
+    """Hangs in the call that it is told."""
+
+    def __init__(self, call: str) -> None:
+        super().__init__()
+        self.call = call
+
+    def reset(self, **options: Any) -> Any:
+        if self.call == "reset":
+            time.sleep(1000.0)
+        return super().reset(**options)
+
+    def close(self) -> None:
+        if self.call == "close":
+            time.sleep(1000.0)
+
+
+def test_a_first_reset_that_does_not_return_is_rejected() -> None:
+    text = r"reset\(seed=0\) did not return within 0.2 s \(--env-timeout\)"
+    with watched(0.2), pytest.raises(UsageError, match=text):
+        find_environment(Hangs, {"call": "reset"})
+
+
+def test_a_close_that_does_not_return_does_not_block_the_probe() -> None:
+    with watched(0.2):
+        assert find_environment(Hangs, {"call": "close"}).probe.time_limit is None
