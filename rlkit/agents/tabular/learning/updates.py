@@ -170,6 +170,8 @@ class StepSizeTable:
         visits = min(visits, MOST_STEP_SIZES)
         if not np.isnan(self._power) and len(self._sizes.table) <= visits:
             number = visits + 1 + min(visits, MOST_STEP_SIZES // 16)  # the table grows seldom
-            alpha = np.arange(1, number) ** -self._power
-            self._sizes = self._sizes._replace(table=np.concatenate([[np.nan], alpha]))
+            table = np.arange(number, dtype=np.float64)
+            table[0] = np.nan
+            np.power(table, -self._power, out=table)  # in place: freed memory would be kept
+            self._sizes = self._sizes._replace(table=table)
         return self._sizes
