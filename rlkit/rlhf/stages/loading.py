@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from rlkit.determinism import own_settings
 from rlkit.errors import UsageError
 from rlkit.rlhf.data.codec import TaskCodec, TextCodec
 from rlkit.rlhf.data.preferences import responses_from
@@ -41,19 +42,20 @@ def load_policy(run: StageRun, index: int) -> tuple[LanguageTask, LanguageModel]
             f"{run.folder} is a run of {run.stage}, expected a policy: one of "
             f"{', '.join(POLICY_PREFIX)}"
         )
-    task_source, model_source = load_sources(run)
-    task = task_source.build(model_source)
-    streams = SeedStreams(run.experiment_seed, index)
-    if run.stage == "sft":
-        model = model_source.build(task, streams)
-    else:
-        _, model = load_parent_policy(stored_parent(run, "policy"), index)
+    with own_settings():
+        task_source, model_source = load_sources(run)
+        task = task_source.build(model_source)
+        streams = SeedStreams(run.experiment_seed, index)
+        if run.stage == "sft":
+            model = model_source.build(task, streams)
+        else:
+            _, model = load_parent_policy(stored_parent(run, "policy"), index)
+            if model_source.adapter_rank is not None:
+                model.add_adapters(model_source.adapter_rank, streams)
+        load_trained_state(model, run.state(index), POLICY_PREFIX[run.stage])
         if model_source.adapter_rank is not None:
-            model.add_adapters(model_source.adapter_rank, streams)
-    load_trained_state(model, run.state(index), POLICY_PREFIX[run.stage])
-    if model_source.adapter_rank is not None:
-        model.fold_adapters()
-    return task, model
+            model.fold_adapters()
+        return task, model
 
 
 def load_parent_policy(parent: Parent, index: int) -> tuple[LanguageTask, LanguageModel]:
@@ -65,10 +67,11 @@ def load_reward_model(run: StageRun, index: int) -> RewardModel:
     """Return the trained reward model of seed `index` of a run."""
     if run.stage != "reward":
         raise UsageError(f"{run.folder} is a run of {run.stage}, expected a reward model's")
-    _, trunk = load_parent_policy(stored_parent(run, "policy"), index)
-    model = RewardModel(trunk, SeedStreams(run.experiment_seed, index).generator("init"))
-    load_trained_state(model, run.state(index), "module")
-    return model.eval().requires_grad_(False)
+    with own_settings():
+        _, trunk = load_parent_policy(stored_parent(run, "policy"), index)
+        model = RewardModel(trunk, SeedStreams(run.experiment_seed, index).generator("init"))
+        load_trained_state(model, run.state(index), "module")
+        return model.eval().requires_grad_(False)
 
 
 def load_parent_reward_model(parent: Parent, index: int, task: LanguageTask) -> RewardModel:

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import rlkit.rlhf as rlhf
 from rlkit.errors import UsageError
 from rlkit.rlhf.stages.stage_run import StageRun
 from tests.rlhf.stages.small_runs import UPDATES, log_probs_of
+from tests.settings import SETTINGS, restored, snapshot
 
 SCORE = "def f(prompts, responses):\n    return [{} * len(text) for text in responses]\n"
 
@@ -41,6 +43,24 @@ def test_a_reward_model_has_mean_0_and_deviation_1_under_its_reference(
     # Set from 4096 samples: the mean has a standard error of 1/64; five of them.
     assert abs(mean) < 5 / 64
     assert (law * (table - mean) ** 2).sum(1).mean() == pytest.approx(1.0, abs=0.15)
+
+
+def test_models_are_loaded_alike_whatever_the_user_has_set(parents: dict[str, StageRun]) -> None:
+    def load() -> list[torch.Tensor]:
+        _, policy = rlhf.load_policy(parents["sft"], 0)
+        return [*policy.parameters(), *rlhf.load_reward_model(parents["reward"], 0).parameters()]
+
+    expected = load()
+    for name in ("float64", "no-grad", "inference", "device", "within-device"):
+        with restored():
+            SETTINGS[name]()
+            before = snapshot()
+            loaded = load()
+            assert snapshot() == before, name
+        for one, same in zip(loaded, expected, strict=True):
+            assert one.dtype is torch.float32, name
+            assert torch.equal(one, same), name
+            assert one.is_inference() is False, name
 
 
 @pytest.mark.slow
