@@ -23,7 +23,7 @@ ERRORS = {
     # --- it cannot be played ---
     "constructor-raises": (
         "The class or function that makes the environment raised an exception.",
-        "Mend the constructor, or pass the arguments that it needs: --env-arg name=value "
+        "Fix the constructor, or pass the arguments that it needs: --env-arg name=value "
         "(env_args={...} in Python).",
     ),
     "not-an-environment": (
@@ -46,25 +46,25 @@ ERRORS = {
         "reset does not accept the keyword seed, as environments of the old Gym did not.",
         "Define reset(self, *, seed=None, options=None) and call super().reset(seed=seed).",
     ),
-    "reset-raises": ("reset raised an exception.", "Mend reset at the place that is named."),
+    "reset-raises": ("reset raised an exception.", "Fix reset at the place that is named."),
     "reset-without-seed": (
         "reset() raised an exception, while reset(seed=0) did not: it needs a seed.",
         "Let seed be None by default, and call super().reset(seed=seed).",
     ),
     "reset-result": ("reset returns something other than a pair.", _API),
-    "step-raises": ("step raised an exception.", "Mend step at the place that is named."),
+    "step-raises": ("step raised an exception.", "Fix step at the place that is named."),
     "step-result": (
         "step returns something other than five values; the old Gym had four.",
         _API,
     ),
     "hangs": (
         "A call waits for something that never comes, or loops without end.",
-        "Mend the call that is named, or raise --env-timeout if it needs more time.",
+        "Fix the call that is named, or raise --env-timeout if it needs more time.",
     ),
     "ends-process": (
         "Code of the environment ended its process: a crash of compiled code, exit, or a lack of "
         "memory.",
-        "Mend it. Until then --env-workers 1 keeps a run alive when its environment is not.",
+        "Fix it. Until then --env-workers 1 limits the damage to one seed.",
     ),
     "too-slow": (
         "Constructor, reset or step take so long that little could be tried.",
@@ -143,12 +143,12 @@ ERRORS = {
         "Return the last observation; whoever calls step calls reset.",
     ),
     "table-not-followed": (
-        "The attribute P is a claim about the transitions, and step does something else.",
+        "The attribute P describes transitions, and step makes other ones.",
         "Correct the table or step, or set P = None so that nothing relies on it.",
     ),
     "training-fails": (
-        "The environment did in training what it did not do with the random actions before.",
-        "Mend what the message names.",
+        "The environment failed in training, although it did not with random actions before.",
+        "Fix what the message names.",
     ),
     "gymnasium-checker": (
         "Gymnasium's own checker (gymnasium.utils.env_checker.check_env) rejects the environment.",
@@ -157,7 +157,7 @@ ERRORS = {
 }
 
 WARNINGS = {
-    "close-raises": ("close raised an exception.", "Mend close; it may be called more than once."),
+    "close-raises": ("close raised an exception.", "Fix close; it may be called more than once."),
     "observation-type": (
         "The observation is a list, a number or another type than its space holds.",
         "Return np.array(..., dtype=self.observation_space.dtype).",
@@ -200,7 +200,7 @@ WARNINGS = {
         "Check that step updates what it returns. If the task has a single state, this is right.",
     ),
     "observation-badly-scaled": (
-        "Its numbers have very different or very large scales, which networks learn from badly.",
+        "Networks learn badly from numbers whose scales are very large or very different.",
         "Use --normalise-observations, or divide each number by its typical size.",
     ),
     "reward-always-zero": (
@@ -275,14 +275,14 @@ WARNINGS = {
 
 NOTES = {
     "only-length-varies": (
-        "Whoever reaches the end earns the same, so that only discounting makes shorter episodes "
+        "Each episode earns the same when it ends, so that only discounting makes shorter ones "
         "better.",
         "Nothing for agents with a discount below 1. A small cost of each step shows in returns, "
         "too.",
     ),
     "no-choice": (
         "The action space has one action, so that there are values to learn but no policy.",
-        "Nothing, if that is meant, as for a random walk.",
+        "Nothing, if that is intended, as for a random walk.",
     ),
     "gymnasium-advice": (
         "Gymnasium's own checker remarks on it.",
@@ -290,7 +290,7 @@ NOTES = {
     ),
     "seed-without-effect": (
         "The environment has no randomness, or ignores the seed altogether.",
-        "Nothing, if that is meant. Otherwise draw from self.np_random in reset.",
+        "Nothing, if that is intended. Otherwise draw from self.np_random in reset.",
     ),
     "observation-unbounded": (
         "observation_space has no bounds for some numbers.",
@@ -298,7 +298,7 @@ NOTES = {
     ),
     "observation-part-constant": (
         "Some numbers of the observation never changed.",
-        "Nothing, if random actions do not reach them. Otherwise remove or mend them.",
+        "Nothing, if random actions do not reach them. Otherwise remove or fix them.",
     ),
     "no-time-limit": (
         "An episode may be endless under some policies, and evaluation must stop it somewhere.",

@@ -1,4 +1,4 @@
-"""Look at an environment for some seconds: the parts in their order."""
+"""The examination of an environment: its parts in their order, and what comes of them."""
 
 from __future__ import annotations
 

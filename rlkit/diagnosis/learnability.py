@@ -1,4 +1,4 @@
-"""Whether an agent beats random actions within some seconds of training in memory."""
+"""A short training in memory, and whether its agent beats random actions."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ def _returns(
     limits = evaluation_limits(environment, np.zeros(len(streams), dtype=np.int64))
     grid = environment.grid(streams, copies, kind=kind, purpose="evaluation", autoreset=False)
     patience = _PATIENCE * max(0.0, deadline - time.perf_counter())
-    last, parts = deadline + patience, list[Array]()
+    latest, parts = deadline + patience, list[Array]()
     try:
         for first in range(0, _MOST_EPISODES, copies):
             if first:
@@ -223,7 +223,7 @@ def _returns(
                         *(actor, grid),
                         max_steps=limits,
                         env_offset=first,
-                        stop=lambda: time.perf_counter() > last,
+                        stop=lambda: time.perf_counter() > latest,
                     ).returns
                 )
             if time.perf_counter() > deadline:

@@ -69,7 +69,7 @@ class Report:
         if self.command:
             parts.append(f"Start with\n  {printable(self.command)}")
         else:
-            parts.append("Mend what is reported as errors, and look again.")
+            parts.append("Fix the errors, then run the doctor again.")
         return "\n\n".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""Whether a finished run learned nothing, so that the doctor should be named."""
+"""The check whether a finished run learned nothing, so that the doctor is worth a visit."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _WITHOUT_LEARNING = ("random", "value-iteration")
 def learned_nothing(run: Run) -> str | None:
     """Return a sentence on a run in which no seed ever rose above its first evaluation.
 
-    The first row is the policy before any training. Not meant are short runs, agents that do not
-    learn, unfinished and unevaluated ones, and those that are as good as is known to be possible.
+    The first row is the policy before any training. Excepted are runs that are short, unfinished,
+    not evaluated or as good as is known to be possible, and agents that do not learn.
 
     Args:
         run: of any agent.

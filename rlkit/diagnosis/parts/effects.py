@@ -1,4 +1,4 @@
-"""Which actions make a difference."""
+"""Checks of the actions: their bounds, and whether they make a difference."""
 
 from __future__ import annotations
 

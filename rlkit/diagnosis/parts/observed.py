@@ -1,4 +1,4 @@
-"""What random actions observe and earn, and how episodes end."""
+"""Checks of what random actions observe and earn, and of how episodes end."""
 
 from __future__ import annotations
 
@@ -75,12 +75,12 @@ def _note_bounds(patient: Patient, space: spaces.Space[Any]) -> None:
 
 
 def _note_scales(patient: Patient, numbers: Array, entries: Array, low: Array, high: Array) -> None:
-    deviation = numbers.std(axis=0)
-    size = np.maximum(np.abs(numbers).max(axis=0), deviation)
+    std = numbers.std(axis=0)
+    size = np.maximum(np.abs(numbers).max(axis=0), std)
     largest, widest, narrowest = (
         int(size.argmax()),
-        int(deviation.argmax()),
-        int(deviation.argmin()),
+        int(std.argmax()),
+        int(std.argmin()),
     )
     if size[largest] > FAR:
         entry = entries[largest]
@@ -88,11 +88,11 @@ def _note_scales(patient: Patient, numbers: Array, entries: Array, low: Array, h
             "observation-badly-scaled",
             f"Entry {entry} of the observation went from {low[entry]:.4g} to {high[entry]:.4g}.",
         )
-    elif deviation[widest] > APART * deviation[narrowest]:
+    elif std[widest] > APART * std[narrowest]:
         patient.findings.add(
             "observation-badly-scaled",
             f"The standard deviation of entry {entries[narrowest]} of the observation was "
-            f"{deviation[narrowest]:.2g}, that of entry {entries[widest]} {deviation[widest]:.2g}.",
+            f"{std[narrowest]:.2g}, that of entry {entries[widest]} {std[widest]:.2g}.",
         )
 
 

@@ -1,4 +1,4 @@
-"""Whether an environment repeats itself where it should, and only there."""
+"""Checks that an environment repeats itself where it should, and only there."""
 
 from __future__ import annotations
 
@@ -166,8 +166,8 @@ def _num_different(
     plays: Sequence[Sequence[Outcome]], beside: Sequence[Sequence[Outcome]]
 ) -> tuple[int, int]:
     """Return how many of two groups differ, as far as all go that ended for lack of time."""
-    cut = [len(play) for play in (*plays, *beside) if not play[-1].is_last]
-    length = min(cut, default=None)
+    lengths = [len(play) for play in (*plays, *beside) if not play[-1].is_last]
+    length = min(lengths, default=None)
     one, other = ({same_bytes(play[:length]) for play in group} for group in (plays, beside))
     return len(one), len(other)
 
@@ -218,7 +218,7 @@ def check_end(patient: Patient) -> None:
     if not ended:
         return
     episode = min(ended, key=lambda one: one.length)
-    with patient.copy(is_heard=False) as subject:  # after the end anything may be returned
+    with patient.copy(is_reported=False) as subject:  # after the end anything may be returned
         inner, resets = subject.env.unwrapped, 0
         original, inside = inner.reset, False
 

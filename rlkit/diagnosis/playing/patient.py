@@ -38,13 +38,13 @@ class Patient:
         return time.perf_counter() + share * self.seconds
 
     @contextmanager
-    def copy(self, *, is_heard: bool = True) -> Iterator[Subject]:
+    def copy(self, *, is_reported: bool = True) -> Iterator[Subject]:
         """Make a copy for the block, and close it afterwards.
 
         Args:
-            is_heard: whether faults of what it returns are findings.
+            is_reported: whether what it returns is checked for findings.
         """
-        subject = Subject(self.environment, self.findings if is_heard else Findings())
+        subject = Subject(self.environment, self.findings if is_reported else Findings())
         try:
             subject.prepare()
             yield subject

@@ -1,4 +1,4 @@
-"""Play an episode again in another process."""
+"""Playing an episode again in another process."""
 
 from __future__ import annotations
 
