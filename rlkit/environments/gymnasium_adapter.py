@@ -187,6 +187,11 @@ class GymBatchEnv:
             text = f"{self._place(s, n)}: {error.problem}"
             raise kind(self._streams[s].index, text, error.problem.trace) from error.__cause__
 
+    @property
+    def longest_replay(self) -> int:
+        """The steps of the longest running episode, which resuming plays again."""
+        return max(map(len, self._actions))
+
     def state_dict(self) -> State:
         lengths = np.array([len(actions) for actions in self._actions], dtype=np.int64)
         lengths = lengths.reshape(self.num_seeds, self.num_envs)

@@ -34,6 +34,7 @@ Result = TypeVar("Result")
 
 # Rows may follow one another within milliseconds, and forcing files to the disk takes longer.
 SECONDS_BETWEEN_SAVES = 1.0
+LONG_REPLAY = 100_000  # steps of an episode
 
 
 class SeedBatch:
@@ -53,6 +54,7 @@ class SeedBatch:
         kind = spec.stepped_as(environment)
         streams = tuple(SeedStreams(spec.experiment_seed, seed) for seed in seeds)
         self._curves: list[curves.CurveFile] = []
+        self._long = False  # whether a long episode was reported
         self._remarked = False  # whether partial episodes were reported
         self._saved_at = -math.inf  # so that the first row is saved
         self._pause = SECONDS_BETWEEN_SAVES
@@ -204,6 +206,7 @@ class SeedBatch:
     def save(self, obs: Array, *, row_pending: bool = False) -> None:
         """Write a checkpoint of each seed; with `row_pending` its row is not yet written."""
         began = time.monotonic()
+        self._note_replay()
         state: State = {"obs": obs.copy()}
         state["curve_bytes"] = np.array(_for_each(self._curves, lambda curve: curve.sync()))
         state[checkpoints.ROW_PENDING] = np.full(len(self._seeds), row_pending)
@@ -221,6 +224,18 @@ class SeedBatch:
         self._saved_at, self._saved_steps = time.monotonic(), steps
         # On a slow disk at most a tenth of the time is spent on saving.
         self._pause = SECONDS_BETWEEN_SAVES * max(1.0, 9 * (self._saved_at - began))
+
+    def _note_replay(self) -> None:
+        """Note once that an episode is so long that resuming it takes time and its file room."""
+        copies = copies_in(self.env)
+        if self._long or copies is None or copies.longest_replay <= LONG_REPLAY:
+            return
+        self._long = True
+        self._reports.note(
+            f"an episode of {self._environment.reference} has run for {copies.longest_replay:,} "
+            "steps: checkpoints hold all of its actions, and resuming plays them again. Wrap it in "
+            "gymnasium.wrappers.TimeLimit so that episodes end"
+        )
 
     def require_saved(self, obs: Array) -> None:
         """Save unless that was done at this step."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,8 +16,11 @@ import pytest
 import torch
 
 from rlkit.errors import RlkitWarning
+from rlkit.runs.reports import Reports
+from rlkit.training import seed_batch
 from rlkit.training.run import Run
 from rlkit.training.train import train
+from tests.faulty_envs import Counter
 from tests.run_fixtures import SMALL
 from tests.settings import SETTINGS, restored, snapshot
 
@@ -149,3 +153,42 @@ def test_the_working_directory_is_where_it_was(small: Callable[..., Run]) -> Non
     before = os.getcwd()
     small("q-learning", seeds=1, steps=100)
     assert os.getcwd() == before
+
+
+class Shallow(Counter):
+    """Leaves hardly any depth to calls."""
+
+    def reset(self, **arguments: Any) -> Any:
+        result = super().reset(**arguments)
+        sys.setrecursionlimit(inspect_depth() + 40)
+        return result
+
+
+def inspect_depth() -> int:
+    depth, frame = 0, sys._getframe()
+    while frame is not None:
+        depth, frame = depth + 1, frame.f_back
+    return depth
+
+
+def test_an_environment_that_lowers_the_depth_of_calls_changes_no_result(
+    small: Callable[..., Run],
+) -> None:
+    before = sys.getrecursionlimit()
+    run = small("random-probe", environment=Shallow, seeds=1, steps=60, evaluate_every=20)
+    plain = small("random-probe", environment=Counter, seeds=1, steps=60, evaluate_every=20)
+    assert np.array_equal(run.curve, plain.curve)
+    assert sys.getrecursionlimit() == before
+
+
+def test_an_episode_that_does_not_end_is_noted_once(
+    small: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seed_batch, "LONG_REPLAY", 15)
+    notes: list[str] = []
+    options = {"seeds": 1, "steps": 120, "evaluate_every": 20, "env_args": {"length": 10**6}}
+    options["reports"] = Reports(note=notes.append)
+    small("random-probe", environment=Counter, **options, evaluation_episodes=0)
+    (note,) = [note for note in notes if "resuming plays them again" in note]
+    assert "Counter has run for" in note
+    assert "TimeLimit" in note

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import MutableSequence
 
 from rlkit.errors import PlayStopped
@@ -24,15 +25,19 @@ class Calls:
     def __init__(self) -> None:
         self.supervised = False
         self.entries: MutableSequence[int] = [0, NOTHING, -1, 0]
+        self._depth = sys.getrecursionlimit()
 
     def begin(self, kind: int) -> None:
         """Note that a call begins."""
+        self._depth = sys.getrecursionlimit()
         self.entries[0] += 1
         self.entries[1] = kind
 
     def end(self) -> None:
-        """Note that it returned or raised."""
+        """Note that it returned or raised; what it took from the depth of calls is given back."""
         self.entries[1] = NOTHING
+        if sys.getrecursionlimit() < self._depth:
+            sys.setrecursionlimit(self._depth)
 
     def is_interrupt(self, error: BaseException) -> bool:
         """Return whether the user interrupted the call; an environment may raise the same."""
