@@ -54,7 +54,8 @@ def test_all_seeds_of_a_run_must_fit_together(
     """One seed fits, and one is built before training; forty do not."""
     monkeypatch.setattr(memory, "available_bytes", lambda: 4_000_000)
     with pytest.raises(UsageError, match="GB of memory for 40 seeds"):
-        train(agent, "FrozenLake-v1", seeds=40, steps=10, out=tmp_path, **options)
+        train(agent, "FrozenLake-v1", seeds=40, steps=10, out=tmp_path / "runs", **options)
+    assert not (tmp_path / "runs").exists()  # before training, which would notice it as well
 
 
 def test_more_seeds_than_there_can_be_are_rejected(
