@@ -202,7 +202,8 @@ def _as_array(space: AnySpace, value: Any, name: str) -> Array:
 
 
 def _index(space: spaces.Discrete, value: Any, name: str = "") -> int:
-    index = _as_array(space, value, name).item() - int(space.start)
+    number = value if type(value) is int else _as_array(space, value, name).item()
+    index = number - int(space.start)
     if not (0 <= index < space.n and index == int(index)):
         raise ValueError(f"{name} {value} is not in {space}")
     return int(index)
@@ -210,6 +211,8 @@ def _index(space: spaces.Discrete, value: Any, name: str = "") -> int:
 
 def _numbers(space: AnySpace, value: Any, name: str = "") -> Array:
     array, dtype = _as_array(space, value, name), np.dtype(space.dtype)
+    if array.dtype == dtype:
+        return array.copy()
     with np.errstate(invalid="ignore", over="ignore"):
         converted: Array = array.astype(dtype)
     if dtype.kind in "iu" and not np.array_equal(converted, array):
