@@ -207,14 +207,12 @@ def _parts(patient: Patient, subject: Subject) -> dict[str, Callable[[], None]]:
 
 def _record(patient: Patient, subject: Subject) -> None:
     """Play episodes with random actions, with the seeds 0, 1, ..."""
-    until, seed = patient.until(0.3), 0
-    size = 0
-    while patient.num_steps < patient.most_steps and size < _MOST_BYTES:
-        most = patient.most_steps - patient.num_steps
-        episode = subject.play(seed, None, most=most, until=until)
+    until, left, size = patient.until(0.3), patient.most_steps, 0
+    while left > 0 and size < _MOST_BYTES:
+        episode = subject.play(len(patient.episodes), None, most=left, until=until)
         patient.episodes.append(episode)
+        left -= episode.length
         size += sum(getattr(outcome.obs, "nbytes", 100) for outcome in episode.outcomes)
-        seed += 1
         if time.perf_counter() > until:
             break
 
