@@ -47,6 +47,13 @@ if TYPE_CHECKING:
     )
     from rlkit.tabular.planning.plan import NotConverged as NotConverged
     from rlkit.tabular.planning.plan import Plan as Plan
+    from rlkit.tabular.planning.soft import SoftPlan as SoftPlan
+    from rlkit.tabular.planning.soft import (
+        penalised_return_under_limit as penalised_return_under_limit,
+    )
+    from rlkit.tabular.planning.soft import penalised_value as penalised_value
+    from rlkit.tabular.planning.soft import soft_return_under_limit as soft_return_under_limit
+    from rlkit.tabular.planning.soft import soft_value_iteration as soft_value_iteration
     from rlkit.tabular.planning.solvers import gauss_seidel as gauss_seidel
     from rlkit.tabular.planning.solvers import policy_iteration as policy_iteration
     from rlkit.tabular.planning.solvers import value_iteration as value_iteration
@@ -70,6 +77,7 @@ _HOME = {
     "Plan": "rlkit.tabular.planning.plan",
     "PolicyEvaluation": "rlkit.tabular.evaluation.evaluate",
     "ProtoValues": "rlkit.tabular.evaluation.proto_values",
+    "SoftPlan": "rlkit.tabular.planning.soft",
     "Solution": "rlkit.tabular.solution",
     "TabularMDP": "rlkit.tabular.mdp",
     "TimedPlan": "rlkit.tabular.returns",
@@ -94,6 +102,8 @@ _HOME = {
     "modified_policy_iteration": "rlkit.tabular.planning.modified",
     "optimal_return_under_limit": "rlkit.tabular.returns",
     "parse_map": "rlkit.tabular.grids.maps",
+    "penalised_return_under_limit": "rlkit.tabular.planning.soft",
+    "penalised_value": "rlkit.tabular.planning.soft",
     "policy_iteration": "rlkit.tabular.planning.solvers",
     "policy_map": "rlkit.tabular.grids.drawing",
     "policy_value": "rlkit.tabular.returns",
@@ -101,6 +111,8 @@ _HOME = {
     "random_map": "rlkit.tabular.grids.maps",
     "read_map": "rlkit.tabular.grids.maps",
     "return_under_limit": "rlkit.tabular.returns",
+    "soft_return_under_limit": "rlkit.tabular.planning.soft",
+    "soft_value_iteration": "rlkit.tabular.planning.soft",
     "solve": "rlkit.tabular.solution",
     "stationary_distribution": "rlkit.tabular.evaluation.long_run",
     "total_return": "rlkit.tabular.returns",

@@ -105,7 +105,7 @@ def return_under_limit(
     Returns:
         `[B]`, with B = 1 for a single policy. Each entry has the same bytes in any batch.
     """
-    steps = _limit(mdp, limit)
+    steps = require_limit(mdp, limit)
     probabilities = policy_probabilities(mdp, policies)
     batch = probabilities.reshape(-1, mdp.num_states, mdp.num_actions)
     values = np.empty(batch.shape[:2])
@@ -141,7 +141,7 @@ def optimal_return_under_limit(mdp: TabularMDP, limit: int | None = None) -> Tim
     Args:
         limit: steps; by default the MDP's own time limit.
     """
-    steps = _limit(mdp, limit)
+    steps = require_limit(mdp, limit)
     _require_room(mdp, steps)
     values = np.zeros((steps + 1, mdp.num_states))
     policy = np.zeros((steps, mdp.num_states), dtype=np.int64)
@@ -158,7 +158,7 @@ def optimal_return_under_limit(mdp: TabularMDP, limit: int | None = None) -> Tim
 def best_return_under_limit(mdp: TabularMDP, limit: int | None = None) -> float:
     """Return the `expected_return` of `optimal_return_under_limit`, in the memory of one step."""
     values = np.zeros(mdp.num_states)
-    for _ in steps_under_limit(_limit(mdp, limit), mdp.num_entries):
+    for _ in steps_under_limit(require_limit(mdp, limit), mdp.num_entries):
         previous, values = values, _one_step(mdp, values).max(axis=1)
         if np.array_equal(values, previous):  # every further step is the identity
             break
@@ -210,7 +210,8 @@ def _one_step(mdp: TabularMDP, values: FloatArray) -> FloatArray:
     return np.asarray(mdp.expected_reward + future)
 
 
-def _limit(mdp: TabularMDP, limit: int | None) -> int:
+def require_limit(mdp: TabularMDP, limit: int | None) -> int:
+    """Return a limit, or the MDP's own; ValueError where there is neither."""
     chosen = mdp.time_limit if limit is None else limit
     if chosen is None:
         raise ValueError(
