@@ -17,6 +17,7 @@ from rlkit.runs import checkpoints
 from rlkit.training.run import Run
 
 KILLED = -signal.SIGKILL
+MOST_KILLS = 5  # of one run: the 164 kills of `make torture` are of 37 runs at least
 # Some of the rows of these short runs have a checkpoint.
 BETWEEN_SAVES = "seed_batch.SECONDS_BETWEEN_SAVES = 0.02"
 
@@ -24,7 +25,7 @@ BETWEEN_SAVES = "seed_batch.SECONDS_BETWEEN_SAVES = 0.02"
 def kill_at_random(forks: Any, name: str, kills: int, out: Path, **changes: Any) -> list[Path]:
     """Kill runs at random moments until there were so many kills; return the runs' folders.
 
-    No finished run is killed: each that comes to its end is followed by another.
+    No finished run is killed: each is killed at most five times and then followed by another.
     """
     settings = {"seeds": 2, "evaluate_every": 40, **changes}
     for name_of_run in ("first", "undisturbed"):  # the first imports what both need
@@ -33,14 +34,15 @@ def kill_at_random(forks: Any, name: str, kills: int, out: Path, **changes: Any)
         duration = time.monotonic() - started
     moments, folders = random.Random(0), []
     while kills > 0:
-        target, code = out / f"run-{len(folders)}", KILLED
+        target, code, kills_of_run = out / f"run-{len(folders)}", KILLED, 0
         while code == KILLED:
             child = forks.train(name, **settings, out=target, before=BETWEEN_SAVES)
-            if kills > 0:
+            if kills > 0 and kills_of_run < MOST_KILLS:
                 time.sleep(moments.uniform(0.0, duration))
                 child.kill()
             code = child.wait()
             kills -= code == KILLED
+            kills_of_run += code == KILLED
         assert code == 0, child.output
         folders += target.iterdir()
     return folders
