@@ -7,7 +7,7 @@ import io
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ class CurveFile:
     ) -> None:
         self._path, self._columns = path, tuple(columns)
         is_new = not path.exists()
-        with self._opened(os.O_CREAT) as file:
+        with io.FileIO(self._open(os.O_CREAT), "r+") as file:
             length = file.seek(0, os.SEEK_END)
             if length < num_bytes:
                 raise RlkitError(
@@ -71,10 +71,10 @@ class CurveFile:
         if is_new:
             sync_folder(path.parent)
 
-    @contextlib.contextmanager
-    def _opened(self, flags: int = 0) -> Iterator[io.FileIO]:
+    def _open(self, flags: int = 0) -> int:
+        """Return a new descriptor of the file."""
         try:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_NOFOLLOW | flags, 0o666)
+            return os.open(self._path, os.O_RDWR | os.O_NOFOLLOW | flags, 0o666)
         except FileNotFoundError:
             if flags:
                 raise
@@ -84,8 +84,6 @@ class CurveFile:
             ) from None
         except OSError as error:
             raise RlkitError(f"opening {self._path} failed: {error.strerror}") from error
-        with io.FileIO(descriptor, "r+") as file:
-            yield file
 
     def _require_columns(self, kept: bytes) -> None:
         """Reject a file whose columns are not those that the rows to come will have."""
@@ -103,19 +101,20 @@ class CurveFile:
 
     def _write(self, cells: Sequence[str]) -> None:
         line = (",".join(cells) + "\n").encode()
-        with self._opened() as file:
-            try:
-                file.seek(self.num_bytes)
-                written = 0
-                while written < len(line):
-                    written += file.write(line[written:]) or 0
-            except OSError as error:
-                with contextlib.suppress(OSError):
-                    file.truncate(self.num_bytes)
-                raise RlkitError(
-                    f"appending to {self._path} failed: {error.strerror}; make room and run the "
-                    "same command again, which continues from the last checkpoint"
-                ) from error
+        descriptor = self._open()
+        try:
+            written = 0
+            while written < len(line):
+                written += os.pwrite(descriptor, line[written:], self.num_bytes + written)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.truncate(descriptor, self.num_bytes)
+            raise RlkitError(
+                f"appending to {self._path} failed: {error.strerror}; make room and run the "
+                "same command again, which continues from the last checkpoint"
+            ) from error
+        finally:
+            os.close(descriptor)
         self._sums.add(line)
 
     @property
@@ -130,11 +129,13 @@ class CurveFile:
 
     def sync(self) -> int:
         """Force all rows to the disk and return the length of the file in bytes."""
-        with self._opened() as file:
-            try:
-                os.fsync(file.fileno())
-            except OSError as error:
-                raise RlkitError(f"saving {self._path} failed: {error.strerror}") from error
+        descriptor = self._open()
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            raise RlkitError(f"saving {self._path} failed: {error.strerror}") from error
+        finally:
+            os.close(descriptor)
         return self.num_bytes
 
 
