@@ -16,6 +16,10 @@ from rlkit.tabular.reading.published import describe as describe_object
 
 Env = gym.Env[Any, Any]
 
+# Classes whose close did not end, and whether that was reported. Their other copies are not closed,
+# which would take as long.
+_NEVER_CLOSED: dict[type, bool] = {}
+
 
 def make_copies(make_env: Callable[[], Env], number: int) -> list[Env]:
     """Call a factory `number` times and return its environments; on a failure they are closed.
@@ -95,6 +99,19 @@ def close_env(env: Env, name: str) -> None:
 
     The results are not in doubt then, and an earlier error must not be hidden.
     """
+    problem, kind = problem_of_closing(env), _kind_of(env)
+    if not _NEVER_CLOSED.get(kind, True):
+        _NEVER_CLOSED[kind] = True
+        problem = "did not end, so its other copies are not closed"
+    if problem is not None:
+        warnings.warn(f"closing {name} {problem}", RlkitWarning, stacklevel=3)
+
+
+def problem_of_closing(env: Env) -> str | None:
+    """Close an environment, unless that of a copy did not end; return what it raised, or None."""
+    kind = _kind_of(env)
+    if kind in _NEVER_CLOSED:
+        return None
     try:
         CALLS.begin(CLOSE)
         env.close()
@@ -103,12 +120,14 @@ def close_env(env: Env, name: str) -> None:
         CALLS.end()
         if CALLS.is_interrupt(error):
             raise
-        text = (
-            f"closing {name} did not end"
-            if isinstance(error, Abandoned)
-            else f"closing {name} raised {describe_object(error)}"
-        )
-        warnings.warn(text, RlkitWarning, stacklevel=3)
+        if not isinstance(error, Abandoned):
+            return f"raised {describe_object(error)}"
+        _NEVER_CLOSED[kind] = False
+    return None
+
+
+def _kind_of(env: Env) -> type:
+    return type(getattr(env, "unwrapped", env))  # what a factory returned may be anything
 
 
 def env_name(env: Env) -> str:

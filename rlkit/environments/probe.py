@@ -13,8 +13,9 @@ import numpy as np
 from gymnasium import spaces, wrappers
 from gymnasium.wrappers.utils import RunningMeanStd
 
+from rlkit.environments.copies import problem_of_closing
 from rlkit.environments.spaces import require_supported, spaces_of
-from rlkit.environments.stepping.calls import CALLS, CLOSE, RESET, Abandoned, describe_abandoned
+from rlkit.environments.stepping.calls import CALLS, RESET, Abandoned, describe_abandoned
 from rlkit.environments.views.masks import offers_masks
 from rlkit.errors import UsageError
 from rlkit.fingerprint import Fingerprint, fingerprint, identify
@@ -112,7 +113,7 @@ def probe(make: Callable[[], gym.Env[Any, Any]], reference: str) -> Probe:
             made_of=made_of,
         )
     finally:
-        _close_quietly(env)
+        problem_of_closing(env)  # training warns about it
 
 
 def _publishes(env: gym.Env[Any, Any], attribute: str) -> bool:
@@ -149,11 +150,3 @@ def _reject_statistics(layers: list[Any], reference: str) -> None:
             "scale_rewards=True (--scale-rewards), which are kept per seed, saved with the run and "
             "frozen in evaluation. A wrapper whose update_running_mean is False may stay."
         )
-
-
-def _close_quietly(env: Any) -> None:
-    # Closing does not affect what the environment computes; training warns about errors in it.
-    with contextlib.suppress(Exception, SystemExit, Abandoned):
-        CALLS.begin(CLOSE)
-        env.close()
-    CALLS.end()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from gymnasium import spaces, wrappers
 
 import rlkit
+from rlkit.environments.copies import close_env
 from rlkit.environments.resolve import find_environment
 from rlkit.environments.stepping.watchdog import watched
 from rlkit.errors import UsageError
@@ -118,6 +120,16 @@ def test_a_first_reset_that_does_not_return_is_rejected() -> None:
         find_environment(Hangs, {"call": "reset"})
 
 
-def test_a_close_that_does_not_return_does_not_block_the_probe() -> None:
-    with watched(0.2):
-        assert find_environment(Hangs, {"call": "close"}).probe.time_limit is None
+def test_a_close_that_does_not_return_is_waited_for_once_and_reported_once() -> None:
+    class Stays(Hangs):
+        pass
+
+    began = time.monotonic()
+    with watched(0.2), warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("always")
+        assert find_environment(Stays, {"call": "close"}).probe.time_limit is None
+        for _ in range(30):
+            close_env(Stays("close"), "environment Stays")
+    assert time.monotonic() - began < 2.0  # and not 31 times 0.2 s
+    texts = [str(note.message) for note in noted]
+    assert texts == ["closing environment Stays did not end, so its other copies are not closed"]
