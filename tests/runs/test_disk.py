@@ -59,6 +59,7 @@ def test_a_full_disk_at_a_checkpoint_keeps_the_one_before(
     assert results(small("q-learning", seeds=2).folder) == reference("q-learning", seeds=2)
 
 
+@pytest.mark.trap("F16")
 @pytest.mark.parametrize("room", [0, 1, 30, 250])
 def test_a_full_disk_in_the_middle_of_a_row_leaves_only_whole_rows(
     room: int,

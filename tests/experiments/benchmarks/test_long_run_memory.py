@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from experiments.benchmarks.long_run_memory import (
-    AGENTS,
-    MOST_GROWTH,
+    CASES,
     growth,
     measure,
     measure_apart,
@@ -24,6 +23,7 @@ def test_memory_is_read_at_every_row() -> None:
 
 
 @pytest.mark.torture
-@pytest.mark.parametrize("agent", AGENTS)
-def test_the_memory_of_a_long_run_is_flat_after_warm_up(agent: str) -> None:
-    assert growth(measure_apart(agent, 10_000_000)) < MOST_GROWTH
+@pytest.mark.parametrize("what", CASES)
+def test_the_memory_of_a_long_run_is_flat_after_warm_up(what: str) -> None:
+    """But for the table of step sizes by visits, which has a bound."""
+    assert growth(measure_apart(what, 10_000_000)) < CASES[what][2]
