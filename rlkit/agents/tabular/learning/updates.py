@@ -151,7 +151,7 @@ def best_action_after(table: Table, s: int, n: int) -> int:
     return best
 
 
-MOST_STEP_SIZES = 1 << 24  # in a table, 128 MiB
+MOST_STEP_SIZES = 1 << 21  # in a table, 16 MiB
 
 
 class StepSizeTable:
