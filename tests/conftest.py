@@ -35,10 +35,10 @@ def threads_of_no_other_test() -> Iterator[None]:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Twice as many as there are processors: many tests wait for processes that they start."""
+    """One more than there are processors: some tests wait for processes that they start."""
     from rlkit.maths.compiled import num_threads
 
-    return 2 * num_threads()
+    return num_threads() + 1
 
 
 def pytest_configure() -> None:

@@ -30,6 +30,7 @@ from rlkit_envs.masked_corridor import MaskedCorridor
 from tests.faulty_envs import Drifting, Shifted
 
 NUM_ENVS = 2
+TORTURE = pytest.mark.torture
 
 
 class Ending(Drifting):
@@ -158,6 +159,14 @@ CASES = [
     Case("value-iteration", "discrete"),
 ]
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
+FIRST = {case.agent: case for case in reversed(CASES)}  # of each agent
+each_agent = pytest.mark.parametrize(  # all cases in `make torture`
+    "case",
+    [
+        pytest.param(case, id=str(case), marks=[] if FIRST[case.agent] is case else TORTURE)
+        for case in CASES
+    ],
+)
 
 
 def build(case: Case, indices: tuple[int, ...]) -> tuple[Any, GymBatchEnv]:
@@ -225,7 +234,7 @@ def test_actions_metrics_and_states_have_the_agreed_forms(case: Case) -> None:
 
 
 @pytest.mark.slow
-@each_case
+@each_agent
 def test_states_share_no_memory_with_the_agent(case: Case) -> None:
     agent, env = build(case, (0, 1))
     _, obs = advance(agent, env, 21)
@@ -240,7 +249,7 @@ def test_states_share_no_memory_with_the_agent(case: Case) -> None:
 
 
 @pytest.mark.slow
-@each_case
+@each_agent
 @pytest.mark.parametrize("greedy", [True, False])
 def test_an_actor_acts_in_any_number_of_environments_and_changes_nothing(
     case: Case, greedy: bool
@@ -261,7 +270,7 @@ def test_an_actor_acts_in_any_number_of_environments_and_changes_nothing(
 
 
 @pytest.mark.slow
-@each_case
+@each_agent
 @pytest.mark.parametrize("greedy", [True, False])
 @pytest.mark.parametrize("copied", [lambda x: pickle.loads(pickle.dumps(x)), copy.deepcopy])
 def test_a_copy_of_an_actor_continues_as_the_actor_does(
@@ -357,7 +366,7 @@ def test_a_run_that_is_saved_and_loaded_continues_as_if_it_was_not(case: Case) -
 
 
 @pytest.mark.slow
-@each_case
+@each_agent
 @pytest.mark.parametrize("cut", [14, 21])
 def test_seeds_from_different_batches_can_be_joined_and_continue(case: Case, cut: int) -> None:
     whole, env = build(case, (0, 1, 2))
@@ -476,7 +485,7 @@ def test_the_state_of_a_new_agent_of_another_seed_is_overwritten_completely() ->
 
 
 @pytest.mark.slow
-@each_case
+@each_agent
 def test_calls_to_the_global_generators_change_nothing(case: Case) -> None:
     agent, env = build(case, (0, 1))
     expected, _ = advance(agent, env, 30)

@@ -80,7 +80,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        # Its code waits for environments that hang.
+        pytest.param(name, marks=pytest.mark.torture if name == "docs/environments.md" else [])
+        for name in NAMES
+    ],
+)
 def test_the_code_of_a_page_runs(name: str, folder: Path) -> None:
     run_blocks(ROOT / name, folder, slow=False)
 

@@ -88,7 +88,7 @@ def test_the_wheel_holds_two_packages_with_their_types_and_the_license(wheel: Pa
     assert {name for name in names if name.endswith(".py")} == modules
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_ppo_trains_on_the_native_twin_from_an_empty_folder(
     installed: Path, tmp_path: Path
 ) -> None:

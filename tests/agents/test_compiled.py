@@ -45,27 +45,22 @@ LEARNERS: list[tuple[str, dict[str, Any]]] = [
     ("dyna-q", {}),
     ("dyna-q", {"model_memory": 4, "exploration": "boltzmann"}),
 ]
-QUICK = LEARNERS[
-    :3
-]  # compiling all of them takes half a minute, and again for several environments
+# Compiling all of them takes half a minute, and again for several environments.
+QUICK = LEARNERS[:3]
 
 
-def _marks(learner: tuple[str, dict[str, Any]], num_envs: int) -> list[pytest.MarkDecorator]:
-    if num_envs > 1:
-        return [] if learner in QUICK[:2] else [pytest.mark.torture]
-    return [] if learner in QUICK else [pytest.mark.slow]
+def _cases(others: pytest.MarkDecorator) -> pytest.MarkDecorator:
+    """Return all learners in one and in three environments; the others are marked."""
+    cases = []
+    for learner in LEARNERS:
+        for num_envs, quick in ((1, QUICK), (3, QUICK[:2])):
+            marks = [] if learner in quick else [others if num_envs == 1 else pytest.mark.torture]
+            cases.append(pytest.param(*learner, num_envs, marks=marks, id=f"{learner}-{num_envs}"))
+    return pytest.mark.parametrize(("agent", "options", "num_envs"), cases)
 
 
-each_learner = pytest.mark.parametrize(
-    ("agent", "options", "num_envs"),
-    [
-        pytest.param(
-            *learner, num_envs, marks=_marks(learner, num_envs), id=f"{learner}-{num_envs}"
-        )
-        for learner in LEARNERS
-        for num_envs in (1, 3)
-    ],
-)
+each_learner = _cases(pytest.mark.slow)
+each_quick_learner = _cases(pytest.mark.torture)
 
 
 @pytest.fixture
@@ -107,7 +102,7 @@ def test_runs_of_every_learner_have_the_bytes_of_the_ordinary_loop(
     assert results(runs[0].folder) == results(runs[1].folder)
 
 
-@each_learner
+@each_quick_learner
 def test_every_learner_resumes_in_the_middle_of_an_episode_in_the_other_loop(
     agent: str,
     options: dict[str, Any],
@@ -203,7 +198,7 @@ def state_of(made: Parts) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("pieces", [[1000], [255, 1, 256, 1, 487], [1, 999], [512, 488]])
-@each_learner
+@each_quick_learner
 def test_any_pieces_end_in_the_state_of_the_ordinary_loop(
     agent: str, options: dict[str, Any], pieces: list[int], num_envs: int
 ) -> None:

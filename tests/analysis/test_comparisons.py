@@ -83,7 +83,10 @@ def test_pairs_come_in_the_order_of_the_mapping():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", [normal, lognormal, failing])
+@pytest.mark.parametrize(
+    "family",
+    [normal, *(pytest.param(each, marks=pytest.mark.torture) for each in (lognormal, failing))],
+)
 def test_identical_agents_are_declared_different_in_at_most_six_percent(family):
     x, _ = family(np.random.default_rng(17), (10, 600))
     num_declared = 0

@@ -73,7 +73,7 @@ def test_json_has_null_where_there_is_no_number(capsys: pytest.CaptureFixture[st
     assert read == {"a": [1.5, None, None]}
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_a_first_start_says_once_that_it_compiles_and_a_second_one_nothing(tmp_path: Path) -> None:
     train = ["train", "random", "FrozenLake-v1", "--seeds", "2", "--steps", "100", "--json"]
     commands = (train, ["compare", "random", "--env", "CliffWalking-v1", "--steps", "100"],

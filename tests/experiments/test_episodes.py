@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from experiments.episodes import play_episodes
 from rlkit_envs.dyna_maze import DynaMaze
@@ -29,6 +30,7 @@ def test_every_episode_is_kept_with_the_table_after_it() -> None:
         assert (played.each_table[s, :, 9, 0] == played.returns[s]).all()
 
 
+@pytest.mark.torture
 def test_seeds_are_different_and_the_same_each_time() -> None:
     first, again = (
         play_episodes("dyna-q", DynaMaze, num_seeds=2, num_episodes=3, step_size=0.5)

@@ -21,7 +21,7 @@ def test_values_and_rewards_are_standard_normal() -> None:
     assert rewards.std() == pytest.approx(1, abs=0.06)
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_exploring_overtakes_being_greedy() -> None:
     shares = {}
     best = first_episodes(TenArmed(), 400, lambda env: env.values).argmax(axis=1)

@@ -49,7 +49,7 @@ def kill_at_random(forks: Any, name: str, kills: int, out: Path, **changes: Any)
 
 
 @pytest.mark.trap("F2")
-@pytest.mark.slow
+@pytest.mark.torture
 @pytest.mark.parametrize(("name", "kills"), [("ppo-normalised", 1), ("q-learning-compiled", 3)])
 def test_a_run_killed_at_random_ends_as_if_undisturbed(
     name: str, kills: int, forks: Any, out: Path, results: Any, reference: Any

@@ -45,7 +45,7 @@ def kill_at(patch: pytest.MonkeyPatch, call: int, numbers: tuple[int, ...]) -> N
         ((signal.SIGHUP, signal.SIGHUP), 129, 0),
         ((signal.SIGTERM, signal.SIGINT), 130, 0),
         ((signal.SIGINT, signal.SIGTERM), 143, 0),
-        pytest.param((signal.SIGHUP,), 129, 2, marks=pytest.mark.slow),
+        pytest.param((signal.SIGHUP,), 129, 2, marks=pytest.mark.torture),
         pytest.param((signal.SIGTERM, signal.SIGINT), 130, 2, marks=pytest.mark.slow),
     ],
 )

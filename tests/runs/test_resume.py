@@ -95,9 +95,14 @@ def plus_one(value: Any, fresh: Any) -> Any:
     return np.asarray(value) + np.asarray(1, dtype=np.asarray(value).dtype)
 
 
-QUICK = {(name, omitted) for name in MIDWAY if name.startswith("random")}
+def mark_of(name: str, change: Any) -> list[pytest.MarkDecorator]:
+    if change is plus_one:  # what is omitted and noticed is noticed when it is another number
+        return [pytest.mark.torture]
+    return [] if name.startswith("random") else [pytest.mark.slow]
+
+
 MUTANTS = [
-    pytest.param(name, change, marks=[] if (name, change) in QUICK else pytest.mark.slow)
+    pytest.param(name, change, marks=mark_of(name, change))
     for name in MIDWAY
     for change in (omitted, plus_one)
     if change is omitted or not name.startswith("random")

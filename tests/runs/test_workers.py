@@ -61,7 +61,14 @@ def test_two_workers_give_the_bytes_of_one_process(
 
 
 @pytest.mark.trap("T21", "T22", "T57", "F72")
-@pytest.mark.parametrize("name", ["ppo", "reinforce", "q-learning", "random"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ppo",
+        "q-learning",
+        *(pytest.param(n, marks=pytest.mark.torture) for n in ("reinforce", "random")),
+    ],
+)
 def test_any_number_of_workers_gives_the_bytes_of_one_process(
     name: str, small: Callable[..., Run], results: Any, reference: Any
 ) -> None:
@@ -71,7 +78,10 @@ def test_any_number_of_workers_gives_the_bytes_of_one_process(
 
 
 @pytest.mark.trap("F77")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGHUP, 129, marks=pytest.mark.torture)],
+)
 def test_a_signal_reaches_all_processes_and_all_save(
     number: int, code: int, started: Any, out: Path
 ) -> None:
@@ -157,7 +167,9 @@ def test_workers_end_when_the_first_process_is_killed(started: Any, out: Path) -
 
 
 @pytest.mark.trap("F32", "F75")
-@pytest.mark.parametrize("fault", ["unpicklable", "die", "vanish"])
+@pytest.mark.parametrize(
+    "fault", ["unpicklable", "die", pytest.param("vanish", marks=pytest.mark.torture)]
+)
 def test_a_seed_that_fails_in_a_worker_does_not_keep_the_others_from_the_end(
     fault: str, small: Callable[..., Run], results: Any
 ) -> None:

@@ -219,7 +219,13 @@ def module_with(reward: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["own_env:Cell", "own_env:make", "own_env.py:Cell"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "own_env.py:Cell",
+        *(pytest.param(n, marks=pytest.mark.torture) for n in ("own_env:Cell", "own_env:make")),
+    ],
+)
 def test_an_edited_source_is_another_run_and_evaluate_says_so(
     name: str, tmp_path: Path, forks: Any
 ) -> None:

@@ -112,7 +112,7 @@ def share_of_left(name: str) -> Any:
     return lefts / choices
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_q_learning_is_drawn_to_noise_that_double_q_learning_is_not_mistaken_about() -> None:
     ordinary, double = share_of_left("q-learning"), share_of_left("double-q-learning")
     # At its optimum an agent goes left in 1 of 10 of the exploring choices, 0.01. The figure of the

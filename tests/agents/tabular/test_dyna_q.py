@@ -72,7 +72,7 @@ def test_the_model_keeps_the_last_outcomes_only() -> None:
     assert sorted(agent.state_dict()["model_reward"][0, 0, 1]) == [5.0, 6.0, 7.0]
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_with_a_long_memory_the_table_converges_in_a_stochastic_environment() -> None:
     mdp = random_mdp(time_limit=50)
     exact, errors = optimal_q(mdp, 0.8), {}

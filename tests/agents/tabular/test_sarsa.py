@@ -183,7 +183,7 @@ def test_without_exploration_it_is_q_learning() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("trace_decay", [0.0, 0.7])
+@pytest.mark.parametrize("trace_decay", [0.0, pytest.param(0.7, marks=pytest.mark.torture)])
 def test_the_table_of_a_random_policy_converges_to_its_exact_values(trace_decay: float) -> None:
     mdp = random_mdp(time_limit=50)
     agent, env = make(

@@ -63,7 +63,10 @@ def test_dpo_learns_from_preferences_that_follow_gold(sft: str, tmp_path: Path) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tokenizer", ["char", "word", "bpe"])
+@pytest.mark.parametrize(
+    "tokenizer",
+    ["char", *(pytest.param(each, marks=pytest.mark.torture) for each in ("word", "bpe"))],
+)
 def test_own_texts_go_from_demonstrations_to_a_policy(
     tokenizer: str, scores: Path, tmp_path: Path
 ) -> None:

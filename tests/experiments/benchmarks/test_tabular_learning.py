@@ -18,7 +18,7 @@ def test_the_table_has_the_median_and_the_bounds_of_each_row() -> None:
     assert lines[2].startswith("| loop, FrozenLake-v1 | 2 million updates/s | 1 to 3 | >= 20 | 40")
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_loops_and_commands_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert 1e4 < plain_loop("FrozenLake-v1", 20_000) < updates_per_second("Taxi-v4", 200_000)
     sizes = ["--steps", "2000", "--taxi-steps", "2000", "--loop-steps", "100000"]

@@ -333,7 +333,7 @@ def test_a_draw_from_the_global_generator_makes_the_run_not_reproducible(out: Pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.torture)])
 def test_a_seed_that_diverges_is_named_and_the_others_reach_the_end(
     workers: int, out: Path, results: Any, undisturbed: Any
 ) -> None:

@@ -169,7 +169,7 @@ def right_end(small: Any) -> float:
     return gap_after(small, **TO_THE_END)
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 @pytest.mark.parametrize(
     "options",
     [
@@ -185,7 +185,7 @@ def test_another_temperature_shows_near_the_optimum(
     assert gap_after(small, **options, **TO_THE_END) > LIMIT_AT_THE_END * right_end
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_a_ratio_that_is_always_one_shows_near_the_optimum(small: Any, right_end: float) -> None:
     with ratio_always_one():
         assert gap_after(small, **TO_THE_END) > LIMIT_AT_THE_END * right_end

@@ -324,7 +324,7 @@ def test_labels_of_single_responses_recover_gold(small: Any) -> None:
 
 
 @pytest.mark.claim(35)
-@pytest.mark.slow
+@pytest.mark.torture
 @pytest.mark.parametrize(
     # The least correlation, and the largest square of what is left of gold's variance of 1.
     ("kind", "learning_rate", "least", "error"),
