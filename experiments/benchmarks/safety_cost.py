@@ -120,8 +120,8 @@ def main() -> None:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     load = os.getloadavg()[0]
-    lines = ["| what | with, s | without, s | throughput | least to most | must |"]
-    lines.append("|" + " --- |" * 6)
+    lines = ["| what | steps | with, s | without, s | throughput | least to most | must |"]
+    lines.append("|" + " --- |" * 7)
     with (args.out / "times.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["what", "repetition", "seconds_with", "seconds_without"])
@@ -133,8 +133,10 @@ def main() -> None:
             )
             shares = [100 * without / with_all for with_all, without in times]
             medians = [statistics.median(column) for column in zip(*times, strict=True)]
+            steps = CASES[what][3] * args.scale
             lines.append(
-                f"| {what} | {medians[0]:.3g} | {medians[1]:.3g} | {statistics.median(shares):.1f} "
+                f"| {what} | {steps:,.0f} "
+                f"| {medians[0]:.3g} | {medians[1]:.3g} | {statistics.median(shares):.1f} "
                 f"% | {min(shares):.1f} to {max(shares):.1f} % | >= {MUST:.0f} % |"
             )
     text = "\n".join(lines) + "\n"
