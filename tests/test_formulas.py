@@ -94,20 +94,14 @@ COMMANDS = {
 # What is compiled into a loop cannot be seen in a profile; who passes its arguments can.
 _TABULAR = "rlkit.agents.tabular"
 COMPILED = {
-    f"{_TABULAR}.q_learning.learn": (f"{_TABULAR}.q_learning", "QLearning._kernel_state"),
-    f"{_TABULAR}.sarsa.learn": (f"{_TABULAR}.sarsa", "Sarsa._kernel_state"),
-    f"{_TABULAR}.sarsa.learn_expected": (f"{_TABULAR}.sarsa", "ExpectedSarsa._kernel_state"),
-    f"{_TABULAR}.double_q_learning.learn": (
-        f"{_TABULAR}.double_q_learning",
-        "DoubleQLearning._kernel_state",
-    ),
-    f"{_TABULAR}.n_step_sarsa.learn": (f"{_TABULAR}.n_step_sarsa", "NStepSarsa._kernel_state"),
-    f"{_TABULAR}.dyna_q.learn": (f"{_TABULAR}.dyna_q", "DynaQ._kernel_state"),
-    f"{_TABULAR}.monte_carlo.learn": (f"{_TABULAR}.monte_carlo", "MonteCarlo._kernel_state"),
-    f"{_TABULAR}.learning.traces.update_traced": (
-        f"{_TABULAR}.learning.traces",
-        "traces_of",
-    ),
+    f"{_TABULAR}.q_learning.learn": "QLearning._kernel_state",
+    f"{_TABULAR}.sarsa.learn": "Sarsa._kernel_state",
+    f"{_TABULAR}.sarsa.learn_expected": "ExpectedSarsa._kernel_state",
+    f"{_TABULAR}.double_q_learning.learn": "DoubleQLearning._kernel_state",
+    f"{_TABULAR}.n_step_sarsa.learn": "NStepSarsa._kernel_state",
+    f"{_TABULAR}.dyna_q.learn": "DynaQ._kernel_state",
+    f"{_TABULAR}.monte_carlo.learn": "MonteCarlo._kernel_state",
+    f"{_TABULAR}.learning.traces.update_traced": "traces_of",
 }
 
 
@@ -121,7 +115,7 @@ def functions_of(row: dict[str, str]) -> dict[str, Any]:
     for text, target in links_of(row["function"]):
         module = target.removeprefix("../").removesuffix(".py").replace("/", ".")
         name = f"{module}.{text.strip('`')}"
-        functions[name] = _attribute(*COMPILED.get(name, (module, text.strip("`"))))
+        functions[name] = _attribute(module, COMPILED.get(name, text.strip("`")))
     for name in re.findall(r"`(torch\.[\w.]+)`", row["function"]):
         functions[name] = _attribute("torch", name.removeprefix("torch."))
     return functions

@@ -90,6 +90,15 @@ def cpu_seconds(call: Callable[[], Any]) -> float:
     return time.thread_time() - began
 
 
+def seconds_per_call(call: Callable[[], Any], times: int) -> float:
+    """Return the seconds of the clock that a call takes, after one that does not count."""
+    call()
+    began = time.perf_counter()
+    for _ in range(times):
+        call()
+    return (time.perf_counter() - began) / times
+
+
 def seconds_per_step(environment: Environment, workers: int, num_steps: int) -> float:
     """Return the seconds of one step of all environments together."""
     pool = Pool(environment, workers, 60.0) if workers else None
@@ -101,11 +110,7 @@ def seconds_per_step(environment: Environment, workers: int, num_steps: int) -> 
     )
     grid.reset()
     actions = np.zeros((1, NUM_ENVS), dtype=np.int64)
-    grid.step(actions)
-    began = time.perf_counter()
-    for _ in range(num_steps):
-        grid.step(actions)
-    seconds = (time.perf_counter() - began) / num_steps
+    seconds = seconds_per_call(lambda: grid.step(actions), num_steps)
     grid.close()
     if pool is not None:
         pool.close()
@@ -126,11 +131,7 @@ def seconds_of_gymnasium(additions: int, num_steps: int) -> float:
     envs = AsyncVectorEnv([functools.partial(Computes, additions)] * NUM_ENVS, context="spawn")
     envs.reset(seed=0)
     actions = np.zeros(NUM_ENVS, dtype=np.int64)
-    envs.step(actions)
-    began = time.perf_counter()
-    for _ in range(num_steps):
-        envs.step(actions)
-    seconds = (time.perf_counter() - began) / num_steps
+    seconds = seconds_per_call(lambda: envs.step(actions), num_steps)
     envs.close()
     return seconds
 
@@ -225,14 +226,10 @@ def transfer(rounds: int, num_steps: int) -> list[dict[str, Any]]:
             ours.recv_bytes()
             return shared.copy()
 
-        def timed(call: Callable[[], Any]) -> float:
-            call()
-            began = time.perf_counter()
-            for _ in range(num_steps):
-                call()
-            return (time.perf_counter() - began) / num_steps
-
-        cases = {"pipe": lambda: timed(pipe), "shared": lambda: timed(memory_and_byte)}
+        cases = {
+            "pipe": functools.partial(seconds_per_call, pipe, num_steps),
+            "shared": functools.partial(seconds_per_call, memory_and_byte, num_steps),
+        }
         seconds = medians(cases, rounds)
         ours.send_bytes(b"end")
         process.join()

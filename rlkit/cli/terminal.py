@@ -71,7 +71,7 @@ def plain_where_needed() -> Iterator[None]:
 
 
 def note(text: object) -> None:
-    """Print a sentence on the error stream; without a reader it is lost, and the work goes on."""
+    """Print a sentence on the error stream; without a reader it is lost, and the work continues."""
     with contextlib.suppress(OSError):
         print(f"rlkit: {printable(text, lines=True)}", file=sys.stderr)
 
