@@ -39,10 +39,10 @@ import rlkit.agents.ppo  # noqa: E402
 import rlkit.agents.random  # noqa: E402
 import rlkit.agents.reinforce  # noqa: E402
 import rlkit.agents.tabular.q_learning  # noqa: E402
+import rlkit.cli.agents.runs  # noqa: E402
+import rlkit.cli.agents.train  # noqa: E402
+import rlkit.cli.environments.solve  # noqa: E402
 import rlkit.cli.listing  # noqa: E402
-import rlkit.cli.runs  # noqa: E402
-import rlkit.cli.solve  # noqa: E402
-import rlkit.cli.train  # noqa: E402
 import rlkit.training.figures  # noqa: E402, F401
 from rlkit import files  # noqa: E402
 from rlkit.errors import RlkitError  # noqa: E402

@@ -25,9 +25,9 @@ import torch
 
 from experiments.architecture import arrows
 from rlkit.agents import AGENTS, find_agent
+from rlkit.cli.agents.runs import PlotOptions
+from rlkit.cli.agents.train import TrainOptions
 from rlkit.cli.forms import Output, known_flags
-from rlkit.cli.runs import PlotOptions
-from rlkit.cli.train import TrainOptions
 from tests.pages import FENCE, ROOT, blocks_of, links_of, rows_of
 from tests.rlhf import claims
 from tests.test_layers import ROOMS

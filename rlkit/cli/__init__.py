@@ -20,18 +20,24 @@ from rlkit.cli.terminal import note, plain_where_needed, printable
 from rlkit.errors import RlkitError, RlkitWarning
 
 COMMANDS = {
-    "train": Command("rlkit.cli.train", "train an agent on an environment, for many seeds"),
-    "compare": Command("rlkit.cli.train", "train and compare several agents on one environment"),
-    "solve": Command(
-        "rlkit.cli.solve", "compute the exact optimum where all transitions are known"
+    "train": Command("rlkit.cli.agents.train", "train an agent on an environment, for many seeds"),
+    "compare": Command(
+        "rlkit.cli.agents.train", "train and compare several agents on one environment"
     ),
-    "evaluate": Command("rlkit.cli.runs", "play episodes with the final policies of a run"),
-    "plot": Command("rlkit.cli.runs", "draw the learning curves of runs"),
-    "watch": Command("rlkit.cli.runs", "record an episode of a trained policy as a gif"),
+    "solve": Command(
+        "rlkit.cli.environments.solve", "compute the exact optimum where all transitions are known"
+    ),
+    "evaluate": Command("rlkit.cli.agents.runs", "play episodes with the final policies of a run"),
+    "plot": Command("rlkit.cli.agents.runs", "draw the learning curves of runs"),
+    "watch": Command("rlkit.cli.agents.runs", "record an episode of a trained policy as a gif"),
     "verify": Command("rlkit.cli.upkeep", "check every file of runs against its sha256"),
     "resume": Command("rlkit.cli.upkeep", "continue all unfinished runs below a folder"),
-    "doctor": Command("rlkit.cli.doctor", "find out what is wrong with an environment"),
-    "check-twin": Command("rlkit.cli.twin", "compare a batched environment with its original"),
+    "doctor": Command(
+        "rlkit.cli.environments.doctor", "find out what is wrong with an environment"
+    ),
+    "check-twin": Command(
+        "rlkit.cli.environments.twin", "compare a batched environment with its original"
+    ),
     "rlhf": Command("rlkit.cli.rlhf", "train language models on preferences: `rlkit rlhf --help`"),
     "list": Command("rlkit.cli.listing", "list agents, presets and native environments"),
 }

@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 import pytest
 
+from rlkit.cli.agents.train import TrainOptions
 from rlkit.cli.forms import Output, known_flags, make_form, parse, positional_words, read_env_args
-from rlkit.cli.train import TrainOptions
 from rlkit.errors import UsageError
 from rlkit.rlhf.stages.sources import ModelSource, TaskSource
 from tests.cli.commands import answer, output

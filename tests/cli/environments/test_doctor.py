@@ -10,7 +10,7 @@ from rlkit.cli import main
 from rlkit.diagnosis import doctor as module
 from tests.cli.commands import answer, output
 
-PLANTED = Path(__file__).parents[1] / "diagnosis" / "planted.py"
+PLANTED = Path(__file__).parents[2] / "diagnosis" / "planted.py"
 
 
 @pytest.fixture(autouse=True)

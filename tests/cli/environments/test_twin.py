@@ -9,7 +9,7 @@ import pytest
 
 from rlkit.cli import main
 
-HERE = Path(__file__).parents[1] / "environments" / "grids" / "test_twins.py"
+HERE = Path(__file__).parents[2] / "environments" / "grids" / "test_twins.py"
 
 
 def test_equal_twins_exit_with_0(capsys: pytest.CaptureFixture[str]) -> None:

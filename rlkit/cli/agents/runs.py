@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlkit.cli.exact import ExactAnswers, require_exact_options
+from rlkit.cli.agents.exact import ExactAnswers, require_exact_options
 from rlkit.cli.forms import Output, make_form, parse, positional
 from rlkit.cli.report import announcing, print_json
 from rlkit.cli.terminal import printable

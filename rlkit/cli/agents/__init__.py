@@ -1,0 +1,1 @@
+"""Commands that train agents, and those for finished runs of agents."""
