@@ -10,7 +10,7 @@ from typing import Any
 import rlkit
 from experiments.report import arguments, publish
 from rlkit.cli.report import show_progress
-from rlkit.training.comparison import Comparison
+from rlkit.training.comparing.comparison import Comparison
 
 # The presets of CartPole were chosen on the seeds of experiment 0; these played no part in that.
 SEED = 1

@@ -11,7 +11,7 @@ import numpy as np
 
 import rlkit
 from rlkit.cli.report import print_pairs, print_runs, show_progress
-from rlkit.training.comparison import Comparison
+from rlkit.training.comparing.comparison import Comparison
 from rlkit.training.run import Run
 
 

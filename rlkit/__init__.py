@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from rlkit.errors import RlkitError, RlkitWarning, UsageError
     from rlkit.loop import interact
     from rlkit.solving import evaluate, solve
-    from rlkit.training.compare import compare
-    from rlkit.training.comparison import Comparison
+    from rlkit.training.comparing.compare import compare
+    from rlkit.training.comparing.comparison import Comparison
     from rlkit.training.run import Run, load
     from rlkit.training.train import train
     from rlkit.upkeep.resuming import resume
@@ -49,7 +49,7 @@ os.environ.setdefault("MKL_CBWR", "AUTO")
 # not import it.
 _HOME = {
     "Agent": "rlkit.agent",
-    "Comparison": "rlkit.training.comparison",
+    "Comparison": "rlkit.training.comparing.comparison",
     "RlkitError": "rlkit.errors",
     "RlkitWarning": "rlkit.errors",
     "Run": "rlkit.training.run",
@@ -57,7 +57,7 @@ _HOME = {
     "Transition": "rlkit.agent",
     "UsageError": "rlkit.errors",
     "check_twin": "rlkit.environments.grids.twins",
-    "compare": "rlkit.training.compare",
+    "compare": "rlkit.training.comparing.compare",
     "doctor": "rlkit.diagnosis.doctor",
     "evaluate": "rlkit.solving",
     "interact": "rlkit.loop",

@@ -228,7 +228,11 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
         raise Parsed
 
     for target in (
-        *("rlkit.training.train.train", "rlkit.training.compare.compare", "rlkit.solving.solve"),
+        *(
+            "rlkit.training.train.train",
+            "rlkit.training.comparing.compare.compare",
+            "rlkit.solving.solve",
+        ),
         *("rlkit.training.run.load", "rlkit.diagnosis.doctor.doctor"),
     ):
         monkeypatch.setattr(target, begins)

@@ -105,7 +105,7 @@ WITHOUT_TESTS = {
     "rlkit/runs/record.py": "tests/runs/test_kinds.py",
     "rlkit/tabular/entries.py": "tests/tabular/test_mdp.py",
     "rlkit/training/kind.py": "tests/runs/test_kinds.py",
-    "rlkit/training/presets.py": "tests/training/test_compare.py",
+    "rlkit/training/presets.py": "tests/training/comparing/test_compare.py",
     "rlkit/training/references.py": "tests/training/test_figures.py",
     "rlkit/training/seed_batch.py": "tests/runs/test_resume.py",
     "rlkit/training/train.py": "tests/training/test_run.py",

@@ -13,7 +13,7 @@ from rlkit.rlhf.stages.kind import STAGE_RUN
 from rlkit.runs.integrity.verify import Verdict, runs_below, verify_run
 from rlkit.runs.kinds import RunKind
 from rlkit.runs.record import RECORD
-from rlkit.training.comparison import SUMMARY, is_comparison, verify_comparison
+from rlkit.training.comparing.comparison import SUMMARY, is_comparison, verify_comparison
 from rlkit.training.kind import AGENT_RUN
 
 

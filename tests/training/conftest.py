@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rlkit.training import comparison
+from rlkit.training.comparing import comparison
 from rlkit.training.run import Run
 
 

@@ -162,7 +162,7 @@ def compare_command(args: list[str]) -> int:
         output=Output,
     )
     parsed = parse(form, args, "compare")
-    from rlkit.training.compare import compare
+    from rlkit.training.comparing.compare import compare
 
     arguments = parsed.training.arguments()
     environment = arguments.pop("environment")

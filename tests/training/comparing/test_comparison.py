@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rlkit.training.comparison import Comparison
+from rlkit.training.comparing.comparison import Comparison
 
 NAN = float("nan")
 

@@ -23,7 +23,7 @@ from rlkit.runs.progress import python_reports
 from rlkit.runs.record import RECORD
 from rlkit.runs.reports import Reports
 from rlkit.runs.workers import warm_up
-from rlkit.training.comparison import Comparison, read_summary
+from rlkit.training.comparing.comparison import Comparison, read_summary
 from rlkit.training.figures import environment_key
 from rlkit.training.prepare import Prepared, prepare
 from rlkit.training.presets import DEFAULT_EVALUATION_EPISODES

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import rlkit
-import rlkit.training.compare as comparing
+import rlkit.training.comparing.compare as comparing
 from rlkit.errors import UsageError
 from rlkit.training.specification import make_spec
 
