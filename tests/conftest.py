@@ -1,6 +1,7 @@
 """One thread, as in a run: set before torch is imported, and without importing it here."""
 
 import fcntl
+import gc
 import os
 import sys
 import tempfile
@@ -39,6 +40,13 @@ def pytest_xdist_auto_num_workers() -> int:
     from rlkit.maths.compiled import num_threads
 
     return num_threads() + 1
+
+
+def pytest_collection_finish() -> None:
+    """Let searches for garbage skip modules and tests: they took an eighth of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, *gc.get_threshold()[1:])
 
 
 def pytest_configure() -> None:
