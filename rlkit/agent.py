@@ -142,6 +142,8 @@ class AgentTraits(_Traits):
             divided into bins for it.
         needs_discrete_actions: whether combinations of discrete actions are numbered for it, so
             that its action space is Discrete.
+        knows_rewards: whether it reads the environment's rewards off its model, so that it cannot
+            learn from others.
         remarks: (task, config) -> sentences about how the agent fits the environment.
         why_no_update: (task, config) -> what an update needs, for a seed that ended without one.
     """
@@ -153,6 +155,7 @@ class AgentTraits(_Traits):
     takes_action_masks: bool = False
     needs_discrete_observations: bool = False
     needs_discrete_actions: bool = False
+    knows_rewards: bool = False
     remarks: Callable[[Task, Any], Sequence[str]] = lambda task, config: ()
     why_no_update: Callable[[Task, Any], str] = lambda task, config: ""
 

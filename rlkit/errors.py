@@ -67,6 +67,12 @@ class AgentFault(SeedError):
     exit_code = 2
 
 
+class RewardFault(SeedError):
+    """A reward function of the user's own raised, or returned something invalid."""
+
+    exit_code = 2
+
+
 class Diverged(SeedError):
     """The parameters of one seed became infinite or NaN."""
 

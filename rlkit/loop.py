@@ -28,6 +28,7 @@ def interact(
     *,
     obs: Array | None = None,
     seeds: Sequence[int] | None = None,
+    reward: Callable[[Transition], Array] | None = None,
 ) -> Iterator[tuple[Transition, Mapping[str, Array]]]:
     """Let an agent act and learn; yield each transition with the metrics of its updates.
 
@@ -37,6 +38,8 @@ def interact(
         num_steps: of each environment.
         obs: the observations to continue from; without them the environments are reset.
         seeds: the index of each seed in the experiment, for messages; default 0 to S - 1.
+        reward: (transition) -> [S, N], which the agent learns from in place of the environment's
+            reward. The transitions that are yielded have the environment's.
 
     Raises:
         UsageError: the agent returned something that does not have the shape or type of actions.
@@ -52,11 +55,14 @@ def interact(
         action = check(_act(agent, obs, masks), env.ended, masks)
         step = BatchStep(*apart(env.step, action))
         transition = Transition(obs=obs, action=action, **step._asdict())
+        lesson = transition
+        if reward is not None:
+            lesson = transition._replace(reward=reward(transition))
         if masks is None:
-            metrics = agent.learn(transition)
+            metrics = agent.learn(lesson)
         else:
             learn: Any = agent.learn  # of an agent that takes masks
-            metrics = learn(transition, masks_around(env, masks))
+            metrics = learn(lesson, masks_around(env, masks))
         yield transition, metrics
         obs = transition.following_obs
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import functools
 import hashlib
+import importlib
 import importlib.util
 import inspect
 import os
@@ -14,11 +15,13 @@ import sys
 import sysconfig
 import traceback
 import types
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from rlkit.errors import UsageError
+from rlkit.spelling import closest
 
 
 def run_file(path: Path, wanted_by: str) -> tuple[ModuleType, str]:
@@ -48,6 +51,46 @@ def run_file(path: Path, wanted_by: str) -> tuple[ModuleType, str]:
         where = place_of(error, str(path))
         raise UsageError(f"{wanted_by}: running {path} failed: {error!r}{where}") from error
     return module, hashlib.sha256(content).hexdigest()
+
+
+def load_function(reference: str, kind: str) -> tuple[Callable[..., Any], str]:
+    """Return the function that a user named, and the digest of its file.
+
+    Args:
+        reference: "path/to/file.py:function" or "module:function".
+        kind: what it is for in messages, such as "score".
+
+    Returns:
+        The function, and the sha256 of the file; "" for a module.
+
+    Raises:
+        UsageError: there is no such file, module or function, or running the file failed.
+    """
+    wanted = f"{kind} {reference!r}"
+    head, _, name = reference.rpartition(":")
+    if not head or not name:
+        raise UsageError(f"{wanted}: expected path/to/file.py:function or module:function")
+    if head.endswith(".py"):
+        module, digest = run_file(Path(head), wanted)
+    else:
+        module, digest = _imported(head, wanted), ""
+    loaded = getattr(module, name, None)
+    if loaded is None:
+        known = [key for key, value in vars(module).items() if callable(value)]
+        raise UsageError(f"{wanted}: {head} has no {name!r}.{closest(name, known)}")
+    if not callable(loaded):
+        raise UsageError(f"{wanted}: expected a function, got {loaded!r:.80}")
+    return loaded, digest
+
+
+def _imported(name: str, wanted: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        raise UsageError(
+            f"{wanted}: cannot import the module {name!r}: {error!r}; for a file, name "
+            "it with its ending, as in path/to/file.py:function"
+        ) from error
 
 
 def source_digest(thing: Any) -> str:

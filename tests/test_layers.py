@@ -37,6 +37,7 @@ ROOMS = (
     "rlkit.tabular.solution",
     "rlkit.agent",
     "rlkit.environments",
+    "rlkit.rewards",
     "rlkit.loop",
     "rlkit.evaluation",
     "rlkit.agents",

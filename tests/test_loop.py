@@ -45,6 +45,22 @@ def counters(length: int = 3, **options: Any) -> tuple[GymBatchEnv, Recorder]:
     return GymBatchEnv(made, STREAMS, 3), made
 
 
+def test_the_agent_learns_from_a_given_reward_and_the_environments_is_yielded() -> None:
+    env, _ = counters()
+    agent = Scribe()
+
+    def reward(transition: Any) -> Any:
+        return transition.next_obs[..., 0] * 7.0
+
+    for i, (transition, _) in enumerate(
+        interact(agent, env, 4, reward=reward)  # type: ignore[arg-type]
+    ):
+        lesson = agent.calls[2 * i + 1][1]
+        assert (lesson.reward == 7.0 * (i % 3 + 1)).all()
+        assert (transition.reward == 1.0).all()
+        assert lesson._replace(reward=0) == transition._replace(reward=0)
+
+
 def test_each_step_is_act_then_step_then_learn() -> None:
     env, made = counters()
     agent = Scribe()

@@ -26,6 +26,12 @@ def _is_binning(value: Any) -> bool:
     )
 
 
+def _is_reward(value: Any) -> bool:
+    if not (isinstance(value, dict) and value.keys() == {"name", "source"}):
+        return False
+    return all(isinstance(text, str) for text in value.values())
+
+
 AGENT_RUN = RunKind(
     name=None,
     # Format 2: episodes are reset with integers below 2^31, and the identity holds what the
@@ -59,6 +65,7 @@ AGENT_RUN = RunKind(
         "binning": ("an object with lists of numbers bins, low and high", _is_binning),
         "rescale_actions": ("true", lambda value: value is True),
         "action_masks": ("true", lambda value: value is True),
+        "reward": ("an object with texts name and source", _is_reward),
         "caveats": TEXTS,
         "sources": (
             "an object of digests by path",

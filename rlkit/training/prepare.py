@@ -8,18 +8,17 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rlkit.agent import AgentTraits
+from rlkit.agent import AgentTraits, Transition
 from rlkit.agents import AGENTS, find_agent
 from rlkit.environments.environment import Environment
 from rlkit.environments.repeatability import GlobalGenerators
 from rlkit.errors import RlkitError, UsageError
 from rlkit.fingerprint import settle
 from rlkit.loop import interact
+from rlkit.rewards import try_reward
 from rlkit.runs.execution import RunRequest, require_continuable
 from rlkit.runs.identity import versions
 from rlkit.runs.record import RECORD, read_record
@@ -31,6 +30,7 @@ from rlkit.training.seed_trainer import Training
 from rlkit.training.specification import RunSpec
 
 SEED_BYTES = 20_000  # of the streams, environments and files of one seed, measured
+TRIED_STEPS = 3  # with which a user's reward function is called before training
 CHECKED_STEPS = 32  # of a user's agent, to check that its random streams determine it
 
 
@@ -48,6 +48,8 @@ class Prepared:
         self.environment.settle()
         if self.spec.agent_source is not None:
             settle(self.spec.agent, self.spec.agent_source)
+        if self.spec.own_reward is not None:
+            self.spec.own_reward.settle()
 
 
 def prepare(
@@ -72,6 +74,7 @@ def prepare(
     environment = environment.seen_as(spec.view)
     unidentified = spec.unidentified(environment)
     caveats: list[str] = []
+    _require_own_reward_used(spec)
     remarks = _require_fit(spec, environment, num_seeds)
     repeatable = spec.stepped_as(environment) in ("native", "tabular") or _noted(
         environment.repeatability.problem, caveats
@@ -86,6 +89,9 @@ def prepare(
                 f"because {reason}; the results are the same"
             )
     repeatable &= _noted(check_agent(spec, environment), caveats)
+    if spec.own_reward is not None:
+        tried = _transitions(spec, environment, spec.stepped_as(environment), TRIED_STEPS)
+        repeatable &= _noted(try_reward(spec.own_reward, environment, tried), caveats)
     if all(layer in TRANSPARENT for layer in environment.probe.layers[:-1]):
         # Under other wrappers the table is not expected to hold; `solve` reports why it does not.
         _noted(environment.model.problem, remarks)
@@ -136,7 +142,8 @@ def _noted(problem: str | None, remarks: list[str]) -> bool:
 
 def _sources(spec: RunSpec, environment: Environment) -> dict[str, str]:
     own = {} if spec.agent_source is None else spec.agent_source.files
-    return {**environment.source.files, **own}
+    rewards = {} if spec.own_reward is None else spec.own_reward.source.files
+    return {**environment.source.files, **own, **rewards}
 
 
 def _folder(spec: RunSpec, environment: Environment, out: Path) -> Path:
@@ -174,6 +181,15 @@ def _require_fit(spec: RunSpec, environment: Environment, num_seeds: int) -> lis
             f"{environment.model.problem}. Use q-learning, which needs none."
         ) from error
     return [*spec.traits.remarks(task, spec.config), *masks]
+
+
+def _require_own_reward_used(spec: RunSpec) -> None:
+    """Reject a reward of the user's own for an agent that cannot learn from it."""
+    if spec.own_reward is not None and spec.traits.knows_rewards:
+        raise UsageError(
+            f"option reward (--reward): {spec.agent_name} reads the rewards off the model of the "
+            "environment, so it cannot learn from others; use q-learning, or change the environment"
+        )
 
 
 def _require_masks(spec: RunSpec, environment: Environment) -> list[str]:
@@ -218,7 +234,10 @@ def check_agent(spec: RunSpec, environment: Environment) -> str | None:
         return None
     generators = GlobalGenerators()
     try:
-        first, again = (_actions(spec, environment, kind) for _ in range(2))
+        first, again = (
+            [step.action for step in _transitions(spec, environment, kind, CHECKED_STEPS)]
+            for _ in range(2)
+        )
     except RlkitError:
         return None
     except Exception:  # the user's code; training raises the same
@@ -241,13 +260,16 @@ def check_agent(spec: RunSpec, environment: Environment) -> str | None:
     return None
 
 
-def _actions(spec: RunSpec, environment: Environment, kind: str) -> list[NDArray[Any]]:
+def _transitions(
+    spec: RunSpec, environment: Environment, kind: str, num_steps: int
+) -> list[Transition]:
+    """Return the first transitions of seed 0."""
     streams = (SeedStreams(spec.experiment_seed, 0),)
     env = environment.grid(streams, spec.num_envs, kind=kind)
     try:
         agent = spec.build_agent(spec.task(env, streams, environment.mdp))
-        steps = interact(agent, env, CHECKED_STEPS)
-        return [np.array(transition.action) for transition, _ in steps]
+        steps = interact(agent, env, num_steps)
+        return [Transition(*map(np.array, transition)) for transition, _ in steps]
     finally:
         with contextlib.suppress(Exception):
             env.close()

@@ -348,6 +348,7 @@ class Run(RunFolder):
                 binning=stored_binning(record),
                 rescale_actions=record.get("rescale_actions", False),
                 action_masks=record.get("action_masks", False),
+                reward=record.get("reward", {}).get("name"),
             )
         return self._spec
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from rlkit.agent import AgentTraits, State
+from rlkit.agent import AgentTraits, State, Transition
 from rlkit.agents.compiled import compiled_loop
 from rlkit.determinism import apart
 from rlkit.environments.environment import Environment
@@ -21,6 +21,7 @@ from rlkit.environments.views.viewed_env import ViewedBatchEnv, copies_in
 from rlkit.errors import Diverged
 from rlkit.evaluation import Evaluator, evaluation_limits
 from rlkit.loop import PlayStopped, asking
+from rlkit.rewards import BatchReward
 from rlkit.runs import checkpoints, curves
 from rlkit.runs.reports import Reports, Stopped
 from rlkit.runs.restore import Stateful, entries, join_states, restore
@@ -71,17 +72,41 @@ class SeedBatch:
             self._task = spec.task(self.env, streams, environment.mdp)
             self.agent = spec.build_agent(self._task)
             self._metrics = AgentTraits.of(self.agent).metrics
-            self.tracker = Tracker(len(seeds), spec.num_envs, self._metrics)
+            own = spec.own_reward
+            self.tracker = Tracker(
+                len(seeds), spec.num_envs, self._metrics, own_reward=own is not None
+            )
+            self._reward = (
+                None
+                if own is None
+                else BatchReward(own, environment, seeds, lambda: self.tracker.num_env_steps)
+            )
         except BaseException:
             self.close()
             raise
         self.compiled = (
             compiled_loop(self.agent, self.env, self.tracker.totals, self.tracker.count)
-            if spec.compiled
+            if spec.compiled and self._reward is None
             else None
         )
         parts = (("agent/", self.agent), ("env/", self.env), ("tracker/", self.tracker))
         self._parts: tuple[tuple[str, Stateful], ...] = parts
+        if self._reward is not None and self._reward.has_state:
+            self._parts += (("reward/", self._reward),)
+
+    @property
+    def reward(self) -> Callable[[Transition], Array] | None:
+        """The reward to learn from in place of the environment's; the tracker adds it up."""
+        own = self._reward
+        if own is None:
+            return None
+
+        def counted(transition: Transition) -> Array:
+            reward = own(transition)
+            self.tracker.add_reward(reward)
+            return reward
+
+        return counted
 
     def start(self) -> Array:
         """Begin at step 0; return the first observations."""

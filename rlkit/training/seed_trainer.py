@@ -157,7 +157,9 @@ def _steps(batch: SeedBatch, spec: RunSpec, obs: Array, seeds: Sequence[int]) ->
                 obs = following_obs
                 yield obs
                 continue
-        steps = interact(batch.agent, batch.env, num_steps, obs=obs, seeds=seeds)
+        steps = interact(
+            batch.agent, batch.env, num_steps, obs=obs, seeds=seeds, reward=batch.reward
+        )
         for transition, metrics in steps:
             tracker.observe(transition, metrics)
             obs = transition.following_obs

@@ -25,6 +25,7 @@ from rlkit.environments.views.view import View
 from rlkit.errors import RlkitError, UsageError
 from rlkit.fingerprint import Fingerprint, fingerprint, identify
 from rlkit.options import require_count, require_typed, without_axes
+from rlkit.rewards import OwnReward, RewardFunction, load_reward
 from rlkit.runs.identity import content_name, plain_data
 from rlkit.seeding import SeedStreams
 from rlkit.tabular.mdp import TabularMDP
@@ -36,7 +37,7 @@ ARGUMENTS = (
     *("seeds", "steps", "seed", "envs", "out", "workers", "env_args", "evaluate_every"),
     *("evaluation_episodes", "native", "compiled", "allow_drift", "config", "reports"),
     *("bins", "bin_low", "bin_high", "rescale_actions", "action_masks"),
-    *("env_workers", "env_timeout"),
+    *("env_workers", "env_timeout", "reward"),
 )
 
 
@@ -87,6 +88,7 @@ class RunSpec:
     env_timeout: float = ENV_TIMEOUT  # seconds that a call of the environment may take
     rescale_actions: bool = False  # bounded actions of a Box are in [-1, 1]
     action_masks: bool = False  # those that the environment offers
+    reward: str | RewardFunction | None = None  # of the user's own; None = the environment's
 
     @property
     def agent_class(self) -> Callable[..., Agent]:
@@ -163,6 +165,15 @@ class RunSpec:
         """The fingerprint of a user's agent; None for the agents of rlkit."""
         return None if isinstance(self.agent, str) else identify(self.agent)
 
+    @functools.cached_property
+    def own_reward(self) -> OwnReward | None:
+        """The reward that the agent learns from in place of the environment's.
+
+        Raises:
+            UsageError: there is no such function.
+        """
+        return None if self.reward is None else load_reward(self.reward)
+
     def stepped_as(self, environment: Environment) -> str:
         """Return how its environments are stepped: "native", "tabular" or "gymnasium".
 
@@ -198,6 +209,12 @@ class RunSpec:
         for name in ("rescale_actions", "action_masks"):
             if getattr(self, name):
                 content[name] = True
+        if self.own_reward is not None:
+            source = self.own_reward.source
+            content["reward"] = {
+                "name": self.own_reward.reference,
+                "source": "" if source.unidentified else source.digest,
+            }
         if self.spans_run:
             content["num_env_steps"] = self.num_env_steps
         return content
@@ -207,6 +224,7 @@ class RunSpec:
         parts = [
             *(environment.source, environment.probe.made_of),
             *(self.agent_source, fingerprint(self.config)),
+            None if self.own_reward is None else self.own_reward.source,
         ]
         known = [part for part in parts if part is not None]
         return tuple(dict.fromkeys(text for part in known for text in part.unidentified))
@@ -224,7 +242,7 @@ class RunSpec:
 
     def old_folder_name(self, environment: Environment) -> str | None:
         """Return the name that this run would have in format 1; None if it would be ambiguous."""
-        if environment.content is None or self.agent_source is not None:
+        if environment.content is None or self.agent_source is not None or self.reward is not None:
             return None
         identity = {**self.identity(environment), "environment_source": environment.content}
         del identity["environment_details"], identity["agent_patched"]
@@ -268,6 +286,7 @@ def make_spec(
     env_timeout: float = ENV_TIMEOUT,
     rescale_actions: bool = False,
     action_masks: bool = False,
+    reward: str | RewardFunction | None = None,
     config: Any = None,
     options: Mapping[str, Any] | None = None,
 ) -> RunSpec:
@@ -279,6 +298,7 @@ def make_spec(
         bin_high: their upper limits.
         env_workers: processes that step the copies of an environment.
         env_timeout: seconds that a call of an environment may take.
+        reward: of the user's own, see `rlkit.rewards`.
         config: the agent's whole configuration, or a mapping of options; `options` must then
             be empty.
         options: fields of the agent's configuration that differ from the preset.
@@ -315,6 +335,7 @@ def make_spec(
         env_timeout=require_seconds("env_timeout", env_timeout),
         rescale_actions=require_typed("rescale_actions", rescale_actions, bool),
         action_masks=require_typed("action_masks", action_masks, bool),
+        reward=reward,
     )
 
 

@@ -16,6 +16,7 @@ from rlkit.spelling import closest
 Array = NDArray[Any]
 
 COUNTS = ("num_env_steps", "num_episodes", "num_gradient_steps")
+OWN_RETURN = "own_return"
 EVALUATION = ("eval_return", "eval_std")
 
 
@@ -26,11 +27,18 @@ class Tracker:
         num_seeds: S.
         num_envs: N.
         metrics: the names that the agent's `learn` may return.
+        own_reward: whether the agent learns from a reward of the user's own, whose returns are then
+            a column beside those of the environment.
     """
 
-    def __init__(self, num_seeds: int, num_envs: int, metrics: Sequence[str]) -> None:
+    def __init__(
+        self, num_seeds: int, num_envs: int, metrics: Sequence[str], *, own_reward: bool = False
+    ) -> None:
         self._metrics = tuple(metrics)
-        self.columns = (*COUNTS, "train_return", "train_length", *EVALUATION, *metrics)
+        own = (OWN_RETURN,) if own_reward else ()
+        self.columns = (*COUNTS, "train_return", "train_length", *own, *EVALUATION, *metrics)
+        # The returns in the user's own reward, of running episodes, if there is one.
+        self._own_return = np.zeros((num_seeds, num_envs)) if own_reward else None
         self.num_env_steps = 0
         self._num_episodes = np.zeros(num_seeds, dtype=np.int64)
         self._num_gradient_steps = np.zeros(num_seeds, dtype=np.int64)
@@ -43,8 +51,14 @@ class Tracker:
     def _start_row(self, num_seeds: int) -> None:
         # Of the episodes that ended since the last row: number, sum of returns, sum of lengths.
         self._episodes = np.zeros((num_seeds, 3))
+        self._own_returns = np.zeros(num_seeds)  # sum of those that ended
         self._sums = np.zeros((num_seeds, len(self._metrics)))
         self._numbers = np.zeros((num_seeds, len(self._metrics)), dtype=np.int64)
+
+    def add_reward(self, reward: Array) -> None:
+        """Add the user's own reward [S, N] of the step that `observe` adds next."""
+        assert self._own_return is not None
+        self._own_return += reward
 
     def observe(self, transition: Transition, metrics: Mapping[str, Array]) -> None:
         """Add one step of the loop."""
@@ -60,6 +74,9 @@ class Tracker:
             lengths = np.where(is_last, self._episode_length, 0)
             self._episodes[:, 2] += lengths.sum(axis=1)
             np.maximum(self.longest_episode, lengths.max(axis=1), out=self.longest_episode)
+            if self._own_return is not None:
+                self._own_returns += np.where(is_last, self._own_return, 0.0).sum(axis=1)
+                self._own_return[is_last] = 0.0
             self._episode_return[is_last] = 0.0
             self._episode_length[is_last] = 0
         if metrics:
@@ -93,6 +110,8 @@ class Tracker:
                 "train_return": returns / number if number else None,
                 "train_length": lengths / number if number else None,
             }
+            if self._own_return is not None:
+                row[OWN_RETURN] = self._own_returns[s] / number if number else None
             row |= {name: values[s] for name, values in evaluation.items()}
             for column, name in enumerate(self._metrics):
                 count = self._numbers[s, column]
@@ -125,6 +144,9 @@ class Tracker:
 
     def state_dict(self) -> State:
         num_seeds = len(self._episodes)
+        own: State = {}
+        if self._own_return is not None:
+            own = {"own_return": self._own_return.copy(), "own_returns": self._own_returns.copy()}
         return {
             "num_env_steps": np.full(num_seeds, self.num_env_steps),
             "num_episodes": self._num_episodes.copy(),
@@ -136,6 +158,7 @@ class Tracker:
             "episodes": self._episodes.copy(),
             "sums": self._sums.copy(),
             "numbers": self._numbers.copy(),
+            **own,
         }
 
     def load_state_dict(self, state: State) -> None:
@@ -149,3 +172,6 @@ class Tracker:
         self._episodes = np.array(state["episodes"])
         self._sums = np.array(state["sums"])
         self._numbers = np.array(state["numbers"])
+        if self._own_return is not None:
+            self._own_return = np.array(state["own_return"])
+            self._own_returns = np.array(state["own_returns"])

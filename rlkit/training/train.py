@@ -15,6 +15,7 @@ from rlkit.environments.stepping.watchdog import watched
 from rlkit.errors import AllSeedsFailed
 from rlkit.options import require_count, require_typed
 from rlkit.processes.sending import require_main_guard
+from rlkit.rewards import RewardFunction
 from rlkit.runs import store
 from rlkit.runs.execution import Interrupted as Interrupted  # `train` raises it
 from rlkit.runs.execution import (
@@ -58,6 +59,7 @@ def train(
     env_timeout: float = ENV_TIMEOUT,
     rescale_actions: bool = False,
     action_masks: bool = False,
+    reward: str | RewardFunction | None = None,
     allow_drift: bool = False,
     config: Any = None,
     reports: Reports | None = None,
@@ -95,6 +97,10 @@ def train(
         rescale_actions: let the agent act in [-1, 1] where actions of a Box have two bounds.
         action_masks: let the agent choose only among the actions that the environment allows, by
             `info["action_mask"]` or a method `action_masks()`.
+        reward: learn from a reward of your own in place of the environment's: a function
+            `reward(observations, actions, next_observations, terminated)` of the N environments of
+            a seed, or its name, "path/to/file.py:function"; see `rlkit.rewards`. Returns and
+            evaluation stay those of the environment.
         allow_drift: continue although versions differ from those the run began with; the run is
             then marked as not reproducible.
         config: the agent's whole configuration, or a mapping of options, instead of single ones.
@@ -129,6 +135,7 @@ def train(
         env_timeout=env_timeout,
         rescale_actions=rescale_actions,
         action_masks=action_masks,
+        reward=reward,
         config=config,
         options=options,
     )

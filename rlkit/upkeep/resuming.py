@@ -12,7 +12,7 @@ from rlkit.errors import RlkitError, UsageError
 from rlkit.options import require_count, require_typed
 from rlkit.rlhf.stages.kind import STAGE_RUN
 from rlkit.runs.execution import require_continuable, require_same
-from rlkit.runs.integrity.trust import trusting
+from rlkit.runs.integrity.trust import require_from_here, trusting
 from rlkit.runs.integrity.verify import runs_below, verify_run
 from rlkit.runs.progress import python_reports
 from rlkit.runs.reports import Reports
@@ -94,6 +94,9 @@ def _resume_agent(folder: Path, options: Mapping[str, Any], reports: Reports) ->
     options = dict(options)
     run = Run(folder, trust=options.pop("trust"))
     num_seeds = int(run.record["num_seeds"])
+    if "reward" in run.record:
+        name = run.record["reward"]["name"]
+        require_from_here(folder, run.record, f"the reward function {name}")
     prepared = prepare(
         *(run.spec, num_seeds, folder.parent),
         environment=run.environment,

@@ -120,3 +120,23 @@ def test_a_state_continues_where_it_was_and_is_not_shared() -> None:
     again = Tracker(2, 2, ("loss",))
     again.load_state_dict(state)
     assert again.num_env_steps == 22
+
+
+def test_returns_in_the_users_own_reward_are_beside_those_of_the_environment() -> None:
+    tracker = Tracker(2, 2, (), own_reward=True)
+    assert tracker.columns[3:6] == ("train_return", "train_length", "own_return")
+    assert "own_return" not in Tracker(2, 2, ()).columns
+    halves = Tracker(2, 2, (), own_reward=True)
+    for i, ends in enumerate((False, FIRST, BOTH)):
+        for one in (tracker, halves):
+            one.add_reward(np.full((2, 2), 10.0**i))
+            one.observe(transition(1.0, terminated=ends), {})
+        resumed = Tracker(2, 2, (), own_reward=True)
+        resumed.load_state_dict(halves.state_dict())
+        halves = resumed
+    one, two = tracker.rows({}, reset=True)
+    assert one["own_return"] == (11 + 100 + 111) / 3
+    assert one["train_return"] == (2 + 1 + 3) / 3
+    assert two["own_return"] is None
+    assert halves.rows({}, reset=True)[0]["own_return"] == one["own_return"]
+    assert tracker.rows({}, reset=True)[0]["own_return"] is None

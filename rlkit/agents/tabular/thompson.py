@@ -49,6 +49,7 @@ class Thompson:
     Config = ThompsonConfig
     metrics = ("posterior_std",)
     default_num_envs = 1
+    knows_rewards = True
     needs_discrete_observations = True
     needs_discrete_actions = True
 

@@ -43,6 +43,7 @@ class ValueIteration:
     Config = ValueIterationConfig
     metrics: tuple[str, ...] = ()
     default_num_envs = 1
+    knows_rewards = True
 
     @staticmethod
     def depends_on_total_steps(config: ValueIterationConfig) -> bool:

@@ -82,6 +82,11 @@ class TrainOptions(TrainingOptions):
     """How seeds are trained and evaluated."""
 
     envs: int | None = None  # environments per seed, >= 1; None = the preset's
+    # learn from a function of your own, path/to/file.py:function, in place of the environment's
+    # reward: reward(observations, actions, next_observations, terminated) gets arrays of several
+    # environments and returns an array; None = the environment's. Returns and evaluation stay those
+    # of the environment, and own_return is a column of its own
+    reward: str | None = None
     # continue even if versions have changed, which marks the run as not reproducible
     allow_drift: bool = False
 

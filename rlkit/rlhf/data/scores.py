@@ -8,10 +8,8 @@ number per response, which is checked on each call. These texts are never encode
 
 from __future__ import annotations
 
-import importlib
 import numbers
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,8 +19,7 @@ from rlkit.determinism import apart
 from rlkit.errors import RlkitError, UsageError
 from rlkit.rlhf.data.codec import TextCodec, check_codec
 from rlkit.rlhf.data.sequences import Sequences
-from rlkit.spelling import closest
-from rlkit.user_code import place_of, run_file, source_digest
+from rlkit.user_code import load_function, place_of, source_digest
 
 ScoreFunction = Callable[[list[str], list[str]], Any]
 
@@ -171,32 +168,8 @@ def load_score(function: ScoreFunction | str) -> LoadedScore:
         module = getattr(function, "__module__", "__main__")
         name = getattr(function, "__qualname__", type(function).__name__)
         return LoadedScore(f"{module}:{name}", function, source_digest(function))
-    head, _, name = function.rpartition(":")
-    if not head or not name:
-        raise UsageError(
-            f"score {function!r}: expected path/to/file.py:function or module:function"
-        )
-    if head.endswith(".py"):
-        module, digest = run_file(Path(head), f"score {function!r}")
-    else:
-        module, digest = _imported(head, function), ""
-    loaded = getattr(module, name, None)
-    if loaded is None:
-        known = [key for key, value in vars(module).items() if callable(value)]
-        raise UsageError(f"score {function!r}: {head} has no {name!r}.{closest(name, known)}")
-    if not callable(loaded):
-        raise UsageError(f"score {function!r}: expected a function, got {loaded!r:.80}")
+    loaded, digest = load_function(function, "score")
     return LoadedScore(function, loaded, digest or source_digest(loaded))
-
-
-def _imported(name: str, reference: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except (Exception, SystemExit) as error:
-        raise UsageError(
-            f"score {reference!r}: cannot import the module {name!r}: {error!r}; for a file, name "
-            "it with its ending, as in path/to/file.py:function"
-        ) from error
 
 
 def _number(value: Any, expected: str, pair: str) -> float:

@@ -27,6 +27,7 @@ _NAMING = (
     *("kind", "agent", "agent_source", "environment", "environment_source", "env_args"),
     *("stepped_as", "config", "stage", "content", "sources", "experiment_seed"),
 )
+_NAMING_LATER = ("reward",)  # which count where a record has them
 _KEY_BYTES = 32
 
 
@@ -80,6 +81,7 @@ def _machine_key() -> bytes:
 
 def _origin(key: bytes, record: Mapping[str, Any]) -> str:
     naming = {name: record.get(name) for name in _NAMING}
+    naming |= {name: record[name] for name in _NAMING_LATER if name in record}
     text = json.dumps(finite(naming), sort_keys=True, default=repr)
     return hmac.new(key, f"rlkit run 1\n{text}".encode(), hashlib.sha256).hexdigest()
 
