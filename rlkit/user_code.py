@@ -73,7 +73,7 @@ def load_function(reference: str, kind: str) -> tuple[Callable[..., Any], str]:
     if head.endswith(".py"):
         module, digest = run_file(Path(head), wanted)
     else:
-        module, digest = _imported(head, wanted), ""
+        module, digest = import_named(head, wanted), ""
     loaded = getattr(module, name, None)
     if loaded is None:
         known = [key for key, value in vars(module).items() if callable(value)]
@@ -83,13 +83,36 @@ def load_function(reference: str, kind: str) -> tuple[Callable[..., Any], str]:
     return loaded, digest
 
 
-def _imported(name: str, wanted: str) -> ModuleType:
+def import_named(name: str, wanted_by: str) -> ModuleType:
+    """Import a module, if need be from the current folder, which console scripts do not search.
+
+    Args:
+        name: of the module.
+        wanted_by: the purpose of the module in messages, such as "environment 'my:Env'".
+
+    Raises:
+        UsageError: it cannot be imported.
+    """
+    here = os.getcwd()
     try:
-        return importlib.import_module(name)
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name.split(".")[0] or here in sys.path or "" in sys.path:
+                raise
+        sys.path.append(here)
+        try:
+            importlib.invalidate_caches()
+            return importlib.import_module(name)
+        except BaseException:
+            sys.path.remove(here)
+            raise
     except (Exception, SystemExit) as error:
+        absent = isinstance(error, ModuleNotFoundError) and error.name == name.split(".")[0]
+        hint = f"; it is neither installed nor in the current folder, {here}" if absent else ""
+        reason = str(error) if isinstance(error, ImportError) else repr(error)
         raise UsageError(
-            f"{wanted}: cannot import the module {name!r}: {error!r}; for a file, name "
-            "it with its ending, as in path/to/file.py:function"
+            f"{wanted_by}: cannot import the module {name!r}: {reason}{hint}"
         ) from error
 
 

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib
 import inspect
-import os
-import sys
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -33,7 +30,7 @@ from rlkit.environments.grids.singles import (
 from rlkit.errors import UsageError
 from rlkit.fingerprint import identify
 from rlkit.spelling import closest
-from rlkit.user_code import run_file
+from rlkit.user_code import import_named, run_file
 
 # Entry points by which packages offer environments: id -> a module that registers it when imported.
 OFFERED = "rlkit.environments"
@@ -110,7 +107,7 @@ def _resolve(env: EnvLike, args: dict[str, Any]) -> Environment:
             return _from_registry(env, tail, args, content)
         return _from_attribute(module, tail, env, args, content)
     if head:
-        module = _import_module(head, env)
+        module = import_named(head, f"environment {env!r}")
         if tail not in gym.registry:
             return _from_attribute(module, tail, env, args, None)
         return _from_registry(env, tail, args, None)
@@ -134,31 +131,6 @@ def _redirect(spec: EnvSpec, name: str, module: ModuleType) -> None:
         place, _, attribute = spec.entry_point.partition(":")
         if place == name and hasattr(module, attribute):
             spec.entry_point = getattr(module, attribute)
-
-
-def _import_module(name: str, env: str) -> ModuleType:
-    """Import a module, if need be from the current folder, which console scripts do not search."""
-    here = os.getcwd()
-    try:
-        try:
-            return importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name != name.split(".")[0] or here in sys.path or "" in sys.path:
-                raise
-        sys.path.append(here)
-        try:
-            importlib.invalidate_caches()
-            return importlib.import_module(name)
-        except BaseException:
-            sys.path.remove(here)
-            raise
-    except (Exception, SystemExit) as error:
-        absent = isinstance(error, ModuleNotFoundError) and error.name == name.split(".")[0]
-        hint = f"; it is neither installed nor in the current folder, {here}" if absent else ""
-        reason = str(error) if isinstance(error, ImportError) else repr(error)
-        raise UsageError(
-            f"environment {env!r}: cannot import the module {name!r}: {reason}{hint}"
-        ) from error
 
 
 def _unknown(env: str) -> UsageError:

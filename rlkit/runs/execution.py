@@ -35,6 +35,7 @@ class RunRequest:
     task: str  # what it is trained on
     identity: Mapping[str, Any]  # everything that the results depend on, as plain data
     sources: Mapping[str, Any] = field(default_factory=dict)  # where inputs were found
+    names: Mapping[str, str] = field(default_factory=dict)  # by which code is found again
     target: int  # how far to train each seed, in the unit of the kind
     versions: Mapping[str, str]  # that the results may depend on
     work: Work  # trains seeds up to the target
@@ -265,6 +266,7 @@ def _begin(
             **request.identity,
             IDENTITY: identity_digest(request.identity),
             **({"sources": dict(request.sources)} if request.sources else {}),
+            **request.names,
             counter: target,
             "num_seeds": num_seeds,
             "versions": dict(request.versions),
@@ -286,6 +288,7 @@ def _begin(
         )
     if request.sources:
         record["sources"] = dict(request.sources)
+    record.update(request.names)
     if IDENTITY not in record:  # begun by an older rlkit
         record[IDENTITY] = identity_digest(request.identity)
         for seed in range(record["num_seeds"]):

@@ -57,6 +57,7 @@ AGENT_RUN = RunKind(
         "evaluation_episodes": whole(0),
     },
     optional_keys={  # runs of format 2 have them
+        "agent_reference": TEXT,
         "environment_source": TEXT,
         "environment_details": (
             f"an object with {', '.join(sorted(_DETAILS))}",

@@ -108,6 +108,7 @@ def prepare(
         task=environment.name,
         identity=spec.identity(environment),
         sources=_sources(spec, environment),
+        names={"agent_reference": spec.agent_reference} if spec.agent_reference else {},
         target=spec.num_env_steps,
         versions={**environment.source.packages, **versions()},
         work=Training(spec, environment),

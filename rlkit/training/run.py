@@ -24,6 +24,7 @@ from rlkit.runs.identity import unmarked
 from rlkit.runs.progress import warn
 from rlkit.runs.record import RECORD, RunFolder
 from rlkit.training.kind import AGENT_RUN
+from rlkit.training.playing.agent import AgentLike, stored_agent, stored_agent_config
 from rlkit.training.playing.deployed import SingleActor
 from rlkit.training.playing.environment import (
     changed_sources,
@@ -36,7 +37,6 @@ from rlkit.training.specification import (
     RunSpec,
     make_spec,
     on_grid,
-    stored_config,
     whole_steps,
 )
 
@@ -48,7 +48,13 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 
 
-def load(path: str | Path, env: EnvLike | None = None, *, trust: bool = False) -> Run:
+def load(
+    path: str | Path,
+    env: EnvLike | None = None,
+    *,
+    agent: AgentLike | None = None,
+    trust: bool = False,
+) -> Run:
     """Open the folder of a run.
 
     Curves, scores and figures need only the folder; playing needs the environment as well.
@@ -56,6 +62,8 @@ def load(path: str | Path, env: EnvLike | None = None, *, trust: bool = False) -
     Args:
         path: the folder.
         env: the environment, if it is a class or function that cannot be opened by its name.
+        agent: your own agent, a class or "path/to/file.py:Class", if run.json does not name it or
+            it is no longer there.
         trust: run the code that the run names although it was not trained on this machine from
             the present source.
 
@@ -64,7 +72,7 @@ def load(path: str | Path, env: EnvLike | None = None, *, trust: bool = False) -
     """
     if not isinstance(path, (str, Path)):
         raise UsageError(f"expected the folder of a run, got {path!r}")
-    run = Run(Path(path), env=env, trust=require_typed("trust", trust, bool))
+    run = Run(Path(path), env=env, agent=agent, trust=require_typed("trust", trust, bool))
     changed = changed_sources(run.record)
     if changed:
         run.source_known = True
@@ -86,6 +94,7 @@ class Run(RunFolder):
         spec: the specification, if known.
         environment: the resolved environment, if known.
         env: the environment, if run.json does not name it.
+        agent: the user's agent, if run.json does not name it.
         trust: whether to run the code that run.json names, whoever made the run.
     """
 
@@ -98,11 +107,12 @@ class Run(RunFolder):
         spec: RunSpec | None = None,
         environment: Environment | None = None,
         env: EnvLike | None = None,
+        agent: AgentLike | None = None,
         trust: bool = False,
     ) -> None:
         super().__init__(folder, AGENT_RUN, num_seeds=num_seeds)
         self._spec, self._environment, self._env = spec, environment, env
-        self._trust = trust
+        self._agent, self._trust = agent, trust
         self._num_env_steps = num_env_steps
         self.source_known = False  # whether the user was warned that a source changed
 
@@ -121,6 +131,7 @@ class Run(RunFolder):
             spec=self._spec,
             environment=self._environment,
             env=self._env,
+            agent=self._agent,
             trust=self._trust,
         )
 
@@ -320,6 +331,9 @@ class Run(RunFolder):
                     self._env,
                     source_known=self.source_known,
                     trust=self._trust,
+                    numbered_actions=None
+                    if self._spec is None
+                    else self._spec.traits.needs_discrete_actions,
                 )
         return self._environment
 
@@ -328,13 +342,9 @@ class Run(RunFolder):
         """The specification that the run was trained from."""
         if self._spec is None:
             record = self.record
-            if record["agent_source"]:
-                raise UsageError(
-                    f"the run {self.folder} was trained by the class {record['agent']}, which is "
-                    "not an agent of rlkit: use the run that train returned to get its policies"
-                )
-            config = stored_config(record, self.folder / RECORD)
-            spec = make_spec(record["agent"], record["environment"], config=config)
+            agent = stored_agent(self.folder, record, self._agent, trust=self._trust)
+            config = stored_agent_config(agent, record, self.folder / RECORD)
+            spec = make_spec(agent, record["environment"], config=config)
             self._spec = dataclasses.replace(
                 spec,
                 environment=self._env or record["environment"],

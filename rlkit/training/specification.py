@@ -29,6 +29,13 @@ from rlkit.rewards import OwnReward, RewardFunction, load_reward
 from rlkit.runs.identity import content_name, plain_data
 from rlkit.seeding import SeedStreams
 from rlkit.tabular.mdp import TabularMDP
+from rlkit.training.own_agents import (
+    ByReference,
+    find_own_agent,
+    in_file,
+    names_own_agent,
+    reference_of,
+)
 from rlkit.training.presets import DEFAULT_EVALUATION_EPISODES, preset
 from rlkit.user_code import is_patched
 
@@ -72,7 +79,7 @@ class RunSpec:
     can be given more seeds later. Neither is `num_env_steps`, unless a schedule spans the run.
     """
 
-    agent: str | type[Any]  # a name in `AGENTS`, or a class that follows the Agent contract
+    agent: str | Callable[..., Agent]  # a name in `AGENTS`, or a class of the Agent contract
     environment: EnvLike
     env_args: Mapping[str, Any]
     config: Any  # the agent's frozen dataclass, or None where the class has no Config
@@ -89,6 +96,17 @@ class RunSpec:
     rescale_actions: bool = False  # bounded actions of a Box are in [-1, 1]
     action_masks: bool = False  # those that the environment offers
     reward: str | RewardFunction | None = None  # of the user's own; None = the environment's
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The class comes first: unpickling it runs its file, which also has the class of `config`.
+        rest = {name: value for name, value in vars(self).items() if name != "agent"}
+        reference = self.agent_reference
+        return _as_before, (ByReference(reference) if in_file(reference) else self.agent, rest)
+
+    @property
+    def agent_reference(self) -> str:
+        """The name by which another process finds the user's agent; "" if there is none."""
+        return "" if isinstance(self.agent, str) else reference_of(self.agent)
 
     @property
     def agent_class(self) -> Callable[..., Agent]:
@@ -249,6 +267,14 @@ class RunSpec:
         return content_name(f"{self.agent_name}-{environment.name}", identity)
 
 
+def _as_before(agent: Any, rest: Mapping[str, Any]) -> RunSpec:
+    """Return a specification that was pickled, or copied."""
+    spec = object.__new__(RunSpec)
+    named = isinstance(agent, ByReference)
+    vars(spec).update(rest, agent=find_own_agent(agent.reference) if named else agent)
+    return spec
+
+
 def _by_meaning(value: Any) -> dict[str, str]:
     """Return what stands in run.json for a function, an array or any other object."""
     return {"sha256": fingerprint(value).digest}
@@ -268,7 +294,7 @@ def _table_digest(mdp: TabularMDP) -> str:
 
 
 def make_spec(
-    agent: str | type[Any],
+    agent: str | Callable[..., Agent],
     environment: EnvLike,
     *,
     steps: int | None = None,
@@ -306,6 +332,7 @@ def make_spec(
     Raises:
         UsageError: a name, number or option that cannot be used.
     """
+    agent = named_agent(agent)
     agent_class = find_agent(agent) if isinstance(agent, str) else require_agent(agent)
     name = agent if isinstance(agent, str) else agent.__name__
     settings = _settings(agent_class, name, environment)
@@ -337,6 +364,16 @@ def make_spec(
         action_masks=require_typed("action_masks", action_masks, bool),
         reward=reward,
     )
+
+
+def named_agent(agent: Any) -> Any:
+    """Return the class of an agent that is named by file or module; anything else unchanged."""
+    return find_own_agent(agent) if isinstance(agent, str) and names_own_agent(agent) else agent
+
+
+def find_agent_class(agent: str) -> Callable[..., Agent]:
+    """Return the class of an agent of rlkit, or of the user's own by file or module."""
+    return find_own_agent(agent) if names_own_agent(agent) else find_agent(agent)
 
 
 def require_seconds(name: str, value: Any) -> float:

@@ -29,6 +29,9 @@ class EvaluateOptions:
     greedy: bool = True  # play the greedy policy, not the exploring one
     # run the code that the run names although it was not trained here from the present source
     trust: bool = False
+    # your own agent that trained the run, path/to/file.py:Class or module:Class, where it is no
+    # longer where it was
+    agent: str | None = None
     # compute, where the transitions are known, the share of time in each state under the time
     # limit, success and length of an episode, and the mixing time: -1 / ln |lambda_2| steps for the
     # second largest modulus of an eigenvalue of the chain in which a new episode follows each
@@ -50,7 +53,7 @@ def evaluate_command(args: list[str]) -> int:
 
     require_count("episodes", options.episodes, at_least=1)
     require_exact_options(options.visits, options.discount, options.figure)
-    run = load(parsed.run, trust=options.trust)
+    run = load(parsed.run, agent=options.agent, trust=options.trust)
     answers = None
     with announcing():
         result = run.evaluate(options.episodes, greedy=options.greedy)
@@ -160,6 +163,9 @@ class WatchOptions:
     max_steps: int = 500  # steps after which recording stops, >= 1
     # run the code that the run names although it was not trained here from the present source
     trust: bool = False
+    # your own agent that trained the run, path/to/file.py:Class or module:Class, where it is no
+    # longer where it was
+    agent: str | None = None
 
 
 def watch_command(args: list[str]) -> int:
@@ -171,7 +177,7 @@ def watch_command(args: list[str]) -> int:
     from rlkit.training.run import load
 
     steps, total = watch(
-        load(parsed.run, trust=options.trust),
+        load(parsed.run, agent=options.agent, trust=options.trust),
         options.gif,
         seed=options.seed,
         episode=options.episode,

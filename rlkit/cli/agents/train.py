@@ -108,7 +108,8 @@ def train_command(args: list[str]) -> int:
         from rlkit.training.figures import start_drawing
         from rlkit.training.kind import AGENT_RUN
 
-        with_workers = (*AGENT_RUN.worker_imports, AGENTS[name][0])
+        own = (AGENTS[name][0],) if name in AGENTS else ()
+        with_workers = (*AGENT_RUN.worker_imports, *own)
         start_drawing(with_workers if "--workers" in args else ())
     form = _train_form(name, args)
     parsed = parse(form, args, f"train {name}" if name else "train", help_of="train AGENT")
@@ -125,7 +126,7 @@ def train_command(args: list[str]) -> int:
             parsed.agent,
             parsed.environment,
             **parsed.training.arguments(),
-            config=getattr(parsed, _field(name)) if name else None,
+            config=getattr(parsed, _field(name), None) if name else None,
             reports=reports,
         )
     if parsed.training.regret:
@@ -194,7 +195,7 @@ def _agent_name(args: list[str]) -> str | None:
     from rlkit.agents import AGENTS, find_agent
 
     words = positional_words(args, TrainOptions, Output)
-    if words and words[0] not in AGENTS:
+    if words and words[0] not in AGENTS and ":" not in words[0]:
         find_agent(words[0])  # raises the error that names the closest
     return words[0] if words else None
 
@@ -204,30 +205,37 @@ def _train_form(name: str | None, args: list[str]) -> type[Any]:
 
     Their defaults are those of the preset, so the form depends on the environment as well.
     """
-    from rlkit.agents import AGENTS, find_agent
+    from rlkit.agents import AGENTS
 
     about = (
         "Train an agent on an environment, for many seeds. Run the same command again to continue "
         "after an interruption."
     )
+    own = "or one of your own: path/to/file.py:Class or module:Class"
     parts = {
-        "agent": positional(str, "AGENT", f"one of {', '.join(AGENTS)}"),
+        "agent": positional(str, "AGENT", f"one of {', '.join(AGENTS)}, {own}"),
         "environment": positional(str, "ENV", ENVIRONMENT),
         "training": TrainOptions,
     }
     if name is None:
         about += " `rlkit train AGENT --help` also lists the options of that agent."
         return make_form(about, **parts, output=Output)
-    from rlkit.training.specification import default_config
+    from rlkit.agent import AgentTraits
+    from rlkit.training.specification import default_config, find_agent_class
 
-    agent_class = find_agent(name)
-    words = positional_words(args, TrainOptions, Output, agent_class.Config)
+    agent_class = find_agent_class(name)
+    config_class = AgentTraits.of(agent_class).Config
+    if config_class is None:
+        return make_form(about, **parts, output=Output)
+    words = positional_words(args, TrainOptions, Output, config_class)
     config = default_config(agent_class, name, words[1] if len(words) > 1 else "", {})
     return make_form(about, **parts, **{_field(name): config}, output=Output)
 
 
 def _field(agent: str) -> str:
-    return agent.replace("-", "_")
+    """Return the name under which the options of an agent stand in the form and in the help."""
+    own = agent.rpartition(":")[2]
+    return agent.replace("-", "_") if own == agent else f"{own}_"
 
 
 def _summary(run: Run) -> dict[str, Any]:

@@ -27,7 +27,7 @@ _NAMING = (
     *("kind", "agent", "agent_source", "environment", "environment_source", "env_args"),
     *("stepped_as", "config", "stage", "content", "sources", "experiment_seed"),
 )
-_NAMING_LATER = ("reward",)  # which count where a record has them
+_NAMING_LATER = ("reward", "agent_reference")  # which count where a record has them
 _KEY_BYTES = 32
 
 

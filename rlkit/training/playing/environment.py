@@ -64,15 +64,19 @@ def _is_ours(module: str) -> bool:
     return module.split(".")[0] in ("gymnasium", "rlkit_envs")
 
 
-def require_own_source(folder: Path, record: Mapping[str, Any]) -> None:
+def require_own_source(folder: Path, record: Mapping[str, Any], reference: str) -> None:
     """Require that the code which a record names is the code that this machine trained the run on.
 
     Nothing of it is run or imported.
 
+    Args:
+        folder: of the run.
+        record: its run.json.
+        reference: of the environment or of the user's agent.
+
     Raises:
         UsageError: it is not, or nothing shows that it is; the message names what would be run.
     """
-    reference = record["environment"]
     what = code_named_by(reference)
     if what is None:
         return
@@ -111,6 +115,7 @@ def stored_environment(
     *,
     source_known: bool,
     trust: bool = False,
+    numbered_actions: bool | None = None,
 ) -> Environment:
     """Return the environment that a run was trained on.
 
@@ -120,6 +125,8 @@ def stored_environment(
         env: what names the environment, where run.json does not.
         source_known: whether the user has already been warned that a source file changed.
         trust: whether to run the code that the record names, whoever made the run.
+        numbered_actions: whether combinations of discrete actions are numbered for the agent, if
+            that is known; None = only for an agent of rlkit that needs it.
 
     Raises:
         UsageError: it cannot be built, has other spaces than the one of training, or is code that
@@ -133,11 +140,11 @@ def stored_environment(
     if env is None:
         _reject_unnamed(folder, reference)
         if not trust:
-            _reject_code_inside(folder, reference)
-            require_own_source(folder, record)
+            reject_code_inside(folder, reference, "environment", "env=MyEnv")
+            require_own_source(folder, record, reference)
         _require_environment(folder, reference)
     named = find_environment(env or reference, unmarked(record["env_args"]))
-    environment = named.seen_as(_stored_view(record))
+    environment = named.seen_as(_stored_view(record, numbered_actions))
     trained, now = record.get("environment_details"), environment.probe.details
     if trained is None:  # a run of format 1: nothing to compare with
         return environment
@@ -173,25 +180,28 @@ def stored_binning(record: Mapping[str, Any]) -> Binning | None:
     return None if stored is None else Binning(**{name: tuple(stored[name]) for name in stored})
 
 
-def _stored_view(record: Mapping[str, Any]) -> View:
+def _stored_view(record: Mapping[str, Any], numbered_actions: bool | None) -> View:
     """Return how the agent of a run saw its environment."""
-    by_rlkit = not record["agent_source"] and record["agent"] in AGENTS
+    if numbered_actions is None:
+        by_rlkit = not record["agent_source"] and record["agent"] in AGENTS
+        numbered_actions = (
+            by_rlkit and AgentTraits.of(find_agent(record["agent"])).needs_discrete_actions
+        )
     return View(
         binning=stored_binning(record),
-        numbered_actions=by_rlkit
-        and AgentTraits.of(find_agent(record["agent"])).needs_discrete_actions,
+        numbered_actions=numbered_actions,
         rescaled_actions=record.get("rescale_actions", False),
         action_masks=record.get("action_masks", False),
     )
 
 
-def _reject_code_inside(folder: Path, reference: str) -> None:
-    """Do not run code that lies in the folder of a run just because the run names it."""
+def reject_code_inside(folder: Path, reference: str, what: str, instead: str) -> None:
+    """Reject to run code that lies in the folder of a run just because the run names it."""
     head = reference.rpartition(":")[0]
     if head.endswith(".py") and Path(head).resolve().is_relative_to(folder.resolve()):
         raise UsageError(
-            f"the run {folder} names the file {head} inside of its own folder as its environment, "
-            "which is not run: give the environment, as in rlkit.load(path, env=MyEnv), or, if you "
+            f"the run {folder} names the file {head} inside of its own folder as its {what}, "
+            f"which is not run: give the {what}, as in rlkit.load(path, {instead}), or, if you "
             "trust it, add --trust (in Python trust=True)"
         )
 
