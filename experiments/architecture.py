@@ -80,7 +80,9 @@ BOXES = {
         BLUE,
         2.25,
     ),
-    "loop": Box(("loop", "evaluation"), "act, step, learn;\nwhole episodes", 5.35, 2.0, 1.9, GREY),
+    "loop": Box(
+        ("loop", "evaluation", "rewards"), "act, step, learn;\nwhole episodes", 5.35, 2.0, 1.9, GREY
+    ),
     "rlhf/data": Box(("rlhf.data",), "tasks, tokens,\npreferences", 7.6, 2.0, 1.9, ORANGE),
     "rlhf/objectives": Box(
         ("rlhf.objectives",), "preference losses,\nKL penalty", 9.8, 2.0, 2.0, ORANGE
