@@ -160,7 +160,10 @@ def compare_command(args: list[str]) -> int:
         "by --out, or to a new folder inside it if it already holds another comparison. Folders "
         "of runs are compared as they are and need no --env."
     )
-    agents = f"one or more of {', '.join(AGENTS)}, or folders of runs"
+    agents = (
+        f"one or more of {', '.join(AGENTS)}, path/to/file.py:Class, module:Class or folders of "
+        'runs; with a name and options in the same word: "slow=ppo --learning-rate 1e-4"'
+    )
     form = make_form(
         about,
         agents=positional(tuple[str, ...], "AGENT", agents),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from rlkit.runs.record import RECORD
 from rlkit.runs.reports import Reports
 from rlkit.runs.workers import warm_up
 from rlkit.training.comparing.comparison import Comparison, read_summary
+from rlkit.training.comparing.contenders import Contender, read_contenders
 from rlkit.training.figures import environment_key
 from rlkit.training.prepare import Prepared, prepare
 from rlkit.training.presets import DEFAULT_EVALUATION_EPISODES
@@ -33,17 +35,13 @@ from rlkit.training.specification import (
     ENV_TIMEOUT,
     RunSpec,
     make_spec,
-    require_agent,
     require_seconds,
 )
 from rlkit.training.train import raise_or_warn_of_failures, train_prepared
 
-# An agent's name, a class that follows the Agent contract, or a run that was trained before.
-Contender = str | type[Any] | Path | Run
-
 
 def compare(
-    agents: Sequence[Contender],
+    agents: Sequence[Any] | Mapping[str, Any],
     environment: EnvLike | None = None,
     *,
     seeds: int = 10,
@@ -76,9 +74,11 @@ def compare(
     take them, and none of these is for runs.
 
     Args:
-        agents: names or classes of agents, which are trained where they are not yet, and runs
-            or their folders, which are compared as they are. Equal names get " (2)", " (3)" in
-            the order given.
+        agents: a list of contenders, or a mapping from their names to them. A contender is an
+            agent, which is trained where it is not yet: its name or "path/to/file.py:Class", if
+            need be with a name and options, as in "slow=ppo --learning-rate 1e-4"; a mapping such
+            as {"agent": "ppo", "name": "slow", "learning_rate": 1e-4}; a class or a config. Or it
+            is a run or its folder, which is compared as it is. See `read_contenders` for names.
         environment: not needed if every contender is a run.
         seeds: of each agent that is trained; runs keep the seeds that they have.
         steps: environment steps of each seed at which all are compared; by default the largest
@@ -113,7 +113,7 @@ def compare(
     workers = require_count("workers", workers, at_least=1)
     place = Path(os.path.abspath(out))  # an environment may change the working directory
     with own_settings(), watched(require_seconds("env_timeout", env_timeout)):
-        contenders = _prepare(agents, environment, seeds, place, arguments, some)
+        contenders = _prepare(read_contenders(agents), environment, seeds, place, arguments, some)
         if regret:
             for contender in contenders.values():
                 require_optimum(contender.environment)
@@ -172,7 +172,7 @@ def _folder(out: Path, comparison: Comparison, reports: Reports) -> Path:
 
 
 def _prepare(
-    agents: Sequence[Contender],
+    contenders: Sequence[Contender],
     environment: EnvLike | None,
     num_seeds: int,
     out: Path,
@@ -184,47 +184,64 @@ def _prepare(
     Args:
         some: arguments that are for the agents alone that take them.
     """
-    if isinstance(agents, (str, Path, type, Run)) or not agents:
-        raise UsageError(f"comparing: expected a list of agents or runs, got {agents!r}")
-    for agent in agents:
-        if not isinstance(agent, (str, Path, Run)):
-            require_agent(agent)
-    opened = [_run(agent) or agent for agent in dict.fromkeys(agents)]
-    _require_takers(opened, some)
-    specs = {}
-    for i, agent in enumerate(opened):
-        if isinstance(agent, Run):
-            continue
-        if environment is None:
-            raise UsageError(
-                f"comparing {agent!r}: name the environment to train it on; only runs that were "
-                "trained before need none"
-            )
-        assert not isinstance(agent, Path)
-        own = {name: value for name, value in some.items() if _takes(agent, name)}
-        options = {name: own.pop(name) for name in ("initial_std",) if name in own}
-        specs[i] = make_spec(agent, environment, **arguments, **own, options=options)
+    _require_takers([one.agent for one in contenders if one.run is None], some)
+    specs = {
+        one.name: _spec(one, environment, arguments, some) for one in contenders if one.run is None
+    }
     budget = (
-        _common_budget(opened, [*specs.values()])
+        _common_budget([one.run for one in contenders if one.run is not None], [*specs.values()])
         if arguments["steps"] is None
         else require_count("steps", arguments["steps"], at_least=1)
     )
     resolved = next((spec.resolve_safely() for spec in specs.values()), None)
-    contenders: list[Prepared | Run] = []
-    for i, agent in enumerate(opened):
-        if i in specs:
-            spec = dataclasses.replace(specs[i], num_env_steps=budget)
-            contenders.append(prepare(spec, num_seeds, out, environment=resolved))
-        else:
-            assert isinstance(agent, Run)
-            contenders.append(agent.at(budget))
-    names = _names(
-        agent.agent if isinstance(agent, Run) else agent if isinstance(agent, str) else _name(agent)
-        for agent in opened
-    )
-    named = dict(zip(names, contenders, strict=True))
+    named: dict[str, Prepared | Run] = {}
+    for one in contenders:
+        if one.run is not None:
+            named[one.name] = one.run.at(budget)
+            continue
+        spec = dataclasses.replace(specs[one.name], num_env_steps=budget)
+        with _naming(one, environment):
+            named[one.name] = prepare(spec, num_seeds, out, environment=resolved)
     _require_comparable(named, budget)
     return named
+
+
+def _spec(
+    contender: Contender,
+    environment: EnvLike | None,
+    arguments: Mapping[str, Any],
+    some: Mapping[str, Any],
+) -> RunSpec:
+    """Return what a contender is trained from: the arguments of all, and its own before them."""
+    agent: Any = contender.agent
+    if environment is None:
+        raise UsageError(
+            f"comparing {agent!r}: name the environment to train it on; only runs that were "
+            "trained before need none"
+        )
+    own = {name: value for name, value in some.items() if _takes(agent, name)}
+    options = {name: own.pop(name) for name in ("initial_std",) if name in own}
+    own |= contender.arguments
+    with _naming(contender, environment):
+        return make_spec(
+            agent,
+            environment,
+            **{**arguments, **own},
+            config=contender.config,
+            options={**options, **contender.options},
+        )
+
+
+@contextlib.contextmanager
+def _naming(contender: Contender, environment: EnvLike | None) -> Iterator[None]:
+    """Name contender and environment in an error, unless it is called what its agent is called."""
+    try:
+        yield
+    except UsageError as error:
+        if contender.name == _name(contender.agent):
+            raise
+        place = environment if isinstance(environment, str) else _name(environment)
+        raise UsageError(f"the contender {contender.name!r} on {place}: {error}") from error
 
 
 def _takes(agent: Any, argument: str) -> bool:
@@ -237,9 +254,8 @@ def _takes(agent: Any, argument: str) -> bool:
     return traits.needs_discrete_observations
 
 
-def _require_takers(opened: Sequence[Any], some: Mapping[str, Any]) -> None:
+def _require_takers(trained: Sequence[Any], some: Mapping[str, Any]) -> None:
     """Require an agent for each argument that is not for all."""
-    trained = [agent for agent in opened if not isinstance(agent, Run)]
     for name, value in some.items():
         if any(_takes(agent, name) for agent in trained):
             continue
@@ -255,35 +271,8 @@ def _name(agent: Any) -> str:
     return str(getattr(agent, "__name__", agent))
 
 
-def _names(names: Iterable[str]) -> list[str]:
-    """Return distinct names: the second "ppo" is "ppo (2)"."""
-    unique: list[str] = []
-    for name in names:
-        number, candidate = 1, name
-        while candidate in unique:
-            number += 1
-            candidate = f"{name} ({number})"
-        unique.append(candidate)
-    return unique
-
-
-def _run(contender: Contender) -> Run | None:
-    """Return the run that a contender is, or None where it is an agent.
-
-    Raises:
-        UsageError: a path that is not the folder of a run.
-    """
-    if isinstance(contender, Run):
-        return contender
-    if isinstance(contender, Path):
-        return Run(contender)
-    if isinstance(contender, str) and (os.sep in contender or (Path(contender) / RECORD).is_file()):
-        return Run(Path(contender))
-    return None
-
-
-def _common_budget(opened: Sequence[Any], specs: Sequence[RunSpec]) -> int:
-    trained = {agent.num_env_steps for agent in opened if isinstance(agent, Run)}
+def _common_budget(runs: Sequence[Run], specs: Sequence[RunSpec]) -> int:
+    trained = {run.num_env_steps for run in runs}
     if len(trained) > 1:
         raise UsageError(
             "runs with different budgets cannot be compared: they have "
