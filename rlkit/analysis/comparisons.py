@@ -1,7 +1,7 @@
 """Comparisons of agents: whether the mean of one is better, or the seeds are too few."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -23,6 +23,21 @@ _NUM_PERMUTATIONS = 9999
 
 
 @dataclass(frozen=True)
+class PairTest:
+    """The test of agents `a` and `b` by themselves, before it is one of a family."""
+
+    a: str
+    b: str
+    difference: float  # mean of a - mean of b
+    low: float  # interval of the difference; nan with one seed
+    high: float
+    p_value: float
+    smallest_p_value: float  # of the most extreme split of these scores
+    lead: float  # > 0 where a is the better one, if one is
+    tie: bool  # every score of both is the same
+
+
+@dataclass(frozen=True)
 class PairComparison:
     """The comparison of agents `a` and `b` (see `compare_pairs` for the verdicts)."""
 
@@ -36,7 +51,12 @@ class PairComparison:
     verdict: str  # "better" | "worse" (a than b), "no evidence", "too few seeds", "tie"
 
 
-def compare_pairs(scores: Mapping[str, ArrayLike], *, alpha: float = 0.05) -> list[PairComparison]:
+def compare_pairs(
+    scores: Mapping[str, ArrayLike],
+    *,
+    alpha: float = 0.05,
+    ranking: Mapping[str, ArrayLike] | None = None,
+) -> list[PairComparison]:
     """Compare the mean of every pair of agents by a permutation test, corrected for many pairs.
 
     If a and b were the same agent, any split of the pooled seeds into groups of these sizes would
@@ -61,29 +81,77 @@ def compare_pairs(scores: Mapping[str, ArrayLike], *, alpha: float = 0.05) -> li
     Args:
         scores: agent name -> `[S]`, one finite number per seed; sizes may differ.
         alpha: probability of a false verdict in the whole family, in (0, 1).
+        ranking: agent name -> `[S]`, numbers whose order alone decides the p-value and the verdict,
+            more is better; infinite ones are allowed. The test is then that of the mean rank.
 
     Returns:
         One comparison per pair, in the order of the mapping.
     """
     check_share("alpha", alpha)
-    x = {name: np.sort(as_scores(s, f"comparing agent {name!r}")) for name, s in scores.items()}
-    pairs = list(combinations(x, 2))
-    raw = np.array([_permutation_p_value(x[a], x[b]) for a, b in pairs])
+    tests = [
+        compare_pair(
+            *(a, scores[a], b, scores[b]),
+            alpha=alpha,
+            ranking=None if ranking is None else (ranking[a], ranking[b]),
+        )
+        for a, b in combinations(scores, 2)
+    ]
+    return give_verdicts(tests, alpha=alpha)
+
+
+def compare_pair(
+    a: str,
+    scores_a: ArrayLike,
+    b: str,
+    scores_b: ArrayLike,
+    *,
+    alpha: float = 0.05,
+    ranking: tuple[ArrayLike, ArrayLike] | None = None,
+) -> PairTest:
+    """Return the test of one pair by itself; see `compare_pairs`."""
+    x = np.sort(as_scores(scores_a, f"comparing agent {a!r}"))
+    y = np.sort(as_scores(scores_b, f"comparing agent {b!r}"))
+    difference, low, high = _difference_interval(x, y, 1 - alpha)
+    u, v = (x, y) if ranking is None else midranks(*ranking)
+    return PairTest(
+        *(a, b, difference, low, high),
+        p_value=_permutation_p_value(u, v),
+        smallest_p_value=_smallest_p_value(u, v),
+        lead=difference if ranking is None else float(u.mean() - v.mean()),
+        tie=bool(u[0] == u[-1] == v[0] == v[-1]),
+    )
+
+
+def give_verdicts(tests: Sequence[PairTest], *, alpha: float = 0.05) -> list[PairComparison]:
+    """Return the comparisons of a family of tests, corrected over all of them by Holm's method."""
+    raw = np.array([test.p_value for test in tests])
     corrected = holm(raw)
     result = []
-    for i, (a, b) in enumerate(pairs):
-        difference, low, high = _difference_interval(x[a], x[b], 1 - alpha)
+    for i, test in enumerate(tests):
         best_case = raw.copy()
-        best_case[i] = min(raw[i], _smallest_p_value(x[a], x[b]))
-        if x[a][0] == x[a][-1] == x[b][0] == x[b][-1]:
+        best_case[i] = min(raw[i], test.smallest_p_value)
+        if test.tie:
             verdict = "tie"
         elif corrected[i] <= alpha:
-            verdict = "better" if difference > 0 else "worse"
+            verdict = "better" if test.lead > 0 else "worse"
         else:
             verdict = "too few seeds" if holm(best_case)[i] > alpha else "no evidence"
         p_values = float(raw[i]), float(corrected[i])
-        result.append(PairComparison(a, b, difference, low, high, *p_values, verdict))
+        result.append(
+            PairComparison(test.a, test.b, test.difference, test.low, test.high, *p_values, verdict)
+        )
     return result
+
+
+def midranks(a: ArrayLike, b: ArrayLike) -> tuple[Floats, Floats]:
+    """Return the sorted ranks of both samples in the pooled one, equal values sharing their mean.
+
+    Ranks count from 1. Infinite values are ordered as numbers are.
+    """
+    x, y = (np.asarray(values, dtype=np.float64) for values in (a, b))
+    _, place, count = np.unique(np.concatenate([x, y]), return_inverse=True, return_counts=True)
+    rank = (np.cumsum(count) - (count - 1) / 2)[place]
+    return np.sort(rank[: len(x)]), np.sort(rank[len(x) :])
 
 
 def holm(p_values: ArrayLike) -> Floats:
