@@ -41,10 +41,10 @@ ROWS = 20
 MUST = 95.0  # percent
 # what: (agent, environment, options, steps of each seed that take some seconds)
 CASES: dict[str, tuple[str, str, dict[str, Any], int]] = {
-    "q-learning, compiled loop": ("q-learning", "FrozenLake-v1", {}, 4_000_000),
-    "q-learning, ordinary loop": ("q-learning", "FrozenLake-v1", {"native": False}, 12_000),
-    "ppo, batched twin": ("ppo", "CartPole-v1", {}, 30_000),
-    "ppo, Gymnasium's environment": ("ppo", "CartPole-v1", {"native": False}, 15_000),
+    "q-learning, compiled loop": ("q-learning", "FrozenLake-v1", {}, 12_000_000),
+    "q-learning, ordinary loop": ("q-learning", "FrozenLake-v1", {"native": False}, 24_000),
+    "ppo, batched twin": ("ppo", "CartPole-v1", {}, 15_000),
+    "ppo, Gymnasium's environment": ("ppo", "CartPole-v1", {"native": False}, 12_000),
 }
 
 
@@ -114,7 +114,7 @@ def measure(what: str, scale: float) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1.0, help="of the steps")
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()

@@ -152,7 +152,7 @@ class GymBatchEnv:
         elif last.any():
             self._episode += last
             self._reset_some(np.flatnonzero(last).tolist(), obs)
-        self._require_finite("observation at reset", obs)
+            self._require_finite("observation at reset", obs)
         return BatchStep(reward, terminated, truncated, next_obs, obs.copy())
 
     def _require_finite(self, what: str, values: Array) -> None:

@@ -19,6 +19,9 @@ from rlkit.environments.views.observations import ObservationEncoder
 from rlkit.tabular.reading.published import describe as describe_object
 
 _LONGEST_TRACE = 20_000  # characters
+# What needs no look at its kind: the types that most environments return.
+_FLAGS = frozenset((bool, np.bool_))
+_NUMBERS = frozenset((float, int, np.float64, np.float32))
 
 
 class Problem(Exception):
@@ -141,10 +144,15 @@ def checked_flags(reward: Any, terminated: Any, truncated: Any) -> tuple[float, 
     Raises:
         Problem: one is of another kind.
     """
-    if type(reward) is not float and _scalar_kind(reward) not in "biuf":
+    if type(reward) in _NUMBERS and type(terminated) in _FLAGS and type(truncated) in _FLAGS:
+        try:
+            return float(reward), bool(terminated), bool(truncated)
+        except OverflowError:  # an int beyond any float, which is reported below
+            pass
+    if _scalar_kind(reward) not in "biuf":
         raise _fault(f"the reward is {describe(reward)}, expected a number")
     for name, flag in (("terminated", terminated), ("truncated", truncated)):
-        if type(flag) is not bool and _scalar_kind(flag) not in "biu":
+        if _scalar_kind(flag) not in "biu":
             raise _fault(f"`{name}` is {describe(flag)}, expected a bool")
     return float(reward), bool(terminated), bool(truncated)
 

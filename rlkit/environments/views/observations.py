@@ -100,6 +100,8 @@ class ObservationEncoder:
             return self._flat(list(_values(self._own, obs)))
         if isinstance(self._own, spaces.Discrete):
             return np.asarray(_index(self._own, obs))
+        if type(obs) is np.ndarray and obs.dtype == self.dtype and obs.shape == self.shape:
+            return obs.copy()
         return _numbers(self._own, obs)
 
     def rows(self, observations: Any) -> tuple[Array, bool]:
