@@ -320,3 +320,13 @@ def require_count(name: str, value: Any, *, at_least: int, at_most: int = 2**63 
         upper = f" and {limit}" if count > at_most else ""
         raise _refusal(name, expected + upper, value)
     return count
+
+
+def require_seconds(name: str, value: Any) -> float:
+    """Return a number of seconds."""
+    seconds: float = require_typed(name, value, float)
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise UsageError(
+            f"option {name} (--{name.replace('_', '-')}): expected seconds > 0, got {value!r}"
+        )
+    return seconds

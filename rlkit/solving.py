@@ -12,8 +12,9 @@ import gymnasium as gym
 
 from rlkit.environments.environment import Environment
 from rlkit.environments.resolve import EnvLike, find_environment
+from rlkit.environments.stepping.watchdog import ENV_TIMEOUT, watched
 from rlkit.errors import RlkitError, UsageError
-from rlkit.options import require_typed
+from rlkit.options import require_seconds, require_typed
 from rlkit.tabular.bandits.beliefs import belief_mdp
 from rlkit.tabular.mdp import TabularMDP, check_limit
 from rlkit.tabular.planning.solvers import NotConverged
@@ -39,6 +40,7 @@ def solve(
     max_sweeps: int | None = None,
     history: bool = False,
     env_args: Mapping[str, Any] | None = None,
+    env_timeout: float = ENV_TIMEOUT,
 ) -> Solution:
     """Solve a finite MDP, or an environment that publishes its transition table, exactly.
 
@@ -53,6 +55,7 @@ def solve(
         max_sweeps: at most so many; None for the method's own limit.
         history: whether to keep the bounds after every sweep in `Solution.history`.
         env_args: keyword arguments of the environment; a `TabularMDP` has none.
+        env_timeout: seconds that a constructor, reset or step of the environment may take.
 
     Raises:
         UsageError: it is neither, has no reliable transition table, or has no finite optimum.
@@ -62,22 +65,23 @@ def solve(
     if max_sweeps is not None:
         max_sweeps = require_typed("max_sweeps", max_sweeps, int)
     began = time.perf_counter()
-    name, model = _model(environment, env_args, horizon)
-    built = time.perf_counter() - began
-    try:
-        solution = solve_model(
-            model,
-            discount=discount,
-            tolerance=tolerance,
-            method=method,
-            horizon=horizon,
-            max_sweeps=max_sweeps,
-            history=history,
-        )
-    except ValueError as error:
-        raise UsageError(f"solving {name}: {error}") from error
-    except NotConverged as error:
-        raise RlkitError(f"solving {name}: {error}") from error
+    with watched(require_seconds("env_timeout", env_timeout)):
+        name, model = _model(environment, env_args, horizon)
+        built = time.perf_counter() - began
+        try:
+            solution = solve_model(
+                model,
+                discount=discount,
+                tolerance=tolerance,
+                method=method,
+                horizon=horizon,
+                max_sweeps=max_sweeps,
+                history=history,
+            )
+        except ValueError as error:
+            raise UsageError(f"solving {name}: {error}") from error
+        except NotConverged as error:
+            raise RlkitError(f"solving {name}: {error}") from error
     if model is environment:
         return solution
     return dataclasses.replace(solution, build_seconds=solution.build_seconds + built)
@@ -93,13 +97,14 @@ def model_of(
     Raises:
         UsageError: it has no reliable transition table.
     """
-    name, model = _model(environment, env_args, horizon)
-    if isinstance(model, TabularMDP):
-        return model
-    try:
-        return mdp_from_env(model)
-    except ValueError as error:
-        raise UsageError(f"solving {name}: {error}") from error
+    with watched(ENV_TIMEOUT):
+        name, model = _model(environment, env_args, horizon)
+        if isinstance(model, TabularMDP):
+            return model
+        try:
+            return mdp_from_env(model)
+        except ValueError as error:
+            raise UsageError(f"solving {name}: {error}") from error
 
 
 def _model(
@@ -149,10 +154,15 @@ def _reject_args(name: str, env_args: Mapping[str, Any] | None) -> None:
 
 
 def evaluate(
-    run: Run | str | Path, *, episodes: int = 1000, greedy: bool = True, env: EnvLike | None = None
+    run: Run | str | Path,
+    *,
+    episodes: int = 1000,
+    greedy: bool = True,
+    env: EnvLike | None = None,
+    env_timeout: float = ENV_TIMEOUT,
 ) -> dict[str, Any]:
     """Play episodes with the final policies of a run; see `Run.evaluate`."""
     from rlkit.training.run import Run, load
 
     opened = run if isinstance(run, Run) else load(run, env)
-    return opened.evaluate(episodes, greedy=greedy)
+    return opened.evaluate(episodes, greedy=greedy, env_timeout=env_timeout)

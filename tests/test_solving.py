@@ -1,5 +1,8 @@
 """What `rlkit.solve` takes."""
 
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -8,9 +11,10 @@ import pytest
 
 import rlkit
 from rlkit import tabular
-from rlkit.errors import UsageError
+from rlkit.errors import RlkitError, UsageError
 from rlkit.solving import model_of
 from rlkit.tabular.mdp import TabularMDP
+from rlkit.training.playing.film import watch
 from rlkit_envs.bandit import BernoulliBandit
 
 
@@ -104,3 +108,48 @@ def test_the_model_of_whatever_can_be_solved_is_found() -> None:
     assert model_of(lake) is lake
     with pytest.raises(UsageError, match="solving CartPole-v1: looking for the exact model"):
         model_of("CartPole-v1")
+
+
+class Hangs(gym.Env[int, int]):
+    """Two states in turn, until `hang` is set: then a step does not return."""
+
+    observation_space, action_space = gym.spaces.Discrete(2), gym.spaces.Discrete(2)
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
+    hang = False
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        self.render_mode = render_mode
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[int, dict[str, Any]]:
+        self.state = 0
+        return 0, {}
+
+    def step(self, action: int) -> tuple[int, float, bool, bool, dict[str, Any]]:
+        if Hangs.hang:
+            time.sleep(60)
+        self.state = 1 - self.state
+        return self.state, 1.0, self.state == 0, False, {}
+
+    def render(self) -> Any:
+        return np.zeros((8, 8, 3), np.uint8)
+
+
+class HangsWithTable(Hangs):
+    P = {s: {a: [(1.0, 1 - s, 1.0, s == 1)] for a in range(2)} for s in range(2)}  # noqa: RUF012
+
+
+@pytest.mark.parametrize("what", ["solve", "evaluate", "watch"])
+def test_no_command_waits_for_an_environment_that_hangs(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = rlkit.train("random", Hangs, seeds=1, steps=4, evaluation_episodes=0, out=tmp_path)
+    monkeypatch.setattr(Hangs, "hang", True)
+    calls: dict[str, Callable[[], object]] = {
+        "solve": lambda: rlkit.solve(HangsWithTable, env_timeout=0.2),
+        "evaluate": lambda: run.evaluate(2, env_timeout=0.2),
+        "watch": lambda: watch(run, tmp_path / "film.gif", env_timeout=0.2),
+    }
+    began = time.monotonic()
+    with pytest.raises(RlkitError, match=r"did not return within 0\.2 s"):
+        calls[what]()
+    assert time.monotonic() - began < 10

@@ -14,8 +14,8 @@ from rlkit.diagnosis.processes.helper import HelperProcess, Unfindable, helper_p
 from rlkit.diagnosis.report import Report
 from rlkit.environments.environment import Environment
 from rlkit.environments.resolve import EnvLike, locate
-from rlkit.options import require_typed
-from rlkit.training.specification import require_env_args, require_seconds
+from rlkit.options import require_seconds, require_typed
+from rlkit.training.specification import require_env_args
 
 SECONDS, TIMEOUT = 20.0, 10.0
 _EXAMINATION = 8.0  # seconds, at most

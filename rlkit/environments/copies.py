@@ -10,9 +10,9 @@ import gymnasium as gym
 import numpy as np
 
 from rlkit.environments.spaces import require_supported, spaces_of
-from rlkit.environments.stepping.calls import CALLS, CLOSE, Abandoned
 from rlkit.errors import RlkitWarning, UsageError
-from rlkit.tabular.reading.published import describe as describe_object
+from rlkit.processes.calls import CALLS, CLOSE, Abandoned
+from rlkit.processes.calls import describe as describe_object
 
 Env = gym.Env[Any, Any]
 

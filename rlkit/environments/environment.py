@@ -21,7 +21,6 @@ from rlkit.environments.grids.vector import VectorCopies, reason_against
 from rlkit.environments.gymnasium_adapter import GymBatchEnv, MakeCopies
 from rlkit.environments.probe import Probe, probe
 from rlkit.environments.repeatability import Repeatability, check_repeatability
-from rlkit.environments.stepping.calls import CALLS, CONSTRUCTOR, describe_abandoned
 from rlkit.environments.table import TabularBatchEnv
 from rlkit.environments.views.action_view import ActionView
 from rlkit.environments.views.observations import seen_by_agents
@@ -29,6 +28,7 @@ from rlkit.environments.views.view import View
 from rlkit.environments.views.viewed_env import ViewedBatchEnv
 from rlkit.errors import RlkitError, UsageError
 from rlkit.fingerprint import Fingerprint, settle
+from rlkit.processes.calls import CALLS, CONSTRUCTOR, describe_abandoned
 from rlkit.seeding import SeedStreams, episode_seeder
 from rlkit.tabular.mdp import TabularMDP
 from rlkit.tabular.reading.beliefs import Belief, belief_from_env

@@ -15,11 +15,11 @@ from gymnasium.wrappers.utils import RunningMeanStd
 
 from rlkit.environments.copies import problem_of_closing
 from rlkit.environments.spaces import require_supported, spaces_of
-from rlkit.environments.stepping.calls import CALLS, RESET, Abandoned, describe_abandoned
 from rlkit.environments.views.masks import offers_masks
 from rlkit.errors import UsageError
 from rlkit.fingerprint import Fingerprint, fingerprint, identify
 from rlkit.fingerprint.opened_files import reads_of
+from rlkit.processes.calls import CALLS, RESET, Abandoned, describe_abandoned
 from rlkit.tabular.reading.wrappers import layers_of, time_limit
 
 # The classes of the latest copy of each environment that was probed.

@@ -15,9 +15,9 @@ from multiprocessing.sharedctypes import RawArray
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rlkit.environments.stepping.calls import CALLS, NAMES, NOTHING
 from rlkit.errors import RlkitError
 from rlkit.processes import starting
+from rlkit.processes.calls import CALLS, NAMES, NOTHING
 from rlkit.processes.sending import require_sendable
 from rlkit.processes.starting import describe_exit, end_with_parent, set_variables, start
 from rlkit.runs.kinds import RunKind

@@ -17,8 +17,9 @@ from rlkit.analysis.learning_curves import Curve
 from rlkit.determinism import own_settings
 from rlkit.environments.environment import Environment
 from rlkit.environments.resolve import EnvLike
+from rlkit.environments.stepping.watchdog import ENV_TIMEOUT, watched
 from rlkit.errors import RlkitError, UsageError
-from rlkit.options import require_count, require_typed
+from rlkit.options import require_count, require_seconds, require_typed
 from rlkit.runs.checkpoints import list_checkpoints
 from rlkit.runs.identity import unmarked
 from rlkit.runs.progress import warn
@@ -411,8 +412,15 @@ class Run(RunFolder):
         """
         return self._policies.q_table(seed)
 
-    def evaluate(self, episodes: int = 1000, *, greedy: bool = True) -> dict[str, Any]:
+    def evaluate(
+        self, episodes: int = 1000, *, greedy: bool = True, env_timeout: float = ENV_TIMEOUT
+    ) -> dict[str, Any]:
         """Play episodes with the final policies, and compute exact returns where possible.
+
+        Args:
+            episodes: per seed, >= 1.
+            greedy: whether the greedy policies act, not the exploring ones.
+            env_timeout: seconds that a constructor, reset or step of the environment may take.
 
         Returns:
             environment, agent, seeds (a list of seed, env_steps of its policy, mean_return,
@@ -440,7 +448,8 @@ class Run(RunFolder):
         seeds = [s for s in self.seeds if list_checkpoints(self.folder, s)]
         if not seeds:
             raise UsageError(f"the run {self.folder} has no checkpoint to evaluate yet")
-        report = self._policies.evaluate(seeds, episodes, greedy=greedy)
+        with watched(require_seconds("env_timeout", env_timeout)):
+            report = self._policies.evaluate(seeds, episodes, greedy=greedy)
         missing = {
             str(seed): self.failures.get(seed, "it was not trained yet")
             for seed in self.seeds

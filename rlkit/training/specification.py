@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import math
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,10 +20,11 @@ from rlkit.environments.bins import Binning, make_binning
 from rlkit.environments.environment import Environment
 from rlkit.environments.resolve import EnvLike, find_environment, locate
 from rlkit.environments.stepping.pool import Pool
+from rlkit.environments.stepping.watchdog import ENV_TIMEOUT
 from rlkit.environments.views.view import View
 from rlkit.errors import RlkitError, UsageError
 from rlkit.fingerprint import Fingerprint, fingerprint, identify
-from rlkit.options import require_count, require_typed, without_axes
+from rlkit.options import require_count, require_seconds, require_typed, without_axes
 from rlkit.rewards import OwnReward, RewardFunction, load_reward
 from rlkit.runs.identity import content_name, plain_data
 from rlkit.seeding import SeedStreams
@@ -46,9 +46,6 @@ ARGUMENTS = (
     *("bins", "bin_low", "bin_high", "rescale_actions", "action_masks"),
     *("env_workers", "env_timeout", "reward"),
 )
-
-
-ENV_TIMEOUT = 60.0  # seconds that a call of an environment may take, by default
 
 
 class HasSpaces(Protocol):
@@ -374,16 +371,6 @@ def named_agent(agent: Any) -> Any:
 def find_agent_class(agent: str) -> Callable[..., Agent]:
     """Return the class of an agent of rlkit, or of the user's own by file or module."""
     return find_own_agent(agent) if names_own_agent(agent) else find_agent(agent)
-
-
-def require_seconds(name: str, value: Any) -> float:
-    """Return a number of seconds."""
-    seconds: float = require_typed(name, value, float)
-    if not (math.isfinite(seconds) and seconds > 0):
-        raise UsageError(
-            f"option {name} (--{name.replace('_', '-')}): expected seconds > 0, got {value!r}"
-        )
-    return seconds
 
 
 def require_agent(agent: Any) -> Callable[..., Agent]:

@@ -11,7 +11,7 @@ import numpy as np
 from rlkit.determinism import own_settings, prepared_torch
 from rlkit.environments.environment import Environment
 from rlkit.environments.resolve import EnvLike
-from rlkit.environments.stepping.watchdog import watched
+from rlkit.environments.stepping.watchdog import ENV_TIMEOUT, watched
 from rlkit.errors import AllSeedsFailed
 from rlkit.options import require_count, require_typed
 from rlkit.processes.sending import require_main_guard
@@ -32,7 +32,7 @@ from rlkit.training.kind import AGENT_RUN
 from rlkit.training.prepare import Prepared, prepare
 from rlkit.training.presets import DEFAULT_EVALUATION_EPISODES
 from rlkit.training.run import Run
-from rlkit.training.specification import ENV_TIMEOUT, RunSpec, make_spec
+from rlkit.training.specification import RunSpec, make_spec
 
 FIGURE = "learning_curve.png"
 

@@ -27,6 +27,7 @@ class EvaluateOptions:
 
     episodes: int = 1000  # episodes per seed, >= 1
     greedy: bool = True  # play the greedy policy, not the exploring one
+    env_timeout: float = 60.0  # seconds that a reset or step of the environment may take, > 0
     # run the code that the run names although it was not trained here from the present source
     trust: bool = False
     # your own agent that trained the run, path/to/file.py:Class or module:Class, where it is no
@@ -56,7 +57,9 @@ def evaluate_command(args: list[str]) -> int:
     run = load(parsed.run, agent=options.agent, trust=options.trust)
     answers = None
     with announcing():
-        result = run.evaluate(options.episodes, greedy=options.greedy)
+        result = run.evaluate(
+            options.episodes, greedy=options.greedy, env_timeout=options.env_timeout
+        )
         if options.visits or options.discount is not None:
             answers = ExactAnswers(run, visits=options.visits, discount=options.discount)
             answers.add_to(result, greedy=options.greedy)
@@ -161,6 +164,7 @@ class WatchOptions:
     seed: int = 0  # seed of the run whose policy plays, >= 0
     episode: int = 0  # which of the episodes of `rlkit evaluate`, >= 0
     max_steps: int = 500  # steps after which recording stops, >= 1
+    env_timeout: float = 60.0  # seconds that a reset or step of the environment may take, > 0
     # run the code that the run names although it was not trained here from the present source
     trust: bool = False
     # your own agent that trained the run, path/to/file.py:Class or module:Class, where it is no
@@ -182,6 +186,7 @@ def watch_command(args: list[str]) -> int:
         seed=options.seed,
         episode=options.episode,
         max_steps=options.max_steps,
+        env_timeout=options.env_timeout,
     )
     print(f"{options.gif}: {steps} steps, return {total:g}")
     return 0

@@ -45,6 +45,7 @@ class SolveOptions:
     max_sweeps: int | None = None  # stop after so many; the bounds that are printed still hold
     # steps of an episode, for its return: auto (the environment's own limit), none, or a number
     horizon: str = "auto"
+    env_timeout: float = 60.0  # seconds that a reset or step of the environment may take, > 0
     env_args: EnvArgs = ()  # arguments of the environment, values in JSON
 
 
@@ -128,6 +129,7 @@ def solve_command(args: list[str]) -> int:
             max_sweeps=options.max_sweeps,
             history=form.output.figure is not None,
             env_args=problem.env_args,
+            env_timeout=options.env_timeout,
         )
     if form.output.json:
         content = {name: getattr(solution, name) for name in JSON_FIELDS}

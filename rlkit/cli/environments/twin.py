@@ -17,6 +17,7 @@ class TwinOptions:
     envs: int = 4  # environments of each seed, >= 1
     steps: int = 1000  # of each environment in each of three parts, >= 2
     seed: int = 0  # from which seeds and actions are drawn, >= 0
+    env_timeout: float = 60.0  # seconds that a reset or step of the environment may take, > 0
     env_args: EnvArgs = ()  # arguments of both, values in JSON
 
 
@@ -53,6 +54,7 @@ def check_twin_command(args: list[str]) -> int:
         envs=options.envs,
         steps=options.steps,
         seed=options.seed,
+        env_timeout=options.env_timeout,
     )
     if parsed.output.json:
         print_json(report.as_dict())

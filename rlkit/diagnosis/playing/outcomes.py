@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rlkit.tabular.reading.published import describe
+from rlkit.processes.calls import describe
 
 Array = NDArray[Any]
 

@@ -16,9 +16,9 @@ from rlkit.diagnosis.playing.outcomes import Episode, Outcome, short
 from rlkit.diagnosis.playing.results import ResultCheck
 from rlkit.environments.environment import Environment
 from rlkit.environments.spaces import spaces_of
-from rlkit.environments.stepping.calls import CALLS, CLOSE, RESET, STEP, Abandoned
 from rlkit.environments.stepping.checked import Problem, raised
 from rlkit.errors import UsageError
+from rlkit.processes.calls import CALLS, CLOSE, RESET, STEP, Abandoned
 
 Array = NDArray[Any]
 

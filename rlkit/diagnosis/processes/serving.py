@@ -77,7 +77,7 @@ def main(number: int) -> None:
 
     threading.Thread(target=beat, daemon=True).start()
     sys.path[:] = connection.recv()  # what the requests name is found there
-    from rlkit.environments.stepping.calls import CALLS
+    from rlkit.processes.calls import CALLS
 
     CALLS.supervised = True
     helper = Helper(say)

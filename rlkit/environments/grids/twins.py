@@ -13,9 +13,10 @@ from rlkit.environments.batch_env import Array, BatchEnv, BatchStep
 from rlkit.environments.environment import Environment
 from rlkit.environments.grids.vector import random_action
 from rlkit.environments.resolve import EnvLike, find_environment
+from rlkit.environments.stepping.watchdog import ENV_TIMEOUT, watched
 from rlkit.environments.views.actions import ActionLayout
 from rlkit.errors import UsageError
-from rlkit.options import require_count
+from rlkit.options import require_count, require_seconds
 from rlkit.seeding import SeedStreams
 
 FIRST = "observation at reset"
@@ -88,6 +89,7 @@ def check_twin(
     envs: int = 4,
     steps: int = 1000,
     seed: int = 0,
+    env_timeout: float = ENV_TIMEOUT,
 ) -> TwinReport:
     """Step an environment and a batched twin with the same seeds and actions.
 
@@ -103,18 +105,21 @@ def check_twin(
         envs: environments of each seed, >= 1.
         steps: of each environment in each of the three parts, >= 2.
         seed: from which seeds and actions are drawn.
+        env_timeout: seconds that a constructor, reset or step of an environment may take.
 
     Raises:
         UsageError: one of them cannot be used, or their spaces differ.
         SeedError: one of them returned something invalid or raised.
     """
-    named = find_environment(original, env_args)
-    name, make = _twin_of(named, twin, env_args)
     seeds = require_count("seeds", seeds, at_least=1)
     envs = require_count("envs", envs, at_least=1)
     steps = require_count("steps", steps, at_least=2)
-    comparison = _Comparison(named, make, (seeds, envs), require_count("seed", seed, at_least=0))
-    difference = next(comparison.differences(steps), None)
+    seed = require_count("seed", seed, at_least=0)
+    with watched(require_seconds("env_timeout", env_timeout)):
+        named = find_environment(original, env_args)
+        name, make = _twin_of(named, twin, env_args)
+        comparison = _Comparison(named, make, (seeds, envs), seed)
+        difference = next(comparison.differences(steps), None)
     return TwinReport(
         named.reference, name, comparison.transitions, comparison.episodes, difference
     )

@@ -13,10 +13,10 @@ from rlkit.agent import State
 from rlkit.environments.batch_env import Array, BatchEnv, BatchStep
 from rlkit.environments.copies import describe
 from rlkit.environments.grids.singles import require_batch_env
-from rlkit.environments.stepping.calls import CALLS, RESET, STEP
 from rlkit.environments.stepping.checked import Problem, raised
 from rlkit.environments.views.actions import ActionLayout
 from rlkit.errors import EnvironmentFault, SeedError, SeedsError
+from rlkit.processes.calls import CALLS, RESET, STEP
 from rlkit.seeding import SeedStreams, episode_seeder
 
 _FIELDS = ("reward", "terminated", "truncated", "next_obs", "following_obs")

@@ -25,12 +25,11 @@ from rlkit.environments.grids.singles import (
     final_observation,
     require_vector,
 )
-from rlkit.environments.stepping.calls import CALLS, RESET, STEP
 from rlkit.environments.stepping.checked import Outcome, Problem, Start, checked_flags, raised
 from rlkit.environments.stepping.local import Ask, CopyProblem, LocalCopies
 from rlkit.environments.views.actions import ActionLayout
 from rlkit.environments.views.observations import ObservationEncoder
-from rlkit.tabular.reading.published import describe
+from rlkit.processes.calls import CALLS, RESET, STEP, describe
 
 _TRIED_STEPS, _TRIED_COPIES = 200, 3
 _PATIENCE = 1.0  # seconds after which a slow environment has been tried enough

@@ -12,11 +12,11 @@ import numpy as np
 from rlkit.environments.batch_env import Array
 from rlkit.environments.copies import describe
 from rlkit.environments.spaces import spaces_of
-from rlkit.environments.stepping.calls import CALLS, RESET, STEP, Abandoned, describe_abandoned
 from rlkit.environments.views.actions import ActionLayout
 from rlkit.environments.views.masks import MaskReader, given_mask
 from rlkit.environments.views.observations import ObservationEncoder
-from rlkit.tabular.reading.published import describe as describe_object
+from rlkit.processes.calls import CALLS, RESET, STEP, Abandoned, describe_abandoned
+from rlkit.processes.calls import describe as describe_object
 
 _LONGEST_TRACE = 20_000  # characters
 # What needs no look at its kind: the types that most environments return.

@@ -22,13 +22,13 @@ from gymnasium import spaces
 
 from rlkit.environments.environment import Environment
 from rlkit.environments.repeatability import Repeatability, could_not_check
-from rlkit.environments.stepping.calls import CONSTRUCTOR, NAMES, NOTHING, STEP, did_not_return
 from rlkit.environments.stepping.checked import Outcome, Problem, Start
 from rlkit.environments.stepping.local import Ask, CopyProblem
 from rlkit.environments.stepping.serving import STACK_SIGNAL, Reply, Request, serve
 from rlkit.environments.stepping.watchdog import STOP_PATIENCE
 from rlkit.errors import PlayStopped, RlkitWarning, UsageError
 from rlkit.processes import starting
+from rlkit.processes.calls import CONSTRUCTOR, NAMES, NOTHING, STEP, did_not_return
 from rlkit.processes.sending import require_sendable
 from rlkit.tabular.reading.model import Model
 

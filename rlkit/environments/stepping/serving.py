@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 from rlkit.determinism import own_settings
 from rlkit.environments.copies import env_name, make_copies
 from rlkit.environments.environment import Environment
-from rlkit.environments.stepping.calls import CALLS
 from rlkit.environments.stepping.checked import CheckedEnv, Problem, Start, raised
 from rlkit.environments.stepping.local import close_all
 from rlkit.environments.views.view import View
 from rlkit.errors import RlkitError
+from rlkit.processes.calls import CALLS
 from rlkit.processes.starting import end_with_parent, set_variables
 
 # Asks a worker for its stack. Hardly used by others; Python's handlers do not run in compiled code.

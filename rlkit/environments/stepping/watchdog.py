@@ -20,8 +20,9 @@ import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from rlkit.environments.stepping.calls import CALLS, NAMES, NOTHING, Abandoned, did_not_return
+from rlkit.processes.calls import CALLS, NAMES, NOTHING, Abandoned, did_not_return
 
+ENV_TIMEOUT = 60.0  # seconds that a call of an environment may take, by default
 STOP_PATIENCE = 2.0  # seconds that a call may still take once the run was asked to stop
 LAST_PATIENCE = 2.0  # seconds after which a call that ignores the signal is given up
 _LOOK_EVERY = 0.25

@@ -15,10 +15,11 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.spaces import Discrete
 
+from rlkit.processes.calls import describe
 from rlkit.tabular.bandits.beliefs import check_priors
 from rlkit.tabular.mdp import FloatArray, IntArray
 from rlkit.tabular.reading.fit import Rows, find_misfit
-from rlkit.tabular.reading.published import UnknownModel, call, describe
+from rlkit.tabular.reading.published import UnknownModel, call
 from rlkit.tabular.reading.wrappers import TRANSPARENT, layers_of, time_limit
 
 EPISODES = 1_000  # that are played with each arm

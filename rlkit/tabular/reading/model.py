@@ -15,6 +15,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from rlkit.processes.calls import describe
 from rlkit.tabular.mdp import TabularMDP
 from rlkit.tabular.reading.known import follows_table
 from rlkit.tabular.reading.probe import NUM_PARTS, Record, play
@@ -22,7 +23,6 @@ from rlkit.tabular.reading.published import (
     NoTable,
     UnknownModel,
     call,
-    describe,
     name_of,
     published_table,
     read_table,

@@ -22,10 +22,11 @@ import numpy as np
 from gymnasium.spaces import Discrete
 from numpy.typing import NDArray
 
+from rlkit.processes.calls import describe
 from rlkit.tabular.mdp import BoolArray, FloatArray, IntArray, TabularMDP
 from rlkit.tabular.operators import bellman_optimality, greedy
 from rlkit.tabular.reading.parts import states_of
-from rlkit.tabular.reading.published import UnknownModel, call, describe, index, reset
+from rlkit.tabular.reading.published import UnknownModel, call, index, reset
 
 NUM_PARTS = 4
 STEPS, RESETS = 5_000, 500  # of a part

@@ -20,12 +20,25 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.spaces import Discrete
 
+from rlkit.processes.calls import (
+    CALLS,
+    CLOSE,
+    CONSTRUCTOR,
+    RESET,
+    STEP,
+    Abandoned,
+    describe,
+    describe_abandoned,
+)
 from rlkit.tabular.mdp import FloatArray, Successor, TabularMDP
 from rlkit.tabular.reading.parts import PartsIndex, states_of
 from rlkit.tabular.reading.wrappers import TRANSPARENT, layers_of, time_limit
 
 # The numbering of the states: as in a Discrete space, or of combinations of discrete parts.
 States = Discrete | PartsIndex
+
+
+_KINDS = {"reset": RESET, "step": STEP, "close": CLOSE}
 
 
 class UnknownModel(ValueError):
@@ -36,27 +49,27 @@ class NoTable(UnknownModel):
     """The environment publishes no table at all."""
 
 
-def describe(value: Any) -> str:
-    """Return the `repr` of a user's object on one line of at most 200 characters; never raise."""
-    try:
-        text = " ".join(repr(value).split())
-    except KeyboardInterrupt:
-        raise
-    except BaseException:
-        text = f"an object of type {type(value).__name__}"
-    return text if len(text) <= 200 else f"{text[:197]}..."
-
-
 def call(name: str, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    """Call a user's function and raise whatever it raises, even SystemExit, as UnknownModel."""
+    """Call a user's function and raise whatever it raises, even SystemExit, as UnknownModel.
+
+    Whoever watches the calls can abandon one that does not return.
+    """
+    CALLS.begin(_KINDS.get(name, CONSTRUCTOR))
     try:
         return function(*args, **options)
-    except (KeyboardInterrupt, UnknownModel):
+    except UnknownModel:
         raise
     except BaseException as error:
+        if CALLS.is_interrupt(error):
+            raise
         given = [describe(value) for value in args]
         given += [f"{key}={describe(value)}" for key, value in options.items()]
-        raise UnknownModel(f"{name}({', '.join(given)}) raised {describe(error)}") from error
+        text = describe_abandoned(error, f"{name}({', '.join(given)})")
+        if not isinstance(error, Abandoned):
+            text = f"{name}({', '.join(given)}) raised {text}"
+        raise UnknownModel(text) from error
+    finally:
+        CALLS.end()
 
 
 def name_of(env: Any) -> str:

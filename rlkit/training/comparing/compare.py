@@ -14,9 +14,9 @@ from rlkit.agent import AgentTraits
 from rlkit.agents import AGENTS, find_agent
 from rlkit.determinism import own_settings
 from rlkit.environments.resolve import EnvLike
-from rlkit.environments.stepping.watchdog import watched
+from rlkit.environments.stepping.watchdog import ENV_TIMEOUT, watched
 from rlkit.errors import UsageError
-from rlkit.options import require_count, require_typed
+from rlkit.options import require_count, require_seconds, require_typed
 from rlkit.runs import store
 from rlkit.runs.identity import content_name
 from rlkit.runs.kinds import MOST_SEEDS
@@ -32,10 +32,8 @@ from rlkit.training.presets import DEFAULT_EVALUATION_EPISODES
 from rlkit.training.references import require_optimum
 from rlkit.training.run import Run
 from rlkit.training.specification import (
-    ENV_TIMEOUT,
     RunSpec,
     make_spec,
-    require_seconds,
 )
 from rlkit.training.train import raise_or_warn_of_failures, train_prepared
 

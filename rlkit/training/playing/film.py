@@ -10,19 +10,29 @@ from typing import Any
 
 import gymnasium as gym
 
+from rlkit.environments.copies import problem_of_closing
+from rlkit.environments.stepping.watchdog import ENV_TIMEOUT, watched
 from rlkit.environments.views.actions import ActionLayout
 from rlkit.environments.views.masks import MaskReader
 from rlkit.errors import RlkitError, UsageError
 from rlkit.files import write_atomically
-from rlkit.options import require_count
+from rlkit.options import require_count, require_seconds
+from rlkit.processes.calls import RESET, STEP, Abandoned, describe_abandoned, noted
 from rlkit.runs.places import require_place, writing
 from rlkit.seeding import SeedStreams
+from rlkit.training.playing.deployed import SingleActor
 from rlkit.training.playing.frames import Array, new_frames, pictures
 from rlkit.training.run import Run
 
 
 def watch(
-    run: Run, path: Path, *, seed: int = 0, episode: int = 0, max_steps: int = 500
+    run: Run,
+    path: Path,
+    *,
+    seed: int = 0,
+    episode: int = 0,
+    max_steps: int = 500,
+    env_timeout: float = ENV_TIMEOUT,
 ) -> tuple[int, float]:
     """Write an animated gif of one greedy episode of the original environment.
 
@@ -32,6 +42,7 @@ def watch(
         seed: which seed's policy.
         episode: which of the evaluation episodes, so that a film can be repeated.
         max_steps: the length at which filming stops.
+        env_timeout: seconds that a constructor, reset or step of the environment may take.
 
     Returns:
         the number of steps and the return.
@@ -48,6 +59,16 @@ def watch(
     # Gymnasium draws with pygame, which otherwise needs a screen.
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     actor = run.actor(seed)
+    with watched(require_seconds("env_timeout", env_timeout)):
+        images, milliseconds, steps, total = _film(run, actor, seed, episode, max_steps)
+    _write(images, path, milliseconds)
+    return steps, total
+
+
+def _film(
+    run: Run, actor: SingleActor, seed: int, episode: int, max_steps: int
+) -> tuple[list[Array], int, int, float]:
+    """Return the pictures of an episode, the milliseconds of each, its steps and its return."""
     try:
         env = run.environment.make(render_mode="rgb_array")
     except UsageError as error:
@@ -57,19 +78,25 @@ def watch(
         ) from error
     try:
         streams = SeedStreams(run.spec.experiment_seed, seed)
-        obs, info = env.reset(seed=streams.episode_seed("evaluation", episode, 0))
-        frames, total, steps = new_frames(env), 0.0, 0
+        with noted(RESET):
+            obs, info = env.reset(seed=streams.episode_seed("evaluation", episode, 0))
+            frames, total, steps = new_frames(env), 0.0, 0
         read_mask = MaskReader(ActionLayout(env.action_space)) if run.spec.action_masks else None
         for _ in range(max_steps):
             masks = None if read_mask is None else read_mask(env, info)
-            obs, reward, terminated, truncated, info = env.step(actor.act(obs, masks))
-            frames += new_frames(env)
+            action = actor.act(obs, masks)
+            with noted(STEP):
+                obs, reward, terminated, truncated, info = env.step(action)
+                frames += new_frames(env)
             total, steps = total + float(reward), steps + 1
             if terminated or truncated:
                 break
         images = pictures(frames)
     except UsageError as error:
         raise UsageError(f"filming {run.environment.reference}: {error}") from error
+    except Abandoned as error:
+        text = describe_abandoned(error, "reset, step or render")
+        raise RlkitError(f"filming {run.environment.reference}: {text}") from error
     except Exception as error:
         if isinstance(error, RlkitError):
             raise
@@ -79,9 +106,8 @@ def watch(
         ) from error
     finally:
         milliseconds = _frame_duration(env)
-        env.close()
-    _write(images, path, milliseconds)
-    return steps, total
+        problem_of_closing(env)
+    return images, milliseconds, steps, total
 
 
 def _write(images: list[Array], path: Path, milliseconds: int) -> None:

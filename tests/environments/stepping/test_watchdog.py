@@ -16,9 +16,9 @@ import pytest
 from rlkit.environments.gymnasium_adapter import GymBatchEnv
 from rlkit.environments.resolve import find_environment
 from rlkit.environments.stepping import watchdog
-from rlkit.environments.stepping.calls import CALLS
 from rlkit.environments.stepping.watchdog import watched
 from rlkit.errors import PlayStopped, RlkitWarning, SeedError, UsageError
+from rlkit.processes.calls import CALLS
 from rlkit.runs.reports import Reports
 from rlkit.seeding import SeedStreams
 from rlkit.training.run import Run

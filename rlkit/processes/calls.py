@@ -1,12 +1,13 @@
-"""Which call of a user's environment is being made, for those who watch that it returns."""
+"""Which call of a user's environment is being made, and how its errors read."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import MutableSequence
+from collections.abc import Iterator, MutableSequence
+from typing import Any
 
 from rlkit.errors import PlayStopped
-from rlkit.tabular.reading.published import describe
 
 # The kinds of calls. In a worker process, whoever reads them may be another process.
 NOTHING, CONSTRUCTOR, RESET, STEP, CLOSE = range(5)
@@ -52,6 +53,16 @@ class Calls:
 CALLS = Calls()
 
 
+@contextlib.contextmanager
+def noted(kind: int) -> Iterator[None]:
+    """Note that a call is made in the block; of calls that need not be fast."""
+    CALLS.begin(kind)
+    try:
+        yield
+    finally:
+        CALLS.end()
+
+
 class Abandoned(BaseException):
     """Raised in a call of a user's environment that does not return.
 
@@ -82,3 +93,14 @@ def describe_abandoned(error: BaseException, call: str = "it") -> str:
     if error.seconds is None:
         raise PlayStopped(f"{call} did not return after the run was asked to stop") from None
     return did_not_return(call, error.seconds)
+
+
+def describe(value: Any) -> str:
+    """Return the `repr` of a user's object on one line of at most 200 characters; never raise."""
+    try:
+        text = " ".join(repr(value).split())
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        text = f"an object of type {type(value).__name__}"
+    return text if len(text) <= 200 else f"{text[:197]}..."
