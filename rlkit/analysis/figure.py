@@ -90,6 +90,10 @@ def draw_references(
         )
 
 
+# The height of a row of the legend, and how many rows a figure has room for.
+_ROW_INCHES, _FREE_ROWS = 0.175, 6
+
+
 def legend_below(figure: Figure, axes: Axes, extra: Sequence[Line2D] = ()) -> None:
     """Draw the legend outside the axes, where it cannot cover a curve."""
     drawn, drawn_labels = axes.get_legend_handles_labels()
@@ -98,6 +102,8 @@ def legend_below(figure: Figure, axes: Axes, extra: Sequence[Line2D] = ()) -> No
     if not handles:
         return
     columns = 1 if max(map(len, labels), default=0) > 38 else 2
+    rows = -(-len(labels) // columns)
+    figure.set_figheight(figure.get_figheight() + _ROW_INCHES * max(0, rows - _FREE_ROWS))
     figure.legend(
         handles,
         labels,

@@ -54,6 +54,9 @@ class Drawable(Protocol):
     def plot(self, path: Path) -> object: ...
 
 
+MOST_CURVES = 20  # in one figure; more cannot be told apart
+
+
 def plot_runs(
     runs: Sequence[Drawable],
     path: str | Path | None = None,
@@ -85,6 +88,11 @@ def content_of(
     runs: Sequence[Drawable], *, names: Sequence[str] | None = None, regret: bool = False
 ) -> dict[str, Any]:
     """Return what `plot_runs` draws, as arguments of `learning_curve_figure`."""
+    if len(runs) > MOST_CURVES:
+        raise UsageError(
+            f"a figure shows at most {MOST_CURVES} runs, got {len(runs)}; seeds of one configuration "
+            "belong into one run (--seeds), which is one curve with an interval"
+        )
     for run in runs:
         if not run.curve.size:
             raise UsageError(f"the run {run.folder} has no rows to draw yet")

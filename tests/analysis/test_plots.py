@@ -215,3 +215,15 @@ def test_a_reference_far_away_does_not_press_the_curves_flat() -> None:
     assert high > -13
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert any("random: -65,375" in label for label in labels)
+
+
+def test_a_long_legend_leaves_the_curves_their_room():
+    curves = [
+        Curve(f"a configuration of an agent with the number {k:2}", STEPS, RETURNS[:2])
+        for k in range(20)
+    ]
+    figure = learning_curve_figure(curves, title="t")
+    figure.canvas.draw()
+    width, height = figure.axes[0].get_window_extent().size / figure.dpi
+    assert width > 2
+    assert height > 1

@@ -129,3 +129,9 @@ def test_a_program_that_started_no_process_draws_itself(monkeypatch: pytest.Monk
     monkeypatch.setattr(figures, "_started", [])
     figures.save_curve(run, Path("figure.png"))
     assert paths == [Path("figure.png")]
+
+
+def test_more_runs_than_can_be_told_apart_are_not_drawn(tmp_path: Path) -> None:
+    run = train("random", "FrozenLake-v1", seeds=1, steps=10, evaluation_episodes=0, out=tmp_path)
+    with pytest.raises(UsageError, match="at most 20 runs, got 21"):
+        plot_runs([run] * 21)
