@@ -90,8 +90,8 @@ def content_of(
     """Return what `plot_runs` draws, as arguments of `learning_curve_figure`."""
     if len(runs) > MOST_CURVES:
         raise UsageError(
-            f"a figure shows at most {MOST_CURVES} runs, got {len(runs)}; seeds of one configuration "
-            "belong into one run (--seeds), which is one curve with an interval"
+            f"a figure shows at most {MOST_CURVES} runs, got {len(runs)}; the seeds of one "
+            "configuration belong into one run (--seeds), which is one curve with an interval"
         )
     for run in runs:
         if not run.curve.size:
