@@ -128,7 +128,7 @@ class Evaluator:
         *,
         limits: Array | None = None,
         seeds: Sequence[int] | None = None,
-        stop: Callable[[], bool] | None = None,
+        stop: Callable[[], int] | None = None,
     ) -> Evaluation:
         """Return the mean and standard deviation of each seed's episode return.
 

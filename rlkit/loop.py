@@ -90,7 +90,7 @@ def play(
     max_steps: int | Array,
     env_offset: int = 0,
     seeds: Sequence[int] | None = None,
-    stop: Callable[[], bool] | None = None,
+    stop: Callable[[], int] | None = None,
 ) -> Episodes:
     """Play one episode in each environment, and count each of them, long or short.
 
@@ -150,7 +150,7 @@ def _limits(max_steps: int | Array, num_seeds: int) -> Array:
 
 
 @contextlib.contextmanager
-def asking(env: BatchEnv, stop: Callable[[], bool] | None) -> Iterator[Callable[[], None]]:
+def asking(env: BatchEnv, stop: Callable[[], int] | None) -> Iterator[Callable[[], None]]:
     """Yield a function that raises once `stop` returns True; the copies of `env` call it too."""
 
     def ask() -> None:

@@ -54,12 +54,12 @@ class Reports:
         note: a sentence for the user.
         caveat: a sentence that belongs beside the results.
         irreproducible: a sentence on why the run is not reproducible, which also marks it.
-        stop: whether to save and stop now.
+        stop: whether to save and stop now; the signal that asked for it, if one did.
     """
 
     progress: Callable[[Sequence[int], int], None] = lambda seeds, steps: None
     note: Callable[[str], None] = lambda text: None
-    stop: Callable[[], bool] = lambda: False
+    stop: Callable[[], int] = lambda: False
     begin: Callable[[str, int, int], None] = lambda label, seeds, steps: None
     irreproducible: Callable[[str], None] = lambda text: None
     caveat: Callable[[str], None] = lambda text: None
@@ -77,8 +77,8 @@ class StopSignals:
         self.received: int | None = None
         self._again_after, self._since = again_after, 0.0
 
-    def __call__(self) -> bool:
-        return self.received is not None
+    def __call__(self) -> int:
+        return self.received or 0
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.received is None:

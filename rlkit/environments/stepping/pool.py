@@ -56,7 +56,7 @@ class Pool:
         environment: Environment,
         num_workers: int,
         timeout: float,
-        stop: Callable[[], bool] = lambda: False,
+        stop: Callable[[], int] = lambda: False,
     ) -> None:
         require_sendable(environment.again, "--env-workers 0")
         starting.warm_up([serve.__module__])

@@ -33,7 +33,7 @@ _SIGNAL = signal.SIGRTMIN + 9 if hasattr(signal, "SIGRTMIN") else signal.SIGUSR2
 class _Watchdog:
     """The thread that watches the calls of the main thread."""
 
-    def __init__(self, timeout: float, stop: Callable[[], bool]) -> None:
+    def __init__(self, timeout: float, stop: Callable[[], int]) -> None:
         self._timeout, self._stop = timeout, stop
         self._ended = threading.Event()
         self._abandon: tuple[int, float | None] | None = (
@@ -54,20 +54,20 @@ class _Watchdog:
             raise Abandoned(self._abandon[1])
 
     def _watch(self) -> None:
-        call, since, stopping, fired = 0, 0.0, 0.0, 0.0
+        call, since, stopping, fired, asked = 0, 0.0, 0.0, 0.0, 0
         while not self._ended.wait(min(_LOOK_EVERY, self._timeout / 4)):
             now, present = time.monotonic(), _present()
             if not present or present != call:
                 call, since, stopping, fired = present, now, 0.0, 0.0
                 continue
-            if not stopping and self._stop():
+            if not stopping and (asked := self._stop()):
                 stopping = now
             seconds = None if stopping and now - stopping > STOP_PATIENCE else self._timeout
             if seconds is not None and now - since < seconds:
                 continue
             fired = fired or now
             if now - fired > LAST_PATIENCE:
-                _give_up(seconds)
+                _give_up(seconds, asked)
             self._abandon = call, seconds
             signal.pthread_kill(threading.main_thread().ident or 0, _SIGNAL)
 
@@ -78,8 +78,13 @@ def _present() -> int:
     return 0 if kind == NOTHING else number
 
 
-def _give_up(seconds: float | None) -> None:
-    """End the process: nothing else ends a call that does not return to Python."""
+def _give_up(seconds: float | None, asked: int) -> None:
+    """End the process: nothing else ends a call that does not return to Python.
+
+    Args:
+        seconds: of the timeout; None where the run was asked to stop.
+        asked: what `stop` of `watched` returned.
+    """
     call = NAMES.get(CALLS.entries[1], "an environment")
     problem = (
         f"the run was asked to stop, and {call} of the environment does not return"
@@ -95,18 +100,20 @@ def _give_up(seconds: float | None) -> None:
     if sys.stdout is not None:
         with contextlib.suppress(Exception):
             sys.stdout.flush()
-    os._exit(143 if seconds is None else 1)
+    number = asked if asked > 1 else signal.SIGTERM
+    os._exit(128 + number if seconds is None else 1)
 
 
 @contextlib.contextmanager
-def watched(timeout: float, stop: Callable[[], bool] = lambda: False) -> Iterator[None]:
+def watched(timeout: float, stop: Callable[[], int] = lambda: False) -> Iterator[None]:
     """Abandon calls of environments that do not return; only those of the main thread.
 
     A crash of compiled code prints where Python was, before it ends the process.
 
     Args:
         timeout: seconds that a call may take.
-        stop: whether the run was asked to stop; then a call may take a few seconds more.
+        stop: the signal that asked the run to stop, or whether it was; then a call may take a few
+            seconds more.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

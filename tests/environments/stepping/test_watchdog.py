@@ -104,8 +104,8 @@ def test_another_thread_is_not_watched() -> None:
     assert not failures
 
 
-@pytest.mark.parametrize(("stop", "code"), [(False, 1), (True, 143)])
-def test_compiled_code_that_does_not_return_ends_the_process(stop: bool, code: int) -> None:
+@pytest.mark.parametrize(("stop", "code"), [(0, 1), (True, 143), (signal.SIGINT, 130)])
+def test_compiled_code_that_does_not_return_ends_the_process(stop: int, code: int) -> None:
     child = os.fork()
     if child == 0:
         try:
