@@ -153,6 +153,17 @@ def _switch_values(kind: Any) -> tuple[str, ...]:
     return ("True", "False", *chosen)
 
 
+def given_options(options: Any, args: Sequence[str]) -> dict[str, Any]:
+    """Return those fields of a dataclass of a form whose options are among the words."""
+    flags = {word.partition("=")[0].replace("_", "-") for word in args if word.startswith("--")}
+    given = {}
+    for field in dataclasses.fields(options):
+        name = field.name.replace("_", "-")
+        if not flags.isdisjoint((f"--{name}", f"--no-{name}")):
+            given[field.name] = getattr(options, field.name)
+    return given
+
+
 def read_env_args(groups: Sequence[Sequence[str]]) -> dict[str, Any]:
     """Return the keyword arguments that words such as is_slippery=false give, values in JSON."""
     args = {}

@@ -6,9 +6,18 @@ from typing import Any, Literal
 import pytest
 
 from rlkit.cli.agents.train import TrainOptions
-from rlkit.cli.forms import Output, known_flags, make_form, parse, positional_words, read_env_args
+from rlkit.cli.forms import (
+    Output,
+    given_options,
+    known_flags,
+    make_form,
+    parse,
+    positional_words,
+    read_env_args,
+)
 from rlkit.errors import UsageError
 from rlkit.rlhf.stages.sources import ModelSource, TaskSource
+from rlkit.rlhf.training.configs import PPOConfig
 from tests.cli.commands import answer, output
 
 
@@ -113,3 +122,16 @@ def test_the_word_of_a_switch_is_not_positional_and_what_follows_a_bare_one_is()
     assert positional_words(["a", "--baseline", "linear", "b"], form) == ["a", "b"]
     assert positional_words(["a", "--baseline", "b"], form) == ["a", "b"]
     assert positional_words(["a", "--no-baseline", "b"], form) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("args", "names"),
+    [
+        ([], set()),
+        (["--batch-size", "64"], {"batch_size"}),  # although 64 is the default
+        (["--batch_size=64", "--no-check-ratio", "--seeds", "3"], {"batch_size", "check_ratio"}),
+    ],
+)
+def test_given_options_are_those_among_the_words(args: list[str], names: set[str]) -> None:
+    given = given_options(PPOConfig(), args)
+    assert given == {name: getattr(PPOConfig(), name) for name in names}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlkit.cli.forms import Output, make_form, parse, positional
+from rlkit.cli.forms import Output, given_options, make_form, parse, positional
 from rlkit.cli.report import print_json, report_stage, show_progress
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def sft_command(args: list[str]) -> int:
     return _run(
         parsed,
         lambda **run_options: fine_tune(
-            parsed.task, parsed.model, config=parsed.training, **run_options
+            parsed.task, parsed.model, **given_options(parsed.training, args), **run_options
         ),
     )
 
@@ -131,7 +131,10 @@ def _stage_command(
     return _run(
         parsed,
         lambda **run_options: stage(
-            parsed.policy, config=parsed.training, **vars(parsed.input), **run_options
+            parsed.policy,
+            **given_options(parsed.training, args),
+            **vars(parsed.input),
+            **run_options,
         ),
     )
 

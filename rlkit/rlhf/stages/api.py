@@ -22,6 +22,7 @@ from typing import Any
 from rlkit.errors import UsageError
 from rlkit.rlhf.data.scores import load_score
 from rlkit.rlhf.data.tokenizer import Tokenizer, TokenizerKind
+from rlkit.rlhf.stages.defaults import default_options
 from rlkit.rlhf.stages.factories import DPOFactory, PolicyFactory, RewardFactory, SFTFactory
 from rlkit.rlhf.stages.launch import launch, resolve_config, split_options
 from rlkit.rlhf.stages.loading import require_gold
@@ -109,6 +110,7 @@ def fine_tune(
         task.build(model)  # rejects an unknown task
     else:
         task, model, num_demonstrations = _settle_texts(task, model)
+    options = default_options("sft", task, model, options) if config is None else options
     config = resolve_config("sft", SFTConfig, config, options)
     if num_demonstrations is not None:
         config = dataclasses.replace(config, num_demonstrations=num_demonstrations)
@@ -143,6 +145,7 @@ def reward(
     run_options, options = split_options(options)
     parent, task, model = _inputs(policy, parent_seed)
     task = _with_preferences(task, preferences)
+    options = default_options("reward", task, model, options) if config is None else options
     config = resolve_config("reward", RewardConfig, config, options)
     if not task.name and config.responses_per_prompt != 2:
         raise UsageError(
@@ -150,9 +153,8 @@ def reward(
             f"pair; omit it, got {config.responses_per_prompt}"
         )
     config = dataclasses.replace(config, num_pairs=_num_preferences(task, model, config.num_pairs))
-    num_training = config.num_examples - config.num_held_out(config.num_examples)
     factory = RewardFactory(task=task, model=model, parent=parent, config=config)
-    num_updates = _num_updates(config.passes(num_training), num_training)
+    num_updates = _num_updates(config, config.num_examples)
     return launch("reward", factory, num_updates, run_options, reports)
 
 
@@ -169,6 +171,7 @@ def dpo(
     run_options, options = split_options(options)
     parent, task, model = _inputs(policy, parent_seed)
     task = _with_preferences(task, preferences)
+    options = default_options("dpo", task, model, options) if config is None else options
     config = resolve_config("dpo", DPOConfig, config, options)
     config = dataclasses.replace(config, num_pairs=_num_preferences(task, model, config.num_pairs))
     factory = DPOFactory(task=task, model=model, parent=parent, config=config)
@@ -234,6 +237,7 @@ def policy_gradient(
             f"{adapter_rank}"
         )
     model = dataclasses.replace(model, adapter_rank=adapter_rank)
+    options = default_options(method, task, model, options) if config is None else options
     config = resolve_config(method, METHODS[method], config, options)
     if score is not None:
         source = _score_source(score)
@@ -322,7 +326,9 @@ def _num_preferences(task: TaskSource, model: ModelSource, num_pairs: int) -> in
 
 
 def _num_updates(config: SFTConfig | RewardConfig | DPOConfig, num_examples: int) -> int:
-    return config.num_epochs * -(-num_examples // config.batch_size)
+    num_training = num_examples - config.num_held_out(num_examples)
+    passes = config.passes(num_training)
+    return passes.num_epochs * -(-num_training // passes.batch_size)
 
 
 def _score_source(score: str | Callable[..., Any]) -> ScoreSource:

@@ -107,7 +107,9 @@ class DPOFactory(_FromPolicy):
         if isinstance(preferences, Labels):
             raise UsageError("dpo needs pairs, {prompt, chosen, rejected}; the file holds labels")
         reference = policy.reference_copy()
-        return direct_preference_optimisation(policy, reference, preferences, self.config, streams)
+        return direct_preference_optimisation(
+            policy, reference, preferences, self.config, streams, task=task
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

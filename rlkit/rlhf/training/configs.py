@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 
@@ -34,15 +34,49 @@ class DescentConfig:
     # in AdamW
     decay: Decay = field(default="decoupled", metadata=ADDED_LATER)
     max_gradient_norm: float = 1.0  # gradients are scaled down to this norm, > 0
+    # epochs without a lower held-out loss after which training stops, >= 0; 0 = never
+    patience: int = field(default=0, metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
         require_whole(self, "num_epochs", "batch_size", at_least=1)
+        require_whole(self, "patience", at_least=0)
         require_range(self, "learning_rate", "max_gradient_norm", low=0, open_low=True)
         require_decay(self)
 
 
+FEWEST_TO_HOLD_OUT = 20  # examples of a file; with fewer, a held-out part ranks no epochs
+
+
 @dataclass(frozen=True, kw_only=True)
-class SFTConfig(DescentConfig):
+class HeldOutConfig(DescentConfig):
+    """Options of a policy that learns from examples of which some may be held out."""
+
+    # epochs are added until there are this many steps, >= 0
+    min_updates: int = field(default=0, metadata=ADDED_LATER)
+    # fraction of the examples held out, in [0, 1), but up to 30 of few examples; the epoch with the
+    # lowest held-out loss is kept. 0 = none: the last epoch is kept
+    held_out: float = field(default=0.0, metadata=ADDED_LATER)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_whole(self, "min_updates", at_least=0)
+        require_range(self, "held_out", low=0, high=1, open_high=True)
+
+    def num_held_out(self, num_examples: int) -> int:
+        """Return how many of the examples are held out."""
+        if not self.held_out or num_examples < FEWEST_TO_HOLD_OUT:
+            return 0
+        few = min(30, round(0.3 * num_examples))
+        return min(max(1, round(self.held_out * num_examples), few), num_examples - 1)
+
+    def passes(self, num_training: int) -> Self:
+        """Return a copy with epochs for `min_updates` steps."""
+        steps = -(-num_training // self.batch_size)
+        return replace(self, num_epochs=max(self.num_epochs, -(-self.min_updates // steps)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SFTConfig(HeldOutConfig):
     """Options of supervised fine-tuning."""
 
     num_demonstrations: int = 8192  # number drawn from a built-in task, >= 1; a file is used whole
@@ -114,7 +148,7 @@ class RewardConfig(DescentConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DPOConfig(DescentConfig):
+class DPOConfig(HeldOutConfig):
     """Options of direct preference optimisation."""
 
     loss: Literal["dpo", "ipo"] = "dpo"  # ipo: aims at a log-ratio difference of 1/(2 beta)
@@ -124,10 +158,14 @@ class DPOConfig(DescentConfig):
     learning_rate: float = 5e-4  # initial rate of Adam, falls linearly to 0, > 0
     weight_decay: float = 0.0  # lambda, >= 0; 0 = off
     label_smoothing: float = 0.0  # assumed probability that a label is wrong, in [0, 0.5)
+    # weight of the negative log-likelihood per token of the chosen response, >= 0, without which
+    # both responses may become unlikely and the policy write something else (Pang et al. 2024)
+    nll_coef: float = field(default=0.0, metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_choice(self, "loss", among=Literal["dpo", "ipo"])
+        require_range(self, "nll_coef", low=0)
         require_range(self, "beta", low=0, open_low=True)
         require_whole(self, "num_pairs", at_least=1)
         require_range(self, "label_smoothing", low=0, high=0.5, open_high=True)

@@ -29,6 +29,7 @@ from rlkit.seeding import SeedStreams, generator_states, restore_generators
 Array = NDArray[Any]
 # indices of examples [B] -> the loss of each [B], and metrics of the minibatch
 Loss = Callable[[Tensor], tuple[Tensor, Mapping[str, float]]]
+FIRST_UPDATES = 10  # within which a rising loss is noticed
 
 
 class ExampleTrainer:
@@ -41,8 +42,13 @@ class ExampleTrainer:
         config: epochs, batch size, rates.
         streams: the random streams of this seed.
         metrics: the names of the metrics that `loss` returns.
-        held_out_loss: selects the epoch whose parameters are kept; None = the last.
+        held_out: metrics of the held-out examples, among them "held_out_loss", which selects the
+            epoch whose parameters are kept; None = the last epoch's are.
+        held_out_metrics: the names of these metrics.
         finish: called once, after the last update, with the final parameters in place.
+
+    Attributes:
+        notes: messages to the user; whoever reads them clears the list.
     """
 
     def __init__(
@@ -54,20 +60,26 @@ class ExampleTrainer:
         streams: SeedStreams,
         *,
         metrics: tuple[str, ...] = (),
-        held_out_loss: Callable[[], float] | None = None,
+        held_out: Callable[[], Mapping[str, float]] | None = None,
+        held_out_metrics: tuple[str, ...] = ("held_out_loss",),
         finish: Callable[[], None] | None = None,
     ) -> None:
         self.module, self._loss, self._config, self._streams = module, loss, config, streams
-        self._num_examples, self._held_out_loss, self._finish = num_examples, held_out_loss, finish
+        self._num_examples, self._held_out, self._finish = num_examples, held_out, finish
         self._steps_per_epoch = -(-num_examples // config.batch_size)
         self.num_updates = config.num_epochs * self._steps_per_epoch
         own = ("loss", "gradient_norm", "learning_rate")
-        validated = ("held_out_loss",) if held_out_loss else ()
+        validated = held_out_metrics if held_out else ()
+        self._patience = config.patience if held_out else 0
+        if self._patience:
+            validated = (*validated, "best_held_out_loss", "best_epoch")
         self.metrics = (*own, *metrics, *validated)
         self.last_value_metrics = ("learning_rate", *validated)
         self._rng = streams.generator("minibatch")
         self._index = 0
-        self._best = np.inf
+        self._best, self._best_epoch = np.inf, 0
+        self._losses: list[float] = []  # of the first updates
+        self.notes: list[str] = []
         self._best_state: dict[str, Array] | None = None
         self._trained = [p for p in module.parameters() if p.requires_grad]
         self.optimiser = optimiser_class(config.decay)(
@@ -83,7 +95,14 @@ class ExampleTrainer:
         self._order = torch.from_numpy(self._rng.permutation(self._num_examples))
 
     def update(self) -> dict[str, float]:
-        """Take one gradient step on one minibatch; returns its metrics."""
+        """Take one gradient step on one minibatch; returns its metrics.
+
+        Once training has stopped early, updates do nothing.
+        """
+        if self._has_stopped():
+            self._index += 1
+            self._end()
+            return {}
         config = self._config
         position = self._index % self._steps_per_epoch
         if position == 0 and self._index > 0:
@@ -110,24 +129,60 @@ class ExampleTrainer:
         self._index += 1
         own = {"loss": float(loss.detach()), "gradient_norm": float(norm), "learning_rate": rate}
         self.module.eval()
-        return own | dict(metrics) | self._end_epoch()
+        self._watch_first_updates(own["loss"])
+        own |= dict(metrics) | self._end_epoch()
+        self._end()
+        return own
 
     def _end_epoch(self) -> dict[str, float]:
-        if self._index % self._steps_per_epoch:
+        """Measure the held-out examples after the last minibatch of an epoch."""
+        if self._index % self._steps_per_epoch or self._held_out is None:
             return {}
-        metrics = {}
-        if self._held_out_loss is not None:
-            with torch.no_grad():
-                loss = self._held_out_loss()
-            metrics = {"held_out_loss": loss}
-            if loss < self._best:
-                self._best, self._best_state = loss, trained_state(self.module, "best")
+        with torch.no_grad():
+            metrics = dict(self._held_out())
+        if metrics["held_out_loss"] < self._best:
+            self._best, self._best_epoch = metrics["held_out_loss"], self._epoch
+            self._best_state = trained_state(self.module, "best")
+        if self._patience:
+            metrics |= {"best_held_out_loss": self._best, "best_epoch": float(self._best_epoch)}
+        if self._has_stopped() and self._index < self.num_updates:
+            self.notes.append(
+                f"stopped after epoch {self._epoch} of {self._config.num_epochs}: the held-out "
+                f"loss was lowest, {self._best:.4g}, after epoch {self._best_epoch}, which is kept"
+            )
+        return metrics
+
+    def _end(self) -> None:
+        """After the last update, put the parameters to keep into place."""
         if self._index == self.num_updates:
             if self._best_state is not None:
                 load_trained_state(self.module, self._best_state, "best")
             if self._finish is not None:
                 self._finish()
-        return metrics
+
+    @property
+    def _epoch(self) -> int:
+        """The epoch of the last update, from 1."""
+        return -(-self._index // self._steps_per_epoch)
+
+    def _has_stopped(self) -> bool:
+        """Return whether the held-out loss has not improved for as long as patience lasts."""
+        ended = self._index // self._steps_per_epoch
+        return bool(self._patience) and ended - self._best_epoch >= self._patience
+
+    def _watch_first_updates(self, loss: float) -> None:
+        """Note a loss that rises from the start; not part of the state, for it changes nothing."""
+        if self._index <= FIRST_UPDATES:
+            self._losses.append(loss)
+        if self._index == FIRST_UPDATES == len(self._losses):
+            first, later = self._losses[0], float(np.mean(self._losses[FIRST_UPDATES // 2 :]))
+            if later > 1.1 * first + 0.05:
+                self.notes.append(
+                    f"rising loss: {first:.3g} at the first update, {later:.3g} on average in "
+                    f"updates {FIRST_UPDATES // 2 + 1} to {FIRST_UPDATES}: the steps destroy "
+                    f"what the model knew. learning_rate = {self._config.learning_rate:.3g} is too "
+                    "large for it; a pretrained model is fine-tuned at about 2e-5"
+                )
 
     def state_dict(self) -> dict[str, Array]:
         """Return everything that changes."""
@@ -138,6 +193,8 @@ class ExampleTrainer:
             **trained_state(self.module, "module"),
             **optimiser_state(self.optimiser, "optimiser"),
         }
+        if self._patience:
+            state["best_epoch"] = np.asarray(self._best_epoch)
         if self._best_state is not None:
             state |= self._best_state
         return state
@@ -146,6 +203,7 @@ class ExampleTrainer:
         """Continue from what `state_dict` returned."""
         self._index = int(state["index"])
         self._best = float(state["best_loss"])
+        self._best_epoch = int(state.get("best_epoch", 0))
         best = {name: value for name, value in state.items() if name.startswith("best/")}
         self._best_state = best or None
         restore_generators([self._rng], state["epoch_start"])

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from rlkit.rlhf.data.held_out import split_rows
 from rlkit.rlhf.data.sequences import Sequences, batched_log_probs, response_log_probs
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.training.configs import SFTConfig
@@ -24,15 +25,35 @@ def supervised_fine_tuning(
 ) -> ExampleTrainer:
     """Return the trainer of `model`, in place, on demonstrations.
 
-    Its metric `loss` is the mean negative log-likelihood of a response token, in nats.
+    Its metric `loss` is the mean negative log-likelihood of a response token, in nats, and so is
+    `held_out_loss`, where some demonstrations are held out.
     """
+    count = config.num_held_out(len(demonstrations.tokens))
+    # By lines, whether or not some are equal: those that will be read later may be equal as well.
+    rng = streams.generator("minibatch", 1)
+    rows = split_rows(len(demonstrations.tokens), count, rng)
+    held_out, training = (demonstrations.select(part) for part in rows)
+    if not count:
+        training = demonstrations
 
     def loss(index: Tensor) -> tuple[Tensor, Mapping[str, float]]:
-        batch = demonstrations.select(index)
+        batch = training.select(index)
         log_prob, _, _ = response_log_probs(model, batch)
         return -log_prob[batch.response_mask], {}
 
-    return ExampleTrainer(model, len(demonstrations.tokens), loss, config, streams)
+    def held_out_loss() -> Mapping[str, float]:
+        total, num_tokens = negative_log_likelihood(model, held_out, batch_size=64)
+        return {"held_out_loss": total / num_tokens}
+
+    num_training = len(training.tokens)
+    return ExampleTrainer(
+        model,
+        num_training,
+        loss,
+        config.passes(num_training),
+        streams,
+        held_out=held_out_loss if count else None,
+    )
 
 
 def negative_log_likelihood(

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rlkit.analysis.statistics import standard_error
-from rlkit.errors import UsageError
 from rlkit.maths.losses import binary_cross_entropy_loss
+from rlkit.rlhf.data.held_out import row_keys, split_rows
 from rlkit.rlhf.data.preferences import Comparisons, Labels, Preferences
 from rlkit.rlhf.data.sequences import Sequences, final_states
 from rlkit.rlhf.models.heads import ScalarHead
@@ -24,7 +24,7 @@ from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.models.layers import evaluating
 from rlkit.rlhf.objectives.preference_losses import bradley_terry_loss, pairwise_accuracy
 from rlkit.rlhf.objectives.score_scale import ScoreScale
-from rlkit.rlhf.training.configs import RewardConfig
+from rlkit.rlhf.training.configs import DPOConfig, RewardConfig
 from rlkit.rlhf.training.example_trainer import ExampleTrainer
 from rlkit.seeding import SeedStreams
 
@@ -89,6 +89,7 @@ def fit_reward_model(
         streams: of this seed.
     """
     held_out, training = split_held_out(data, config, streams)
+    with_accuracy = config.patience > 0  # runs that were begun without patience have no such column
 
     def scores(batch: Preferences | Comparisons) -> tuple[Tensor, Tensor]:
         """Return the scores of the chosen and of the rejected responses."""
@@ -112,12 +113,16 @@ def fit_reward_model(
         )
         return losses, {"accuracy": float(pairwise_accuracy(chosen.detach(), rejected.detach()))}
 
-    def held_out_loss() -> float:
+    def held_out_metrics() -> dict[str, float]:
         if isinstance(held_out, Labels):
             logits = model(held_out.sequences)
-            return float(binary_cross_entropy_loss(logits, held_out.label).mean())
-        chosen, rejected = scores(held_out)
-        return loss_at_best_scale((chosen - rejected).flatten())
+            loss = float(binary_cross_entropy_loss(logits, held_out.label).mean())
+            accuracy = float(((logits > 0) == (held_out.label > 0.5)).float().mean())
+        else:
+            chosen, rejected = (part.flatten() for part in scores(held_out))
+            loss = loss_at_best_scale(chosen - rejected)
+            accuracy = float(pairwise_accuracy(chosen, rejected))
+        return {"held_out_loss": loss} | ({"held_out_accuracy": accuracy} if with_accuracy else {})
 
     return ExampleTrainer(
         model,
@@ -126,13 +131,14 @@ def fit_reward_model(
         config.passes(len(training)),
         streams,
         metrics=("accuracy",),
-        held_out_loss=held_out_loss,
+        held_out=held_out_metrics,
+        held_out_metrics=("held_out_loss", *(["held_out_accuracy"] if with_accuracy else [])),
         finish=lambda: model.normalise(reference_samples),
     )
 
 
 def split_held_out(
-    data: Examples, config: RewardConfig, streams: SeedStreams
+    data: Examples, config: RewardConfig | DPOConfig, streams: SeedStreams
 ) -> tuple[Examples, Examples]:
     """Split the examples into those held out and those trained on, at random for each seed.
 
@@ -142,27 +148,14 @@ def split_held_out(
     Raises:
         UsageError: every example has too many duplicates to be held out.
     """
-    order = streams.generator("minibatch", 1).permutation(len(data))
-    count = config.num_held_out(len(data))
-    held_out = order[:count]
+    keys = None
     if not isinstance(data, Comparisons) and data.may_repeat:
-        parts = [data.sequences] if isinstance(data, Labels) else [data.chosen, data.rejected]
-        tokens = (part.tokens.numpy()[order] for part in parts)
-        keys = [tuple(sorted(row.tobytes() for row in rows)) for rows in zip(*tokens, strict=True)]
-        numbers: dict[tuple[bytes, ...], int] = {}
-        example = np.array([numbers.setdefault(key, len(numbers)) for key in keys])
-        _, first, copies = np.unique(example, return_index=True, return_counts=True)
-        # Duplicates move to the first of them; those of a too frequent example to the end.
-        place = (first + len(data) * (copies > count))[example]
-        moved = np.argsort(place, kind="stable")
-        order, place = order[moved], place[moved]
-        held_out = order[:count][place[:count] < place[count]]
-        if not len(held_out):
-            raise UsageError(
-                f"{count} of {len(data)} preferences must be held out, but each occurs more than "
-                f"{count} times in the file, and duplicates would be in both splits; remove them"
-            )
-    return data.select(held_out), data.select(order[count:])
+        keys = row_keys(
+            *([data.sequences] if isinstance(data, Labels) else (data.chosen, data.rejected))
+        )
+    rng = streams.generator("minibatch", 1)
+    held_out, training = split_rows(len(data), config.num_held_out(len(data)), rng, keys)
+    return data.select(held_out), data.select(training)
 
 
 def loss_at_best_scale(differences: Tensor) -> float:

@@ -81,9 +81,9 @@ def test_the_first_loss_of_ipo_is_its_distance_from_half_over_beta(small: Any, b
 
 
 @pytest.mark.claim(45)
-@pytest.mark.parametrize("loss", ["dpo", "ipo"])
+@pytest.mark.parametrize(("loss", "nll_coef"), [("dpo", 0.0), ("ipo", 0.0), ("dpo", 0.7)])
 def test_the_loss_is_the_formula_on_sums_over_the_tokens_of_responses(
-    ragged: Any, loss: Any
+    ragged: Any, loss: Any, nll_coef: float
 ) -> None:
     policy = ragged.policy()
     with torch.no_grad():
@@ -92,7 +92,8 @@ def test_the_loss_is_the_formula_on_sums_over_the_tokens_of_responses(
     smoothing = 0.2 if loss == "dpo" else 0.0
     pairs = three(ragged.task.pad)
     start = copy.deepcopy(policy)
-    _, stage = stage_of(ragged, pairs, policy, loss=loss, beta=0.3, label_smoothing=smoothing)
+    options = {"loss": loss, "beta": 0.3, "label_smoothing": smoothing, "nll_coef": nll_coef}
+    _, stage = stage_of(ragged, pairs, policy, **options)
     metrics = stage.update()
     ratios = [
         [by_hand(start, p, y) - by_hand(ragged.reference, p, y) for y in pair]
@@ -105,6 +106,8 @@ def test_the_loss_is_the_formula_on_sums_over_the_tokens_of_responses(
         expected = 0.8 * np.log1p(np.exp(-z)) + 0.2 * np.log1p(np.exp(z))
     else:
         expected = (h - 1 / 0.6) ** 2
+    for i, (prompt, response) in enumerate(zip(PROMPTS, CHOSEN, strict=True)):
+        expected[i] -= nll_coef * by_hand(start, prompt, response) / len(response)
     assert metrics["loss"] == pytest.approx(expected.mean(), abs=1e-4)
     assert metrics["reward_margin"] == pytest.approx(0.3 * h.mean(), abs=1e-5)
     assert metrics["accuracy"] == pytest.approx((h > 0).mean())
@@ -202,3 +205,27 @@ def test_stopping_and_continuing_gives_the_same_bits(small: Any, tmp_path: Any, 
         np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
     if kind == "adapters":
         assert all(name.endswith(("up", "down")) for name in ours if name.startswith("module/"))
+
+
+def test_held_out_pairs_are_measured_and_show_how_far_the_policy_is_from_its_reference(
+    small: Any,
+) -> None:
+    policy = small.policy()
+    config = DPOConfig(held_out=0.25, num_epochs=4, batch_size=15, learning_rate=3e-3, patience=9)
+    stage = direct_preference_optimisation(
+        policy, small.reference, pairs_of(small), config, STREAMS, task=small.task
+    )
+    assert stage.num_updates == 4 * 3  # 45 of 60 pairs are trained on
+    rows = [stage.update() for _ in range(stage.num_updates)][2::3]
+    assert all(set(stage.metrics) == set(row) for row in rows)
+    assert rows[0]["held_out_loss"] != rows[-1]["held_out_loss"]
+    exact = small.key.values(small.key.log_probs(policy), small.key.gold, 0.0).kl
+    best = int(rows[-1]["best_epoch"]) - 1
+    assert rows[best]["held_out_loss"] == min(row["held_out_loss"] for row in rows)
+    assert rows[best]["kl"] == pytest.approx(exact, abs=0.1)  # of 64 samples
+    assert exact > 0.005
+
+
+def test_without_held_out_pairs_the_metrics_are_those_of_older_runs(small: Any) -> None:
+    _, stage = stage_of(small, pairs_of(small))
+    assert stage.metrics[3:] == ("accuracy", "reward_margin")

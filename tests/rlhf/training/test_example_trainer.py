@@ -30,9 +30,9 @@ class Line(torch.nn.Module):
         return (self.weight - self.examples[index]).square() / 2, {}
 
 
-def line(**options: Any) -> tuple[Line, ExampleTrainer]:
+def line(*, num_epochs: int = 3, patience: int = 0, **options: Any) -> tuple[Line, ExampleTrainer]:
     module = Line(torch.arange(10.0))
-    config = SFTConfig(num_epochs=3, batch_size=4, weight_decay=0.0)
+    config = SFTConfig(num_epochs=num_epochs, batch_size=4, weight_decay=0.0, patience=patience)
     return module, ExampleTrainer(module, 10, module.loss, config, STREAMS, **options)
 
 
@@ -66,22 +66,74 @@ def test_updates_are_those_of_adamw_with_a_rate_that_falls_to_zero() -> None:
 def test_the_best_epoch_by_held_out_loss_is_kept_and_then_finished() -> None:
     losses, weights, order = iter([2.0, 1.0, 3.0]), list[float](), list[str]()
 
-    def held_out() -> float:
+    def held_out() -> dict[str, float]:
         assert not torch.is_grad_enabled()
         weights.append(module.weight.item())
-        return next(losses)
+        return {"held_out_loss": next(losses)}
 
     def finish() -> None:
         order.append("finish")
         assert module.weight.item() == weights[1]
 
-    module, stage = line(held_out_loss=held_out, finish=finish)
+    module, stage = line(held_out=held_out, finish=finish)
     metrics = [stage.update() for _ in range(9)]
     assert order == ["finish"]
     assert module.weight.item() == weights[1] not in (weights[0], weights[2])
     assert [m.get("held_out_loss") for m in metrics[2::3]] == [2.0, 1.0, 3.0]
     assert not any("held_out_loss" in m for m in metrics[0::3])
     assert stage.metrics == ("loss", "gradient_norm", "learning_rate", "held_out_loss")
+
+
+def stopping() -> tuple[Line, ExampleTrainer]:
+    """One whose held-out loss is lowest after epoch 2 of 6, and whose patience is 2 epochs."""
+    module: Line
+
+    def held_out() -> dict[str, float]:
+        losses = {1: 2.0, 2: 1.0, 3: 1.5, 4: 1.0}  # equal is not lower
+        return {"held_out_loss": losses[len(module.seen) // 3]}
+
+    module, stage = line(held_out=held_out, num_epochs=6, patience=2)
+    return module, stage
+
+
+def test_training_stops_when_patience_ends_and_keeps_the_best_epoch() -> None:
+    module, stage = stopping()
+    metrics, weights = [], []
+    for _ in range(18):
+        metrics.append(stage.update())
+        weights.append(module.weight.item())
+    assert len(module.seen) == 12  # four epochs of three steps
+    assert metrics[12:] == [{}] * 6
+    assert metrics[11]["best_epoch"] == 2
+    assert metrics[11]["best_held_out_loss"] == 1
+    assert weights[-1] == weights[5] != weights[16]
+    (note,) = stage.notes
+    assert "after epoch 4 of 6: the held-out loss was lowest, 1, after epoch 2" in note
+
+
+@pytest.mark.parametrize("updates", [7, 12, 14])
+def test_a_stage_that_is_resumed_stops_where_it_would_have(updates: int) -> None:
+    module, stage = stopping()
+    for _ in range(updates):
+        stage.update()
+    other_module, other = stopping()
+    other.load_state_dict(stage.state_dict())
+    other_module.seen = list(module.seen)
+    for _ in range(18 - updates):
+        assert stage.update() == other.update()
+    assert module.weight.item() == other_module.weight.item()
+    assert len(other_module.seen) == 12
+
+
+@pytest.mark.parametrize(("learning_rate", "num_notes"), [(3e-3, 0), (3.0, 1)])
+def test_a_loss_that_rises_from_the_start_is_noted(learning_rate: float, num_notes: int) -> None:
+    module = Line(torch.full((10,), 0.5))
+    config = SFTConfig(num_epochs=4, batch_size=4, learning_rate=learning_rate)
+    stage = ExampleTrainer(module, 10, module.loss, config, STREAMS)
+    for _ in range(12):
+        stage.update()
+    assert len(stage.notes) == num_notes
+    assert all("rising loss: 0.125 at the first update" in note for note in stage.notes)
 
 
 def test_divergence_is_reported_with_its_update() -> None:

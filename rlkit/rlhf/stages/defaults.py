@@ -1,0 +1,57 @@
+"""Defaults of the stages by what is trained: a GPT on texts, or a pretrained model or its adapters.
+
+The defaults of the configurations suit a GPT from scratch on the built-in tasks, whose published
+numbers they gave. Here is what replaces them where the user has not given the option.
+
+For a pretrained model, the rates are those by which others fine-tune models of 0.1 to 8 billion
+parameters:
+
+    sft       2e-5, 3 epochs     TRL's SFTConfig; Zephyr's (Tunstall et al. 2023)
+    reward    1e-5, 1 epoch      Ouyang et al. (2022): 9e-6, one epoch, more overfits
+    dpo       1e-6               TRL's DPOConfig; Rafailov et al. (2023), appendix B
+    ppo, ...  1e-5               Ouyang et al. (2022): 9.65e-6; TRL's example on GPT-2: 1.41e-5
+
+Low-rank adapters get ten times these (Schulman et al., LoRA Without Regret, 2025). Batches are as
+small as a CPU needs them to be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rlkit.rlhf.stages.sources import ModelSource, TaskSource
+
+Options = Mapping[str, Any]
+
+# A GPT on files: few lines need many epochs, and the held-out part says how many.
+TEXTS: dict[str, Options] = {
+    "sft": {"min_updates": 300, "held_out": 0.1, "patience": 10},
+    "reward": {"patience": 10},
+    "dpo": {"min_updates": 100, "held_out": 0.1, "patience": 10, "nll_coef": 1.0},
+}
+_ROLLOUT = {"num_updates": 40, "batch_size": 32, "minibatch_size": 8, "num_epochs": 2}
+_POLICY = {"learning_rate": 1e-5, **_ROLLOUT}
+PRETRAINED: dict[str, Options] = {
+    "sft": {"learning_rate": 2e-5, "num_epochs": 3, "batch_size": 8, "held_out": 0.1},
+    "reward": {"learning_rate": 1e-5, "num_epochs": 1, "batch_size": 8, "min_updates": 30},
+    "dpo": {"learning_rate": 1e-6, "num_epochs": 3, "batch_size": 8, "held_out": 0.1},
+    **dict.fromkeys(("ppo", "rloo", "grpo"), _POLICY),
+}
+ADAPTER_FACTOR = 10
+
+
+def default_options(
+    stage: str, task: TaskSource, model: ModelSource, given: Options
+) -> dict[str, Any]:
+    """Return the options of a stage: those given, and the defaults for its texts and model."""
+    if task.name:
+        return dict(given)
+    defaults = dict(TEXTS.get(stage, {}))
+    if model.path is not None:
+        defaults = {**PRETRAINED[stage], **({"patience": 2} if stage in TEXTS else {})}
+        if model.adapter_rank is not None:
+            defaults["learning_rate"] *= ADAPTER_FACTOR
+    if "num_epochs" in given:
+        defaults.pop("min_updates", None)  # the epochs that were asked for, not more
+    return defaults | dict(given)

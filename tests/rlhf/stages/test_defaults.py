@@ -1,0 +1,44 @@
+"""Defaults by what is trained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rlkit.rlhf.stages.defaults import default_options
+from rlkit.rlhf.stages.sources import ModelSource, TaskSource
+from rlkit.rlhf.training.configs import METHODS, DPOConfig, RewardConfig, SFTConfig
+
+CLASSES: dict[str, Any] = {"sft": SFTConfig, "reward": RewardConfig, "dpo": DPOConfig, **METHODS}
+BUILT_IN, TEXTS = TaskSource(name="enumerable"), TaskSource(demonstrations="mine.jsonl")
+GPT = ModelSource()
+FOLDER, ADAPTER = ModelSource(path="folder"), ModelSource(path="folder", adapter_rank=8)
+
+
+@pytest.mark.parametrize("stage", CLASSES)
+def test_built_in_tasks_have_the_defaults_of_the_configurations(stage: str) -> None:
+    assert default_options(stage, BUILT_IN, GPT, {}) == {}
+    assert default_options(stage, BUILT_IN, GPT, {"seed": 1}) == {"seed": 1}
+
+
+@pytest.mark.parametrize("stage", CLASSES)
+@pytest.mark.parametrize("model", [GPT, FOLDER, ADAPTER])
+def test_every_default_is_a_valid_option_and_gives_way_to_a_given_one(
+    stage: str, model: ModelSource
+) -> None:
+    options = default_options(stage, TEXTS, model, {})
+    CLASSES[stage](**options)
+    assert default_options(stage, TEXTS, model, {"learning_rate": 0.5})["learning_rate"] == 0.5
+
+
+@pytest.mark.parametrize("stage", CLASSES)
+def test_pretrained_weights_are_trained_gently_and_adapters_ten_times_faster(stage: str) -> None:
+    whole, adapter = (default_options(stage, TEXTS, model, {}) for model in (FOLDER, ADAPTER))
+    assert whole["learning_rate"] <= 2e-5 < CLASSES[stage]().learning_rate
+    assert adapter == whole | {"learning_rate": pytest.approx(10 * whole["learning_rate"])}
+
+
+def test_epochs_that_are_given_are_not_added_to() -> None:
+    assert default_options("sft", TEXTS, GPT, {})["min_updates"] == 300
+    assert "min_updates" not in default_options("sft", TEXTS, GPT, {"num_epochs": 2})
