@@ -23,8 +23,8 @@ from experiments.rlhf_figures import TrainingCurve, training_figure
 from experiments.rlhf_report import arguments, markdown, publish, side_by_side, verdict
 from rlkit.analysis.overoptimisation import RewardCurve, overoptimisation_figure
 from rlkit.rlhf.stages.api import policy_gradient, reward, sft
-from rlkit.rlhf.stages.evaluate_best_of_n import best_of_n_run
-from rlkit.rlhf.stages.evaluate_policy import evaluate_run, sample_run
+from rlkit.rlhf.stages.evaluation.evaluate_best_of_n import best_of_n_run
+from rlkit.rlhf.stages.evaluation.evaluate_policy import evaluate_run, sample_run
 from rlkit.rlhf.stages.sources import ModelSource
 from rlkit.rlhf.stages.stage_run import load_stage_run
 from rlkit.rlhf.training.configs import PPOConfig, RewardConfig, SFTConfig

@@ -19,9 +19,9 @@ _HOME = {
         ("sft", "reward", "dpo", "ppo", "rloo", "grpo", "policy_gradient"),
         "rlkit.rlhf.stages.api",
     ),
-    **dict.fromkeys(("sample_run", "evaluate_run"), "rlkit.rlhf.stages.evaluate_policy"),
+    **dict.fromkeys(("sample_run", "evaluate_run"), "rlkit.rlhf.stages.evaluation.evaluate_policy"),
     **dict.fromkeys(("load_policy", "load_reward_model"), "rlkit.rlhf.stages.loading"),
-    "best_of_n_run": "rlkit.rlhf.stages.evaluate_best_of_n",
+    "best_of_n_run": "rlkit.rlhf.stages.evaluation.evaluate_best_of_n",
     "ModelSource": "rlkit.rlhf.stages.sources",
     **dict.fromkeys(
         ("SFTConfig", "RewardConfig", "DPOConfig", "PPOConfig", "RLOOConfig", "GRPOConfig"),

@@ -14,7 +14,7 @@ from rlkit.cli.terminal import cell
 from rlkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from rlkit.rlhf.stages.loaded_policy import LoadedPolicy
+    from rlkit.rlhf.stages.evaluation.loaded_policy import LoadedPolicy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ def chat_command(args: list[str]) -> int:
     parsed = parse_run("chat", about, args, json=False, chat=ChatOptions)
     from rlkit.determinism import prepared_torch
     from rlkit.options import require_count
-    from rlkit.rlhf.stages.loaded_policy import load_for_evaluation
+    from rlkit.rlhf.stages.evaluation.loaded_policy import load_for_evaluation
 
     num = require_count("num", parsed.chat.num, at_least=1)
     with prepared_torch():
@@ -53,7 +53,7 @@ def _next_line() -> str:
 
 def _introduce(loaded: LoadedPolicy) -> None:
     from rlkit.rlhf.data.task import EnumerableTask
-    from rlkit.rlhf.stages.loaded_policy import example_prompt
+    from rlkit.rlhf.stages.evaluation.loaded_policy import example_prompt
 
     task = loaded.task
     if isinstance(task, EnumerableTask):
@@ -68,7 +68,7 @@ def _introduce(loaded: LoadedPolicy) -> None:
 
 def _answer(loaded: LoadedPolicy, prompt: str, num: int, rng: np.random.Generator) -> None:
     """Print responses to a prompt, or why there are none."""
-    from rlkit.rlhf.stages.evaluate_policy import respond
+    from rlkit.rlhf.stages.evaluation.evaluate_policy import respond
 
     sides = (False,) if loaded.is_reference else (False, True)
     try:

@@ -54,7 +54,7 @@ def sample_command(args: list[str]) -> int:
     """Print responses of a policy."""
     about = "Print responses of a policy."
     parsed = parse_run("sample", about, args, sampling=SampleOptions)
-    from rlkit.rlhf.stages.evaluate_policy import sample_run
+    from rlkit.rlhf.stages.evaluation.evaluate_policy import sample_run
 
     options: SampleOptions = parsed.sampling
     rows = sample_run(
@@ -75,7 +75,7 @@ def evaluate_command(args: list[str]) -> int:
     """Measure a policy or a reward model, and print the results."""
     about = "Measure a policy against its reference, or a reward model on preferences."
     parsed = parse_run("evaluate", about, args, measurement=MeasurementOptions)
-    from rlkit.rlhf.stages.evaluate_policy import evaluate_run
+    from rlkit.rlhf.stages.evaluation.evaluate_policy import evaluate_run
 
     report = evaluate_run(parsed.run, **vars(parsed.measurement), **vars(parsed.evaluation))
     if parsed.output.json:
@@ -95,7 +95,7 @@ def best_of_n_command(args: list[str]) -> int:
         "reward."
     )
     parsed = parse_run("best-of-n", about, args, selection=SelectionOptions)
-    from rlkit.rlhf.stages.evaluate_best_of_n import best_of_n_run
+    from rlkit.rlhf.stages.evaluation.evaluate_best_of_n import best_of_n_run
 
     report = best_of_n_run(parsed.run, **vars(parsed.selection), **vars(parsed.evaluation))
     if parsed.output.json:

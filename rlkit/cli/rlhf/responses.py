@@ -19,7 +19,7 @@ def parse_run(command: str, about: str, args: list[str], *, json: bool = True, *
         json: whether it can print JSON.
         parts: its own options; see `make_form`.
     """
-    from rlkit.rlhf.stages.loaded_policy import EvaluationSettings
+    from rlkit.rlhf.stages.evaluation.loaded_policy import EvaluationSettings
 
     run = positional(Path, "RUN", "folder of the run")
     output = {"output": Output} if json else {}

@@ -24,8 +24,8 @@ from rlkit.rlhf.data.sequences import Sequences, from_arrays
 from rlkit.rlhf.data.text_task import TextTask
 from rlkit.rlhf.evaluation.evaluate import evaluate_policy, sequence_log_probs
 from rlkit.rlhf.exact.bayes import Evidence
-from rlkit.rlhf.stages.evaluate_reward import evaluate_reward_model
-from rlkit.rlhf.stages.loaded_policy import (
+from rlkit.rlhf.stages.evaluation.evaluate_reward import evaluate_reward_model
+from rlkit.rlhf.stages.evaluation.loaded_policy import (
     EvaluationSettings,
     LoadedPolicy,
     encode_prompts,

@@ -18,7 +18,7 @@ from rlkit.options import require_count
 from rlkit.rlhf.evaluation import best_of
 from rlkit.rlhf.exact import best_of_n
 from rlkit.rlhf.exact import optimum as exact
-from rlkit.rlhf.stages.loaded_policy import (
+from rlkit.rlhf.stages.evaluation.loaded_policy import (
     EvaluationSettings,
     LoadedPolicy,
     load_for_evaluation,

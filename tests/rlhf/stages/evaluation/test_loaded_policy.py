@@ -6,7 +6,11 @@ import pytest
 
 import rlkit.rlhf as rlhf
 from rlkit.errors import UsageError
-from rlkit.rlhf.stages.loaded_policy import EvaluationSettings, load_for_evaluation, read_settings
+from rlkit.rlhf.stages.evaluation.loaded_policy import (
+    EvaluationSettings,
+    load_for_evaluation,
+    read_settings,
+)
 from rlkit.rlhf.stages.stage_run import StageRun
 
 
