@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from rlkit.nn.reference import ReferencePolicy
 from rlkit.seeding import SeedStreams
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Task:
         mdp: the model of the environment where it is known; for planners only.
         evaluated: whether the policy is evaluated beside its training; for remarks only.
         action_masks: whether `act` and `learn` are called with action masks.
+        reference: the policy to stay near; for agents with `takes_reference` only.
         planned_seeds: the seeds of the whole run, or 0 where that is not known; for estimates of
             memory only.
     """
@@ -52,6 +54,7 @@ class Task:
     evaluated: bool = True
     action_masks: bool = False
     planned_seeds: int = 0
+    reference: ReferencePolicy | None = None
 
     @property
     def num_seeds(self) -> int:
@@ -138,6 +141,8 @@ class AgentTraits(_Traits):
             schedule spans the run.
         takes_action_masks: whether `act(obs, action_masks)`, also of actors, and `learn(transition,
             action_masks)` take the masks of environments, bool [S, N, choices] and `ActionMasks`.
+        takes_reference: whether it can be kept near the task's reference policy; its Config then
+            has the options of `PenaltyOptions`.
         needs_discrete_observations: whether it keeps a table, so that observations of a Box must be
             divided into bins for it.
         needs_discrete_actions: whether combinations of discrete actions are numbered for it, so
@@ -153,6 +158,7 @@ class AgentTraits(_Traits):
     default_num_envs: int = 1
     depends_on_total_steps: Callable[[Any], bool] = lambda config: False
     takes_action_masks: bool = False
+    takes_reference: bool = False
     needs_discrete_observations: bool = False
     needs_discrete_actions: bool = False
     knows_rewards: bool = False

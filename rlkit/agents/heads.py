@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rlkit.environments.views.actions import ActionLayout
 from rlkit.maths import distributions
+from rlkit.maths.divergences import categorical_kl, gaussian_kl
 
 Array = NDArray[Any]
 
@@ -41,6 +42,12 @@ class CategoricalHead:
         self, outputs: Tensor, extra: Sequence[Tensor], actions: Tensor
     ) -> tuple[Tensor, Tensor]:
         return distributions.categorical_log_prob_and_entropy(outputs, actions)
+
+    def kl(
+        self, outputs: Tensor, extra: Sequence[Tensor], other: Tensor, other_extra: Sequence[Tensor]
+    ) -> Tensor:
+        """Return the divergence of another distribution from this one, nats [S, M]."""
+        return categorical_kl(outputs, other)
 
 
 class GaussianHead:
@@ -76,6 +83,11 @@ class GaussianHead:
             distributions.gaussian_log_prob(outputs, log_std, flat),
             distributions.gaussian_entropy(log_std),
         )
+
+    def kl(
+        self, outputs: Tensor, extra: Sequence[Tensor], other: Tensor, other_extra: Sequence[Tensor]
+    ) -> Tensor:
+        return gaussian_kl(outputs, extra[0].unsqueeze(1), other, other_extra[0].unsqueeze(1))
 
 
 class JointHead:
@@ -144,6 +156,18 @@ class JointHead:
                 log_prob = log_prob + distributions.gaussian_log_prob(x, log_std, own)
                 entropy = entropy + distributions.gaussian_entropy(log_std)
         return log_prob, entropy
+
+    def kl(
+        self, outputs: Tensor, extra: Sequence[Tensor], other: Tensor, other_extra: Sequence[Tensor]
+    ) -> Tensor:
+        kl = outputs.new_zeros(outputs.shape[:-1])
+        both = zip(self._parts(outputs, extra), self._parts(other, other_extra), strict=True)
+        for (_, x, log_std), (_, y, other_log_std) in both:
+            if log_std is None or other_log_std is None:
+                kl = kl + categorical_kl(x, y).sum(-1)
+            else:
+                kl = kl + gaussian_kl(x, log_std, y, other_log_std)
+        return kl
 
     def allowed_outputs(self, masks: Tensor) -> Tensor:
         """Return masks [..., choices] as masks of all outputs; those of real parts are True."""

@@ -171,6 +171,16 @@ class NetworkActor:
         sampled: Array = self._head.sample(outputs, self._extra, noise).numpy()
         return sampled
 
+    def arrays(self) -> tuple[dict[str, Array], str]:
+        """Return the policy of the first seed as the arrays of a reference, and its activation."""
+        arrays = {f"layer {i}": x[0].numpy().copy() for i, x in enumerate(self._policy)}
+        if self._extra:
+            arrays["log_std"] = self._extra[0][0].numpy().copy()
+        moments = self._features.state_dict()
+        if moments:
+            arrays["moments"] = moments["features"][0].copy()
+        return arrays, self._activation
+
     def probabilities(self, obs: Array, action_masks: Array | None = None) -> Array:
         """Return the probability of each discrete action, [S, M, A]."""
         if not isinstance(self._head, CategoricalHead):

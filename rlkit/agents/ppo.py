@@ -3,6 +3,7 @@
 For each rollout of T steps in N environments, for each seed:
 
 1. Act with the current policy; store observations, actions, rewards, ends and true successors.
+   With a reference, the reward is R - beta (log pi(a|s) - log pi_ref(a|s)).
 2. Evaluate V(s_t), V(s_{t+1}) and log pi(a_t|s_t) for the whole rollout.
 3. Advantages by GAE(lambda) (Schulman et al. 2016, eq. 16): a termination stops the bootstrap,
    the end of an episode for any reason stops the trace. Value targets R_t = A_t + V(s_t).
@@ -33,6 +34,7 @@ from rlkit.agents.memory import network_bytes, require_room
 from rlkit.agents.networks import Features, NetworkActor, init_policy, init_value
 from rlkit.agents.ppo_objective import Batch, Objective
 from rlkit.agents.ppo_update import METRICS, ppo_update
+from rlkit.agents.reference.penalty import StepPenalty, kl_penalty
 from rlkit.environments.views.actions import ActionLayout
 from rlkit.errors import Diverged
 from rlkit.maths.returns import gae
@@ -78,6 +80,17 @@ class PPOConfig:
     decay: Decay = field(default="l2", metadata=ADDED_LATER)
     # standard deviation of Box actions before training, in their own units, > 0
     initial_std: float = field(default=1.0, metadata=ADDED_LATER)
+    # weight of the KL divergence of each step from the policy --reference, in units of reward per
+    # nat, >= 0; 0 = only measure it
+    kl_coef: float | None = field(default=None, metadata=ADDED_LATER)
+    # mean KL in nats per step that kl_coef adapts to, > 0; None = kl_coef is fixed
+    kl_target: float | None = field(default=None, metadata=ADDED_LATER)
+    # steps over which kl_coef adapts by up to a fifth, >= 1
+    kl_horizon: int = field(default=10_000, metadata=ADDED_LATER)
+    # where the penalty is applied
+    kl_placement: Literal["reward", "loss"] = field(default="reward", metadata=ADDED_LATER)
+    # reward: k1; loss: k2 or full
+    kl_estimator: Literal["k1", "k2", "full"] = field(default="k1", metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
         require_whole(self, "rollout_length", "num_epochs", "minibatch_size", at_least=1)
@@ -93,6 +106,9 @@ class PPOConfig:
         require_choice(self, "activation", among=Literal["tanh", "relu"])
         require_choice(self, "init", among=Literal["orthogonal", "xavier"])
         require_decay(self)
+        require_choice(self, "kl_placement", among=Literal["reward", "loss"])
+        require_choice(self, "kl_estimator", among=Literal["k1", "k2", "full"])
+        kl_penalty(self)
         require_types(self)
 
 
@@ -100,9 +116,10 @@ class PPO:
     """PPO-clip for all seeds; the module's docstring has the numbered steps."""
 
     Config = PPOConfig
-    metrics = (*METRICS, "explained_variance", "learning_rate")
+    metrics: tuple[str, ...] = (*METRICS, "explained_variance", "learning_rate")
     default_num_envs = 8
     takes_action_masks = True
+    takes_reference = True
 
     @staticmethod
     def depends_on_total_steps(config: PPOConfig) -> bool:
@@ -171,6 +188,16 @@ class PPO:
         if task.action_masks:
             masks = torch.zeros(*grid, layout.num_choices, dtype=torch.bool)
             self._rollout["action_masks"] = masks
+        penalty = kl_penalty(config)
+        self._penalty = None
+        if penalty is not None:
+            self._penalty = StepPenalty(penalty, task, self._head, num_seeds)
+            self._k1 = np.zeros(grid[1:])  # of the latest actions
+            self._rollout["kl"] = torch.zeros(grid)
+            self.metrics = (*self.metrics, *StepPenalty.METRICS)
+            if self._penalty.in_loss:
+                self._rollout["reference"] = torch.zeros(*grid, self._head.num_outputs)
+                self.metrics = (*self.metrics, "penalty")
 
     def _bytes_per_seed(self) -> int:
         """Return about the memory that networks and rollout take."""
@@ -186,9 +213,15 @@ class PPO:
         features = self._features(obs)
         noise = torch.from_numpy(self._noise.next())
         outputs = restricted(self._head, self._outputs(features), action_masks)
-        actions = self._head.sample(outputs, self._parameters["extra"], noise)
+        actions = self._head.sample(outputs, self._extra, noise)
         if action_masks is not None:
             self._rollout["action_masks"][self._step] = torch.from_numpy(action_masks)
+        if self._penalty is not None:
+            reference = self._penalty.outputs(obs, action_masks)
+            k1, kl = self._penalty.measure(outputs, self._extra, reference, actions)
+            self._k1, self._rollout["kl"][self._step] = k1.numpy(), kl
+            if "reference" in self._rollout:
+                self._rollout["reference"][self._step] = reference
         self._rollout["features"][self._step] = features
         self._rollout["actions"][self._step] = actions
         result: Array = actions.numpy()
@@ -199,6 +232,8 @@ class PPO:
     ) -> Mapping[str, Array]:
         is_last = transition.terminated | transition.truncated
         reward = transition.reward
+        if self._penalty is not None:
+            reward = self._penalty.rewards(reward, self._k1)
         if self._scaler is not None:
             reward = self._scaler.scale(reward, is_last)
         rollout, t = self._rollout, self._step
@@ -246,16 +281,25 @@ class PPO:
         unexplained = _variance(errors) / _variance(batch.value_targets).clamp(min=1e-8)
         metrics["explained_variance"] = (1.0 - unexplained).numpy()
         metrics["learning_rate"] = np.full(len(finite), rate)
-        return metrics
+        return metrics | self._adapt()
+
+    def _adapt(self) -> dict[str, Array]:
+        """Adapt the weight of the KL penalty to that of the rollout; return the metrics of both."""
+        if self._penalty is None:
+            return {}
+        kl = _seed_major(self._rollout["kl"])
+        each = [self._penalty.update(s, float(own.mean()), own.numel()) for s, own in enumerate(kl)]
+        return {name: np.array([one[name] for one in each]) for name in StepPenalty.METRICS}
 
     @torch.no_grad()
     def _batch(self) -> Batch:
         """Steps 2 and 3: return the rollout with advantages, each seed's decisions in a row."""
         rollout = self._rollout
         # [T, S, N, ...] -> [S, T * N, ...]
-        names = [name for name in ("features", "actions", "action_masks") if name in rollout]
+        parts = ("features", "actions", "action_masks", "reference")
+        names = [name for name in parts if name in rollout]
         inputs = tuple(_seed_major(rollout[name]) for name in names)
-        log_prob, _, values = self._evaluate(inputs)
+        log_prob, _, values, *_ = self._evaluate(inputs)
         next_values = self._values(_seed_major(rollout["next_features"]))
         grid = rollout["rewards"].shape
         advantages = _seed_major(
@@ -271,14 +315,24 @@ class PPO:
         )
         return Batch(inputs, log_prob, values, advantages, advantages + values)
 
-    def _evaluate(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
-        """Return log pi(a|s), the entropy and V(s) of decisions, each [S, B]."""
-        features, actions, *masks = inputs
-        outputs = restricted(self._head, self._outputs(features), masks[0] if masks else None)
-        log_prob, entropy = self._head.log_prob_and_entropy(
-            outputs, self._parameters["extra"], actions
-        )
-        return log_prob, entropy, self._values(features)
+    def _evaluate(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Return log pi(a|s), the entropy and V(s) of decisions, each [S, B].
+
+        Where the KL penalty is in the loss, it is the fourth.
+        """
+        features, actions, *others = inputs
+        masks = others.pop(0) if self._task.action_masks else None
+        outputs, extra = restricted(self._head, self._outputs(features), masks), self._extra
+        log_prob, entropy = self._head.log_prob_and_entropy(outputs, extra, actions)
+        values = self._values(features)
+        if not others or self._penalty is None:
+            return log_prob, entropy, values
+        return log_prob, entropy, values, self._penalty.losses(outputs, extra, others[0], actions)
+
+    @property
+    def _extra(self) -> list[Tensor]:
+        """The further parameters of the head."""
+        return self._parameters["extra"]
 
     def _outputs(self, features: Tensor) -> Tensor:
         return mlp(features, self._parameters["policy"], activation=self._config.activation)
@@ -326,6 +380,8 @@ class PPO:
         }
         if self._scaler is not None:
             state["reward_scaler"] = self._scaler.state()
+        if self._penalty is not None:
+            state |= self._penalty.state_dict()
         for name, x in self._rollout.items():
             state[f"rollout_{name}"] = x[: self._step].transpose(0, 1).numpy().copy()
         return state
@@ -340,6 +396,8 @@ class PPO:
         self._features.load_state_dict(state)
         if self._scaler is not None:
             self._scaler.load(state["reward_scaler"])
+        if self._penalty is not None:
+            self._penalty.load_state_dict(state)
         for name, x in self._rollout.items():
             x[: self._step] = torch.from_numpy(state[f"rollout_{name}"]).transpose(0, 1)
 

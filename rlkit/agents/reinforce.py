@@ -5,6 +5,7 @@ For each seed:
 1. Play whole episodes with the current policy, the same number in each of its N environments.
    With N > 1, episodes that an environment plays while it waits for the others are not used:
    learning from whichever end first would prefer short episodes.
+   With a reference, the reward is R - beta (log pi(a|s) - log pi_ref(a|s)).
 2. Returns G_t = R_{t+1} + gamma R_{t+2} + ... to the end of each episode. A truncated episode adds
    gamma^k b(s) of its last state if there is a baseline b, and nothing otherwise.
 3. Advantages A_t = G_t - b(s_t), by default standardised over the batch.
@@ -32,6 +33,7 @@ from rlkit.agents.heads import make_head, restricted
 from rlkit.agents.linear.baseline import LinearBaseline
 from rlkit.agents.memory import network_bytes, require_room
 from rlkit.agents.networks import Features, NetworkActor, init_policy, init_value
+from rlkit.agents.reference.penalty import StepPenalty, kl_penalty
 from rlkit.errors import Diverged, UsageError
 from rlkit.maths.losses import policy_gradient_loss, value_loss
 from rlkit.maths.returns import monte_carlo_returns, standardise
@@ -69,6 +71,17 @@ class ReinforceConfig:
     decay: Decay = field(default="l2", metadata=ADDED_LATER)
     # standard deviation of Box actions before training, in their own units, > 0
     initial_std: float = field(default=1.0, metadata=ADDED_LATER)
+    # weight of the KL divergence of each step from the policy --reference, in units of reward per
+    # nat, >= 0; 0 = only measure it
+    kl_coef: float | None = field(default=None, metadata=ADDED_LATER)
+    # mean KL in nats per step that kl_coef adapts to, > 0; None = kl_coef is fixed
+    kl_target: float | None = field(default=None, metadata=ADDED_LATER)
+    # steps over which kl_coef adapts by up to a fifth, >= 1
+    kl_horizon: int = field(default=10_000, metadata=ADDED_LATER)
+    # where the penalty is applied
+    kl_placement: Literal["reward", "loss"] = field(default="reward", metadata=ADDED_LATER)
+    # reward: k1; loss: k2 or full
+    kl_estimator: Literal["k1", "k2", "full"] = field(default="k1", metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
         require_whole(self, "episodes_per_update", "baseline_steps", "hidden_sizes", at_least=1)
@@ -85,6 +98,9 @@ class ReinforceConfig:
         require_choice(self, "activation", among=Literal["tanh", "relu"])
         require_choice(self, "init", among=Literal["orthogonal", "xavier"])
         require_decay(self)
+        require_choice(self, "kl_placement", among=Literal["reward", "loss"])
+        require_choice(self, "kl_estimator", among=Literal["k1", "k2", "full"])
+        kl_penalty(self)
         if self.decay == "decoupled" and self.optimiser == "sgd" and self.baseline is not True:
             raise UsageError(
                 "option decay (--decay): 'decoupled' has no effect of its own with optimiser='sgd' "
@@ -97,7 +113,7 @@ class Reinforce:
     """REINFORCE for all seeds; the module's docstring has the numbered steps."""
 
     Config = ReinforceConfig
-    metrics = (
+    metrics: tuple[str, ...] = (
         "policy_loss",
         "baseline_loss",
         "entropy",
@@ -107,6 +123,7 @@ class Reinforce:
     )
     default_num_envs = 1
     takes_action_masks = True
+    takes_reference = True
 
     @staticmethod
     def depends_on_total_steps(config: ReinforceConfig) -> bool:
@@ -161,6 +178,11 @@ class Reinforce:
         )
         self._seed_policies = [(p, optimiser(config.optimiser, p.matrix)) for p in policies]
         self._seed_baselines = [(b, optimiser("adam", b.matrix)) for b in baselines]
+        penalty = kl_penalty(config)
+        self._penalty = None
+        if penalty is not None:
+            self._penalty = StepPenalty(penalty, task, self._head, 1)
+            self.metrics = (*self.metrics, *StepPenalty.METRICS)
         self._noise = NoiseBlocks(
             [stream.generator("action") for stream in task.streams],
             functools.partial(self._head.noise, num_envs=num_envs),
@@ -175,10 +197,7 @@ class Reinforce:
 
     @torch.no_grad()
     def act(self, obs: Array, action_masks: Array | None = None) -> Array:
-        outputs = mlp(
-            self._features(obs), self._policy["policy"], activation=self._config.activation
-        )
-        outputs = restricted(self._head, outputs, action_masks)
+        outputs = self._policy_outputs(self._policy, self._features(obs), action_masks)
         noise = torch.from_numpy(self._noise.next())
         actions: Array = self._head.sample(outputs, self._policy["extra"], noise).numpy()
         return actions
@@ -202,6 +221,7 @@ class Reinforce:
         # 1. Whole episodes.
         batch = self._episodes.complete(s)
         features = self._features(batch.steps.obs[None])
+        batch, reference, kl = self._penalised(s, batch, features)
 
         # 2. Returns and 3. advantages.
         returns = self._returns(s, batch)
@@ -215,7 +235,7 @@ class Reinforce:
         # 4. The policy.
         done = (self._episodes.time - 1) * task.num_envs / task.num_env_steps
         rate = scheduled(config.learning_rate, config.learning_rate_schedule, progress=done)
-        metrics = self._improve_policy(s, features, batch, advantages, rate)
+        metrics = self._improve_policy(s, features, batch, advantages, rate, reference)
 
         # 5. The baseline.
         if self._linear is not None:
@@ -229,12 +249,38 @@ class Reinforce:
                 f"REINFORCE diverged at step {self._episodes.time}: parameters are no longer "
                 "finite; try a smaller learning_rate",
             )
+        if self._penalty is not None:
+            metrics |= self._penalty.update(s, kl, len(returns))
         return metrics | {
             "baseline_loss": baseline_loss,
             "batch_size": float(len(returns)),
             "learning_rate": rate,
             "num_gradient_steps": 1,
         }
+
+    @torch.no_grad()
+    def _penalised(
+        self, s: int, batch: EpisodeBatch, features: Tensor
+    ) -> tuple[EpisodeBatch, Tensor | None, float]:
+        """Return a batch with penalised rewards, the reference's outputs and the mean KL.
+
+        One policy chose all actions of a batch, and it is still the present one.
+        """
+        if self._penalty is None:
+            return batch, None, 0.0
+        steps, masks = batch.steps, _one_seed(batch.action_masks)
+        reference = self._penalty.outputs(steps.obs[None], masks)
+        policy, actions = self._seed_policies[s][0], torch.from_numpy(steps.action)[None]
+        outputs = self._policy_outputs(policy, features, masks)
+        k1, kl = self._penalty.measure(outputs, policy["extra"], reference, actions)
+        rewards = self._penalty.rewards(steps.reward, k1[0].numpy(), s)
+        return batch._replace(steps=steps._replace(reward=rewards)), reference, float(kl.mean())
+
+    def _policy_outputs(
+        self, policy: Parameters, features: Tensor, action_masks: Array | None
+    ) -> Tensor:
+        outputs = mlp(features, policy["policy"], activation=self._config.activation)
+        return restricted(self._head, outputs, action_masks)
 
     @torch.no_grad()
     def _returns(self, s: int, batch: EpisodeBatch) -> Tensor:
@@ -259,18 +305,20 @@ class Reinforce:
         batch: EpisodeBatch,
         advantages: Tensor,
         learning_rate: float,
+        reference: Tensor | None,
     ) -> dict[str, float]:
         """Step 4: take one step up the policy gradient; return the metrics of the policy."""
         config = self._config
         policy, optimiser = self._seed_policies[s]
-        outputs = mlp(features, policy["policy"], activation=config.activation)
-        masks = None if batch.action_masks is None else batch.action_masks[None]
-        outputs = restricted(self._head, outputs, masks)
-        log_prob, entropy = self._head.log_prob_and_entropy(
-            outputs, policy["extra"], torch.from_numpy(batch.steps.action)[None]
-        )
+        outputs = self._policy_outputs(policy, features, _one_seed(batch.action_masks))
+        actions = torch.from_numpy(batch.steps.action)[None]
+        log_prob, entropy = self._head.log_prob_and_entropy(outputs, policy["extra"], actions)
         policy_loss = policy_gradient_loss(log_prob, advantages[None]).mean(dim=1)
-        gradient = policy.gradient(policy_loss - config.entropy_coef * entropy.mean(dim=1))
+        loss = policy_loss - config.entropy_coef * entropy.mean(dim=1)
+        if self._penalty is not None and self._penalty.in_loss and reference is not None:
+            penalty = self._penalty.losses(outputs, policy["extra"], reference, actions, s)
+            loss = loss + penalty.mean(dim=1)
+        gradient = policy.gradient(loss)
         norm = clip_gradient_norm(gradient, config.max_gradient_norm)
         optimiser.step(policy.matrix, gradient, learning_rate)
         return {
@@ -321,6 +369,8 @@ class Reinforce:
             parts = [optimiser.state_dict() for optimiser in optimisers]
             for name in parts[0]:
                 state[f"{prefix}_{name}"] = np.concatenate([part[name] for part in parts])
+        if self._penalty is not None:
+            state |= self._penalty.state_dict()
         if self._linear is not None:
             state["linear_baseline"] = self._linear.weights.numpy().copy()
         return state | self._episodes.state_dict()
@@ -335,6 +385,8 @@ class Reinforce:
                 optimiser.load_state_dict(
                     {name: np.asarray(state[f"{prefix}_{name}"])[s : s + 1] for name in names}
                 )
+        if self._penalty is not None:
+            self._penalty.load_state_dict(state)
         if self._linear is not None:
             self._linear.weights.copy_(torch.from_numpy(np.asarray(state["linear_baseline"])))
         self._episodes.load_state_dict(state)
@@ -344,3 +396,8 @@ class Reinforce:
             "policy": [optimiser for _, optimiser in self._seed_policies],
             "baseline": [optimiser for _, optimiser in self._seed_baselines],
         }
+
+
+def _one_seed(masks: Array | None) -> Array | None:
+    """Return masks [D, choices] of one seed as [1, D, choices]."""
+    return None if masks is None else masks[None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from rlkit.runs.kinds import MAPPING, NAME, TEXT, TEXTS, RunKind, whole
@@ -26,10 +27,15 @@ def _is_binning(value: Any) -> bool:
     )
 
 
-def _is_reward(value: Any) -> bool:
-    if not (isinstance(value, dict) and value.keys() == {"name", "source"}):
-        return False
-    return all(isinstance(text, str) for text in value.values())
+def _are_texts(*keys: str) -> Callable[[Any], bool]:
+    """Return whether a value is an object with these keys, all of which are texts."""
+
+    def are_texts(value: Any) -> bool:
+        if not (isinstance(value, dict) and value.keys() == set(keys)):
+            return False
+        return all(isinstance(text, str) for text in value.values())
+
+    return are_texts
 
 
 AGENT_RUN = RunKind(
@@ -66,7 +72,11 @@ AGENT_RUN = RunKind(
         "binning": ("an object with lists of numbers bins, low and high", _is_binning),
         "rescale_actions": ("true", lambda value: value is True),
         "action_masks": ("true", lambda value: value is True),
-        "reward": ("an object with texts name and source", _is_reward),
+        "reward": ("an object with texts name and source", _are_texts("name", "source")),
+        "reference": (
+            "an object with texts kind, activation and sha256",
+            _are_texts("kind", "activation", "sha256"),
+        ),
         "caveats": TEXTS,
         "sources": (
             "an object of digests by path",

@@ -18,6 +18,7 @@ from rlkit.environments.repeatability import GlobalGenerators
 from rlkit.errors import RlkitError, UsageError
 from rlkit.fingerprint import settle
 from rlkit.loop import interact
+from rlkit.nn.reference import UNIFORM
 from rlkit.rewards import try_reward
 from rlkit.runs.execution import RunRequest, require_continuable
 from rlkit.runs.identity import versions
@@ -26,6 +27,7 @@ from rlkit.seeding import SeedStreams
 from rlkit.tabular.memory import available_bytes
 from rlkit.tabular.reading.wrappers import TRANSPARENT
 from rlkit.training.kind import AGENT_RUN
+from rlkit.training.playing.reference_run import load_reference
 from rlkit.training.seed_trainer import Training
 from rlkit.training.specification import RunSpec
 
@@ -72,13 +74,11 @@ def prepare(
     if environment is None:
         environment = spec.resolve_safely()
     environment = environment.seen_as(spec.view)
+    spec, origin = _with_reference(spec, environment)
     unidentified = spec.unidentified(environment)
-    caveats: list[str] = []
     _require_own_reward_used(spec)
-    remarks = _require_fit(spec, environment, num_seeds)
-    repeatable = spec.stepped_as(environment) in ("native", "tabular") or _noted(
-        environment.repeatability.problem, caveats
-    )
+    remarks = [*origin, *_require_fit(spec, environment, num_seeds)]
+    caveats = _irreproducible(spec, environment)
     if environment.make_grid is not None and not environment.is_batched:
         reason = (
             "the run uses action masks" if spec.action_masks else environment.reason_against_vector
@@ -88,13 +88,9 @@ def prepare(
                 f"{environment.name} is a vector environment whose copies are stepped one by one, "
                 f"because {reason}; the results are the same"
             )
-    repeatable &= _noted(check_agent(spec, environment), caveats)
-    if spec.own_reward is not None:
-        tried = _transitions(spec, environment, spec.stepped_as(environment), TRIED_STEPS)
-        repeatable &= _noted(try_reward(spec.own_reward, environment, tried), caveats)
     if all(layer in TRANSPARENT for layer in environment.probe.layers[:-1]):
         # Under other wrappers the table is not expected to hold; `solve` reports why it does not.
-        _noted(environment.model.problem, remarks)
+        remarks += [environment.model.problem] if environment.model.problem else []
     if unidentified:
         remarks.append(
             f"rlkit cannot identify {'; '.join(unidentified)}, so this run gets a new folder, "
@@ -115,7 +111,7 @@ def prepare(
         worker_imports=_worker_imports(spec),
         caveats=caveats,
         notes=remarks,
-        reproducible=repeatable,
+        reproducible=not caveats,
         resumable=not unidentified,
     )
     if (folder / RECORD).exists():
@@ -134,11 +130,23 @@ def _worker_imports(spec: RunSpec) -> tuple[str, ...]:
     return ("torch",) if "torch" in sys.modules else ()
 
 
-def _noted(problem: str | None, remarks: list[str]) -> bool:
-    """Add a problem to the remarks; return whether there is none."""
-    if problem is not None:
-        remarks.append(problem)
-    return problem is None
+def _irreproducible(spec: RunSpec, environment: Environment) -> list[str]:
+    """Return why the run will not be reproducible, a sentence for each reason that was found.
+
+    Raises:
+        UsageError: the user's own reward cannot be computed.
+    """
+    kind = spec.stepped_as(environment)
+    problems = [
+        None if kind in ("native", "tabular") else environment.repeatability.problem,
+        check_agent(spec, environment),
+    ]
+    if spec.own_reward is not None:
+        tried: list[Transition] = []
+        with contextlib.suppress(Exception):  # training raises the same
+            tried = _transitions(spec, environment, kind, TRIED_STEPS)
+        problems.append(try_reward(spec.own_reward, environment, tried))
+    return [problem for problem in problems if problem is not None]
 
 
 def _sources(spec: RunSpec, environment: Environment) -> dict[str, str]:
@@ -182,6 +190,35 @@ def _require_fit(spec: RunSpec, environment: Environment, num_seeds: int) -> lis
             f"{environment.model.problem}. Use q-learning, which needs none."
         ) from error
     return [*spec.traits.remarks(task, spec.config), *masks]
+
+
+def _with_reference(spec: RunSpec, environment: Environment) -> tuple[RunSpec, list[str]]:
+    """Return the specification with the policy of its reference, and a sentence on its origin."""
+    penalised = getattr(spec.config, "kl_coef", None) is not None
+    if spec.reference is None:
+        if penalised:
+            raise UsageError(
+                f"option kl_coef (--kl-coef) = {spec.config.kl_coef}: the divergence is from a "
+                "reference; give one, as --reference runs/ppo-... or --reference uniform"
+            )
+        return spec, []
+    if not spec.traits.takes_reference:
+        able = [name for name in AGENTS if AgentTraits.of(find_agent(name)).takes_reference]
+        raise UsageError(
+            f"option reference (--reference): {spec.agent_name} takes none; of the agents of rlkit "
+            f"{' and '.join(able)} do"
+        )
+    if not penalised:
+        raise UsageError(
+            f"option reference (--reference) = {spec.reference}: give the penalty of a nat of "
+            "divergence, in units of reward, as --kl-coef 0.1; 0 only measures it"
+        )
+    if not isinstance(spec.reference, str):
+        return spec, []
+    place, seed = spec.reference, spec.reference_seed
+    policy = load_reference(place, seed, environment, spec.agent_name)
+    origin = [] if place == UNIFORM else [f"the reference is the policy of seed {seed} of {place}"]
+    return dataclasses.replace(spec, reference=policy), origin
 
 
 def _require_own_reward_used(spec: RunSpec) -> None:

@@ -19,6 +19,7 @@ from rlkit.environments.environment import Environment
 from rlkit.environments.resolve import EnvLike
 from rlkit.environments.stepping.watchdog import ENV_TIMEOUT, watched
 from rlkit.errors import RlkitError, UsageError
+from rlkit.nn.reference import ReferencePolicy
 from rlkit.options import require_count, require_seconds, require_typed
 from rlkit.runs.checkpoints import list_checkpoints
 from rlkit.runs.identity import unmarked
@@ -34,6 +35,7 @@ from rlkit.training.playing.environment import (
     stored_environment,
 )
 from rlkit.training.playing.policies import Policies
+from rlkit.training.playing.reference_file import stored_reference
 from rlkit.training.specification import (
     RunSpec,
     make_spec,
@@ -360,8 +362,22 @@ class Run(RunFolder):
                 rescale_actions=record.get("rescale_actions", False),
                 action_masks=record.get("action_masks", False),
                 reward=record.get("reward", {}).get("name"),
+                reference=self.reference,
             )
         return self._spec
+
+    @property
+    def reference(self) -> ReferencePolicy | None:
+        """The policy that the run was kept near, if there is one and its copy is sound.
+
+        Warns:
+            RlkitWarning: the copy is missing or damaged.
+        """
+        try:
+            return stored_reference(self.folder, self.record)
+        except RlkitError as error:
+            warn(str(error))
+            return None
 
     @property
     def _policies(self) -> Policies:

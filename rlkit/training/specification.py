@@ -24,6 +24,7 @@ from rlkit.environments.stepping.watchdog import ENV_TIMEOUT
 from rlkit.environments.views.view import View
 from rlkit.errors import RlkitError, UsageError
 from rlkit.fingerprint import Fingerprint, fingerprint, identify
+from rlkit.nn.reference import ReferencePolicy
 from rlkit.options import require_count, require_seconds, require_typed, without_axes
 from rlkit.rewards import OwnReward, RewardFunction, load_reward
 from rlkit.runs.identity import content_name, plain_data
@@ -44,7 +45,7 @@ ARGUMENTS = (
     *("seeds", "steps", "seed", "envs", "out", "workers", "env_args", "evaluate_every"),
     *("evaluation_episodes", "native", "compiled", "allow_drift", "config", "reports"),
     *("bins", "bin_low", "bin_high", "rescale_actions", "action_masks"),
-    *("env_workers", "env_timeout", "reward"),
+    *("env_workers", "env_timeout", "reward", "reference", "reference_seed"),
 )
 
 
@@ -93,6 +94,9 @@ class RunSpec:
     rescale_actions: bool = False  # bounded actions of a Box are in [-1, 1]
     action_masks: bool = False  # those that the environment offers
     reward: str | RewardFunction | None = None  # of the user's own; None = the environment's
+    # the policy to stay near; the folder of a run, or "uniform", until the environment is known
+    reference: ReferencePolicy | str | None = None
+    reference_seed: int = 0  # of that run
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The class comes first: unpickling it runs its file, which also has the class of `config`.
@@ -154,6 +158,7 @@ class RunSpec:
             mdp,
             evaluated=self.evaluation_episodes > 0,
             action_masks=self.action_masks,
+            reference=self.reference if isinstance(self.reference, ReferencePolicy) else None,
         )
 
     def whole_steps(self, num_env_steps: int) -> int:
@@ -230,6 +235,8 @@ class RunSpec:
                 "name": self.own_reward.reference,
                 "source": "" if source.unidentified else source.digest,
             }
+        if isinstance(self.reference, ReferencePolicy):
+            content["reference"] = self.reference.identity
         if self.spans_run:
             content["num_env_steps"] = self.num_env_steps
         return content
@@ -257,7 +264,8 @@ class RunSpec:
 
     def old_folder_name(self, environment: Environment) -> str | None:
         """Return the name that this run would have in format 1; None if it would be ambiguous."""
-        if environment.content is None or self.agent_source is not None or self.reward is not None:
+        new = (self.agent_source, self.reward, self.reference)
+        if environment.content is None or any(part is not None for part in new):
             return None
         identity = {**self.identity(environment), "environment_source": environment.content}
         del identity["environment_details"], identity["agent_patched"]
@@ -310,6 +318,8 @@ def make_spec(
     rescale_actions: bool = False,
     action_masks: bool = False,
     reward: str | RewardFunction | None = None,
+    reference: Any = None,
+    reference_seed: int = 0,
     config: Any = None,
     options: Mapping[str, Any] | None = None,
 ) -> RunSpec:
@@ -322,6 +332,8 @@ def make_spec(
         env_workers: processes that step the copies of an environment.
         env_timeout: seconds that a call of an environment may take.
         reward: of the user's own, see `rlkit.rewards`.
+        reference: the policy to stay near: a run or its folder, or "uniform".
+        reference_seed: the seed of that run whose policy it is.
         config: the agent's whole configuration, or a mapping of options; `options` must then
             be empty.
         options: fields of the agent's configuration that differ from the preset.
@@ -360,7 +372,22 @@ def make_spec(
         rescale_actions=require_typed("rescale_actions", rescale_actions, bool),
         action_masks=require_typed("action_masks", action_masks, bool),
         reward=reward,
+        reference=_reference_place(reference),
+        reference_seed=require_count("reference_seed", reference_seed, at_least=0),
     )
+
+
+def _reference_place(reference: Any) -> str | None:
+    """Return the folder of the run that was given as a reference."""
+    folder = getattr(reference, "folder", reference)
+    if folder is None:
+        return None
+    if not isinstance(folder, str | Path):
+        raise UsageError(
+            "option reference (--reference): expected a run or its folder, or 'uniform', got "
+            f"{reference!r:.80}"
+        )
+    return str(folder)
 
 
 def named_agent(agent: Any) -> Any:

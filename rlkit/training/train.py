@@ -13,6 +13,7 @@ from rlkit.environments.environment import Environment
 from rlkit.environments.resolve import EnvLike
 from rlkit.environments.stepping.watchdog import ENV_TIMEOUT, watched
 from rlkit.errors import AllSeedsFailed
+from rlkit.nn.reference import ReferencePolicy
 from rlkit.options import require_count, require_typed
 from rlkit.processes.sending import require_main_guard
 from rlkit.rewards import RewardFunction
@@ -29,6 +30,7 @@ from rlkit.runs.record import file_problem, read_record, record_file, write_reco
 from rlkit.runs.reports import Reports
 from rlkit.training.figures import save_curve
 from rlkit.training.kind import AGENT_RUN
+from rlkit.training.playing.reference_file import REFERENCE, write_reference
 from rlkit.training.prepare import Prepared, prepare
 from rlkit.training.presets import DEFAULT_EVALUATION_EPISODES
 from rlkit.training.run import Run
@@ -60,6 +62,8 @@ def train(
     rescale_actions: bool = False,
     action_masks: bool = False,
     reward: str | RewardFunction | None = None,
+    reference: str | Path | Run | None = None,
+    reference_seed: int = 0,
     allow_drift: bool = False,
     config: Any = None,
     reports: Reports | None = None,
@@ -101,6 +105,10 @@ def train(
             `reward(observations, actions, next_observations, terminated)` of the N environments of
             a seed, or its name, "path/to/file.py:function"; see `rlkit.rewards`. Returns and
             evaluation stay those of the environment.
+        reference: for ppo and reinforce, the policy to stay near: a run, its folder, or "uniform";
+            `kl_coef` is the penalty of each nat of divergence, in units of reward. The run keeps a
+            copy of it.
+        reference_seed: the seed of that run whose final policy it is.
         allow_drift: continue although versions differ from those the run began with; the run is
             then marked as not reproducible.
         config: the agent's whole configuration, or a mapping of options, instead of single ones.
@@ -136,18 +144,27 @@ def train(
         rescale_actions=rescale_actions,
         action_masks=action_masks,
         reward=reward,
+        reference=reference,
+        reference_seed=reference_seed,
         config=config,
         options=options,
     )
+    return _train_and_report(spec, seeds, Path(out), workers, allow_drift, reports)
+
+
+def _train_and_report(
+    spec: RunSpec, seeds: int, out: Path, workers: int, allow_drift: bool, reports: Reports | None
+) -> Run:
+    """Train from a specification; without `reports`, warn of failures."""
     seeds = require_count("seeds", seeds, at_least=1, at_most=MOST_SEEDS)
     arguments: dict[str, Any] = {
         "workers": require_count("workers", workers, at_least=1),
         "allow_drift": require_typed("allow_drift", allow_drift, bool),
     }
     if reports is not None:
-        return train_spec(spec, seeds, Path(out), **arguments, reports=reports)
+        return train_spec(spec, seeds, out, **arguments, reports=reports)
     with python_reports() as own:
-        run = train_spec(spec, seeds, Path(out), **arguments, reports=own)
+        run = train_spec(spec, seeds, out, **arguments, reports=own)
     raise_or_warn_of_failures([run])
     return run
 
@@ -230,6 +247,8 @@ def train_prepared(
         return run
     store.prepare_folder(folder)
     with store.locked(folder), prepared_torch():
+        if isinstance(prepared.spec.reference, ReferencePolicy):
+            write_reference(folder, prepared.spec.reference)
         try:
             worked = execute(
                 request,
@@ -241,6 +260,8 @@ def train_prepared(
             )
         finally:
             prepared.settle()
+        if isinstance(prepared.spec.reference, ReferencePolicy):
+            record_file(folder, AGENT_RUN, REFERENCE)
         if "references" not in read_record(folder, AGENT_RUN):
             _store_references(folder, prepared.environment)
         if worked or not _has_figure(folder):  # it was killed while drawing

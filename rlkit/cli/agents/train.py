@@ -87,6 +87,10 @@ class TrainOptions(TrainingOptions):
     # environments and returns an array; None = the environment's. Returns and evaluation stay those
     # of the environment, and own_return is a column of its own
     reward: str | None = None
+    # for ppo and reinforce: the policy to stay near, the folder of a run or uniform; --kl-coef is
+    # the penalty of each nat of divergence. The run keeps a copy of it
+    reference: str | None = None
+    reference_seed: int = 0  # the seed of that run whose final policy it is, >= 0
     # continue even if versions have changed, which marks the run as not reproducible
     allow_drift: bool = False
 

@@ -10,9 +10,9 @@ import torch
 
 from rlkit.agents.ppo_objective import Aggregation
 from rlkit.errors import UsageError
+from rlkit.maths.kl_penalty import KLPenalty
 from rlkit.nn.optimisers import Decay, require_decay
 from rlkit.options import ADDED_LATER, require_choice, require_range, require_types, require_whole
-from rlkit.rlhf.objectives.kl_penalty import KLPenalty
 from rlkit.rlhf.training.advantage_estimators import (
     AdvantageEstimator,
     CriticAdvantages,

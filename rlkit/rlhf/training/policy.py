@@ -11,7 +11,7 @@ For each update:
 2. Compute the log-probabilities of the same tokens under the frozen reference, and score each
    response.
 3. Rewards: -beta (log pi - log pi_ref) at each token, plus the score at the last one. (Or the
-   divergence is a term of the loss: see `objectives.kl_penalty`.)
+   divergence is a term of the loss: see `rlkit.maths.kl_penalty`.)
 4. Advantages, standardised over all tokens of the rollout: PPO by GAE with a critic; RLOO and GRPO
    from the other responses to the prompt.
 5. Epochs of minibatches of whole sequences on the clipped objective: see `token_update`.
@@ -31,13 +31,13 @@ from torch import Tensor
 
 from rlkit.agents.ppo_update import METRICS
 from rlkit.errors import Diverged
+from rlkit.maths.kl_penalty import AdaptiveCoefficient
 from rlkit.maths.schedules import scheduled
 from rlkit.rlhf.data.sampling import Samples, generate
 from rlkit.rlhf.data.scores import Score
 from rlkit.rlhf.data.sequences import Sequences, response_states, token_log_probs
 from rlkit.rlhf.data.task import LanguageTask
 from rlkit.rlhf.models.language_model import LanguageModel
-from rlkit.rlhf.objectives.kl_penalty import AdaptiveCoefficient
 from rlkit.rlhf.objectives.rewards import missing_eos_penalty, penalised_rewards
 from rlkit.rlhf.training.advantage_estimators import AdvantageEstimator
 from rlkit.rlhf.training.checks import checked_scores, require_reference, require_same_vocabulary

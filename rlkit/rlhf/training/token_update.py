@@ -20,6 +20,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from rlkit.agents.ppo_objective import Batch, Objective
 from rlkit.agents.ppo_update import ppo_update
+from rlkit.maths.kl_penalty import AdaptiveCoefficient, loss_penalty
 from rlkit.rlhf.data.sequences import Sequences, response_states, token_log_probs
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.models.state import (
@@ -28,7 +29,6 @@ from rlkit.rlhf.models.state import (
     optimiser_state,
     trained_state,
 )
-from rlkit.rlhf.objectives.kl_penalty import AdaptiveCoefficient, loss_penalty
 from rlkit.rlhf.training.configs import PolicyConfig, optimiser_class
 from rlkit.rlhf.training.critic import Critic
 from rlkit.rlhf.training.rollout import Rollout

@@ -145,6 +145,7 @@ def _strangers(folder: Path, record: dict[str, Any]) -> list[Path]:
     seeds = range(record["num_seeds"])
     own = {RECORD, ".lock", "checkpoints", *record.get("files", {})}
     own |= {f"seed-{seed:03d}.csv" for seed in seeds}
+    own |= {"reference.npz"} if "reference" in record else set()
     if IDENTITY not in record:  # nothing says which figures it has
         own |= {path.name for path in folder.glob("*.png")}
     strangers = [path for path in folder.iterdir() if path.name not in own]

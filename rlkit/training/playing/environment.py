@@ -144,7 +144,7 @@ def stored_environment(
             require_own_source(folder, record, reference)
         _require_environment(folder, reference)
     named = find_environment(env or reference, unmarked(record["env_args"]))
-    environment = named.seen_as(_stored_view(record, numbered_actions))
+    environment = named.seen_as(stored_view(record, numbered_actions))
     trained, now = record.get("environment_details"), environment.probe.details
     if trained is None:  # a run of format 1: nothing to compare with
         return environment
@@ -180,7 +180,7 @@ def stored_binning(record: Mapping[str, Any]) -> Binning | None:
     return None if stored is None else Binning(**{name: tuple(stored[name]) for name in stored})
 
 
-def _stored_view(record: Mapping[str, Any], numbered_actions: bool | None) -> View:
+def stored_view(record: Mapping[str, Any], numbered_actions: bool | None) -> View:
     """Return how the agent of a run saw its environment."""
     if numbered_actions is None:
         by_rlkit = not record["agent_source"] and record["agent"] in AGENTS

@@ -21,10 +21,10 @@ from rlkit.agents.ppo_objective import Batch, Objective
 from rlkit.agents.ppo_update import METRICS, ppo_update
 from rlkit.errors import RlkitError
 from rlkit.maths.divergences import sequence_kl
+from rlkit.maths.kl_penalty import KLPenalty, loss_penalty
 from rlkit.maths.losses import ppo_clip_loss
 from rlkit.maths.returns import gae, standardise
 from rlkit.rlhf.objectives.advantages import token_gae
-from rlkit.rlhf.objectives.kl_penalty import KLPenalty, loss_penalty
 from rlkit.rlhf.objectives.rewards import penalised_rewards
 
 S, NUM_ENVS, LIMIT, EOS, A = 2, 3, 4, 2, 3

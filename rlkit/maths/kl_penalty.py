@@ -2,11 +2,14 @@
 
     J = E_π[ score(x, y) - β log(π(y|x) / π_ref(y|x)) ]
 
-The expectation of log(π/π_ref) over whole responses is D_KL(π‖π_ref): per-token differences are
-*summed* over a response, never averaged. There are two places for the penalty:
+The same holds for any agent, with the steps of an episode in place of the tokens of a response and
+the environment's reward in place of the score. The expectation of log(π/π_ref) over whole responses
+is D_KL(π‖π_ref): per-token differences are *summed* over a response, never averaged. There are two
+places for the penalty:
 
 * in the reward, r_t = -β k1_t with the score added at the last token. Its policy gradient is that
-  of J, and rlkit.rlhf.exact.optimum has its optimum. This is the default.
+  of J, and rlkit.rlhf.exact.optimum and rlkit.tabular.planning.soft have its optimum. This is the
+  default.
 * in the loss, β times k2 or the full divergence of each token's distribution. Its gradient is that
   of the divergence in each visited state, but omits that an action also decides which states are
   visited. So its optimum differs from that of J, though not by much.

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from rlkit.errors import UsageError
 from rlkit.maths.divergences import full_kl, kl_k1, kl_k2, kl_k3, sequence_kl
+from rlkit.maths.kl_penalty import AdaptiveCoefficient, KLPenalty, loss_penalty
 from rlkit.rlhf.objectives.advantages import token_gae
-from rlkit.rlhf.objectives.kl_penalty import AdaptiveCoefficient, KLPenalty, loss_penalty
 from rlkit.rlhf.objectives.rewards import (
     penalised_rewards,
 )

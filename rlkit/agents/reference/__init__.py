@@ -1,0 +1,1 @@
+"""Reference policies: how one is taken from an actor, and the divergence from it."""

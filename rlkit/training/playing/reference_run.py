@@ -1,0 +1,91 @@
+"""The policy of a run as the reference of another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rlkit.agents.heads import make_head
+from rlkit.agents.reference.policy import policy_of, require_fit
+from rlkit.environments.environment import Environment
+from rlkit.environments.views.view import View
+from rlkit.errors import RlkitError, UsageError
+from rlkit.nn.reference import UNIFORM, ReferencePolicy
+from rlkit.training.playing.environment import stored_view
+from rlkit.training.run import Run
+
+
+def load_reference(place: str, seed: int, environment: Environment, name: str) -> ReferencePolicy:
+    """Return the exploring policy that a seed of a run ended with.
+
+    Args:
+        place: the folder of the run, or "uniform" for actions that are all equally likely.
+        seed: whose policy it is.
+        environment: what another agent is to be trained in, as that agent sees it.
+        name: of the other agent, for messages.
+
+    Raises:
+        UsageError: it is no finished run, or does not act in such an environment.
+    """
+    if place == UNIFORM:
+        policy = ReferencePolicy("uniform")
+    else:
+        policy = _of_run(Path(place), seed, environment, name)
+    head = make_head(environment.action_space)
+    require_fit(policy, environment.observation_space, environment.action_space, head)
+    return policy
+
+
+def _of_run(folder: Path, seed: int, environment: Environment, name: str) -> ReferencePolicy:
+    what = f"option reference (--reference) = {folder}"
+    try:
+        run = Run(folder)
+    except RlkitError as error:
+        raise UsageError(
+            f"{what}: {error}; give the folder of a run of rlkit train, or uniform"
+        ) from error
+    if seed not in run.seeds:
+        raise UsageError(
+            f"option reference_seed (--reference-seed) = {seed}: {folder} has the seeds 0 to "
+            f"{len(run.seeds) - 1}"
+        )
+    if seed in run.unfinished:
+        raise UsageError(
+            f"{what}: its seed {seed} was trained for {run.unfinished[seed]:,} of "
+            f"{run.num_env_steps:,} environment steps ({run.status}); train it to the end first"
+        )
+    numbered = run.spec.traits.needs_discrete_actions
+    seen = environment.seen_as(stored_view(run.record, numbered))
+    _require_same_spaces(run, seen, environment, what, name)
+    # Its own environment is not opened: that of the other agent has the same spaces.
+    opened = Run(folder, environment=seen)
+    actor = opened.batch_actor([seed], greedy=False)
+    return policy_of(actor, seen.observation_space, seen.action_space, str(folder))
+
+
+def _require_same_spaces(
+    run: Run, seen: Environment, environment: Environment, what: str, name: str
+) -> None:
+    """Require that a run acts on the observations and with the actions of another agent."""
+    trained, now = run.record.get("environment_details"), environment.probe.details
+    for part in ("observation_space", "action_space"):
+        if trained is not None and trained[part] != now[part]:
+            raise UsageError(
+                f"{what}: it was trained with the {part.replace('_', ' ')} {trained[part]}, but "
+                f"{environment.reference} has {now[part]}"
+            )
+    own, other = (View(**{**vars(e.view), "action_masks": False}) for e in (seen, environment))
+    if (own.binning, own.rescaled_actions) != (other.binning, other.rescaled_actions):
+        raise UsageError(
+            f"{what}: it was trained with {_described(own)}, and {name} is to be trained with "
+            f"{_described(other)}; use the same options of bins and rescale_actions"
+        )
+    if seen.action_space != environment.action_space:
+        raise UsageError(
+            f"{what}: {run.agent} numbers the combinations of actions, as {seen.action_space}, and "
+            f"{name} chooses their parts; use a run of ppo or reinforce"
+        )
+
+
+def _described(view: View) -> str:
+    rescaled = "" if view.rescaled_actions else "out"
+    return f"{view.binning or 'no bins'} and with{rescaled} rescale_actions"
