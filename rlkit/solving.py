@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
+import numpy as np
 
 from rlkit.environments.environment import Environment
 from rlkit.environments.resolve import EnvLike, find_environment
 from rlkit.environments.stepping.watchdog import ENV_TIMEOUT, watched
 from rlkit.errors import RlkitError, UsageError
+from rlkit.nn.reference import UNIFORM
 from rlkit.options import require_seconds, require_typed
 from rlkit.tabular.bandits.beliefs import belief_mdp
 from rlkit.tabular.mdp import TabularMDP, check_limit
+from rlkit.tabular.planning.near import solve_near
 from rlkit.tabular.planning.solvers import NotConverged
 from rlkit.tabular.reading.beliefs import Belief, belief_from_env
 from rlkit.tabular.reading.model import mdp_from_env
@@ -39,6 +42,8 @@ def solve(
     horizon: int | str | None = "auto",
     max_sweeps: int | None = None,
     history: bool = False,
+    reference: Any = None,
+    kl_coef: float | None = None,
     env_args: Mapping[str, Any] | None = None,
     env_timeout: float = ENV_TIMEOUT,
 ) -> Solution:
@@ -54,6 +59,10 @@ def solve(
             limit, "auto" for the environment's own.
         max_sweeps: at most so many; None for the method's own limit.
         history: whether to keep the bounds after every sweep in `Solution.history`.
+        reference: also compute the best policy under a penalty for leaving this one, as
+            `Solution.near_reference`: the folder of a run or a run, "uniform", or an array of
+            actions [num_states] or probabilities [num_states, num_actions].
+        kl_coef: that penalty, of a nat of divergence, > 0, in units of reward.
         env_args: keyword arguments of the environment; a `TabularMDP` has none.
         env_timeout: seconds that a constructor, reset or step of the environment may take.
 
@@ -64,9 +73,17 @@ def solve(
     tolerance = require_typed("tolerance", tolerance, float)
     if max_sweeps is not None:
         max_sweeps = require_typed("max_sweeps", max_sweeps, int)
+    if (reference is None) != (kl_coef is None):
+        raise UsageError(
+            "solve: reference (--reference) and kl_coef (--kl-coef) belong together, as in "
+            "--reference uniform --kl-coef 0.1"
+        )
     began = time.perf_counter()
     with watched(require_seconds("env_timeout", env_timeout)):
         name, model = _model(environment, env_args, horizon)
+        if reference is not None:
+            model = model_of(environment, env_args, horizon)
+            reference = _probabilities(reference, environment, env_args, model)
         built = time.perf_counter() - began
         try:
             solution = solve_model(
@@ -78,6 +95,18 @@ def solve(
                 max_sweeps=max_sweeps,
                 history=history,
             )
+            if kl_coef is not None and isinstance(model, TabularMDP):
+                near = solve_near(
+                    model,
+                    reference,
+                    kl_coef=require_typed("kl_coef", kl_coef, float),
+                    discount=discount,
+                    tolerance=tolerance,
+                    limit=solution.time_limit,
+                )
+                solution = dataclasses.replace(solution, near_reference=near)
+        except UsageError:
+            raise
         except ValueError as error:
             raise UsageError(f"solving {name}: {error}") from error
         except NotConverged as error:
@@ -85,6 +114,28 @@ def solve(
     if model is environment:
         return solution
     return dataclasses.replace(solution, build_seconds=solution.build_seconds + built)
+
+
+def _probabilities(
+    reference: Any,
+    environment: EnvLike | TabularMDP,
+    env_args: Mapping[str, Any] | None,
+    mdp: TabularMDP,
+) -> Any:
+    """Return a reference as an array of actions or probabilities."""
+    place = getattr(reference, "folder", reference)
+    if not isinstance(place, str | Path):
+        return reference
+    if str(place) == UNIFORM:
+        return np.full((mdp.num_states, mdp.num_actions), 1.0 / mdp.num_actions)
+    if isinstance(environment, TabularMDP) or str(environment).endswith(".npz"):
+        raise UsageError(
+            f"solve: reference {place}: the states of a run are those of its environment; give the "
+            "name of the environment, or uniform"
+        )
+    from rlkit.training.playing.reference_run import reference_probabilities
+
+    return reference_probabilities(str(place), find_environment(environment, env_args), mdp)
 
 
 def model_of(

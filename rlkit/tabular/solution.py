@@ -14,6 +14,7 @@ import numpy as np
 from rlkit.tabular.mdp import FloatArray, IntArray, TabularMDP, check_limit
 from rlkit.tabular.planning import horizon as planning_horizon
 from rlkit.tabular.planning.modified import modified_policy_iteration
+from rlkit.tabular.planning.near import NearOptimum
 from rlkit.tabular.planning.plan import EPSILON
 from rlkit.tabular.planning.solvers import Plan, gauss_seidel, policy_iteration, value_iteration
 from rlkit.tabular.planning.undiscounted import best_total_return
@@ -65,6 +66,7 @@ class Solution:
     converged: bool  # whether the tolerance was reached, or all that float64 can resolve
     build_seconds: float  # wall-clock time of building the model, 0 where it was given
     history: History  # empty unless it was requested
+    near_reference: NearOptimum | None = None  # of `rlkit.solve` with a reference
 
     @property
     def certified_error(self) -> float:

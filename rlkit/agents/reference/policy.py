@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rlkit.agent import Actor, ActorTraits
-from rlkit.agents.heads import Head, JointHead, restricted
+from rlkit.agents.heads import Head, JointHead, make_head, restricted
 from rlkit.agents.networks import Features, NetworkActor
 from rlkit.errors import UsageError
 from rlkit.nn.layers import mlp
@@ -102,6 +102,16 @@ class ReferenceOutputs:
             features = self._features(obs)
             outputs = mlp(features, self._layers, activation=self._policy.activation)
         return restricted(self._head, outputs, action_masks)
+
+
+def probabilities_of(
+    policy: ReferencePolicy, observation_space: spaces.Discrete, action_space: spaces.Discrete
+) -> Array:
+    """Return the probability of each action in each state, float64 [num_states, num_actions]."""
+    states = np.arange(int(observation_space.n))[None]
+    outputs = ReferenceOutputs(policy, observation_space, make_head(action_space), 1)(states)
+    probabilities: Array = torch.softmax(outputs[0].double(), dim=-1).numpy()
+    return probabilities
 
 
 def require_fit(

@@ -100,6 +100,22 @@ def _print_evaluation(result: Mapping[str, Any], episodes: int) -> None:
     over = "" if at_end == num_seeds else f" of {len(result['mean_over'])} of {num_seeds} seeds"
     estimates = f"95 % {low:.6g} to {high:.6g}), IQM {result['iqm']:.6g}"
     print(f"mean{over} {result['mean']:.6g} ({estimates}")
+    _print_penalised([row for row in rows if "gap" in row])
+
+
+def _print_penalised(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print how far policies near a reference are from the best ones."""
+    if not rows:
+        return
+    print("\nnear the reference, exact, of the exploring policies:")
+    for row in rows:
+        print(
+            f"  seed {row['seed']:>3}   return less {row['kl_coef']:.4g} per nat "
+            f"{row['penalised_return']:.6f}   optimum {row['penalised_optimum']:.6f}   "
+            f"gap {row['gap']:.6f}   KL {row['kl']:.4f} nats per episode"
+        )
+    gaps = sorted(row["gap"] for row in rows)
+    print(f"median gap {(gaps[(len(gaps) - 1) // 2] + gaps[len(gaps) // 2]) / 2:.6g}")
 
 
 @dataclass(frozen=True, kw_only=True)

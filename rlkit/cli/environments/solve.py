@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rlkit.tabular.evaluation.proto_values import ProtoValues
     from rlkit.tabular.grids.drawing import Grid
     from rlkit.tabular.mdp import TabularMDP
+    from rlkit.tabular.planning.near import NearOptimum
     from rlkit.tabular.solution import Solution
 
 JSON_FIELDS = (
@@ -45,6 +46,10 @@ class SolveOptions:
     max_sweeps: int | None = None  # stop after so many; the bounds that are printed still hold
     # steps of an episode, for its return: auto (the environment's own limit), none, or a number
     horizon: str = "auto"
+    # also compute the best policy under a penalty for leaving this one: a run of the environment,
+    # of which seed 0 counts, or uniform
+    reference: str | None = None
+    kl_coef: float | None = None  # that penalty of a nat of divergence, in units of reward, > 0
     env_timeout: float = 60.0  # seconds that a reset or step of the environment may take, > 0
     env_args: EnvArgs = ()  # arguments of the environment, values in JSON
 
@@ -128,12 +133,16 @@ def solve_command(args: list[str]) -> int:
             horizon=horizon,
             max_sweeps=options.max_sweeps,
             history=form.output.figure is not None,
+            reference=options.reference,
+            kl_coef=options.kl_coef,
             env_args=problem.env_args,
             env_timeout=options.env_timeout,
         )
     if form.output.json:
         content = {name: getattr(solution, name) for name in JSON_FIELDS}
         content["build_seconds"] += problem.build_seconds
+        if solution.near_reference is not None:
+            content["near_reference"] = _near_as_data(solution.near_reference)
         content["peak_memory_mb"] = _peak_memory()
         if protos is not None:
             content["proto_eigenvalues"] = protos.eigenvalues.tolist()
@@ -142,6 +151,8 @@ def solve_command(args: list[str]) -> int:
     else:
         _print_solution(problem, solution)
         _print_policy(problem, solution)
+        if solution.near_reference is not None:
+            _print_near(solution, solution.near_reference, options.reference or "")
         if protos is not None:
             listed = ", ".join(f"{value:.6g}" for value in protos.eigenvalues)
             print(f"\neigenvalues of the proto-values: {listed}")
@@ -281,6 +292,39 @@ def _print_solution(problem: Problem, solution: Solution) -> None:
     unit = "evaluation" if solution.method == "policy-iteration" else "sweep"
     unit += "" if solution.sweeps == 1 else "s"
     print(f"  {solution.sweeps:,} {unit} of {_method(solution)}, {solution.seconds:.3f} s")
+
+
+def _near_as_data(near: NearOptimum) -> dict[str, float]:
+    """Return the optimum near a reference as plain data."""
+    return {
+        "kl_coef": near.plan.kl_coef,
+        "start_value": near.plan.start_value,
+        "error_bound": near.plan.error_bound,
+        "penalised_optimum": near.of_plan.penalised_optimum,
+        "penalised_return": near.of_plan.penalised_return,
+        "kl": near.of_plan.kl,
+        "return": near.of_plan.penalised_return + near.plan.kl_coef * near.of_plan.kl,
+        "return_of_reference": near.of_reference,
+    }
+
+
+def _print_near(solution: Solution, near: NearOptimum, reference: str) -> None:
+    """Print what is best near a reference."""
+    data, gamma = _near_as_data(near), f"{solution.discount:g}"
+    under = "discounted, without a limit" if solution.time_limit is None else "of an episode"
+    lines = [
+        (f"V at the start, discount {gamma}, no time limit", data["start_value"]),
+        (f"best achievable return less the penalty, {under}", data["penalised_optimum"]),
+        (f"the policy for discount {gamma}: return less the penalty", data["penalised_return"]),
+        ("  its return", data["return"]),
+        ("  its divergence from the reference, nats per episode", data["kl"]),
+        ("return of the reference", data["return_of_reference"]),
+    ]
+    width = max(len(text) for text, _ in lines)
+    print()
+    print(printable(f"near {reference}, {near.plan.kl_coef:g} per nat and step"))
+    for text, value in lines:
+        print(f"  {text:<{width}}  {value:.8f}")
 
 
 def _method(solution: Solution) -> str:

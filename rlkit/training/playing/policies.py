@@ -22,6 +22,7 @@ from rlkit.runs.progress import warn
 from rlkit.runs.restore import entries, join_states, restore
 from rlkit.seeding import SeedStreams
 from rlkit.training.playing.deployed import ActorBySeed, MaskUse, SingleActor
+from rlkit.training.playing.penalised import has_answer_key, penalised_rows
 from rlkit.training.specification import RunSpec
 
 Array = NDArray[Any]
@@ -175,7 +176,7 @@ class Policies:
             warn(f"{environment.reference} {remark} ({num_stopped} episodes)")
         steps = [self.final_state(seed)[0] for seed in seeds]
         target = self.spec.whole_steps(self.num_env_steps)
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "seed": seed,
                 "env_steps": steps[s],
@@ -186,6 +187,13 @@ class Policies:
             }
             for s, seed in enumerate(seeds)
         ]
+        if has_answer_key(self.spec, environment):
+            coefficients = [float(self.final_state(seed)[1]["agent/kl_coef"]) for seed in seeds]
+            near = self.batch_actor(seeds, greedy=False)
+            for row, known in zip(
+                rows, penalised_rows(near, self.spec, environment, coefficients), strict=True
+            ):
+                row |= known
         scores = played.returns.mean(axis=1) if exact is None else exact.returns
         # A policy that was not trained to the end is no sample of those that were.
         at_end = [s for s in range(len(seeds)) if steps[s] >= target] or list(range(len(seeds)))

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+from gymnasium import spaces
+from numpy.typing import NDArray
 
 from rlkit.agents.heads import make_head
-from rlkit.agents.reference.policy import policy_of, require_fit
+from rlkit.agents.reference.policy import policy_of, probabilities_of, require_fit
 from rlkit.environments.environment import Environment
 from rlkit.environments.views.view import View
 from rlkit.errors import RlkitError, UsageError
 from rlkit.nn.reference import UNIFORM, ReferencePolicy
+from rlkit.tabular.mdp import TabularMDP
 from rlkit.training.playing.environment import stored_view
 from rlkit.training.run import Run
+
+Array = NDArray[Any]
 
 
 def load_reference(place: str, seed: int, environment: Environment, name: str) -> ReferencePolicy:
@@ -33,6 +40,27 @@ def load_reference(place: str, seed: int, environment: Environment, name: str) -
     head = make_head(environment.action_space)
     require_fit(policy, environment.observation_space, environment.action_space, head)
     return policy
+
+
+def reference_probabilities(place: str, environment: Environment, mdp: TabularMDP) -> Array:
+    """Return the probabilities of seed 0 of a run in the states of its environment's model.
+
+    Raises:
+        UsageError: as `load_reference`, or the run acts on something other than those states.
+    """
+    states, actions = environment.observation_space, environment.action_space
+    if (
+        not isinstance(states, spaces.Discrete)
+        or not isinstance(actions, spaces.Discrete)
+        or (states.n, actions.n) != (mdp.num_states, mdp.num_actions)
+    ):
+        raise UsageError(
+            f"reference {place}: the model of {environment.reference} has {mdp.num_states} states "
+            f"and {mdp.num_actions} actions, and its agents see {states} and {actions}; give "
+            "uniform, or in Python an array of probabilities"
+        )
+    policy = load_reference(place, 0, environment, "the optimum")
+    return probabilities_of(policy, states, actions)
 
 
 def _of_run(folder: Path, seed: int, environment: Environment, name: str) -> ReferencePolicy:
