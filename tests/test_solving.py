@@ -153,3 +153,46 @@ def test_no_command_waits_for_an_environment_that_hangs(
     with pytest.raises(RlkitError, match=r"did not return within 0\.2 s"):
         calls[what]()
     assert time.monotonic() - began < 10
+
+
+def test_solve_also_computes_the_optimum_near_a_reference(
+    trained_folder: Callable[..., Path],
+) -> None:
+    plain = rlkit.solve("FrozenLake-v1")
+    assert plain.near_reference is None
+    uniform = rlkit.solve("FrozenLake-v1", reference="uniform", kl_coef=0.01)
+    assert uniform.start_value == plain.start_value
+    table = np.full((16, 4), 0.25)
+    given = rlkit.solve(model_of("FrozenLake-v1"), reference=table, kl_coef=0.01)
+    folder = trained_folder("q-learning")
+    of_run = rlkit.solve("FrozenLake-v1", reference=folder, kl_coef=0.01)
+    assert uniform.near_reference is not None
+    assert given.near_reference is not None
+    assert of_run.near_reference is not None
+    assert given.near_reference.of_plan == uniform.near_reference.of_plan
+    actor: Any = rlkit.load(folder).batch_actor([0], greedy=False)  # its epsilon is not 0
+    table = actor.probabilities(np.arange(16)[None])[0]
+    same = rlkit.solve("FrozenLake-v1", reference=table, kl_coef=0.01).near_reference
+    assert same is not None
+    np.testing.assert_allclose(of_run.near_reference.plan.values, same.plan.values, rtol=1e-5)
+    tiny = rlkit.solve("FrozenLake-v1", reference="uniform", kl_coef=1e-9).near_reference
+    assert tiny is not None
+    assert tiny.plan.start_value == pytest.approx(plain.start_value, abs=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"reference": "uniform"}, "belong together"),
+        ({"kl_coef": 0.1}, "belong together"),
+        ({"reference": "uniform", "kl_coef": -1.0}, "kl_coef must be > 0"),
+        ({"reference": "nowhere", "kl_coef": 1.0}, "nowhere is not the folder of a run"),
+        ({"reference": np.ones((3, 4)), "kl_coef": 1.0}, "policy"),
+        ({"reference": "uniform", "kl_coef": 1.0, "discount": 1.0}, "discount below 1"),
+    ],
+)
+def test_a_reference_that_cannot_be_used_is_rejected(arguments: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        rlkit.solve("FrozenLake-v1", **arguments)
+    with pytest.raises(UsageError, match="its environment; give the name"):
+        rlkit.solve(model_of("FrozenLake-v1"), reference="runs/ppo", kl_coef=1.0)

@@ -289,3 +289,15 @@ def test_proto_values_that_cannot_be_had_are_one_sentence(
     err = output(capsys, "solve", *args, code=2)[1]
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_solve_prints_the_optimum_near_a_reference(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("solve", "FrozenLake-v1", "--reference", "uniform", "--kl-coef", "0.01")
+    near = answer(capsys, *words)["near_reference"]
+    assert near["penalised_optimum"] == pytest.approx(0.2314321690, abs=1e-8)
+    assert near["return"] - 0.01 * near["kl"] == pytest.approx(near["penalised_return"], abs=1e-12)
+    assert near["return_of_reference"] == pytest.approx(0.01394, abs=1e-4)
+    text = output(capsys, *words)[0]
+    assert "\nnear uniform, 0.01 per nat and step\n" in text
+    assert f"{near['penalised_optimum']:.8f}" in text
+    assert f"{near['kl']:.8f}" in text
