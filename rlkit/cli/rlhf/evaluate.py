@@ -157,7 +157,9 @@ def _print_policy(report: Mapping[str, Any]) -> None:
         values = [report[f"{prefix}diversity"][name] for prefix in prefixes]
         table.add_row(label, *_each(values, sides))
     for name, overlap in report.get("overlap", {}).items():
-        table.add_row(f"{name.replace('_', '-').upper()} with demonstrations", f"{overlap:.4g}")
+        values = [overlap, report["reference_overlap"][name]]
+        label = f"{name.replace('_', '-').upper()} with demonstrations"
+        table.add_row(label, *_each(values, sides))
     for name, comparison in report["scores"].items():
         table.add_section()
         both = [comparison[each] for each in sides]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,13 @@ from rlkit.rlhf.data.sampling import generate
 from rlkit.rlhf.data.scores import Score
 from rlkit.rlhf.data.sequences import Sequences, batched_log_probs, response_states
 from rlkit.rlhf.data.task import LanguageTask
-from rlkit.rlhf.evaluation.overlap import HOW_TO_INSTALL, corpus_bleu, metrics_installed, rouge
+from rlkit.rlhf.evaluation.overlap import (
+    HOW_TO_INSTALL,
+    Text,
+    corpus_bleu,
+    metrics_installed,
+    rouge,
+)
 from rlkit.rlhf.evaluation.summary import kl_estimate, summarise, win_rate
 from rlkit.rlhf.evaluation.text_metrics import distinct_n, mean_cosine_similarity, perplexity
 from rlkit.rlhf.models.language_model import LanguageModel
@@ -34,6 +41,7 @@ def evaluate_policy(
     demonstrations: Sequences | None = None,
     num_samples: int = 1024,
     temperature: float = 1.0,
+    decode: Callable[[Sequence[int]], str] | None = None,
 ) -> dict[str, Any]:
     """Compare a policy with its reference on the same prompts.
 
@@ -46,12 +54,15 @@ def evaluate_policy(
         demonstrations: held-out demonstrations, for perplexity, BLEU and ROUGE.
         num_samples: responses of the policy, and of the reference.
         temperature: of sampling.
+        decode: turns ids into text, whose words BLEU and ROUGE then compare; None = they compare
+            ids, as suits tasks with a token per word.
 
     Returns:
         Plain data: `kl` and its standard error in nats, `length`, `ended` and `diversity` (in the
         reference's embeddings), each also of the reference as `reference_...`, `perplexity`,
         `scores` by name with the distributions of policy and reference and the win rate, and
-        `overlap` with the demonstrations (BLEU in [0, 100], ROUGE in [0, 1]).
+        `overlap` and `reference_overlap` with the demonstrations (BLEU in [0, 100], ROUGE in [0,
+        1]).
 
     Warns:
         RlkitWarning: `overlap` is omitted, since the extra `metrics` is not installed.
@@ -83,8 +94,10 @@ def evaluate_policy(
             "of_demonstrations_under_reference": _perplexity(reference, demonstrations, 1.0),
         }
         if metrics_installed():
-            answers, _ = sample_all(policy, task, demonstrations.prompts.numpy(), rng, temperature)
-            report["overlap"] = overlap(answers, demonstrations)
+            asked = demonstrations.prompts.numpy()
+            for name, model in (("overlap", policy), ("reference_overlap", reference)):
+                answers, _ = sample_all(model, task, asked, rng, temperature)
+                report[name] = overlap(answers, demonstrations, decode)
         else:
             warnings.warn(HOW_TO_INSTALL, RlkitWarning, stacklevel=2)
     return report
@@ -142,9 +155,17 @@ def diversity(model: LanguageModel, sequences: Sequences, *, most: int = 512) ->
     }
 
 
-def overlap(sequences: Sequences, demonstrations: Sequences) -> dict[str, float]:
+def overlap(
+    sequences: Sequences,
+    demonstrations: Sequences,
+    decode: Callable[[Sequence[int]], str] | None = None,
+) -> dict[str, float]:
     """Return BLEU and ROUGE of responses against the demonstration for the same prompt."""
-    hypotheses, references = response_ids(sequences), response_ids(demonstrations)
+    sides: list[list[Text]] = [
+        [ids if decode is None else decode(ids) for ids in response_ids(side)]
+        for side in (sequences, demonstrations)
+    ]
+    hypotheses, references = sides
     return {"bleu": corpus_bleu(hypotheses, references), **rouge(hypotheses, references)}
 
 

@@ -70,13 +70,18 @@ class LeaveOneOutAdvantages:
 
 @dataclass(frozen=True, kw_only=True)
 class GroupRelativeAdvantages:
-    """The reward of a response, standardised among those to its prompt (GRPO)."""
+    """The reward of a response, standardised among those to its prompt (GRPO).
+
+    Without `scale` only the mean of the group is subtracted.
+    """
 
     group_size: int
+    scale: bool = True
 
     def __call__(self, rewards: Tensor, rollout: Rollout) -> tuple[Tensor, Tensor]:
         check_groups(rollout.sequences.prompts, self.group_size)
-        return _of_responses(grpo_advantages(rewards.sum(1), self.group_size), rollout)
+        advantages = grpo_advantages(rewards.sum(1), self.group_size, scale=self.scale)
+        return _of_responses(advantages, rollout)
 
 
 def _of_responses(advantages: Tensor, rollout: Rollout) -> tuple[Tensor, Tensor]:

@@ -198,6 +198,8 @@ class PolicyConfig(ABC):
     kl_target: float | None = None  # KL in nats per sequence that kl_coef adapts to; None = fixed
     kl_horizon: int = 10_000  # sequences over which kl_coef adapts, >= 1
     missing_eos_penalty: float = 0.0  # subtracted from the score of a truncated response, >= 0
+    # learn nothing from truncated responses: their advantages are 0
+    mask_truncated: bool = field(default=False, metadata=ADDED_LATER)
     aggregation: Aggregation = "token-mean"  # how the losses of a minibatch's tokens are averaged
     check_ratio: bool = True  # stop if the first ratio is not 1, and name the likely causes
 
@@ -308,6 +310,9 @@ class GRPOConfig(PolicyConfig):
     group_size: int = 8  # responses to each prompt, >= 2
     kl_placement: Literal["reward", "loss"] = "loss"  # where the penalty is applied
     kl_estimator: Literal["k1", "k2", "full"] = "k2"  # reward: k1; loss: k2 or full
+    # divide by the standard deviation of each group; without, prompts whose responses differ
+    # little count less (Liu et al. 2025)
+    scale: bool = field(default=True, metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -315,7 +320,7 @@ class GRPOConfig(PolicyConfig):
 
     def advantage_estimator(self) -> AdvantageEstimator:
         """Return rewards standardised within each group."""
-        return GroupRelativeAdvantages(group_size=self.group_size)
+        return GroupRelativeAdvantages(group_size=self.group_size, scale=self.scale)
 
 
 def optimiser_class(decay: Decay) -> type[torch.optim.Adam]:

@@ -66,6 +66,29 @@ SYMPTOMS: dict[str, Symptom] = {
     ),
 }
 
+# Added later: which of them were reported is part of the state only once one was, so that sound
+# runs keep the bytes of their checkpoints.
+SYMPTOMS_LATER: dict[str, Symptom] = {
+    "constant score": Symptom(
+        lambda now, _: now["score_std"] <= 1e-6 * max(1.0, abs(now["score"])),
+        "every response of the update has the score {score:.4g}: there is nothing to learn but to "
+        "stay near the reference. Look at the score of responses that should differ (rlkit rlhf "
+        "sample)",
+    ),
+    "scale of the score": Symptom(
+        lambda now, was: not 0.01 < was["score_std"] < 30.0 and now["score_std"] > 1e-6,
+        "the scores of the first updates have the standard deviation {was_score_std:.3g}, and "
+        "kl_coef = {kl_coef:.3g} suits scores with one of about 1: divide the score by "
+        "{was_score_std:.3g}, or multiply kl_coef by it",
+    ),
+    "cut responses": Symptom(
+        lambda now, was: was["ended_fraction"] < 0.5,
+        "only {was_ended_fraction:.0%} of the responses ended from the start; the others are cut "
+        "at the length limit, and what is scored are beginnings. Fine-tune on responses that end, "
+        "or with a larger max_new_tokens, or set mask_truncated",
+    ),
+}
+
 
 class MetricMonitor:
     """Checks the metrics of each update for symptoms.
@@ -78,7 +101,7 @@ class MetricMonitor:
         self._names = names
         self._sums = np.zeros(len(names))
         self._num_updates = 0
-        self._reported = np.zeros(len(SYMPTOMS), dtype=bool)
+        self._reported = np.zeros(len(SYMPTOMS) + len(SYMPTOMS_LATER), dtype=bool)
 
     def observe(self, metrics: Metrics) -> list[str]:
         """Return the messages about this update that were not given before."""
@@ -88,7 +111,7 @@ class MetricMonitor:
         means = self._sums / min(self._num_updates, BASELINE)
         start = dict(zip(self._names, means.tolist(), strict=True))
         messages = []
-        for i, (name, symptom) in enumerate(SYMPTOMS.items()):
+        for i, (name, symptom) in enumerate((SYMPTOMS | SYMPTOMS_LATER).items()):
             if not self._reported[i] and symptom.shows(metrics, start):
                 self._reported[i] = True
                 before = {f"was_{key}": value for key, value in start.items()}
@@ -97,14 +120,17 @@ class MetricMonitor:
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """Return everything that changes."""
-        return {
+        earlier, later = np.split(self._reported, [len(SYMPTOMS)])
+        state = {
             "sums": self._sums.copy(),
             "num_updates": np.asarray(self._num_updates),
-            "told": self._reported.copy(),
+            "told": earlier.copy(),
         }
+        return state | ({"told_later": later.copy()} if later.any() else {})
 
     def load_state_dict(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Continue from what `state_dict` returned."""
         self._sums[:] = state["sums"]
         self._num_updates = int(state["num_updates"])
-        self._reported[:] = state["told"]
+        self._reported[: len(SYMPTOMS)] = state["told"]
+        self._reported[len(SYMPTOMS) :] = state.get("told_later", False)

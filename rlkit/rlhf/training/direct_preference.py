@@ -9,6 +9,9 @@ log-probabilities are sums over the response's tokens, EOS included; the prompt 
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -31,6 +34,7 @@ from rlkit.seeding import SeedStreams
 
 # The log-probabilities are sums over a response, in nats.
 METRICS = ("accuracy", "reward_margin", "chosen_log_prob", "rejected_log_prob")
+FAR = 10.0  # nats from the reference: e^10 times as likely or unlikely
 KL_SAMPLES = 64  # responses from which the divergence is estimated after each epoch
 
 
@@ -49,6 +53,7 @@ class PairLoss:
             batched_log_probs(reference, responses).sum(-1)
             for responses in (pairs.chosen, pairs.rejected)
         )
+        self.reference_chosen_log_prob = float(self._reference_chosen.mean())
 
     def __call__(self, index: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Return the losses of the pairs with given indices, and metrics."""
@@ -139,6 +144,25 @@ def direct_preference_optimisation(
             *(f"held_out_{name}" for name in METRICS),
             *(() if task is None else ("kl",)),
         ),
+        warning=functools.partial(leaving_message, validation.reference_chosen_log_prob),
+    )
+
+
+def leaving_message(reference_log_prob: float, metrics: Mapping[str, float]) -> str | None:
+    """Return what to say where a policy has left its reference, else None.
+
+    Args:
+        reference_log_prob: mean log-probability of held-out chosen responses, in nats.
+        metrics: of an epoch.
+    """
+    kl, chosen = metrics.get("kl", 0.0), metrics["held_out_chosen_log_prob"]
+    if kl <= FAR and chosen >= reference_log_prob - FAR:
+        return None
+    return (
+        f"leaving the reference: its responses are at {kl:.1f} nats of KL divergence, and the "
+        f"log-probability of the held-out chosen responses is {chosen:.1f} nats, "
+        f"{reference_log_prob:.1f} at the start; preferences say nothing about what it writes "
+        "there. Use fewer epochs, a larger beta, or nll_coef = 1"
     )
 
 

@@ -45,6 +45,7 @@ class ExampleTrainer:
         held_out: metrics of the held-out examples, among them "held_out_loss", which selects the
             epoch whose parameters are kept; None = the last epoch's are.
         held_out_metrics: the names of these metrics.
+        warning: of an epoch's held-out metrics, if they look wrong; noted once.
         finish: called once, after the last update, with the final parameters in place.
 
     Attributes:
@@ -62,10 +63,12 @@ class ExampleTrainer:
         metrics: tuple[str, ...] = (),
         held_out: Callable[[], Mapping[str, float]] | None = None,
         held_out_metrics: tuple[str, ...] = ("held_out_loss",),
+        warning: Callable[[Mapping[str, float]], str | None] = lambda metrics: None,
         finish: Callable[[], None] | None = None,
     ) -> None:
         self.module, self._loss, self._config, self._streams = module, loss, config, streams
         self._num_examples, self._held_out, self._finish = num_examples, held_out, finish
+        self._warning = warning
         self._steps_per_epoch = -(-num_examples // config.batch_size)
         self.num_updates = config.num_epochs * self._steps_per_epoch
         own = ("loss", "gradient_norm", "learning_rate")
@@ -140,6 +143,9 @@ class ExampleTrainer:
             return {}
         with torch.no_grad():
             metrics = dict(self._held_out())
+        if (message := self._warning(metrics)) is not None:
+            self.notes.append(message)
+            self._warning = lambda metrics: None
         if metrics["held_out_loss"] < self._best:
             self._best, self._best_epoch = metrics["held_out_loss"], self._epoch
             self._best_state = trained_state(self.module, "best")

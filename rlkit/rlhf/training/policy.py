@@ -207,7 +207,12 @@ class KLPenalisedPolicy:
             rollout.sequences.response_mask,
             kl_coef=self.kl_coef.value if in_reward else 0.0,
         )
-        return self._estimator(rewards, rollout)
+        advantages, targets = self._estimator(rewards, rollout)
+        if _has_nothing_to_learn(scores, log_ratio):
+            advantages = torch.zeros_like(advantages)
+        if self.config.mask_truncated:
+            advantages = advantages.masked_fill(rollout.truncated.unsqueeze(1), 0.0)
+        return advantages, targets
 
     # --- helpers ---
 
@@ -255,3 +260,12 @@ class KLPenalisedPolicy:
                 {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
             )
         self.token_update.load_state_dict(state)
+
+
+def _has_nothing_to_learn(scores: Tensor, log_ratio: Tensor) -> bool:
+    """Return whether all scores are equal and the policy is its reference.
+
+    Standardising would blow the rounding of such rewards up to advantages of full size.
+    """
+    is_constant = bool((scores == scores[0]).all())
+    return is_constant and bool(log_ratio.sum(1).abs().max() < 1e-3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -192,6 +193,19 @@ def test_ends_words_and_overlap_by_hand() -> None:
     assert overlap(batch, other)["rouge_1"] == 0.5
 
 
+def test_overlap_of_texts_is_that_of_their_words_without_special_tokens() -> None:
+    words = {0: "c", 1: "a", 2: "t", 3: " ", 4: "o", 5: "n"}
+    ours, theirs = ([[0, 1, 2, 3, 4, 5, 6]], [[0, 1, 2, 3, 5, 4, 6]])  # "cat on", "cat no", EOS
+
+    def decode(ids: Sequence[int]) -> str:
+        return "".join(words[i] for i in ids if i != 6)
+
+    left, right = (pack([[8]], ids, pad=7) for ids in (ours, theirs))
+    assert overlap(left, right, decode)["rouge_1"] == 0.5
+    assert overlap(left, right)["rouge_1"] == 1.0  # of the same characters
+    assert overlap(left, left, decode)["rouge_2"] == 1.0
+
+
 def test_without_the_extra_metrics_the_overlap_alone_is_omitted_with_a_note(
     small: Any, other: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,6 +216,7 @@ def test_without_the_extra_metrics_the_overlap_alone_is_omitted_with_a_note(
 
     complete = report()
     assert 0 < complete.pop("overlap")["rouge_1"] < 1
+    assert 0 < complete.pop("reference_overlap")["rouge_1"] < 1
     monkeypatch.setitem(sys.modules, "rouge_score", None)
     with pytest.warns(RlkitWarning, match=r'omitted.*pip install "rlkit\[metrics\]"'):
         assert report() == complete

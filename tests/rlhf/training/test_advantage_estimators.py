@@ -116,3 +116,46 @@ def test_groups_of_equal_scores_train_nothing_and_leave_no_nan(ragged: Any, meth
     metrics = agent.update(rollout)
     assert np.isfinite(list(metrics.values())).all()
     assert digest(agent.policy) == before
+
+
+def test_grpo_without_scale_weighs_groups_by_how_much_they_differ(ragged: Any) -> None:
+    agents = [
+        ragged.agent("grpo", score=random_score, kl_coef=0.0, group_size=4, scale=scale, **LITTLE)
+        for scale in (True, False)
+    ]
+    rollout = agents[0].collect()
+    groups = rollout.scores.double().reshape(8, 4)
+    lengths = rollout.sequences.lengths
+    for agent, scaled in zip(agents, (True, False), strict=True):
+        expected = groups - groups.mean(1, keepdim=True)
+        if scaled:
+            expected = expected / groups.std(1, keepdim=True)
+        each = torch.repeat_interleave(expected.flatten(), lengths)
+        each = (each - each.mean()) / each.std()
+        got = agent.advantages(rollout)[0][rollout.sequences.response_mask]
+        torch.testing.assert_close(got.double(), each, atol=FLOAT32, rtol=0)
+
+
+@pytest.mark.parametrize("method", ["ppo", "rloo", "grpo"])
+def test_a_constant_score_does_not_move_the_policy(ragged: Any, method: str) -> None:
+    agent = ragged.agent(method, score=lambda s: np.full(len(s.tokens), 3.3), kl_coef=0.3, **LITTLE)
+    history = agent.fit()
+    assert len(history) == 4
+    assert max(abs(metrics["kl"]) for metrics in history) < 1e-4
+    assert any("constant score" in note for note in agent.notes)
+
+
+@pytest.mark.parametrize("method", ["ppo", "rloo"])
+def test_nothing_is_learned_from_truncated_responses_that_are_masked(
+    ragged: Any, method: str
+) -> None:
+    agents = [
+        ragged.agent(method, score=random_score, mask_truncated=masked, **LITTLE)
+        for masked in (False, True)
+    ]
+    rollout = agents[0].collect()
+    truncated = rollout.truncated
+    assert 0 < int(truncated.sum()) < len(truncated)
+    whole, masked = (agent.advantages(rollout)[0] for agent in agents)
+    assert not masked[truncated].any()
+    assert torch.equal(masked[~truncated], whole[~truncated])

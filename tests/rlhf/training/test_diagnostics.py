@@ -2,7 +2,7 @@
 
 import pytest
 
-from rlkit.rlhf.training.diagnostics import SYMPTOMS, MetricMonitor
+from rlkit.rlhf.training.diagnostics import SYMPTOMS, SYMPTOMS_LATER, MetricMonitor
 
 SOUND = {
     "kl": 1.0,
@@ -23,6 +23,13 @@ CHANGES = {
     "no end": {"ended_fraction": 0.1},
     "collapse": {"entropy": 0.05},
     "large steps": {"clip_fraction": 0.8},
+    "constant score": {"score_std": 0.0},
+}
+# What shows a symptom from the first update on.
+FROM_THE_START = {
+    "constant score": {"score_std": 0.0, "score": 7.0},
+    "scale of the score": {"score_std": 1e6},
+    "cut responses": {"ended_fraction": 0.1},
 }
 
 
@@ -34,10 +41,25 @@ def started() -> MetricMonitor:
 
 
 def test_each_symptom_is_tried_here() -> None:
-    assert CHANGES.keys() == SYMPTOMS.keys()
+    assert CHANGES.keys() | FROM_THE_START.keys() == SYMPTOMS.keys() | SYMPTOMS_LATER.keys()
 
 
-@pytest.mark.parametrize("name", SYMPTOMS)
+@pytest.mark.parametrize("name", FROM_THE_START)
+def test_what_is_wrong_from_the_start_is_reported_at_the_first_update(name: str) -> None:
+    monitor = MetricMonitor(tuple(SOUND))
+    (message,) = monitor.observe(SOUND | FROM_THE_START[name])
+    assert message.startswith(f"{name}: ")
+    assert "{" not in message
+    again = MetricMonitor(tuple(SOUND))
+    again.load_state_dict(monitor.state_dict())
+    assert again.observe(SOUND | FROM_THE_START[name]) == []
+
+
+def test_the_state_of_a_sound_run_has_no_entry_that_older_versions_lack() -> None:
+    assert started().state_dict().keys() == {"sums", "num_updates", "told"}
+
+
+@pytest.mark.parametrize("name", CHANGES)
 def test_a_symptom_is_reported_once_with_its_numbers_and_a_cause(name: str) -> None:
     monitor = started()
     changed = SOUND | CHANGES[name]

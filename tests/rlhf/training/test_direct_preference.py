@@ -15,7 +15,10 @@ from rlkit.rlhf.data.sequences import batched_log_probs, pack
 from rlkit.rlhf.models.gpt import GPT
 from rlkit.rlhf.models.lora import add_adapters
 from rlkit.rlhf.training.configs import DPOConfig
-from rlkit.rlhf.training.direct_preference import direct_preference_optimisation
+from rlkit.rlhf.training.direct_preference import (
+    direct_preference_optimisation,
+    leaving_message,
+)
 from rlkit.rlhf.training.example_trainer import ExampleTrainer
 from rlkit.seeding import SeedStreams
 
@@ -224,6 +227,19 @@ def test_held_out_pairs_are_measured_and_show_how_far_the_policy_is_from_its_ref
     assert rows[best]["held_out_loss"] == min(row["held_out_loss"] for row in rows)
     assert rows[best]["kl"] == pytest.approx(exact, abs=0.1)  # of 64 samples
     assert exact > 0.005
+
+
+@pytest.mark.parametrize(
+    ("kl", "chosen", "leaves"), [(9.0, -12.0, False), (14.4, -3.0, True), (0.5, -14.0, True)]
+)
+def test_a_policy_that_leaves_its_reference_is_noted(
+    kl: float, chosen: float, leaves: bool
+) -> None:
+    message = leaving_message(-3.0, {"kl": kl, "held_out_chosen_log_prob": chosen})
+    assert (message is not None) == leaves
+    if message is not None:
+        assert f"{kl:.1f} nats" in message
+        assert f"is {chosen:.1f} nats, -3.0 at the start" in message
 
 
 def test_without_held_out_pairs_the_metrics_are_those_of_older_runs(small: Any) -> None:

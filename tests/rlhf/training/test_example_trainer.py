@@ -75,12 +75,17 @@ def test_the_best_epoch_by_held_out_loss_is_kept_and_then_finished() -> None:
         order.append("finish")
         assert module.weight.item() == weights[1]
 
-    module, stage = line(held_out=held_out, finish=finish)
+    module, stage = line(
+        held_out=held_out,
+        finish=finish,
+        warning=lambda metrics: "2" if metrics["held_out_loss"] >= 2 else None,
+    )
     metrics = [stage.update() for _ in range(9)]
     assert order == ["finish"]
     assert module.weight.item() == weights[1] not in (weights[0], weights[2])
     assert [m.get("held_out_loss") for m in metrics[2::3]] == [2.0, 1.0, 3.0]
     assert not any("held_out_loss" in m for m in metrics[0::3])
+    assert stage.notes == ["2"]  # once
     assert stage.metrics == ("loss", "gradient_norm", "learning_rate", "held_out_loss")
 
 

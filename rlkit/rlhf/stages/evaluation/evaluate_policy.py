@@ -163,6 +163,7 @@ def _evaluate_policy(
         demonstrations=demonstrations,
         num_samples=num_samples,
         temperature=loaded.temperature,
+        decode=loaded.codec.decode if isinstance(loaded.task, TextTask) else None,
     )
     for comparison in metrics["scores"].values():
         for side in ("policy", "reference"):
