@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from rlkit.training.comparing.comparison import Comparison
     from rlkit.training.run import Run, load
     from rlkit.training.train import train
+    from rlkit.upkeep.reproducing import reproduce
     from rlkit.upkeep.resuming import resume
     from rlkit.upkeep.verifying import verify
 
@@ -62,6 +63,7 @@ _HOME = {
     "evaluate": "rlkit.solving",
     "interact": "rlkit.loop",
     "load": "rlkit.training.run",
+    "reproduce": "rlkit.upkeep.reproducing",
     "resume": "rlkit.upkeep.resuming",
     "solve": "rlkit.solving",
     "train": "rlkit.training.train",
@@ -83,6 +85,7 @@ __all__ = [
     "evaluate",
     "interact",
     "load",
+    "reproduce",
     "resume",
     "solve",
     "train",

@@ -32,6 +32,7 @@ COMMANDS = {
     "watch": Command("rlkit.cli.agents.runs", "record an episode of a trained policy as a gif"),
     "verify": Command("rlkit.cli.upkeep", "check every file of runs against its sha256"),
     "resume": Command("rlkit.cli.upkeep", "continue all unfinished runs below a folder"),
+    "reproduce": Command("rlkit.cli.upkeep", "train a run again elsewhere and compare the two"),
     "doctor": Command(
         "rlkit.cli.environments.doctor", "find out what is wrong with an environment"
     ),

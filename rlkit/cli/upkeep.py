@@ -1,4 +1,4 @@
-"""`rlkit verify` and `rlkit resume`, for runs of any kind."""
+"""`rlkit verify`, `rlkit resume` and `rlkit reproduce`, for runs of any kind."""
 
 from __future__ import annotations
 
@@ -102,3 +102,41 @@ def _print_outcomes(outcomes: Sequence[Outcome]) -> None:
     for outcome in outcomes:
         if outcome.message:
             note(f"{outcome.folder} {outcome.state}: {outcome.message}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReproduceOptions:
+    """What is trained again, and where."""
+
+    out: Path | None = None  # keep the repetition in this folder; by default it is deleted
+    seeds: int | None = None  # repeat the first so many seeds only, >= 1
+    workers: int = 1  # processes that share the seeds, >= 1
+    # your own agent that trained the run, path/to/file.py:Class or module:Class, where it is no
+    # longer where it was
+    agent: str | None = None
+    # run the code that the run names although it was not trained here from the present source
+    trust: bool = False
+
+
+def reproduce_command(args: list[str]) -> int:
+    """Train a run again elsewhere and compare; the exit code is 1 if it was not reproduced."""
+    about = (
+        "Train a finished run again in another folder and compare the two, seed by seed: equal "
+        "bytes, the same in distribution (a permutation test of the final scores), or different, "
+        "from which step on and with what else differs. Exit code 1 unless the results are equal "
+        "or the same in distribution."
+    )
+    run = positional(Path, "RUN", "the folder of a run of an agent or of a stage of RLHF")
+    form = make_form(about, run=run, repetition=ReproduceOptions, output=Output)
+    parsed = parse(form, args, "reproduce")
+    from rlkit.upkeep.reproducing import reproduce
+
+    with show_progress(quiet=parsed.output.json) as reports, announcing():
+        result = reproduce(parsed.run, **vars(parsed.repetition), reports=reports)
+    if parsed.output.json:
+        print_json(result.as_data())
+    else:
+        print(printable(str(result)))
+        if result.repetition is not None:
+            print(printable(str(result.repetition)))
+    return int(not result.reproduced)

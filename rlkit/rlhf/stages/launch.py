@@ -154,6 +154,23 @@ def relaunch(
         UsageError: its stage is not one of rlkit, its folder has another name than it was given,
             or an input has changed.
     """
+    options = RunOptions(
+        seeds=int(run.record["num_seeds"]),
+        seed=run.experiment_seed,
+        out=run.folder.parent,
+        workers=workers,
+        allow_drift=allow_drift,
+    )
+    return _run(stored_spec(run), options, reports)
+
+
+def stored_spec(run: StageRun) -> StageSpec:
+    """Return the specification of a run from its folder alone.
+
+    Raises:
+        UsageError: its stage is not one of rlkit, its folder has another name than it was given,
+            or an input has changed.
+    """
     stage, content = run.stage, run.content
     classes: dict[str, type[Any]] = {
         "sft": SFTConfig,
@@ -179,13 +196,6 @@ def relaunch(
     else:
         policy, score = stored_parent(run, "policy"), _stored_source(run)
         factory = PolicyFactory(**inputs, parent=policy, score=score)
-    options = RunOptions(
-        seeds=int(run.record["num_seeds"]),
-        seed=run.experiment_seed,
-        out=run.folder.parent,
-        workers=workers,
-        allow_drift=allow_drift,
-    )
     spec = stage_spec(
         stage, factory, run.num_updates, run.experiment_seed, score=content.get("score")
     )
@@ -194,7 +204,7 @@ def relaunch(
             f"the run {run.folder} was renamed, or an input has changed: from its record follows "
             f"the name {spec.folder_name()}"
         )
-    return _run(spec, options, reports)
+    return spec
 
 
 def _stored_source(run: StageRun) -> ScoreSource:
