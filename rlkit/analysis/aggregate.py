@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from itertools import combinations
 from typing import NamedTuple
 
@@ -175,6 +176,7 @@ def _ways(ordered: Floats, taken: int) -> int:
     return math.comb(int((ordered == edge).sum()), int((ordered[:taken] == edge).sum()))
 
 
+@lru_cache(maxsize=32)
 def _permutations(size: int, stratum: int) -> np.ndarray[tuple[int, ...], np.dtype[np.intp]]:
     generator = np.random.default_rng([SEED, size, stratum, 1])
     return np.argsort(generator.random((_NUM_PERMUTATIONS, size)), axis=1)

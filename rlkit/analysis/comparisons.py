@@ -3,10 +3,11 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from rlkit.analysis.intervals import as_scores, check_share
 from rlkit.analysis.resampling import (
@@ -209,19 +210,44 @@ def _permutation_p_value(a: Floats, b: Floats) -> float:
     if min(len(a), len(b)) == 1:  # scipy needs two; here the rank of the single score decides
         alone, pooled = (a if len(a) == 1 else b)[0], np.concatenate([a, b])
         return min(1.0, 2 * float(min(np.mean(pooled <= alone), np.mean(pooled >= alone))))
+    return _p_value(a / scale, b / scale)
+
+
+def _p_value(a: Floats, b: Floats) -> float:
+    """Return what scipy.stats.permutation_test does, from splits that are drawn once.
+
+    Drawing them takes twenty times as long as all the rest.
+    """
+    first, second = _splits(len(a), len(b))
+    pooled = np.concatenate([a, b])
+    observed = a.mean(axis=-1) - b.mean(axis=-1)
+    null = pooled[first].mean(axis=-1) - pooled[second].mean(axis=-1)
+    slack = abs(np.finfo(np.float64).eps * 100 * observed)  # scipy's, for equal splits
+    counts = (null <= observed + slack).sum(), (null >= observed - slack).sum()
+    drawn = int(len(null) < math.comb(len(pooled), len(a)))  # then the observed one counts as well
+    return float(min(1.0, 2 * min(int(count) + drawn for count in counts) / (len(null) + drawn)))
+
+
+@lru_cache(maxsize=16)
+def _splits(n: int, m: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the splits of n + m scores that scipy.stats.permutation_test tries, as indices."""
     from scipy.stats import permutation_test  # costs 0.8 s to import
 
-    def difference_of_means(u: Floats, v: Floats, axis: int = -1) -> Floats:
+    tried: list[tuple[Floats, Floats]] = []
+
+    def keep(u: Floats, v: Floats, axis: int = -1) -> Floats:
+        tried.append((u, v))
         return np.asarray(u.mean(axis=axis) - v.mean(axis=axis))
 
-    result = permutation_test(
-        (a / scale, b / scale),
-        difference_of_means,
+    permutation_test(
+        (np.arange(n, dtype=np.float64), np.arange(n, n + m, dtype=np.float64)),
+        keep,
         n_resamples=_NUM_PERMUTATIONS,
         vectorized=True,
         random_state=np.random.default_rng(SEED),
     )
-    return float(result.pvalue)
+    first, second = tried[-1]  # before it came the observed one
+    return first.astype(np.intp), second.astype(np.intp)
 
 
 def _smallest_p_value(a: Floats, b: Floats) -> float:

@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from rlkit.analysis.comparisons import compare_pairs, holm
+from rlkit.analysis.resampling import SEED
 from tests.analysis.families import DECILES, failing, lognormal, normal
 
 
@@ -30,6 +31,24 @@ def test_four_against_four_can_be_significant_alone_but_not_among_three_pairs():
     assert compare_pairs({"a": low, "b": high})[0].verdict == "worse"
     three = compare_pairs({"a": low, "b": high, "c": [21, 22, 23, 24]})
     assert [pair.verdict for pair in three] == ["too few seeds"] * 3
+
+
+@pytest.mark.parametrize("sizes", [(3, 4), (7, 7), (8, 8), (10, 10), (12, 5), (2, 150)])
+def test_p_values_are_those_of_scipy_to_the_last_bit(sizes: tuple[int, int]) -> None:
+    rng = np.random.default_rng(sizes)
+    for step in (None, 0.1, 1.0, 1e9):
+        a, b = (rng.normal(size=size) for size in sizes)
+        if step is not None:
+            a, b = np.round(a) * step, np.round(b) * step
+        scale = 2.0 ** (np.frexp(np.abs([*a, *b]).max())[1] - 1)
+        expected = stats.permutation_test(
+            (np.sort(a) / scale, np.sort(b) / scale),
+            lambda u, v, axis=-1: u.mean(axis=axis) - v.mean(axis=axis),
+            n_resamples=9999,
+            vectorized=True,
+            random_state=np.random.default_rng(SEED),
+        )
+        assert compare_pairs({"a": a, "b": b})[0].raw_p_value == expected.pvalue
 
 
 def test_p_value_equals_full_enumeration():
