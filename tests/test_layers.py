@@ -105,6 +105,7 @@ WITHOUT_TESTS = {
     "rlkit/runs/identity.py": "tests/training/test_specification.py",
     "rlkit/runs/record.py": "tests/runs/test_kinds.py",
     "rlkit/tabular/entries.py": "tests/tabular/test_mdp.py",
+    "rlkit/training/comparing/preparing.py": "tests/training/comparing/test_compare.py",
     "rlkit/training/kind.py": "tests/runs/test_kinds.py",
     "rlkit/training/presets.py": "tests/training/comparing/test_compare.py",
     "rlkit/training/references.py": "tests/training/test_figures.py",

@@ -136,6 +136,11 @@ def _number(value: float) -> str:
     )
 
 
+def shortened(name: str, length: int) -> str:
+    """Return the end of a name that is too long, such as a path, after an ellipsis."""
+    return name if len(name) <= length else f"…{name[1 - length :]}"
+
+
 def plain(text: str) -> str:
     """Return plain text for matplotlib, which reads $...$ as a formula unless $ is escaped."""
     # Matplotlib omits a label that starts with "_" from the legend.

@@ -17,6 +17,7 @@ from rlkit.analysis.figure import (
     new_figure,
     plain,
     save_figure,
+    shortened,
     write_footnotes,
 )
 from rlkit.analysis.learning_curves import Curve, Reference
@@ -77,12 +78,15 @@ def comparison_figure(
     x_label: str = "final episode return",
     references: Sequence[Reference] = (),
     footnotes: Sequence[str] = (),
+    never: Mapping[str, ArrayLike] | None = None,
 ) -> Figure:
     """Draw final performance, one row per agent: a dot per seed, mean with 95 % interval, IQM.
 
     Args:
         scores: agent name -> `[S]`; nan marks a failed seed, which is omitted and counted in the
             agent's label ("n = 9 of 10").
+        never: agent name -> bool `[S]`, the seeds that never got there: their scores are a limit,
+            drawn as hollow arrows and counted in the agent's label.
     """
     if not scores:
         raise ValueError(f"drawing the comparison {title!r}: no agents; pass name -> scores [S]")
@@ -96,9 +100,11 @@ def comparison_figure(
                 f"shape [S], got {x.shape}; average the episodes of each seed first"
             )
         finite = x[np.isfinite(x)]
-        labels.append(f"{plain(name)}\n{_seed_count(len(finite), len(x))}")
+        beyond = np.zeros(len(x), dtype=np.bool_) if never is None else np.asarray(never[name])
+        missed = f", {int(beyond.sum())} never" if beyond.any() else ""
+        labels.append(f"{plain(shortened(name, 30))}\n{_seed_count(len(finite), len(x))}{missed}")
         if len(finite):
-            _draw_scores(axes, finite, row)
+            _draw_scores(axes, finite, row, beyond[np.isfinite(x)])
     draw_references(axes, references, horizontal=False)
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.5, -0.5)
@@ -108,7 +114,7 @@ def comparison_figure(
     if np.abs(axes.get_xlim()).max() >= 1e4:  # long labels would run into each other
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.grid(axis="y", visible=False)
-    legend_below(figure, axes, _score_handles())
+    legend_below(figure, axes, _score_handles(any_never=never is not None))
     write_footnotes(figure, footnotes, 66)
     return figure
 
@@ -152,7 +158,7 @@ def _draw_curve(
     else:
         axes.fill_between(x, band.low, band.high, color=colour, alpha=0.2, linewidth=0, zorder=1)
     num_left = int(np.isfinite(returns[:, -1]).sum())
-    label = f"{plain(name)} ({_seed_count(num_left, len(returns))})"
+    label = f"{plain(shortened(name, 56))} ({_seed_count(num_left, len(returns))})"
     axes.plot(
         x,
         band.mean,
@@ -186,14 +192,15 @@ def _limit_y(axes: Axes, curves: Sequence[Curve], references: Sequence[Reference
         axes.set_ylim(max(low, values.min() - room), min(high, values.max() + room))
 
 
-def _draw_scores(axes: Axes, x: NDArray[np.float64], row: int) -> None:
+def _draw_scores(axes: Axes, x: NDArray[np.float64], row: int, never: NDArray[np.bool_]) -> None:
     colour = PALETTE[row % len(PALETTE)]
     interval, middle = mean_interval(x), iqm_interval(x)
     # Seeds of equal score would hide each other: spread them vertically, in a fixed pattern.
     spread = (np.arange(len(x)) * 0.618 % 1 - 0.5) * 0.24
+    height = row + 0.2 + spread
     axes.plot(
-        x,
-        row + 0.2 + spread,
+        x[~never],
+        height[~never],
         _MARKERS[row % len(_MARKERS)],
         color=colour,
         alpha=0.5,
@@ -203,6 +210,10 @@ def _draw_scores(axes: Axes, x: NDArray[np.float64], row: int) -> None:
         zorder=2,
         label="_seed",
     )
+    if never.any():
+        mark = _never_mark("_never", colour)
+        mark.set_data(x[never], height[never])
+        axes.add_line(mark)
     y = row - 0.14
     if np.isfinite(interval.low):
         axes.plot(
@@ -232,11 +243,19 @@ def _iqm_mark(label: str, colour: str, *at: float) -> Line2D:
     return mark
 
 
-def _score_handles() -> list[Line2D]:
+def _never_mark(label: str, colour: str) -> Line2D:
+    """Return a hollow arrow to the right, for a score that is only known to be larger."""
+    mark = Line2D([], [], marker=">", color=colour, linestyle="none", label=label, zorder=2)
+    mark.set(markersize=5, markerfacecolor="none", markeredgewidth=0.8)
+    return mark
+
+
+def _score_handles(*, any_never: bool = False) -> list[Line2D]:
     """Return legend entries for `_draw_scores`, in grey since each agent has its own colour."""
     grey = "0.4"
     return [
         Line2D([], [], marker="o", markersize=4, label="one seed", color=grey, linestyle="none"),
+        *([_never_mark("a seed that never got there", grey)] if any_never else []),
         Line2D([], [], linewidth=4, alpha=0.45, label="95 % interval of the mean", color=grey),
         _mean_mark("mean", grey),
         _iqm_mark("interquartile mean", grey),

@@ -22,7 +22,7 @@ from rlkit.errors import RlkitError, RlkitWarning
 COMMANDS = {
     "train": Command("rlkit.cli.agents.train", "train an agent on an environment, for many seeds"),
     "compare": Command(
-        "rlkit.cli.agents.train", "train and compare several agents on one environment"
+        "rlkit.cli.agents.compare", "train and compare several agents, on one environment or more"
     ),
     "solve": Command(
         "rlkit.cli.environments.solve", "compute the exact optimum where all transitions are known"

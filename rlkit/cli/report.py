@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rlkit.cli.tables import new_table, print_table
@@ -72,8 +72,21 @@ def print_runs(runs: dict[str, Run], optimum: float | None = None) -> None:
     print_table(table)
 
 
-def print_pairs(pairs: Sequence[PairComparison]) -> None:
-    """Print the verdict on each pair of agents."""
+def print_pairs(
+    pairs: Sequence[PairComparison],
+    *,
+    unit: str = "",
+    effect: Callable[[PairComparison], str] | None = None,
+    seeds_needed: Callable[[PairComparison], int | None] | None = None,
+) -> None:
+    """Print the verdict on each pair of agents.
+
+    Args:
+        pairs: the comparisons.
+        unit: of the difference, with a space before it.
+        effect: returns what is printed in place of the difference.
+        seeds_needed: returns the seeds that would separate the difference, where that is advice.
+    """
     for pair in pairs:
         relation = {
             "better": f"{pair.a} is better than {pair.b}",
@@ -81,7 +94,11 @@ def print_pairs(pairs: Sequence[PairComparison]) -> None:
             "tie": f"{pair.a} and {pair.b} tie: every score is the same",
             "too few seeds": f"{pair.a} and {pair.b}: too few seeds to tell",
         }.get(pair.verdict, f"{pair.a} and {pair.b}: {pair.verdict} of a difference")
-        print(f"{printable(relation)} (difference {pair.difference:+.4g}, p = {pair.p_value:.2g})")
+        size = f"difference {pair.difference:+.4g}{unit}" if effect is None else effect(pair)
+        needed = None if seeds_needed is None else seeds_needed(pair)
+        such = "seeds each would separate a difference of this size with 80 % power"
+        advice = "" if needed is None else f"; about {needed:,} {such}"
+        print(f"{printable(relation)} ({size}, p = {pair.p_value:.2g}{advice})")
 
 
 def report_failures(runs: Sequence[Run]) -> int:

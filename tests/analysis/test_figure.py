@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from rlkit.analysis.figure import save_figure
+from rlkit.analysis.figure import save_figure, shortened
 from rlkit.analysis.plots import Curve, comparison_figure, learning_curve_figure
 
 STEPS = np.linspace(0, 200_000, 21)
@@ -91,3 +91,8 @@ def test_saved_png_is_complete(tmp_path: Path):
     height, width, _ = imread(tmp_path / "a.png").shape
     assert width == round(4.6 * 200)
     assert height == round(3.3 * 200)
+
+
+def test_a_long_name_keeps_its_end():
+    assert shortened("runs/ppo-CartPole-v1-0123456789", 12) == "…-0123456789"
+    assert shortened("short", 5) == "short"

@@ -1,12 +1,10 @@
-"""`rlkit train` and `rlkit compare`."""
+"""`rlkit train`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-from tyro.conf import arg
+from typing import TYPE_CHECKING, Any
 
 from rlkit.cli.forms import (
     EnvArgs,
@@ -21,7 +19,6 @@ from rlkit.cli.report import (
     announcing,
     note,
     print_json,
-    print_pairs,
     print_runs,
     report_failures,
     show_progress,
@@ -95,15 +92,6 @@ class TrainOptions(TrainingOptions):
     allow_drift: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class CompareOptions(TrainingOptions):
-    """How seeds are trained and evaluated."""
-
-    environment: Annotated[str | None, arg(name="env", metavar="ENV", help=ENVIRONMENT)] = None
-    # standard deviation of real actions before training, > 0, of the agents that have the option
-    initial_std: float | None = None
-
-
 def train_command(args: list[str]) -> int:
     """Train an agent on an environment."""
     name = _agent_name(args)
@@ -152,49 +140,6 @@ def train_command(args: list[str]) -> int:
     if sentence := learned_nothing(run):
         note(sentence)
     return code
-
-
-def compare_command(args: list[str]) -> int:
-    """Train several agents on one environment and compare them."""
-    from rlkit.agents import AGENTS
-
-    about = (
-        "Train several agents on one environment, unless they are trained already, and compare "
-        "them at equal numbers of steps. Writes summary.json and two figures to the folder given "
-        "by --out, or to a new folder inside it if it already holds another comparison. Folders "
-        "of runs are compared as they are and need no --env."
-    )
-    agents = (
-        f"one or more of {', '.join(AGENTS)}, path/to/file.py:Class, module:Class or folders of "
-        'runs; with a name and options in the same word: "slow=ppo --learning-rate 1e-4"'
-    )
-    form = make_form(
-        about,
-        agents=positional(tuple[str, ...], "AGENT", agents),
-        training=CompareOptions,
-        output=Output,
-    )
-    parsed = parse(form, args, "compare")
-    from rlkit.training.comparing.compare import compare
-
-    arguments = parsed.training.arguments()
-    environment = arguments.pop("environment")
-    with show_progress(quiet=parsed.output.json) as reports, announcing():
-        comparison = compare(
-            parsed.agents, environment, **arguments, regret=parsed.training.regret, reports=reports
-        )
-    names = ["summary.json", "learning_curves.png", "final_performance.png"]
-    if parsed.training.regret:
-        names.append("regret.png")
-    if parsed.output.json:
-        print_json(comparison.summary())
-    else:
-        print_runs(dict(comparison.runs), comparison.optimum)
-        print_pairs(comparison.pairs())
-        print()
-        for name in names:
-            print(comparison.folder / name)
-    return report_failures(list(comparison.runs.values()))
 
 
 def _agent_name(args: list[str]) -> str | None:

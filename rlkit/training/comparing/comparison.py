@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +19,7 @@ from rlkit.files import read_ordinary
 from rlkit.runs.integrity.seals import SEAL, seal_problem, write_sealed
 from rlkit.runs.integrity.verify import Verdict
 from rlkit.runs.record import IDENTITY, file_problem
+from rlkit.training.comparing.metrics import FINAL, Metric, Values
 from rlkit.training.figures import caveats, plot_runs, save
 from rlkit.training.run import Run, interval_of
 from rlkit.user_code import content_digest
@@ -23,7 +27,8 @@ from rlkit.user_code import content_digest
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from rlkit.analysis.statistics import Interval, PairComparison
+    from rlkit.analysis.comparisons import PairComparison, PairTest
+    from rlkit.analysis.statistics import Interval
 
 SUMMARY = "summary.json"
 REGRET = "regret.png"
@@ -38,6 +43,19 @@ class Comparison:
 
     runs: Mapping[str, Run]
     folder: Path  # of the summary and the figures
+    metric: Metric = FINAL
+    looks: tuple[int, ...] = ()  # planned numbers of seeds at which it is looked at; none = once
+    corrected: tuple[PairComparison, ...] | None = None  # if it is part of a larger family of tests
+    family_size: int = 0  # the number of these tests
+
+    def within(self, folder: Path) -> Comparison:
+        """Return the same comparison with another folder."""
+        return dataclasses.replace(self, folder=folder)
+
+    @property
+    def num_seeds(self) -> dict[str, int]:
+        """The seeds of each agent."""
+        return {name: len(run.seeds) for name, run in self.runs.items()}
 
     @property
     def environment(self) -> Environment:
@@ -49,10 +67,15 @@ class Comparison:
         """The environment's short name."""
         return next(iter(self.runs.values())).environment_name
 
+    @cached_property
+    def values(self) -> dict[str, Values]:
+        """The numbers of each seed by the metric, NaN where it is not finished, by agent."""
+        return {name: self.metric.values(run) for name, run in self.runs.items()}
+
     @property
     def scores(self) -> dict[str, Any]:
-        """The final return of each finished seed, by agent."""
-        return {name: run.scores[np.isfinite(run.scores)] for name, run in self.runs.items()}
+        """The final return, or the number by the metric, of each finished seed, by agent."""
+        return {name: one.scores[np.isfinite(one.scores)] for name, one in self.values.items()}
 
     @property
     def optimum(self) -> float | None:
@@ -67,10 +90,31 @@ class Comparison:
 
     def pairs(self) -> list[PairComparison]:
         """Return difference of means, corrected p-value and verdict of every pair of agents."""
-        from rlkit.analysis.statistics import compare_pairs
+        from rlkit.analysis.comparisons import give_verdicts
 
-        scores = {name: s for name, s in self.scores.items() if len(s)}
-        return compare_pairs(scores) if len(scores) > 1 else []
+        return give_verdicts(self.tests()) if self.corrected is None else list(self.corrected)
+
+    def tests(self) -> list[PairTest]:
+        """Return the test of every pair of agents by itself."""
+        from rlkit.training.comparing.testing import pair_tests
+
+        return pair_tests(self.values, self.looks)
+
+    def seeds_needed(self, pair: PairComparison) -> int | None:
+        """Return the seeds of each agent that would separate a difference of this size.
+
+        None where the pair is decided, or where no number of seeds is known to.
+        """
+        from rlkit.training.comparing.testing import seeds_needed
+
+        a, b = self.values[pair.a], self.values[pair.b]
+        return seeds_needed(pair, a, b, self.num_tests)
+
+    @property
+    def num_tests(self) -> int:
+        """The number of tests that the verdicts are corrected for."""
+        finished = sum(len(scores) > 0 for scores in self.scores.values())
+        return self.family_size or math.comb(finished, 2)
 
     def summary(self) -> dict[str, Any]:
         """Return estimates, intervals and pairwise differences as plain data."""
@@ -91,32 +135,53 @@ class Comparison:
                     *self.runs[name].caveats,
                 ],
                 "env_steps": self.runs[name].num_env_steps,
+                **self._by_metric(name),
             }
-        pairs = [
-            {
-                "a": pair.a,
-                "b": pair.b,
-                "difference": pair.difference,
-                "interval": [pair.low, pair.high],
-                "p_value": pair.p_value,
-                "verdict": pair.verdict,
-            }
-            for pair in self.pairs()
-        ]
         return {
             "comparison": self.key,
             "environment": next(iter(self.runs.values())).record["environment"],
+            **({} if self.metric == FINAL else {"metric": str(self.metric)}),
+            **({"looks": list(self.looks)} if self.looks else {}),
             "optimum": self.optimum,
             "agents": agents,
-            "pairs": pairs,
+            "pairs": [self._pair(pair) for pair in self.pairs()],
+        }
+
+    def _by_metric(self, name: str) -> dict[str, Any]:
+        """Return the entries of an agent that only metrics other than the final return have."""
+        if self.metric == FINAL:
+            return {}
+        scores, ranking = self.values[name]
+        if ranking is None:
+            return {"scores": scores.tolist()}
+        steps = -ranking[np.isfinite(scores)]  # infinite where the return was never reached
+        middle = float(np.median(steps)) if len(steps) else math.nan
+        return {
+            "scores": [None if math.isinf(step) else step for step in (-ranking).tolist()],
+            "reached": int(np.isfinite(steps).sum()),
+            "median": middle if math.isfinite(middle) else None,
+        }
+
+    def _pair(self, pair: PairComparison) -> dict[str, Any]:
+        needed = self.seeds_needed(pair)
+        return {
+            "a": pair.a,
+            "b": pair.b,
+            "difference": pair.difference,
+            "interval": [pair.low, pair.high],
+            "p_value": pair.p_value,
+            "verdict": pair.verdict,
+            **({} if needed is None else {"seeds_needed": needed}),
         }
 
     @property
     def key(self) -> str:
-        """The sha256 of the names of the runs, their folders and their budgets."""
-        content = [
+        """The sha256 of the names of the runs, their folders and budgets, metric and looks."""
+        content: list[Any] = [
             [name, run.folder.name, run.num_env_steps] for name, run in sorted(self.runs.items())
         ]
+        if self.metric != FINAL or self.looks:
+            content.append([str(self.metric), *self.looks])
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def plot_regret(self, path: str | Path | None = None) -> Figure:
@@ -131,24 +196,33 @@ class Comparison:
         """Write summary.json and the two figures; return their paths."""
         from rlkit.analysis.plots import Reference, comparison_figure
 
-        paths = [
-            self.folder / name for name in (SUMMARY, "learning_curves.png", "final_performance.png")
-        ]
+        figures = ("learning_curves.png", f"{self.metric.stem}.png")
+        paths = [self.folder / name for name in (SUMMARY, *figures)]
         self._write_summary([])  # the figures are not yet its own
         drawn = {name: run for name, run in self.runs.items() if np.isfinite(run.scores).any()}
         if not drawn:
             return paths[:1]
         runs = list(drawn.values())
         plot_runs(runs, paths[1], names=list(drawn))
+        steps = self.metric.counts_steps
         figure = comparison_figure(
-            {name: run.scores for name, run in drawn.items()},
+            {name: self.values[name].scores for name in drawn},
             title=self.environment_name,
-            references=[Reference(label, value) for label, value in runs[0].references],
+            x_label="final episode return" if self.metric == FINAL else self.metric.label,
+            references=[]
+            if steps
+            else [Reference(label, value) for label, value in runs[0].references],
             footnotes=caveats(runs),
+            never={name: np.isinf(self._ranking(name)) for name in drawn} if steps else None,
         )
         save(figure, paths[2])
         self._write_summary(paths[1:])
         return paths
+
+    def _ranking(self, name: str) -> Any:
+        ranking = self.values[name].ranking
+        assert ranking is not None
+        return ranking
 
     def write_regret(self) -> None:
         """Write regret.png beside the summary, and its sum into that."""

@@ -1,4 +1,4 @@
-"""`rlkit train` and `rlkit compare`."""
+"""`rlkit train`."""
 
 import json
 import signal
@@ -97,47 +97,6 @@ def test_the_order_of_words_and_options_does_not_matter(
     assert record["config"]["normalise_observations"] is True
 
 
-def test_comparing_agents_that_all_fail_still_answers(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    file = tmp_path / "corridor.py"
-    file.write_text(GRID.replace("self.steps += 1", "raise RuntimeError('broken')"))
-    out, err = output(
-        capsys,
-        *("compare", "random", "q-learning", "--env", f"{file}:Corridor", "--seeds", "2"),
-        *("--steps", "50", "--json", "--out", str(tmp_path / "out")),
-        code=1,
-    )
-    summary = json.loads(out)
-    assert summary["agents"]["random"]["mean"] is None
-    assert summary["pairs"] == []
-    assert "RuntimeError('broken')" in err
-
-
-@pytest.mark.slow
-def test_compare_writes_a_summary_and_two_figures(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    output(
-        capsys,
-        *("compare", "value-iteration", "random", "q-learning", "--env", "FrozenLake-v1"),
-        *("--seeds", "6", "--steps", "1000", "--out", str(tmp_path)),
-    )
-    summary = json.loads((tmp_path / "summary.json").read_text())
-    assert summary["environment"] == "FrozenLake-v1"
-    assert summary["optimum"] == pytest.approx(0.7441902878, abs=1e-8)
-    assert set(summary["agents"]) == {"value-iteration", "random", "q-learning"}
-    planner = summary["agents"]["value-iteration"]
-    assert planner["mean"] == pytest.approx(0.7401648978, abs=1e-8)
-    assert planner["final"] == [planner["mean"]] * 6
-    assert summary["agents"]["random"]["iqm"] == pytest.approx(0.0139397960, abs=1e-8)
-    pairs = {(pair["a"], pair["b"]): pair for pair in summary["pairs"]}
-    assert pairs["value-iteration", "random"]["verdict"] == "better"
-    assert len(pairs) == 3
-    for name in ("learning_curves.png", "final_performance.png"):
-        assert (tmp_path / name).stat().st_size > 5000
-
-
 @pytest.mark.parametrize(
     ("option", "value"),
     [
@@ -188,17 +147,6 @@ def test_a_reward_of_nan_is_rejected_with_its_place_and_the_other_seeds_are_fini
     assert f"{len(finished)} of 8 seeds of random were finished" in err
     for part in ("seed", "environment Corridor", "copy 0", "episode", "step", "action", "reward"):
         assert part in err
-
-
-def test_comparing_into_a_file_is_one_sentence(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    (tmp_path / "file").write_text("")
-    argv = ["compare", "random", "--env", "FrozenLake-v1", "--seeds", "1", "--steps", "50"]
-    for name in ("file", "file/below"):
-        err = output(capsys, *argv, "--out", str(tmp_path / name), code=2)[1]
-        assert "cannot be written" in err
-        assert err.count("\n") == 1
 
 
 def test_help_of_an_agent_lists_its_options_with_the_presets_values(

@@ -205,7 +205,7 @@ def specs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The specifications of what a comparison would train, by name."""
 
     def stop(contenders: Any, *_: Any, **__: Any) -> None:
-        raise Prepared({name: one.spec for name, one in contenders.items()})
+        raise Prepared({name: one.spec for name, one in contenders[0].items()})
 
     def specs(*agents: str, env: Any, **options: Any) -> Any:
         with pytest.raises(Prepared) as caught:
@@ -265,3 +265,71 @@ def test_a_damaged_summary_is_noticed_and_left_alone(tmp_path: Path) -> None:
         again = compare(["random"], tmp_path, steps=100, evaluate_every=50)
     assert again.folder.parent == tmp_path
     assert path.read_bytes() == before
+
+
+# --- metrics, seeds until it is decided -----------------------------------------------------------
+
+
+def test_curves_are_compared_on_one_grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rlkit.training.presets import PRESETS
+
+    monkeypatch.setitem(PRESETS, ("q-learning", "FrozenLake-v1"), {"evaluate_every": 50})
+    monkeypatch.setitem(PRESETS, ("random", "FrozenLake-v1"), {"evaluate_every": 100})
+    common: dict[str, Any] = {"steps": 200, "evaluate_every": None}
+    final = compare(["q-learning", "random"], tmp_path, **common)
+    assert [run.record["evaluate_every"] for run in final.runs.values()] == [50, 100]
+    area = compare(["q-learning", "random"], tmp_path, metric="area", **common)
+    assert [run.record["evaluate_every"] for run in area.runs.values()] == [100, 100]
+    assert area.runs["random"].folder == final.runs["random"].folder
+    runs = list(final.runs.values())
+    with pytest.raises(UsageError, match="equally often, and are not: q-learning every 50, random"):
+        rlkit.compare(runs, metric="area", out=tmp_path)
+    beside = rlkit.compare(
+        [runs[1], "q-learning"], "FrozenLake-v1", metric="area", out=tmp_path, steps=200, seeds=2
+    )
+    assert beside.runs["q-learning"].folder == area.runs["q-learning"].folder
+
+
+def test_the_summary_of_steps_to_a_return_shows_who_never_reached_it(tmp_path: Path) -> None:
+    compared = compare(["random", "value-iteration"], tmp_path, metric=("steps-to", 0.7), seeds=3)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    random, planner = summary["agents"]["random"], summary["agents"]["value-iteration"]
+    assert (random["reached"], random["median"], random["scores"]) == (0, None, [None] * 3)
+    assert random["mean"] == 1000
+    assert (planner["reached"], planner["median"]) == (3, 0)
+    assert summary["metric"] == "steps-to 0.7"
+    (pair,) = summary["pairs"]
+    assert (pair["verdict"], pair["seeds_needed"]) == (
+        "too few seeds",
+        6,
+    )  # Noether: 7.849 / (6 / 4)
+    assert compared.pairs()[0].difference == 1000
+
+
+def test_seeds_are_added_until_it_is_decided(tmp_path: Path) -> None:
+    arguments: dict[str, Any] = {"seeds": 2, "until_decided": True, "max_seeds": 12, "steps": 50}
+    decided = compare(["random", "value-iteration"], tmp_path, **arguments)
+    looks = (2, 3, 5, 8, 12)
+    assert decided.looks == looks
+    # The scores of each are exact and all the same: 2 / C(2 n, n) is 1 / 10 for three seeds, more
+    # than the look's share of .05, and .0079 for five, less than .05 * 3 / 15.
+    assert decided.num_seeds == {"random": 5, "value-iteration": 5}
+    (pair,) = decided.pairs()
+    assert pair.verdict == "worse"
+    assert pair.p_value == pytest.approx(2 / 252 / 0.2)
+    assert decided.summary()["looks"] == list(looks)
+    again = compare(["random", "value-iteration"], tmp_path, **arguments)
+    assert again.folder == decided.folder
+    assert again.pairs() == decided.pairs()
+    once = compare(["random", "value-iteration"], tmp_path, seeds=5, steps=50)
+    assert once.folder != decided.folder
+    assert once.pairs()[0].p_value == pytest.approx(2 / 252)
+
+
+def test_what_stays_undecided_ends_at_the_most_seeds(tmp_path: Path) -> None:
+    arguments: dict[str, Any] = {"seeds": 2, "until_decided": True, "max_seeds": 3, "steps": 50}
+    words = ["a=q-learning", "b=q-learning --discount 0.5", "c=random"]
+    compared = compare(words, tmp_path, **arguments)
+    assert set(compared.num_seeds.values()) == {3}
+    with pytest.raises(UsageError, match="expected at least the 4 seeds"):
+        compare(words, tmp_path, seeds=4, until_decided=True, max_seeds=3)
