@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rlkit.cli.tables import new_table, print_table
@@ -127,6 +127,9 @@ def _print_last_rows(run: StageRun) -> None:
 
     curves = [run.curve(seed) for seed in run.seeds]
     title = f"{run.stage} on {run.label}"
+    if len(curves) == 1:
+        _print_curve(title, curves[0])
+        return
     table = new_table(title, ["metric, last row", *(f"seed {seed}" for seed in run.seeds)])
     for name in dict.fromkeys(name for curve in curves for name in curve):
         # Some metrics are measured now and then: the last measurement counts.
@@ -135,6 +138,27 @@ def _print_last_rows(run: StageRun) -> None:
         table.add_row(
             cell(name), *(f"{values[-1]:.5g}" if len(values) else "-" for values in measured)
         )
+    print_table(table)
+
+
+# Metrics of which the best row is shown: the largest, or the smallest.
+_LARGEST = ("score", "objective", "accuracy", "held_out_accuracy")
+_SMALLEST = ("loss", "held_out_loss")
+
+
+def _print_curve(title: str, curve: Mapping[str, Any]) -> None:
+    """Print the first, best and last measurement of each metric of one seed."""
+    import numpy as np
+
+    table = new_table(title, ["metric", "first", "best", "last"])
+    for name, column in curve.items():
+        values = column[~np.isnan(column)]
+        if not len(values):
+            table.add_row(cell(name), "-", "", "-")
+            continue
+        best = values.max() if name in _LARGEST else values.min() if name in _SMALLEST else None
+        cells = [values[0], best, values[-1]]
+        table.add_row(cell(name), *("" if x is None else f"{x:.5g}" for x in cells))
     print_table(table)
 
 

@@ -163,6 +163,7 @@ class _Journal:
 
         return Reports(
             progress=reports.progress,
+            status=reports.status,
             note=note,
             stop=lambda: stop() or reports.stop(),
             irreproducible=irreproducible,

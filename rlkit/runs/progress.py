@@ -75,7 +75,12 @@ class Bar:
         self._steps = {}
         for task in list(self._bar.tasks):
             self._bar.remove_task(task.id)
-        self._task = self._bar.add_task(printable(label), total=num_seeds * num_steps)
+        self._label = printable(label)
+        self._task = self._bar.add_task(self._label, total=num_seeds * num_steps)
+
+    def describe(self, status: str) -> None:
+        """Show some numbers beside the label."""
+        self._bar.update(self._task, description=f"{self._label}  {printable(status)}")
 
     def advance(self, seeds: Sequence[int], num_steps: int) -> None:
         """Update the steps of some seeds."""
@@ -96,7 +101,7 @@ def reporting(
     bar = Bar(quiet=quiet, unit=unit)
     bar.start()
     try:
-        yield Reports(progress=bar.advance, note=note, begin=bar.begin)
+        yield Reports(progress=bar.advance, note=note, begin=bar.begin, status=bar.describe)
     finally:
         bar.stop()
 

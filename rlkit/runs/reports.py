@@ -52,6 +52,7 @@ class Reports:
             the environment, or updates in a run that has none.
         progress: (seeds, steps of each) now and then.
         note: a sentence for the user.
+        status: a few numbers on where training stands, beside its progress.
         caveat: a sentence that belongs beside the results.
         irreproducible: a sentence on why the run is not reproducible, which also marks it.
         stop: whether to save and stop now; the signal that asked for it, if one did.
@@ -63,6 +64,7 @@ class Reports:
     begin: Callable[[str, int, int], None] = lambda label, seeds, steps: None
     irreproducible: Callable[[str], None] = lambda text: None
     caveat: Callable[[str], None] = lambda text: None
+    status: Callable[[str], None] = lambda text: None
 
 
 class StopSignals:

@@ -23,6 +23,7 @@ from rlkit.nn.reference import ReferencePolicy
 from rlkit.options import require_count, require_seconds, require_typed
 from rlkit.runs.checkpoints import list_checkpoints
 from rlkit.runs.identity import unmarked
+from rlkit.runs.latest import named_folder
 from rlkit.runs.progress import warn
 from rlkit.runs.record import RECORD, RunFolder
 from rlkit.training.kind import AGENT_RUN
@@ -63,7 +64,7 @@ def load(
     Curves, scores and figures need only the folder; playing needs the environment as well.
 
     Args:
-        path: the folder.
+        path: the folder; `latest` is the newest run below `runs/`, `latest:ppo` that of ppo.
         env: the environment, if it is a class or function that cannot be opened by its name.
         agent: your own agent, a class or "path/to/file.py:Class", if run.json does not name it or
             it is no longer there.
@@ -75,7 +76,8 @@ def load(
     """
     if not isinstance(path, (str, Path)):
         raise UsageError(f"expected the folder of a run, got {path!r}")
-    run = Run(Path(path), env=env, agent=agent, trust=require_typed("trust", trust, bool))
+    folder = named_folder(path, "agent")
+    run = Run(folder, env=env, agent=agent, trust=require_typed("trust", trust, bool))
     changed = changed_sources(run.record)
     if changed:
         run.source_known = True

@@ -5,7 +5,7 @@ import warnings
 import pytest
 
 from rlkit.errors import RlkitWarning
-from rlkit.runs.progress import python_reports, warn
+from rlkit.runs.progress import Bar, python_reports, warn
 
 
 def test_a_warning_names_the_line_outside_of_rlkit() -> None:
@@ -32,3 +32,11 @@ def test_a_note_that_is_an_error_is_raised_after_the_work() -> None:
         with pytest.raises(RlkitWarning, match="first"):
             work()
     assert done == [True]
+
+
+def test_the_bar_shows_a_status_beside_its_label() -> None:
+    bar = Bar(quiet=True)
+    bar.begin("ppo on texts", 1, 10)
+    for status in ("score 0.5", "score 0.6"):
+        bar.describe(status)
+    assert [task.description for task in bar._bar.tasks] == ["ppo on texts  score 0.6"]

@@ -137,31 +137,52 @@ class PlotOptions:
 def plot_command(args: list[str]) -> int:
     """Draw the learning curves of runs into one figure."""
     form = make_form(
-        "Draw the learning curves of runs into one figure.",
+        "Draw the learning curves of runs into one figure; of runs of `rlkit rlhf`, score, KL, "
+        "length and losses over updates.",
         runs=positional(tuple[Path, ...], "RUN", "folders of runs"),
         figure=PlotOptions,
     )
     parsed = parse(form, args, "plot")
     from rlkit.analysis.figure import save_figure
     from rlkit.runs.places import require_place, writing
-    from rlkit.training.figures import plot_runs
-    from rlkit.training.run import load
 
     out: Path = parsed.figure.out
     if not parsed.runs:
         raise UsageError("plot: name the folder of at least one run")
     require_place(out, "--out", (".png", ".pdf", ".svg"))
-    runs = [load(path, trust=parsed.figure.trust) for path in parsed.runs]
-    if parsed.figure.posterior is not None:
-        if parsed.figure.regret:
-            raise UsageError("plot: --posterior and --regret are different figures; choose one")
-        figure = _posterior_figure(runs, parsed.figure.posterior)
-    else:
-        figure = plot_runs(runs, regret=parsed.figure.regret)
+    figure = _stages_figure(parsed.runs, parsed.figure) or _agents_figure(
+        parsed.runs, parsed.figure
+    )
     with writing(out, "--out"):
         save_figure(figure, out)
     print(out)
     return 0
+
+
+def _stages_figure(paths: Sequence[Path], options: PlotOptions) -> Figure | None:
+    """Return the figure of runs of `rlkit rlhf`; None where the first is not one."""
+    from rlkit.runs.latest import kind_of
+
+    if kind_of(paths[0]) != "stage":
+        return None
+    if options.posterior is not None or options.regret:
+        raise UsageError("plot: --posterior and --regret are for runs of agents; omit them")
+    from rlkit.rlhf.stages.figures import plot_stages
+    from rlkit.rlhf.stages.stage_run import load_stage_run
+
+    return plot_stages([load_stage_run(path) for path in paths])
+
+
+def _agents_figure(paths: Sequence[Path], options: PlotOptions) -> Figure:
+    from rlkit.training.figures import plot_runs
+    from rlkit.training.run import load
+
+    runs = [load(path, trust=options.trust) for path in paths]
+    if options.posterior is None:
+        return plot_runs(runs, regret=options.regret)
+    if options.regret:
+        raise UsageError("plot: --posterior and --regret are different figures; choose one")
+    return _posterior_figure(runs, options.posterior)
 
 
 def _posterior_figure(runs: Sequence[Run], seed: int) -> Figure:

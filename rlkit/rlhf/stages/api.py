@@ -24,8 +24,8 @@ from rlkit.rlhf.data.scores import load_score
 from rlkit.rlhf.data.tokenizer import Tokenizer, TokenizerKind
 from rlkit.rlhf.stages.defaults import default_options
 from rlkit.rlhf.stages.factories import DPOFactory, PolicyFactory, RewardFactory, SFTFactory
-from rlkit.rlhf.stages.launch import launch, resolve_config, split_options
-from rlkit.rlhf.stages.loading import require_gold
+from rlkit.rlhf.stages.launch import RunOptions, launch, resolve_config, split_options
+from rlkit.rlhf.stages.loading import POLICY_PREFIX, require_gold
 from rlkit.rlhf.stages.sources import (
     GPT_SIZES,
     ModelSource,
@@ -143,7 +143,7 @@ def reward(
         The run. Its metrics are `accuracy` on the minibatches, and `held_out_loss`.
     """
     run_options, options = split_options(options)
-    parent, task, model = _inputs(policy, parent_seed)
+    parent, task, model = _inputs(policy, parent_seed, run_options)
     task = _with_preferences(task, preferences)
     options = default_options("reward", task, model, options) if config is None else options
     config = resolve_config("reward", RewardConfig, config, options)
@@ -169,7 +169,7 @@ def dpo(
 ) -> StageRun:
     """Train a fine-tuned policy on preferences directly (DPO); arguments as for `reward`."""
     run_options, options = split_options(options)
-    parent, task, model = _inputs(policy, parent_seed)
+    parent, task, model = _inputs(policy, parent_seed, run_options)
     task = _with_preferences(task, preferences)
     options = default_options("dpo", task, model, options) if config is None else options
     config = resolve_config("dpo", DPOConfig, config, options)
@@ -229,7 +229,7 @@ def policy_gradient(
     run_options, options = split_options(options)
     if reward is not None and score is not None:
         raise UsageError("give a reward model (reward) or a function (score), not both")
-    parent, task, model = _inputs(policy, parent_seed)
+    parent, task, model = _inputs(policy, parent_seed, run_options)
     task = _with_prompts(task, prompts)
     if adapter_rank is not None and adapter_rank < 1:
         raise UsageError(
@@ -242,7 +242,7 @@ def policy_gradient(
     if score is not None:
         source = _score_source(score)
     elif reward is not None:
-        source = ScoreSource(reward=as_parent(reward, parent_seed))
+        source = ScoreSource(reward=as_parent(reward, parent_seed, ("reward",), run_options.out))
     else:
         require_gold(task.build(model))
         source = ScoreSource()
@@ -291,9 +291,11 @@ def _settle_texts(task: TaskSource, model: ModelSource) -> tuple[TaskSource, Mod
     return task, model, len(built.demonstrations()[0])
 
 
-def _inputs(policy: RunLike, parent_seed: int | None) -> tuple[Parent, TaskSource, ModelSource]:
+def _inputs(
+    policy: RunLike, parent_seed: int | None, options: RunOptions
+) -> tuple[Parent, TaskSource, ModelSource]:
     """Return the policy to start from, and the task and the model that it was made from."""
-    parent = as_parent(policy, parent_seed)
+    parent = as_parent(policy, parent_seed, POLICY_PREFIX, options.out)
     task, model = load_sources(parent.open())
     return parent, task, dataclasses.replace(model, adapter_rank=None)
 

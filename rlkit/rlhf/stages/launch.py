@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 
 from rlkit.configuration import known_options, make_config, require_config
 from rlkit.errors import UsageError
+from rlkit.files import write_atomically
 from rlkit.rlhf.stages.factories import (
     DPOFactory,
     Factory,
@@ -17,8 +19,15 @@ from rlkit.rlhf.stages.factories import (
     RewardFactory,
     SFTFactory,
 )
+from rlkit.rlhf.stages.kind import STAGE_RUN
 from rlkit.rlhf.stages.run_stage import StageSpec, run_stage
-from rlkit.rlhf.stages.sources import ScoreSource, load_sources, stored_parent, stored_score
+from rlkit.rlhf.stages.sources import (
+    ScoreSource,
+    copy_name,
+    load_sources,
+    stored_parent,
+    stored_score,
+)
 from rlkit.rlhf.stages.stage_run import StageRun
 from rlkit.rlhf.training.configs import (
     METHODS,
@@ -28,9 +37,11 @@ from rlkit.rlhf.training.configs import (
     SFTConfig,
 )
 from rlkit.runs.identity import plain_data
+from rlkit.runs.record import RECORD, record_file
 from rlkit.runs.reports import Reports
 
 Config = TypeVar("Config")
+LARGEST_COPY = 2**26  # bytes of a file of texts that is copied into the folder of a run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,14 +143,29 @@ def stage_spec(
 
 
 def _run(spec: StageSpec, options: RunOptions, reports: Reports | None) -> StageRun:
-    return run_stage(
-        spec,
-        options.seeds,
-        options.out,
-        workers=options.workers,
-        reports=reports,
-        allow_drift=options.allow_drift,
-    )
+    try:
+        return run_stage(
+            spec,
+            options.seeds,
+            options.out,
+            workers=options.workers,
+            reports=reports,
+            allow_drift=options.allow_drift,
+        )
+    finally:
+        _keep_texts(Path(options.out) / spec.folder_name(), spec.sources["task"])
+
+
+def _keep_texts(folder: Path, task: Mapping[str, Any]) -> None:
+    """Copy the files of texts into a run, which then stays usable when they are moved."""
+    for name, _ in task["digests"]:
+        original, copy = Path(task[name]), folder / copy_name(name)
+        if copy.exists() or not (folder / RECORD).exists():
+            continue
+        with contextlib.suppress(OSError):  # the run is complete without
+            if original.stat().st_size <= LARGEST_COPY:
+                write_atomically(copy, original.read_bytes())
+                record_file(folder, STAGE_RUN, copy.name)
 
 
 _FACTORIES = {"reward": RewardFactory, "dpo": DPOFactory}

@@ -17,7 +17,7 @@ from rlkit.rlhf.exact.answer_key import AnswerKey, GoldScore, TableScore, is_enu
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.models.state import load_trained_state
 from rlkit.rlhf.stages.sources import Parent, ScoreSource, load_sources, stored_parent
-from rlkit.rlhf.stages.stage_run import StageRun
+from rlkit.rlhf.stages.stage_run import RunLike, StageRun, as_run
 from rlkit.rlhf.training.reward_model import RewardModel
 from rlkit.seeding import SeedStreams
 
@@ -31,12 +31,20 @@ POLICY_PREFIX = {
 }
 
 
-def load_policy(run: StageRun, index: int) -> tuple[LanguageTask, LanguageModel]:
+def load_policy(
+    run: RunLike, index: int = 0, *, at: int | None = None
+) -> tuple[LanguageTask, LanguageModel]:
     """Return the task and the trained language model of seed `index` of a run.
+
+    Args:
+        run: the run or its folder.
+        index: the seed.
+        at: the number of updates of a checkpoint; None = the end.
 
     Raises:
         UsageError: the run is not that of a policy, is not finished, or has no such seed.
     """
+    run = as_run(run, POLICY_PREFIX)
     if run.stage not in POLICY_PREFIX:
         raise UsageError(
             f"{run.folder} is a run of {run.stage}, expected a policy: one of "
@@ -52,7 +60,7 @@ def load_policy(run: StageRun, index: int) -> tuple[LanguageTask, LanguageModel]
             _, model = load_parent_policy(stored_parent(run, "policy"), index)
             if model_source.adapter_rank is not None:
                 model.add_adapters(model_source.adapter_rank, streams)
-        load_trained_state(model, run.state(index), POLICY_PREFIX[run.stage])
+        load_trained_state(model, run.state(index, at=at), POLICY_PREFIX[run.stage])
         if model_source.adapter_rank is not None:
             model.fold_adapters()
         return task, model
@@ -63,8 +71,9 @@ def load_parent_policy(parent: Parent, index: int) -> tuple[LanguageTask, Langua
     return load_policy(parent.open(), parent.seed_for(index))
 
 
-def load_reward_model(run: StageRun, index: int) -> RewardModel:
+def load_reward_model(run: RunLike, index: int = 0) -> RewardModel:
     """Return the trained reward model of seed `index` of a run."""
+    run = as_run(run, ("reward",))
     if run.stage != "reward":
         raise UsageError(f"{run.folder} is a run of {run.stage}, expected a reward model's")
     with own_settings():

@@ -219,7 +219,10 @@ def _run_seed(spec: StageSpec, folder: Path, seed: int, reports: Reports) -> Non
     # at an end off the grid leaves no trace in it.
     on_the_grid = curve.sums.extent
     for number in range(done + 1, spec.num_updates + 1):
-        rows.observe(_update(stage, spec, reports))
+        metrics = _update(stage, spec, reports)
+        rows.observe(metrics)
+        if status := _status(metrics):
+            reports.status(status)
         notes: list[str] = getattr(stage, "notes", [])
         while notes:
             reports.note(f"seed {seed}, update {number}: {notes.pop(0)}")
@@ -239,6 +242,12 @@ def _run_seed(spec: StageSpec, folder: Path, seed: int, reports: Reports) -> Non
         reports.progress([seed], number)
         if is_stopping:
             raise Stopped(f"stopped at {number:,} updates of seed {seed}")
+
+
+def _status(metrics: Mapping[str, float]) -> str:
+    """Return the metrics that progress shows, as text."""
+    labels = {"score": "score", "kl": "KL", "held_out_loss": "held-out loss"}
+    return ", ".join(f"{labels[x]} {metrics[x]:.3g}" for x in labels if x in metrics)
 
 
 def _update(stage: Stage, spec: StageSpec, reports: Reports) -> Mapping[str, float]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -24,7 +24,7 @@ from rlkit.rlhf.data.text_task import TextTask
 from rlkit.rlhf.data.tokenizer import Tokenizer, TokenizerKind
 from rlkit.rlhf.models.gpt import GPT, GPTConfig, GPTSize
 from rlkit.rlhf.models.language_model import LanguageModel
-from rlkit.rlhf.stages.stage_run import RunLike, StageRun, load_stage_run
+from rlkit.rlhf.stages.stage_run import RunLike, StageRun, as_run, load_stage_run
 from rlkit.runs.identity import plain_data
 from rlkit.runs.integrity.trust import require_from_here
 from rlkit.seeding import SeedStreams
@@ -239,6 +239,10 @@ def load_sources(run: StageRun) -> tuple[TaskSource, ModelSource]:
     _require_known_task(run, stored["task"]["name"])
     task = dict(stored["task"])
     task["digests"] = tuple(tuple(pair) for pair in task["digests"])
+    for name, digest in task["digests"]:
+        copy = run.folder / copy_name(name)
+        if content_digest(task[name]) is None and content_digest(str(copy)) == digest:
+            task[name] = str(copy)
     model = ModelSource(**stored["model"])
     if model.path is not None and model.with_digest().digest != model.digest:
         raise UsageError(
@@ -246,6 +250,11 @@ def load_sources(run: StageRun) -> tuple[TaskSource, ModelSource]:
             "it, or start again with `rlkit rlhf sft` and the new one"
         )
     return TaskSource(**task), model
+
+
+def copy_name(name: str) -> str:
+    """Return the name of the copy of a file of texts in the folder of a run."""
+    return f"{name}.jsonl"
 
 
 def _require_known_task(run: StageRun, name: str) -> None:
@@ -294,12 +303,13 @@ def stored_parent(run: StageRun, name: str) -> Parent:
     return Parent(folder=str(folder), seed=stored["seed"])
 
 
-def as_parent(run: RunLike, seed: int | None = None) -> Parent:
-    """Return a run, or the folder of one, as a parent."""
+def as_parent(
+    run: RunLike, seed: int | None = None, among: Collection[str] = (), out: str | Path = "runs"
+) -> Parent:
+    """Return a run, or the folder of one, as a parent; see `as_run`."""
     if seed is not None:
         require_count("parent_seed", seed, at_least=0)
-    folder = run.folder if isinstance(run, StageRun) else run
-    return Parent(folder=str(Path(folder).resolve()), seed=seed)
+    return Parent(folder=str(as_run(run, among, out).folder.resolve()), seed=seed)
 
 
 def require_unused(source: TaskSource | ModelSource, names: Iterable[str], reason: str) -> None:

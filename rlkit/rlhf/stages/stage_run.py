@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from rlkit.errors import RlkitError, UsageError
 from rlkit.rlhf.stages.kind import STAGE_RUN
 from rlkit.runs import checkpoints
 from rlkit.runs.identity import content_name
+from rlkit.runs.latest import named_folder
 from rlkit.runs.record import RunFolder
 from rlkit.runs.restore import entries
 from rlkit.spelling import closest
@@ -22,18 +24,28 @@ Array = NDArray[Any]
 STATE_PREFIX = "stage/"  # of the entries of a checkpoint that are the stage's own
 
 
-def as_run(run: RunLike) -> StageRun:
-    """Return a run from itself or its folder."""
-    return run if isinstance(run, StageRun) else load_stage_run(run)
+def as_run(run: RunLike, among: Collection[str] = (), out: str | Path = "runs") -> StageRun:
+    """Return a run from itself or its folder.
+
+    Args:
+        run: the run, its folder, or `latest` for the newest one.
+        among: the stages that `latest` may be of; empty = all.
+        out: where `latest` is looked for.
+    """
+    if isinstance(run, StageRun):
+        return run
+    if not isinstance(run, str | Path):
+        raise UsageError(f"expected the run of a stage or its folder, got {run!r:.80}")
+    return StageRun(named_folder(run, "stage", among=among, out=out))
 
 
 def load_stage_run(path: str | Path) -> StageRun:
-    """Return the run of a stage in a folder.
+    """Return the run of a stage in a folder; `latest` is the newest one.
 
     Raises:
         UsageError: the folder is not that of a stage's run.
     """
-    return StageRun(Path(path))
+    return as_run(path)
 
 
 class StageRun(RunFolder):
@@ -105,14 +117,19 @@ class StageRun(RunFolder):
             [columns.get(name, empty) for columns in self.columns],
         )
 
-    def state(self, seed: int = 0) -> dict[str, Array]:
-        """Return the final state of a seed, as the stage's `state_dict` returned it.
+    def state(self, seed: int = 0, *, at: int | None = None) -> dict[str, Array]:
+        """Return the state of a seed, as the stage's `state_dict` returned it.
+
+        Args:
+            seed: its index.
+            at: the number of updates of a checkpoint; None = the end.
 
         Raises:
-            UsageError: the seed does not exist or is not finished; the message says what to run.
+            UsageError: the seed does not exist or is not finished, or there is no such checkpoint;
+                the message says what to run.
             RlkitError: its last checkpoint is damaged.
         """
-        path = self._last_checkpoint(seed)
+        path = self._last_checkpoint(seed) if at is None else self._checkpoint_at(seed, at)
         state = self._read(path, seed)
         return entries(state, STATE_PREFIX)
 
@@ -149,8 +166,20 @@ class StageRun(RunFolder):
                 f"seed {seed} of the stage {self.stage!r} in {self.folder} is at {done:,} of "
                 f"{self.num_updates:,} updates{why}; finish it first, with the command that "
                 f"started it: {shlex.join(self.record['command'])}"
+                + (f" (or look at it as it is now, with at = {done}, --at {done})" if done else "")
             )
         return kept[0][1]
+
+    def _checkpoint_at(self, seed: int, at: int) -> Path:
+        self.require_seed(seed)
+        kept = dict(checkpoints.list_checkpoints(self.folder, seed))
+        if at not in kept:
+            numbers = ", ".join(map(str, sorted(kept))) or "none"
+            raise UsageError(
+                f"option at (--at): seed {seed} of {self.folder} has checkpoints after these "
+                f"numbers of updates: {numbers}; got {at}"
+            )
+        return kept[at]
 
     def _read(self, path: Path, seed: int) -> dict[str, Array]:
         try:

@@ -18,7 +18,7 @@ from rlkit.errors import UsageError
 from rlkit.rlhf.stages.sources import ScoreSource, stored_score
 from rlkit.rlhf.stages.stage_run import StageRun
 from rlkit.runs.integrity.trust import sign, trusting
-from tests.rlhf.stages.small_runs import MODEL, SMALL, TASK, UPDATES, log_probs_of
+from tests.rlhf.stages.small_runs import MODEL, SHOWN, SMALL, TASK, UPDATES, lines, log_probs_of
 
 
 def test_tied_embeddings_and_the_scale_of_weights_reach_the_model(out: Path) -> None:
@@ -45,6 +45,25 @@ def test_a_moved_pair_of_runs_is_found(
     shutil.move(out, moved)
     task, policy = rlhf.load_policy(StageRun(moved / done.folder.name), 0)
     assert np.isfinite(log_probs_of(policy, task)).all()
+
+
+def test_a_run_stays_usable_when_its_texts_have_moved_but_not_when_they_changed(
+    tmp_path: Path,
+) -> None:
+    rows = [{"prompt": p, "response": r} for p, r in SHOWN]
+    texts, out = lines(tmp_path / "shown.jsonl", *rows), tmp_path / "runs"
+    sft = rlhf.sft(demonstrations=texts, num_epochs=1, model=MODEL, out=out)
+    before = rlhf.sample_run(sft, num=2)
+    texts.rename(tmp_path / "elsewhere.jsonl")
+    assert rlhf.sample_run(str(sft.folder), num=2) == before
+    score = out / "score.py"
+    score.write_text("def f(prompts, responses):\n    return [float(len(r)) for r in responses]\n")
+    ppo = rlhf.ppo(sft, score=f"{score}:f", out=out, **UPDATES)
+    assert ppo.status == "finished"
+    assert rlhf.load_policy(ppo.folder)[0].prompt_length == 5
+    lines(texts, *rows[:2])
+    with pytest.raises(UsageError, match=r"the file of demonstrations, .* has changed"):
+        rlhf.sample_run(sft, num=2)
 
 
 def test_another_content_of_a_models_folder_is_another_run_and_another_place_is_not(

@@ -54,6 +54,13 @@ def test_an_unfinished_input_or_a_seed_that_it_lacks_says_what_to_run(out: Path)
         UsageError, match=r"seed 1 .* is at 11 of 50 updates; finish it .* started it: "
     ):
         parent.state(1)
+    with pytest.raises(UsageError, match=r"look at it as it is now, with at = 11, --at 11"):
+        parent.state(1)
+    assert parent.state(1, at=11)["num_done"] == 11
+    with pytest.raises(
+        UsageError, match=r"checkpoints after these numbers of updates: 10, 11; got 5"
+    ):
+        parent.state(1, at=5)
     for seed, needed in ((2, 3), (-1, 1)):
         with pytest.raises(UsageError, match=f"run the stage 'fit' with at least {needed} se"):
             parent.state(seed)
@@ -96,11 +103,13 @@ def test_the_folder_of_a_stage_is_not_taken_for_that_of_an_agent(
         load(folder)
     for command in (
         ["evaluate", str(folder)],
-        ["plot", str(folder), "--out", str(out / "a.png")],
         ["watch", str(folder), "--gif", str(out / "a.gif")],
     ):
         assert main(command) == 2
         assert says in capsys.readouterr().err
+    assert main(["plot", str(folder), "--out", str(out / "a.png")]) == 0
+    assert main(["plot", str(folder), "--regret", "--out", str(out / "b.png")]) == 2
+    assert "are for runs of agents" in capsys.readouterr().err
 
 
 @pytest.mark.slow

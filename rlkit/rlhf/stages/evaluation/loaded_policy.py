@@ -20,6 +20,7 @@ from rlkit.rlhf.data.text_task import TextTask
 from rlkit.rlhf.exact.answer_key import AnswerKey, TableScore, is_enumerable
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.stages.loading import (
+    POLICY_PREFIX,
     build_score,
     load_parent_policy,
     load_parent_reward_model,
@@ -46,6 +47,8 @@ class EvaluationSettings:
     score: str | None = None  # path/to/file.py:function(prompts, responses) -> numbers
     temperature: float | None = None  # of sampling, > 0; None = as RUN was trained
     seed: int = 0  # seed of the sampling, >= 0
+    # updates of RUN after which to look at it, which must be those of a checkpoint; None = the end
+    at: int | None = None
     # run the code that RUN names although it was not trained on this machine from that code
     trust: bool = False
 
@@ -117,7 +120,7 @@ def load_for_evaluation(
     """Load a policy with all that an evaluation needs.
 
     Args:
-        run: of "sft", "dpo", "ppo", "rloo" or "grpo", finished.
+        run: of "sft", "dpo", "ppo", "rloo" or "grpo", finished unless `settings.at` is given.
         settings: which seed, and which scores.
         held_out: a file of demonstrations that replace the run's own in the task.
 
@@ -126,14 +129,14 @@ def load_for_evaluation(
             names code that the run was not trained from on this machine.
     """
     with trusting(settings.trust):
-        return _load(as_run(run), settings, held_out)
+        return _load(as_run(run, POLICY_PREFIX), settings, held_out)
 
 
 def _load(run: StageRun, settings: EvaluationSettings, held_out: str | Path | None) -> LoadedPolicy:
     if settings.reward is not None and settings.score is not None:
         raise UsageError("give a reward model (--reward) or a function (--score), not both")
     run.require_seed(settings.run_seed)
-    task, policy = load_policy(run, settings.run_seed)
+    task, policy = load_policy(run, settings.run_seed, at=settings.at)
     policy.freeze()
     reference = policy
     if run.stage != "sft":
@@ -243,7 +246,7 @@ def _score_sources(
     sources = {}
     if settings.reward is not None:
         seed = settings.run_seed if settings.reward_seed is None else settings.reward_seed
-        sources["reward"] = ScoreSource(reward=as_parent(settings.reward, seed))
+        sources["reward"] = ScoreSource(reward=as_parent(settings.reward, seed, ("reward",)))
     elif settings.score is not None:
         sources["score"] = ScoreSource(function=settings.score)
     elif "reward" in trained_on:

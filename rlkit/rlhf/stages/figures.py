@@ -1,0 +1,93 @@
+"""The curves of stages: score, divergence, length and losses over updates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rlkit.errors import UsageError
+from rlkit.rlhf.stages.stage_run import StageRun
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# What is drawn where a run has it, at most nine, in this order.
+PANELS = {
+    "score": "score",
+    "kl": "KL from the reference, nats",
+    "response_length": "response length, tokens",
+    "ended_fraction": "share of responses that end",
+    "entropy": "entropy, nats per token",
+    "loss": "loss",
+    "held_out_loss": "held-out loss",
+    "accuracy": "accuracy, minibatches",
+    "held_out_accuracy": "held-out accuracy",
+    "chosen_log_prob": "log-probability of chosen, nats",
+    "rejected_log_prob": "log-probability of rejected, nats",
+}
+MOST_PANELS = 9
+
+
+def plot_stages(runs: Sequence[StageRun], path: str | Path | None = None) -> Figure:
+    """Draw the metrics of runs of stages, one panel each: the mean over seeds, and each seed.
+
+    Args:
+        runs: at least one.
+        path: where to save the figure, if given.
+
+    Raises:
+        UsageError: no run has a row yet.
+    """
+    from matplotlib.figure import Figure
+
+    from rlkit.analysis.figure import PALETTE, save_figure
+
+    names = [name for name in PANELS if any(_has(run, name) for run in runs)][:MOST_PANELS]
+    if not names:
+        raise UsageError(f"plot: {runs[0].folder} has no row yet; wait for the first updates")
+    columns = min(3, len(names))
+    rows = -(-len(names) // columns)
+    figure = Figure(figsize=(3.6 * columns, 2.6 * rows + 0.7), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).flatten()
+    for panel, name in zip(axes, names, strict=False):
+        panel.set_title(PANELS[name], fontsize=10)
+        panel.set_xlabel("updates", fontsize=9)
+        panel.grid(alpha=0.25)
+        for k, run in enumerate(runs):
+            if _has(run, name):
+                _draw(panel, run, name, PALETTE[k % len(PALETTE)])
+    for panel in axes[len(names) :]:
+        panel.set_visible(False)
+    handles = [
+        axes[0].plot([], [], color=PALETTE[k % len(PALETTE)], label=_label(run, runs))[0]
+        for k, run in enumerate(runs)
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=9)
+    if path is not None:
+        save_figure(figure, Path(path))
+    return figure
+
+
+def _has(run: StageRun, name: str) -> bool:
+    return any(np.isfinite(columns.get(name, np.nan)).any() for columns in run.columns)
+
+
+def _label(run: StageRun, runs: Sequence[StageRun]) -> str:
+    alone = [other.stage for other in runs].count(run.stage) == 1
+    name = f"{run.stage} on {run.label}" if alone else run.folder.name
+    return f"{name}, n = {len(run.seeds)}"
+
+
+def _draw(axes: Axes, run: StageRun, name: str, colour: str) -> None:
+    x, values = run.metric(name)
+    measured = np.isfinite(values).any(axis=0)
+    x, values = x[measured], values[:, measured]
+    marker = "o" if x.size == 1 else ""
+    if len(values) > 1:
+        for seed in values:
+            axes.plot(x, seed, color=colour, linewidth=0.6, alpha=0.4)
+    axes.plot(x, np.nanmean(values, axis=0), color=colour, linewidth=1.6, marker=marker)

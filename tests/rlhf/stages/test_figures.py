@@ -1,0 +1,32 @@
+"""Figures of stages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlkit.errors import UsageError
+from rlkit.rlhf.stages.figures import plot_stages
+
+
+def test_a_panel_shows_one_metric_of_every_run_that_has_it(
+    parents: dict[str, Any], tmp_path: Path
+) -> None:
+    figure = plot_stages([parents["sft"], parents["reward"]], tmp_path / "curves.png")
+    panels = {axes.get_title(): axes for axes in figure.axes if axes.get_visible()}
+    assert list(panels) == ["loss", "held-out loss", "accuracy, minibatches"]
+    seeds, mean = 2, 1
+    assert len(panels["held-out loss"].lines) == seeds + mean
+    x, values = parents["reward"].metric("held_out_loss")
+    line = panels["held-out loss"].lines[-1]
+    assert list(line.get_xdata()) == list(x)
+    assert list(line.get_ydata()) == pytest.approx(values.mean(0))
+    assert (tmp_path / "curves.png").stat().st_size > 1000
+
+
+def test_a_run_without_rows_is_reported(parents: dict[str, Any], monkeypatch: Any) -> None:
+    monkeypatch.setattr("rlkit.rlhf.stages.figures.PANELS", {"score": "score"})
+    with pytest.raises(UsageError, match="has no row yet"):
+        plot_stages([parents["sft"]])
