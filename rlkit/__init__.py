@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from rlkit.solving import evaluate, solve
     from rlkit.training.comparing.compare import compare
     from rlkit.training.comparing.comparison import Comparison
+    from rlkit.training.exporting.export import export
     from rlkit.training.run import Run, load
     from rlkit.training.train import train
     from rlkit.upkeep.reproducing import reproduce
@@ -63,6 +64,7 @@ _HOME = {
     "evaluate": "rlkit.solving",
     "interact": "rlkit.loop",
     "load": "rlkit.training.run",
+    "export": "rlkit.training.exporting.export",
     "reproduce": "rlkit.upkeep.reproducing",
     "resume": "rlkit.upkeep.resuming",
     "solve": "rlkit.solving",
@@ -83,6 +85,7 @@ __all__ = [
     "compare",
     "doctor",
     "evaluate",
+    "export",
     "interact",
     "load",
     "reproduce",

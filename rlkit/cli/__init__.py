@@ -30,6 +30,7 @@ COMMANDS = {
     "evaluate": Command("rlkit.cli.agents.runs", "play episodes with the final policies of a run"),
     "plot": Command("rlkit.cli.agents.runs", "draw the learning curves of runs"),
     "watch": Command("rlkit.cli.agents.runs", "record an episode of a trained policy as a gif"),
+    "export": Command("rlkit.cli.agents.export", "write runs in the formats of other programs"),
     "verify": Command("rlkit.cli.upkeep", "check every file of runs against its sha256"),
     "resume": Command("rlkit.cli.upkeep", "continue all unfinished runs below a folder"),
     "reproduce": Command("rlkit.cli.upkeep", "train a run again elsewhere and compare the two"),

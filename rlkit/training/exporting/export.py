@@ -1,0 +1,112 @@
+"""`export`: write runs in the formats of other programs."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rlkit.errors import UsageError
+from rlkit.files import write_atomically
+from rlkit.options import require_count
+from rlkit.runs.places import require_place, writing
+from rlkit.training.exporting import arrays
+from rlkit.training.exporting.card import model_card
+from rlkit.training.run import Run, load
+
+if TYPE_CHECKING:
+    from rlkit.training.playing.agent import AgentLike
+
+Place = str | Path | None
+
+
+def export(
+    runs: Run | str | Path | Sequence[Run | str | Path],
+    *,
+    card: Place = None,
+    rliable: Place = None,
+    evaluations: Place = None,
+    safetensors: Place = None,
+    seed: int = 0,
+    agent: AgentLike | None = None,
+    trust: bool = False,
+) -> list[Path]:
+    """Write finished runs in the formats of other programs.
+
+    Args:
+        runs: one; for `rliable` any number.
+        card: .md, a model card with the mean over seeds and its interval.
+        rliable: .npz, final scores [seeds, environments] of each agent.
+        evaluations: .npz, the curve as Stable-Baselines3's evaluation callback stores it; its
+            results hold one value per seed.
+        safetensors: .safetensors, what the agent of one seed ended with; needs the extra `hf`.
+        seed: of `safetensors`.
+        agent: the user's own agent, if run.json does not name it.
+        trust: run the code that the run names although it was not trained on this machine from it.
+
+    Returns:
+        the files.
+
+    Raises:
+        UsageError: no format was named, a place cannot be written, or a run lacks what it needs.
+    """
+    several = [runs] if isinstance(runs, Run | str | Path) else list(runs)
+    wanted: list[tuple[str, Path, str, Callable[[list[Run]], bytes]]] = []
+    for option, place, suffix, write in (
+        ("--card", card, ".md", lambda opened: model_card(_one(opened, "card")).encode()),
+        ("--rliable", rliable, ".npz", lambda opened: _npz(arrays.rliable_scores(opened))),
+        ("--evaluations", evaluations, ".npz", _evaluations),
+        ("--safetensors", safetensors, ".safetensors", lambda opened: _tensors(opened, seed)),
+    ):
+        if place is not None:
+            wanted.append((option, Path(place), suffix, write))
+    if not wanted:
+        raise UsageError(
+            "export: name at least one format: --card FILE.md, --rliable FILE.npz, --evaluations "
+            "FILE.npz or --safetensors FILE.safetensors; in Python card='FILE.md' and so on"
+        )
+    seed = require_count("seed", seed, at_least=0)
+    for option, path, suffix, _ in wanted:
+        require_place(path, option, (suffix,))
+    opened = [
+        run if isinstance(run, Run) else load(run, agent=agent, trust=trust) for run in several
+    ]
+    contents = [write(opened) for _, _, _, write in wanted]
+    for (option, path, _, _), content in zip(wanted, contents, strict=True):
+        with writing(path, option):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, content)
+    return [path for _, path, _, _ in wanted]
+
+
+def _one(runs: Sequence[Run], option: str) -> Run:
+    if len(runs) != 1:
+        raise UsageError(f"export: --{option} is of one run, got {len(runs)}")
+    return runs[0]
+
+
+def _evaluations(runs: Sequence[Run]) -> bytes:
+    content = arrays.evaluations(_one(runs, "evaluations"))
+    return _npz({**content, "ep_lengths": np.full_like(content["results"], np.nan)})
+
+
+def _npz(content: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **content)
+    return buffer.getvalue()
+
+
+def _tensors(runs: Sequence[Run], seed: int) -> bytes:
+    try:
+        from safetensors.numpy import save
+    except ImportError as error:
+        raise UsageError(
+            f"export: --safetensors needs the package safetensors ({error}); install it with: "
+            'pip install "rlkit[hf]"'
+        ) from error
+    content, about = arrays.tensors(_one(runs, "safetensors"), seed)
+    data: bytes = save(content, metadata=about)
+    return data

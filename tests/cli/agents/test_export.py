@@ -1,0 +1,23 @@
+"""`rlkit export`."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.commands import output
+
+
+def test_the_files_are_printed(
+    capsys: pytest.CaptureFixture[str], run: str, tmp_path: Path
+) -> None:
+    card = tmp_path / "card.md"
+    out, _ = output(capsys, "export", run, "--card", str(card))
+    assert out.strip() == str(card)
+    assert "# random on FrozenLake-v1" in card.read_text()
+
+
+def test_mistakes_exit_with_2(capsys: pytest.CaptureFixture[str], run: str) -> None:
+    _, err = output(capsys, "export", run, code=2)
+    assert "name at least one format" in err
+    _, err = output(capsys, "export", code=2)
+    assert "name at least one run" in err
