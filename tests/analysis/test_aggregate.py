@@ -103,6 +103,12 @@ def test_the_p_value_approaches_that_of_all_splits_of_all_environments() -> None
     assert compare_over_environments({"a": [[1, 1]], "b": [[1, 1]]})[0].tie
 
 
+def test_the_observed_split_is_one_of_those_tried() -> None:
+    apart = {"a": [np.arange(10.0)] * 3, "b": [np.arange(100.0, 110.0)] * 3}
+    (test,) = compare_over_environments(apart)
+    assert test.p_value == test.smallest_p_value == 2 / 10_000
+
+
 def test_no_normalisation_changes_the_test() -> None:
     x, y = scores(3), scores(4)
     scaled = [[10 * a - 3, *rest] for a, *rest in (x, y)]

@@ -97,7 +97,8 @@ def _without_repeats(given: Sequence[Any]) -> list[Any]:
     """Return objects without those that were given before; equal words are an error later."""
     kept: list[Any] = []
     for one in given:
-        if isinstance(one, str) or not any(one is other for other in kept):
+        again = any(one is other or (isinstance(one, Path) and one == other) for other in kept)
+        if isinstance(one, str) or not again:
             kept.append(one)
     return kept
 
