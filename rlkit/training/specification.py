@@ -344,8 +344,9 @@ def make_spec(
     agent = named_agent(agent)
     agent_class = find_agent(agent) if isinstance(agent, str) else require_agent(agent)
     name = agent if isinstance(agent, str) else agent.__name__
-    settings = _settings(agent_class, name, environment)
-    config = choose_config(agent_class, name, environment, config, dict(options or {}))
+    near = reference is not None
+    settings = _settings(agent_class, name, environment, near=near)
+    config = choose_config(agent_class, name, environment, config, dict(options or {}), near=near)
     default_envs = settings.get("num_envs", AgentTraits.of(agent_class).default_num_envs)
     return RunSpec(
         agent=agent,
@@ -411,22 +412,29 @@ def require_agent(agent: Any) -> Callable[..., Agent]:
     )
 
 
-def _settings(agent_class: Any, name: str, environment: EnvLike) -> dict[str, Any]:
+def _settings(agent_class: Any, name: str, environment: EnvLike, *, near: bool) -> dict[str, Any]:
     """Return the preset of an agent of rlkit on an environment; a user's class has none."""
     own = name not in AGENTS or find_agent(name) is not agent_class
-    return preset("" if own else name, environment if isinstance(environment, str) else "")
+    place = environment if isinstance(environment, str) else ""
+    return preset("" if own else name, place, near=near)
 
 
 def choose_config(
-    agent_class: Any, name: str, environment: EnvLike, config: Any, options: Mapping[str, Any]
+    agent_class: Any,
+    name: str,
+    environment: EnvLike,
+    config: Any,
+    options: Mapping[str, Any],
+    *,
+    near: bool = False,
 ) -> Any:
     """Return the agent's configuration from an instance, a mapping or individual options."""
     if config is None:
-        return default_config(agent_class, name, environment, options)
+        return default_config(agent_class, name, environment, options, near=near)
     if options:
         raise UsageError(f"give {name} either a config or individual options, not both")
     if isinstance(config, Mapping):
-        return default_config(agent_class, name, environment, config)
+        return default_config(agent_class, name, environment, config, near=near)
     config_class = AgentTraits.of(agent_class).Config
     if config_class is None:
         raise UsageError(f"agent {name} has no Config, so it takes no config, got {config!r}")
@@ -434,16 +442,29 @@ def choose_config(
 
 
 def default_config(
-    agent_class: Any, name: str, environment: EnvLike, options: Mapping[str, Any]
+    agent_class: Any,
+    name: str,
+    environment: EnvLike,
+    options: Mapping[str, Any],
+    *,
+    near: bool = False,
 ) -> Any:
-    """Return the agent's configuration: defaults, overridden by the preset and the options."""
+    """Return the agent's configuration: defaults, overridden by the preset and the options.
+
+    Args:
+        agent_class: of the agent.
+        name: of the agent.
+        environment: what it is trained in.
+        options: those that are given.
+        near: whether it is kept near a reference, for which there are presets of their own.
+    """
     config_class = AgentTraits.of(agent_class).Config
     if config_class is None:
         if options:
             raise UsageError(f"agent {name} has no options, got {', '.join(map(str, options))}")
         return None
     known = known_options(f"agent {name}", config_class, options, ARGUMENTS)
-    settings = _settings(agent_class, name, environment)
+    settings = _settings(agent_class, name, environment, near=near)
     from_preset = {key: value for key, value in settings.items() if key in known}
     return make_config(f"agent {name}", config_class, {**from_preset, **options})
 

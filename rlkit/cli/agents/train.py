@@ -180,7 +180,9 @@ def _train_form(name: str | None, args: list[str]) -> type[Any]:
     if config_class is None:
         return make_form(about, **parts, output=Output)
     words = positional_words(args, TrainOptions, Output, config_class)
-    config = default_config(agent_class, name, words[1] if len(words) > 1 else "", {})
+    near = any(word.partition("=")[0] == "--reference" for word in args)
+    environment = words[1] if len(words) > 1 else ""
+    config = default_config(agent_class, name, environment, {}, near=near)
     return make_form(about, **parts, **{_field(name): config}, output=Output)
 
 
