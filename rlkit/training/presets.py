@@ -165,7 +165,7 @@ PRESETS_NEAR: dict[tuple[str, str], dict[str, Any]] = {
         "minibatch_size": 2048,
         "discount": 0.995,
         "gae_lambda": 0.9,
-        "learning_rate": 0.1,
+        "learning_rate": 0.05,
         "learning_rate_schedule": "linear",
         "max_gradient_norm": 5.0,
         "hidden_sizes": (),

@@ -356,3 +356,15 @@ def test_the_record_says_what_the_run_is_and_with_what_it_was_made(
     assert record["versions"] == versions()
     assert (record["status"], record["reproducible"], record["failures"]) == ("finished", True, {})
     assert str(run.folder.parent) not in (run.folder / "run.json").read_text()
+
+
+@pytest.mark.parametrize("agent", ["ppo", "reinforce"])
+def test_near_a_reference_presets_have_no_bonus_for_entropy(agent: str) -> None:
+    plain = make_spec(agent, "FrozenLake-v1")
+    near = make_spec(agent, "FrozenLake-v1", reference="uniform", options={"kl_coef": 0.1})
+    assert plain.config.entropy_coef == 0.01
+    assert near.config.entropy_coef == 0.0
+    assert (near.num_envs == 32) == (agent == "ppo")
+    own = {"kl_coef": 0.1, "entropy_coef": 0.5}
+    given = make_spec(agent, "FrozenLake-v1", reference="uniform", options=own)
+    assert given.config.entropy_coef == 0.5

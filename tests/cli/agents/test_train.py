@@ -224,3 +224,25 @@ def test_regret_without_an_optimum_is_rejected_before_anything_is_trained(
         _, err = output(capsys, *command, "--regret", "--out", str(tmp_path), code=2)
         assert "regret (--regret): the exact optimum of CartPole-v1 is not known" in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_reward_and_reference_are_given_by_name(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text("def right(o, a, n, t):\n    return n % 4 / 3.0\n")
+    near = ("--reference", "uniform", "--kl-coef", "0.2")
+    small = ("--seeds", "1", "--steps", "16", "--envs", "2", "--rollout-length", "4")
+    run = answer(
+        capsys, "train", "ppo", "FrozenLake-v1", "--reward", "mine.py:right", *near, *small
+    )
+    record = json.loads((Path(run["run"]) / "run.json").read_text())
+    assert record["reward"]["name"] == "mine.py:right"
+    assert record["reference"]["kind"] == "uniform"
+    assert record["config"]["kl_coef"] == 0.2
+    assert record["config"]["entropy_coef"] == 0.0  # of the preset near a reference
+    header, *_, last = (Path(run["run"]) / "seed-000.csv").read_text().splitlines()
+    row = dict(zip(header.split(","), last.split(","), strict=True))
+    assert float(row["kl_coef"]) == pytest.approx(0.2)
+    assert float(row["kl"]) >= 0.0
+    assert "own_return" in row
