@@ -149,6 +149,8 @@ class AgentTraits(_Traits):
             that its action space is Discrete.
         knows_rewards: whether it reads the environment's rewards off its model, so that it cannot
             learn from others.
+        identified: (config) -> the same with the sha256 of each file that its options name, so
+            that other contents are another configuration.
         remarks: (task, config) -> sentences about how the agent fits the environment.
         why_no_update: (task, config) -> what an update needs, for a seed that ended without one.
     """
@@ -162,6 +164,7 @@ class AgentTraits(_Traits):
     needs_discrete_observations: bool = False
     needs_discrete_actions: bool = False
     knows_rewards: bool = False
+    identified: Callable[[Any], Any] = lambda config: config
     remarks: Callable[[Task, Any], Sequence[str]] = lambda task, config: ()
     why_no_update: Callable[[Task, Any], str] = lambda task, config: ""
 
@@ -175,12 +178,15 @@ class ActorTraits(_Traits):
         probabilities: (obs [S, M]) -> the probability of each action, [S, M, A].
         value: (obs) -> the value of each state, [S, M].
         action_values: (obs) -> the value of each action, [S, M, A].
+        reward: (obs [S, M], actions [S, M]) -> the learned reward that the policy was trained on,
+            [S, M].
     """
 
     restart: Callable[..., None] | None = None
     probabilities: Callable[[Array], Array] | None = None
     value: Callable[[Array], Array] | None = None
     action_values: Callable[[Array], Array] | None = None
+    reward: Callable[[Array, Array], Array] | None = None
 
 
 class ConfiguredAgent(Agent, Protocol):

@@ -68,7 +68,7 @@ class AgentFault(SeedError):
 
 
 class RewardFault(SeedError):
-    """A reward function of the user's own raised, or returned something invalid."""
+    """A reward function or labeller of the user's own raised, or returned something invalid."""
 
     exit_code = 2
 

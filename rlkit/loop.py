@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rlkit.agent import Actor, Agent, Transition
+from rlkit.agent import Actor, ActorTraits, Agent, Transition
 from rlkit.determinism import apart
 from rlkit.environments.actions import action_check
 from rlkit.environments.batch_env import BatchEnv, BatchStep, masks_around, masks_of
@@ -81,6 +81,7 @@ class Episodes(NamedTuple):
     returns: Array  # undiscounted sum of the raw rewards
     lengths: Array  # in steps
     stopped_early: Array  # bool: by `max_steps`, not by the environment
+    learned_returns: Array  # sum of the rewards that the policy was trained on; NaN = not learned
 
 
 def play(
@@ -116,7 +117,9 @@ def play(
     shape = (env.num_seeds, env.num_envs)
     check = action_check(type(actor).__name__, env.action_space, shape, seeds)
     limits = _limits(max_steps, env.num_seeds)
+    reward = ActorTraits.of(actor).reward
     returns, lengths = np.zeros(shape), np.zeros(shape, dtype=np.int64)
+    learned = np.full(shape, np.nan if reward is None else 0.0)
     has_ended = np.zeros(shape, dtype=bool)
     with asking(env, stop) as ask:
         if isinstance(env, GymBatchEnv | ViewedBatchEnv):
@@ -130,13 +133,15 @@ def play(
             lengths += ~idle
             masks = masks_of(env)
             actions = check(_act(actor, obs, masks), idle, masks)
+            if reward is not None:
+                learned += np.where(idle, 0.0, reward(obs, actions))
             step = BatchStep(*apart(env.step, actions))
             returns += np.where(idle, 0.0, step.reward)
             has_ended |= ~idle & (step.terminated | step.truncated)
             obs = step.following_obs
             if (has_ended | (t + 1 >= limits)[:, None]).all():
                 break
-    return Episodes(returns, lengths, ~has_ended)
+    return Episodes(returns, lengths, ~has_ended, learned)
 
 
 def _limits(max_steps: int | Array, num_seeds: int) -> Array:

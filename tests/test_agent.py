@@ -102,6 +102,16 @@ FULL_PPO = (
     *SMALL_PPO,
 )
 STOPPING_PPO = (("target_kl", 1e-4), *SMALL_PPO)
+SMALL_REWARDS = (
+    ("num_preferences", 8),
+    ("num_rounds", 2),
+    ("steps_per_round", 32),
+    ("segment_length", 3),
+    ("collect_steps", 24),
+    ("reward_epochs", 2),
+    ("reward_minibatch_size", 4),
+    ("reward_hidden_sizes", (6,)),
+)
 SMALL_REINFORCE = (("episodes_per_update", 4), ("hidden_sizes", (8,)))
 FULL_REINFORCE = (
     ("learning_rate_schedule", "linear"),
@@ -130,6 +140,9 @@ CASES = [
     Case("ppo", "box-box", FULL_PPO),
     Case("ppo", "mixed", FULL_PPO),
     Case("ppo", "discrete", SMALL_PPO),
+    Case("preference-ppo", "box-discrete", (*SMALL_REWARDS, *FULL_PPO)),
+    Case("preference-ppo", "box-box", (("ensemble_size", 1), *SMALL_REWARDS, *SMALL_PPO)),
+    Case("preference-ppo", "discrete", (*SMALL_REWARDS, *SMALL_PPO)),
     Case("reinforce", "box-discrete", FULL_REINFORCE),
     Case("reinforce", "box-discrete", TEXTBOOK),
     Case("reinforce", "box-box", SMALL_REINFORCE),
@@ -142,6 +155,7 @@ CASES = [
     Case("lspi", "box-discrete", (("order", 2), *SMALL_LSPI)),
     *ON_TABLES,
     Case("ppo", "masked", FULL_PPO),
+    Case("preference-ppo", "masked", (*SMALL_REWARDS, *SMALL_PPO)),
     Case("reinforce", "masked", FULL_REINFORCE),
     Case("q-learning", "masked", (("trace_decay", 0.8), *BOLTZMANN)),
     Case("expected-sarsa", "masked", (("epsilon_steps", 100),)),
@@ -396,6 +410,7 @@ def test_seeds_from_different_batches_can_be_joined_and_continue(case: Case, cut
 UNUSED = {
     ("value-iteration", "policy"),  # made anew from the model on construction
     ("reinforce", "history_following_obs"),
+    ("preference-ppo", "preferences/round"),  # but stored with them
     ("reinforce", "history_truncated"),  # the end of an episode is known from its times
 }
 
@@ -417,11 +432,12 @@ def needed() -> list[Any]:
     return [
         pytest.param(case, name, id=f"{case}-{name}")
         for case in CASES
-        if case in (CASES[0], CASES[2], CASES[5], *ON_TABLES)
+        if case in (CASES[0], CASES[2], CASES[5], CASES[8], *ON_TABLES)
         or case.agent in PLAIN
         or case.env == "masked"
         for name in entries(case)
         if (case.agent, name) not in UNUSED and (case.env != "masked" or "mask" in name)
+        if not name.startswith("ppo/")  # as in the cases of ppo itself
         if case.env != "discrete" or (case.agent, name) not in OF_ENDS
     ]
 

@@ -67,6 +67,11 @@ AGENTS: dict[str, tuple[str, str, str]] = {
     "lspi": ("rlkit.agents.linear.lspi", "LSPI", "least-squares policy iteration"),
     "reinforce": ("rlkit.agents.reinforce", "Reinforce", "Monte-Carlo policy gradient"),
     "ppo": ("rlkit.agents.ppo", "PPO", "proximal policy optimisation, clipped"),
+    "preference-ppo": (
+        "rlkit.agents.preferences.preference_ppo",
+        "PreferencePPO",
+        "PPO on a reward learned from preferences",
+    ),
     "random": ("rlkit.agents.random", "Random", "acts at random"),
 }
 
@@ -104,6 +109,8 @@ _ALSO_CALLED = {
     "vpg": "reinforce",
     "policy-gradient": "reinforce",
     "monte-carlo-policy-gradient": "reinforce",
+    "prefer": "preference-ppo",
+    "preferences": "preference-ppo",
     "proximal-policy-optimisation": "ppo",
     "proximal-policy-optimization": "ppo",
 }

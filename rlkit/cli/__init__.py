@@ -21,6 +21,9 @@ from rlkit.errors import RlkitError, RlkitWarning
 
 COMMANDS = {
     "train": Command("rlkit.cli.agents.train", "train an agent on an environment, for many seeds"),
+    "prefer": Command(
+        "rlkit.cli.agents.prefer", "learn a reward from preferences, and a policy on it"
+    ),
     "compare": Command(
         "rlkit.cli.agents.compare", "train and compare several agents, on one environment or more"
     ),
@@ -56,6 +59,7 @@ examples:
   rlkit solve FrozenLake-v1
   rlkit train ppo CartPole-v1 --seeds 10
   rlkit compare q-learning ppo random --env FrozenLake-v1
+  rlkit prefer CartPole-v1
   rlkit doctor path/to/file.py:MyEnv
   rlkit rlhf demo
 

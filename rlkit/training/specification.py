@@ -344,15 +344,15 @@ def make_spec(
     agent = named_agent(agent)
     agent_class = find_agent(agent) if isinstance(agent, str) else require_agent(agent)
     name = agent if isinstance(agent, str) else agent.__name__
-    near = reference is not None
+    near, traits = reference is not None, AgentTraits.of(agent_class)
     settings = _settings(agent_class, name, environment, near=near)
     config = choose_config(agent_class, name, environment, config, dict(options or {}), near=near)
-    default_envs = settings.get("num_envs", AgentTraits.of(agent_class).default_num_envs)
+    default_envs = settings.get("num_envs", traits.default_num_envs)
     return RunSpec(
         agent=agent,
         environment=environment,
         env_args=require_env_args(env_args),
-        config=config,
+        config=traits.identified(config),
         num_env_steps=require_count(
             "steps", settings["steps"] if steps is None else steps, at_least=1
         ),

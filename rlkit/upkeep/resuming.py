@@ -97,6 +97,9 @@ def _resume_agent(folder: Path, options: Mapping[str, Any], reports: Reports) ->
     if "reward" in run.record:
         name = run.record["reward"]["name"]
         require_from_here(folder, run.record, f"the reward function {name}")
+    labeller = (run.record["config"] or {}).get("labeller", "truth")
+    if labeller != "truth":
+        require_from_here(folder, run.record, f"the labeller {labeller}")
     prepared = prepare(
         *(run.spec, num_seeds, folder.parent),
         environment=run.environment,

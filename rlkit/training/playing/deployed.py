@@ -26,13 +26,13 @@ Array = NDArray[Any]
 MaskUse = Literal["required", "optional", "none"]
 
 # Optional methods of an actor; see docs/writing-an-agent.md.
-_OPTIONAL = ("probabilities", "value", "action_values")
+_OPTIONAL = ("probabilities", "value", "action_values", "reward")
 
 
 class ActorBySeed:
     """Actors of single seeds, combined into one actor over a grid [S, M].
 
-    It has `probabilities`, `value` and `action_values` if all of them do.
+    It has `probabilities`, `value`, `action_values` and `reward` if all of them do.
     """
 
     def __init__(self, actors: Sequence[Actor]) -> None:
@@ -49,11 +49,11 @@ class ActorBySeed:
         for actor in self._actors:
             restart(actor, *part)
 
-    def _by_seed(self, method: str, obs: Array, action_masks: Array | None = None) -> Array:
+    def _by_seed(self, method: str, obs: Array, more: Array | None = None) -> Array:
         parts = []
         for s, actor in enumerate(self._actors):
-            masks = () if action_masks is None else (action_masks[s : s + 1],)
-            parts.append(getattr(actor, method)(obs[s : s + 1], *masks))
+            arguments = () if more is None else (more[s : s + 1],)
+            parts.append(getattr(actor, method)(obs[s : s + 1], *arguments))
         return np.concatenate(parts)
 
 

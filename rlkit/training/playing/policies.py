@@ -36,6 +36,11 @@ def _has_nan(values: Any) -> bool:
     return array.dtype.kind == "f" and bool(np.isnan(array).any())
 
 
+def _learned(returns: Array) -> dict[str, float]:
+    """Return the mean of a seed's returns in a learned reward, if its policy has one."""
+    return {} if np.isnan(returns).any() else {"mean_learned_return": float(returns.mean())}
+
+
 @dataclass(frozen=True)
 class Policies:
     """The policies that the seeds of a run ended with.
@@ -184,6 +189,7 @@ class Policies:
                 "std_return": float(played.returns[s].std()),
                 "episodes": episodes,
                 "exact_return": None if exact is None else float(exact.returns[s]),
+                **_learned(played.learned_returns[s]),
             }
             for s, seed in enumerate(seeds)
         ]

@@ -1,0 +1,1 @@
+"""Learning a reward from preferences between segments of trajectories."""

@@ -1,0 +1,109 @@
+"""What a run of preference-ppo leaves behind."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import rlkit
+from rlkit.agents.preferences.store import read_lines
+from rlkit.environments.views.actions import ActionLayout
+from rlkit.errors import UsageError
+from rlkit.runs.integrity.verify import verify_run
+from rlkit.training.kind import AGENT_RUN
+from rlkit.training.preferences import (
+    pooled_accuracy,
+    preferences_of,
+    reward_accuracy,
+    write_preferences,
+)
+from rlkit.training.run import Run
+from tests.training.small_preferences import SMALL_PREFERENCES
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    out = tmp_path_factory.mktemp("preferences")
+    return rlkit.train("preference-ppo", "CartPole-v1", seeds=2, out=out, **SMALL_PREFERENCES)
+
+
+def test_the_files_hold_the_preferences_of_each_seed_and_have_sums(run: Run) -> None:
+    paths = write_preferences(run)
+    assert [path.name for path in paths] == ["preferences-000.jsonl", "preferences-001.jsonl"]
+    spaces = (run.environment.observation_space, ActionLayout(run.environment.action_space))
+    for seed, path in enumerate(paths):
+        read, known = read_lines(path, 10, *spaces), preferences_of(run, seed)
+        assert len(known.preferred) == 40
+        assert np.array_equal(read.pairs.obs, known.pairs.obs)
+        assert np.array_equal(read.preferred, known.preferred)
+    assert preferences_of(run, 0).pairs.obs.tobytes() != preferences_of(run, 1).pairs.obs.tobytes()
+    before = [path.read_bytes() for path in paths]
+    assert [path.read_bytes() for path in write_preferences(run)] == before
+    assert verify_run(run.folder, AGENT_RUN).problems == ()
+    paths[0].write_bytes(before[0][:-9])
+    assert "preferences-000.jsonl" in str(verify_run(run.folder, AGENT_RUN).problems)
+    paths[0].write_bytes(before[0])
+
+
+def test_accuracies_of_the_seeds_are_pooled_over_their_labels(run: Run) -> None:
+    seeds, pooled = reward_accuracy(run), pooled_accuracy(run)
+    assert [own.num_held_out for own in seeds.values()] == [20, 20]
+    assert pooled.num_held_out == 40
+    mean = np.mean([own.accuracy for own in seeds.values()])
+    assert pooled.accuracy == pytest.approx(mean, abs=1e-12)
+    ceilings = [own.ceiling for own in seeds.values()]
+    assert pooled.ceiling.accuracy == pytest.approx(np.mean([c.accuracy for c in ceilings]))
+    together = math.hypot(*(c.standard_error for c in ceilings)) / 2
+    assert pooled.ceiling.standard_error == pytest.approx(together)
+
+
+def test_the_last_row_has_the_accuracy_that_is_measured_from_the_checkpoint(run: Run) -> None:
+    for seed, own in reward_accuracy(run).items():
+        columns = run.columns[seed]
+        for name, value in (
+            ("held_out_accuracy", own.accuracy),
+            ("bayes_accuracy", own.ceiling.accuracy),
+        ):
+            measured = columns[name][np.isfinite(columns[name])]
+            assert measured[-1] == pytest.approx(value, abs=1e-12)
+
+
+def test_evaluation_has_the_learned_return_beside_the_true_one(run: Run) -> None:
+    rows = rlkit.evaluate(run, episodes=3)["seeds"]
+    for row in rows:
+        assert row["mean_return"] > 1
+        assert math.isfinite(row["mean_learned_return"])
+    # The reward is the learned one: of all steps of the episodes of one seed.
+    actor = run.batch_actor([0])
+    obs = np.zeros((1, 1, 4), np.float32)
+    reward = getattr(actor, "reward")(obs, actor.act(obs))  # noqa: B009  not of every actor
+    assert reward.shape == (1, 1)
+
+
+def test_preferences_continue_in_another_run(run: Run, tmp_path: Path) -> None:
+    file = write_preferences(run)[1]
+    options = {**SMALL_PREFERENCES, "num_preferences": 0, "steps": 600}
+    other = rlkit.train(
+        "preference-ppo", "CartPole-v1", seeds=1, out=tmp_path, preferences=str(file), **options
+    )
+    assert np.array_equal(preferences_of(other).pairs.obs, preferences_of(run, 1).pairs.obs)
+    assert (preferences_of(other).round == -1).all()
+
+
+def test_the_policy_can_stay_near_a_reference(tmp_path: Path) -> None:
+    options = {**SMALL_PREFERENCES, "num_rounds": 1, "steps": 600}
+    run = rlkit.train(
+        *("preference-ppo", "CartPole-v1"),
+        **(options | {"seeds": 1, "out": tmp_path, "reference": "uniform", "kl_coef": 0.5}),
+    )
+    assert run.columns[0]["kl"][-1] > 0
+    assert math.isfinite(run.columns[0]["learned_return"][-1])
+
+
+def test_a_run_of_another_agent_has_no_preferences(tmp_path: Path) -> None:
+    other = rlkit.train("random", "FrozenLake-v1", seeds=1, steps=50, out=tmp_path)
+    with pytest.raises(UsageError, match="a run of random, which has no preferences"):
+        preferences_of(other)
