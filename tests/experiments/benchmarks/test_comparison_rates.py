@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from experiments.benchmarks import comparison_rates
 from experiments.benchmarks.comparison_rates import (
     count_false_winners,
     curves,
@@ -16,11 +17,12 @@ from experiments.benchmarks.comparison_rates import (
 )
 
 
-def test_a_few_comparisons_give_a_row_for_each_rule() -> None:
+def test_a_few_comparisons_give_a_row_for_each_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparison_rates, "MOST_SEEDS", 12)
     false = count_false_winners("normal", 1)
     assert [(row["metric"], row["seeds"]) for row in false] == [
         *(("final", 10), ("area", 10), ("steps-to 0.5", 10)),
-        *((metric, "10 to 50") for metric in ("final", "area", "steps-to 0.5")),
+        *((metric, "10 to 12") for metric in ("final", "area", "steps-to 0.5")),
     ]
     assert 0 < false[0]["never_reached"] < 1
     coverage = measure_coverage("normal", 8)
