@@ -166,7 +166,10 @@ def _print_set(comparison: ComparisonSet, *, regret: bool) -> None:
             cells += [f"{interval.estimate:.4g}", limits if interval.low == interval.low else "-"]
         table.add_row(*cells)
     scales = (f"{name} {s.random:.4g} to {s.best:.4g}" for name, s in comparison.scales.items())
-    table.caption = printable(f"scores from 0 (random) to 1 (best known): {'; '.join(scales)}")
+    ends = "0 (the whole budget)", "1 (no steps)"
+    if not comparison.metric.counts_steps:
+        ends = "0 (random)", "1 (best known)"
+    table.caption = printable(f"scores from {ends[0]} to {ends[1]}: {'; '.join(scales)}")
     table.caption_justify = "left"
     print_table(table)
     improvements = {(p["a"], p["b"]): p["improvement"] for p in comparison.summary()["pairs"]}

@@ -65,6 +65,7 @@ def over_looks(
     taken = [look for look in looks if look <= num_seeds] or [looks[0]]
     shares = shares_of_alpha(len(looks))[: len(taken)]
     tests = [test(look) for look in taken]
+    whole = tests[-1] if taken[-1] >= num_seeds else test(None)
     return [
         dataclasses.replace(
             now,
@@ -74,7 +75,7 @@ def over_looks(
                 int(np.argmin([p.p_value / s for p, s in zip(before, shares, strict=True)]))
             ].lead,
         )
-        for now, before in zip(test(None), zip(*tests, strict=True), strict=True)
+        for now, before in zip(whole, zip(*tests, strict=True), strict=True)
     ]
 
 
