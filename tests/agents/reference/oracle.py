@@ -14,10 +14,10 @@ from rlkit.nn.reference import ReferencePolicy
 SPACES: dict[str, Any] = {
     "categorical": spaces.Discrete(3),
     "Gaussian": spaces.Box(-1, 1, (2,)),
-    "joint": spaces.MultiDiscrete([2, 3]),
+    "joint": spaces.MultiDiscrete([2, 3, 3]),
     "mixed": spaces.Tuple((spaces.Discrete(3), spaces.Box(-1, 1, (2,)))),
 }
-NUM_OUTPUTS = {"categorical": 3, "Gaussian": 2, "joint": 5, "mixed": 5}
+NUM_OUTPUTS = {"categorical": 3, "Gaussian": 2, "joint": 8, "mixed": 5}
 OBSERVED = spaces.Box(-np.inf, np.inf, (4,))
 
 
@@ -50,7 +50,8 @@ def parts_of(name: str, outputs: torch.Tensor, log_std: Any) -> list[tuple[Any, 
     if name == "joint":
         return [
             (oracle.Categorical(logits=outputs[..., :2]), slice(0, 1)),
-            (oracle.Categorical(logits=outputs[..., 2:]), slice(1, 2)),
+            (oracle.Categorical(logits=outputs[..., 2:5]), slice(1, 2)),
+            (oracle.Categorical(logits=outputs[..., 5:]), slice(2, 3)),
         ]
     std = torch.exp(torch.as_tensor(np.asarray(log_std, dtype=np.float64)))
     if name == "Gaussian":
