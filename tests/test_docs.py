@@ -244,7 +244,11 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
         *(f"rlkit.rlhf.stages.api.{stage}" for stage in ("fine_tune", "reward", "dpo")),
         *("rlkit.rlhf.stages.api.policy_gradient", "rlkit.rlhf.demo.run_demo"),
         *("rlkit.training.exporting.export.export", "rlkit.upkeep.reproducing.reproduce"),
-        "rlkit.rlhf.stages.stage_run.StageRun.__init__",  # of the commands that look at runs
+        # Of the commands that look at runs:
+        *(
+            "rlkit.rlhf.stages.stage_run.StageRun.__init__",
+            "rlkit.rlhf.stages.stage_run.named_folder",
+        ),
     ):
         monkeypatch.setattr(target, stage_begins)
 

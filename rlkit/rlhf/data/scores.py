@@ -3,13 +3,16 @@
     def score(prompts: list[str], responses: list[str]) -> "array [n]": ...
 
 The function gets whole batches of plain texts, without EOS and PAD, and must return one finite
-number per response, which is checked on each call. These texts are never encoded again.
+number per response, which is checked on each call. These texts are never encoded again. If it takes
+more arguments, `score(prompts, responses, topic)` or `**columns`, it gets the columns of that name
+of the prompts' file, a list with the value of each prompt (None where the file has none).
 """
 
 from __future__ import annotations
 
+import inspect
 import numbers
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +24,7 @@ from rlkit.rlhf.data.codec import TextCodec, check_codec
 from rlkit.rlhf.data.sequences import Sequences
 from rlkit.user_code import load_function, place_of, source_digest
 
-ScoreFunction = Callable[[list[str], list[str]], Any]
+ScoreFunction = Callable[..., Any]  # (prompts, responses, **columns) -> [n]
 
 # Rewards are float32 from here on; larger ones would become infinite.
 _LARGEST = float(np.finfo(np.float32).max)
@@ -42,16 +45,25 @@ class TextScore:
         function: the function, "path/to/file.py:function", "module:function", or a result of
             `load_score`.
         codec: turns ids into texts.
+        columns: further columns of the prompts' file, by the ids of a prompt.
 
     Raises:
         UsageError: there is no such function.
     """
 
-    def __init__(self, function: ScoreFunction | str | LoadedScore, codec: TextCodec) -> None:
+    def __init__(
+        self,
+        function: ScoreFunction | str | LoadedScore,
+        codec: TextCodec,
+        columns: Mapping[tuple[int, ...], Mapping[str, Any]] | None = None,
+    ) -> None:
         check_codec(codec)
+        self._columns = columns or {}
         loaded = function if isinstance(function, LoadedScore) else load_score(function)
         self.reference, self.function, self.digest = loaded
         self.codec = codec
+        known = dict.fromkeys(name for row in self._columns.values() for name in row)
+        self._wanted = _wanted_columns(self.function, list(known))
 
     def __call__(self, sequences: Sequences) -> NDArray[np.float64]:
         """Score each response of a batch, [B].
@@ -61,15 +73,34 @@ class TextScore:
         """
         prompts = self._texts(sequences.prompts, sequences.prompt_mask)
         responses = self._texts(sequences.responses, sequences.response_mask)
-        return self.of_texts(prompts, responses)
+        if not self._wanted:
+            return self.of_texts(prompts, responses)
+        kept = zip(sequences.prompts.tolist(), sequences.prompt_mask.tolist(), strict=True)
+        keys = [tuple(i for i, flag in zip(*row, strict=True) if flag) for row in kept]
+        return self.of_texts(prompts, responses, [self._columns.get(key, {}) for key in keys])
 
-    def of_texts(self, prompts: Sequence[str], responses: Sequence[str]) -> NDArray[np.float64]:
-        """Score texts, [n]; raises the errors of a call with a batch."""
+    def of_texts(
+        self,
+        prompts: Sequence[str],
+        responses: Sequence[str],
+        rows: Sequence[Mapping[str, Any]] | None = None,
+    ) -> NDArray[np.float64]:
+        """Score texts, [n]; raises the errors of a call with a batch.
+
+        Args:
+            prompts: [n].
+            responses: [n].
+            rows: the columns of each prompt; None = those of the first prompts of the file.
+        """
+        if rows is None:
+            first = list(self._columns.values())[: len(prompts)] or [{}]
+            rows = [first[i % len(first)] for i in range(len(prompts))]
+        columns = {name: [row.get(name) for row in rows] for name in self._wanted}
         if len(prompts) != len(responses):
             raise ValueError(f"got {len(prompts)} prompts and {len(responses)} responses")
         try:
             # Copies, so that changes by the function do not reach our messages.
-            returned = apart(self.function, list(prompts), list(responses))
+            returned = apart(self.function, list(prompts), list(responses), **columns)
         except RlkitError:
             raise
         except (Exception, SystemExit) as error:
@@ -122,6 +153,17 @@ class TextScore:
                 "large for float32); give such responses a low finite score"
             )
         return scores
+
+
+def _wanted_columns(function: Any, known: Sequence[str]) -> list[str]:
+    """Return the columns that a function takes beside prompts and responses."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return []
+    if any(one.kind is one.VAR_KEYWORD for one in parameters):
+        return list(known)
+    return [one.name for one in parameters[2:] if one.name in known]
 
 
 def check_score(

@@ -26,7 +26,10 @@ class EncodedTexts(NamedTuple):
         places = [(record, texts.place(record)) for record in texts.records]
         return cls(
             texts,
-            [_encoded(codec, record.prompt, place) for record, place in places],
+            [
+                _encoded(codec, record.prompt, place, is_templated=record.is_templated)
+                for record, place in places
+            ],
             [
                 (*_encoded(codec, response, place, prompt=False), codec.eos)
                 for record, place in places
@@ -76,17 +79,20 @@ def responses_of(record: Record) -> tuple[str, ...]:
     return () if isinstance(record, Prompt) else (record.response,)
 
 
-def _encoded(codec: TextCodec, text: str, place: str, *, prompt: bool = True) -> tuple[int, ...]:
+def _encoded(
+    codec: TextCodec, text: str, place: str, *, prompt: bool = True, is_templated: bool = False
+) -> tuple[int, ...]:
     what = f"the {'prompt' if prompt else 'response'}"
     try:
-        ids = tuple(codec.encode(text, prompt=prompt))
+        # A template writes the token that starts a sequence itself.
+        ids = tuple(codec.encode(text, prompt=prompt and not is_templated))
     except UsageError as error:
         raise UsageError(f"{place}: {what}: {error}") from error
     what = f"{place}: {what} {text[:60]!r}"
     if not ids:
         raise UsageError(f"{what} has no tokens; give it some text or remove the line")
     # Some tokenizers start every sequence with the token that is EOS elsewhere.
-    if codec.pad in ids or codec.eos in ids[1 if prompt else 0 :]:
+    if codec.pad in ids or (not is_templated and codec.eos in ids[1 if prompt else 0 :]):
         raise UsageError(
             f"{what} spells a special token, which the tokenizer reads as EOS or PAD; remove "
             "it, ends and padding are added automatically"

@@ -7,7 +7,8 @@ One JSON object per line, one kind of object per file:
     {"prompt": "...", "chosen": "...", "rejected": "..."}        preferences, "margin" optional
     {"prompt": "...", "response": "...", "label": 1}             labelled: true, false or [0, 1]
 
-Files are checked completely here, before anything is trained on them.
+Fields may have other names (`fields`), chats are taken as well (see `rows`), and other columns are
+kept for score functions. Files are checked completely here, before anything is trained on them.
 """
 
 from __future__ import annotations
@@ -17,48 +18,52 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from rlkit.errors import UsageError
+from rlkit.rlhf.data.rows import Template, our_row, plain_template
 from rlkit.spelling import closest
 
 
 @dataclass(frozen=True)
-class Prompt:
-    """A prompt to respond to."""
+class Row:
+    """The parts of every record."""
 
     line: int  # in its file, from 1
     prompt: str
+    # columns of the file that are none of its fields, for score functions
+    columns: Mapping[str, Any] = field(default_factory=dict, kw_only=True, compare=False)
+    # whether the prompt was written by a chat template, which spells special tokens
+    is_templated: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True)
-class Demonstration:
+class Prompt(Row):
+    """A prompt to respond to."""
+
+
+@dataclass(frozen=True)
+class Demonstration(Row):
     """A prompt and a response worth imitating."""
 
-    line: int
-    prompt: str
     response: str
 
 
 @dataclass(frozen=True)
-class Preference:
+class Preference(Row):
     """A prompt and two responses, of which somebody chose one."""
 
-    line: int
-    prompt: str
     chosen: str
     rejected: str
     margin: float = 0.0  # least difference of the two scores, >= 0
 
 
 @dataclass(frozen=True)
-class LabelRecord:
+class LabelRecord(Row):
     """A prompt and a response with the probability that it is good."""
 
-    line: int
-    prompt: str
     response: str
     label: float  # in [0, 1]
 
@@ -97,13 +102,21 @@ class TextRecords(Generic[R]):
         return f"{self.source}:{record.line}"
 
 
-def read_texts(source: Source, *kinds: type[R], name: str = "records") -> TextRecords[R]:
+def read_texts(
+    source: Source,
+    *kinds: type[R],
+    name: str = "records",
+    fields: Mapping[str, str] | None = None,
+    template: Template = plain_template,
+) -> TextRecords[R]:
     """Read a JSON Lines file, or check records that are given in Python.
 
     Args:
         source: the file, or dictionaries with the same fields as its lines.
         kinds: the kinds of record to accept, such as `Preference, LabelRecord`.
         name: what messages call records that do not come from a file.
+        fields: the source's name of each field that has another there: {"response": "answer"}.
+        template: turns the messages of a chat into a prompt.
 
     Raises:
         UsageError: the file cannot be read or is empty, a line is invalid (the message has its
@@ -119,18 +132,30 @@ def read_texts(source: Source, *kinds: type[R], name: str = "records") -> TextRe
     records: list[R] = []
     for line, row in enumerate(rows, start=1):
         place = f"{where}:{line}"
-        record = _record(row, line, place, kinds)
+        record = _record(row, line, place, kinds, fields or {}, template)
         if records and type(record) is not type(records[0]):
             raise UsageError(
                 f"{place}: expected {_expected((type(records[0]),))}, as in line 1, got "
-                f"{_NAMES[type(record)]}; one file holds one kind of line"
+                f"{_NAMES[type(record)]}{_others(record)}; one file holds one kind of line"
             )
         if not isinstance(record, kinds):
-            raise UsageError(f"{place}: expected {_expected(kinds)}, got {_NAMES[type(record)]}")
+            raise UsageError(
+                f"{place}: expected {_expected(kinds)}, got {_NAMES[type(record)]}{_others(record)}"
+            )
         records.append(record)
     if not records:
         raise UsageError(f"{where}: expected at least one line of {_expected(kinds)}, got none")
     return TextRecords(where, tuple(records), hashlib.sha256(content).hexdigest())
+
+
+def _others(record: Record) -> str:
+    """Return what to say of fields that may have been meant for ours."""
+    if not record.columns:
+        return ""
+    return (
+        f" with the other fields {_listed(list(record.columns))} (name those that are meant, as in "
+        "--response-field)"
+    )
 
 
 def _read(path: Path) -> bytes:
@@ -175,11 +200,19 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
-def _record(row: object, line: int, place: str, kinds: tuple[type[R], ...]) -> Record:
+def _record(
+    row: object,
+    line: int,
+    place: str,
+    kinds: tuple[type[R], ...],
+    fields: Mapping[str, str],
+    template: Template,
+) -> Record:
     if not isinstance(row, Mapping):
         raise UsageError(
             f"{place}: expected an object such as {{{_example(kinds[0])}}}, got {_shortened(row)}"
         )
+    row, is_templated = our_row(row, fields, template, place)
     kind = _kind(row, place, kinds)
     texts = [name for name in _FIELDS[kind][0] if name != "label"]
     for name in texts:
@@ -194,13 +227,21 @@ def _record(row: object, line: int, place: str, kinds: tuple[type[R], ...]) -> R
         values["label"] = _number(row["label"], "label", place, high=1.0, booleans=True)
     if "margin" in row:
         values["margin"] = _number(row["margin"], "margin", place, high=_LARGEST_MARGIN)
-    record: Record = kind(line, **values)
+    columns = {str(name): value for name, value in row.items() if name not in _KNOWN}
+    record: Record = kind(line, **values, columns=columns, is_templated=is_templated)
     return record
 
 
 def _kind(row: Mapping[str, object], place: str, kinds: tuple[type[R], ...]) -> type[Any]:
+    known = {name for name in row if name in _KNOWN}
+    absent = [name for name in _KNOWN if name not in row]
+    misspelt = [
+        name
+        for name in row
+        if name not in known and difflib.get_close_matches(str(name).lower(), absent, 1, 0.7)
+    ]
     for kind, (required, optional) in _FIELDS.items():
-        if set(required) <= set(row) <= {*required, *optional}:
+        if not misspelt and set(required) <= known <= {*required, *optional}:
             return kind
     # The kind that was probably meant is the nearest one once misspelt names are corrected; of
     # equally near ones, an accepted one, then the one with more of the fields.

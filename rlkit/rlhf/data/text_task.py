@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +106,12 @@ class TextTask:
                 dict.fromkeys(ids for each in encoded.values() for ids in each.prompts)
             )
         self._prompts = self._padded_prompts(own_prompts)
+        # Of the prompts' file, or else of the others: prompt -> its further columns.
+        self.columns: dict[tuple[int, ...], Mapping[str, Any]] = {}
+        for texts in sources if prompts is None else [prompts]:
+            rows = zip(encoded[id(texts)].prompts, texts.records, strict=True)
+            for ids, record in rows:
+                self.columns.setdefault(ids, record.columns)
         self._demonstrations = None
         if demonstrations is not None:
             pairs = encoded[id(demonstrations)]
@@ -130,6 +136,7 @@ class TextTask:
         max_new_tokens: int | None = None,
         context_length: int | None = None,
         name: str | None = None,
+        fields: Mapping[str, str] | None = None,
     ) -> TextTask:
         """Read texts and train a tokenizer on all of them.
 
@@ -143,18 +150,27 @@ class TextTask:
             max_new_tokens: longest response, EOS included; None = that of the texts.
             context_length: most tokens of prompt and response together; None = no limit.
             name: for titles and folders; None = the name of the first file.
+            fields: see `read_texts`.
 
         Raises:
             UsageError: as `read_texts`, `Tokenizer.train` and `TextTask` do.
         """
-        prompt_records = None if prompts is None else read_texts(prompts, Prompt, name="prompts")
+        reading: Any = {"fields": fields}
+        template = getattr(tokenizer, "apply_template", None)
+        if template is not None:
+            reading["template"] = template
+        prompt_records: TextRecords[Prompt] | None = None
+        if prompts is not None:
+            prompt_records = read_texts(prompts, Prompt, name="prompts", **reading)
         demonstration_records: TextRecords[Demonstration] | None = None
         if demonstrations is not None:
-            demonstration_records = read_texts(demonstrations, Demonstration, name="demonstrations")
+            demonstration_records = read_texts(
+                demonstrations, Demonstration, name="demonstrations", **reading
+            )
         preference_records: TextRecords[Preference | LabelRecord] | None = None
         if preferences is not None:
             preference_records = read_texts(
-                preferences, Preference, LabelRecord, name="preferences"
+                preferences, Preference, LabelRecord, name="preferences", **reading
             )
         if isinstance(tokenizer, str):
             sources = (prompt_records, demonstration_records, preference_records)

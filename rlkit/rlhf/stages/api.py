@@ -15,18 +15,20 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from rlkit.errors import UsageError
 from rlkit.rlhf.data.scores import load_score
 from rlkit.rlhf.data.tokenizer import Tokenizer, TokenizerKind
+from rlkit.rlhf.models.gpt import GPTSize
 from rlkit.rlhf.stages.defaults import default_options
 from rlkit.rlhf.stages.factories import DPOFactory, PolicyFactory, RewardFactory, SFTFactory
 from rlkit.rlhf.stages.launch import RunOptions, launch, resolve_config, split_options
 from rlkit.rlhf.stages.loading import POLICY_PREFIX, require_gold
 from rlkit.rlhf.stages.sources import (
+    FIELDS,
     GPT_SIZES,
     ModelSource,
     Parent,
@@ -50,7 +52,8 @@ def sft(
     tokenizer: TokenizerKind = "char",
     vocab_size: int | None = None,
     max_new_tokens: int | None = None,
-    model: ModelSource | str | Path | None = None,
+    fields: Mapping[str, str] | None = None,
+    model: GPTSize | str | Path | None = None,
     config: SFTConfig | None = None,
     reports: Reports | None = None,
     **options: Any,
@@ -66,6 +69,7 @@ def sft(
         tokenizer: "char", "word" or "bpe", trained on all of these files.
         vocab_size: of a byte-pair tokenizer.
         max_new_tokens: the longest response, EOS included; by default that of the files.
+        fields: the files' name of each field that has another there: {"response": "answer"}.
         model: the size of a GPT, or the local folder of a Hugging Face model.
         config: all options of `SFTConfig`, instead of single ones by name.
         reports: where to report progress; by default nowhere.
@@ -83,6 +87,10 @@ def sft(
         vocab_size=vocab_size,
         max_new_tokens=max_new_tokens,
     )
+    source = dataclasses.replace(source, **_field_names(fields))
+    if isinstance(model, GPTSize) and not isinstance(model, ModelSource):
+        sizes = {name: getattr(model, name) for name in GPT_SIZES}
+        model = ModelSource(**sizes, context_length=getattr(model, "context_length", None))
     if not isinstance(model, ModelSource):
         model = ModelSource(path=_text(model))
     return fine_tune(source, model, config=config, reports=reports, **options)
@@ -249,6 +257,13 @@ def policy_gradient(
     factory = PolicyFactory(task=task, model=model, parent=parent, score=source, config=config)
     identity = source.identity()
     return launch(method, factory, config.num_updates, run_options, reports, score=identity)
+
+
+def _field_names(fields: Mapping[str, str] | None) -> dict[str, Any]:
+    for name in fields or {}:
+        if name not in FIELDS:
+            raise UsageError(f"fields: expected {', '.join(FIELDS)}, got {name!r}")
+    return {f"{name}_field": other for name, other in (fields or {}).items()}
 
 
 def _text(path: str | Path | None) -> str | None:

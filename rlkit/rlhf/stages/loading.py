@@ -154,7 +154,8 @@ def _text_score(source: ScoreSource, task: LanguageTask, streams: SeedStreams) -
     """Return a function of texts as a score, after a trial."""
     assert source.function is not None
     codec = task_codec(task)
-    score = TextScore(source.function, codec)
+    columns = task.columns if isinstance(task, TextTask) else None
+    score = TextScore(source.function, codec, columns)
     if source.digest and score.digest != source.digest:
         raise UsageError(
             f"the score function {source.function} has changed since the run was trained "

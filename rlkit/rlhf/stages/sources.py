@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +17,7 @@ from typing import Annotated, Any
 from tyro.conf import Positional, Suppress, arg
 
 from rlkit.errors import UsageError
-from rlkit.options import require_count
+from rlkit.options import ADDED_LATER, require_count
 from rlkit.rlhf.data.codec import TextCodec
 from rlkit.rlhf.data.task import LanguageTask
 from rlkit.rlhf.data.text_task import TextTask
@@ -34,6 +34,7 @@ from rlkit.user_code import content_digest, remembered_digest
 TASKS = "rlkit.token_tasks"  # the entry-point group by which packages offer tasks
 GPT_SIZES = tuple(field.name for field in dataclasses.fields(GPTSize))
 FILES = ("prompts", "demonstrations", "preferences")  # of a TaskSource
+FIELDS = ("prompt", "response", "chosen", "rejected", "label")
 File = Annotated[str | None, arg(metavar="FILE")]
 
 
@@ -50,6 +51,13 @@ class TaskSource:
     tokenizer: TokenizerKind = "char"  # how texts become tokens; trained on all of these files
     vocab_size: int | None = None  # number of tokens of a bpe tokenizer
     max_new_tokens: int | None = None  # longest response, EOS included; None = as in the files
+    # names of the fields in these files, where they are others; further columns are ignored, or
+    # handed to a score function that takes them: score(prompts, responses, **columns)
+    prompt_field: str | None = field(default=None, metadata=ADDED_LATER)
+    response_field: str | None = field(default=None, metadata=ADDED_LATER)
+    chosen_field: str | None = field(default=None, metadata=ADDED_LATER)
+    rejected_field: str | None = field(default=None, metadata=ADDED_LATER)
+    label_field: str | None = field(default=None, metadata=ADDED_LATER)
     trained_tokenizer: Suppress[str | None] = None  # JSON of the one that fine-tuning trained
     digests: Suppress[tuple[tuple[str, str], ...]] = ()  # (file, sha256 of its content)
 
@@ -76,7 +84,13 @@ class TaskSource:
             vocab_size=self.vocab_size if codec is None else None,
             max_new_tokens=self.max_new_tokens,
             context_length=model.context_length,
+            fields=self.fields(),
         )
+
+    def fields(self) -> dict[str, str]:
+        """Return the files' name of each field that has another there."""
+        names = {name: getattr(self, f"{name}_field") for name in FIELDS}
+        return {name: other for name, other in names.items() if other is not None}
 
     def _trained_codec(self, model: ModelSource) -> TextCodec | None:
         if model.path is not None:
@@ -116,7 +130,7 @@ class TaskSource:
 
     def identity(self) -> dict[str, Any]:
         """Return what results depend on."""
-        content = dataclasses.asdict(self)
+        content: dict[str, Any] = plain_data(self)
         for name in (*FILES, "digests"):
             content.pop(name)
         return {**content, "files": dict(self.digests)}

@@ -100,7 +100,7 @@ def test_own_texts_go_from_demonstrations_to_a_policy(
     [
         ("", "the line is empty"),
         ("{'prompt': 'hi'}", "expected one JSON object on one line"),
-        ('{"prompt": "hi", "answer": "x"}', "unknown field 'answer'"),
+        ('{"prompt": "hi", "answer": "x"}', "the other fields 'answer'"),
         ('{"prompt": "hi", "response": ""}', "field 'response' is empty"),
     ],
 )

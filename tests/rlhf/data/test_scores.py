@@ -17,6 +17,7 @@ from rlkit.errors import RlkitError, UsageError
 from rlkit.rlhf.data import scores as module
 from rlkit.rlhf.data.scores import TextScore, check_score, load_score
 from rlkit.rlhf.data.sequences import Sequences, pack
+from rlkit.rlhf.data.text_task import TextTask
 from rlkit.rlhf.data.tokenizer import Tokenizer
 
 CODEC = Tokenizer.train(["abcd"], "char")
@@ -302,3 +303,26 @@ def test_scores_read_by_numpy_alone_would_be_seen(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(module.TextScore, "_checked", plain)
     assert scored(["1.0", "2.0", "3.0"]).tolist() == [1.0, 2.0, 3.0]
     assert np.isnan(scored([1.0, None, 3.0])[1])
+
+
+def _topic(prompts: list[str], responses: list[str], topic: list[Any]) -> list[float]:
+    return [float(bool(word) and word in text) for word, text in zip(topic, responses, strict=True)]
+
+
+def _all(prompts: list[str], responses: list[str], **columns: list[Any]) -> list[float]:
+    return [float(len(columns))] * len(prompts)
+
+
+def test_columns_of_the_prompts_reach_functions_that_take_them() -> None:
+    rows = [{"prompt": "a", "topic": "b", "id": 1}, {"prompt": "aa", "topic": "a"}]
+    pair = {"prompt": "a", "chosen": "ab", "rejected": "b"}
+    task = TextTask.from_files(prompts=rows, preferences=[pair], max_new_tokens=3)
+    prompts = [task.parse(text) for text in ("a", "aa", "a", "b")]
+    answers = [[*task.parse(text), task.eos] for text in ("ab", "bb", "a", "b")]
+    batch = pack(prompts, answers, pad=task.pad)
+    assert TextScore(_topic, task.codec, task.columns)(batch).tolist() == [1, 0, 0, 0]
+    assert TextScore(_all, task.codec, task.columns)(batch).tolist() == [2.0] * 4
+    assert TextScore(_all, task.codec)(batch).tolist() == [0.0] * 4
+    plain = TextScore(lambda prompts, responses: [1.0] * len(prompts), task.codec, task.columns)
+    assert plain(batch).tolist() == [1.0] * 4
+    assert check_score(TextScore(_topic, task.codec, task.columns), ["a"], ["b"]).tolist() == [1]

@@ -102,7 +102,7 @@ REFUSED = [
     (DEMONSTRATION.replace("response", "respones"), ":1: .*'respones'.*mean 'response'"),
     (LABELLED.replace("label", "labels"), ":1: unknown field 'labels'.*mean 'label'"),
     (PREFERENCE[:-1] + ', "margins": 2}', ":1: unknown field 'margins'.*mean 'margin'"),
-    (DEMONSTRATION[:-1] + ', "id": 2}', ":1: unknown field 'id'"),
+    (DEMONSTRATION[:-1] + ', "labels": 2}', ":1: unknown field 'labels'"),
     ('{"prompt": "hi", "chosen": "ho"}', ":1: missing field 'rejected'; a preference is"),
     ('{"prompt": "hi", "label": 0}', ":1: missing field 'response'; a labelled"),
     ('{"response": "ho"}', ":1: missing field 'prompt'; a demonstration is"),

@@ -10,10 +10,10 @@ import hashlib
 import importlib
 import json
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -21,6 +21,7 @@ from rlkit.errors import UsageError
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 NEW_PAD = "[PAD]"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class HuggingFaceCodec:
             path: the folder of the model.
 
         Raises:
-            UsageError: it lacks a tokenizer, or the tokenizer pads with its end-of-sequence token.
+            UsageError: it lacks a tokenizer.
         """
         self._path = model_folder(path)
         self._tokenizer, self.vocabulary = read_tokenizer(self._path, read_config(self._path))
@@ -78,6 +79,26 @@ class HuggingFaceCodec:
         with silenced_transformers():
             ids = self._tokenizer(text, add_special_tokens=False).input_ids
         return [*start, *(int(i) for i in ids)]
+
+    def apply_template(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """Return the messages of a chat as the prompt of the assistant's answer.
+
+        Raises:
+            UsageError: the tokenizer has no chat template, or it rejects the messages.
+        """
+        if not self._tokenizer.chat_template:
+            raise UsageError(
+                f"{self._path}: the tokenizer has no chat template, so messages cannot be read; "
+                "give texts, or the folder of a chat model"
+            )
+
+        def apply() -> str:
+            text: str = self._tokenizer.apply_chat_template(
+                [dict(message) for message in messages], tokenize=False, add_generation_prompt=True
+            )
+            return text
+
+        return load_or_explain("chat as its template demands", self._path, apply)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids, without special tokens such as the end of the sequence.
@@ -129,7 +150,7 @@ def silenced_transformers() -> Iterator[None]:
                 logging.enable_progress_bar()
 
 
-def load_or_explain(what: str, path: Path, load: Callable[[], Any]) -> Any:
+def load_or_explain(what: str, path: Path, load: Callable[[], T]) -> T:
     """Return load(), and report any failure as one of the files in the folder."""
     try:
         with silenced_transformers():
@@ -194,13 +215,14 @@ def read_config(path: Path) -> Any:
 def read_tokenizer(path: Path, config: Any) -> tuple[Any, HFVocabulary]:
     """Return the tokenizer of a folder, and its vocabulary.
 
-    Padding is the tokenizer's own token for it, otherwise a special token with "pad" in its name.
-    If there is none, `[PAD]` becomes the first unused id; where the model has no row for it either,
-    `HFVocabulary.size` is one more than in its configuration.
+    Padding is the tokenizer's own token for it unless that ends a sequence, from which it must be
+    told apart; otherwise a special token with "pad" in its name. If there is none, `[PAD]` becomes
+    the first unused id; where the model has no row for it either, `HFVocabulary.size` is one more
+    than in its configuration.
 
     Raises:
-        UsageError: no tokenizer can be read, it has no end-of-sequence token, pads with that token,
-            or has tokens that the model lacks.
+        UsageError: no tokenizer can be read, it has no end-of-sequence token, or has tokens that
+            the model lacks.
     """
     auto = import_optional("transformers").AutoTokenizer
     options = {"local_files_only": True, "trust_remote_code": False}
@@ -220,14 +242,7 @@ def read_tokenizer(path: Path, config: Any) -> tuple[Any, HFVocabulary]:
             f"{rows - 1}; the two do not belong together"
         )
     pad = tokenizer.pad_token_id
-    if pad == eos:
-        raise UsageError(
-            f"{path}: the tokenizer pads with its end-of-sequence token {tokenizer.eos_token!r}, "
-            'and then an end cannot be told from padding. Remove "pad_token" from '
-            "tokenizer_config.json and special_tokens_map.json (a padding token that is never "
-            "generated is then added while loading), or set it to a token that no text contains"
-        )
-    if pad is None:
+    if pad is None or pad == eos:
         named = [i for i, t in tokenizer.added_tokens_decoder.items() if _says_pad(t)]
         pad = min((i for i in named if i != eos), default=used)
         token = NEW_PAD if pad == used else tokenizer.convert_ids_to_tokens(pad)

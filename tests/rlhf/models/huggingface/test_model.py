@@ -300,23 +300,16 @@ class TestBadInput:
         self.refused(folder, "architectures are BertForMaskedLM")
 
     @pytest.mark.claim(36)
-    def test_padding_that_is_the_end(self, tmp_path: Path) -> None:
-        save_model(tmp_path, pad="[EOS]")
-        self.refused(
-            tmp_path, r"pads with its end-of-sequence token '\[EOS\]'.*Remove \"pad_token\""
-        )
-        with pytest.raises(UsageError, match="cannot be told from padding"):
-            HuggingFaceCodec(tmp_path)
-
-    def test_following_that_advice_helps(self, tmp_path: Path) -> None:
-        save_model(tmp_path, pad="[EOS]")
-        for name in ("tokenizer_config.json", "special_tokens_map.json"):
-            if (tmp_path / name).exists():
-                content = json.loads((tmp_path / name).read_text())
-                content.pop("pad_token", None)
-                (tmp_path / name).write_text(json.dumps(content))
-        model = HuggingFaceModel(tmp_path)
-        assert model.vocabulary.pad == model.num_actions == 8
+    @pytest.mark.parametrize("pad", ["[EOS]", None])
+    def test_padding_that_is_the_end_gets_an_id_of_its_own(
+        self, pad: str | None, tmp_path: Path
+    ) -> None:
+        save_model(tmp_path, pad=pad)
+        codec, model = HuggingFaceCodec(tmp_path), HuggingFaceModel(tmp_path)
+        assert codec.eos == EOS
+        assert codec.pad == codec.vocab_size - 1 == 8  # after the six words, [EOS] and [UNK]
+        assert model.num_actions == 8
+        assert model.unembed(model(torch.tensor([[0, 1]]))).shape[-1] == 8
 
     def test_a_tokenizer_without_an_end(self, folder: Path) -> None:
         save_tokenizer(folder, eos=None, pad="[PAD]")

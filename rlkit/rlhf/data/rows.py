@@ -1,0 +1,87 @@
+"""Rows of public files as rows of ours: other names of fields, and chats as prompts and responses.
+
+{"completion": ...}                             the response
+{"messages": [{"role", "content"}, ...]}        the last message is the response
+{"chosen": [messages], "rejected": [messages]}  the same of each; the prompt is what they share
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rlkit.errors import UsageError
+
+# Messages -> the text that the model continues with its answer.
+Template = Callable[[Sequence[Mapping[str, str]]], str]
+ALIASES = {"response": "completion"}
+
+
+def plain_template(messages: Sequence[Mapping[str, str]]) -> str:
+    """Return messages as lines "role: content", for tokenizers without a chat template."""
+    lines = [f"{message['role']}: {message['content']}\n" for message in messages]
+    return "".join([*lines, "assistant: "])
+
+
+def our_row(
+    row: Mapping[str, Any], fields: Mapping[str, str], template: Template, place: str
+) -> tuple[dict[str, Any], bool]:
+    """Return a row with our names of fields, and whether its prompt was written by a template.
+
+    Args:
+        row: as it stands in the file.
+        fields: the file's name of each of our fields that has another there.
+        template: turns messages into a prompt.
+        place: for messages to the user.
+
+    Raises:
+        UsageError: a chat is not a list of messages, or lacks a prompt or an answer.
+    """
+    ours = {**row}
+    for name, other in {**ALIASES, **fields}.items():
+        if other in row and (name not in row or name in fields):
+            ours[name] = ours.pop(other)
+    if "messages" in ours:
+        prompt, answer = _split(ours.pop("messages"), "messages", place)
+        ours["prompt"] = prompt
+        if answer is not None:
+            ours["response"] = answer
+    for name in ("response", "chosen", "rejected"):
+        if _is_chat(ours.get(name)):
+            before, answer = _split(ours[name], name, place)
+            if answer is None:
+                raise UsageError(f"{place}: the last message of {name!r} is not an assistant's")
+            ours[name] = answer
+            if before and "prompt" not in ours:
+                ours["prompt"] = before
+    if not _is_chat(ours.get("prompt")):
+        return ours, False
+    if not ours["prompt"]:
+        raise UsageError(f"{place}: there is no message before the answer, so there is no prompt")
+    ours["prompt"] = template(_checked(ours["prompt"], "prompt", place))
+    return ours, True
+
+
+def _split(messages: Any, name: str, place: str) -> tuple[list[Mapping[str, str]], str | None]:
+    """Return the messages before the answer, and the answer if the last is an assistant's."""
+    checked = _checked(messages, name, place)
+    if checked[-1]["role"] == "assistant":
+        return checked[:-1], checked[-1]["content"]
+    return checked, None
+
+
+def _checked(messages: Any, name: str, place: str) -> list[Mapping[str, str]]:
+    def fits(message: Any) -> bool:
+        return all(isinstance(message.get(key), str) for key in ("role", "content"))
+
+    checked: list[Mapping[str, str]] = messages
+    if not _is_chat(messages) or not messages or not all(map(fits, messages)):
+        raise UsageError(
+            f'{place}: field {name!r}: expected a list of messages, {{"role": "user", "content": '
+            f'"..."}}, got {messages!r:.60}'
+        )
+    return checked
+
+
+def _is_chat(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(message, Mapping) for message in value)
