@@ -52,6 +52,13 @@ def kl_penalty(options: PenaltyOptions) -> KLPenalty | None:
         return None
     require_range(options, "kl_coef", low=0)
     require_range(options, "kl_target", low=0, open_low=True)
+    for name in ("standardise_advantages", "scale_rewards"):
+        if options.kl_placement == "loss" and getattr(options, name, False):
+            raise UsageError(
+                f"option {name}: it rescales what is maximised and not a penalty in the loss, so "
+                "kl_coef would not be in units of reward; with kl_placement='loss' add "
+                f"--no-{name.replace('_', '-')} ({name}=False)"
+            )
     return KLPenalty(
         coef=options.kl_coef,
         placement=options.kl_placement,

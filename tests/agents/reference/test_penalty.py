@@ -12,8 +12,13 @@ from rlkit.agent import Task, Transition
 from rlkit.agents import find_agent
 from rlkit.agents import reinforce as reinforce_module
 from rlkit.agents.ppo import PPOConfig
+from rlkit.environments.table import TabularBatchEnv
 from rlkit.errors import UsageError
+from rlkit.loop import interact
+from rlkit.nn.reference import ReferencePolicy
 from rlkit.seeding import SeedStreams
+from rlkit.tabular.mdp import TabularMDP
+from rlkit.tabular.planning.near import solve_near
 from tests.agents.reference.oracle import (
     OBSERVED,
     SPACES,
@@ -25,6 +30,7 @@ from tests.agents.reference.oracle import (
 
 S, N, T = 2, 3, 4
 BETA = 0.7
+IN_LOSS = {"kl_placement": "loss", "kl_estimator": "full", "standardise_advantages": False}
 WHOLE: dict[str, dict[str, int]] = {  # with which T steps are an update
     "ppo": {"rollout_length": T},
     "reinforce": {"episodes_per_update": N},
@@ -106,7 +112,7 @@ def test_reinforce_learns_from_rewards_less_beta_times_the_log_ratio(
 @pytest.mark.parametrize("name", ["categorical", "mixed"])
 def test_in_the_loss_the_divergence_is_a_term_and_rewards_stay(name: str, estimator: str) -> None:
     reference = drawn_reference(name)
-    options = {"kl_placement": "loss", "kl_estimator": estimator, "rollout_length": T + 1}
+    options = {**IN_LOSS, "kl_estimator": estimator, "rollout_length": T + 1}
     agent = agent_for("ppo", name, reference, **options)
     actions, outputs, _ = play(agent)
     k1, kl = expected(name, reference, agent, actions, outputs)
@@ -123,7 +129,7 @@ def test_the_term_of_the_loss_reaches_the_updates_of_both_agents() -> None:
     for agent, length in WHOLE.items():
         moved = []
         for beta in (0.0, 5.0):
-            options = {"kl_placement": "loss", "kl_estimator": "full", "kl_coef": beta, **length}
+            options = {**IN_LOSS, "kl_coef": beta, **length}
             learner = agent_for(agent, "categorical", drawn_reference("categorical"), **options)
             _, _, metrics = play(learner, end=True)
             moved.append(learner.state_dict()["parameters" if agent == "ppo" else "policy"])
@@ -189,7 +195,12 @@ def test_a_policy_can_be_rebuilt_for_playing_without_its_reference() -> None:
         ({"kl_target": 0.1}, "without kl_coef.*--kl-coef 0.1"),
         ({"kl_coef": 0.0, "kl_target": 0.1}, "above 0 with a target"),
         ({"kl_coef": 0.1, "kl_horizon": 0}, "kl_horizon"),
-        ({"kl_coef": 0.1, "kl_placement": "loss"}, "k1 in the loss is rejected"),
+        ({"kl_coef": 0.1, **IN_LOSS, "kl_estimator": "k1"}, "k1 in the loss is rejected"),
+        (
+            {"kl_coef": 0.1, **IN_LOSS, "standardise_advantages": True},
+            "--no-standardise-advantages",
+        ),
+        ({"kl_coef": 0.1, **IN_LOSS, "scale_rewards": True}, "--no-scale-rewards"),
         ({"kl_coef": 0.1, "kl_estimator": "full"}, "full in the reward is rejected"),
         ({"kl_coef": 0.1, "kl_estimator": "k3"}, "kl_estimator"),
     ],
@@ -197,3 +208,38 @@ def test_a_policy_can_be_rebuilt_for_playing_without_its_reference() -> None:
 def test_options_that_mean_nothing_are_rejected(options: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         PPOConfig(**options)
+
+
+# Four actions that end the episode with the rewards 0 to 3, uniform reference, beta = 1:
+# pi* is proportional to exp(reward).
+CLOSED_FORM = (0.032059, 0.087144, 0.236883, 0.643914)
+
+
+@pytest.mark.parametrize(
+    ("agent", "options"),
+    [
+        ("ppo", {"rollout_length": 8, "minibatch_size": 512, "learning_rate": 0.05}),
+        ("ppo", {"rollout_length": 8, "minibatch_size": 512, "learning_rate": 0.05, **IN_LOSS}),
+        ("reinforce", {"episodes_per_update": 256, "learning_rate": 0.1}),
+    ],
+    ids=["ppo", "ppo-loss", "reinforce"],
+)  # fmt: skip
+def test_the_policy_approaches_the_closed_form(agent: str, options: dict[str, Any]) -> None:
+    table = [[[(1.0, 0, float(reward), True)] for reward in range(4)]]
+    mdp = TabularMDP.from_successors(table, initial_distribution=[1.0], time_limit=1)
+    streams = (SeedStreams(0, 0),)
+    env = TabularBatchEnv(mdp, streams, 64)
+    uniform = ReferencePolicy("uniform")
+    task = Task(env.observation_space, env.action_space, streams, 64, 20_480, reference=uniform)
+    kind = find_agent(agent)
+    # Each state learns by itself; a falling rate leaves little noise at the end.
+    shared = {"hidden_sizes": (), "kl_coef": 1.0, "learning_rate_schedule": "linear"}
+    learner = kind(task, kind.Config(**shared, **options))
+    for _ in interact(learner, env, 320):
+        pass
+    actor: Any = learner.actor(greedy=False)
+    reached = actor.probabilities(np.zeros((1, 1), dtype=int))[0, 0]
+    np.testing.assert_allclose(reached, CLOSED_FORM, atol=0.03)
+    assert np.abs(reached - 0.25).max() > 0.2  # not where it began
+    policy = solve_near(mdp, np.full((1, 4), 0.25), kl_coef=1.0, discount=0.9, limit=1).plan.policy
+    np.testing.assert_allclose(policy[0], CLOSED_FORM, atol=1e-6)
