@@ -17,6 +17,7 @@ from rlkit.seeding import SeedStreams
 from rlkit.training.kind import AGENT_RUN
 from rlkit.training.run import Run
 from rlkit.upkeep.resuming import Outcome
+from tests import steady_agent
 from tests.rlhf.stages.small_runs import MODEL, UPDATES
 
 FORMATS = Path(__file__).parents[1] / "runs" / "fixtures"
@@ -50,6 +51,19 @@ def test_interrupted_runs_are_continued_to_the_same_results(
     assert sorted(states) == sorted([(first, "finished"), (second, "finished")])
     assert (results(first), results(second)) == before
     assert {outcome.state for outcome in quiet(out)} == {"complete"}
+
+
+def test_a_run_of_an_agent_in_a_file_is_continued_by_its_name(
+    out: Path, tmp_path: Path, results: Any
+) -> None:
+    file = shutil.copy(steady_agent.__file__, tmp_path / "mine.py")
+    run = rlkit.train(
+        f"{file}:Steady", "FrozenLake-v1", seeds=2, steps=60, first=2, out=out, reports=Reports()
+    )
+    before = results(run.folder)
+    interrupt(run.folder, 1)
+    assert [outcome.state for outcome in quiet(out)] == ["finished"]
+    assert results(run.folder) == before
 
 
 def test_a_renamed_run_is_continued_where_it_is(
