@@ -77,7 +77,7 @@ def print_pairs(
     *,
     unit: str = "",
     effect: Callable[[PairComparison], str] | None = None,
-    seeds_needed: Callable[[PairComparison], int | None] | None = None,
+    advice: Callable[[PairComparison], str] | None = None,
 ) -> None:
     """Print the verdict on each pair of agents.
 
@@ -85,7 +85,7 @@ def print_pairs(
         pairs: the comparisons.
         unit: of the difference, with a space before it.
         effect: returns what is printed in place of the difference.
-        seeds_needed: returns the seeds that would separate the difference, where that is advice.
+        advice: returns what to do about an undecided pair, or "".
     """
     for pair in pairs:
         relation = {
@@ -95,10 +95,9 @@ def print_pairs(
             "too few seeds": f"{pair.a} and {pair.b}: too few seeds to tell",
         }.get(pair.verdict, f"{pair.a} and {pair.b}: {pair.verdict} of a difference")
         size = f"difference {pair.difference:+.4g}{unit}" if effect is None else effect(pair)
-        needed = None if seeds_needed is None else seeds_needed(pair)
-        such = "seeds each would separate a difference of this size with 80 % power"
-        advice = "" if needed is None else f"; about {needed:,} {such}"
-        print(f"{printable(relation)} ({size}, p = {pair.p_value:.2g}{advice})")
+        advised = "" if advice is None else advice(pair)
+        end = f"; {advised}" if advised else ""
+        print(f"{printable(relation)} ({size}, p = {pair.p_value:.2g}{end})")
 
 
 def report_failures(runs: Sequence[Run]) -> int:

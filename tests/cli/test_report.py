@@ -67,6 +67,17 @@ def test_each_verdict_on_a_pair_is_a_sentence(capsys: pytest.CaptureFixture[str]
     assert any(line.startswith("low and short: too few seeds to tell") for line in lines.values())
 
 
+def test_effects_units_and_advice_are_part_of_the_sentence(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pairs = compare_pairs({"a": [1.0, 2.0], "b": [2.0, 3.0]})
+    print_pairs(pairs, unit=" steps", advice=lambda pair: f"more of {pair.b}")
+    print_pairs(pairs, effect=lambda pair: "half", advice=lambda pair: "")
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.endswith("(difference -1 steps, p = 0.67; more of b)")
+    assert second.endswith("(half, p = 0.67)")
+
+
 def test_json_has_null_where_there_is_no_number(capsys: pytest.CaptureFixture[str]) -> None:
     print_json({"a": [1.5, float("nan"), float("inf")]})
     read = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -123,7 +123,23 @@ def _print_comparison(comparison: Comparison) -> None:
     else:
         _print_metric(comparison)
     unit = " steps" if metric.counts_steps else ""
-    print_pairs(comparison.pairs(), unit=unit, seeds_needed=comparison.seeds_needed)
+    print_pairs(comparison.pairs(), unit=unit, advice=_advice(comparison))
+
+
+def _advice(comparison: Comparison) -> Callable[[PairComparison], str]:
+    """Return what says how many seeds an undecided pair of a comparison would take."""
+
+    def advice(pair: PairComparison) -> str:
+        needed = comparison.seeds_needed(pair)
+        if needed is None:
+            return ""
+        more = needed - comparison.fewest_seeds(pair)
+        return (
+            f"about {needed:,} seeds each, {more:,} more, would separate a difference of this size "
+            "with 80 % power"
+        )
+
+    return advice
 
 
 def _print_metric(comparison: Comparison) -> None:
@@ -177,7 +193,7 @@ def _print_set(comparison: ComparisonSet, *, regret: bool) -> None:
     def effect(pair: PairComparison) -> str:
         return f"probability of improvement {improvements[pair.a, pair.b]:.2g}"
 
-    print_pairs(comparison.pairs(), effect=effect, seeds_needed=comparison.seeds_needed)
+    print_pairs(comparison.pairs(), effect=effect, advice=_advice(comparison))
     print()
     for one in comparison.comparisons.values():
         _print_files(one, regret=regret)

@@ -110,6 +110,17 @@ class Comparison:
         a, b = self.values[pair.a], self.values[pair.b]
         return seeds_needed(pair, a, b, self.num_tests)
 
+    def fewest_seeds(self, pair: PairComparison) -> int:
+        """Return the finished seeds of the agent of a pair that has fewer."""
+        return min(len(self.scores[name]) for name in (pair.a, pair.b))
+
+    def advice(self, pair: PairComparison) -> dict[str, int]:
+        """Return the entries of an undecided pair in the summary: the seeds that it would take."""
+        needed = self.seeds_needed(pair)
+        if needed is None:
+            return {}
+        return {"seeds_needed": needed, "more_seeds": needed - self.fewest_seeds(pair)}
+
     @property
     def num_tests(self) -> int:
         """The number of tests that the verdicts are corrected for."""
@@ -163,7 +174,6 @@ class Comparison:
         }
 
     def _pair(self, pair: PairComparison) -> dict[str, Any]:
-        needed = self.seeds_needed(pair)
         return {
             "a": pair.a,
             "b": pair.b,
@@ -171,7 +181,7 @@ class Comparison:
             "interval": [pair.low, pair.high],
             "p_value": pair.p_value,
             "verdict": pair.verdict,
-            **({} if needed is None else {"seeds_needed": needed}),
+            **self.advice(pair),
         }
 
     @property

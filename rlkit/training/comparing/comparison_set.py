@@ -169,7 +169,11 @@ class ComparisonSet(Comparison):
         needed = seeds_to_separate_ranks(
             improvement, num_strata=len(self.comparisons), alpha=ALPHA / self.num_tests
         )
-        return more_than(needed, min(self.num_seeds[pair.a], self.num_seeds[pair.b]))
+        return more_than(needed, self.fewest_seeds(pair))
+
+    def fewest_seeds(self, pair: PairComparison) -> int:
+        """Return the fewest finished seeds that an agent of a pair has on an environment."""
+        return min(len(one) for name in (pair.a, pair.b) for one in self.scores_of(name))
 
     def summary(self) -> dict[str, Any]:
         """Return estimates, intervals and differences, of each environment and over all."""
@@ -190,7 +194,6 @@ class ComparisonSet(Comparison):
                 }
         pairs = []
         for pair in self.pairs():
-            needed = self.seeds_needed(pair)
             better = improvement_interval(self._ranked(pair.a, None), self._ranked(pair.b, None))
             pairs.append(
                 {
@@ -201,7 +204,7 @@ class ComparisonSet(Comparison):
                     "improvement_interval": [better.low, better.high],
                     "p_value": pair.p_value,
                     "verdict": pair.verdict,
-                    **({} if needed is None else {"seeds_needed": needed}),
+                    **self.advice(pair),
                 }
             )
         return {
