@@ -84,7 +84,6 @@ WITHOUT_TESTS = {
     "rlkit/diagnosis/processes/replay.py": "tests/diagnosis/processes/test_helper.py",
     "rlkit/diagnosis/processes/serving.py": "tests/diagnosis/processes/test_helper.py",
     "rlkit/environments/batch_env.py": "no code",
-    "rlkit/processes/calls.py": "tests/environments/stepping/test_checked.py",
     "rlkit/environments/stepping/serving.py": "tests/environments/stepping/test_pool.py",
     **dict.fromkeys(
         (

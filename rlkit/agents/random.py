@@ -124,8 +124,7 @@ class RandomChoice:
             return (noise * int(space.n)).astype(np.int64)
         if isinstance(space, spaces.Box):
             if space.is_bounded():
-                actions: Array = space.low + noise * (space.high - space.low)
-                return actions
+                return _between(space, noise)
             return noise
         numbers = self._low + noise * self._range
         chosen = np.where(layout.sizes > 0, np.floor(noise * layout.sizes), numbers)
@@ -134,6 +133,20 @@ class RandomChoice:
                 if layout.sizes[k]:
                     chosen[..., k] = draw_allowed(part, noise[..., k])
         return chosen.astype(layout.dtype)
+
+
+def _between(space: spaces.Box, noise: Array) -> Array:
+    """Return numbers between the bounds of a Box, from numbers in [0, 1)."""
+    low, high = space.low, space.high
+    if low.dtype.kind in "iu":  # whose range its type need not hold: 255 is -1 in int8
+        low, high = low.astype(np.float64), high.astype(np.float64)
+    with np.errstate(over="ignore"):
+        width = high - low
+    if np.isfinite(width).all():
+        actions: Array = low + noise * width
+    else:
+        actions = low * (1 - noise) + high * noise
+    return actions
 
 
 def _draw(

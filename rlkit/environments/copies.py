@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import gymnasium as gym
 import numpy as np
 
 from rlkit.environments.spaces import require_supported, spaces_of
-from rlkit.errors import RlkitWarning, UsageError
-from rlkit.processes.calls import CALLS, CLOSE, Abandoned
+from rlkit.errors import RlkitError, RlkitWarning, UsageError
+from rlkit.processes.calls import CALLS, CLOSE, CONSTRUCTOR, Abandoned, describe_abandoned
 from rlkit.processes.calls import describe as describe_object
 
 Env = gym.Env[Any, Any]
+Made = TypeVar("Made")
+
+
+class Closable(Protocol):
+    """Whatever can be closed: an environment, a vector environment, a grid."""
+
+    def close(self) -> object: ...
+
 
 # Classes whose close did not end, and whether that was reported. Their other copies are not closed,
 # which would take as long.
@@ -42,15 +50,48 @@ def make_copies(make_env: Callable[[], Env], number: int) -> list[Env]:
         for env in envs[1:]:
             other = spaces_of(env, name)
             if other != first:
-                raise UsageError(
-                    f"building {name}: its copies have different spaces, {first[0]}, {first[1]} "
-                    f"and {other[0]}, {other[1]}; all must be equal"
-                )
+                raise different_spaces(name, first, other)
     except BaseException:
         for env in {id(env): env for env in envs}.values():
             close_env(env, f"environment {env_name(env)}")
         raise
     return envs
+
+
+def constructed(what: str, make: Callable[[], Made]) -> Made:
+    """Return what a user's constructor makes.
+
+    Args:
+        what: is being done, for messages: "building ...".
+        make: calls the constructor.
+
+    Raises:
+        UsageError: it raised anything, or did not return in time.
+    """
+    try:
+        CALLS.begin(CONSTRUCTOR)
+        made = make()
+        CALLS.end()
+    except BaseException as error:
+        CALLS.end()
+        if isinstance(error, RlkitError) or CALLS.is_interrupt(error):
+            raise
+        raise UsageError(f"{what} failed: {describe_abandoned(error)}") from error
+    return made
+
+
+def different_spaces(name: str, first: Sequence[object], other: Sequence[object]) -> UsageError:
+    """Return the error that two copies have different spaces.
+
+    Args:
+        name: of the environment.
+        first: the spaces of observations and actions of one copy.
+        other: those of another copy.
+    """
+    return UsageError(
+        f"building {name}: its copies have different spaces, {first[0]}, {first[1]} and "
+        f"{other[0]}, {other[1]}; all must be equal"
+    )
 
 
 def require_separate(envs: Sequence[Env], name: str) -> None:
@@ -94,7 +135,7 @@ def _attributes(env: Env) -> Iterator[Any]:
                 yield from value
 
 
-def close_env(env: Env, name: str) -> None:
+def close_env(env: Closable, name: str) -> None:
     """Close an environment; report an exception as a warning only.
 
     The results are not in doubt then, and an earlier error must not be hidden.
@@ -107,7 +148,7 @@ def close_env(env: Env, name: str) -> None:
         warnings.warn(f"closing {name} {problem}", RlkitWarning, stacklevel=3)
 
 
-def problem_of_closing(env: Env) -> str | None:
+def problem_of_closing(env: Closable) -> str | None:
     """Close an environment, unless that of a copy did not end; return what it raised, or None."""
     kind = _kind_of(env)
     if kind in _NEVER_CLOSED:
@@ -126,7 +167,7 @@ def problem_of_closing(env: Env) -> str | None:
     return None
 
 
-def _kind_of(env: Env) -> type:
+def _kind_of(env: Closable) -> type:
     return type(getattr(env, "unwrapped", env))  # what a factory returned may be anything
 
 

@@ -16,6 +16,7 @@ from gymnasium.envs.registration import load_env_creator
 from rlkit.determinism import apart
 from rlkit.environments.batch_env import BatchEnv
 from rlkit.environments.bins import Bins
+from rlkit.environments.copies import constructed, different_spaces
 from rlkit.environments.grids.users import UserGrid
 from rlkit.environments.grids.vector import VectorCopies, reason_against
 from rlkit.environments.gymnasium_adapter import GymBatchEnv, MakeCopies
@@ -26,9 +27,8 @@ from rlkit.environments.views.action_view import ActionView
 from rlkit.environments.views.observations import seen_by_agents
 from rlkit.environments.views.view import View
 from rlkit.environments.views.viewed_env import ViewedBatchEnv
-from rlkit.errors import RlkitError, UsageError
+from rlkit.errors import UsageError
 from rlkit.fingerprint import Fingerprint, settle
-from rlkit.processes.calls import CALLS, CONSTRUCTOR, describe_abandoned
 from rlkit.seeding import SeedStreams, episode_seeder
 from rlkit.tabular.mdp import TabularMDP
 from rlkit.tabular.reading.beliefs import Belief, belief_from_env
@@ -75,16 +75,7 @@ class Environment:
 
     def make(self, **extra: Any) -> gym.Env[Any, Any]:
         """Build one environment; `extra` adds arguments such as `render_mode`."""
-        try:
-            CALLS.begin(CONSTRUCTOR)
-            env = self.constructor(**{**self.args, **extra})
-            CALLS.end()
-        except BaseException as error:
-            CALLS.end()
-            if isinstance(error, RlkitError) or CALLS.is_interrupt(error):
-                raise
-            raise UsageError(f"{self.built} failed: {describe_abandoned(error)}") from error
-        return env
+        return constructed(self.built, lambda: self.constructor(**{**self.args, **extra}))
 
     @property
     def built(self) -> str:
@@ -323,7 +314,7 @@ class Environment:
             return TabularBatchEnv(
                 self.mdp, streams, num_envs, purpose=purpose, autoreset=autoreset
             )
-        return GymBatchEnv(
+        env = GymBatchEnv(
             self.make,
             streams,
             num_envs,
@@ -332,3 +323,9 @@ class Environment:
             make_copies=make_copies,
             action_masks=self.view.action_masks,
         )
+        # Agents are built for the spaces of the copy that was probed.
+        known = self.own_observation_space, self.probe.action_space
+        if (env.observation_space, env.action_space) != known:
+            env.close()
+            raise different_spaces(self.name, known, (env.observation_space, env.action_space))
+        return env

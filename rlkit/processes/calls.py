@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator, MutableSequence
 from typing import Any
@@ -27,6 +28,8 @@ class Calls:
         self.supervised = False
         self.entries: MutableSequence[int] = [0, NOTHING, -1, 0]
         self._depth = sys.getrecursionlimit()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._after_fork)
 
     def begin(self, kind: int) -> None:
         """Note that a call begins."""
@@ -39,6 +42,25 @@ class Calls:
         self.entries[1] = NOTHING
         if sys.getrecursionlimit() < self._depth:
             sys.setrecursionlimit(self._depth)
+
+    def _after_fork(self) -> None:
+        """Let a process that a call forked end with that call: it would train beside the first."""
+        self.entries = list(self.entries)  # the memory may be that of the first process
+        if self.entries[1] == NOTHING:
+            return
+        forked = self.entries[0]
+
+        def end() -> None:
+            if self.entries[0] == forked:
+                text = f"rlkit: process {os.getpid()}, which the environment forked, returned from "
+                text += (
+                    f"{NAMES[self.entries[1]]}: it ends here, and the run continues without it\n"
+                )
+                os.write(2, text.encode())
+                os._exit(1)
+            type(self).end(self)
+
+        self.__dict__["end"] = end  # of this process alone; no call costs more
 
     def is_interrupt(self, error: BaseException) -> bool:
         """Return whether the user interrupted the call; an environment may raise the same."""

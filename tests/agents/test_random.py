@@ -10,7 +10,7 @@ from gymnasium import spaces
 from scipy import stats
 
 from rlkit.agent import Task
-from rlkit.agents.random import Random, RandomConfig
+from rlkit.agents.random import Random, RandomChoice, RandomConfig
 from rlkit.seeding import SeedStreams
 
 STREAMS = tuple(SeedStreams(0, index) for index in range(3))
@@ -37,6 +37,24 @@ def test_actions_in_a_bounded_box_are_uniform_in_each_entry() -> None:
         uniform = stats.uniform(low[entry], high[entry] - low[entry])
         assert stats.kstest(drawn[:, entry], uniform.cdf).pvalue > 1e-3  # fixed seeds
     assert abs(np.corrcoef(drawn.T)[0, 1]) < 5 / np.sqrt(len(drawn))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "low", "high"),
+    [
+        (np.int8, -128, 127),
+        (np.int32, -(2**31), 2**31 - 1),
+        (np.float32, -np.finfo(np.float32).max, np.finfo(np.float32).max),
+    ],
+)
+def test_a_range_that_the_type_of_a_box_cannot_hold_is_covered_evenly(
+    dtype: Any, low: Any, high: Any
+) -> None:
+    choose = RandomChoice(spaces.Box(low, high, (1,), dtype))
+    noise = np.array([0.0, 0.25, 0.5, 0.75])
+    expected = float(low) * (1 - noise) + float(high) * noise
+    drawn = choose(noise[:, None, None], None).ravel()
+    assert np.allclose(drawn, expected, rtol=1e-6, atol=1e-6 * float(high))
 
 
 def test_actions_in_an_unbounded_box_are_normal() -> None:

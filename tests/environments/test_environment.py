@@ -8,11 +8,13 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium import spaces
 from gymnasium.envs.classic_control import CartPoleEnv
 
 from rlkit.environments.gymnasium_adapter import GymBatchEnv
 from rlkit.environments.resolve import find_environment
 from rlkit.environments.table import TabularBatchEnv
+from rlkit.errors import UsageError
 from rlkit.seeding import SeedStreams
 from tests.faulty_envs import Counter
 
@@ -37,6 +39,22 @@ def test_the_grid_of_a_kind_is_of_that_kind() -> None:
     assert isinstance(own, GymBatchEnv)
     own.close()
     assert find_environment(Counter).kind == "gymnasium"
+
+
+class LaterCopiesDiffer(Counter):
+    made = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        LaterCopiesDiffer.made += 1
+        self.action_space = spaces.Discrete(3 if LaterCopiesDiffer.made == 1 else 4)
+
+
+@pytest.mark.trap("F49")
+def test_copies_must_have_the_spaces_that_agents_are_built_for() -> None:
+    environment = find_environment(LaterCopiesDiffer)
+    with pytest.raises(UsageError, match=r"different spaces.*Discrete\(3\).*Discrete\(4\)"):
+        environment.grid(STREAMS, 2, kind="gymnasium")
 
 
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "Acrobot-v1", "MountainCar-v0", "Pendulum-v1"])

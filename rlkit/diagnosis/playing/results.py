@@ -87,9 +87,10 @@ class ResultCheck:
         """Report an observation that has changed since it was returned."""
         for obs, before, when in self._returned:
             if frozen(obs) != before:
+                after = str(place).rstrip(",")  # which goes on in other sentences
                 self._findings.add(
                     "arrays-change-later",
-                    f"The observation that {when} returned had changed after {place}.",
+                    f"The observation that {when} returned had changed after {after}.",
                 )
                 self._returned = []
                 return

@@ -15,6 +15,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import concatenate, create_empty_array, iterate
 
+from rlkit.environments.copies import constructed, describe, problem_of_closing
 from rlkit.environments.stepping.checked import Problem
 from rlkit.errors import UsageError
 
@@ -62,21 +63,87 @@ def is_batched(constructor: Any) -> bool:
 
 
 def makes_vectors(constructor: Any, args: Mapping[str, Any]) -> bool:
-    """Return whether a callable makes vector environments; a function is called to find out."""
+    """Return whether a callable makes vector environments; a function is called to find out.
+
+    Raises:
+        UsageError: it requires `num_envs`, and returns no vector environment.
+    """
     if isinstance(constructor, VectorOfId):
         return True
     if inspect.isclass(constructor):
         return issubclass(constructor, VectorEnv)
     if "num_envs" not in _parameters(constructor) or "num_envs" in args:
         return False
+    name = getattr(constructor, "__name__", type(constructor).__name__)
     try:
-        env = constructor(num_envs=1, **args)
-    except Exception:  # whoever builds it next reports that
-        return False
+        env = made_vector(constructor, 1, name, **args)
+    except UsageError as error:
+        # Where it needs no number of copies, whoever builds it next reports what is wrong.
+        if _parameters(constructor)["num_envs"].default is not inspect.Parameter.empty:
+            return False
+        raise UsageError(
+            f"{error}. Where num_envs means something else, give it as an argument of the "
+            "environment: --env-arg num_envs=2 (env_args={'num_envs': 2})"
+        ) from error
+    problem_of_closing(env)  # training warns about it
+    return True
+
+
+def made_vector(make: Callable[..., Any], number: int, name: str, **args: Any) -> AnyVector:
+    """Return a vector environment of so many copies from what makes it.
+
+    Raises:
+        UsageError: that raised something, or returned something else.
+    """
+    what = f"building the vector environment {name} with num_envs={number}"
+    env = constructed(what, lambda: make(num_envs=number, **args))
+    return require_vector(env, number, name)
+
+
+def five_results(result: Any) -> tuple[Any, Any, Any, Any, Any]:
+    """Return what `step` of a vector environment returned.
+
+    Raises:
+        Problem: it is not five values.
+    """
+    if not (isinstance(result, tuple) and len(result) == 5):
+        raise Problem(
+            f"step returned {describe(result)}, expected (observations, rewards, terminations, "
+            "truncations, infos)",
+            is_fault=True,
+        )
+    return result
+
+
+def rows_of(env: AnyVector, obs: Any) -> list[Any]:
+    """Return the observations of a vector environment, one per copy.
+
+    Raises:
+        Problem: they are not so many.
+    """
+    rows = list(iterate(env.observation_space, obs))
+    if len(rows) != env.num_envs:
+        text = f"there are {len(rows)} observations, expected {env.num_envs}"
+        raise Problem(text, is_fault=True)
+    return rows
+
+
+def per_copy(values: Any, number: int, what: str) -> list[Any]:
+    """Return the rewards or flags of a vector environment, one per copy.
+
+    Raises:
+        Problem: they are not so many.
+    """
     try:
-        return isinstance(env, VectorEnv)
-    finally:
-        env.close()
+        own = list(values)
+    except Exception:  # no sequence
+        own = []
+    if len(own) != number:
+        raise Problem(
+            f"the {what} of a step are {describe(values)}, expected one per copy, {number}",
+            is_fault=True,
+        )
+    return own
 
 
 def _parameters(constructor: Any) -> Mapping[str, inspect.Parameter]:
@@ -156,14 +223,19 @@ class OneOfVector(gym.Env[Any, Any]):
         return next(iter(iterate(self.env.observation_space, obs))), own_info(info, 0)
 
     def step(self, action: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        obs, reward, terminated, truncated, info = self.env.step(batched(self.env, [action]))
-        one = next(iter(iterate(self.env.observation_space, obs)))
-        last = self.mode == AutoresetMode.SAME_STEP and (terminated[0] or truncated[0])
+        result = five_results(self.env.step(batched(self.env, [action])))
+        obs, *parts, info = result
+        names = ("rewards", "terminations", "truncations")
+        reward, terminated, truncated = (
+            per_copy(part, 1, what)[0] for part, what in zip(parts, names, strict=True)
+        )
+        one = rows_of(self.env, obs)[0]
+        last = self.mode == AutoresetMode.SAME_STEP and (terminated or truncated)
         if last:
             one = final_observation(self.env, info, 0)
         # The rest of the info is of the next episode then.
         own = own_info(info.get("final_info") if last else info, 0)
-        return one, reward[0], terminated[0], truncated[0], own
+        return one, reward, terminated, truncated, own
 
     def close(self) -> None:
         self.env.close()

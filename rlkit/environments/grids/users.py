@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 from rlkit.agent import State
 from rlkit.environments.batch_env import Array, BatchEnv, BatchStep
-from rlkit.environments.copies import describe
+from rlkit.environments.copies import close_env, constructed, describe
 from rlkit.environments.grids.singles import require_batch_env
 from rlkit.environments.stepping.checked import Problem, raised
 from rlkit.environments.views.actions import ActionLayout
@@ -50,7 +50,11 @@ class UserGrid:
         self._streams, self._name, self._autoreset = streams, name, autoreset
         self.num_seeds, self.num_envs = len(streams), num_envs
         seeder = episode_seeder(streams, purpose)
-        self.env: BatchEnv = make(seeder, len(streams), num_envs, autoreset=autoreset)
+        size = f"{len(streams)} x {num_envs}"
+        self.env: BatchEnv = constructed(
+            f"building the batched environment {name} of {size} copies",
+            lambda: make(seeder, len(streams), num_envs, autoreset=autoreset),
+        )
         require_batch_env(self.env, name)
         self.observation_space = self.env.observation_space
         self.action_space = self.env.action_space
@@ -108,9 +112,9 @@ class UserGrid:
             self.env.load_state_dict(own)
 
     def close(self) -> None:
-        close = getattr(self.env, "close", None)
-        if close is not None:
-            close()
+        env: Any = self.env
+        if getattr(env, "close", None) is not None:
+            close_env(env, f"the batched environment {self._name}")
 
     @contextlib.contextmanager
     def _user_code(self, call: str, kind: int) -> Iterator[None]:

@@ -9,6 +9,7 @@ tries it out.
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -16,19 +17,23 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode
-from gymnasium.vector.utils import iterate
 
 from rlkit.environments.batch_env import Array
+from rlkit.environments.copies import close_env
 from rlkit.environments.grids.singles import (
     autoreset_mode,
     batched,
     final_observation,
-    require_vector,
+    five_results,
+    made_vector,
+    per_copy,
+    rows_of,
 )
 from rlkit.environments.stepping.checked import Outcome, Problem, Start, checked_flags, raised
 from rlkit.environments.stepping.local import Ask, CopyProblem, LocalCopies
 from rlkit.environments.views.actions import ActionLayout
 from rlkit.environments.views.observations import ObservationEncoder
+from rlkit.errors import RlkitWarning
 from rlkit.processes.calls import CALLS, RESET, STEP, describe
 
 _TRIED_STEPS, _TRIED_COPIES = 200, 3
@@ -129,7 +134,8 @@ class _Vector:
     """One vector environment, its results checked and separated by copy."""
 
     def __init__(self, make: Callable[..., Any], size: int, name: str) -> None:
-        self.env = require_vector(make(num_envs=size), size, name)
+        self.env = made_vector(make, size, name)
+        self._name = name
         self._mode = autoreset_mode(self.env, name)
         self.encode = ObservationEncoder(self.env.single_observation_space)
         self._layout = ActionLayout(self.env.single_action_space)
@@ -172,10 +178,15 @@ class _Vector:
         batch = batched(self.env, own)
         try:
             CALLS.begin(STEP)
-            obs, rewards, terminated, truncated, info = self.env.step(batch)
+            result = self.env.step(batch)
             CALLS.end()
         except BaseException as error:
             raise raised(f"step({describe(batch)})", error, self._all) from error
+        obs, *parts, info = five_results(result)
+        names = ("rewards", "terminations", "truncations")
+        rewards, terminated, truncated = (
+            per_copy(part, self._size, what) for part, what in zip(parts, names, strict=True)
+        )
         rows = self._rows(obs)
         outcomes = {}
         for n in range(self._size):
@@ -199,13 +210,9 @@ class _Vector:
 
     def _rows(self, obs: Any) -> list[Any]:
         try:
-            rows = list(iterate(self.env.observation_space, obs))
+            return rows_of(self.env, obs)
         except BaseException as error:
             raise raised("separating the observations", error, self._all) from error
-        if len(rows) != self._size:
-            text = f"there are {len(rows)} observations, expected {self._size}"
-            raise Problem(text, is_fault=True)
-        return rows
 
     def _encoded(self, n: int, row: Any) -> Array:
         try:
@@ -215,7 +222,7 @@ class _Vector:
         return encoded.copy()  # some vector environments return one buffer each time
 
     def close(self) -> None:
-        self.env.close()
+        close_env(self.env, f"the vector environment {self._name}")
 
 
 def reason_against(
@@ -235,8 +242,10 @@ def reason_against(
     except CopyProblem as error:
         return f"beginning episodes one by one failed: {error.problem}"
     finally:
-        together.close()
-        alone.close()
+        with warnings.catch_warnings():  # training warns about what close raises
+            warnings.simplefilter("ignore", RlkitWarning)
+            together.close()
+            alone.close()
 
 
 def _first_disagreement(together: VectorCopies, alone: LocalCopies) -> str | None:

@@ -15,6 +15,7 @@ from rlkit.environments.spaces import spaces_of
 from rlkit.environments.views.actions import ActionLayout
 from rlkit.environments.views.masks import MaskReader, given_mask
 from rlkit.environments.views.observations import ObservationEncoder
+from rlkit.errors import UsageError
 from rlkit.processes.calls import CALLS, RESET, STEP, Abandoned, describe_abandoned
 from rlkit.processes.calls import describe as describe_object
 
@@ -73,7 +74,8 @@ class CheckedEnv:
 
     def __init__(self, env: gym.Env[Any, Any], name: str, *, action_masks: bool = False) -> None:
         self.env = env
-        own_space, self.action_space = spaces_of(env, name)
+        self._spaces = own_space, self.action_space = spaces_of(env, name)
+        self._name = name
         self._encode = ObservationEncoder(own_space)
         self._layout = ActionLayout(self.action_space)
         self.observation_space = self._encode.space
@@ -96,7 +98,21 @@ class CheckedEnv:
             raise _fault(
                 f"reset returned {describe(result)}, expected the pair (observation, info)"
             )
+        self._require_same_spaces()
         return Start(self._checked_obs(result[0]), self._mask(result[1]))
+
+    def _require_same_spaces(self) -> None:
+        """Require that reset left the spaces as they were: agents are built for those."""
+        try:
+            now = spaces_of(self.env, self._name)
+        except UsageError as error:
+            raise _fault(f"after reset, {error}") from error
+        for role, before, after in zip(("observation", "action"), self._spaces, now, strict=True):
+            if after is not before and after != before:
+                raise _fault(
+                    f"reset changed the {role} space from {before} to {after}; set the spaces in "
+                    "the constructor, large enough for every episode"
+                )
 
     def step(self, action: Any) -> Outcome:
         """Take one step with an action of an agent, which counts from 0 and need not be clipped."""

@@ -20,12 +20,14 @@ from typing import Any
 
 from gymnasium import spaces
 
+from rlkit.environments.copies import different_spaces
 from rlkit.environments.environment import Environment
 from rlkit.environments.repeatability import Repeatability, could_not_check
 from rlkit.environments.stepping.checked import Outcome, Problem, Start
 from rlkit.environments.stepping.local import Ask, CopyProblem
 from rlkit.environments.stepping.serving import STACK_SIGNAL, Reply, Request, serve
 from rlkit.environments.stepping.watchdog import STOP_PATIENCE
+from rlkit.environments.views.leaves import identity_of
 from rlkit.errors import PlayStopped, RlkitWarning, UsageError
 from rlkit.processes import starting
 from rlkit.processes.calls import CONSTRUCTOR, NAMES, NOTHING, STEP, did_not_return
@@ -124,13 +126,12 @@ class PoolCopies:
         except CopyProblem as error:
             raise UsageError(f"{pool.environment.built} failed: {error.problem}") from None
         self.name = built[0][0]
-        first = built[0][1:]
-        for replies in built.values():
-            if replies[1:] != first:
-                raise UsageError(
-                    f"building {self.name}: its copies have different spaces, "
-                    f"{', '.join(first)} and {', '.join(replies[1:])}; all must be equal"
-                )
+        probe = pool.environment.probe
+        first = [identity_of(space) for space in (probe.observation_space, probe.action_space)]
+        for _, *own in built.values():
+            if own != first:
+                texts = ([text for text, _ in pair] for pair in (first, own))
+                raise different_spaces(self.name, *texts)
 
     def reset(self, seeds: Mapping[int, int], ask: Ask) -> Iterator[tuple[int, Start]]:
         yield from self._shared("reset", seeds, ask)

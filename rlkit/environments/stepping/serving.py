@@ -17,6 +17,7 @@ from rlkit.environments.copies import env_name, make_copies
 from rlkit.environments.environment import Environment
 from rlkit.environments.stepping.checked import CheckedEnv, Problem, Start, raised
 from rlkit.environments.stepping.local import close_all
+from rlkit.environments.views.leaves import identity_of
 from rlkit.environments.views.view import View
 from rlkit.errors import RlkitError
 from rlkit.processes.calls import CALLS
@@ -92,7 +93,8 @@ class Server:
             i: CheckedEnv(env, name, action_masks=masks)
             for i, env in zip(copies, envs, strict=True)
         }
-        results.append((name, repr(envs[0].observation_space), repr(envs[0].action_space)))
+        spaces = envs[0].observation_space, envs[0].action_space
+        results.append((name, *map(identity_of, spaces)))
 
     def reset(self, group: int, seeds: Mapping[int, int], results: list[Any]) -> None:
         for i, seed in seeds.items():

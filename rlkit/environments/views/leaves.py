@@ -6,6 +6,7 @@ Discrete, MultiDiscrete and MultiBinary spaces, in the order in which Gymnasium 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -71,6 +72,15 @@ def build(space: AnySpace, value_of: Callable[[AnySpace], Any]) -> Any:
     if isinstance(space, spaces.Dict):
         return {key: build(child, value_of) for key, child in space.spaces.items()}
     return value_of(space)
+
+
+def identity_of(space: AnySpace) -> tuple[str, str]:
+    """Return a space as text, which abbreviates long arrays, with a digest of all its numbers."""
+    digest = hashlib.sha256()
+    for leaf in leaves(space):
+        for part in ("low", "high", "nvec", "start"):
+            digest.update(np.ascontiguousarray(getattr(leaf.space, part, ())).tobytes())
+    return str(space), digest.hexdigest()
 
 
 def bounds_of(space: spaces.Box) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -16,6 +16,7 @@ from rlkit.environments.grids.singles import (
     makes_vectors,
     own_info,
 )
+from rlkit.errors import UsageError
 from rlkit_envs.cartpole import BatchedCartPole
 from tests.faulty_envs import Counter
 from tests.vector_envs import AsOne, Walks, walks
@@ -39,6 +40,16 @@ def test_what_a_callable_makes_is_recognised(make: Any, vectors: bool, batched: 
 
 def test_an_argument_that_is_given_is_no_number_of_copies() -> None:
     assert not makes_vectors(walks, {"num_envs": 3})
+
+
+def test_what_requires_a_number_of_copies_must_return_a_vector_environment() -> None:
+    def fails(num_envs: int) -> Any:
+        raise SystemExit(3)
+
+    with pytest.raises(UsageError, match=r"num_envs=1 failed: SystemExit\(3\)"):
+        makes_vectors(fails, {})
+    with pytest.raises(UsageError, match=r"expected a .*VectorEnv.*, got a Counter.*--env-arg"):
+        makes_vectors(lambda num_envs: Counter(), {})
 
 
 @pytest.mark.parametrize("mode", [mode.value for mode in AutoresetMode])

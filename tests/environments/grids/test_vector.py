@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import re
+import sys
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -15,12 +18,14 @@ from gymnasium.vector import AutoresetMode
 
 from rlkit.agents.ppo import PPO, PPOConfig
 from rlkit.environments.environment import Environment
+from rlkit.environments.grids.singles import OneOfVector
 from rlkit.environments.grids.vector import VectorCopies, reason_against
 from rlkit.environments.resolve import find_environment
+from rlkit.environments.stepping.local import CopyProblem, LocalCopies
 from rlkit.environments.stepping.pool import Pool
 from rlkit.environments.views.masks import draw_allowed
 from rlkit.environments.views.view import View
-from rlkit.errors import EnvironmentFault, SeedError, UsageError
+from rlkit.errors import EnvironmentFault, RlkitWarning, SeedError, UsageError
 from rlkit.loop import interact, play
 from rlkit.seeding import SeedStreams
 from rlkit.training.run import Run
@@ -255,6 +260,75 @@ def test_an_error_of_all_copies_names_the_seed_and_the_actions() -> None:
     env.reset()
     with pytest.raises(SeedError, match=r"seed 0: .*raised ZeroDivisionError.*of all 2 copies"):
         stepped(env, 9)
+
+
+class Misshapen(Walks):
+    """Returns a part of another form.
+
+    Args:
+        part: its position in what step returns; 5 = one value less.
+        value: what it is replaced by, a function of it.
+    """
+
+    def __init__(self, num_envs: int = 1, part: int = 5, value: Any = None) -> None:
+        super().__init__(num_envs, "Disabled")
+        self.part, self.value = part, value
+
+    def step(self, actions: Any) -> Any:
+        result = list(super().step(actions))
+        if self.part == 5:
+            return tuple(result[:4])
+        result[self.part] = self.value(result[self.part])
+        return tuple(result)
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "text"),
+    [
+        (0, lambda obs: obs[:-1], "there are 1 observations, expected 2"),
+        (1, lambda rewards: 1.0, "the rewards of a step are 1.0 of type float, expected one per"),
+        (1, lambda rewards: rewards[:-1], r"shape \(1,\).*expected one per copy, 2"),
+        (2, lambda flags: False, "the terminations of a step are False"),
+        (3, lambda flags: None, "the truncations of a step are None"),
+        (5, None, "step returned a tuple of 4, expected"),
+    ],
+)
+@pytest.mark.parametrize("together", [True, False])
+def test_results_of_another_form_are_faults(
+    part: int, value: Any, text: str, together: bool
+) -> None:
+    if together:
+        copies: Any = VectorCopies(partial(Misshapen, part=part, value=value), 4, 2, "Misshapen")
+    else:
+        make = partial(OneOfVector, Misshapen, "Misshapen", part=part, value=value)
+        copies, text = LocalCopies(make, 2), text.replace(" 2", " 1").replace(" 1 obs", " 0 obs")
+        text = text.replace(r"(1,\)", r"(0,\)")
+    assert len(dict(copies.reset({0: 3, 1: 4}, None))) == 2
+    with pytest.raises(CopyProblem) as caught:
+        list(copies.step({0: np.int64(1), 1: np.int64(1)}, None))
+    assert re.search(text, str(caught.value.problem))
+
+
+def test_a_constructor_that_fails_for_many_copies_is_named() -> None:
+    def few(num_envs: int) -> Any:
+        if num_envs > 3:
+            sys.exit("too many")
+        return Walks(num_envs, "Disabled")
+
+    environment = find_environment(few)
+    text = r"building the vector environment .*few with num_envs=4 failed: SystemExit\('too many'\)"
+    with pytest.raises(UsageError, match=text):
+        environment.grid(STREAMS, 4, kind="gymnasium")
+
+
+def test_what_close_of_a_vector_environment_raises_is_a_warning() -> None:
+    class Stuck(Walks):
+        def close(self, **options: Any) -> None:
+            raise SystemExit("close")
+
+    env = find_environment(Stuck, {"mode": "Disabled"}).grid(STREAMS, 2, kind="gymnasium")
+    with pytest.warns(RlkitWarning, match="the vector environment .*Stuck raised SystemExit"):
+        env.close()
 
 
 def test_copies_that_depend_on_each_other_are_stepped_one_by_one() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from rlkit.environments.stepping.checked import CheckedEnv, Problem
 from tests.faulty_envs import Counter, OldGym, Replaced, ResetWithoutSeed
@@ -90,3 +91,38 @@ def test_a_step_is_converted_to_plain_values() -> None:
     assert (obs.dtype, obs.tolist()) == (np.float32, [1.0, 2.0])
     assert (reward, terminated, truncated) == (0.5, True, False)
     assert (type(reward), type(terminated)) == (float, bool)
+
+
+class ChangesSpaces(Counter):
+    """A reset replaces a space, or makes an equal one."""
+
+    def __init__(self, name: str, space: spaces.Space[Any] | None) -> None:
+        super().__init__()
+        self.name, self.space = name, space
+
+    def reset(self, **options: Any) -> Any:
+        setattr(self, self.name, self.space)
+        return super().reset(**options)
+
+
+@pytest.mark.trap("F49")
+@pytest.mark.parametrize(
+    ("name", "space", "text"),
+    [
+        ("action_space", spaces.Discrete(4), r"from Discrete\(3\) to Discrete\(4\)"),
+        ("action_space", spaces.Discrete(3, start=1), "reset changed the action space"),
+        ("observation_space", spaces.Box(-1.0, 1e6, (2,)), "reset changed the observation space"),
+        ("observation_space", None, "which is not a gymnasium space"),
+    ],
+)
+def test_a_reset_that_changes_a_space_is_a_fault(
+    name: str, space: spaces.Space[Any] | None, text: str
+) -> None:
+    env = CheckedEnv(ChangesSpaces(name, space), "Named")
+    with pytest.raises(Problem, match=text) as caught:
+        env.reset(0)
+    assert caught.value.is_fault
+
+
+def test_a_space_that_is_made_anew_each_time_is_the_same() -> None:
+    CheckedEnv(ChangesSpaces("action_space", spaces.Discrete(3)), "Named").reset(0)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from rlkit.environments.views.leaves import bounds_of, build, leaves, map_leaves
+from rlkit.environments.views.leaves import bounds_of, build, identity_of, leaves, map_leaves
 
 D = spaces.Discrete
 NESTED = spaces.Dict(
@@ -61,3 +61,15 @@ def test_the_largest_numbers_of_a_type_are_no_bounds() -> None:
     )
     assert low.tolist() == [-np.inf, 0.0]
     assert high.tolist() == [1.0, np.inf]
+
+
+def test_spaces_of_the_same_text_are_told_apart_by_their_numbers() -> None:
+    ends = np.linspace(1.0, 2.0, 2000)
+    others = ends + 1e-9 * (np.arange(2000) == 1000)
+    boxes = [spaces.Dict(a=spaces.Box(0.0, high, dtype=np.float64)) for high in (ends, others)]
+    sizes = np.full(2000, 3)
+    many = [spaces.MultiDiscrete(n) for n in (sizes, sizes + (np.arange(2000) == 1000))]
+    for one, other in (boxes, many):
+        assert str(one) == str(other)
+        assert identity_of(one) != identity_of(other)
+        assert identity_of(one) == identity_of(one)
