@@ -20,7 +20,7 @@ from rlkit.runs.kinds import MOST_SEEDS
 from rlkit.runs.progress import python_reports
 from rlkit.runs.reports import Reports
 from rlkit.runs.workers import warm_up
-from rlkit.training.comparing.comparison import Comparison, read_summary
+from rlkit.training.comparing.comparison import SUMMARY, Comparison, read_summary
 from rlkit.training.comparing.comparison_set import join
 from rlkit.training.comparing.contenders import Contender, read_contenders
 from rlkit.training.comparing.metrics import FINAL, Metric, read_metric
@@ -218,7 +218,9 @@ def _folder(out: Path, comparison: Comparison, reports: Reports) -> Path:
         same = there["comparison"] == comparison.key
         seeds = {name: _num_seeds(agent) for name, agent in there["agents"].items()}
     except FileNotFoundError:
-        return out
+        if not any((part / SUMMARY).exists() for part in comparison.within(out).parts):
+            return out
+        same, seeds = False, {}  # an environment has a comparison of its own there
     except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
         same, seeds = False, {}  # of an older rlkit, or of somebody else
     now = comparison.num_seeds

@@ -53,6 +53,11 @@ class Comparison:
         return dataclasses.replace(self, folder=folder)
 
     @property
+    def parts(self) -> list[Path]:
+        """The folders of the comparisons that it consists of, other than its own."""
+        return []
+
+    @property
     def num_seeds(self) -> dict[str, int]:
         """The seeds of each agent."""
         return {name: len(run.seeds) for name, run in self.runs.items()}

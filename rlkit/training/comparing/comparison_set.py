@@ -58,6 +58,11 @@ class ComparisonSet(Comparison):
         )
 
     @property
+    def parts(self) -> list[Path]:
+        """The folders of the comparisons on each environment."""
+        return [one.folder for one in self.comparisons.values()]
+
+    @property
     def names(self) -> list[str]:
         """The contenders."""
         return list(next(iter(self.comparisons.values())).runs)

@@ -136,6 +136,15 @@ def test_what_cannot_be_on_several_environments_is_rejected_first(
         compared.plot_regret()
 
 
+def test_no_comparison_on_one_environment_is_replaced(tmp_path: Path) -> None:
+    small: dict[str, Any] = {"seeds": 2, "steps": 20}
+    one = rlkit.compare(["random"], "FrozenLake-v1", out=tmp_path / "FrozenLake-v1", **small)
+    before = (one.folder / "summary.json").read_bytes()
+    both = rlkit.compare(["random"], ENVIRONMENTS, out=tmp_path, **small)
+    assert both.folder.parent == tmp_path
+    assert (one.folder / "summary.json").read_bytes() == before
+
+
 def test_a_list_of_one_environment_is_a_comparison_on_it(tmp_path: Path) -> None:
     one = rlkit.compare(["random"], ["FrozenLake-v1"], out=tmp_path, seeds=2, steps=20)
     assert not isinstance(one, ComparisonSet)
