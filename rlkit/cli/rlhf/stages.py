@@ -22,6 +22,9 @@ class PreferenceOptions:
     """What to learn from."""
 
     preferences: Path | None = None  # JSON Lines of pairs or labels; None = the policy's own
+    adapter_rank: int | None = None  # train low-rank adapters only, >= 1; None = all weights
+    # last parts of the names of layers with adapters; None = those that suit the model
+    adapter_targets: tuple[str, ...] | None = None
     parent_seed: int | None = None  # start all seeds from this seed; None = seed k from seed k
 
 
@@ -33,6 +36,8 @@ class ScoreOptions:
     score: str | None = None  # path/to/file.py:function(prompts, responses) -> numbers
     prompts: Path | None = None  # JSON Lines of {"prompt"}; None = the policy's own
     adapter_rank: int | None = None  # train low-rank adapters only, >= 1; None = all weights
+    # last parts of the names of layers with adapters; None = those that suit the model
+    adapter_targets: tuple[str, ...] | None = None
     parent_seed: int | None = None  # start all seeds from this seed; None = seed k from seed k
 
 

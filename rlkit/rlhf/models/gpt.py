@@ -25,9 +25,9 @@ from torch import Tensor, nn
 from rlkit.errors import UsageError
 from rlkit.options import ADDED_LATER, require_choice, require_range, require_types, require_whole
 from rlkit.rlhf.models.activations import ACTIVATIONS, Activation
-from rlkit.rlhf.models.language_model import LanguageModel
+from rlkit.rlhf.models.language_model import LanguageModel, Targets
 from rlkit.rlhf.models.layers import linear, normal
-from rlkit.rlhf.models.lora import adapters_off, add_adapters, fold_adapters
+from rlkit.rlhf.models.lora import TARGETS, adapters_off, add_adapters, fold_adapters
 
 Positions = Literal["learned", "sinusoidal"]
 
@@ -288,8 +288,10 @@ class GPT(LanguageModel):
         """See `LanguageModel`."""
         fold_adapters(self)
 
-    def _new_adapters(self, rank: int, alpha: float, rng: np.random.Generator) -> None:
-        add_adapters(self, rank, alpha, rng)
+    def _new_adapters(
+        self, rank: int, alpha: float, rng: np.random.Generator, targets: Targets
+    ) -> None:
+        add_adapters(self, rank, alpha, rng, TARGETS if targets is None else targets)
 
 
 def token_positions(token_mask: Tensor) -> Tensor:

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from rlkit.errors import UsageError
 from rlkit.seeding import SeedStreams
 
+Targets = tuple[str, ...] | None  # names of layers with adapters
+
 
 class LanguageModel(nn.Module, ABC):
     """A causal language model over ids, of which the first `num_actions` can be generated."""
@@ -68,16 +70,20 @@ class LanguageModel(nn.Module, ABC):
         """
 
     @abstractmethod
-    def _new_adapters(self, rank: int, alpha: float, rng: np.random.Generator) -> None: ...
+    def _new_adapters(
+        self, rank: int, alpha: float, rng: np.random.Generator, targets: Targets
+    ) -> None: ...
 
-    def add_adapters(self, rank: int, streams: SeedStreams) -> None:
+    def add_adapters(self, rank: int, streams: SeedStreams, targets: Targets = None) -> None:
         """Add new low-rank adapters; from here on only they are trained.
 
         Args:
             rank: their inner width, >= 1; they are scaled by alpha / rank = 2.
             streams: of the seed that draws them.
+            targets: last parts of the names of the layers that get one; None = those that suit
+                the model.
         """
-        self._new_adapters(rank, 2.0 * rank, streams.generator("init", 2))
+        self._new_adapters(rank, 2.0 * rank, streams.generator("init", 2), targets)
 
     def freeze(self) -> Self:
         """Make the model constant: no dropout and no gradients. Return the model itself."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,8 @@ def sft(
     vocab_size: int | None = None,
     max_new_tokens: int | None = None,
     fields: Mapping[str, str] | None = None,
+    adapter_rank: int | None = None,
+    adapter_targets: Sequence[str] | None = None,
     model: GPTSize | str | Path | None = None,
     config: SFTConfig | None = None,
     reports: Reports | None = None,
@@ -71,6 +73,8 @@ def sft(
         max_new_tokens: the longest response, EOS included; by default that of the files.
         fields: the files' name of each field that has another there: {"response": "answer"}.
         model: the size of a GPT, or the local folder of a Hugging Face model.
+        adapter_rank: train low-rank adapters of this rank instead of all weights of that model.
+        adapter_targets: see `policy_gradient`.
         config: all options of `SFTConfig`, instead of single ones by name.
         reports: where to report progress; by default nowhere.
         options: single options of `SFTConfig`, and those of the run.
@@ -93,6 +97,8 @@ def sft(
         model = ModelSource(**sizes, context_length=getattr(model, "context_length", None))
     if not isinstance(model, ModelSource):
         model = ModelSource(path=_text(model))
+    if adapter_rank is not None or adapter_targets is not None:
+        model = model.with_adapters(adapter_rank, adapter_targets)
     return fine_tune(source, model, config=config, reports=reports, **options)
 
 
@@ -108,7 +114,12 @@ def fine_tune(
     run_options, options = split_options(options)
     if model.path is not None:
         require_unused(model, GPT_SIZES, f"the model in {model.path} has its own")
-    model = model.with_digest()
+    model = model.with_adapters(model.adapter_rank, model.adapter_targets).with_digest()
+    if model.adapter_rank is not None and model.path is None:
+        raise UsageError(
+            "option adapter_rank (--adapter-rank): a GPT from scratch has nothing to adapt; omit "
+            "it, or give a pretrained model (--model)"
+        )
     _require_one_task(task, model)
     task = task.with_digests()
     num_demonstrations = None
@@ -131,6 +142,8 @@ def reward(
     policy: RunLike,
     *,
     preferences: str | Path | None = None,
+    adapter_rank: int | None = None,
+    adapter_targets: Sequence[str] | None = None,
     parent_seed: int | None = None,
     config: RewardConfig | None = None,
     reports: Reports | None = None,
@@ -142,6 +155,8 @@ def reward(
         policy: the run of `sft`.
         preferences: a file of pairs or labels; by default that of the policy's run. Built-in tasks
             draw theirs from the gold reward.
+        adapter_rank: train the head and low-rank adapters of this rank instead of all weights.
+        adapter_targets: see `policy_gradient`.
         parent_seed: the seed of `policy` that all seeds start from; None = seed k from seed k.
         config: all options of `RewardConfig`, instead of single ones by name.
         reports: where to report progress; by default nowhere.
@@ -153,6 +168,7 @@ def reward(
     run_options, options = split_options(options)
     parent, task, model = _inputs(policy, parent_seed, run_options)
     task = _with_preferences(task, preferences)
+    model = model.with_adapters(adapter_rank, adapter_targets)
     options = default_options("reward", task, model, options) if config is None else options
     config = resolve_config("reward", RewardConfig, config, options)
     if not task.name and config.responses_per_prompt != 2:
@@ -170,6 +186,8 @@ def dpo(
     policy: RunLike,
     *,
     preferences: str | Path | None = None,
+    adapter_rank: int | None = None,
+    adapter_targets: Sequence[str] | None = None,
     parent_seed: int | None = None,
     config: DPOConfig | None = None,
     reports: Reports | None = None,
@@ -179,6 +197,7 @@ def dpo(
     run_options, options = split_options(options)
     parent, task, model = _inputs(policy, parent_seed, run_options)
     task = _with_preferences(task, preferences)
+    model = model.with_adapters(adapter_rank, adapter_targets)
     options = default_options("dpo", task, model, options) if config is None else options
     config = resolve_config("dpo", DPOConfig, config, options)
     config = dataclasses.replace(config, num_pairs=_num_preferences(task, model, config.num_pairs))
@@ -209,6 +228,7 @@ def policy_gradient(
     score: str | Callable[..., Any] | None = None,
     prompts: str | Path | None = None,
     adapter_rank: int | None = None,
+    adapter_targets: Sequence[str] | None = None,
     parent_seed: int | None = None,
     config: PolicyConfig | None = None,
     reports: Reports | None = None,
@@ -225,6 +245,8 @@ def policy_gradient(
             built-in task's own gold reward.
         prompts: a file of {"prompt"} lines; by default the policy's own.
         adapter_rank: train low-rank adapters of this rank instead of all weights.
+        adapter_targets: last parts of the names of the layers that get adapters; None = those that
+            suit the model.
         parent_seed: the seed of `policy` and `reward` that all seeds start from; None = seed k
             from seed k.
         config: all options of the method's configuration, instead of single ones by name.
@@ -239,12 +261,7 @@ def policy_gradient(
         raise UsageError("give a reward model (reward) or a function (score), not both")
     parent, task, model = _inputs(policy, parent_seed, run_options)
     task = _with_prompts(task, prompts)
-    if adapter_rank is not None and adapter_rank < 1:
-        raise UsageError(
-            "option adapter_rank (--adapter-rank): expected a whole number >= 1, got "
-            f"{adapter_rank}"
-        )
-    model = dataclasses.replace(model, adapter_rank=adapter_rank)
+    model = model.with_adapters(adapter_rank, adapter_targets, critic=True)
     options = default_options(method, task, model, options) if config is None else options
     config = resolve_config(method, METHODS[method], config, options)
     if score is not None:
@@ -312,7 +329,7 @@ def _inputs(
     """Return the policy to start from, and the task and the model that it was made from."""
     parent = as_parent(policy, parent_seed, POLICY_PREFIX, options.out)
     task, model = load_sources(parent.open())
-    return parent, task, dataclasses.replace(model, adapter_rank=None)
+    return parent, task, model.with_adapters(None, None)
 
 
 def _with_prompts(task: TaskSource, prompts: str | Path | None) -> TaskSource:

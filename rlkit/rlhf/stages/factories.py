@@ -52,6 +52,7 @@ class SFTFactory:
     def __call__(self, streams: SeedStreams) -> ExampleTrainer:
         task = self.task.build(self.model)
         model = self.model.build(task, streams)
+        self.model.add_adapters(model, streams)
         if isinstance(task, TextTask):
             demonstrations = from_arrays(*task.demonstrations(), pad=task.pad)
         else:
@@ -85,9 +86,10 @@ class RewardFactory(_FromPolicy):
         task = self.task.build(self.model)
         examples = _draw_examples(task, policy, self.config, streams)
         (samples,) = responses_from(policy, task, streams.generator("data", 1), 4096)
+        if self.model.adapter_rank is None:
+            policy.requires_grad_(True)
+        self.model.add_adapters(policy, streams)
         model = RewardModel(policy, streams.generator("init"))
-        for parameter in model.parameters():
-            parameter.requires_grad_(True)
         return fit_reward_model(model, examples, samples, self.config, streams)
 
 
@@ -107,6 +109,7 @@ class DPOFactory(_FromPolicy):
         if isinstance(preferences, Labels):
             raise UsageError("dpo needs pairs, {prompt, chosen, rejected}; the file holds labels")
         reference = policy.reference_copy()
+        self.model.add_adapters(policy, streams)
         return direct_preference_optimisation(
             policy, reference, preferences, self.config, streams, task=task
         )
@@ -131,7 +134,9 @@ class PolicyFactory(_FromPolicy):
         reference = policy.reference_copy()
         score = build_score(self.score, task, reference, streams)
         if self.model.adapter_rank is not None:
-            policy.add_adapters(self.model.adapter_rank, streams)
+            self.model.add_adapters(policy, streams)
+            if self.model.adapter_critic and self.config.critic_options() is not None:
+                self.model.add_adapters(reference, streams)
             # With the adapters off the policy is the reference, so its copy is free for the critic.
             return KLPenalisedPolicy(
                 policy, None, score, task, self.config, streams, critic_trunk=reference

@@ -56,10 +56,10 @@ def load_policy(
         streams = SeedStreams(run.experiment_seed, index)
         if run.stage == "sft":
             model = model_source.build(task, streams)
+            model_source.add_adapters(model, streams)
         else:
             _, model = load_parent_policy(stored_parent(run, "policy"), index)
-            if model_source.adapter_rank is not None:
-                model.add_adapters(model_source.adapter_rank, streams)
+            model_source.add_adapters(model, streams)
         load_trained_state(model, run.state(index, at=at), POLICY_PREFIX[run.stage])
         if model_source.adapter_rank is not None:
             model.fold_adapters()
@@ -78,7 +78,9 @@ def load_reward_model(run: RunLike, index: int = 0) -> RewardModel:
         raise UsageError(f"{run.folder} is a run of {run.stage}, expected a reward model's")
     with own_settings():
         _, trunk = load_parent_policy(stored_parent(run, "policy"), index)
-        model = RewardModel(trunk, SeedStreams(run.experiment_seed, index).generator("init"))
+        streams = SeedStreams(run.experiment_seed, index)
+        load_sources(run)[1].add_adapters(trunk, streams)
+        model = RewardModel(trunk, streams.generator("init"))
         load_trained_state(model, run.state(index), "module")
         return model.eval().requires_grad_(False)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -156,18 +156,52 @@ class ModelSource(GPTSize):
     # largest number of tokens of a prompt with its response; None = what the task needs, so set it
     # if longer prompts may come later
     context_length: int | None = None
-    adapter_rank: Suppress[int | None] = None  # of LoRA in this stage; None = all weights train
+    adapter_rank: int | None = None  # train low-rank adapters only, >= 1; None = all weights
+    # last parts of the names of layers with adapters; None = those that suit the model
+    adapter_targets: tuple[str, ...] | None = field(default=None, metadata=ADDED_LATER)
+    # whether PPO's critic has adapters as well; False = all of its weights are trained
+    adapter_critic: Suppress[bool] = field(default=False, metadata=ADDED_LATER)
     digest: Suppress[str] = ""  # of the folder's weights, configuration and tokenizer
+
+    def with_adapters(
+        self, rank: int | None, targets: Sequence[str] | None, *, critic: bool = False
+    ) -> ModelSource:
+        """Return the source with the adapters of a stage.
+
+        Raises:
+            UsageError: the rank is not a whole number >= 1, or there are targets without a rank.
+        """
+        if rank is not None and rank < 1:
+            raise UsageError(
+                f"option adapter_rank (--adapter-rank): expected a whole number >= 1, got {rank}"
+            )
+        if rank is None and targets is not None:
+            raise UsageError(
+                "option adapter_targets (--adapter-targets): there are no adapters; give their "
+                "adapter_rank (--adapter-rank) as well"
+            )
+        return dataclasses.replace(
+            self,
+            adapter_rank=rank,
+            adapter_targets=None if targets is None else tuple(targets),
+            # Earlier runs trained the critic of a GPT, which is small, in full.
+            adapter_critic=critic and rank is not None and self.path is not None,
+        )
+
+    def add_adapters(self, model: LanguageModel, streams: SeedStreams) -> None:
+        """Add the adapters of the stage, if it has any, to a model."""
+        if self.adapter_rank is not None:
+            model.add_adapters(self.adapter_rank, streams, self.adapter_targets)
 
     def with_digest(self) -> ModelSource:
         """Return the source with the folder's absolute path, present digest and context length."""
         if self.path is None:
             return self
-        from rlkit.rlhf.models.huggingface.folder import TOKENIZER_FILES, model_folder, read_config
+        from rlkit.rlhf.models.huggingface import folder as hf
 
-        folder = model_folder(Path(self.path).resolve())
-        longest = int(read_config(folder).get_text_config().max_position_embeddings)
-        names = {"config.json", "tokenizer_config.json", *TOKENIZER_FILES}
+        folder = hf.model_folder(Path(self.path).resolve())
+        longest = hf.longest_context(folder, hf.read_config(folder).get_text_config())
+        names = {"config.json", "tokenizer_config.json", *hf.TOKENIZER_FILES}
         digest = hashlib.sha256()
         for file in sorted(folder.iterdir()):
             if file.name in names or file.suffix == ".safetensors":
@@ -257,7 +291,9 @@ def load_sources(run: StageRun) -> tuple[TaskSource, ModelSource]:
         copy = run.folder / copy_name(name)
         if content_digest(task[name]) is None and content_digest(str(copy)) == digest:
             task[name] = str(copy)
-    model = ModelSource(**stored["model"])
+    targets = stored["model"].get("adapter_targets")
+    known = {**stored["model"], "adapter_targets": None if targets is None else tuple(targets)}
+    model = ModelSource(**known)
     if model.path is not None and model.with_digest().digest != model.digest:
         raise UsageError(
             f"the model in {model.path} has changed since {run.folder} was made from it; restore "

@@ -27,7 +27,7 @@ class Critic(torch.nn.Module):
     """A trunk of its own with a head that starts at zero.
 
     Args:
-        trunk: a language model; trained in place, all of it.
+        trunk: a language model; trained in place, all of it if it is frozen, else what is not.
         options: of PPO.
         rng: given to the head.
     """
@@ -37,7 +37,8 @@ class Critic(torch.nn.Module):
     ) -> None:
         super().__init__()
         self.options = options
-        self.trunk = trunk.requires_grad_(True)
+        is_frozen = not any(parameter.requires_grad for parameter in trunk.parameters())
+        self.trunk = trunk.requires_grad_(True) if is_frozen else trunk
         self.head = ScalarHead(trunk.width, init="zero", rng=rng)
 
     def forward(self, sequences: Sequences) -> Tensor:

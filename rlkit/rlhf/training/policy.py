@@ -121,7 +121,7 @@ class KLPenalisedPolicy:
         self.critic: Critic | None = None
         critic_options = config.critic_options()
         if critic_options is not None:
-            trunk = critic_trunk or copy.deepcopy(reference or policy)
+            trunk = critic_trunk or copy.deepcopy(reference or policy).requires_grad_(True)
             self.critic = Critic(trunk, critic_options, streams.generator("init", 1)).eval()
         self.token_update = TokenUpdate(
             policy,

@@ -90,4 +90,5 @@ def hf(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     common = {"num_epochs": 3, "batch_size": 2, "out": folder / "runs"}
     sft = rlhf.sft(demonstrations=shown, preferences=judged, model=model, **common)
     reward = rlhf.reward(sft, min_updates=20, **common)
-    return {"model": model, "shown": shown, "sft": sft, "reward": reward, "out": folder / "runs"}
+    runs = {"sft": sft, "reward": reward, "out": folder / "runs"}
+    return {"model": model, "shown": shown, "judged": judged, **runs}

@@ -16,7 +16,15 @@ from rlkit.rlhf.stages.factories import PolicyFactory
 from rlkit.rlhf.stages.stage_run import StageRun
 from rlkit.rlhf.training.policy import KLPenalisedPolicy
 from rlkit.runs import checkpoints
-from tests.rlhf.stages.small_runs import SMALL, UPDATES, WORDS, hf_log_probs, log_probs_of
+from tests.rlhf.stages.small_runs import (
+    MODEL,
+    SMALL,
+    TASK,
+    UPDATES,
+    WORDS,
+    hf_log_probs,
+    log_probs_of,
+)
 
 
 @pytest.mark.slow
@@ -119,3 +127,50 @@ def test_a_hugging_face_model_goes_from_demonstrations_to_ppo(
     assert all(set(row["response"].split()) <= {*WORDS, "…"} for row in rows)
     found = rlhf.evaluate_run(done, num_samples=16, demonstrations=hf["shown"])
     assert set(found["scores"]) == {"reward"}
+
+
+@pytest.mark.parametrize("stage", ["sft", "reward", "dpo", "ppo"])
+def test_every_stage_of_a_pretrained_model_can_train_adapters_only(
+    stage: str, hf: dict[str, Any], finished: list[Any], tmp_path: Path
+) -> None:
+    common: dict[str, Any] = {"adapter_rank": 2, "out": tmp_path, "learning_rate": 1e-2}
+    if stage == "sft":
+        run = rlhf.sft(
+            demonstrations=hf["shown"], preferences=hf["judged"], model=hf["model"],
+            num_epochs=2, batch_size=2, **common,
+        )  # fmt: skip
+    elif stage == "ppo":
+        run = rlhf.ppo(hf["sft"], reward=hf["reward"], **UPDATES, **common)
+    else:
+        run = getattr(rlhf, stage)(hf["sft"], num_epochs=2, batch_size=2, **common)
+    trained = finished[-1]
+    names = [name for name in run.state(0) if name.startswith(("module/", "policy/", "critic/"))]
+    weights = [name for name in names if "head." not in name and "gain" not in name]
+    assert weights
+    assert all("lora" in name for name in weights if name != "module/bias"), names
+    if stage == "reward":
+        loaded = rlhf.load_reward_model(run, 0)
+        batch = rlhf.load_policy(hf["sft"], 0)[0].preferences().chosen
+        assert loaded.score(batch).tolist() == pytest.approx(trained.module.score(batch).tolist())
+        return
+    _, policy = rlhf.load_policy(run, 0)
+    own = trained.policy if stage == "ppo" else trained.module
+    assert hf_log_probs(policy) == pytest.approx(hf_log_probs(own), abs=1e-5)
+    if stage != "sft":
+        _, before = rlhf.load_policy(hf["sft"], 0)
+        assert hf_log_probs(policy) != pytest.approx(hf_log_probs(before), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"adapter_rank": 2}, "a GPT from scratch has nothing to adapt"),
+        ({"adapter_targets": ["qkv"]}, "there are no adapters; give their adapter_rank"),
+    ],
+)
+def test_adapters_without_what_they_adapt_are_rejected(
+    options: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        rlhf.sft(TASK, model=MODEL, out=tmp_path / "runs", **options)
+    assert not (tmp_path / "runs").exists()

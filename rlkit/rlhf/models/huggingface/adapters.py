@@ -35,7 +35,8 @@ class LoRA:
     rank: int = 8  # rows of A, >= 1
     alpha: float = 16.0  # the product B A is scaled by alpha / rank, > 0
     dropout: float = 0.0  # share of an adapter's inputs dropped in training mode, in [0, 1)
-    targets: tuple[str, ...] | None = None  # names of layers; None = peft's defaults for the model
+    # names of layers; None = peft's defaults for the model, or all linear layers but the output
+    targets: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         require_whole(self, "rank", at_least=1)
@@ -59,12 +60,16 @@ def new_adapters(model: Any, lora: LoRA, rng: np.random.Generator) -> Any:
     """
     peft = import_optional("peft")
     conv1d = import_optional("transformers.pytorch_utils").Conv1D
+    known = peft.utils.constants.TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
+    targets: Any = None if lora.targets is None else list(lora.targets)
+    if targets is None and model.config.model_type not in known:
+        targets = "all-linear"
     config = peft.LoraConfig(
         task_type="CAUSAL_LM",
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=None if lora.targets is None else list(lora.targets),
+        target_modules=targets,
         # GPT-2's Conv1D stores its weight [in, out]; without this, peft corrects it with a warning.
         fan_in_fan_out=any(isinstance(module, conv1d) for module in model.modules()),
     )

@@ -212,6 +212,21 @@ def read_config(path: Path) -> Any:
     return config
 
 
+def longest_context(path: Path, config: Any) -> int:
+    """Return the largest number of tokens that a model reads, from its configuration of text.
+
+    Raises:
+        UsageError: it names none, as those without positions, Bloom and Mamba, do not.
+    """
+    length = getattr(config, "max_position_embeddings", None)
+    if length is None:
+        raise UsageError(
+            f"{path}: models of the type {config.model_type!r} name no max_position_embeddings and "
+            "are not supported; expected one with positions, such as GPT-2, Llama or Qwen"
+        )
+    return int(length)
+
+
 def read_tokenizer(path: Path, config: Any) -> tuple[Any, HFVocabulary]:
     """Return the tokenizer of a folder, and its vocabulary.
 

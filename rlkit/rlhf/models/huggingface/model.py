@@ -28,12 +28,13 @@ from rlkit.rlhf.models.huggingface.adapters import (
 )
 from rlkit.rlhf.models.huggingface.folder import (
     import_optional,
+    longest_context,
     model_folder,
     read_config,
     read_tokenizer,
 )
 from rlkit.rlhf.models.huggingface.weights import read_model
-from rlkit.rlhf.models.language_model import LanguageModel
+from rlkit.rlhf.models.language_model import LanguageModel, Targets
 from rlkit.rlhf.models.layers import evaluating
 
 __all__ = ["Cache", "FrozenAdapters", "HuggingFaceModel", "LoRA"]
@@ -82,7 +83,7 @@ class HuggingFaceModel(LanguageModel):
         self.model: Any = read_model(folder, getattr(torch, dtype), self.vocabulary)
         self.adapted = False
         config = self.model.config.get_text_config()
-        self.context_length = int(config.max_position_embeddings)
+        self.context_length = longest_context(folder, config)
         self.width = int(self.model.get_output_embeddings().in_features)
         names = inspect.signature(self.model.base_model.forward).parameters
         self._takes_positions = "position_ids" in names
@@ -168,8 +169,10 @@ class HuggingFaceModel(LanguageModel):
         """
         return FrozenAdapters(self) if self.adapted else super().reference_copy()
 
-    def _new_adapters(self, rank: int, alpha: float, rng: np.random.Generator) -> None:
-        self._adapt(LoRA(rank=rank, alpha=alpha), rng)
+    def _new_adapters(
+        self, rank: int, alpha: float, rng: np.random.Generator, targets: Targets
+    ) -> None:
+        self._adapt(LoRA(rank=rank, alpha=alpha, targets=targets), rng)
 
     def require_adapters(self, verb: str) -> None:
         """Raise a UsageError where there are no adapters to `verb`."""
@@ -246,7 +249,9 @@ class FrozenAdapters(LanguageModel):
         """See `LanguageModel`."""
         raise UsageError(_CONSTANT)
 
-    def _new_adapters(self, rank: int, alpha: float, rng: np.random.Generator) -> None:
+    def _new_adapters(
+        self, rank: int, alpha: float, rng: np.random.Generator, targets: Targets
+    ) -> None:
         raise UsageError(_CONSTANT)
 
     def reference_copy(self) -> LanguageModel:

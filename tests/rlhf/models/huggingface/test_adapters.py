@@ -13,6 +13,7 @@ import torch
 
 from rlkit.errors import UsageError
 from rlkit.rlhf.data.sequences import pack, response_log_probs
+from rlkit.rlhf.models.huggingface.adapters import LoRA, new_adapters
 from rlkit.rlhf.models.huggingface.folder import silenced_transformers
 from rlkit.rlhf.models.huggingface.model import HuggingFaceModel
 from rlkit.rlhf.models.state import load_trained_state, trained_state
@@ -299,3 +300,21 @@ def test_the_bare_base_is_rejected_as_the_reference_of_trained_adapters(folders:
         KLPenalisedPolicy(
             policy, None, lambda s: np.zeros(len(s.tokens)), Task(), PPOConfig(), SeedStreams(0, 0)
         )
+
+
+def test_a_family_without_known_targets_gets_adapters_on_all_linear_layers() -> None:
+    with torch.random.fork_rng(devices=[]):
+        model = transformers.Phi3ForCausalLM(
+            transformers.Phi3Config(
+                **{"vocab_size": 9, "hidden_size": 16, "intermediate_size": 24},
+                **{
+                    "num_hidden_layers": 1,
+                    "num_attention_heads": 2,
+                    "pad_token_id": 0,
+                    "eos_token_id": 1,
+                },
+            )
+        )
+    adapted = new_adapters(model, LoRA(rank=2), np.random.default_rng(0))
+    layers = {name.split(".")[-4] for name, _ in adapted.named_parameters() if "lora_A" in name}
+    assert layers == {"qkv_proj", "o_proj", "gate_up_proj", "down_proj"}

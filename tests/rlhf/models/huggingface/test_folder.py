@@ -11,7 +11,12 @@ import pytest
 import torch
 
 from rlkit.errors import UsageError
-from rlkit.rlhf.models.huggingface.folder import HuggingFaceCodec, silenced_transformers
+from rlkit.rlhf.data.text_task import TextTask
+from rlkit.rlhf.models.huggingface.folder import (
+    HuggingFaceCodec,
+    longest_context,
+    silenced_transformers,
+)
 from rlkit.rlhf.models.huggingface.model import HuggingFaceModel
 
 transformers = pytest.importorskip("transformers")
@@ -128,3 +133,30 @@ def test_quiet_is_quiet_and_loud_again() -> None:
         assert logging.get_verbosity() == logging.ERROR
         assert not logging.is_progress_bar_enabled()
     assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
+
+
+@pytest.mark.parametrize("kind", ["bloom", "mamba"])
+def test_models_without_positions_are_rejected_in_a_sentence(kind: str, tmp_path: Path) -> None:
+    config = {"bloom": transformers.BloomConfig, "mamba": transformers.MambaConfig}[kind]()
+    with pytest.raises(UsageError, match=f"models of the type '{kind}' name no max_position"):
+        longest_context(tmp_path, config.get_text_config())
+
+
+def test_messages_become_a_prompt_by_the_chat_template(tmp_path: Path) -> None:
+    save_model(tmp_path)
+    messages = [{"role": "user", "content": "a b"}]
+    with pytest.raises(UsageError, match="the tokenizer has no chat template"):
+        HuggingFaceCodec(tmp_path).apply_template(messages)
+    template = "{% for m in messages %}[EOS] {{ m['content'] }} {% endfor %}[EOS] "
+    (tmp_path / "chat_template.jinja").write_text(template)
+    codec = HuggingFaceCodec(tmp_path)
+    assert codec.apply_template(messages) == "[EOS] a b [EOS] "
+    row = {"messages": [*messages, {"role": "assistant", "content": "c"}]}
+    task = TextTask.from_files(demonstrations=[row], tokenizer=codec)
+    prompts, responses = task.demonstrations()
+    assert prompts.tolist() == [[EOS, 0, 1, EOS]]  # which a text may not spell
+    assert responses.tolist() == [[2, EOS]]
+    with pytest.raises(UsageError, match="spells a special token"):
+        TextTask.from_files(
+            demonstrations=[{"prompt": "a [EOS] b", "response": "c"}], tokenizer=codec
+        )
