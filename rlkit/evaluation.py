@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rlkit.agent import Actor, ActorTraits
+from rlkit.agent import Actor, ActorTraits, Transition
 from rlkit.determinism import apart
 from rlkit.environments.batch_env import BatchEnv
 from rlkit.environments.environment import Environment
@@ -207,6 +207,7 @@ def play_many(
     kind: str,
     limits: Array | None = None,
     at_once: int = 50,
+    reward: Callable[[Transition], Array] | None = None,
 ) -> Episodes:
     """Play any number of episodes per seed, a few at a time if each environment is an object.
 
@@ -218,6 +219,7 @@ def play_many(
         kind: how the environments are stepped.
         limits: the steps after which an episode of each seed is stopped, [S].
         at_once: the episodes of a seed that are played side by side.
+        reward: (transition) -> [S, N], that the policies were trained on, as for `play`.
 
     Returns:
         the episodes, [S, num_episodes]; the first are those of the evaluations in training.
@@ -233,7 +235,8 @@ def play_many(
             if first:
                 # The streams' positions by now depend on the longest episode of any seed.
                 restart(actor, first)
-            parts.append(play(actor, grid, max_steps=limits, env_offset=first, seeds=seeds))
+            part = play(actor, grid, max_steps=limits, env_offset=first, seeds=seeds, reward=reward)
+            parts.append(part)
     finally:
         apart(grid.close)
     columns = zip(*parts, strict=True)

@@ -92,6 +92,7 @@ def play(
     env_offset: int = 0,
     seeds: Sequence[int] | None = None,
     stop: Callable[[], int] | None = None,
+    reward: Callable[[Transition], Array] | None = None,
 ) -> Episodes:
     """Play one episode in each environment, and count each of them, long or short.
 
@@ -107,6 +108,8 @@ def play(
         seeds: the index of each seed in the experiment, for messages; default 0 to S - 1.
         stop: called at every step, and by a `GymBatchEnv` before it resets or steps an
             environment; once it returns True, no further step is taken.
+        reward: (transition) -> [S, N], the reward that the policy was trained on, where the actor
+            does not have it.
 
     Raises:
         PlayStopped: `stop` returned True. The environments must be reset before they are used.
@@ -117,9 +120,10 @@ def play(
     shape = (env.num_seeds, env.num_envs)
     check = action_check(type(actor).__name__, env.action_space, shape, seeds)
     limits = _limits(max_steps, env.num_seeds)
-    reward = ActorTraits.of(actor).reward
+    learned_reward = ActorTraits.of(actor).reward
     returns, lengths = np.zeros(shape), np.zeros(shape, dtype=np.int64)
-    learned = np.full(shape, np.nan if reward is None else 0.0)
+    is_known = learned_reward is not None or reward is not None
+    learned = np.full(shape, 0.0 if is_known else np.nan)
     has_ended = np.zeros(shape, dtype=bool)
     with asking(env, stop) as ask:
         if isinstance(env, GymBatchEnv | ViewedBatchEnv):
@@ -133,9 +137,12 @@ def play(
             lengths += ~idle
             masks = masks_of(env)
             actions = check(_act(actor, obs, masks), idle, masks)
-            if reward is not None:
-                learned += np.where(idle, 0.0, reward(obs, actions))
+            if learned_reward is not None:
+                learned += np.where(idle, 0.0, learned_reward(obs, actions))
             step = BatchStep(*apart(env.step, actions))
+            if reward is not None:
+                transition = Transition(obs=obs, action=actions, **step._asdict())
+                learned += np.where(idle, 0.0, reward(transition))
             returns += np.where(idle, 0.0, step.reward)
             has_ended |= ~idle & (step.terminated | step.truncated)
             obs = step.following_obs

@@ -158,7 +158,8 @@ class BatchReward:
         own: the reward.
         environment: what the agent is trained in.
         seeds: the index of each seed in the experiment.
-        steps: returns the environment steps of each seed before the transition, for messages.
+        steps: returns the environment steps of each seed before the transition, for messages; None
+            in evaluation.
     """
 
     def __init__(
@@ -166,7 +167,7 @@ class BatchReward:
         own: OwnReward,
         environment: Environment,
         seeds: Sequence[int],
-        steps: Callable[[], int] = lambda: 0,
+        steps: Callable[[], int] | None = None,
     ) -> None:
         self._own, self._seeds, self._steps = own, list(seeds), steps
         self._num_envs = 0  # of each seed, for messages
@@ -253,8 +254,10 @@ class BatchReward:
         return array.astype(np.float64)
 
     def _fault(self, s: int | None, problem: str, trace: str = "") -> RlkitError:
-        step = self._steps() + self._num_envs
-        text = f"the reward function {self._own.reference}, environment step {step:,}: it {problem}"
+        place = "evaluation"
+        if self._steps is not None:
+            place = f"environment step {self._steps() + self._num_envs:,}"
+        text = f"the reward function {self._own.reference}, {place}: it {problem}"
         if s is None and len(self._seeds) > 1:
             return SeedsError(text)
         return RewardFault(self._seeds[s or 0], text, trace)
@@ -302,7 +305,7 @@ def try_reward(own: OwnReward, environment: Environment, steps: Sequence[Transit
     Raises:
         UsageError: the function fails or does not return finite numbers.
     """
-    reward = BatchReward(own, environment, [0])
+    reward = BatchReward(own, environment, [0], lambda: 0)
     try:
         first, again = ([reward(step) for step in steps] for _ in range(2))
     except SeedError as error:

@@ -126,6 +126,8 @@ def test_the_function_gets_the_steps_of_one_seed_with_true_successors(tmp_path: 
     for row in rows_of(run.folder)[1:]:  # true returns beside those of the function
         assert (float(row["train_return"]), float(row["own_return"])) == (60.0, 3.0)
         assert float(row["eval_return"]) == 60.0
+    for row in run.evaluate(episodes=4)["seeds"]:
+        assert (row["mean_return"], row["mean_own_return"]) == (60.0, 3.0)
 
 
 @pytest.mark.parametrize(
@@ -366,9 +368,14 @@ def test_a_run_is_opened_without_its_reward_and_continued_only_with_it(tmp_path:
     assert outcome.state == "finished"
     assert [bytes_of(run.folder, s) for s in range(2)] == before
 
+    assert "mean_own_return" in rlkit.load(run.folder).evaluate(episodes=2)["seeds"][0]
+    file.write_text("def f(o, a, n, t):\n    return n % 4 / 2 - t\n")
+    opened = Run(run.folder)
+    with pytest.warns(RlkitWarning, match="are not shown: the reward .* changed since training"):
+        assert "mean_own_return" not in opened.evaluate(episodes=2)["seeds"][0]
     file.unlink()
-    opened = rlkit.load(run.folder)
-    assert len(opened.evaluate(episodes=2)["seeds"]) == 2
+    with pytest.warns(RlkitWarning, match="are not shown: .*cannot read"):
+        assert len(rlkit.load(run.folder).evaluate(episodes=2)["seeds"]) == 2
     write_record(run.folder, {**read_record(run.folder, AGENT_RUN), "status": "running"})
     changed = read_record(run.folder, AGENT_RUN)
     changed["reward"] = {**changed["reward"], "name": "os:abort"}

@@ -206,7 +206,7 @@ def _with_reference(spec: RunSpec, environment: Environment) -> tuple[RunSpec, l
         able = [name for name in AGENTS if AgentTraits.of(find_agent(name)).takes_reference]
         raise UsageError(
             f"option reference (--reference): {spec.agent_name} takes none; of the agents of rlkit "
-            f"{' and '.join(able)} do"
+            f"{', '.join(able)} do"
         )
     if not penalised:
         raise UsageError(

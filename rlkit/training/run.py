@@ -21,8 +21,10 @@ from rlkit.environments.stepping.watchdog import ENV_TIMEOUT, watched
 from rlkit.errors import RlkitError, UsageError
 from rlkit.nn.reference import ReferencePolicy
 from rlkit.options import require_count, require_seconds, require_typed
+from rlkit.rewards import OwnReward
 from rlkit.runs.checkpoints import list_checkpoints
 from rlkit.runs.identity import unmarked
+from rlkit.runs.integrity.trust import require_from_here
 from rlkit.runs.latest import named_folder
 from rlkit.runs.progress import warn
 from rlkit.runs.record import RECORD, RunFolder
@@ -382,6 +384,28 @@ class Run(RunFolder):
             return None
 
     @property
+    def _own_reward(self) -> OwnReward | None:
+        """The user's own reward that the run was trained on, if it can be computed.
+
+        Warns:
+            RlkitWarning: it cannot.
+        """
+        if "reward" not in self.record:
+            return None
+        name = self.record["reward"]["name"]
+        try:
+            if not self._trust and isinstance(self.spec.reward, str):
+                require_from_here(self.folder, self.record, f"the reward function {name}")
+            own = self.spec.own_reward
+            source = self.record["reward"]["source"]  # "" where it could not be identified
+            if own is not None and source not in ("", own.source.digest):
+                raise UsageError(f"the reward function {name} changed since training")
+        except UsageError as error:
+            warn(f"returns in the reward that the run was trained on are not shown: {error}")
+            return None
+        return own
+
+    @property
     def _policies(self) -> Policies:
         return Policies(self.folder, self.seeds, self.num_env_steps, self.spec, self.environment)
 
@@ -442,7 +466,8 @@ class Run(RunFolder):
 
         Returns:
             environment, agent, seeds (a list of seed, env_steps of its policy, mean_return,
-            std_return, episodes, exact_return), env_steps that were requested, missing (why the
+            std_return, episodes, exact_return; in another reward that it was trained on,
+            mean_learned_return or mean_own_return), env_steps that were requested, missing (why the
             other seeds have no policy, by seed), and mean, iqm and interval over the seeds in
             mean_over: those that were trained to the end, or all if none was. They are of the
             exact returns if known.
@@ -467,7 +492,8 @@ class Run(RunFolder):
         if not seeds:
             raise UsageError(f"the run {self.folder} has no checkpoint to evaluate yet")
         with watched(require_seconds("env_timeout", env_timeout)):
-            report = self._policies.evaluate(seeds, episodes, greedy=greedy)
+            policies = dataclasses.replace(self._policies, own_reward=self._own_reward)
+            report = policies.evaluate(seeds, episodes, greedy=greedy)
         missing = {
             str(seed): self.failures.get(seed, "it was not trained yet")
             for seed in self.seeds

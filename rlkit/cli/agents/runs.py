@@ -88,8 +88,9 @@ def _print_evaluation(result: Mapping[str, Any], episodes: int) -> None:
     for row in rows:
         exact = row["exact_return"]
         known = "" if exact is None else f"   exact {exact:.6f}"
-        if "mean_learned_return" in row:
-            known += f"   in the learned reward {row['mean_learned_return']:.4f}"
+        for kind, which in (("learned", "the learned"), ("own", "its own")):
+            if f"mean_{kind}_return" in row:
+                known += f"   in {which} reward {row[f'mean_{kind}_return']:.4f}"
         early = row["env_steps"] < target
         at = f"   at {row['env_steps']:,} of {target:,} environment steps" if early else ""
         print(

@@ -17,6 +17,7 @@ from rlkit.environments.environment import Environment
 from rlkit.errors import RlkitError, UsageError
 from rlkit.evaluation import early_stop_remark, evaluation_limits, exact_returns_of, play_many
 from rlkit.options import require_typed
+from rlkit.rewards import BatchReward, OwnReward
 from rlkit.runs.checkpoints import newest_checkpoint
 from rlkit.runs.progress import warn
 from rlkit.runs.restore import entries, join_states, restore
@@ -36,9 +37,9 @@ def _has_nan(values: Any) -> bool:
     return array.dtype.kind == "f" and bool(np.isnan(array).any())
 
 
-def _learned(returns: Array) -> dict[str, float]:
-    """Return the mean of a seed's returns in a learned reward, if its policy has one."""
-    return {} if np.isnan(returns).any() else {"mean_learned_return": float(returns.mean())}
+def _learned(returns: Array, kind: str) -> dict[str, float]:
+    """Return the mean of a seed's returns in the reward that it was trained on, if it is known."""
+    return {} if np.isnan(returns).any() else {f"mean_{kind}_return": float(returns.mean())}
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Policies:
         num_env_steps: at which the policies are requested.
         spec: what the run was trained from.
         environment: what it was trained on.
+        own_reward: of the user's own, that it was trained on, where that can be computed.
     """
 
     folder: Path
@@ -58,6 +60,7 @@ class Policies:
     num_env_steps: int
     spec: RunSpec
     environment: Environment
+    own_reward: OwnReward | None = None
 
     def batch_actor(self, seeds: Sequence[int], *, greedy: bool = True) -> Actor:
         """Return the policies of some seeds as one actor over a grid [S, M]."""
@@ -171,8 +174,13 @@ class Policies:
         streams = [SeedStreams(self.spec.experiment_seed, seed) for seed in seeds]
         longest = [self.final_state(seed)[1].get("tracker/longest_episode", 0) for seed in seeds]
         limits = evaluation_limits(environment, np.array(longest, dtype=np.int64))
+        own = None
+        if self.own_reward is not None:
+            own = BatchReward(self.own_reward, environment, seeds)
+        known = own if own is not None and not own.has_state else None
+        options: dict[str, Any] = {"kind": kind, "limits": limits, "reward": known}
         try:
-            played = play_many(actor, environment, streams, episodes, kind=kind, limits=limits)
+            played = play_many(actor, environment, streams, episodes, **options)
         finally:
             environment.settle()
         if played.stopped_early.any():
@@ -189,17 +197,17 @@ class Policies:
                 "std_return": float(played.returns[s].std()),
                 "episodes": episodes,
                 "exact_return": None if exact is None else float(exact.returns[s]),
-                **_learned(played.learned_returns[s]),
+                **_learned(played.learned_returns[s], "own" if known else "learned"),
             }
             for s, seed in enumerate(seeds)
         ]
         if has_answer_key(self.spec, environment):
             coefficients = [float(self.final_state(seed)[1]["agent/kl_coef"]) for seed in seeds]
             near = self.batch_actor(seeds, greedy=False)
-            for row, known in zip(
+            for row, answers in zip(
                 rows, penalised_rows(near, self.spec, environment, coefficients), strict=True
             ):
-                row |= known
+                row |= answers
         scores = played.returns.mean(axis=1) if exact is None else exact.returns
         # A policy that was not trained to the end is no sample of those that were.
         at_end = [s for s in range(len(seeds)) if steps[s] >= target] or list(range(len(seeds)))
