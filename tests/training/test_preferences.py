@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from rlkit.agents.preferences.store import read_lines
 from rlkit.environments.views.actions import ActionLayout
 from rlkit.errors import UsageError
 from rlkit.runs.integrity.verify import verify_run
+from rlkit.runs.record import read_record, write_record
+from rlkit.runs.reports import Reports
 from rlkit.training.kind import AGENT_RUN
 from rlkit.training.preferences import (
     pooled_accuracy,
@@ -91,6 +94,32 @@ def test_preferences_continue_in_another_run(run: Run, tmp_path: Path) -> None:
     )
     assert np.array_equal(preferences_of(other).pairs.obs, preferences_of(run, 1).pairs.obs)
     assert (preferences_of(other).round == -1).all()
+
+
+def test_a_labeller_is_loaded_before_a_run_begins_and_only_where_the_run_was_trained(
+    tmp_path: Path,
+) -> None:
+    file, out = tmp_path / "labels.py", tmp_path / "runs"
+    file.write_text(
+        "def prefer(first, second):\n    return float(len(first.obs) > len(second.obs))\n"
+    )
+    options = {**SMALL_PREFERENCES, "num_rounds": 1, "steps": 500, "seeds": 1, "out": out}
+    with pytest.raises(UsageError, match=r"has no 'prefers'.*Did you mean 'prefer'"):
+        rlkit.train("preference-ppo", "CartPole-v1", labeller=f"{file}:prefers", **options)
+    assert not out.exists()
+    run = rlkit.train("preference-ppo", "CartPole-v1", labeller=f"{file}:prefer", **options)
+    assert set(preferences_of(run).preferred) <= {0.0, 1.0}
+    file.unlink()
+    assert len(rlkit.load(run.folder).evaluate(episodes=2)["seeds"]) == 1
+    changed = read_record(run.folder, AGENT_RUN)
+    changed["config"] = {**changed["config"], "labeller": f"{tmp_path}/other.py:prefer"}
+    (tmp_path / "other.py").write_text("raise SystemExit('this was run')\n")
+    write_record(run.folder, {**changed, "status": "running"})
+    (run.folder / "seed-000.csv").unlink()
+    shutil.rmtree(run.folder / "checkpoints" / "seed-000")
+    (outcome,) = rlkit.resume(out, reports=Reports())
+    assert "the labeller" in outcome.message
+    assert "--trust" in outcome.message
 
 
 def test_the_policy_can_stay_near_a_reference(tmp_path: Path) -> None:

@@ -7,11 +7,9 @@ FILE:function    a function of two segments that returns how far the first is pr
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -20,7 +18,7 @@ from scipy.special import expit
 
 from rlkit.agents.preferences.segments import Segments
 from rlkit.errors import UsageError
-from rlkit.user_code import load_function, place_of
+from rlkit.user_code import content_digest, load_function, place_of
 
 Array = NDArray[Any]
 
@@ -136,15 +134,12 @@ def identified(name: str) -> str:
     """Return the value of the option `labeller` with the sha256 of the file that it names.
 
     Raises:
-        UsageError: it is neither "truth" nor FILE:function, or there is no such function.
+        UsageError: it is neither "truth" nor FILE:function, or there is no such file.
     """
     if name == TRUTH:
         return name
-    reference, digest = split_digest(name)
-    file = _file(reference)
-    if not digest:
-        load_function(reference, "labeller")
-    return with_digest(name, f"option labeller (--labeller) {reference!r}", file)
+    reference, _ = split_digest(name)
+    return with_digest(name, f"option labeller (--labeller) {reference!r}", _file(reference))
 
 
 def split_digest(value: str) -> tuple[str, str]:
@@ -161,11 +156,10 @@ def with_digest(value: str, wanted_by: str, file: str = "") -> str:
     """
     if split_digest(value)[1]:
         return value
-    try:
-        content = Path(file or value).read_bytes()
-    except OSError as error:
-        raise UsageError(f"{wanted_by}: cannot read {file or value}: {error.strerror}") from error
-    return f"{value}#{hashlib.sha256(content).hexdigest()}"
+    digest = content_digest(file or value)
+    if digest is None:
+        raise UsageError(f"{wanted_by}: there is no file {file or value} that can be read")
+    return f"{value}#{digest}"
 
 
 def require_digest(file: str, digest: str, wanted_by: str) -> None:

@@ -136,7 +136,12 @@ class PreferencePPO:
 
     @staticmethod
     def remarks(task: Task, config: PreferencePPOConfig) -> list[str]:
-        """Return remarks where the run is too short for its rounds, and those of PPO."""
+        """Return remarks where the run is too short for its rounds, and those of PPO.
+
+        Raises:
+            UsageError: there is no such labeller; found out before anything is written.
+        """
+        make_labeller(config.labeller, config.rationality)
         num_steps = -(-task.num_env_steps // task.num_envs)
         rounds = round_steps(config, task.num_envs)
         done = sum(step < num_steps for step in rounds)

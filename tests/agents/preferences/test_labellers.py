@@ -99,7 +99,7 @@ def test_a_file_is_identified_by_its_content(tmp_path: Path) -> None:
     ("name", "message"),
     [
         ("judge", r"--labeller\): expected truth or path/to/file.py:function, got 'judge'"),
-        ("no.py:prefer", r"'no.py:prefer': cannot read no.py: No such file"),
+        ("no.py:prefer", r"'no.py:prefer': there is no file no.py"),
     ],
 )
 def test_a_labeller_that_is_not_there_is_named(name: str, message: str) -> None:
@@ -107,11 +107,18 @@ def test_a_labeller_that_is_not_there_is_named(name: str, message: str) -> None:
         identified(name)
 
 
+def test_identifying_a_labeller_runs_none_of_its_code(tmp_path: Path) -> None:
+    """A run that somebody else made is opened by its stored options."""
+    file = tmp_path / "labels.py"
+    file.write_text("raise SystemExit('this was run')\n")
+    assert identified(f"{file}:prefer").startswith(f"{file}:prefer#")
+
+
 def test_a_missing_function_names_the_closest(tmp_path: Path) -> None:
     file = tmp_path / "labels.py"
     file.write_text("def prefer(first, second):\n    return 1.0\n")
     with pytest.raises(UsageError, match=r"has no 'prefers'.*Did you mean 'prefer'"):
-        identified(f"{file}:prefers")
+        make_labeller(identified(f"{file}:prefers"), 1.0)
 
 
 def test_the_ceiling_is_the_mean_over_all_labellings_of_the_best_prediction() -> None:
