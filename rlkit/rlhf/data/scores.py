@@ -195,6 +195,15 @@ def check_score(
     return scores
 
 
+NOTEBOOK = "notebook"  # in place of the module of a function that cannot be imported
+_KEPT: dict[str, LoadedScore] = {}  # such functions of this process, by reference
+
+
+def keep_score(reference: str, function: ScoreFunction, digest: str) -> None:
+    """Let `load_score` find a function that cannot be imported, as long as this process lives."""
+    _KEPT[reference] = LoadedScore(reference, function, digest)
+
+
 def load_score(function: ScoreFunction | str) -> LoadedScore:
     """Load a score function.
 
@@ -210,6 +219,13 @@ def load_score(function: ScoreFunction | str) -> LoadedScore:
         module = getattr(function, "__module__", "__main__")
         name = getattr(function, "__qualname__", type(function).__name__)
         return LoadedScore(f"{module}:{name}", function, source_digest(function))
+    if function in _KEPT:
+        return _KEPT[function]
+    if function.startswith(f"{NOTEBOOK}:"):
+        raise UsageError(
+            f"the score {function} was a function of a notebook or script that has ended; give it "
+            "again, as score=..."
+        )
     loaded, digest = load_function(function, "score")
     return LoadedScore(function, loaded, digest or source_digest(loaded))
 

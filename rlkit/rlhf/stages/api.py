@@ -14,17 +14,16 @@ Every function takes the options of its configuration by name, and those of the 
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rlkit.errors import UsageError
-from rlkit.rlhf.data.scores import load_score
 from rlkit.rlhf.data.tokenizer import Tokenizer, TokenizerKind
 from rlkit.rlhf.models.gpt import GPTSize
 from rlkit.rlhf.stages.defaults import default_options
 from rlkit.rlhf.stages.factories import DPOFactory, PolicyFactory, RewardFactory, SFTFactory
+from rlkit.rlhf.stages.from_python import Texts, score_source, text_file
 from rlkit.rlhf.stages.launch import RunOptions, launch, resolve_config, split_options
 from rlkit.rlhf.stages.loading import POLICY_PREFIX, require_gold
 from rlkit.rlhf.stages.sources import (
@@ -46,9 +45,9 @@ from rlkit.runs.reports import Reports
 def sft(
     task: str = "",
     *,
-    demonstrations: str | Path | None = None,
-    prompts: str | Path | None = None,
-    preferences: str | Path | None = None,
+    demonstrations: Texts | None = None,
+    prompts: Texts | None = None,
+    preferences: Texts | None = None,
     tokenizer: TokenizerKind = "char",
     vocab_size: int | None = None,
     max_new_tokens: int | None = None,
@@ -64,7 +63,8 @@ def sft(
 
     Args:
         task: "enumerable" or "grammar"; omit it with files.
-        demonstrations: a file of {"prompt", "response"} lines.
+        demonstrations: a file of {"prompt", "response"} lines, or a list of such dictionaries;
+            likewise the next.
         prompts: a file of {"prompt"} lines, which later stages respond to.
         preferences: a file that later stages learn from; given here already, so that the tokenizer
             knows its words.
@@ -82,11 +82,12 @@ def sft(
     Returns:
         The run. Its metric `loss` is the negative log-likelihood per response token, in nats.
     """
+    out = options.get("out", RunOptions.out)
     source = TaskSource(
         name=task,
-        demonstrations=_text(demonstrations),
-        prompts=_text(prompts),
-        preferences=_text(preferences),
+        demonstrations=text_file(demonstrations, "demonstrations", out),
+        prompts=text_file(prompts, "prompts", out),
+        preferences=text_file(preferences, "preferences", out),
         tokenizer=tokenizer,
         vocab_size=vocab_size,
         max_new_tokens=max_new_tokens,
@@ -141,7 +142,7 @@ def fine_tune(
 def reward(
     policy: RunLike,
     *,
-    preferences: str | Path | None = None,
+    preferences: Texts | None = None,
     adapter_rank: int | None = None,
     adapter_targets: Sequence[str] | None = None,
     parent_seed: int | None = None,
@@ -167,7 +168,7 @@ def reward(
     """
     run_options, options = split_options(options)
     parent, task, model = _inputs(policy, parent_seed, run_options)
-    task = _with_preferences(task, preferences)
+    task = _with_preferences(task, text_file(preferences, "preferences", run_options.out))
     model = model.with_adapters(adapter_rank, adapter_targets)
     options = default_options("reward", task, model, options) if config is None else options
     config = resolve_config("reward", RewardConfig, config, options)
@@ -185,7 +186,7 @@ def reward(
 def dpo(
     policy: RunLike,
     *,
-    preferences: str | Path | None = None,
+    preferences: Texts | None = None,
     adapter_rank: int | None = None,
     adapter_targets: Sequence[str] | None = None,
     parent_seed: int | None = None,
@@ -196,7 +197,7 @@ def dpo(
     """Train a fine-tuned policy on preferences directly (DPO); arguments as for `reward`."""
     run_options, options = split_options(options)
     parent, task, model = _inputs(policy, parent_seed, run_options)
-    task = _with_preferences(task, preferences)
+    task = _with_preferences(task, text_file(preferences, "preferences", run_options.out))
     model = model.with_adapters(adapter_rank, adapter_targets)
     options = default_options("dpo", task, model, options) if config is None else options
     config = resolve_config("dpo", DPOConfig, config, options)
@@ -226,7 +227,7 @@ def policy_gradient(
     *,
     reward: RunLike | None = None,
     score: str | Callable[..., Any] | None = None,
-    prompts: str | Path | None = None,
+    prompts: Texts | None = None,
     adapter_rank: int | None = None,
     adapter_targets: Sequence[str] | None = None,
     parent_seed: int | None = None,
@@ -241,8 +242,7 @@ def policy_gradient(
         policy: the run of the policy to start from, which is also the reference.
         reward: the run of a reward model; or
         score: a function of prompts and responses, "path/to/file.py:name", "module:name" or the
-            function itself if it can be imported by that name. Without either, the score is the
-            built-in task's own gold reward.
+            function itself. Without either, the score is the built-in task's own gold reward.
         prompts: a file of {"prompt"} lines; by default the policy's own.
         adapter_rank: train low-rank adapters of this rank instead of all weights.
         adapter_targets: last parts of the names of the layers that get adapters; None = those that
@@ -260,12 +260,12 @@ def policy_gradient(
     if reward is not None and score is not None:
         raise UsageError("give a reward model (reward) or a function (score), not both")
     parent, task, model = _inputs(policy, parent_seed, run_options)
-    task = _with_prompts(task, prompts)
+    task = _with_prompts(task, text_file(prompts, "prompts", run_options.out))
     model = model.with_adapters(adapter_rank, adapter_targets, critic=True)
     options = default_options(method, task, model, options) if config is None else options
     config = resolve_config(method, METHODS[method], config, options)
     if score is not None:
-        source = _score_source(score)
+        source = score_source(score, run_options.workers)
     elif reward is not None:
         source = ScoreSource(reward=as_parent(reward, parent_seed, ("reward",), run_options.out))
     else:
@@ -332,7 +332,7 @@ def _inputs(
     return parent, task, model.with_adapters(None, None)
 
 
-def _with_prompts(task: TaskSource, prompts: str | Path | None) -> TaskSource:
+def _with_prompts(task: TaskSource, prompts: str | None) -> TaskSource:
     if prompts is None:
         return task
     if task.name:
@@ -340,10 +340,10 @@ def _with_prompts(task: TaskSource, prompts: str | Path | None) -> TaskSource:
             f"the task {task.name} has its own prompts; a file of prompts belongs to a policy "
             "that was fine-tuned on files"
         )
-    return dataclasses.replace(task, prompts=str(prompts)).with_digests()
+    return dataclasses.replace(task, prompts=prompts).with_digests()
 
 
-def _with_preferences(task: TaskSource, preferences: str | Path | None) -> TaskSource:
+def _with_preferences(task: TaskSource, preferences: str | None) -> TaskSource:
     if preferences is None:
         return task
     if task.name:
@@ -351,7 +351,7 @@ def _with_preferences(task: TaskSource, preferences: str | Path | None) -> TaskS
             f"the task {task.name} draws its preferences from its gold reward; a file of "
             "preferences belongs to a policy that was fine-tuned on files"
         )
-    return dataclasses.replace(task, preferences=str(preferences)).with_digests()
+    return dataclasses.replace(task, preferences=preferences).with_digests()
 
 
 def _num_preferences(task: TaskSource, model: ModelSource, num_pairs: int) -> int:
@@ -363,21 +363,3 @@ def _num_updates(config: SFTConfig | RewardConfig | DPOConfig, num_examples: int
     num_training = num_examples - config.num_held_out(num_examples)
     passes = config.passes(num_training)
     return passes.num_epochs * -(-num_training // passes.batch_size)
-
-
-def _score_source(score: str | Callable[..., Any]) -> ScoreSource:
-    """Return a function as the name under which it is found again."""
-    if not isinstance(score, str):
-        loaded = load_score(score)
-        module, _, name = loaded.reference.rpartition(":")
-        importable = getattr(sys.modules.get(module), name, None)
-        if module == "__main__" or importable is not score:
-            raise UsageError(
-                f"score: a run remembers a function by its name, and {loaded.reference} cannot be "
-                "imported by it; put the function into a file and give "
-                "score='path/to/file.py:name'"
-            )
-        return ScoreSource(function=loaded.reference, digest=loaded.digest)
-    head, _, name = score.rpartition(":")
-    reference = f"{Path(head).resolve()}:{name}" if Path(head).is_file() else score
-    return ScoreSource(function=reference, digest=load_score(reference).digest)

@@ -34,7 +34,13 @@ _ROLLOUT = {"num_updates": 40, "batch_size": 32, "minibatch_size": 8, "num_epoch
 _POLICY = {"learning_rate": 1e-5, **_ROLLOUT}
 PRETRAINED: dict[str, Options] = {
     "sft": {"learning_rate": 2e-5, "num_epochs": 3, "batch_size": 8, "held_out": 0.1},
-    "reward": {"learning_rate": 1e-5, "num_epochs": 1, "batch_size": 8, "min_updates": 30},
+    "reward": {
+        "learning_rate": 1e-5,
+        "num_epochs": 1,
+        "batch_size": 8,
+        "min_updates": 30,
+        "num_calibration": 256,
+    },
     "dpo": {"learning_rate": 1e-6, "num_epochs": 3, "batch_size": 8, "held_out": 0.1},
     **dict.fromkeys(("ppo", "rloo", "grpo"), _POLICY),
 }

@@ -85,7 +85,8 @@ class RewardFactory(_FromPolicy):
         _, policy = load_parent_policy(self.parent, streams.index)
         task = self.task.build(self.model)
         examples = _draw_examples(task, policy, self.config, streams)
-        (samples,) = responses_from(policy, task, streams.generator("data", 1), 4096)
+        rng = streams.generator("data", 1)
+        (samples,) = responses_from(policy, task, rng, self.config.num_calibration)
         if self.model.adapter_rank is None:
             policy.requires_grad_(True)
         self.model.add_adapters(policy, streams)

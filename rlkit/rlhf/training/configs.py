@@ -103,9 +103,12 @@ class RewardConfig(DescentConfig):
     # data sets hold out up to 30 pairs, but at most 30 %
     held_out: float = 0.1
     label_smoothing: float = 0.0  # assumed probability that a label is wrong, in [0, 0.5)
+    # responses of the policy whose scores get mean 0 and standard deviation 1, >= 2
+    num_calibration: int = field(default=4096, metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_whole(self, "num_calibration", at_least=2)
         require_choice(self, "loss", among=Literal["pairwise", "pointwise"])
         require_whole(self, "num_pairs", "responses_per_prompt", at_least=2)
         require_whole(self, "min_updates", at_least=1)

@@ -241,7 +241,7 @@ def brevity(prompts: list[str], responses: list[str]) -> list[float]:
     return [-float(len(text)) for text in responses]
 
 
-def test_a_function_that_can_be_imported_is_a_score_and_no_other_is(
+def test_a_function_that_can_be_imported_is_a_score_and_no_other_reaches_workers(
     parents: dict[str, StageRun], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, brevity.__module__, sys.modules[__name__])
@@ -250,4 +250,4 @@ def test_a_function_that_can_be_imported_is_a_score_and_no_other_is(
     assert done.content["score"]["function"] == f"{brevity.__module__}:brevity"
     for local in (lambda prompts, responses: [0.0] * len(prompts), SMALL.get):
         with pytest.raises(UsageError, match=r"score='path/to/file.py:name'"):
-            rlhf.rloo(parents["sft"], score=local, out=tmp_path, **UPDATES)
+            rlhf.rloo(parents["sft"], score=local, out=tmp_path, workers=2, **UPDATES)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rlkit.determinism import prepared_torch
 from rlkit.errors import UsageError
 from rlkit.rlhf.data.preferences import (
     Comparisons,
@@ -18,16 +20,24 @@ from rlkit.rlhf.data.preferences import (
     responses_from,
     sample_preferences,
 )
+from rlkit.rlhf.data.sequences import pack
 from rlkit.rlhf.data.task import EnumerableTask, LanguageTask
+from rlkit.rlhf.data.text_encoding import EncodedTexts
+from rlkit.rlhf.data.text_files import Demonstration, read_texts
 from rlkit.rlhf.data.text_task import TextTask
 from rlkit.rlhf.exact import optimum as exact
 from rlkit.rlhf.exact.answer_key import AnswerKey, is_enumerable
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.models.layers import evaluating
 from rlkit.rlhf.stages.factories import standardised_gold
-from rlkit.rlhf.stages.loading import load_parent_policy, load_reward_model, task_with_files
+from rlkit.rlhf.stages.loading import (
+    load_parent_policy,
+    load_reward_model,
+    task_codec,
+    task_with_files,
+)
 from rlkit.rlhf.stages.sources import load_sources, stored_parent
-from rlkit.rlhf.stages.stage_run import StageRun
+from rlkit.rlhf.stages.stage_run import RunLike, StageRun, as_run
 from rlkit.rlhf.training.configs import RewardConfig
 from rlkit.rlhf.training.reward_model import (
     RewardModel,
@@ -91,6 +101,28 @@ def evaluate_reward_model(
         **_against_gold(model, task, policy, gold, rng, num_pairs),
         "exact": _exact_values(model, task, policy) if is_enumerable(task) else None,
     }
+
+
+def score(
+    run: RunLike, texts: Sequence[Mapping[str, str]], *, run_seed: int = 0
+) -> NDArray[np.float64]:
+    """Return the scores of responses under a reward model, [n].
+
+    Args:
+        run: of the reward model, or its folder.
+        texts: n >= 1 dictionaries with "prompt" and "response".
+        run_seed: which seed of the run.
+
+    Raises:
+        UsageError: a text has unknown tokens, or prompt and response exceed the context.
+    """
+    run = as_run(run, ("reward",))
+    with prepared_torch():
+        model = load_reward_model(run, run_seed)
+        task, _ = load_parent_policy(stored_parent(run, "policy"), run_seed)
+        rows = EncodedTexts.of(task_codec(task), read_texts(texts, Demonstration, name="texts"))
+        sequences = pack(rows.prompts, rows.responses, pad=task.pad)
+        return model.score(sequences)
 
 
 def _against_gold(

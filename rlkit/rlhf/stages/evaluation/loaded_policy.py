@@ -19,6 +19,7 @@ from rlkit.rlhf.data.task import EnumerableTask, GoldTask, LanguageTask
 from rlkit.rlhf.data.text_task import TextTask
 from rlkit.rlhf.exact.answer_key import AnswerKey, TableScore, is_enumerable
 from rlkit.rlhf.models.language_model import LanguageModel
+from rlkit.rlhf.stages.from_python import score_source
 from rlkit.rlhf.stages.loading import (
     POLICY_PREFIX,
     build_score,
@@ -61,8 +62,13 @@ class EvaluationSettings:
 
 
 def read_settings(options: Mapping[str, Any]) -> EvaluationSettings:
-    """Return the settings that options by name specify; `reward` may be a run or its folder."""
+    """Return the settings that options by name specify.
+
+    `reward` may be a run or its folder, and `score` a function.
+    """
     known_options("an evaluation", EvaluationSettings, options)
+    if callable(options.get("score")):
+        options = {**options, "score": score_source(options["score"], workers=1).function}
     reward = options.get("reward")
     if reward is not None:
         options = {**options, "reward": Path(getattr(reward, "folder", reward))}

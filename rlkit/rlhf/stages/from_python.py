@@ -1,0 +1,78 @@
+"""Inputs of stages as Python has them: rows in place of files, and functions that no name finds.
+
+Rows are written to a file below the folder of the runs. A function of a notebook or of a script is
+kept by this process under the name `notebook:NAME`, and is identified by what it does, so that an
+edited one is another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rlkit.errors import UsageError
+from rlkit.files import write_atomically
+from rlkit.fingerprint import fingerprint
+from rlkit.rlhf.data.scores import NOTEBOOK, keep_score, load_score
+from rlkit.rlhf.stages.sources import ScoreSource
+from rlkit.runs.store import prepare_place
+
+Texts = str | Path | Sequence[Mapping[str, Any]]  # a file, or its rows
+
+
+def text_file(texts: Texts | None, name: str, out: str | Path) -> str | None:
+    """Return the path of a file of texts, which is written if rows are given.
+
+    Args:
+        texts: a file or rows.
+        name: what they are, "demonstrations", "prompts" or "preferences".
+        out: the folder of the runs.
+
+    Raises:
+        UsageError: something in the rows cannot be written as JSON.
+    """
+    if texts is None or isinstance(texts, str | Path):
+        return None if texts is None else str(texts)
+    try:
+        content = "".join(f"{json.dumps(dict(row), allow_nan=False)}\n" for row in texts).encode()
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"{name}: expected a file, or rows such as {{'prompt': ..., 'response': ...}} of texts "
+            f"and numbers: {error}"
+        ) from error
+    folder = Path(out) / "texts" / hashlib.sha256(content).hexdigest()[:10]
+    prepare_place(folder)
+    path = folder / f"{name}.jsonl"
+    if not path.exists():
+        write_atomically(path, content)
+    return str(path)
+
+
+def score_source(score: str | Callable[..., Any], workers: int) -> ScoreSource:
+    """Return a function as the name under which it is found again.
+
+    Raises:
+        UsageError: there is no such function, or it cannot reach the workers.
+    """
+    if isinstance(score, str):
+        head, _, name = score.rpartition(":")
+        reference = f"{Path(head).resolve()}:{name}" if Path(head).is_file() else score
+        return ScoreSource(function=reference, digest=load_score(reference).digest)
+    loaded = load_score(score)
+    module, _, name = loaded.reference.rpartition(":")
+    if module != "__main__" and getattr(sys.modules.get(module), name, None) is score:
+        return ScoreSource(function=loaded.reference, digest=loaded.digest)
+    if workers > 1:
+        raise UsageError(
+            f"score: the function {loaded.reference} cannot be imported, so it does not reach "
+            f"workers: use workers=1, got {workers}, or put it into a file and give "
+            "score='path/to/file.py:name'"
+        )
+    digest = fingerprint(score).digest
+    reference = f"{NOTEBOOK}:{name}"
+    keep_score(reference, score, digest)
+    return ScoreSource(function=reference, digest=digest)

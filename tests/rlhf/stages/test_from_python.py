@@ -1,0 +1,74 @@
+"""Rows and functions that are given in Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import rlkit.rlhf as rlhf
+from rlkit.errors import UsageError
+from rlkit.rlhf.data import scores
+from rlkit.rlhf.stages.from_python import score_source, text_file
+from rlkit.rlhf.stages.stage_run import StageRun
+from tests.rlhf.stages.small_runs import MODEL, SHOWN, UPDATES, lines
+
+ROWS = [{"prompt": p, "response": r} for p, r in SHOWN]
+
+
+def scorer(factor: float) -> Any:
+    """A function that no import finds."""
+
+    def brief(prompts: list[str], responses: list[str]) -> list[float]:
+        return [-factor * len(response) for response in responses]
+
+    return brief
+
+
+def test_rows_are_the_same_run_as_a_file_of_them(tmp_path: Path) -> None:
+    file = lines(tmp_path / "demonstrations.jsonl", *ROWS)
+    written = text_file(ROWS, "demonstrations", tmp_path / "runs")
+    assert written is not None
+    assert Path(written).read_bytes() == file.read_bytes()
+    common: dict[str, Any] = {"model": MODEL, "num_epochs": 1, "out": tmp_path / "runs"}
+    of_rows = rlhf.sft(demonstrations=ROWS, **common)
+    assert of_rows.label == "demonstrations"
+    assert rlhf.sft(demonstrations=file, **common).folder == of_rows.folder
+    with pytest.raises(UsageError, match="demonstrations: expected a file, or rows"):
+        rlhf.sft(demonstrations=[{"prompt": {1, 2}}], **common)
+
+
+def test_a_function_of_a_notebook_is_a_score_while_its_process_lives(
+    parents: dict[str, StageRun], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = rlhf.rloo(parents["sft"], score=scorer(1.0), out=tmp_path, **UPDATES)
+    assert first.status == "finished"
+    assert str(first.content["score"]["function"]).startswith("notebook:")
+    again = rlhf.rloo(parents["sft"], score=scorer(1.0), out=tmp_path, **UPDATES)
+    edited = rlhf.rloo(parents["sft"], score=scorer(2.0), out=tmp_path, **UPDATES)
+    assert again.folder == first.folder != edited.folder
+    (row,) = rlhf.sample_run(edited, num=1)
+    assert row["scores"]["score"] == -2.0 * len(row["response"])
+    (row,) = rlhf.sample_run(first, num=1, score=scorer(3.0))
+    assert row["scores"]["score"] == -3.0 * len(row["response"])
+    monkeypatch.setattr(scores, "_KEPT", {})  # as in another process
+    with pytest.raises(UsageError, match=r"of a notebook .* give it again, as score="):
+        rlhf.sample_run(first, num=1)
+
+
+def test_a_function_of_a_notebook_does_not_reach_workers() -> None:
+    with pytest.raises(UsageError, match=r"use workers=1, got 2, or .*file.py:name"):
+        score_source(scorer(1.0), workers=2)
+
+
+def test_texts_are_scored_by_a_reward_model(hf: dict[str, Any]) -> None:
+    run = hf["reward"]
+    texts = [{"prompt": p, "response": r} for p, r in (*SHOWN, ("a b", "e e"))]
+    values = rlhf.score(str(run.folder), texts)
+    pairs = rlhf.load_policy(hf["sft"])[0].preferences()
+    expected = rlhf.load_reward_model(run).score(pairs.chosen)
+    assert values[:3].tolist() == pytest.approx(expected.tolist(), abs=1e-5)
+    assert len(values) == 4
+    with pytest.raises(UsageError, match="expected a demonstration"):
+        rlhf.score(run, [{"prompt": "a"}])
