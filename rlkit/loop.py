@@ -48,16 +48,20 @@ def interact(
     check = action_check(
         type(agent).__name__, env.action_space, (env.num_seeds, env.num_envs), seeds
     )
+    # Others may change the arrays that they are given, and return the same one each time.
+    is_known = type(agent).__module__.startswith("rlkit.")
     if obs is None:
         obs = apart(env.reset)
     for _ in range(num_steps):
         masks = masks_of(env)
         action = check(_act(agent, obs, masks), env.ended, masks)
+        if not is_known:
+            action = np.array(action)
         step = BatchStep(*apart(env.step, action))
         transition = Transition(obs=obs, action=action, **step._asdict())
-        lesson = transition
+        lesson = transition if is_known else Transition(*map(np.array, transition))
         if reward is not None:
-            lesson = transition._replace(reward=reward(transition))
+            lesson = lesson._replace(reward=reward(transition))
         if masks is None:
             metrics = agent.learn(lesson)
         else:

@@ -58,7 +58,36 @@ def test_the_agent_learns_from_a_given_reward_and_the_environments_is_yielded() 
         lesson = agent.calls[2 * i + 1][1]
         assert (lesson.reward == 7.0 * (i % 3 + 1)).all()
         assert (transition.reward == i % 3 + 1).all()
-        assert all(a is b for a, b in zip(lesson[3:], transition[3:], strict=True))
+        assert all(map(np.array_equal, lesson[3:], transition[3:]))
+
+
+class Careless(Scribe):
+    """Returns one buffer each time, and changes all that it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.buffer = np.zeros((2, 3), int)
+
+    def act(self, obs: Any) -> Any:
+        self.buffer[:] = super().act(obs)
+        return self.buffer
+
+    def learn(self, transition: Any) -> Mapping[str, Any]:
+        for part in (*transition, self.buffer):
+            part[...] = 1
+        return super().learn(transition)
+
+
+def test_what_an_agent_does_to_its_arrays_changes_neither_transitions_nor_what_is_stored() -> None:
+    seen, states = [], []
+    for agent in (Scribe(), Careless()):
+        env, _ = counters(length=9)
+        steps = list(interact(agent, env, 5))  # type: ignore[arg-type]
+        seen.append([[np.asarray(part).tolist() for part in step] for step, _ in steps])
+        states.append(env.state_dict()["actions"])
+    assert seen[0] == seen[1]
+    assert np.array_equal(*states)
+    assert len(np.unique(states[0])) > 1
 
 
 def test_each_step_is_act_then_step_then_learn() -> None:
@@ -68,7 +97,7 @@ def test_each_step_is_act_then_step_then_learn() -> None:
     assert [name for name, _ in agent.calls] == ["act", "learn"] * 7
     for i, (transition, metrics) in enumerate(pairs):
         seen, learned = agent.calls[2 * i][1], agent.calls[2 * i + 1][1]
-        assert learned is transition
+        assert all(map(np.array_equal, learned, transition))
         assert (metrics["calls"] == 2 * i + 2).all()
         assert transition.obs.tobytes() == seen.tobytes()
         assert (transition.action == i % 3).all()
