@@ -36,6 +36,17 @@ _BALANCING: dict[str, Any] = {
     "clip_schedule": "linear",
     "value_coef": 1.0,
 }
+_SWINGING: dict[str, Any] = {
+    "steps": 300_000,
+    "evaluate_every": 15_000,
+    "num_envs": 4,
+    "rollout_length": 1024,
+    "minibatch_size": 64,
+    "num_epochs": 10,
+    "discount": 0.9,
+    "learning_rate": 1e-3,
+    "value_coef": 1.0,
+}
 _LEARNERS = ("sarsa", "expected-sarsa", "double-q-learning", "n-step-sarsa", "monte-carlo")
 
 PRESETS: dict[tuple[str, str], dict[str, Any]] = {
@@ -142,17 +153,8 @@ PRESETS: dict[tuple[str, str], dict[str, Any]] = {
         "normalise_observations": True,
         "scale_rewards": True,
     },
-    ("ppo", "Pendulum-v1"): {
-        "steps": 300_000,
-        "evaluate_every": 15_000,
-        "num_envs": 4,
-        "rollout_length": 1024,
-        "minibatch_size": 64,
-        "num_epochs": 10,
-        "discount": 0.9,
-        "learning_rate": 1e-3,
-        "value_coef": 1.0,
-    },
+    ("ppo", "Pendulum-v1"): _SWINGING,
+    ("preference-ppo", "Pendulum-v1"): _SWINGING | {"steps": 150_000},
 }
 
 
