@@ -45,6 +45,7 @@ COMMANDS = {
     "rlkit train ppo CartPole-v1": f"{_AGENT} --steps 256",
     "rlkit train ppo CartPole-v1 --activation relu --init xavier": f"{_AGENT} --steps 256",
     "rlkit train ppo CartPole-v1 --weight-decay 0.01": f"{_AGENT} --steps 256",
+    "rlkit train ppo CartPole-v1 --reference uniform --kl-coef 0.1": f"{_AGENT} --steps 256",
     "rlkit train ppo CartPole-v1 --value-clip 0.2 --scale-rewards": f"{_AGENT} --steps 256",
     "rlkit train ppo Pendulum-v1 --normalise-observations": (
         f"{_AGENT} --steps 64 --envs 4 --rollout-length 16"
@@ -61,6 +62,8 @@ COMMANDS = {
     "rlkit train thompson BernoulliBandit-v0": f"{_AGENT} --steps 64",
     "rlkit train ucb BernoulliBandit-v0": f"{_AGENT} --steps 64",
     "rlkit train psrl FrozenLake-v1": "--seeds 1 --steps 64",
+    "rlkit solve FrozenLake-v1 --reference uniform --kl-coef 0.1": "",
+    "rlkit solve CliffWalking-v1 --reference uniform --kl-coef 0.1": "",
     "rlkit solve BernoulliBandit-v0 --horizon 10": "",
     "rlkit train lspi FrozenLake-v1": "--seeds 1 --steps 64 --steps-per-update 32",
     "rlkit evaluate runs/q-learning-FrozenLake-v1-... --visits": "--episodes 1",
