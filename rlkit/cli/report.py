@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -168,6 +169,16 @@ def _print_failures(name: str, failures: Iterable[tuple[str, Any]]) -> list[int]
         note(f"{name}, seed {seed}: {failure['message']}")
         codes.append(int(failure["exit_code"]))
     return codes
+
+
+@contextlib.contextmanager
+def alone_on_output(is_json: bool) -> Iterator[None]:
+    """With --json, let what a user's function prints go to the error stream."""
+    if not is_json:
+        yield
+        return
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
 
 
 def print_json(content: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from tyro.conf import arg
 
-from rlkit.cli.report import print_json
+from rlkit.cli.report import alone_on_output, print_json
 from rlkit.cli.rlhf.responses import parse_run, response_text
 from rlkit.cli.tables import new_table, print_table
 from rlkit.cli.terminal import cell
@@ -57,13 +57,14 @@ def sample_command(args: list[str]) -> int:
     from rlkit.rlhf.stages.evaluation.evaluate_policy import sample_run
 
     options: SampleOptions = parsed.sampling
-    rows = sample_run(
-        parsed.run,
-        num=options.num,
-        prompts=options.prompt,
-        greedy=options.greedy,
-        **vars(parsed.evaluation),
-    )
+    with alone_on_output(parsed.output.json):
+        rows = sample_run(
+            parsed.run,
+            num=options.num,
+            prompts=options.prompt,
+            greedy=options.greedy,
+            **vars(parsed.evaluation),
+        )
     if parsed.output.json:
         print_json({"run": str(parsed.run), "samples": rows})
     else:
@@ -77,7 +78,8 @@ def evaluate_command(args: list[str]) -> int:
     parsed = parse_run("evaluate", about, args, measurement=MeasurementOptions)
     from rlkit.rlhf.stages.evaluation.evaluate_policy import evaluate_run
 
-    report = evaluate_run(parsed.run, **vars(parsed.measurement), **vars(parsed.evaluation))
+    with alone_on_output(parsed.output.json):
+        report = evaluate_run(parsed.run, **vars(parsed.measurement), **vars(parsed.evaluation))
     if parsed.output.json:
         print_json(report)
     elif report["kind"] == "policy":
@@ -97,7 +99,8 @@ def best_of_n_command(args: list[str]) -> int:
     parsed = parse_run("best-of-n", about, args, selection=SelectionOptions)
     from rlkit.rlhf.stages.evaluation.evaluate_best_of_n import best_of_n_run
 
-    report = best_of_n_run(parsed.run, **vars(parsed.selection), **vars(parsed.evaluation))
+    with alone_on_output(parsed.output.json):
+        report = best_of_n_run(parsed.run, **vars(parsed.selection), **vars(parsed.evaluation))
     if parsed.output.json:
         print_json(report)
     else:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlkit.cli.forms import Output, given_options, make_form, parse, positional
-from rlkit.cli.report import print_json, report_stage, show_progress
+from rlkit.cli.report import alone_on_output, print_json, report_stage, show_progress
 
 if TYPE_CHECKING:
     from rlkit.rlhf.stages.stage_run import StageRun
@@ -147,7 +147,7 @@ def _stage_command(
 def _run(parsed: Any, stage: Callable[..., StageRun]) -> int:
     """Run a stage with the run options of a form; print its results."""
     quiet = parsed.output.json
-    with show_progress(quiet=quiet, unit="updates") as reports:
+    with show_progress(quiet=quiet, unit="updates") as reports, alone_on_output(quiet):
         run = stage(reports=reports, **vars(parsed.run))
     if quiet:
         print_json(_summary(run))

@@ -177,7 +177,13 @@ def reward(
             "option responses_per_prompt (--responses-per-prompt): a file is learned from pair by "
             f"pair; omit it, got {config.responses_per_prompt}"
         )
-    config = dataclasses.replace(config, num_pairs=_num_preferences(task, model, config.num_pairs))
+    num_pairs = _num_preferences(task, model, config.num_pairs)
+    if num_pairs < 2:
+        raise UsageError(
+            f"the file of preferences, {task.preferences}, has one line, expected at least two: "
+            "one to learn from and one held out"
+        )
+    config = dataclasses.replace(config, num_pairs=num_pairs)
     factory = RewardFactory(task=task, model=model, parent=parent, config=config)
     num_updates = _num_updates(config, config.num_examples)
     return launch("reward", factory, num_updates, run_options, reports)

@@ -91,7 +91,13 @@ class RewardFactory(_FromPolicy):
             policy.requires_grad_(True)
         self.model.add_adapters(policy, streams)
         model = RewardModel(policy, streams.generator("init"))
-        return fit_reward_model(model, examples, samples, self.config, streams)
+        trainer = fit_reward_model(model, examples, samples, self.config, streams)
+        if isinstance(examples, Labels) and bool((examples.label == examples.label[0]).all()):
+            trainer.notes.append(
+                f"all labels are {float(examples.label[0]):g}: there is nothing to tell apart, and "
+                "the score will mean nothing; label good and bad responses"
+            )
+        return trainer
 
 
 @dataclass(frozen=True, kw_only=True)

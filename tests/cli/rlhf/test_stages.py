@@ -252,3 +252,29 @@ def test_a_file_that_changed_since_the_run_began_is_rejected(tmp_path: Path) -> 
     lines(shown, DEMONSTRATIONS[:2])
     assert "has changed since the run began" in said("sample", sft, code=2)[1]
     assert answer("sft", *argv)["run"] != sft  # other content is another run
+
+
+def test_preferences_that_teach_or_show_nothing_are_remarked_on(
+    text_sft: str, tmp_path: Path
+) -> None:
+    one = lines(tmp_path / "one.jsonl", PAIRS[:1])
+    message = refused("reward", text_sft, "--preferences", one, out=tmp_path / "none")
+    assert "one.jsonl, has one line, expected at least two" in message
+    liked = lines(tmp_path / "liked.jsonl", [row | {"label": 1} for row in LABELS])
+    argv = ("--loss", "pointwise", "--num-epochs", 1, "--min-updates", 1, "--num-calibration", 8)
+    argv = (*argv, "--preferences", liked, "--out", tmp_path / "runs")
+    printed, notes = said("reward", text_sft, *argv)
+    assert "all labels are 1: there is nothing to tell apart" in notes
+    run = printed.strip().splitlines()[-1]
+    assert "was trained on" in said("evaluate", run, "--preferences", liked)[1]
+    assert "was trained on" not in said("evaluate", run)[1]
+
+
+def test_what_a_score_prints_stays_out_of_the_json(text_sft: str, tmp_path: Path) -> None:
+    file = tmp_path / "loud.py"
+    file.write_text(
+        "def loud(prompts, responses):\n    print('scored')\n    return [1.0] * len(prompts)\n"
+    )
+    printed, notes = said("sample", text_sft, "--score", f"{file}:loud", "--num", 2, "--json")
+    assert len(json.loads(printed)["samples"]) == 2
+    assert "scored" in notes

@@ -45,7 +45,9 @@ from rlkit.rlhf.training.reward_model import (
     measure_accuracy,
     split_held_out,
 )
+from rlkit.runs.progress import warn
 from rlkit.seeding import SeedStreams
+from rlkit.user_code import content_digest
 
 
 def evaluate_reward_model(
@@ -84,6 +86,14 @@ def evaluate_reward_model(
     if preferences is not None or isinstance(task, TextTask):
         if preferences is not None:
             data = task_with_files(run, preferences=preferences).preferences()
+            if content_digest(str(preferences)) == dict(load_sources(run)[0].digests).get(
+                "preferences"
+            ):
+                warn(
+                    f"{preferences} is what {run.folder.name} was trained on: nearly all of its "
+                    "pairs were seen, so the accuracy says little; omit it to measure those that "
+                    "were held out"
+                )
         else:
             data = _held_out(run, run_seed)
         return {
