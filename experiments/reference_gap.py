@@ -84,7 +84,7 @@ def gap_figure(rows: Rows, span: float) -> Figure:
     axes.set_xscale("log")
     axes.set_ylim(bottom=0)
     axes.set_xlabel("penalty per nat of divergence, in units of return")
-    axes.set_ylabel("penalised optimum - penalised return")
+    axes.set_ylabel("gap to the penalised optimum")
     axes.set_title(f"PPO near a reference on {ENVIRONMENT}", fontsize=9)
     legend_below(figure, axes)
     return figure

@@ -41,14 +41,12 @@ _BY_NAME = ("rewards", "truncated")  # the parameters that are given by their na
 
 
 class SeedRewards(Protocol):
-    """A reward that knows its seeds. `for_seeds` is required, the others are optional.
+    """A reward that knows its seeds.
 
-    Instead of the fingerprint of the object, `identity` names it in the identity of runs where it
-    is given. What `for_seeds` returns may have a state of its own, with the methods `state_dict`
-    and `load_state_dict` of an agent; checkpoints then hold it.
+    An attribute `identity`, plain data such as a digest, stands for the object in the identity of
+    runs; without one its fingerprint does. What `for_seeds` returns may have a state of its own,
+    with the methods `state_dict` and `load_state_dict` of an agent; checkpoints then hold it.
     """
-
-    identity: str
 
     def for_seeds(self, seeds: Sequence[int]) -> Callable[..., Any]:
         """Return the reward of some seeds, by their indices in the experiment.
