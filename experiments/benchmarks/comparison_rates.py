@@ -6,7 +6,7 @@ comparisons in which any verdict, on an environment or over all, names a winner:
 `experiments.benchmarks.interval_coverage`. Then it counts how often the interval of the
 interquartile mean over environments, and that of the probability of improvement, hold the truth.
 
-    python -m experiments.benchmarks.comparison_rates --comparisons 1000 --samples 4000
+    python -m experiments.benchmarks.comparison_rates --comparisons 200 --samples 1000
 
 Rates of the sequential test are those at the last look, which every earlier one is part of: a
 comparison that stops as soon as it is decided can only have fewer false winners.
@@ -206,8 +206,8 @@ def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--comparisons", type=int, default=1000, help="of each family")
-    parser.add_argument("--samples", type=int, default=4000, help="intervals of each family")
+    parser.add_argument("--comparisons", type=int, default=200, help="of each family")
+    parser.add_argument("--samples", type=int, default=1000, help="intervals of each family")
     parser.add_argument("--families", nargs="*", default=list(FAMILIES), choices=list(FAMILIES))
     parser.add_argument("--workers", type=int, default=1, help="processes")
     parser.add_argument("--out", type=Path, default=Path("results/comparison_rates"))
