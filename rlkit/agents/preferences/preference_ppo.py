@@ -96,6 +96,12 @@ class PreferencePPOConfig(PPOConfig):
                 "num_preferences (--num-preferences) is 0, so preferences (--preferences) must "
                 "name a file with some"
             )
+        if 0 < self.num_preferences < self.num_rounds:
+            raise UsageError(
+                f"num_rounds (--num-rounds) is {self.num_rounds}, more than the "
+                f"{self.num_preferences} of num_preferences (--num-preferences): each round asks "
+                "for at least one"
+            )
         require_labeller(self.labeller)
 
     @property

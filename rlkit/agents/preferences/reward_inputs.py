@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -60,8 +61,8 @@ class RewardInputs:
         if self._states:
             parts = [_one_hot(obs, self._states)]
         else:
-            parts = [obs.reshape(*leading, -1).astype(np.float64)]
-        columns = actions.reshape(*leading, -1)
+            parts = [obs.reshape(*leading, math.prod(self._obs_shape)).astype(np.float64)]
+        columns = actions.reshape(*leading, len(self._layout.sizes))
         low, high = self._layout.bounds
         for column, size in enumerate(self._layout.sizes.tolist()):
             values = columns[..., column]

@@ -14,6 +14,7 @@ rewards of the labelled steps, so that they are about 1 for any labeller.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -85,16 +86,20 @@ class RewardEnsemble:
         inputs = self._encoded(obs, actions).repeat_interleave(size, dim=0)
         with torch.no_grad():
             outputs = mlp(inputs, self._parameters["reward"], activation="tanh").squeeze(-1)
-            members = (outputs * self._scale.unsqueeze(1)).view(self._num_seeds, size, -1)
+            scaled = outputs * self._scale.unsqueeze(1)
+            members = scaled.view(self._num_seeds, size, scaled.shape[1])
             rewards: Array = members.mean(1).numpy()
         return rewards
 
     def returns(self, segments: Segments) -> Array:
         """Return the sums of rewards of segments [S, P, 2] -> [S, P, 2]."""
         shape = segments.rewards.shape
-        flat = segments.obs.reshape(shape[0], -1, *segments.obs.shape[len(shape) :])
-        actions = segments.actions.reshape(shape[0], -1, *segments.actions.shape[len(shape) :])
-        rewards = self(flat, actions).reshape(shape)
+        steps = (shape[0], math.prod(shape[1:]))
+        obs, actions = (
+            part.reshape(*steps, *part.shape[len(shape) :])
+            for part in (segments.obs, segments.actions)
+        )
+        rewards = self(obs, actions).reshape(shape)
         sums: Array = np.where(segments.is_step, rewards, 0.0).sum(-1)
         return sums
 

@@ -98,6 +98,8 @@ def _number(value: float, form: str) -> str:
 
 def _sentence(pooled: RewardAccuracy) -> str:
     """Return the accuracy on the held-out preferences of all seeds together as a sentence."""
+    if not pooled.num_held_out:
+        return "no preference was held out, so the accuracy of the reward is not known"
     text = f"of {pooled.num_held_out:,} held-out preferences, {pooled.accuracy:.3f} are predicted"
     ceiling = pooled.ceiling
     if ceiling.accuracy != ceiling.accuracy:

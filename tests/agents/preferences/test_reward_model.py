@@ -125,6 +125,13 @@ def test_returns_are_sums_of_the_rewards_of_the_steps_that_were_taken() -> None:
         assert returns[index] == pytest.approx(ensemble(obs, actions)[index[0]].sum(), abs=1e-5)
 
 
+def test_there_may_be_no_segments() -> None:
+    for space in (BOX, spaces.Discrete(3)):
+        ensemble = RewardEnsemble(space, spaces.Discrete(2), 2, OPTIONS)
+        states = 3 if space is not BOX else 0
+        assert ensemble.returns(random_pairs(2, 0, 4, states)).shape == (2, 0, 2)
+
+
 def test_a_seed_learns_the_same_bytes_alone_and_among_others() -> None:
     pairs = random_pairs(4, 20, 3)
     preferred = np.random.default_rng(3).random((4, 20)).round()

@@ -44,6 +44,14 @@ def test_it_trains_writes_the_preferences_and_compares_with_the_ceiling(
     assert code == 0
 
 
+def test_without_held_out_preferences_it_says_that_the_accuracy_is_unknown(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    argv = ["prefer", "CartPole-v1", "--seeds", "1", "--out", str(tmp_path), *flags()]
+    text, _ = output(capsys, *argv, "--held-out-share", "0", "--steps", "500", "--num-rounds", "1")
+    assert "no preference was held out, so the accuracy of the reward is not known" in text
+
+
 def test_the_help_has_the_presets_of_ppo(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["prefer", "CartPole-v1", "--help"])
