@@ -217,11 +217,12 @@ class PPO:
         if action_masks is not None:
             self._rollout["action_masks"][self._step] = torch.from_numpy(action_masks)
         if self._penalty is not None:
-            reference = self._penalty.outputs(obs, action_masks)
+            whole = self._penalty.outputs(obs)
+            reference = restricted(self._head, whole, action_masks)
             k1, kl = self._penalty.measure(outputs, self._extra, reference, actions)
             self._k1, self._rollout["kl"][self._step] = k1.numpy(), kl
             if "reference" in self._rollout:
-                self._rollout["reference"][self._step] = reference
+                self._rollout["reference"][self._step] = whole  # finite, whatever is masked
         self._rollout["features"][self._step] = features
         self._rollout["actions"][self._step] = actions
         result: Array = actions.numpy()
@@ -327,7 +328,8 @@ class PPO:
         values = self._values(features)
         if not others or self._penalty is None:
             return log_prob, entropy, values
-        return log_prob, entropy, values, self._penalty.losses(outputs, extra, others[0], actions)
+        reference = restricted(self._head, others[0], masks)
+        return log_prob, entropy, values, self._penalty.losses(outputs, extra, reference, actions)
 
     @property
     def _extra(self) -> list[Tensor]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from rlkit.agent import Task, Transition
+from rlkit.agent import ActionMasks, Task, Transition
 from rlkit.agents import find_agent
 from rlkit.agents import reinforce as reinforce_module
 from rlkit.agents.ppo import PPOConfig
@@ -123,6 +123,34 @@ def test_in_the_loss_the_divergence_is_a_term_and_rewards_stay(name: str, estima
     np.testing.assert_allclose(terms.detach().numpy(), BETA * target, rtol=1e-4, atol=1e-5)
     (gradient,) = torch.autograd.grad(terms.sum(), agent._parameters["policy"][0])
     assert gradient.any()
+
+
+@pytest.mark.parametrize("agent", ["ppo", "reinforce"])
+def test_masked_actions_have_no_part_in_the_divergence(agent: str) -> None:
+    kind, reference = find_agent(agent), drawn_reference("categorical")
+    streams = tuple(SeedStreams(0, index) for index in range(S))
+    task = Task(OBSERVED, SPACES["categorical"], streams, N, 1000, action_masks=True,
+                reference=reference)  # fmt: skip
+    options = {"hidden_sizes": (5,), "kl_coef": BETA, **IN_LOSS, **WHOLE[agent]}
+    learner: Any = kind(task, kind.Config(**options))
+    policy = np.exp(learner.actor(greedy=False).outputs(OBS[0]).numpy()[..., :2])
+    other = np.exp(outputs_of(reference, OBS[:T]).numpy()[..., :2])  # of the first two actions
+    p, q = (x / x.sum(-1, keepdims=True) for x in (policy, other))
+    masks = np.ones((S, N, 3), dtype=bool)
+    masks[..., 2] = False
+    around = ActionMasks(masks, masks)
+    metrics: Any = {}
+    for t in range(T):
+        action = learner.act(OBS[t], masks)
+        assert (action < 2).all()
+        ends = np.full((S, N), t == T - 1)
+        step = Transition(OBS[t], action, REWARDS[t], ends, ends & False, OBS[t + 1], OBS[t + 1])
+        metrics = learner.learn(step, around)
+        assert all(np.isfinite(np.asarray(x, dtype=float)).all() for n, v in
+                   learner.state_dict().items() if n.startswith("rollout") for x in v)  # fmt: skip
+    expected_kl = (p * np.log(p / q)).sum(-1).mean((0, 2))  # the policy is nearly uniform
+    np.testing.assert_allclose(metrics["kl"], expected_kl, rtol=0.05)
+    assert np.isfinite(metrics["policy_loss"]).all()
 
 
 def test_the_term_of_the_loss_reaches_the_updates_of_both_agents() -> None:
