@@ -26,9 +26,9 @@ Options = Mapping[str, Any]
 
 # A GPT on files: few lines need many epochs, and the held-out part says how many.
 TEXTS: dict[str, Options] = {
-    "sft": {"min_updates": 300, "held_out": 0.1, "patience": 10},
+    "sft": {"min_updates": 1000, "held_out": 0.1, "patience": 10},
     "reward": {"patience": 10},
-    "dpo": {"min_updates": 100, "held_out": 0.1, "patience": 10, "nll_coef": 1.0},
+    "dpo": {"min_updates": 200, "held_out": 0.1, "patience": 10, "nll_coef": 1.0},
 }
 _ROLLOUT = {"num_updates": 40, "batch_size": 32, "minibatch_size": 8, "num_epochs": 2}
 _POLICY = {"learning_rate": 1e-5, **_ROLLOUT}

@@ -40,5 +40,5 @@ def test_pretrained_weights_are_trained_gently_and_adapters_ten_times_faster(sta
 
 
 def test_epochs_that_are_given_are_not_added_to() -> None:
-    assert default_options("sft", TEXTS, GPT, {})["min_updates"] == 300
+    assert default_options("sft", TEXTS, GPT, {})["min_updates"] == 1000
     assert "min_updates" not in default_options("sft", TEXTS, GPT, {"num_epochs": 2})
