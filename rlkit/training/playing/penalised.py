@@ -19,12 +19,14 @@ from rlkit.training.specification import RunSpec
 def has_answer_key(spec: RunSpec, environment: Environment) -> bool:
     """Return whether the penalised optimum of what a run was trained on is known.
 
-    That of a reward of the user's own is not: the model has the environment's.
+    That of a reward of the user's own is not: the model has the environment's. Neither are masks of
+    actions in the model.
     """
     mdp, states = environment.mdp, environment.observation_space
     return (
         isinstance(spec.reference, ReferencePolicy)
         and spec.reward is None
+        and not spec.action_masks
         and mdp is not None
         and isinstance(states, spaces.Discrete)
         and isinstance(environment.action_space, spaces.Discrete)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -66,6 +67,8 @@ def test_what_is_not_known_is_not_shown(near: Callable[..., Run]) -> None:
     assert "gap" not in measured
     own = near(reward=lambda o, a, n, t: n / 15.0, seeds=1)
     assert not has_answer_key(own.spec, own.environment)
+    masked = dataclasses.replace(near(seeds=1).spec, action_masks=True)
+    assert not has_answer_key(masked, own.environment)
     pole = near(environment="CartPole-v1", seeds=1, steps=8, rollout_length=2)
     assert not has_answer_key(pole.spec, pole.environment)
     assert "kl_coef" not in pole.evaluate(episodes=1)["seeds"][0]
