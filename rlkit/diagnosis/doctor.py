@@ -14,6 +14,7 @@ from rlkit.diagnosis.processes.helper import HelperProcess, Unfindable, helper_p
 from rlkit.diagnosis.report import Report
 from rlkit.environments.environment import Environment
 from rlkit.environments.resolve import EnvLike, locate
+from rlkit.environments.stepping.watchdog import watched
 from rlkit.options import require_seconds, require_typed
 from rlkit.training.specification import require_env_args
 
@@ -53,7 +54,8 @@ def doctor(
     seconds = require_seconds("seconds", seconds)
     timeout = require_seconds("env_timeout", env_timeout)
     arguments = require_env_args(env_args)
-    located = locate(environment, arguments)
+    with watched(timeout):  # a function of num_envs is called
+        located = locate(environment, arguments)
     session = _Session(located, seconds, timeout, require_typed("probe", probe, bool))
     examination, learned = session.run()
     plan = examination.plan

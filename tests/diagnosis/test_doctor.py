@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,14 @@ def test_a_sound_environment_in_this_process(monkeypatch: pytest.MonkeyPatch) ->
 def test_arguments_are_checked(arguments: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         rlkit.doctor(Walk, **arguments)  # type: ignore[arg-type]
+
+
+def test_a_function_of_num_envs_that_does_not_return_is_named() -> None:
+    def waits(num_envs: int) -> None:
+        time.sleep(60)
+
+    with pytest.raises(UsageError, match=r"num_envs=1 failed: it did not return within 0\.3 s"):
+        rlkit.doctor(waits, env_timeout=0.3)
 
 
 def test_an_unknown_environment_is_named() -> None:

@@ -219,6 +219,7 @@ class OneOfVector(gym.Env[Any, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)  # as Gymnasium's checker expects of an environment
         obs, info = self.env.reset(seed=seed)
         return next(iter(iterate(self.env.observation_space, obs))), own_info(info, 0)
 
@@ -283,6 +284,7 @@ class OneOfBatch(gym.Env[Any, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
         self._seed = self._seed + 1 if seed is None else seed
         return self.env.reset()[0, 0], {}
 

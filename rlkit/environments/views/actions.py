@@ -147,5 +147,5 @@ def _value(space: AnySpace, columns: Any) -> Any:
 
 
 def _clipped(space: spaces.Box, numbers: Any) -> Array:
-    clipped: Array = np.clip(numbers, space.low, space.high).astype(space.dtype)
-    return clipped
+    clipped = np.clip(numbers, space.low, space.high)
+    return np.asarray(clipped).astype(space.dtype)  # an array without axes too, as `sample` gives

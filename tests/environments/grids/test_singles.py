@@ -58,6 +58,7 @@ def test_one_copy_is_the_single_environment(mode: str) -> None:
     rng = np.random.default_rng(0)
     for seed in range(5):
         first = [env.reset(seed=seed)[0].copy() for env in (one, single)]
+        assert one.np_random_seed == seed  # without which Gymnasium's checker advises to seed
         assert first[0].tobytes() == first[1].tobytes()
         for _ in range(200):
             action = int(rng.integers(3))

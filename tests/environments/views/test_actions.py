@@ -102,3 +102,15 @@ def test_batches_are_arrays_or_lists_of_actions(space: Any, expected: Any) -> No
 def test_other_spaces_are_rejected(space: Any, part: str) -> None:
     with pytest.raises(ValueError, match=part):
         ActionLayout(space)
+
+
+def test_a_box_without_axes_takes_an_array_as_its_sample_is() -> None:
+    alone = spaces.Box(-1.0, 1.0, (), np.float32)
+    for space in (alone, spaces.Dict(a=alone)):
+        layout = ActionLayout(space)
+        action = layout.to_env(np.zeros(layout.shape))
+        value, sample = (
+            one["a"] if space is not alone else one for one in (action, space.sample())
+        )
+        assert (type(value), value.shape, value.dtype) == (type(sample), (), np.float32)
+        assert space.contains(action)  # which warns of anything but an array
