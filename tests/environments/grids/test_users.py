@@ -144,6 +144,22 @@ def test_what_raises_for_all_seeds_is_not_blamed_on_one() -> None:
         climb(grid("raise"), 5)
 
 
+def test_what_constructor_and_close_raise_is_named() -> None:
+    class Small(Ramp):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            if self.num_envs > 2:
+                raise SystemExit("too many")
+
+        def close(self) -> None:
+            raise ZeroDivisionError
+
+    with pytest.raises(UsageError, match=r"of 2 x 3 copies failed: SystemExit\('too many'\)"):
+        UserGrid(Small, STREAMS, 3, name="Small")
+    with pytest.warns(RlkitWarning, match=r"the batched environment Small raised ZeroDivision"):
+        UserGrid(Small, STREAMS, 2, name="Small").close()
+
+
 def test_results_belong_to_the_caller_and_places_are_counted() -> None:
     env = grid()
     steps = climb(env, 9)
