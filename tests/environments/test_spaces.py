@@ -160,6 +160,7 @@ VARYING = {
     "strange in a tuple": spaces.Tuple((D(2), Strange())),
     "no parts": spaces.Tuple(()),
     "no entries": spaces.Dict(),
+    "no numbers": spaces.Box(-1.0, 1.0, (2, 0)),
     "a billion": spaces.MultiDiscrete([10**9, 2]),
     "a billion bits": spaces.MultiBinary(10**9),
 }
@@ -290,3 +291,8 @@ def test_objects_that_are_not_spaces_are_rejected(role: str, value: Any) -> None
 def test_a_space_that_cannot_be_read_is_rejected_with_the_reason() -> None:
     with pytest.raises(UsageError, match=r"observation_space raised NotImplementedError.*later"):
         spaces_of(Raising(), "Mine")
+
+
+def test_observations_without_numbers_are_rejected() -> None:
+    with pytest.raises(UsageError, match="this has 0 numbers, expected at least 1"):
+        require_supported("Mine", VARYING["no numbers"], D(2))

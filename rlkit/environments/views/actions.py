@@ -57,6 +57,8 @@ class ActionLayout:
         # Counted before anything is as long as that.
         self.num_choices = sum(_num_choices(leaf.space) for leaf in parts)
         is_one = isinstance(space, (spaces.Discrete, spaces.Box))
+        if isinstance(space, spaces.Box) and 0 in space.shape:
+            raise ValueError("0 numbers, expected at least 1")
         if not (is_one or (parts and self.num_choices <= MOST_CHOICES)):
             raise ValueError(
                 f"{len(parts):,} parts with {self.num_choices:,} choices, expected at least 1 part "

@@ -47,6 +47,8 @@ def seen_by_agents(space: AnySpace) -> AnySpace:
     Raises:
         ValueError: it is not supported.
     """
+    if isinstance(space, spaces.Box) and 0 in space.shape:
+        raise ValueError("0 numbers, expected at least 1")
     if isinstance(space, (spaces.Discrete, spaces.Box)):
         return space
     parts = list(leaves(space))

@@ -94,6 +94,7 @@ def test_batches_are_arrays_or_lists_of_actions(space: Any, expected: Any) -> No
     [
         (spaces.Tuple(()), "0 parts"),
         (spaces.Dict(), "0 parts"),
+        (spaces.Box(-1.0, 1.0, (0,)), "0 numbers"),
         (spaces.MultiDiscrete([10**9, 2]), "1,000,000,002 choices"),
         (spaces.Tuple((D(2), spaces.Text(3))), "Text at"),
     ],
