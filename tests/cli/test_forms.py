@@ -79,7 +79,7 @@ def test_words_are_distinguished_from_options_and_their_values() -> None:
 def test_known_options_are_those_of_the_help() -> None:
     flags = known_flags(make_form("Fine-tune.", task=TaskSource, model=ModelSource))
     assert {"--help", "--model", "--width", "--tied", "--no-tied", "--tokenizer"} <= set(flags)
-    hidden = {"--name", "--path", "--digest", "--digests", "--adapter-rank", "--trained-tokenizer"}
+    hidden = {"--name", "--path", "--digest", "--digests", "--trained-tokenizer"}
     assert not hidden & set(flags)
     with pytest.raises(UsageError, match="rlhf sft has no option --digest"):
         parse(make_form("Fine-tune.", model=ModelSource), ["--digest", "x"], "rlhf sft")
