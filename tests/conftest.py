@@ -49,8 +49,23 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(20_000, *gc.get_threshold()[1:])
 
 
+# What tests train with: each process that is forked would import what the first did not need.
+_FORKED_WITH = (
+    *("torch", "matplotlib.figure", "rlkit.agents.ppo", "rlkit.agents.reinforce"),
+    *("rlkit.agents.tabular.q_learning", "rlkit.training.seed_trainer", "rlkit.training.run"),
+)
+
+
+def _import_before_forking() -> None:
+    from rlkit.processes import starting
+
+    warm_up = starting.warm_up
+    starting.warm_up = lambda modules: warm_up([*modules, *_FORKED_WITH])
+
+
 def pytest_configure() -> None:
     """Let test processes load machine code that another one is making, and not make it too."""
+    _import_before_forking()
     compile_alone, depth = Dispatcher.compile, 0
 
     def compile(self: Dispatcher, signature: object) -> object:

@@ -27,7 +27,6 @@ from rlkit.seeding import SeedStreams
 from rlkit.tabular.memory import available_bytes
 from rlkit.tabular.reading.wrappers import TRANSPARENT
 from rlkit.training.kind import AGENT_RUN
-from rlkit.training.playing.reference_run import load_reference
 from rlkit.training.seed_trainer import Training
 from rlkit.training.specification import RunSpec
 
@@ -215,6 +214,8 @@ def _with_reference(spec: RunSpec, environment: Environment) -> tuple[RunSpec, l
         )
     if not isinstance(spec.reference, str):
         return spec, []
+    from rlkit.training.playing.reference_run import load_reference  # imports torch
+
     place, seed = spec.reference, spec.reference_seed
     policy = load_reference(place, seed, environment, spec.agent_name)
     origin = [] if place == UNIFORM else [f"the reference is the policy of seed {seed} of {place}"]

@@ -9,7 +9,6 @@ import numpy as np
 from gymnasium import spaces
 
 from rlkit.agent import Actor, ActorTraits
-from rlkit.agents.reference.policy import probabilities_of
 from rlkit.environments.environment import Environment
 from rlkit.nn.reference import ReferencePolicy
 from rlkit.tabular.planning.near import penalised_optimum, penalised_return
@@ -46,6 +45,8 @@ def penalised_rows(
         environment: what they were trained in.
         coefficients: the penalty of a nat, of each seed; 0 = it was only measured.
     """
+    from rlkit.agents.reference.policy import probabilities_of  # imports torch
+
     mdp, reference = environment.mdp, spec.reference
     states, actions = environment.observation_space, environment.action_space
     probabilities = ActorTraits.of(actor).probabilities
