@@ -7,7 +7,7 @@ DEMO ?=
 # The tests start some hundred processes: without compiled files each would compile the package.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check torture clean
+.PHONY: demo test long check torture clean
 
 demo: .venv/core
 	$(BIN)/python -m experiments.demo $(DEMO)
@@ -15,11 +15,14 @@ demo: .venv/core
 test: .venv/dev
 	$(BIN)/python -m pytest -n logical
 
+long: .venv/dev
+	$(BIN)/python -m pytest -n logical -m "long and not torture"
+
 check: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n logical -m "not slow and not torture"
+	$(BIN)/python -m pytest -n logical -m "not slow and not long and not torture"
 
 torture: .venv/dev
 	$(BIN)/python -m experiments.torture -n logical

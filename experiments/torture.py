@@ -1,6 +1,6 @@
 """Does everything hold that takes too long for `make test`?
 
-Runs the tests that are marked `torture` (many kills at random moments, long learning runs) and
+Runs the tests that are marked `torture` or `long` (many kills, learning runs, many processes) and
 keeps their result in results/torture/: one row per test, and a summary with the date, the version
 and the commit.
 
@@ -40,7 +40,7 @@ def rows_of(report: Path) -> list[dict[str, str]]:
 def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as temporary:
         report = Path(temporary) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-m", "torture", f"--junitxml={report}"]
+        command = [sys.executable, "-m", "pytest", "-m", "torture or long", f"--junitxml={report}"]
         code = subprocess.run([*command, *arguments]).returncode
         if not report.exists():
             return code

@@ -19,7 +19,7 @@ HEAD = """\
 
 What goes wrong in software for reinforcement learning, collected from issue trackers and test
 suites of well-known projects and from measurements, and the tests that hold each of them here.
-`make test` runs them all but those marked *torture*, which `make torture` runs. The details of RLHF
+`make test` and `make long` run them all but those marked *torture*, which `make torture` runs. The details of RLHF
 have [a page of their own](rlhf-tests.md).
 """
 PARTS = {

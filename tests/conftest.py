@@ -2,6 +2,7 @@
 
 import fcntl
 import gc
+import multiprocessing
 import os
 import sys
 import tempfile
@@ -59,6 +60,7 @@ _FORKED_WITH = (
 def _import_before_forking() -> None:
     from rlkit.processes import starting
 
+    multiprocessing.get_context("forkserver").set_forkserver_preload([*_FORKED_WITH])
     warm_up = starting.warm_up
     starting.warm_up = lambda modules: warm_up([*modules, *_FORKED_WITH])
 

@@ -481,7 +481,7 @@ def test_each_entry_of_a_state_is_needed(case: Case, name: str) -> None:
     assert records != expected or per_seed(other.state_dict()) != final
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_state_of_a_new_agent_of_another_seed_is_overwritten_completely() -> None:
     for case in CASES:
         agent, env = build(case, (0, 1))

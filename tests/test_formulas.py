@@ -189,7 +189,7 @@ def test_a_row_says_which_command_uses_it_or_that_none_does() -> None:
         assert state.startswith(MISSING) == (not row["function"]), row
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_commands_of_a_row_call_its_functions(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -67,7 +67,7 @@ def run(installed: Path, name: str, *arguments: str, cwd: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_wheel_holds_two_packages_with_their_types_and_the_license(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
@@ -107,7 +107,7 @@ def test_ppo_trains_on_the_native_twin_from_an_empty_folder(
     assert "CartPole-v1" in run(installed, "rlkit", "list", cwd=tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_bandit_is_found_by_its_id_where_the_package_is_installed(
     installed: Path, tmp_path: Path
 ) -> None:

@@ -101,7 +101,7 @@ def all_seeds(
 
 
 @pytest.mark.trap("T19")
-@pytest.mark.slow
+@pytest.mark.long
 def test_no_two_episodes_of_a_large_experiment_have_the_same_seed() -> None:
     parts = [all_seeds(0, "env", i, n, 10_000) for i in range(30) for n in range(8)]
     parts += [all_seeds(0, "evaluation", i, 0, 1000) for i in range(30)]
@@ -458,7 +458,7 @@ def test_a_run_leaves_the_global_generators_as_they_were() -> None:
 
 
 @pytest.mark.trap("T58")
-@pytest.mark.slow
+@pytest.mark.long
 def test_importing_every_core_module_leaves_the_global_generators_as_they_were() -> None:
     script = """
 import random, numpy as np, torch

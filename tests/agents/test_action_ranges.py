@@ -118,7 +118,7 @@ def test_the_remark_goes_with_the_wrapper_that_it_names(name: str) -> None:
         assert remarks(RescaleAction(Target(low, high), np.float32(-1), np.float32(1))) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("low", "high"), [(-5e-4, 5e-4), pytest.param(-1000.0, 1000.0, marks=pytest.mark.slow)]
 )

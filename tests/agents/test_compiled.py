@@ -91,6 +91,7 @@ def test_runs_have_the_bytes_of_the_ordinary_loop(
     assert runs[0].folder.name == runs[1].folder.name
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::rlkit.errors.RlkitWarning")
 @each_learner
 def test_runs_of_every_learner_have_the_bytes_of_the_ordinary_loop(

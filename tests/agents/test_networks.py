@@ -80,7 +80,7 @@ def test_what_is_stored_of_a_discrete_observation_is_its_index(name: str) -> Non
     assert per_seed < 1.1 * 3 * 2 * 4 * (90_000 * 4 + 100)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", LEARNERS)
 def test_a_table_of_logits_finds_the_rewarded_action_of_each_state(name: str) -> None:
     num_states, num_actions = 5, 3

@@ -508,7 +508,7 @@ class TreatsCutsAsEnds(PPO):
 
 
 @pytest.mark.trap("T1")
-@pytest.mark.slow
+@pytest.mark.long
 def test_probe_a_time_limit_does_not_change_the_value() -> None:
     mdp = endless(4)
     values = values_of(learn(mdp, 800, discount=0.8), all_states(mdp))
@@ -532,7 +532,7 @@ def test_constant_advantages_move_the_critic_and_not_the_policy() -> None:
     assert np.abs(values_of(agent, all_states(mdp)) - values).min() > 0.1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ppo_balances_the_pole_far_better_than_chance() -> None:
     from rlkit.environments.resolve import find_environment
     from rlkit.evaluation import Evaluator

@@ -431,7 +431,7 @@ def test_probe_the_better_action_is_found_for_each_observation(baseline: bool) -
     assert (probabilities[:, np.arange(3), [1, 0, 0]] > 0.9).all()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_probe_a_reward_two_steps_later_is_found() -> None:
     # The first action decides which of two states follows; only one of them pays.
     table = [
@@ -445,7 +445,7 @@ def test_probe_a_reward_two_steps_later_is_found() -> None:
     assert (probabilities[:, 0, 1] > 0.95).all()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_probe_the_baseline_is_the_value_also_behind_a_time_limit() -> None:
     # Reward 1 for ever at discount 0.8 is worth 5; the episodes are cut after 4 steps.
     table = [[[(1.0, (s + 1) % 4, 1.0, False)]] * 2 for s in range(4)]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("rlkit_first", [True, False])
 def test_products_before_the_import_of_rlkit_are_reported(rlkit_first: bool) -> None:
     product, imported = "torch.ones(3, 50, 50) @ torch.ones(3, 50, 50)", "import rlkit"
@@ -65,6 +65,7 @@ def test_training_and_evaluating_a_table_imports_no_torch_and_little_of_scipy(
     _run(code, tmp_path)
 
 
+@pytest.mark.long
 def test_torch_is_prepared_when_something_imports_it_later(tmp_path: Path) -> None:
     code = """
         import sys
@@ -84,6 +85,7 @@ def test_torch_is_prepared_when_something_imports_it_later(tmp_path: Path) -> No
     _run(code, tmp_path)
 
 
+@pytest.mark.long
 def test_after_the_block_an_import_of_torch_is_left_alone(tmp_path: Path) -> None:
     code = """
         import sys
@@ -128,6 +130,7 @@ LATE = """
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_an_agent_that_imports_torch_in_act_gets_one_thread(workers: int, tmp_path: Path) -> None:
     (tmp_path / "late.py").write_text(textwrap.dedent(LATE))

@@ -255,6 +255,7 @@ def test_slow_environments_are_not_checked_for_long() -> None:
     assert taken < 30
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("draw", "moved"), [("", "set()"), ("torch.rand(1)", "{'torch'}")])
 def test_draws_of_a_torch_that_was_imported_meanwhile_are_noticed(draw: str, moved: str) -> None:
     lines = [

@@ -15,6 +15,7 @@ def test_the_first_step_that_reaches_a_return_and_the_one_from_which_it_is_kept(
     assert for_good.tolist() == [30, np.inf, 0, np.inf]
 
 
+@pytest.mark.long
 def test_the_target_is_the_optimum_where_a_policy_comes_close_enough() -> None:
     assert target("FrozenLake-v1") == pytest.approx((0.7441902878, 0.7441902878), abs=1e-8)
     best, optimum = target("FrozenLake8x8-v1")

@@ -108,7 +108,7 @@ def test_a_deep_copy_of_data_is_equal(row: tuple[str, str, str]) -> None:
     assert fingerprint(copied).digest == fingerprint(thing).digest
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_other_processes_come_to_the_same_digests(tmp_path: Path) -> None:
     """In processes that hash otherwise, and where other modules are loaded."""
     script = f"""

@@ -70,6 +70,7 @@ def run(folder: Path) -> list[str]:
     ).stdout.split()
 
 
+@pytest.mark.long
 def test_the_same_parts_are_loaded_from_the_cache_and_changed_ones_compiled(folder: Path) -> None:
     assert run(folder) == ["7.0", "2.0", "0", "1"]
     assert run(folder) == ["7.0", "2.0", "1", "0"]
@@ -106,6 +107,7 @@ print(compose(text, step=kinds.half)(kinds.Pair(3.0)))
 }
 
 
+@pytest.mark.long
 def test_an_argument_whose_class_has_another_name_is_compiled_anew(tmp_path: Path) -> None:
     for name, text in NAMED.items():
         (tmp_path / f"{name}.py").write_text(text)
@@ -115,6 +117,7 @@ def test_an_argument_whose_class_has_another_name_is_compiled_anew(tmp_path: Pat
     assert run(tmp_path) == ["1.5"]
 
 
+@pytest.mark.long
 def test_kernels_work_where_no_cache_folder_can_be_written(folder: Path) -> None:
     # A file in place of a folder stops the superuser too.
     (folder / "__pycache__").write_text("")

@@ -49,7 +49,7 @@ def _hashes(maker: ModuleType, folder: Path) -> dict[str, str]:
     return hashes
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_runs_continue_to_the_bytes_of_the_code_that_began_them(
     maker: ModuleType, expected: dict[str, dict[str, str]], runs: Path, tmp_path: Path
 ) -> None:

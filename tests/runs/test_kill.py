@@ -127,6 +127,7 @@ MOMENTS = {
 NO_SAVES = "seed_batch.SECONDS_BETWEEN_SAVES = 1e9"  # but those at the last two rows
 
 
+@pytest.mark.long
 @pytest.mark.trap("T66", "T91", "F4")
 @pytest.mark.parametrize("moment", ["'append', 7", "'sync', 1", "'sync', 3"])
 @pytest.mark.parametrize("name", ["q-learning", pytest.param("ppo", marks=pytest.mark.slow)])
@@ -161,6 +162,7 @@ QUICK = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.trap("F4", "F5")
 @pytest.mark.parametrize(
     "moment",
@@ -178,7 +180,7 @@ def test_a_run_killed_at_a_given_moment_ends_as_if_undisturbed(
 
 
 @pytest.mark.trap("T89", "F3")
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("part", [0.0, 0.001, 0.1, 0.5, 0.9, 0.999, 1.0])
 def test_a_run_killed_while_a_checkpoint_is_written_continues_from_the_one_before(
     part: float, forks: Any, out: Path, small: Callable[..., Run], results: Any, reference: Any

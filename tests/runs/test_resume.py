@@ -109,6 +109,7 @@ MUTANTS = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.trap("T61", "T62", "T63", "T64", "F10")
 @pytest.mark.parametrize(("name", "change"), MUTANTS)
 def test_no_entry_of_the_state_can_be_omitted_or_altered_unnoticed(

@@ -113,6 +113,7 @@ def test_sigterm_to_the_first_process_lets_the_workers_save(
     )
 
 
+@pytest.mark.long
 def test_a_signal_while_the_workers_start_is_an_interruption(
     forks: Any, out: Path, wait_for: Any, small: Callable[..., Run]
 ) -> None:
@@ -124,6 +125,7 @@ def test_a_signal_while_the_workers_start_is_an_interruption(
     assert child.group_is_gone(10)
 
 
+@pytest.mark.long
 @pytest.mark.trap("F8")
 @pytest.mark.parametrize(
     ("first", "second", "code"),
@@ -153,6 +155,7 @@ def test_a_second_signal_ends_all_at_once(
         assert not problems
 
 
+@pytest.mark.long
 @pytest.mark.trap("F74")
 def test_workers_end_when_the_first_process_is_killed(started: Any, out: Path) -> None:
     child = started(0.05, evaluate_every=20)  # half a minute for the whole run

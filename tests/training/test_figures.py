@@ -84,6 +84,7 @@ def python(code: str, folder: Path) -> None:
     subprocess.run([sys.executable, "program.py"], cwd=folder, check=True)
 
 
+@pytest.mark.long
 def test_the_command_draws_the_same_figure_without_importing_matplotlib(tmp_path: Path) -> None:
     python(
         """
@@ -103,6 +104,7 @@ def test_the_command_draws_the_same_figure_without_importing_matplotlib(tmp_path
     )
 
 
+@pytest.mark.long
 def test_what_cannot_be_drawn_there_is_drawn_here(tmp_path: Path) -> None:
     python(
         """

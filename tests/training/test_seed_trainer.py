@@ -32,6 +32,7 @@ EVERY_KIND = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", EVERY_KIND)
 def test_nine_seeds_added_to_one_have_the_bytes_of_a_batch_of_ten(
     name: str, small: Callable[..., Run], results: Any, reference: Any

@@ -115,7 +115,7 @@ def test_a_run_neither_uses_nor_moves_the_global_generators(
 
 
 @pytest.mark.trap("T55", "T59")
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("hash_seed", ["0", "1"])
 def test_another_order_of_hashes_gives_the_same_bytes(
     hash_seed: str, start_forks: Any, out: Path, results: Any, reference: Any

@@ -130,7 +130,7 @@ def test_a_failed_seed_is_tried_again_and_named(small: Callable[..., Run], out: 
     assert outcome.message == f"seed 1: {run.failures[1]}"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_stages_are_continued_after_those_that_they_start_from(out: Path, results: Any) -> None:
     common: dict[str, Any] = {"out": out, "reports": Reports()}
     sft = rlhf.sft("enumerable", model=MODEL, num_demonstrations=64, num_epochs=1, **common)

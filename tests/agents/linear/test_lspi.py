@@ -77,7 +77,7 @@ def test_unusable_options_are_rejected_by_name(options: Any, message: str) -> No
         LSPIConfig(**options)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_it_learns_the_lake(tmp_path: Any) -> None:
     run = rlkit.train(
         "lspi", "FrozenLake-v1", seeds=5, steps=20_000, evaluate_every=20_000, out=tmp_path

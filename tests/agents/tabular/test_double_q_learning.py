@@ -123,7 +123,7 @@ def test_q_learning_is_drawn_to_noise_that_double_q_learning_is_not_mistaken_abo
     assert ordinary.mean() > 2 * double.mean()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_both_tables_converge_to_the_optimal_values() -> None:
     mdp = random_mdp(time_limit=50)
     agent, env = make(

@@ -115,7 +115,7 @@ def test_the_note_on_a_seed_without_an_update_names_the_end_of_an_episode() -> N
     assert "an episode that ends" in text
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("visit", ["first", "every"])
 def test_the_means_of_a_random_policys_returns_are_its_exact_values(visit: str) -> None:
     mdp = random_mdp(time_limit=10_000)

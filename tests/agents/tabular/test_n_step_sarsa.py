@@ -105,7 +105,7 @@ def test_an_episode_moves_the_last_n_steps_of_a_chain(return_steps: int) -> None
     np.testing.assert_allclose(agent.state_dict()["q"][0, :, 0], expected, rtol=1e-14)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("return_steps", [3, 8])
 def test_the_table_of_a_random_policy_converges_to_its_exact_values(return_steps: int) -> None:
     mdp = random_mdp(time_limit=50)

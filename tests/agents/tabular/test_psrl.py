@@ -154,7 +154,7 @@ def test_counts_that_do_not_fit_into_memory_are_rejected(monkeypatch: pytest.Mon
         PSRL(huge, PSRLConfig())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_it_learns_frozen_lake_within_a_few_thousand_steps(tmp_path: Any) -> None:
     run = rlkit.train("psrl", "FrozenLake-v1", seeds=4, steps=20_000, out=tmp_path)
     assert run.optimum is not None

@@ -117,7 +117,7 @@ def test_the_first_episode_moves_every_step_towards_its_lambda_return() -> None:
         np.testing.assert_allclose(agent.state_dict()["q"][:, t, 0], moved, rtol=1e-13)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("trace_decay", [0.0, 0.7])
 def test_the_table_converges_to_the_values_of_the_exploring_policy(trace_decay: float) -> None:
     mdp = random_mdp(time_limit=50)
@@ -182,7 +182,7 @@ def test_without_exploration_it_is_q_learning() -> None:
     assert one == other
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("trace_decay", [0.0, pytest.param(0.7, marks=pytest.mark.torture)])
 def test_the_table_of_a_random_policy_converges_to_its_exact_values(trace_decay: float) -> None:
     mdp = random_mdp(time_limit=50)

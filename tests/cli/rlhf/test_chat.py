@@ -10,7 +10,7 @@ import pytest
 from tests.cli.rlhf.commands import said
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_chat_shows_both_sides_explains_unknown_tokens_and_ends_at_an_empty_line(ppo: str) -> None:
     typed = io.StringIO("<about-A>\n<about-Z>\nA B\n<about-B>\n\n<about-C>\n")
     printed, _ = said("chat", ppo, "--num", 2, stdin=typed)

@@ -21,6 +21,7 @@ SMALL: dict[type, dict[str, int]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "defaults", [SMALL, pytest.param({}, marks=pytest.mark.torture)], ids=["small", "whole"]
 )

@@ -295,7 +295,7 @@ def test_seed_workers_have_env_workers_of_their_own(
 
 
 @pytest.mark.trap("F74")
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("workers", [1, 2])
 def test_no_worker_outlives_a_killed_parent(
     workers: int, forks: Any, out: Path, wait_for: Any

@@ -223,7 +223,7 @@ def test_no_response_is_both_held_out_and_trained_on(compared: Comparisons) -> N
     assert not sides[0] & sides[1]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_more_comparisons_of_as_many_responses_teach_more(small: Any) -> None:
     """Of 480 responses: 240 pairs, or all 1680 pairs of 60 times 8."""
     found = []

@@ -144,7 +144,7 @@ def test_a_missing_package_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch
     assert not metrics_installed()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_packages_are_imported_only_when_used() -> None:
     code = (
         "import sys, rlkit.rlhf.evaluation.evaluate\n"

@@ -80,7 +80,7 @@ CONTROL = 0.3
 
 
 @pytest.mark.trap("T79")
-@pytest.mark.slow
+@pytest.mark.long
 def test_ppo_comes_near_the_optimum(language: Any, ppo_run: Any) -> None:
     agent, metrics = ppo_run
     start, end = (language.gap(policy, CONTROL) for policy in (language.reference, agent.policy))

@@ -125,6 +125,7 @@ def script(stage: str, parents: dict[str, StageRun], out: Path, before: str = ""
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("stage", "moment"),
     [

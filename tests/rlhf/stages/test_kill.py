@@ -63,6 +63,7 @@ MOMENTS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_stage_killed_at_a_given_moment_ends_as_if_undisturbed(
     moment: str, start: Callable[..., Any], out: Path, results: Any, undisturbed: Any
@@ -132,6 +133,7 @@ def test_a_signal_lets_the_stage_save_and_the_same_call_continue(
     assert results(run.folder) == undisturbed
 
 
+@pytest.mark.long
 @pytest.mark.trap("F74")
 @pytest.mark.parametrize(
     ("number", "code"),

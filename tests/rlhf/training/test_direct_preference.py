@@ -137,7 +137,7 @@ def test_only_the_policy_is_trained(small: Any) -> None:
 
 
 @pytest.mark.claim(46)
-@pytest.mark.slow
+@pytest.mark.long
 def test_more_pairs_bring_the_policy_nearer_to_the_exact_optimum(small: Any) -> None:
     """beta is that of the KL penalty, and preferences follow gold: the minimiser is the optimum."""
     untrained = small.gap(small.reference, 1.0)

@@ -132,7 +132,7 @@ def right_gap(language: Any) -> float:
     return gap_after(language, num_updates=NUM_UPDATES, **language.options)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     "parts",
     [

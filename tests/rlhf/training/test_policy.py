@@ -473,7 +473,7 @@ def test_the_coefficient_follows_the_measured_kl_and_the_number_of_responses(
 
 @pytest.mark.claim(20)
 @pytest.mark.parametrize("start", [0.1, 2.0])
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_adaptive_coefficient_reaches_its_target_from_both_sides(
     language: Any, start: float
 ) -> None:

@@ -310,7 +310,7 @@ def test_groups_by_a_known_margin_are_its_terciles(small: Any, learned: RewardMo
 
 
 @pytest.mark.claim(35)
-@pytest.mark.slow
+@pytest.mark.long
 def test_labels_of_single_responses_recover_gold(small: Any) -> None:
     labels = sample_labels(small.reference, small.task, small.score, rng(10), 20_000)
     model, _ = fitted(

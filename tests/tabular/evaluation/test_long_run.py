@@ -114,6 +114,7 @@ def test_the_second_eigenvalue_is_that_of_the_dense_chain(case: int) -> None:
     assert mixing(mdp, policy).second_eigenvalue == pytest.approx(moduli[-2], abs=1e-8)
 
 
+@pytest.mark.long
 def test_the_sparse_solver_of_large_chains_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
     for mdp in (from_env("FrozenLake8x8-v1"), from_env("Taxi-v4"), two_places()):
         policy = random_policy(mdp)

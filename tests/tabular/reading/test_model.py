@@ -341,7 +341,7 @@ def test_a_table_that_only_the_first_copy_follows_is_rejected() -> None:
     assert "in part 4 of 4 of the probe" in problem
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_tables_are_read_and_tried_without_squares_of_their_size(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

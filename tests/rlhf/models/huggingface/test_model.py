@@ -225,7 +225,7 @@ def test_loading_uses_no_network_prints_nothing_and_draws_nothing(
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_importing_the_module_imports_neither_transformers_nor_peft() -> None:
     code = (
         "import sys, rlkit.rlhf.models.huggingface.model as m; "
