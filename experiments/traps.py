@@ -19,8 +19,8 @@ HEAD = """\
 
 What goes wrong in software for reinforcement learning, collected from issue trackers and test
 suites of well-known projects and from measurements, and the tests that hold each of them here.
-`make test` and `make long` run them all but those marked *torture*, which `make torture` runs. The details of RLHF
-have [a page of their own](rlhf-tests.md).
+`make test` and `make long` run them all but those marked *torture*, which `make torture` runs. The
+details of RLHF have [a page of their own](rlhf-tests.md).
 """
 PARTS = {
     "T": "Traps: software that runs and computes something else",

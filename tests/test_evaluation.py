@@ -90,7 +90,7 @@ def long_trained(request: pytest.FixtureRequest) -> Any:
     return trained(request.param, mdp, 2000)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("greedy", [True, False])
 def test_exact_returns_agree_with_played_episodes(long_trained: Any, greedy: bool) -> None:
     mdp, agent = frozen_lake().mdp, long_trained

@@ -101,7 +101,7 @@ def test_pairs_come_in_the_order_of_the_mapping():
     assert compare_pairs({"alone": DECILES}) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     "family",
     [normal, *(pytest.param(each, marks=pytest.mark.torture) for each in (lognormal, failing))],

@@ -36,7 +36,7 @@ def drawn_elsewhere(tmp_path_factory):
     return folders
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
 def test_same_figure_gives_the_same_bytes_in_another_process_and_another_year(
     drawn_elsewhere, suffix

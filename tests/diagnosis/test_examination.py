@@ -116,6 +116,7 @@ IDS = sorted(
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("env_id", IDS)
 def test_environments_of_gymnasium_have_no_error(env_id: str) -> None:
     examination = look(env_id)

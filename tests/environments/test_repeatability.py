@@ -184,7 +184,7 @@ WRAPPERS: dict[str, Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]] = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", GYMNASIUM)
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 def test_gymnasiums_own_environments_give_no_warning(name: str, wrapper: str) -> None:

@@ -190,7 +190,7 @@ def test_twin_with_options_equals_gymnasium_with_the_same_options(case: Case) ->
     assert_equal_to_gymnasium(case, 10_000)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("case", "limit"), [(CARTPOLE, 15), (ACROBOT, 80), (MOUNTAIN_CAR, 120)])
 def test_episode_terminating_on_the_last_allowed_step_has_both_flags(
     case: Case, limit: int

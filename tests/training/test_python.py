@@ -162,7 +162,7 @@ for seed in range(3):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("where", ["training", "evaluation"])
 def test_ctrl_c_ends_a_sweep_at_once_and_everything_is_saved(

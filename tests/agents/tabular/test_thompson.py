@@ -20,6 +20,7 @@ def agent(num_seeds: int = 2, num_envs: int = 1, arms: int = 2, **options: Any) 
     return Thompson(bandit_task(num_seeds, num_envs, arms), ThompsonConfig(**options))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("counts", "chance"),
     [

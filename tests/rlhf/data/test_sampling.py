@@ -65,7 +65,7 @@ def law_of_samples(small: Any, temperature: float, n: int = NUM_SAMPLES) -> floa
     return p_value(np.bincount(index, minlength=count), recorded)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.claim(4)
 @pytest.mark.parametrize("temperature", [0.7, 1.0, 1.3])
 def test_samples_follow_the_log_probability_recorded_with_them(
@@ -74,7 +74,7 @@ def test_samples_follow_the_log_probability_recorded_with_them(
     assert law_of_samples(small, temperature) > 1e-3  # a false alarm in 1,000 seeds
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.claim(4)
 @pytest.mark.parametrize("temperature", [0.7, 1.0, 1.3])
 def test_the_distribution_of_samples_is_the_whole_softmax(small: Any, temperature: float) -> None:

@@ -61,7 +61,7 @@ def test_the_time_limit_is_that_of_the_wrapper_around_the_environment(
     assert mdp_from_env(make).time_limit == limit
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("first_state", [-2, 0, 5])
 @pytest.mark.parametrize("first_action", [-1, 0, 3])
 def test_spaces_may_start_anywhere(first_state: int, first_action: int) -> None:

@@ -76,7 +76,7 @@ def _in_part_four() -> Callable[[], Any]:
     return make
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("named", "make"),
     [
