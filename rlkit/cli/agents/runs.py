@@ -101,8 +101,8 @@ def _print_evaluation(result: Mapping[str, Any], episodes: int) -> None:
         print(f"  seed {seed:>3}   no policy: {printable(reason)}")
     low, high = result["interval"]
     over = "" if at_end == num_seeds else f" of {len(result['mean_over'])} of {num_seeds} seeds"
-    estimates = f"95 % {low:.6g} to {high:.6g}), IQM {result['iqm']:.6g}"
-    print(f"mean{over} {result['mean']:.6g} ({estimates}")
+    interval = f"95 % {low:.6g} to {high:.6g}" if low == low else "one seed has no interval"
+    print(f"mean{over} {result['mean']:.6g} ({interval}), IQM {result['iqm']:.6g}")
     _print_penalised([row for row in rows if "gap" in row])
 
 

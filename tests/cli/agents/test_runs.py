@@ -130,3 +130,9 @@ def test_evaluating_names_the_seeds_that_are_missing_or_not_at_the_end(
     assert result["mean_over"] == [0, 2]
     exact = [row["exact_return"] for row in whole["seeds"]]
     assert result["mean"] == pytest.approx((exact[0] + exact[2]) / 2)
+
+
+def test_one_seed_has_no_interval(capsys: pytest.CaptureFixture[str], run: str) -> None:
+    out, _ = output(capsys, "evaluate", run, "--episodes", "2")
+    assert "(one seed has no interval), IQM" in out
+    assert "nan" not in out
