@@ -87,7 +87,7 @@ class ResultCheck:
         """Report an observation that has changed since it was returned."""
         for obs, before, when in self._returned:
             if frozen(obs) != before:
-                after = str(place).rstrip(",")  # which goes on in other sentences
+                after = str(place).rstrip(",")  # other sentences continue after it
                 self._findings.add(
                     "arrays-change-later",
                     f"The observation that {when} returned had changed after {after}.",

@@ -64,9 +64,10 @@ def call(name: str, function: Callable[..., Any], *args: Any, **options: Any) ->
             raise
         given = [describe(value) for value in args]
         given += [f"{key}={describe(value)}" for key, value in options.items()]
-        text = describe_abandoned(error, f"{name}({', '.join(given)})")
+        made = f"{name}({', '.join(given)})"
+        text = describe_abandoned(error, made)
         if not isinstance(error, Abandoned):
-            text = f"{name}({', '.join(given)}) raised {text}"
+            text = f"{made} raised {text}"
         raise UnknownModel(text) from error
     finally:
         CALLS.end()

@@ -185,11 +185,7 @@ def _require_comparable(contenders: Mapping[str, Prepared | Run], budget: int) -
                 "with another --out"
             )
     measures = {
-        name: bool(
-            contender.spec.evaluation_episodes
-            if isinstance(contender, Prepared)
-            else contender.record["evaluation_episodes"]
-        )
+        name: _setting(contender, "evaluation_episodes") > 0
         for name, contender in contenders.items()
     }
     if len(set(measures.values())) > 1:
@@ -205,16 +201,16 @@ def _require_comparable(contenders: Mapping[str, Prepared | Run], budget: int) -
         )
 
 
+def _setting(contender: Prepared | Run, name: str) -> int:
+    """Return a setting of a contender, trained or not."""
+    if isinstance(contender, Prepared):
+        return int(getattr(contender.spec, name))
+    return int(contender.record[name])
+
+
 def _require_one_grid(contenders: Mapping[str, Prepared | Run], metric: Metric) -> None:
     """Require that all curves are measured equally often."""
-    every = {
-        name: int(
-            contender.spec.evaluate_every
-            if isinstance(contender, Prepared)
-            else contender.record["evaluate_every"]
-        )
-        for name, contender in contenders.items()
-    }
+    every = {name: _setting(contender, "evaluate_every") for name, contender in contenders.items()}
     if len(set(every.values())) > 1:
         listed = ", ".join(f"{name} every {number:,}" for name, number in every.items())
         raise UsageError(
