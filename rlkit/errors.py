@@ -77,6 +77,21 @@ class Diverged(SeedError):
     """The parameters of one seed became infinite or NaN."""
 
 
+def missing_extra(what: str, extra: str, error: ImportError) -> UsageError:
+    """Return the error of a package that a plain installation lacks.
+
+    Args:
+        what: the option or feature that needs it, as the subject of a sentence.
+        extra: of rlkit, which installs it.
+        error: of its import.
+    """
+    package = str(error.name or error).partition(".")[0]
+    return UsageError(
+        f"{what} needs the package {package}, which cannot be imported ({error}); install it with: "
+        f'pip install "rlkit[{extra}]"'
+    )
+
+
 def printable(text: object, *, lines: bool = False) -> str:
     """Return a text with control characters escaped, so that none reaches the terminal.
 

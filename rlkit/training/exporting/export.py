@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rlkit.errors import UsageError
+from rlkit.errors import UsageError, missing_extra
 from rlkit.files import write_atomically
 from rlkit.options import require_count
 from rlkit.runs.places import require_place, writing
@@ -103,10 +103,7 @@ def _tensors(runs: Sequence[Run], seed: int) -> bytes:
     try:
         from safetensors.numpy import save
     except ImportError as error:
-        raise UsageError(
-            f"export: --safetensors needs the package safetensors ({error}); install it with: "
-            'pip install "rlkit[hf]"'
-        ) from error
+        raise missing_extra("export: --safetensors", "hf", error) from error
     content, about = arrays.tensors(_one(runs, "safetensors"), seed)
     data: bytes = save(content, metadata=about)
     return data
