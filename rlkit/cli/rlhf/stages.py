@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import UseAppendAction, arg
 
 from rlkit.cli.forms import Output, given_options, make_form, parse, positional
 from rlkit.cli.report import alone_on_output, print_json, report_stage, show_progress
@@ -33,7 +35,9 @@ class ScoreOptions:
     """What to maximise, and where to start."""
 
     reward: Path | None = None  # run of a reward model
-    score: str | None = None  # path/to/file.py:function(prompts, responses) -> numbers
+    # [WEIGHT*]path/to/file.py:function(prompts, responses) -> numbers; repeat it for a sum with
+    # weights, to which the score of --reward is added
+    score: Annotated[tuple[str, ...], UseAppendAction, arg(metavar="[WEIGHT*]FILE:FUNCTION")] = ()
     prompts: Path | None = None  # JSON Lines of {"prompt"}; None = the policy's own
     adapter_rank: int | None = None  # train low-rank adapters only, >= 1; None = all weights
     # last parts of the names of layers with adapters; None = those that suit the model

@@ -269,3 +269,58 @@ def _advice(array: NDArray[Any], n: int) -> str:
 
 
 Score = Callable[[Sequences], Any]  # a batch of B -> scores [B]
+
+
+class WeightedScores:
+    """A weighted sum of scores, whose parts are known as well.
+
+    Args:
+        parts: by name, the weight and the score that it multiplies.
+    """
+
+    def __init__(self, parts: Mapping[str, tuple[float, Score]]) -> None:
+        self._parts = dict(parts)
+        self.names = tuple(parts)
+        # Of the latest two batches, so that nobody who asks for each part runs all functions again.
+        self._kept: list[tuple[Sequences, dict[str, NDArray[np.float64]]]] = []
+
+    def __call__(self, sequences: Sequences) -> NDArray[np.float64]:
+        """Return the sum of each response, [B]; raises the errors of `parts`."""
+        parts = self.parts(sequences)
+        terms = [weight * parts[name] for name, (weight, _) in self._parts.items()]
+        total: NDArray[np.float64] = np.sum(terms, axis=0)
+        wrong = np.flatnonzero(~(np.abs(total) <= _LARGEST))
+        if len(wrong):
+            i = int(wrong[0])
+            each = ", ".join(f"{name} {parts[name][i]:g}" for name in self.names)
+            raise UsageError(
+                f"the weighted sum of the scores of response {i} is {total[i]:g} ({each}), too "
+                "large for float32; give smaller weights"
+            )
+        return total
+
+    def parts(self, sequences: Sequences) -> dict[str, NDArray[np.float64]]:
+        """Return each score of each response, by name [B], without its weight.
+
+        Raises:
+            UsageError: a score did not return B finite numbers; the message names it.
+        """
+        for kept, values in self._kept:
+            if kept is sequences:
+                return values
+        n = len(sequences.responses)
+        values = {}
+        for name, (_, score) in self._parts.items():
+            array = np.asarray(score(sequences), dtype=np.float64)
+            if array.shape != (n,) or not (np.abs(array) <= _LARGEST).all():
+                what = f"shape {array.shape}" if array.shape != (n,) else "some that are not"
+                raise UsageError(
+                    f"{name}: expected {n} finite numbers, one per response, got {what}"
+                )
+            values[name] = array
+        self._kept = [(sequences, values), *self._kept[:1]]
+        return values
+
+    def part(self, name: str) -> Score:
+        """Return one of the scores by its name."""
+        return lambda sequences: self.parts(sequences)[name]

@@ -14,7 +14,7 @@ Every function takes the options of its configuration by name, and those of the 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +23,15 @@ from rlkit.rlhf.data.tokenizer import Tokenizer, TokenizerKind
 from rlkit.rlhf.models.gpt import GPTSize
 from rlkit.rlhf.stages.defaults import default_options
 from rlkit.rlhf.stages.factories import DPOFactory, PolicyFactory, RewardFactory, SFTFactory
-from rlkit.rlhf.stages.from_python import Texts, score_source, text_file
+from rlkit.rlhf.stages.from_python import ScoresLike, Texts, text_file, weighted_sources
 from rlkit.rlhf.stages.launch import RunOptions, launch, resolve_config, split_options
 from rlkit.rlhf.stages.loading import POLICY_PREFIX, require_gold
+from rlkit.rlhf.stages.score_sources import ScoreSource, sum_of
 from rlkit.rlhf.stages.sources import (
     FIELDS,
     GPT_SIZES,
     ModelSource,
     Parent,
-    ScoreSource,
     TaskSource,
     as_parent,
     load_sources,
@@ -232,7 +232,7 @@ def policy_gradient(
     policy: RunLike,
     *,
     reward: RunLike | None = None,
-    score: str | Callable[..., Any] | None = None,
+    score: ScoresLike | None = None,
     prompts: Texts | None = None,
     adapter_rank: int | None = None,
     adapter_targets: Sequence[str] | None = None,
@@ -246,9 +246,11 @@ def policy_gradient(
     Args:
         method: "ppo", "rloo" or "grpo".
         policy: the run of the policy to start from, which is also the reference.
-        reward: the run of a reward model; or
+        reward: the run of a reward model.
         score: a function of prompts and responses, "path/to/file.py:name", "module:name" or the
-            function itself. Without either, the score is the built-in task's own gold reward.
+            function itself; with a weight "0.5*path/to/file.py:name" or (0.5, function); or a list
+            of these, whose weighted sum is maximised. With `reward` as well, its score is added.
+            Without either, the score is the built-in task's own gold reward.
         prompts: a file of {"prompt"} lines; by default the policy's own.
         adapter_rank: train low-rank adapters of this rank instead of all weights.
         adapter_targets: last parts of the names of the layers that get adapters; None = those that
@@ -263,17 +265,17 @@ def policy_gradient(
         The run; docs/rlhf.md explains its metrics.
     """
     run_options, options = split_options(options)
-    if reward is not None and score is not None:
-        raise UsageError("give a reward model (reward) or a function (score), not both")
     parent, task, model = _inputs(policy, parent_seed, run_options)
     task = _with_prompts(task, text_file(prompts, "prompts", run_options.out))
     model = model.with_adapters(adapter_rank, adapter_targets, critic=True)
     options = default_options(method, task, model, options) if config is None else options
     config = resolve_config(method, METHODS[method], config, options)
-    if score is not None:
-        source = score_source(score, run_options.workers)
-    elif reward is not None:
-        source = ScoreSource(reward=as_parent(reward, parent_seed, ("reward",), run_options.out))
+    parts = weighted_sources(score, run_options.workers)
+    if reward is not None:
+        parent_run = as_parent(reward, parent_seed, ("reward",), run_options.out)
+        parts.insert(0, (1.0, ScoreSource(reward=parent_run)))
+    if parts:
+        source = sum_of(parts)
     else:
         require_gold(task.build(model))
         source = ScoreSource()

@@ -26,7 +26,8 @@ from rlkit.rlhf.data.text_task import TextTask
 from rlkit.rlhf.exact.answer_key import AnswerKey, GoldScore, is_enumerable
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.stages.loading import build_score, load_parent_policy, require_gold
-from rlkit.rlhf.stages.sources import ModelSource, Parent, ScoreSource, TaskSource
+from rlkit.rlhf.stages.score_sources import ScoreSource
+from rlkit.rlhf.stages.sources import ModelSource, Parent, TaskSource
 from rlkit.rlhf.training.configs import DPOConfig, PolicyConfig, RewardConfig, SFTConfig
 from rlkit.rlhf.training.direct_preference import direct_preference_optimisation
 from rlkit.rlhf.training.example_trainer import ExampleTrainer
@@ -132,7 +133,7 @@ class PolicyFactory(_FromPolicy):
     @property
     def parents(self) -> dict[str, Parent]:
         """The runs that the stage starts from."""
-        reward = self.score.reward
+        reward = self.score.parent
         return super().parents | ({} if reward is None else {"reward": reward})
 
     def __call__(self, streams: SeedStreams) -> KLPenalisedPolicy:

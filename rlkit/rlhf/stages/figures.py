@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rlkit.errors import UsageError
+from rlkit.rlhf.stages.score_sources import PREFIX
 from rlkit.rlhf.stages.stage_run import StageRun
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def plot_stages(runs: Sequence[StageRun], path: str | Path | None = None) -> Fig
 
     from rlkit.analysis.figure import PALETTE, save_figure
 
-    names = [name for name in PANELS if any(_has(run, name) for run in runs)][:MOST_PANELS]
+    titles = _titles(runs)
+    names = [name for name in titles if any(_has(run, name) for run in runs)][:MOST_PANELS]
     if not names:
         raise UsageError(f"plot: {runs[0].folder} has no row yet; wait for the first updates")
     columns = min(3, len(names))
@@ -54,7 +56,7 @@ def plot_stages(runs: Sequence[StageRun], path: str | Path | None = None) -> Fig
     figure = Figure(figsize=(3.6 * columns, 2.6 * rows + 0.7), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).flatten()
     for panel, name in zip(axes, names, strict=False):
-        panel.set_title(PANELS[name], fontsize=10)
+        panel.set_title(titles[name], fontsize=10)
         panel.set_xlabel("updates", fontsize=9)
         panel.grid(alpha=0.25)
         for k, run in enumerate(runs):
@@ -70,6 +72,13 @@ def plot_stages(runs: Sequence[StageRun], path: str | Path | None = None) -> Fig
     if path is not None:
         save_figure(figure, Path(path))
     return figure
+
+
+def _titles(runs: Sequence[StageRun]) -> dict[str, str]:
+    """Return the titles of the panels; the parts of a weighted score follow their sum."""
+    columns = [name for run in runs for each in run.columns for name in each]
+    parts = {name: f"{name}, unweighted" for name in columns if name.startswith(PREFIX)}
+    return {"score": PANELS["score"], **parts, **PANELS}
 
 
 def _has(run: StageRun, name: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import numbers
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,10 +19,13 @@ from rlkit.errors import UsageError
 from rlkit.files import write_atomically
 from rlkit.fingerprint import fingerprint
 from rlkit.rlhf.data.scores import NOTEBOOK, keep_score, load_score
-from rlkit.rlhf.stages.sources import ScoreSource
+from rlkit.rlhf.stages.score_sources import ScoreSource, split_weight
 from rlkit.runs.store import prepare_place
 
 Texts = str | Path | Sequence[Mapping[str, Any]]  # a file, or its rows
+ScoreLike = str | Callable[..., Any]  # a function, or where to find it
+# One function or several, each by itself or with its weight, as in (0.5, function)
+ScoresLike = ScoreLike | tuple[float, ScoreLike] | Sequence[ScoreLike | tuple[float, ScoreLike]]
 
 
 def text_file(texts: Texts | None, name: str, out: str | Path) -> str | None:
@@ -52,7 +56,35 @@ def text_file(texts: Texts | None, name: str, out: str | Path) -> str | None:
     return str(path)
 
 
-def score_source(score: str | Callable[..., Any], workers: int) -> ScoreSource:
+def weighted_sources(scores: ScoresLike | None, workers: int) -> list[tuple[float, ScoreSource]]:
+    """Return functions with their weights, which are 1 where none is given.
+
+    Raises:
+        UsageError: there is no such function, it cannot reach the workers, or a weight is no
+            number.
+    """
+    if scores is None:
+        return []
+    is_one = isinstance(scores, str) or callable(scores) or _is_weighted(scores)
+    each: Any = [scores] if is_one else scores
+    if not isinstance(each, Sequence):
+        raise UsageError(f"score: expected a function or a list of them, got {scores!r:.80}")
+    sources = []
+    for one in each:
+        weight, function = one if _is_weighted(one) else (1.0, one)
+        if isinstance(function, str):
+            factor, function = split_weight(function)
+            weight = weight * factor
+        sources.append((float(weight), score_source(function, workers)))
+    return sources
+
+
+def _is_weighted(score: Any) -> bool:
+    is_pair = isinstance(score, tuple) and len(score) == 2
+    return is_pair and isinstance(score[0], numbers.Real) and not isinstance(score[0], bool)
+
+
+def score_source(score: ScoreLike, workers: int) -> ScoreSource:
     """Return a function as the name under which it is found again.
 
     Raises:

@@ -21,13 +21,8 @@ from rlkit.rlhf.stages.factories import (
 )
 from rlkit.rlhf.stages.kind import STAGE_RUN
 from rlkit.rlhf.stages.run_stage import StageSpec, run_stage
-from rlkit.rlhf.stages.sources import (
-    ScoreSource,
-    copy_name,
-    load_sources,
-    stored_parent,
-    stored_score,
-)
+from rlkit.rlhf.stages.score_sources import ScoreSource, stored_score
+from rlkit.rlhf.stages.sources import copy_name, load_sources, stored_parent
 from rlkit.rlhf.stages.stage_run import StageRun
 from rlkit.rlhf.training.configs import (
     METHODS,
@@ -220,7 +215,7 @@ def stored_spec(run: StageRun) -> StageSpec:
     elif stage in _FACTORIES:
         factory = _FACTORIES[stage](**inputs, parent=stored_parent(run, "policy"))
     else:
-        policy, score = stored_parent(run, "policy"), _stored_source(run)
+        policy, score = stored_parent(run, "policy"), stored_score(run) or ScoreSource()
         factory = PolicyFactory(**inputs, parent=policy, score=score)
     spec = stage_spec(
         stage, factory, run.num_updates, run.experiment_seed, score=content.get("score")
@@ -231,10 +226,3 @@ def stored_spec(run: StageRun) -> StageSpec:
             f"the name {spec.folder_name()}"
         )
     return spec
-
-
-def _stored_source(run: StageRun) -> ScoreSource:
-    """Return what a policy is trained to maximise."""
-    if "reward" in run.content.get("score", {}):
-        return ScoreSource(reward=stored_parent(run, "reward"))
-    return stored_score(run) or ScoreSource()

@@ -9,14 +9,15 @@ from rlkit.determinism import own_settings
 from rlkit.errors import UsageError
 from rlkit.rlhf.data.codec import TaskCodec, TextCodec
 from rlkit.rlhf.data.preferences import responses_from
-from rlkit.rlhf.data.scores import Score, TextScore, check_score
+from rlkit.rlhf.data.scores import Score, TextScore, WeightedScores, check_score
 from rlkit.rlhf.data.task import GoldTask, LanguageTask
 from rlkit.rlhf.data.text_task import TextTask
 from rlkit.rlhf.data.tokenizer import Tokenizer
 from rlkit.rlhf.exact.answer_key import AnswerKey, GoldScore, TableScore, is_enumerable
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.models.state import load_trained_state
-from rlkit.rlhf.stages.sources import Parent, ScoreSource, load_sources, stored_parent
+from rlkit.rlhf.stages.score_sources import ScoreSource
+from rlkit.rlhf.stages.sources import Parent, load_sources, stored_parent
 from rlkit.rlhf.stages.stage_run import RunLike, StageRun, as_run
 from rlkit.rlhf.training.reward_model import RewardModel
 from rlkit.seeding import SeedStreams
@@ -127,6 +128,13 @@ def build_score(
 
     Where all responses can be listed the scores are read from a table, standardised exactly.
     """
+    if source.parts:
+        return WeightedScores(
+            {
+                name: (weight, build_score(part, task, reference, streams))
+                for name, (weight, part) in source.named_parts().items()
+            }
+        )
     if source.function is not None:
         return _text_score(source, task, streams)
     if is_enumerable(task):

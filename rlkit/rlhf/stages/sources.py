@@ -1,4 +1,4 @@
-"""The inputs of a stage as plain data: a task, a model, a score, and the runs of earlier stages.
+"""The inputs of a stage as plain data: a task, a model, and the runs of earlier stages.
 
 A run stores its sources in `run.json`, where the next stage finds them. Each has an `identity`,
 the part that results depend on: the content of files and folders, not their place.
@@ -260,23 +260,6 @@ class Parent:
         return {"run": name, "seed": "same" if self.seed is None else self.seed}
 
 
-@dataclass(frozen=True, kw_only=True)
-class ScoreSource:
-    """What a policy is trained to maximise: a function, a reward model, or else the gold reward."""
-
-    function: str | None = None  # "path/to/file.py:name" or "module:name"
-    reward: Parent | None = None  # the run of a reward model
-    digest: str = ""  # of the function's file
-
-    def identity(self) -> dict[str, Any]:
-        """Return what results depend on."""
-        if self.reward is not None:
-            return {"reward": self.reward.identity()}
-        if self.function is not None:
-            return {"function": self.function, "digest": self.digest}
-        return {"gold": True}
-
-
 def load_sources(run: StageRun) -> tuple[TaskSource, ModelSource]:
     """Return the task and the model that a run was made from.
 
@@ -315,33 +298,6 @@ def _require_known_task(run: StageRun, name: str) -> None:
     if module.split(".")[0] != "rlkit_envs":
         what = f"the task {name!r} of the module {module!r}, which an installed package offers"
         require_from_here(run.folder, run.record, what)
-
-
-def stored_score(run: StageRun) -> ScoreSource | None:
-    """Return the function that a policy was trained to maximise, if it was one.
-
-    Nothing of it is run.
-
-    Raises:
-        UsageError: it would have to be run, and is not the code that the run was trained from on
-            this machine.
-    """
-    score = run.content.get("score", {})
-    if "function" not in score:
-        return None
-    function, digest = str(score["function"]), str(score["digest"])
-    head = function.rpartition(":")[0]
-    is_file = head.endswith(".py")
-    what = f"the file {Path(head).absolute()}" if is_file else f"the module {head!r}"
-    require_from_here(run.folder, run.record, f"{what} as its score")
-    now = content_digest(head) if is_file else digest
-    if digest and now not in (None, digest):
-        raise UsageError(
-            f"the score function {function} has changed since the run was trained "
-            f"with it: expected the sha256 {digest[:16]}, got {str(now)[:16]}. Nothing was run; "
-            "restore it, or give the function to evaluate with (--score)"
-        )
-    return ScoreSource(function=function, digest=digest)
 
 
 def stored_parent(run: StageRun, name: str) -> Parent:

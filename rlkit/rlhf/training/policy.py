@@ -34,7 +34,7 @@ from rlkit.errors import Diverged
 from rlkit.maths.kl_penalty import AdaptiveCoefficient
 from rlkit.maths.schedules import scheduled
 from rlkit.rlhf.data.sampling import Samples, generate
-from rlkit.rlhf.data.scores import Score
+from rlkit.rlhf.data.scores import Score, WeightedScores
 from rlkit.rlhf.data.sequences import Sequences, response_states, token_log_probs
 from rlkit.rlhf.data.task import LanguageTask
 from rlkit.rlhf.models.language_model import LanguageModel
@@ -133,8 +133,9 @@ class KLPenalisedPolicy:
             max_new_tokens=task.max_new_tokens,
         )
         omitted = CRITIC_METRICS if self.critic is None else ()
+        parts = score.names if isinstance(score, WeightedScores) else ()
         self.metrics: tuple[str, ...] = tuple(
-            name for name in (*METRICS, *TOKEN_METRICS) if name not in omitted
+            name for name in (*METRICS, *TOKEN_METRICS, *parts) if name not in omitted
         )
         self._monitor = MetricMonitor(self.metrics)
         self.notes: list[str] = []
@@ -188,6 +189,9 @@ class KLPenalisedPolicy:
             )
         metrics |= rollout_metrics(rollout, targets, self.kl_coef.value)
         metrics["learning_rate"] = learning_rate
+        if isinstance(self._score, WeightedScores):
+            parts = self._score.parts(rollout.sequences)
+            metrics |= {name: float(values.mean()) for name, values in parts.items()}
         metrics = {name: metrics[name] for name in self.metrics}
         self.notes += self._monitor.observe(metrics)
         self.kl_coef.update(metrics["kl"], len(rollout.scores))

@@ -195,7 +195,7 @@ def test_without_the_extra_metrics_a_note_says_how_to_install_it(
         (["evaluate", "SFT", "--num-samples", "1"], "option num_samples"),
         (["best-of-n", "SFT", "--n", "0", "2"], "option n"),
         (["best-of-n", "TEXT"], "no score to choose the best response by"),
-        (["best-of-n", "SFT", "--reward", "REWARD", "--score", "x.py:f"], "not both"),
+        (["best-of-n", "SFT", "--reward", "REWARD", "--score", "x.py:f"], "cannot read x.py"),
         (["chat", "REWARD"], "expected a policy"),
     ],
 )

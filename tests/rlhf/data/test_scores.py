@@ -15,7 +15,7 @@ import torch
 
 from rlkit.errors import RlkitError, UsageError
 from rlkit.rlhf.data import scores as module
-from rlkit.rlhf.data.scores import TextScore, check_score, load_score
+from rlkit.rlhf.data.scores import TextScore, WeightedScores, check_score, load_score
 from rlkit.rlhf.data.sequences import Sequences, pack
 from rlkit.rlhf.data.text_task import TextTask
 from rlkit.rlhf.data.tokenizer import Tokenizer
@@ -326,3 +326,37 @@ def test_columns_of_the_prompts_reach_functions_that_take_them() -> None:
     plain = TextScore(lambda prompts, responses: [1.0] * len(prompts), task.codec, task.columns)
     assert plain(batch).tolist() == [1.0] * 4
     assert check_score(TextScore(_topic, task.codec, task.columns), ["a"], ["b"]).tolist() == [1]
+
+
+def test_a_weighted_sum_knows_its_parts_and_runs_each_of_them_once() -> None:
+    calls: list[str] = []
+
+    def constant(name: str, value: float) -> Any:
+        def score(sequences: Sequences) -> list[float]:
+            calls.append(name)
+            return [value] * len(sequences.responses)
+
+        return score
+
+    both = WeightedScores({"a": (0.5, constant("a", 3.0)), "b": (-2.0, constant("b", 1.0))})
+    first, second = batch(), batch()
+    assert both.names == ("a", "b")
+    assert both(first).tolist() == [-0.5] * 3
+    assert both.part("a")(first).tolist() == [3.0] * 3
+    assert both(second).tolist() == [-0.5] * 3
+    assert both.part("b")(first).tolist() == both.part("b")(second).tolist() == [1.0] * 3
+    assert calls == ["a", "b", "a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        ([1.0, 2.0], r"score/b: expected 3 finite numbers, one per response, got shape \(2,\)"),
+        ([1.0, float("nan"), 2.0], r"score/b: expected 3 finite numbers.* some that are not"),
+        ([1.0, 3e38, 1.0], r"sum of the scores of response 1 is 1.5e\+39 .*score/b 3e\+38"),
+    ],
+)
+def test_a_part_that_returns_no_finite_numbers_is_named(returned: Any, message: str) -> None:
+    parts = {"score/a": (1.0, TextScore(length, CODEC)), "score/b": (5.0, lambda _: returned)}
+    with pytest.raises(UsageError, match=message):
+        WeightedScores(parts)(batch())

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rlkit.errors import UsageError
-from rlkit.rlhf.stages.figures import plot_stages
+from rlkit.rlhf.stages.figures import _titles, plot_stages
 
 
 def test_a_panel_shows_one_metric_of_every_run_that_has_it(
@@ -30,3 +32,14 @@ def test_a_run_without_rows_is_reported(parents: dict[str, Any], monkeypatch: An
     monkeypatch.setattr("rlkit.rlhf.stages.figures.PANELS", {"score": "score"})
     with pytest.raises(UsageError, match="has no row yet"):
         plot_stages([parents["sft"]])
+
+
+def test_the_parts_of_a_weighted_score_follow_their_sum() -> None:
+    columns = {name: np.ones(2) for name in ("num_updates", "score/polite", "score", "kl")}
+    run: Any = SimpleNamespace(columns=[columns])
+    titles = list(_titles([run]).items())[:3]
+    assert titles == [
+        ("score", "score"),
+        ("score/polite", "score/polite, unweighted"),
+        ("kl", "KL from the reference, nats"),
+    ]

@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,7 @@ import pytest
 
 import rlkit.rlhf as rlhf
 from rlkit.errors import UsageError
-from rlkit.rlhf.stages.sources import ScoreSource, stored_score
 from rlkit.rlhf.stages.stage_run import StageRun
-from rlkit.runs.integrity.trust import sign, trusting
 from tests.rlhf.stages.small_runs import MODEL, SHOWN, SMALL, TASK, UPDATES, lines, log_probs_of
 
 
@@ -152,30 +149,3 @@ def test_a_negative_seed_of_a_parent_is_rejected(parents: dict[str, StageRun], o
         rlhf.rloo(parents["sft"], parent_seed=-1, out=out, **UPDATES)
     with pytest.raises(UsageError, match="not -1"):
         rlhf.sample_run(parents["sft"], num=1, run_seed=-1)
-
-
-@pytest.mark.parametrize("reference", ["score_file.py:score", "score_file:score"])
-def test_the_score_function_of_a_run_from_elsewhere_is_not_run(
-    reference: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    source = b"open('marker', 'w')\ndef score(prompts, responses): return [0.0] * len(prompts)\n"
-    Path("score_file.py").write_bytes(source)
-    score = {"function": reference, "digest": hashlib.sha256(source).hexdigest()}
-    record: dict[str, Any] = {"kind": "stage", "content": {"score": score}}
-    run: Any = SimpleNamespace(folder=tmp_path, record=record, content=record["content"])
-    with pytest.raises(UsageError, match=r"names the (file|module) .*score_file.* --trust"):
-        stored_score(run)
-    with trusting(True):
-        assert stored_score(run) == ScoreSource(**score)
-    assert sign(record) is None
-    assert stored_score(run) == ScoreSource(**score)
-    score["function"] = "other_file.py:score"
-    with pytest.raises(UsageError, match="its record was changed"):
-        stored_score(run)
-    score["function"] = reference
-    Path("score_file.py").write_bytes(source + b"#\n")
-    if reference.startswith("score_file.py"):
-        with pytest.raises(UsageError, match=r"has changed since .*expected the sha256 .* got"):
-            stored_score(run)
-    assert not Path("marker").exists()

@@ -180,7 +180,8 @@ def _evaluate_policy(
 def _require_no_policy_options(
     run: StageRun, demonstrations: str | Path | None, settings: EvaluationSettings
 ) -> None:
-    options = {"demonstrations": demonstrations, "reward": settings.reward, "score": settings.score}
+    score = settings.score or None
+    options = {"demonstrations": demonstrations, "reward": settings.reward, "score": score}
     for name, value in options.items():
         if value is not None:
             raise UsageError(

@@ -6,20 +6,21 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tyro.conf import UseAppendAction, arg
 
 from rlkit.configuration import known_options
 from rlkit.errors import UsageError
 from rlkit.rlhf.data.codec import TextCodec
-from rlkit.rlhf.data.scores import Score
+from rlkit.rlhf.data.scores import Score, WeightedScores
 from rlkit.rlhf.data.task import EnumerableTask, GoldTask, LanguageTask
 from rlkit.rlhf.data.text_task import TextTask
 from rlkit.rlhf.exact.answer_key import AnswerKey, TableScore, is_enumerable
 from rlkit.rlhf.models.language_model import LanguageModel
-from rlkit.rlhf.stages.from_python import score_source
+from rlkit.rlhf.stages.from_python import weighted_sources
 from rlkit.rlhf.stages.loading import (
     POLICY_PREFIX,
     build_score,
@@ -29,13 +30,15 @@ from rlkit.rlhf.stages.loading import (
     task_codec,
     task_with_files,
 )
-from rlkit.rlhf.stages.sources import ScoreSource, as_parent, stored_parent, stored_score
+from rlkit.rlhf.stages.score_sources import ScoreSource, split_weight, stored_score, sum_of
+from rlkit.rlhf.stages.sources import as_parent, stored_parent
 from rlkit.rlhf.stages.stage_run import RunLike, StageRun, as_run
 from rlkit.runs.integrity.trust import trusting
 from rlkit.seeding import SeedStreams
 
 Ids = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Scores = Annotated[tuple[str, ...], UseAppendAction, arg(metavar="[WEIGHT*]FILE:FUNCTION")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +48,9 @@ class EvaluationSettings:
     run_seed: int = 0  # seed of RUN, >= 0
     reward: Path | None = None  # run of a reward model; None = the one that RUN was trained on
     reward_seed: int | None = None  # seed of the reward model's run; None = run_seed
-    score: str | None = None  # path/to/file.py:function(prompts, responses) -> numbers
+    # [WEIGHT*]path/to/file.py:function(prompts, responses) -> numbers; repeat it for a sum with
+    # weights, to which the score of --reward is added
+    score: Scores = ()
     temperature: float | None = None  # of sampling, > 0; None = as RUN was trained
     seed: int = 0  # seed of the sampling, >= 0
     # updates of RUN after which to look at it, which must be those of a checkpoint; None = the end
@@ -64,11 +69,13 @@ class EvaluationSettings:
 def read_settings(options: Mapping[str, Any]) -> EvaluationSettings:
     """Return the settings that options by name specify.
 
-    `reward` may be a run or its folder, and `score` a function.
+    `reward` may be a run or its folder, and `score` whatever `policy_gradient` takes.
     """
     known_options("an evaluation", EvaluationSettings, options)
-    if callable(options.get("score")):
-        options = {**options, "score": score_source(options["score"], workers=1).function}
+    if options.get("score") is not None:
+        parts = weighted_sources(options["score"], workers=1)
+        words = tuple(f"{weight!r}*{part.function}" for weight, part in parts)
+        options = {**options, "score": words}
     reward = options.get("reward")
     if reward is not None:
         options = {**options, "reward": Path(getattr(reward, "folder", reward))}
@@ -139,8 +146,6 @@ def load_for_evaluation(
 
 
 def _load(run: StageRun, settings: EvaluationSettings, held_out: str | Path | None) -> LoadedPolicy:
-    if settings.reward is not None and settings.score is not None:
-        raise UsageError("give a reward model (--reward) or a function (--score), not both")
     run.require_seed(settings.run_seed)
     task, policy = load_policy(run, settings.run_seed, at=settings.at)
     policy.freeze()
@@ -157,11 +162,15 @@ def _load(run: StageRun, settings: EvaluationSettings, held_out: str | Path | No
     scores: dict[str, Score] = {}
     tables: dict[str, Floats] = {}
     for name, source in _score_sources(run, settings, task).items():
-        if key is None:
-            scores[name] = build_score(source, task, reference, streams)
-        else:
-            tables[name] = _score_table(source, key, reference, streams)
-            scores[name] = TableScore(key, tables[name])
+        if key is not None:
+            for each, part in {name: source, **_parts(source)}.items():
+                tables[each] = _score_table(part, key, reference, streams)
+                scores[each] = TableScore(key, tables[each])
+            continue
+        score = build_score(source, task, reference, streams)
+        scores[name] = score
+        if isinstance(score, WeightedScores):
+            scores |= {each: score.part(each) for each in score.names}
     return LoadedPolicy(
         run, settings.run_seed, task, policy, reference, temperature, scores, key, tables
     )
@@ -236,6 +245,9 @@ def _score_table(
     source: ScoreSource, key: AnswerKey, reference: LanguageModel, streams: SeedStreams
 ) -> Floats:
     """Return a score of every response, [Q, C]."""
+    if source.parts:
+        each = [w * _score_table(part, key, reference, streams) for w, part in source.parts]
+        return np.asarray(np.sum(each, axis=0))
     if source.function is not None:
         return key.tabulate(build_score(source, key.task, reference, streams))
     if source.reward is not None:
@@ -248,17 +260,21 @@ def _score_sources(
     run: StageRun, settings: EvaluationSettings, task: LanguageTask
 ) -> dict[str, ScoreSource]:
     """Return the score that settings name, or else the one of the training; then gold."""
-    trained_on = run.content.get("score", {})
-    sources = {}
+    parts = []
     if settings.reward is not None:
         seed = settings.run_seed if settings.reward_seed is None else settings.reward_seed
-        sources["reward"] = ScoreSource(reward=as_parent(settings.reward, seed, ("reward",)))
-    elif settings.score is not None:
-        sources["score"] = ScoreSource(function=settings.score)
-    elif "reward" in trained_on:
-        sources["reward"] = ScoreSource(reward=stored_parent(run, "reward"))
-    elif (score := stored_score(run)) is not None:
-        sources["score"] = score
+        parts.append((1.0, ScoreSource(reward=as_parent(settings.reward, seed, ("reward",)))))
+    for words in settings.score:
+        weight, function = split_weight(words)
+        parts.append((weight, ScoreSource(function=function)))
+    score = sum_of(parts) if parts else stored_score(run)
+    sources = {}
+    if score is not None:
+        sources["score" if score.reward is None else "reward"] = score
     if not isinstance(task, TextTask) and isinstance(task, GoldTask):
         sources["gold"] = ScoreSource()
     return sources
+
+
+def _parts(source: ScoreSource) -> dict[str, ScoreSource]:
+    return {name: part for name, (_, part) in source.named_parts().items()}

@@ -49,7 +49,7 @@ def test_a_given_score_takes_the_place_of_the_one_of_the_training(
 ) -> None:
     file = tmp_path / "score.py"
     file.write_text("def f(prompts, responses):\n    return [float(len(r)) for r in responses]\n")
-    settings = EvaluationSettings(score=f"{file}:f")
+    settings = EvaluationSettings(score=(f"{file}:f",))
     assert list(load_for_evaluation(parents["sft"], settings).scores) == ["score", "gold"]
     by_reward = EvaluationSettings(reward=parents["reward"].folder)
     assert list(load_for_evaluation(parents["sft"], by_reward).scores) == ["reward", "gold"]
