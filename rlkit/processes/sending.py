@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from types import FunctionType
 from typing import Any
 
-import gymnasium as gym
-
 from rlkit.errors import UsageError
 
 
@@ -71,6 +69,8 @@ def require_sendable(work: Any, otherwise: str = "--workers 1") -> None:
         ) from error
     if _main_can_be_imported():
         return
+    import gymnasium as gym  # takes longer to import than all else that starting a process needs
+
     registered = [
         spec.id
         for spec in gym.registry.values()

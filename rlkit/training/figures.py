@@ -1,4 +1,7 @@
-"""Learning curves of runs, with reference lines."""
+"""Learning curves of runs, with reference lines.
+
+Importing this module is quick, so that a command can start the process that draws first of all.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +12,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from numpy.typing import NDArray
-
-from rlkit.analysis.learning_curves import Curve, Reference
 from rlkit.errors import UsageError
-from rlkit.processes.starting import warm_process
-from rlkit.runs.workers import warm_up
+from rlkit.processes.starting import warm_process, warm_up
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from rlkit.analysis.learning_curves import Curve
 
 
-# The process that draws imports matplotlib while this one trains, which takes no longer.
-_MODULES = (__name__, "rlkit.analysis.plots", "scipy.special")
+# The process that draws imports matplotlib while this one starts and trains.
+_MODULES = ("rlkit.analysis.plots",)
 _started: list[tuple[str, ...]] = []  # what the process imports, once it was started
 
 
@@ -88,6 +90,8 @@ def content_of(
     runs: Sequence[Drawable], *, names: Sequence[str] | None = None, regret: bool = False
 ) -> dict[str, Any]:
     """Return what `plot_runs` draws, as arguments of `learning_curve_figure`."""
+    from rlkit.analysis.learning_curves import Reference
+
     if len(runs) > MOST_CURVES:
         raise UsageError(
             f"a figure shows at most {MOST_CURVES} runs, got {len(runs)}; the seeds of one "

@@ -94,15 +94,9 @@ class TrainOptions(TrainingOptions):
 
 def train_command(args: list[str]) -> int:
     """Train an agent on an environment."""
+    if args and not {"--help", "-h"} & set(args):
+        _start_processes(args)
     name = _agent_name(args)
-    if name and not {"--help", "-h"} & set(args):
-        from rlkit.agents import AGENTS
-        from rlkit.training.figures import start_drawing
-        from rlkit.training.kind import AGENT_RUN
-
-        own = (AGENTS[name][0],) if name in AGENTS else ()
-        with_workers = (*AGENT_RUN.worker_imports, *own)
-        start_drawing(with_workers if "--workers" in args else ())
     form = _train_form(name, args)
     parsed = parse(form, args, f"train {name}" if name else "train", help_of="train AGENT")
     from rlkit.training.train import train
@@ -140,6 +134,20 @@ def train_command(args: list[str]) -> int:
     if sentence := learned_nothing(run):
         note(sentence)
     return code
+
+
+def _start_processes(args: list[str]) -> None:
+    """Start the process that draws, and which the workers are forked from, if there are any."""
+    from rlkit.training.figures import start_drawing
+
+    if "--workers" not in args:
+        start_drawing()
+        return
+    from rlkit.agents import AGENTS
+    from rlkit.training.kind import AGENT_RUN
+
+    name = _agent_name(args)
+    start_drawing((*AGENT_RUN.worker_imports, *((AGENTS[name][0],) if name in AGENTS else ())))
 
 
 def _agent_name(args: list[str]) -> str | None:
