@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -75,23 +74,28 @@ def _returns_of(policies: Array, mdp: TabularMDP) -> ExactReturns:
 
 
 class RepeatedReturns:
-    """`exact_returns` of one model, computed again only for policies that were not there before."""
+    """`exact_returns` of one model, computed again only for policies that have changed."""
 
     def __init__(self) -> None:
-        self._known: dict[bytes, tuple[float, bool]] = {}
+        self._policies: Array | None = (
+            None  # of the evaluation before, [S, num_states, num_actions]
+        )
+        self._known: ExactReturns | None = None
 
     def __call__(self, actor: Actor, mdp: TabularMDP, num_seeds: int) -> ExactReturns | None:
         policies = _policies(actor, mdp, num_seeds)
         if policies is None:
             return None
-        digests = [hashlib.blake2b(policy.tobytes()).digest() for policy in policies]
-        new = [s for s, digest in enumerate(digests) if digest not in self._known]
-        if new:
-            computed = zip(*_returns_of(policies[new], mdp), strict=True)
-            self._known |= zip((digests[s] for s in new), computed, strict=True)
-        self._known = {digest: self._known[digest] for digest in digests}
-        returns, endless = zip(*(self._known[digest] for digest in digests), strict=True)
-        return ExactReturns(np.array(returns), np.array(endless, dtype=np.bool_))
+        if self._policies is None or self._known is None or len(policies) != len(self._policies):
+            self._known = _returns_of(policies, mdp)
+        else:
+            changed = (policies != self._policies).any(axis=(1, 2))
+            if changed.any():
+                returns, endless = (known.copy() for known in self._known)
+                returns[changed], endless[changed] = _returns_of(policies[changed], mdp)
+                self._known = ExactReturns(returns, endless)
+        self._policies = policies
+        return self._known
 
 
 class Evaluator:

@@ -177,15 +177,22 @@ def advanced(states: NDArray[np.uint64], num_words: int) -> NDArray[np.uint64]:
 
     A word is one step x -> a x + c, so n of them are x -> a^n x + c (a^n - 1) / (a - 1).
     """
+    power, sum_of_powers = _powers(num_words)
+    moved = states.copy()
+    words = []
+    for high, low, added_high, added_low, *_ in states.tolist():  # numbers of Python have no bounds
+        state = power * (high << 64 | low) + sum_of_powers * (added_high << 64 | added_low)
+        words.append((state >> 64 & _WORD, state & _WORD))
+    moved[:, :2] = np.array(words, dtype=np.uint64).reshape(-1, 2)
+    return moved
+
+
+@functools.lru_cache(maxsize=64)
+def _powers(num_words: int) -> tuple[int, int]:
+    """Return a^n and (a^n - 1) / (a - 1) for the multiplier a of PCG64 and n words."""
     a = PCG64_MULTIPLIER
     power = pow(a, num_words, (a - 1) << 128)
-    moved = states.copy()
-    for row in moved:
-        high, low, added_high, added_low = (int(word) for word in row[:4])
-        state, added = high << 64 | low, added_high << 64 | added_low
-        state = power * state + (power - 1) // (a - 1) * added
-        row[:2] = state >> 64 & _WORD, state & _WORD
-    return moved
+    return power, (power - 1) // (a - 1)
 
 
 def uniform_rows(*shape: int) -> Draw:

@@ -149,8 +149,10 @@ def _read(file: io.FileIO, num_bytes: int) -> bytes:
 
 
 def _cell(value: float | int | None) -> str:
-    if value is None or (isinstance(value, (float, np.floating)) and math.isnan(value)):
+    if value is None or value != value:  # NaN
         return ""
+    if type(value) is float:
+        return repr(value)
     if isinstance(value, (int, np.integer)):
         return str(int(value))
     return repr(float(value))

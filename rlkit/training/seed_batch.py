@@ -196,9 +196,10 @@ class SeedBatch:
         if isinstance(self._spec.agent, str):  # a user's may begin with infinity
             parts += [(f"its state {name!r}", v) for name, v in self.agent.state_dict().items()]
         for what, values in parts:
+            if _is_finite(values):
+                continue
             for seed, own in zip(self._seeds, values, strict=True):
-                numbers = np.asarray(own)
-                if numbers.dtype.kind == "f" and not np.isfinite(numbers).all():
+                if not _is_finite(own):
                     raise Diverged(
                         seed,
                         f"{self._spec.agent_name} at step {self.tracker.num_env_steps:,}: {what} "
@@ -298,6 +299,12 @@ class SeedBatch:
                 apart(part.close)
             except Exception as error:
                 self._reports.note(f"closing {self._environment.reference} raised {error!r}")
+
+
+def _is_finite(values: Any) -> bool:
+    """Return whether values are no floating-point numbers, or all finite."""
+    numbers = np.asarray(values)
+    return numbers.dtype.kind != "f" or bool(np.isfinite(numbers).all())
 
 
 def _for_each(items: Sequence[Item], function: Callable[[Item], Result]) -> list[Result]:

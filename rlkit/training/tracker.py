@@ -101,21 +101,24 @@ class Tracker:
 
     def rows(self, evaluation: Mapping[str, Array], *, reset: bool) -> list[dict[str, Any]]:
         """Return one row per seed; with `reset` the averages start again."""
+        # Lists: an array gives its numbers one by one more slowly, and they take longer to write.
+        num_episodes, num_updates = self._num_episodes.tolist(), self._num_gradient_steps.tolist()
+        sums, numbers = self._sums.tolist(), self._numbers.tolist()
+        evaluated = {name: np.asarray(values).tolist() for name, values in evaluation.items()}
         rows = []
-        for s, (number, returns, lengths) in enumerate(self._episodes):
+        for s, (number, returns, lengths) in enumerate(self._episodes.tolist()):
             row: dict[str, Any] = {
                 "num_env_steps": self.num_env_steps,
-                "num_episodes": self._num_episodes[s],
-                "num_gradient_steps": self._num_gradient_steps[s],
+                "num_episodes": num_episodes[s],
+                "num_gradient_steps": num_updates[s],
                 "train_return": returns / number if number else None,
                 "train_length": lengths / number if number else None,
             }
             if self._own_return is not None:
-                row[OWN_RETURN] = self._own_returns[s] / number if number else None
-            row |= {name: values[s] for name, values in evaluation.items()}
-            for column, name in enumerate(self._metrics):
-                count = self._numbers[s, column]
-                row[name] = self._sums[s, column] / count if count else None
+                row[OWN_RETURN] = float(self._own_returns[s]) / number if number else None
+            row |= {name: values[s] for name, values in evaluated.items()}
+            for name, total, count in zip(self._metrics, sums[s], numbers[s], strict=True):
+                row[name] = total / count if count else None
             rows.append(row)
         if reset:
             self._start_row(len(rows))

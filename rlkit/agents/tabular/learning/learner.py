@@ -215,7 +215,12 @@ class TableLearner:
         return self._state_for(s, most)
 
     def _most_visits(self, s: int, num_steps: int) -> int:
-        """Return a bound on the visits of any pair after this many steps of each environment."""
+        """Return a bound on the visits of any pair after this many steps of each environment.
+
+        It is 0 where no step size depends on them.
+        """
+        if not self._step_sizes.by_visits:
+            return 0
         visits = int(self._entries["visits"][s].max())
         return visits + self._num_waiting(s) + num_steps * self._task.num_envs
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -165,13 +166,21 @@ class StepSizeTable:
         steps = 1 if np.isnan(start) else config.step_size_steps
         self._sizes = StepSizes(np.empty(1), self._power, start, end, steps)
 
+    @property
+    def by_visits(self) -> bool:
+        """Whether a step size depends on the number of visits of its pair."""
+        return not np.isnan(self._power)
+
     def up_to(self, visits: int) -> StepSizes:
         """Return step sizes for up to this many visits of a pair; the same until they grow."""
         visits = min(visits, MOST_STEP_SIZES)
-        if not np.isnan(self._power) and len(self._sizes.table) <= visits:
+        if self.by_visits and len(self._sizes.table) <= visits:
             number = visits + 1 + min(visits, MOST_STEP_SIZES // 16)  # the table grows seldom
-            table = np.arange(number, dtype=np.float64)
+            table = np.frombuffer(mmap.mmap(-1, 8 * number))  # goes back to the system when freed
+            table[:] = 1.0
+            np.cumsum(table, out=table)  # 1, 2, ...: all in place
+            table -= 1.0
             table[0] = np.nan
-            np.power(table, -self._power, out=table)  # in place: freed memory would be kept
+            np.power(table, -self._power, out=table)
             self._sizes = self._sizes._replace(table=table)
         return self._sizes
