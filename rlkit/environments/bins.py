@@ -134,6 +134,11 @@ class Bins:
         self.space = spaces.Discrete(cells)
         self._weights = np.append(np.cumprod(self.counts[:0:-1])[::-1], 1).astype(np.int64)
 
+    @property
+    def limits(self) -> tuple[Array, Array]:
+        """The lower and upper limits of each dimension."""
+        return self._low, self._high
+
     def __call__(self, obs: Array) -> Array:
         """Return the indices [...] of observations [..., *shape], int64."""
         leading = obs.shape[: obs.ndim - self._axes]

@@ -366,3 +366,4 @@ class RewardedActor:
         self.reward = reward
         self.act, self.restart = actor.act, actor.restart
         self.probabilities, self.value = actor.probabilities, actor.value
+        self.arrays = actor.arrays

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rlkit.cli.forms import make_form, parse, positional
 from rlkit.cli.report import announcing
-from rlkit.cli.terminal import printable
+from rlkit.cli.terminal import note, printable
 from rlkit.errors import UsageError
 
 
@@ -22,7 +22,10 @@ class ExportOptions:
     evaluations: Path | None = None
     # .safetensors: what the agent of one seed ended with; needs the extra `hf`
     safetensors: Path | None = None
-    seed: int = 0  # of --safetensors, >= 0
+    # .onnx: the greedy policy of one seed, from the environment's own observations to its actions,
+    # checked against the actor on 1,000 observations; needs the extra `onnx`
+    onnx: Path | None = None
+    seed: int = 0  # of --safetensors and --onnx, >= 0
     # run the code that the run names although it was not trained here from the present source
     trust: bool = False
     # your own agent that trained the run, path/to/file.py:Class or module:Class, where it is no
@@ -40,6 +43,6 @@ def export_command(args: list[str]) -> int:
     from rlkit.training.exporting.export import export
 
     with announcing():
-        for path in export(parsed.runs, **vars(parsed.export)):
+        for path in export(parsed.runs, **vars(parsed.export), note=note):
             print(printable(path))
     return 0

@@ -64,6 +64,18 @@ class ActionView:
         """Whether the agent's actions are not the environment's."""
         return self._rescaled or self._radices is not None
 
+    @property
+    def is_numbered(self) -> bool:
+        """Whether the agent's action is the number of a combination."""
+        return self._radices is not None
+
+    @property
+    def scaling(self) -> tuple[Array, Array, Array, Array] | None:
+        """Bounded columns, their lower bounds, half their ranges, whole columns; None unscaled."""
+        if not self._rescaled:
+            return None
+        return self._shift == 1.0, self._low, self._half, self._whole
+
     def to_layout(self, actions: Array) -> Array:
         """Return an agent's actions [S, N, ...] as those of the environment's layout."""
         if self._radices is not None:

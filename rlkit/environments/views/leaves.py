@@ -37,6 +37,17 @@ class Leaf(NamedTuple):
         """Return how Python would name it in a value: "['camera'][0]", or ""."""
         return "".join(f"[{key!r}]" for key in self.keys)
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of its numbers; those of a Discrete are int64."""
+        return np.dtype(np.int64 if isinstance(self.space, spaces.Discrete) else self.space.dtype)
+
+    def value_in(self, value: Any) -> Any:
+        """Return the part of a value of the whole space that belongs to this leaf."""
+        for key in self.keys:
+            value = value[key]
+        return value
+
 
 def leaves(space: AnySpace, keys: tuple[Any, ...] = ()) -> Iterator[Leaf]:
     """Yield the leaves of a space.

@@ -30,9 +30,11 @@ def export(
     rliable: Place = None,
     evaluations: Place = None,
     safetensors: Place = None,
+    onnx: Place = None,
     seed: int = 0,
     agent: AgentLike | None = None,
     trust: bool = False,
+    note: Callable[[str], None] = lambda text: None,
 ) -> list[Path]:
     """Write finished runs in the formats of other programs.
 
@@ -43,15 +45,19 @@ def export(
         evaluations: .npz, the curve as Stable-Baselines3's evaluation callback stores it; its
             results hold one value per seed.
         safetensors: .safetensors, what the agent of one seed ended with; needs the extra `hf`.
-        seed: of `safetensors`.
+        onnx: .onnx, the greedy policy of one seed, from the environment's own observations to its
+            actions, checked against the actor; needs the extra `onnx`.
+        seed: of `safetensors` and `onnx`.
         agent: the user's own agent, if run.json does not name it.
         trust: run the code that the run names although it was not trained on this machine from it.
+        note: is called with what the check of a file showed.
 
     Returns:
         the files.
 
     Raises:
         UsageError: no format was named, a place cannot be written, or a run lacks what it needs.
+        RlkitError: the graph of `onnx` acts differently from the actor.
     """
     several = [runs] if isinstance(runs, Run | str | Path) else list(runs)
     wanted: list[tuple[str, Path, str, Callable[[list[Run]], bytes]]] = []
@@ -60,13 +66,15 @@ def export(
         ("--rliable", rliable, ".npz", lambda opened: _npz(arrays.rliable_scores(opened))),
         ("--evaluations", evaluations, ".npz", _evaluations),
         ("--safetensors", safetensors, ".safetensors", lambda opened: _tensors(opened, seed)),
+        ("--onnx", onnx, ".onnx", lambda opened: _onnx(opened, seed, note)),
     ):
         if place is not None:
             wanted.append((option, Path(place), suffix, write))
     if not wanted:
         raise UsageError(
             "export: name at least one format: --card FILE.md, --rliable FILE.npz, --evaluations "
-            "FILE.npz or --safetensors FILE.safetensors; in Python card='FILE.md' and so on"
+            "FILE.npz, --safetensors FILE.safetensors or --onnx FILE.onnx; in Python "
+            "card='FILE.md' and so on"
         )
     seed = require_count("seed", seed, at_least=0)
     for option, path, suffix, _ in wanted:
@@ -107,3 +115,11 @@ def _tensors(runs: Sequence[Run], seed: int) -> bytes:
     content, about = arrays.tensors(_one(runs, "safetensors"), seed)
     data: bytes = save(content, metadata=about)
     return data
+
+
+def _onnx(runs: Sequence[Run], seed: int, note: Callable[[str], None]) -> bytes:
+    from rlkit.training.exporting.onnx_policy import onnx_policy
+
+    content, checked = onnx_policy(_one(runs, "onnx"), seed)
+    note(f"--onnx: {checked}")
+    return content

@@ -1,5 +1,6 @@
 """`rlkit export`."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,17 @@ def test_the_files_are_printed(
     out, _ = output(capsys, "export", run, "--card", str(card))
     assert out.strip() == str(card)
     assert "# random on FrozenLake-v1" in card.read_text()
+
+
+def test_what_a_check_shows_is_a_note(
+    capsys: pytest.CaptureFixture[str],
+    trained_folder: Callable[..., Path],
+    tmp_path: Path,
+) -> None:
+    place = tmp_path / "policy.onnx"
+    out, err = output(capsys, "export", str(trained_folder("q-learning")), "--onnx", str(place))
+    assert out.strip() == str(place)
+    assert "--onnx: largest difference 0.0e+00 on 1,000 observations" in err
 
 
 def test_mistakes_exit_with_2(capsys: pytest.CaptureFixture[str], run: str) -> None:
