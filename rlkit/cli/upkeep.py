@@ -126,7 +126,9 @@ def reproduce_command(args: list[str]) -> int:
         "from which step on and with what else differs. Exit code 1 unless the results are equal "
         "or the same in distribution."
     )
-    run = positional(Path, "RUN", "the folder of a run of an agent or of a stage of RLHF")
+    run = positional(
+        Path, "RUN", "the folder or the name of a run of an agent or of a stage of RLHF"
+    )
     form = make_form(about, run=run, repetition=ReproduceOptions, output=Output)
     parsed = parse(form, args, "reproduce")
     from rlkit.upkeep.reproducing import reproduce

@@ -82,7 +82,7 @@ def require_kind(record: Any, path: Path, kind: RunKind) -> dict[str, Any]:
                 f"{path} is damaged, or of a version that is not known here: it has no {key!r}"
             )
         _require(record, key, check, path)
-    for key, check in (*kind.optional_keys.items(), *_OF_SUMS.items()):
+    for key, check in (*kind.optional_keys.items(), *_OPTIONAL.items()):
         if key in record:
             _require(record, key, check, path)
     return record
@@ -152,8 +152,9 @@ _STRINGS: Check = (
     "an object of strings",
     lambda value: isinstance(value, dict) and all(isinstance(v, str) for v in value.values()),
 )
-# The keys of runs that were made since files have sums.
-_OF_SUMS: dict[str, Check] = {
+# Keys that older runs, or runs without a name, lack.
+_OPTIONAL: dict[str, Check] = {
+    "alias": NAME,
     "arithmetic": _STRINGS,
     "identity": _DIGEST,
     "origin": _DIGEST,

@@ -23,6 +23,7 @@ from rlkit.user_code import content_digest
 Array = NDArray[Any]
 RECORD = "run.json"
 IDENTITY = "identity"  # the digest of everything that the results depend on
+ALIAS = "alias"  # the name that the user gave the run
 _RESTORE = "restore the file from a copy, or train again with another --out"
 
 

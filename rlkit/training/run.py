@@ -66,7 +66,8 @@ def load(
     Curves, scores and figures need only the folder; playing needs the environment as well.
 
     Args:
-        path: the folder; `latest` is the newest run below `runs/`, `latest:ppo` that of ppo.
+        path: the folder, or the name that the run was given; `latest` is the newest run in `runs/`,
+            `latest:ppo` that of ppo.
         env: the environment, if it is a class or function that cannot be opened by its name.
         agent: your own agent, a class or "path/to/file.py:Class", if run.json does not name it or
             it is no longer there.

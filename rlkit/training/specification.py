@@ -45,7 +45,7 @@ ARGUMENTS = (
     *("seeds", "steps", "seed", "envs", "out", "workers", "env_args", "evaluate_every"),
     *("evaluation_episodes", "native", "compiled", "allow_drift", "config", "reports"),
     *("bins", "bin_low", "bin_high", "rescale_actions", "action_masks"),
-    *("env_workers", "env_timeout", "reward", "reference", "reference_seed"),
+    *("env_workers", "env_timeout", "reward", "reference", "reference_seed", "name"),
 )
 
 

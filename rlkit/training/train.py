@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,9 @@ from rlkit.runs.execution import (
     warn_about_similar_runs,
 )
 from rlkit.runs.kinds import MOST_SEEDS
+from rlkit.runs.latest import name_run, require_free_name
 from rlkit.runs.progress import python_reports, warn
-from rlkit.runs.record import file_problem, read_record, record_file, write_record
+from rlkit.runs.record import ALIAS, file_problem, read_record, record_file, write_record
 from rlkit.runs.reports import Reports
 from rlkit.training.figures import save_curve
 from rlkit.training.kind import AGENT_RUN
@@ -65,6 +67,7 @@ def train(
     reference: str | Path | Run | None = None,
     reference_seed: int = 0,
     allow_drift: bool = False,
+    name: str | None = None,
     config: Any = None,
     reports: Reports | None = None,
     **options: Any,
@@ -111,6 +114,7 @@ def train(
         reference_seed: the seed of that run whose final policy it is.
         allow_drift: continue although versions differ from those the run began with; the run is
             then marked as not reproducible.
+        name: by which the run is found as well as by its folder; no other run in `out` may have it.
         config: the agent's whole configuration, or a mapping of options, instead of single ones.
         reports: where to report progress and notes; by default a bar on terminals and in
             notebooks, warnings of the class `rlkit.RlkitWarning`, and failures as below.
@@ -149,17 +153,19 @@ def train(
         config=config,
         options=options,
     )
-    return _train_and_report(spec, seeds, Path(out), workers, allow_drift, reports)
+    how = {"workers": workers, "allow_drift": allow_drift, "name": name}
+    return _train_and_report(spec, seeds, Path(out), how, reports)
 
 
 def _train_and_report(
-    spec: RunSpec, seeds: int, out: Path, workers: int, allow_drift: bool, reports: Reports | None
+    spec: RunSpec, seeds: int, out: Path, how: Mapping[str, Any], reports: Reports | None
 ) -> Run:
     """Train from a specification; without `reports`, warn of failures."""
     seeds = require_count("seeds", seeds, at_least=1, at_most=MOST_SEEDS)
     arguments: dict[str, Any] = {
-        "workers": require_count("workers", workers, at_least=1),
-        "allow_drift": require_typed("allow_drift", allow_drift, bool),
+        **how,
+        "workers": require_count("workers", how["workers"], at_least=1),
+        "allow_drift": require_typed("allow_drift", how["allow_drift"], bool),
     }
     if reports is not None:
         return train_spec(spec, seeds, out, **arguments, reports=reports)
@@ -197,6 +203,7 @@ def train_spec(
     *,
     workers: int = 1,
     allow_drift: bool = False,
+    name: str | None = None,
     reports: Reports | None = None,
 ) -> Run:
     """Train like `train`, from a specification; failures are reported only by the run."""
@@ -205,7 +212,7 @@ def train_spec(
     with own_settings(), watched(spec.env_timeout):
         prepared = prepare(spec, num_seeds, out, allow_drift=allow_drift)
     return train_prepared(
-        prepared, num_seeds, workers=workers, allow_drift=allow_drift, reports=reports
+        prepared, num_seeds, workers=workers, allow_drift=allow_drift, name=name, reports=reports
     )
 
 
@@ -215,11 +222,15 @@ def train_prepared(
     *,
     workers: int = 1,
     allow_drift: bool = False,
+    name: str | None = None,
     reports: Reports | None = None,
 ) -> Run:
     """Train the missing part of a prepared run."""
     reports = reports or Reports()
     request, folder = prepared.request, prepared.folder
+    if name is not None:
+        names = {**request.names, ALIAS: require_free_name(name, folder)}
+        request = dataclasses.replace(request, names=names)
     for text in (*request.caveats, *request.notes):
         reports.note(text)
 
@@ -242,6 +253,8 @@ def train_prepared(
 
     warn_about_similar_runs(request, folder, reports)
     if _has_figure(folder, reports) and is_finished(request, folder, num_seeds, reports):
+        if name is not None:
+            name_run(folder, AGENT_RUN, name)
         run = opened()
         _note_scores(run, reports)
         return run

@@ -19,6 +19,7 @@ from rlkit.runs.checkpoints import list_checkpoints
 from rlkit.runs.curves import curve_path
 from rlkit.runs.integrity.trust import require_from_here, trusting
 from rlkit.runs.kinds import RunKind
+from rlkit.runs.latest import named_folder
 from rlkit.runs.progress import python_reports
 from rlkit.runs.record import RunFolder
 from rlkit.runs.reports import Reports
@@ -155,7 +156,7 @@ def reproduce(
         UsageError: there is no such run, no seed of it is complete, or what it was trained on has
             changed.
     """
-    folder = Path(place).absolute()
+    folder = named_folder(place).absolute()
     workers = require_count("workers", workers, at_least=1)
     if out is not None and Path(out).absolute() == folder.parent:
         raise UsageError(f"reproduce: --out {out} is where the run is; choose another folder")

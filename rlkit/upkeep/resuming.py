@@ -14,6 +14,7 @@ from rlkit.rlhf.stages.kind import STAGE_RUN
 from rlkit.runs.execution import require_continuable, require_same
 from rlkit.runs.integrity.trust import require_from_here, trusting
 from rlkit.runs.integrity.verify import runs_below, verify_run
+from rlkit.runs.latest import named_folder
 from rlkit.runs.progress import python_reports
 from rlkit.runs.reports import Reports
 from rlkit.upkeep.verifying import kind_of, record_of
@@ -58,7 +59,7 @@ def resume(
         "workers": workers,
         "allow_drift": require_typed("allow_drift", allow_drift, bool),
     }
-    folders = _parents_first(runs_below([place]))
+    folders = _parents_first(runs_below([named_folder(place)]))
     options["trust"] = require_typed("trust", trust, bool)
     with trusting(trust):
         if reports is not None:

@@ -12,6 +12,7 @@ from rlkit.files import read_ordinary
 from rlkit.rlhf.stages.kind import STAGE_RUN
 from rlkit.runs.integrity.verify import Verdict, runs_below, verify_run
 from rlkit.runs.kinds import RunKind
+from rlkit.runs.latest import named_folder
 from rlkit.runs.record import RECORD
 from rlkit.training.comparing.comparison import SUMMARY, is_comparison, verify_comparison
 from rlkit.training.kind import AGENT_RUN
@@ -43,6 +44,7 @@ def verify(*places: str | Path) -> list[Verdict]:
     Raises:
         UsageError: there is neither in a folder or below.
     """
+    places = tuple(named_folder(place) for place in places)
     compared = {Path(place): _below(place, SUMMARY, is_comparison) for place in places}
     # A folder that holds comparisons alone has no run, which is no mistake.
     with_runs = [place for place, known in compared.items() if not known or _below(place, RECORD)]

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 from rlkit import tabular
+from rlkit.cli import main
 from rlkit.errors import UsageError
 from rlkit.loop import interact
 from rlkit.seeding import SeedStreams
+from rlkit.training.comparing.contenders import read_contenders
 from rlkit.training.run import Run, load
 from rlkit.training.train import train
 
@@ -204,3 +206,35 @@ def test_where_the_optimum_is_not_known_there_is_no_regret(trained: Callable[...
     run = trained("ppo", seeds=1)
     with pytest.raises(UsageError, match="regret needs the exact optimum of CartPole-v1"):
         _ = run.regret
+
+
+def test_a_name_stands_for_a_run_wherever_one_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = {"seeds": 2, "steps": 20, "evaluation_episodes": 2}
+    run = train("random", "FrozenLake-v1", name="lake", **options)
+    plain = train("random", "FrozenLake-v1", out="plain", **options)
+    assert run.folder.name == plain.folder.name
+    assert [p.read_bytes() for p in sorted(run.folder.glob("*.csv"))] == [
+        p.read_bytes() for p in sorted(plain.folder.glob("*.csv"))
+    ]
+    assert load("lake").folder == Path("runs") / run.folder.name
+    assert load("runs/lake").folder == load("lake").folder
+    others = ["random", "FrozenLake-v1", "--steps", "20", "--seeds", "2", "--seed", "1", "--name"]
+    assert main(["train", *others, "q"]) == 0
+    assert main(["train", *others, "lake"]) == 2
+    for words in (
+        ["evaluate", "lake"],
+        ["verify", "lake"],
+        ["reproduce", "lake"],
+        ["plot", "lake", "--out", "lake.png"],
+        ["export", "lake", "--rliable", "scores.npz"],
+    ):
+        assert main(words) == 0, words
+    (contender,) = read_contenders(["lake"])
+    assert contender.run is not None
+    assert contender.run.folder == load("lake").folder
+    told = capsys.readouterr()
+    assert "option name (--name): 'lake' is the name of" in told.err
+    assert "lake" in told.out

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rlkit.training.run import Run
 
-RUN = positional(Path, "RUN", "the folder of a run")
+RUN = positional(Path, "RUN", "the folder or the name of a run, or `latest`")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +142,7 @@ def plot_command(args: list[str]) -> int:
     form = make_form(
         "Draw the learning curves of runs into one figure; of runs of `rlkit rlhf`, score, KL, "
         "length and losses over updates.",
-        runs=positional(tuple[Path, ...], "RUN", "folders of runs"),
+        runs=positional(tuple[Path, ...], "RUN", "folders or names of runs"),
         figure=PlotOptions,
     )
     parsed = parse(form, args, "plot")

@@ -90,6 +90,8 @@ class TrainOptions(TrainingOptions):
     reference_seed: int = 0  # the seed of that run whose final policy it is, >= 0
     # continue even if versions have changed, which marks the run as not reproducible
     allow_drift: bool = False
+    # a name by which the run is found as well as by its folder, and which no other run may have
+    name: str | None = None
 
 
 def train_command(args: list[str]) -> int:

@@ -37,7 +37,8 @@ examples:
   rlkit rlhf ppo runs/sft-enumerable-... --reward runs/reward-enumerable-... --kl-coef 0.3
   rlkit rlhf sft --demonstrations mine.jsonl --tokenizer bpe
 
-`rlkit rlhf COMMAND --help` lists the options of a command. A RUN is the folder of an earlier stage.
+`rlkit rlhf COMMAND --help` lists the options of a command. A RUN is the folder of an earlier stage,
+the name that --name gave it, `latest`, or `latest:sft` for the newest run of a stage.
 """
 
 

@@ -21,7 +21,7 @@ def parse_run(command: str, about: str, args: list[str], *, json: bool = True, *
     """
     from rlkit.rlhf.stages.evaluation.loaded_policy import EvaluationSettings
 
-    run = positional(Path, "RUN", "folder of the run")
+    run = positional(Path, "RUN", "folder or name of the run, or `latest`")
     output = {"output": Output} if json else {}
     form = make_form(about, run=run, **parts, evaluation=EvaluationSettings, **output)
     return parse(form, args, f"rlhf {command}")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rlkit.rlhf.stages.stage_run import StageRun
 
 CONTINUES = "Run the same command again to continue after an interruption."
-POLICY_RUN = positional(Path, "RUN", "folder of the policy's run")
+POLICY_RUN = positional(Path, "RUN", "folder or name of the policy's run, or `latest`")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,6 +49,8 @@ class RunOptions:
     workers: int = 1  # processes that share the seeds, >= 1; results are the same for any number
     # continue even if versions have changed, which marks the run as not reproducible
     allow_drift: bool = False
+    # a name by which the run is found as well as by its folder, and which no other run may have
+    name: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "out", Path(self.out))
@@ -146,6 +148,7 @@ def _run(spec: StageSpec, options: RunOptions, reports: Reports | None) -> Stage
             workers=options.workers,
             reports=reports,
             allow_drift=options.allow_drift,
+            name=options.name,
         )
     finally:
         _keep_texts(Path(options.out) / spec.folder_name(), spec.sources["task"])

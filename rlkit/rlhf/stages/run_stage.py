@@ -30,7 +30,8 @@ from rlkit.runs import checkpoints, curves, store
 from rlkit.runs.execution import RunRequest, execute, is_finished, warn_about_similar_runs
 from rlkit.runs.identity import content_name, versions
 from rlkit.runs.kinds import MOST_SEEDS
-from rlkit.runs.record import RECORD
+from rlkit.runs.latest import name_run, require_free_name
+from rlkit.runs.record import ALIAS, RECORD
 from rlkit.runs.reports import Failure, Reports, Stopped
 from rlkit.runs.restore import entries, restore, take_up
 from rlkit.seeding import SeedStreams
@@ -126,6 +127,7 @@ def run_stage(
     workers: int = 1,
     reports: Reports | None = None,
     allow_drift: bool = False,
+    name: str | None = None,
 ) -> StageRun:
     """Train the seeds of a stage, or continue where training was interrupted.
 
@@ -137,6 +139,7 @@ def run_stage(
         reports: where to report progress.
         allow_drift: continue although versions differ from those the run began with; the run is
             then marked as not reproducible.
+        name: by which the run is found as well as by its folder.
 
     Returns:
         the run; `run.failures` lists seeds that could not be finished.
@@ -151,12 +154,14 @@ def run_stage(
     require_main_guard(workers)
     folder = Path(os.path.abspath(out)) / spec.folder_name()
     reports = reports or Reports()
+    names = {} if name is None else {ALIAS: require_free_name(name, folder)}
     request = RunRequest(
         kind=STAGE_RUN,
         name=spec.stage,
         task=spec.label,
         identity=spec.identity(),
         sources=spec.sources,
+        names=names,
         target=spec.num_updates,
         versions=versions(),
         work=partial(run_seeds, spec),
@@ -176,6 +181,8 @@ def run_stage(
                     allow_drift=allow_drift,
                     reports=reports,
                 )
+        elif name is not None:
+            name_run(folder, STAGE_RUN, name)
         return StageRun(folder, num_seeds=num_seeds)
 
 

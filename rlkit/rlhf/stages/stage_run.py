@@ -28,7 +28,7 @@ def as_run(run: RunLike, among: Collection[str] = (), out: str | Path = "runs") 
     """Return a run from itself or its folder.
 
     Args:
-        run: the run, its folder, or `latest` for the newest one.
+        run: the run, its folder, its name, or `latest` for the newest one.
         among: the stages that `latest` may be of; empty = all.
         out: where `latest` is looked for.
     """

@@ -18,7 +18,7 @@ from rlkit.agent import Agent, AgentTraits
 from rlkit.agents import AGENTS, find_agent
 from rlkit.errors import UsageError
 from rlkit.options import field_types
-from rlkit.runs.record import RECORD
+from rlkit.runs.latest import named_folder, names_run
 from rlkit.training.own_agents import find_own_agent, names_own_agent
 from rlkit.training.run import Run
 from rlkit.training.specification import ARGUMENTS, require_agent
@@ -159,12 +159,12 @@ def _read_word(word: str, name: str | None) -> Contender:
     head, *flags = parts
     named = name or called or word
     is_agent = head in AGENTS or names_own_agent(head)
-    if not is_agent and (os.sep in head or (Path(head) / RECORD).is_file()):
+    if not is_agent and (os.sep in head or names_run(head)):
         if flags:
             raise UsageError(
                 f"the contender {word!r} is a run, which is compared as it is: omit {flags[0]}"
             )
-        return Contender(name=named, named=True, run=Run(Path(head)))
+        return Contender(name=named, named=True, run=Run(named_folder(head, "agent")))
     try:
         agent_class = find_own_agent(head) if names_own_agent(head) else find_agent(head)
     except UsageError as error:

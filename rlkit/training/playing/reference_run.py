@@ -14,6 +14,7 @@ from rlkit.environments.environment import Environment
 from rlkit.environments.views.view import View
 from rlkit.errors import RlkitError, UsageError
 from rlkit.nn.reference import UNIFORM, ReferencePolicy
+from rlkit.runs.latest import named_folder
 from rlkit.tabular.mdp import TabularMDP
 from rlkit.training.playing.environment import stored_view
 from rlkit.training.run import Run
@@ -36,7 +37,7 @@ def load_reference(place: str, seed: int, environment: Environment, name: str) -
     if place == UNIFORM:
         policy = ReferencePolicy("uniform")
     else:
-        policy = _of_run(Path(place), seed, environment, name)
+        policy = _of_run(named_folder(place, "agent"), seed, environment, name)
     head = make_head(environment.action_space)
     require_fit(policy, environment.observation_space, environment.action_space, head)
     return policy

@@ -241,6 +241,24 @@ def test_the_record_is_that_of_other_runs_and_says_that_it_is_a_stage(out: Path)
     assert [part["updates"] for part in record["timing"]] == [2 * NUM_UPDATES]
 
 
+def test_a_name_changes_no_result_and_may_be_given_at_any_time(out: Path, results: Any) -> None:
+    plain = run_stage(small_spec(), 1, out / "plain")
+    early = run_stage(small_spec(), 1, out / "early", name="mine")
+    late = run_stage(small_spec(), 1, out / "late")
+    for _ in range(2):  # it is finished already
+        run_stage(small_spec(), 1, out / "late", name="ours")
+    run_stage(small_spec(), 1, out / "late")
+    assert early.folder.name == late.folder.name == plain.folder.name
+    assert results(early.folder) == results(late.folder) == results(plain.folder)
+    assert load_stage_run(out / "early" / "mine").folder == early.folder
+    assert load_stage_run(out / "late" / "ours").folder == late.folder
+    longer = run_stage(small_spec(num_updates=NUM_UPDATES + 1), 1, out / "early")
+    assert load_stage_run(out / "early" / "mine").num_updates == longer.num_updates
+    with pytest.raises(UsageError, match=r"'mine' is the name of .* already; choose another"):
+        run_stage(small_spec(experiment_seed=1), 1, out / "early", name="mine")
+    assert len(list((out / "early").iterdir())) == 1
+
+
 CHANGES: dict[str, Any] = {
     "stage": "other",
     "label": "other",
