@@ -196,8 +196,8 @@ class SeedBatch:
         if isinstance(self._spec.agent, str):  # a user's may begin with infinity
             parts += [(f"its state {name!r}", v) for name, v in self.agent.state_dict().items()]
         for what, values in parts:
-            if _is_finite(values):
-                continue
+            if isinstance(values, np.ndarray) and _is_finite(values):
+                continue  # of all seeds at once; a list may hold arrays of several lengths
             for seed, own in zip(self._seeds, values, strict=True):
                 if not _is_finite(own):
                     raise Diverged(
