@@ -243,6 +243,7 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     for target in (
         *(f"rlkit.rlhf.stages.api.{stage}" for stage in ("fine_tune", "reward", "dpo")),
         *("rlkit.rlhf.stages.api.policy_gradient", "rlkit.rlhf.demo.run_demo"),
+        "rlkit.rlhf.exporting.export.export",
         *("rlkit.training.exporting.export.export", "rlkit.upkeep.reproducing.reproduce"),
         # Of the commands that look at runs:
         *(

@@ -52,6 +52,7 @@ ROOMS = (
     "rlkit.rlhf.exact",
     "rlkit.rlhf.evaluation",
     "rlkit.rlhf.stages",
+    "rlkit.rlhf.exporting",
     "rlkit.rlhf.demo",
     "rlkit.rlhf",
     "rlkit.upkeep",

@@ -21,6 +21,7 @@ _HOME = {
     ),
     **dict.fromkeys(("sample_run", "evaluate_run"), "rlkit.rlhf.stages.evaluation.evaluate_policy"),
     **dict.fromkeys(("load_policy", "load_reward_model"), "rlkit.rlhf.stages.loading"),
+    "export": "rlkit.rlhf.exporting.export",
     "score": "rlkit.rlhf.stages.evaluation.evaluate_reward",
     "best_of_n_run": "rlkit.rlhf.stages.evaluation.evaluate_best_of_n",
     "ModelSource": "rlkit.rlhf.stages.sources",

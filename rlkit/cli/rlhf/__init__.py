@@ -19,6 +19,7 @@ COMMANDS = {
     ),
     "sample": Command("rlkit.cli.rlhf.evaluate", "print responses of a policy"),
     "evaluate": Command("rlkit.cli.rlhf.evaluate", "measure a policy or a reward model"),
+    "export": Command("rlkit.cli.rlhf.export", "write a model that transformers or peft loads"),
     "chat": Command("rlkit.cli.rlhf.chat", "type prompts, see policy and reference side by side"),
 }
 

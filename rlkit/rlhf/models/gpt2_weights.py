@@ -1,15 +1,20 @@
-"""Copies the weights of a Hugging Face GPT-2 into our own transformer, and back."""
+"""Copies the weights of a Hugging Face GPT-2 into our own transformer, and back; makes a GPT-2."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from rlkit.errors import UsageError
 from rlkit.rlhf.models.gpt import GPT
+from rlkit.rlhf.models.huggingface.folder import import_optional, silenced_transformers
+
+# Our activations as transformers names them.
+ACTIVATION_NAMES = {"gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu"}
 
 # Our names of parameters to Hugging Face's, replaced in this order.
 GPT2_NAMES = (
@@ -68,6 +73,53 @@ def gpt2_state(gpt: GPT) -> dict[str, Tensor]:
         raise UsageError(
             f"GPT-2 has logits for all {gpt.vocab_size} tokens, this GPT for {gpt.num_actions}"
         )
+    return _as_gpt2(gpt)
+
+
+def gpt2_model(gpt: GPT, *, eos: int, pad: int) -> Any:
+    """Return a new `GPT2LMHeadModel` with the logits of any GPT of ours without adapters.
+
+    A GPT-2 has logits for all ids: those that ours only reads (from `num_actions` on) have rows of
+    zeros, or their embedding where it is tied, and must be suppressed in generation.
+
+    Args:
+        gpt: with any activation; sinusoidal positions become a table of positions.
+        eos: the id that ends a response.
+        pad: the id that fills batches.
+    """
+    transformers = import_optional("transformers")
+    ours = gpt.config
+    config = transformers.GPT2Config(
+        vocab_size=ours.vocab_size,
+        n_positions=ours.context_length,
+        n_embd=ours.width,
+        n_layer=ours.num_layers,
+        n_head=ours.num_heads,
+        activation_function=ACTIVATION_NAMES[ours.activation],
+        resid_pdrop=ours.dropout,
+        embd_pdrop=ours.dropout,
+        attn_pdrop=ours.dropout,
+        tie_word_embeddings=ours.tied,
+        bos_token_id=None,
+        eos_token_id=eos,
+        pad_token_id=pad,
+    )
+    state = _as_gpt2(gpt)
+    state["transformer.wpe.weight"] = gpt.position_table.detach().clone()
+    if not ours.tied:
+        head = state["lm_head.weight"]
+        unread = head.new_zeros(ours.vocab_size - len(head), ours.width)
+        state["lm_head.weight"] = torch.cat([head, unread])
+    with silenced_transformers():
+        model = transformers.GPT2LMHeadModel(config).eval()
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    assert not unexpected
+    assert set(missing) <= ({"lm_head.weight"} if ours.tied else set())
+    return model
+
+
+def _as_gpt2(gpt: GPT) -> dict[str, Tensor]:
+    """Return the parameters of a GPT under GPT-2's names, as GPT-2 stores them."""
     state = {}
     for name, parameter in gpt.named_parameters():
         target = _gpt2_name(name)

@@ -26,7 +26,7 @@ def model_card(run: Run) -> str:
         f"# {run.agent} on {run.environment_name}",
         f"Trained with rlkit {record['versions'].get('rlkit', '')} for {run.num_env_steps:,} "
         f"environment steps of each of {len(run.seeds)} seeds.",
-        _table(
+        markdown_table(
             ("final return", "95 % interval of the mean", "seeds", *(n for n, _ in run.references)),
             [
                 (
@@ -38,13 +38,13 @@ def model_card(run: Run) -> str:
             ],
         ),
         f"The final return of a seed is the last {_measured(run)}.",
-        _table(
+        markdown_table(
             ("seed", "final return"),
             [(k, _number(score)) for k, score in zip(run.seeds, run.scores, strict=True)],
         ),
         _shortcomings(run, len(finished), interval),
         "## Settings",
-        _table(("option", "value"), _settings(run)),
+        markdown_table(("option", "value"), _settings(run)),
         "## To train and to use it",
         f"```sh\n{shlex.join(['rlkit', *map(str, record['command'][1:])])}\n```"
         if len(record["command"]) > 1
@@ -53,7 +53,7 @@ def model_card(run: Run) -> str:
         f"run = rlkit.load({json.dumps(run.folder.name)})  # the folder of the run\n"
         "actor = run.actor(seed=0)\naction = actor.act(observation)\n```",
         "## Versions",
-        _table(("package", "version"), sorted(record["versions"].items())),
+        markdown_table(("package", "version"), sorted(record["versions"].items())),
         f"The digest of everything that the results depend on is `{record.get('identity', '-')}`.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -109,7 +109,8 @@ def _settings(run: Run) -> list[tuple[str, str]]:
     return [(name, f"`{json.dumps(value)}`") for name, value in {**config, **rest}.items()]
 
 
-def _table(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+def markdown_table(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    """Return a table in Markdown."""
     columns = list(columns)
     lines = [columns, ["---"] * len(columns), *(list(map(str, row)) for row in rows)]
     return "\n".join("| " + " | ".join(_cell(text) for text in line) + " |" for line in lines)
