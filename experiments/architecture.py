@@ -37,7 +37,7 @@ class Box:
 
 BOXES = {
     "cli": Box(
-        ("cli", "upkeep", "diagnosis", "__main__", ""),
+        ("cli", "reporting", "upkeep", "diagnosis", "__main__", ""),
         "rlkit train, compare, solve, evaluate, doctor, rlhf ...",
         0.2,
         7.3,

@@ -6,6 +6,7 @@
     rlkit.solve("FrozenLake-v1")                              # the exact optimum
     run.evaluate(episodes=1000)                               # the final policies
     rlkit.load("runs/ppo-CartPole-v1-...")                    # a run from its folder
+    rlkit.report("runs/ppo-CartPole-v1-...", "report.html")   # one page that opens offline
     rlkit.verify("runs"), rlkit.resume("runs")                # check all files; continue all runs
     rlkit.rlhf                                                # language models: sft, reward, ppo
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from rlkit.environments.grids.twins import check_twin
     from rlkit.errors import RlkitError, RlkitWarning, UsageError
     from rlkit.loop import interact
+    from rlkit.reporting.report import report
     from rlkit.solving import evaluate, solve
     from rlkit.training.comparing.compare import compare
     from rlkit.training.comparing.comparison import Comparison
@@ -65,6 +67,7 @@ _HOME = {
     "interact": "rlkit.loop",
     "load": "rlkit.training.run",
     "export": "rlkit.training.exporting.export",
+    "report": "rlkit.reporting.report",
     "reproduce": "rlkit.upkeep.reproducing",
     "resume": "rlkit.upkeep.resuming",
     "solve": "rlkit.solving",
@@ -88,6 +91,7 @@ __all__ = [
     "export",
     "interact",
     "load",
+    "report",
     "reproduce",
     "resume",
     "solve",

@@ -19,7 +19,7 @@ os.environ.setdefault("MKL_NUM_THREADS", "1")
 _SETTINGS = tempfile.TemporaryDirectory()
 os.environ["XDG_CONFIG_HOME"] = _SETTINGS.name
 
-pytest_plugins = ["tests.run_fixtures"]
+pytest_plugins = ["tests.run_fixtures", "tests.browser"]
 
 
 def _one_thread() -> None:

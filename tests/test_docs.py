@@ -245,6 +245,7 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
         *("rlkit.rlhf.stages.api.policy_gradient", "rlkit.rlhf.demo.run_demo"),
         "rlkit.rlhf.exporting.export.export",
         *("rlkit.training.exporting.export.export", "rlkit.upkeep.reproducing.reproduce"),
+        "rlkit.reporting.report.report",
         # Of the commands that look at runs:
         *(
             "rlkit.rlhf.stages.stage_run.StageRun.__init__",

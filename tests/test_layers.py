@@ -56,6 +56,7 @@ ROOMS = (
     "rlkit.rlhf.demo",
     "rlkit.rlhf",
     "rlkit.upkeep",
+    "rlkit.reporting",
     "rlkit",  # the public interface
     "rlkit.cli",
     "rlkit.__main__",

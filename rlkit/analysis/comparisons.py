@@ -144,6 +144,16 @@ def give_verdicts(tests: Sequence[PairTest], *, alpha: float = 0.05) -> list[Pai
     return result
 
 
+def verdict_in_words(a: str, b: str, verdict: str) -> str:
+    """Return what the verdict on a pair of agents says, as a sentence without its end."""
+    return {
+        "better": f"{a} is better than {b}",
+        "worse": f"{a} is worse than {b}",
+        "tie": f"{a} and {b} tie: every score is the same",
+        "too few seeds": f"{a} and {b}: too few seeds to tell",
+    }.get(verdict, f"{a} and {b}: {verdict} of a difference")
+
+
 def midranks(a: ArrayLike, b: ArrayLike) -> tuple[Floats, Floats]:
     """Return the sorted ranks of both samples in the pooled one, equal values sharing their mean.
 

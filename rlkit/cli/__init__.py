@@ -34,6 +34,9 @@ COMMANDS = {
     "plot": Command("rlkit.cli.agents.runs", "draw the learning curves of runs"),
     "watch": Command("rlkit.cli.agents.runs", "record an episode of a trained policy as a gif"),
     "export": Command("rlkit.cli.agents.export", "write runs in the formats of other programs"),
+    "report": Command(
+        "rlkit.cli.agents.report", "write runs and comparisons as one page that opens offline"
+    ),
     "verify": Command("rlkit.cli.upkeep", "check every file of runs against its sha256"),
     "resume": Command("rlkit.cli.upkeep", "continue all unfinished runs below a folder"),
     "reproduce": Command("rlkit.cli.upkeep", "train a run again elsewhere and compare the two"),

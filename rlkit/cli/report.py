@@ -88,13 +88,10 @@ def print_pairs(
         effect: returns what is printed in place of the difference.
         advice: returns what to do about an undecided pair, or "".
     """
+    from rlkit.analysis.comparisons import verdict_in_words
+
     for pair in pairs:
-        relation = {
-            "better": f"{pair.a} is better than {pair.b}",
-            "worse": f"{pair.a} is worse than {pair.b}",
-            "tie": f"{pair.a} and {pair.b} tie: every score is the same",
-            "too few seeds": f"{pair.a} and {pair.b}: too few seeds to tell",
-        }.get(pair.verdict, f"{pair.a} and {pair.b}: {pair.verdict} of a difference")
+        relation = verdict_in_words(pair.a, pair.b, pair.verdict)
         size = f"difference {pair.difference:+.4g}{unit}" if effect is None else effect(pair)
         advised = "" if advice is None else advice(pair)
         end = f"; {advised}" if advised else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -54,6 +55,14 @@ def read_record(folder: Path, kind: RunKind) -> dict[str, Any]:
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
     """Write run.json, with the sha256 of its content."""
     write_sealed(folder / RECORD, record)
+
+
+def command_line(record: Mapping[str, Any]) -> str:
+    """Return the command that began a run, as it is typed."""
+    program, *words = record["command"] or [""]
+    if program in ("rlkit", "__main__.py"):  # the second is `python -m rlkit`
+        return shlex.join(["rlkit", *words])
+    return shlex.join(["python", program, *words])
 
 
 def record_file(folder: Path, kind: RunKind, name: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,17 @@ from rlkit.seeding import SeedStreams
 from rlkit.training.playing.deployed import SingleActor
 from rlkit.training.playing.frames import Array, new_frames, pictures
 from rlkit.training.run import Run
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One filmed episode."""
+
+    images: list[Array]  # [height, width, 3] each, of one size
+    milliseconds: int  # that each picture is shown
+    every: int  # how many steps lie between two pictures
+    num_steps: int
+    episode_return: float
 
 
 def watch(
@@ -52,23 +64,44 @@ def watch(
             no pictures.
         RlkitError: filming failed.
     """
+    require_place(path, "--gif", (".gif",))
+    filmed = film(run, seed=seed, episode=episode, max_steps=max_steps, env_timeout=env_timeout)
+    _write(filmed.images, path, filmed.milliseconds)
+    return filmed.num_steps, filmed.episode_return
+
+
+def film(
+    run: Run,
+    *,
+    seed: int = 0,
+    episode: int = 0,
+    max_steps: int = 500,
+    max_pictures: int | None = None,
+    env_timeout: float = ENV_TIMEOUT,
+) -> Episode:
+    """Return the pictures of one greedy episode; errors and other arguments are those of `watch`.
+
+    Args:
+        max_pictures: how many are kept, at equal distances and with the end; None = all.
+    """
     seed = require_count("seed", seed, at_least=0)
     episode = require_count("episode", episode, at_least=0)
     max_steps = require_count("max_steps", max_steps, at_least=1)
-    require_place(path, "--gif", (".gif",))
     # Gymnasium draws with pygame, which otherwise needs a screen.
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     actor = run.actor(seed)
     with watched(require_seconds("env_timeout", env_timeout)):
-        images, milliseconds, steps, total = _film(run, actor, seed, episode, max_steps)
-    _write(images, path, milliseconds)
-    return steps, total
+        return _film(run, actor, seed, episode, max_steps, max_pictures)
 
 
 def _film(
-    run: Run, actor: SingleActor, seed: int, episode: int, max_steps: int
-) -> tuple[list[Array], int, int, float]:
-    """Return the pictures of an episode, the milliseconds of each, its steps and its return."""
+    run: Run,
+    actor: SingleActor,
+    seed: int,
+    episode: int,
+    max_steps: int,
+    max_pictures: int | None,
+) -> Episode:
     try:
         env = run.environment.make(render_mode="rgb_array")
     except UsageError as error:
@@ -80,17 +113,21 @@ def _film(
         streams = SeedStreams(run.spec.experiment_seed, seed)
         with noted(RESET):
             obs, info = env.reset(seed=streams.episode_seed("evaluation", episode, 0))
-            frames, total, steps = new_frames(env), 0.0, 0
+            frames, total, steps, every = new_frames(env), 0.0, 0, 1
         read_mask = MaskReader(ActionLayout(env.action_space)) if run.spec.action_masks else None
         for _ in range(max_steps):
             masks = None if read_mask is None else read_mask(env, info)
             action = actor.act(obs, masks)
             with noted(STEP):
                 obs, reward, terminated, truncated, info = env.step(action)
-                frames += new_frames(env)
-            total, steps = total + float(reward), steps + 1
-            if terminated or truncated:
+                total, steps = total + float(reward), steps + 1
+                ended = terminated or truncated or steps == max_steps
+                if ended or steps % every == 0:
+                    frames += new_frames(env)
+            if ended:
                 break
+            if max_pictures is not None and len(frames) > max_pictures:
+                frames, every = frames[::2], 2 * every
         images = pictures(frames)
     except UsageError as error:
         raise UsageError(f"filming {run.environment.reference}: {error}") from error
@@ -107,7 +144,7 @@ def _film(
     finally:
         milliseconds = _frame_duration(env)
         problem_of_closing(env)
-    return images, milliseconds, steps, total
+    return Episode(images, milliseconds * every, every, steps, total)
 
 
 def _write(images: list[Array], path: Path, milliseconds: int) -> None:

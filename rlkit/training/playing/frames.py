@@ -51,7 +51,11 @@ def pictures(frames: list[Array]) -> list[NDArray[np.uint8]]:
     shares = floats and max(float(frame.max()) for frame in frames) <= 1.0
     boolean = all(frame.dtype.kind == "b" for frame in frames)
     scale = 255.0 if shares or boolean else 1.0
-    images = [_picture(frame * scale) for frame in frames]
+    images = [
+        # Most are RGB pictures already, and converting every pixel takes longer than playing.
+        frame if _is_rgb(frame) and scale == 1.0 else _picture(frame * scale)
+        for frame in frames
+    ]
     for number, image in enumerate(images):
         if image.shape != images[0].shape:
             raise UsageError(
@@ -93,6 +97,10 @@ def _channels_last(frame: Array) -> Array | None:
     if len(shape) == 3 and shape[0] in _CHANNELS:
         return np.moveaxis(frame, 0, -1)
     return None
+
+
+def _is_rgb(frame: Array) -> bool:
+    return frame.dtype == np.uint8 and frame.ndim == 3 and frame.shape[-1] == 3
 
 
 def _require_brightness(frame: Array) -> None:
