@@ -37,7 +37,7 @@ def export_command(args: list[str]) -> int:
         "classifier with one label, in a folder that transformers (or peft) loads. The folder is "
         "read again and compared with the run before it gets its name."
     )
-    run = positional(Path, "RUN", "folder of the run")
+    run = positional(Path, "RUN", "folder or name of the run, or `latest`")
     parsed = parse(make_form(about, run=run, export=ExportOptions), args, "rlhf export")
     options = dict(vars(parsed.export))
     to = options.pop("to")

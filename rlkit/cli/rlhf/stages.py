@@ -34,7 +34,8 @@ class PreferenceOptions:
 class ScoreOptions:
     """What to maximise, and where to start."""
 
-    reward: Path | None = None  # run of a reward model
+    # run of a reward model, or folder of a Hugging Face sequence classifier with one label
+    reward: Path | None = None
     # [WEIGHT*]path/to/file.py:function(prompts, responses) -> numbers; repeat it for a sum with
     # weights, to which the score of --reward is added
     score: Annotated[tuple[str, ...], UseAppendAction, arg(metavar="[WEIGHT*]FILE:FUNCTION")] = ()

@@ -58,7 +58,9 @@ def our_row(
         return ours, False
     if not ours["prompt"]:
         raise UsageError(f"{place}: there is no message before the answer, so there is no prompt")
-    ours["prompt"] = template(_checked(ours["prompt"], "prompt", place))
+    # Kept as a column, for scores that read chats by a template of their own.
+    ours["messages"] = _checked(ours["prompt"], "prompt", place)
+    ours["prompt"] = template(ours["messages"])
     return ours, True
 
 

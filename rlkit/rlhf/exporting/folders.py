@@ -13,13 +13,9 @@ from rlkit.rlhf.data.codec import TextCodec
 from rlkit.rlhf.data.task import LanguageTask
 from rlkit.rlhf.exporting import adapters, checking
 from rlkit.rlhf.exporting.card import Exported
-from rlkit.rlhf.exporting.models import (
-    SCORE_OFFSET,
-    causal_model,
-    classifier,
-    generation_options,
-)
+from rlkit.rlhf.exporting.models import causal_model, classifier, generation_options
 from rlkit.rlhf.exporting.tokenizers import write_tokenizer
+from rlkit.rlhf.models.huggingface.classifier import SCORE_OFFSET
 from rlkit.rlhf.models.huggingface.folder import (
     import_optional,
     read_config,

@@ -12,12 +12,11 @@ from rlkit.rlhf.data.codec import TextCodec
 from rlkit.rlhf.data.task import LanguageTask
 from rlkit.rlhf.models.gpt import GPT
 from rlkit.rlhf.models.gpt2_weights import gpt2_model
+from rlkit.rlhf.models.huggingface.classifier import SCORE_OFFSET
 from rlkit.rlhf.models.huggingface.folder import import_optional, silenced_transformers
 from rlkit.rlhf.models.huggingface.model import HuggingFaceModel
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.training.reward_model import RewardModel
-
-SCORE_OFFSET = "rlkit_score_offset"  # entry of config.json: score = logit + offset
 
 
 class Classifier(NamedTuple):

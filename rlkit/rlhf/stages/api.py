@@ -26,7 +26,7 @@ from rlkit.rlhf.stages.factories import DPOFactory, PolicyFactory, RewardFactory
 from rlkit.rlhf.stages.from_python import ScoresLike, Texts, text_file, weighted_sources
 from rlkit.rlhf.stages.launch import RunOptions, launch, resolve_config, split_options
 from rlkit.rlhf.stages.loading import POLICY_PREFIX, require_gold
-from rlkit.rlhf.stages.score_sources import ScoreSource, sum_of
+from rlkit.rlhf.stages.score_sources import ScoreSource, reward_source, sum_of
 from rlkit.rlhf.stages.sources import (
     FIELDS,
     GPT_SIZES,
@@ -246,7 +246,8 @@ def policy_gradient(
     Args:
         method: "ppo", "rloo" or "grpo".
         policy: the run of the policy to start from, which is also the reference.
-        reward: the run of a reward model.
+        reward: the run of a reward model, or the folder of a Hugging Face sequence classifier with
+            one label, which reads the texts by its own tokenizer and chat template.
         score: a function of prompts and responses, "path/to/file.py:name", "module:name" or the
             function itself; with a weight "0.5*path/to/file.py:name" or (0.5, function); or a list
             of these, whose weighted sum is maximised. With `reward` as well, its score is added.
@@ -272,8 +273,7 @@ def policy_gradient(
     config = resolve_config(method, METHODS[method], config, options)
     parts = weighted_sources(score, run_options.workers)
     if reward is not None:
-        parent_run = as_parent(reward, parent_seed, ("reward",), run_options.out)
-        parts.insert(0, (1.0, ScoreSource(reward=parent_run)))
+        parts.insert(0, (1.0, reward_source(reward, parent_seed, run_options.out)))
     if parts:
         source = sum_of(parts)
     else:

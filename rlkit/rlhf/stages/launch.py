@@ -115,6 +115,7 @@ def stage_spec(
     """Return the specification of a stage; the arguments are those of `launch`."""
     task, model, parents = factory.task, factory.model, factory.parents
     is_policy = isinstance(factory.config, PolicyConfig)
+    folder = factory.score.folder if isinstance(factory, PolicyFactory) else None
     return StageSpec(
         stage=stage,
         label=task.label,
@@ -129,6 +130,7 @@ def stage_spec(
             "task": plain_data(task),
             "model": plain_data(model),
             "parents": {name: plain_data(parent) for name, parent in parents.items()},
+            **({} if folder is None else {"classifier": {"folder": folder}}),
         },
         experiment_seed=seed,
         num_updates=num_updates,

@@ -9,7 +9,13 @@ from rlkit.determinism import own_settings
 from rlkit.errors import UsageError
 from rlkit.rlhf.data.codec import TaskCodec, TextCodec
 from rlkit.rlhf.data.preferences import responses_from
-from rlkit.rlhf.data.scores import Score, TextScore, WeightedScores, check_score
+from rlkit.rlhf.data.scores import (
+    LoadedScore,
+    Score,
+    TextScore,
+    WeightedScores,
+    check_score,
+)
 from rlkit.rlhf.data.task import GoldTask, LanguageTask
 from rlkit.rlhf.data.text_task import TextTask
 from rlkit.rlhf.data.tokenizer import Tokenizer
@@ -137,6 +143,8 @@ def build_score(
         )
     if source.function is not None:
         return _text_score(source, task, streams)
+    if source.classifier is not None:
+        return _classifier_score(source, task, streams)
     if is_enumerable(task):
         key = AnswerKey(task, reference)
         if source.reward is None:
@@ -171,9 +179,24 @@ def _text_score(source: ScoreSource, task: LanguageTask, streams: SeedStreams) -
             f"the score function {source.function} has changed since the run was trained "
             "with it; restore it, or give the function to evaluate with (--score)"
         )
+    return _tried(score, task, streams)
+
+
+def _tried(score: TextScore, task: LanguageTask, streams: SeedStreams) -> TextScore:
+    """Return a score after a trial on a few prompts."""
     prompts = task.sample_prompts(streams.generator("data", 3), 4)
-    check_score(score, [codec.decode(prompt.tolist()) for prompt in prompts])
+    check_score(score, [score.codec.decode(prompt.tolist()) for prompt in prompts])
     return score
+
+
+def _classifier_score(source: ScoreSource, task: LanguageTask, streams: SeedStreams) -> TextScore:
+    """Return a foreign sequence classifier as a score of the texts, by its own tokenizer."""
+    from rlkit.rlhf.models.huggingface.classifier import TextClassifier
+
+    assert source.classifier is not None
+    loaded = LoadedScore(source.classifier, TextClassifier(source.classifier), source.digest)
+    columns = task.columns if isinstance(task, TextTask) else None
+    return _tried(TextScore(loaded, task_codec(task), columns), task, streams)
 
 
 def _require_same_tokens(task: LanguageTask, other: LanguageTask, run: StageRun) -> None:

@@ -1,5 +1,7 @@
 """What a policy is trained to maximise, as plain data: functions of texts and a reward model.
 
+A reward model is a run, or the folder of a sequence classifier of Hugging Face.
+
 Several are a weighted sum. In words a function is `path/to/file.py:function` or `module:function`,
 with its weight before it, as in `0.5*path/to/file.py:function`; the weight of a reward model is 1.
 """
@@ -15,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from rlkit.errors import UsageError
-from rlkit.rlhf.stages.sources import Parent, stored_parent
-from rlkit.rlhf.stages.stage_run import StageRun
+from rlkit.rlhf.models.huggingface.classifier import is_classifier_folder
+from rlkit.rlhf.models.huggingface.folder import TOKENIZER_FILES
+from rlkit.rlhf.stages.sources import Parent, as_parent, folder_digest, stored_parent
+from rlkit.rlhf.stages.stage_run import RunLike, StageRun
 from rlkit.runs.integrity.trust import require_from_here
 from rlkit.user_code import content_digest
 
@@ -29,7 +33,8 @@ class ScoreSource:
 
     function: str | None = None  # "path/to/file.py:name" or "module:name"
     reward: Parent | None = None  # the run of a reward model
-    digest: str = ""  # of the function's file
+    digest: str = ""  # of the function's file, or of the classifier's folder
+    classifier: str | None = None  # folder of a Hugging Face sequence classifier with one label
     parts: tuple[tuple[float, ScoreSource], ...] = ()  # weights and the scores that they multiply
 
     def identity(self) -> dict[str, Any]:
@@ -40,12 +45,19 @@ class ScoreSource:
             return {"reward": self.reward.identity()}
         if self.function is not None:
             return {"function": self.function, "digest": self.digest}
+        if self.classifier is not None:
+            return {"classifier": self.digest}
         return {"gold": True}
 
     @property
     def parent(self) -> Parent | None:
         """The run of the reward model, if there is one."""
         return next((part.reward for _, part in self.parts if part.reward), self.reward)
+
+    @property
+    def folder(self) -> str | None:
+        """The folder of the classifier, if there is one."""
+        return next((part.classifier for _, part in self.parts if part.classifier), self.classifier)
 
     def named_parts(self) -> dict[str, tuple[float, ScoreSource]]:
         """Return the parts of a sum by the names of their columns, such as score/polite.
@@ -63,6 +75,34 @@ class ScoreSource:
             if (number := names[:i].count(name)) > 0:
                 names[i] = f"{name}-{number + 1}"
         return {PREFIX + name: part for name, part in zip(names, self.parts, strict=True)}
+
+
+def reward_source(reward: RunLike, seed: int | None, out: str | Path = "runs") -> ScoreSource:
+    """Return the run of a reward model, or the folder of a foreign sequence classifier, as a score.
+
+    Args:
+        reward: the run or its folder, or the folder of a Hugging Face model.
+        seed: of the run; None = seed k from seed k.
+        out: where runs are looked for by name.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if isinstance(reward, str | Path) and is_classifier_folder(reward):
+        folder = Path(reward).resolve()
+        return ScoreSource(classifier=str(folder), digest=_classifier_digest(folder))
+    return ScoreSource(reward=as_parent(reward, seed, ("reward",), out))
+
+
+def _classifier_digest(folder: Path) -> str:
+    return folder_digest(
+        folder,
+        {
+            *("config.json", "tokenizer_config.json", "special_tokens_map.json"),
+            *("added_tokens.json", "merges.txt", "chat_template.jinja", "chat_template.json"),
+            *TOKENIZER_FILES,
+        },
+    )
 
 
 def sum_of(parts: Sequence[tuple[float, ScoreSource]]) -> ScoreSource:
@@ -123,6 +163,14 @@ def stored_score(run: StageRun) -> ScoreSource | None:
 def _stored_part(run: StageRun, content: Mapping[str, Any]) -> ScoreSource | None:
     if "reward" in content:
         return ScoreSource(reward=stored_parent(run, "reward"))
+    if "classifier" in content:
+        folder, digest = Path(run.record["sources"]["classifier"]["folder"]), content["classifier"]
+        if not folder.is_dir() or _classifier_digest(folder) != digest:
+            raise UsageError(
+                f"the classifier in {folder} has changed or is gone since {run.folder} was trained "
+                "with it; restore it, or give the one to evaluate with (--reward)"
+            )
+        return ScoreSource(classifier=str(folder), digest=str(digest))
     if "function" not in content:
         return None
     function, digest = str(content["function"]), str(content["digest"])

@@ -202,14 +202,10 @@ class ModelSource(GPTSize):
         folder = hf.model_folder(Path(self.path).resolve())
         longest = hf.longest_context(folder, hf.read_config(folder).get_text_config())
         names = {"config.json", "tokenizer_config.json", *hf.TOKENIZER_FILES}
-        digest = hashlib.sha256()
-        for file in sorted(folder.iterdir()):
-            if file.name in names or file.suffix == ".safetensors":
-                digest.update(bytes.fromhex(remembered_digest(file)))
         return dataclasses.replace(
             self,
             path=str(folder),
-            digest=digest.hexdigest(),
+            digest=folder_digest(folder, names),
             context_length=min(self.context_length or longest, longest),
         )
 
@@ -237,6 +233,15 @@ class ModelSource(GPTSize):
             **{name: getattr(self, name) for name in GPT_SIZES},
         )
         return GPT(config, streams.generator("init"))
+
+
+def folder_digest(folder: Path, names: Collection[str]) -> str:
+    """Return the sha256 of the weights of a folder and of those of its files that are named."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.iterdir()):
+        if file.name in names or file.suffix == ".safetensors":
+            digest.update(bytes.fromhex(remembered_digest(file)))
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 import rlkit.rlhf as rlhf
 from rlkit.errors import UsageError
@@ -179,3 +181,56 @@ def test_the_score_function_of_a_run_from_elsewhere_is_not_run(
         with pytest.raises(UsageError, match=r"has changed since .*expected the sha256 .* got"):
             stored_score(run)
     assert not Path("marker").exists()
+
+
+@pytest.fixture(scope="module")
+def judge(hf: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The reward model of a run, as a classifier that knows nothing of the run."""
+    return rlhf.export(hf["reward"], tmp_path_factory.mktemp("judge") / "judge")
+
+
+ROWS = [{"prompt": "a b", "response": "c d e"}, {"prompt": "b", "response": "d"}]
+
+
+def test_a_classifier_scores_as_the_run_that_it_was_exported_from(
+    hf: dict[str, Any], judge: Path
+) -> None:
+    expected = rlhf.score(hf["reward"], ROWS)
+    assert rlhf.score(judge, ROWS) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_classifier_is_maximised_and_known_by_its_content(
+    hf: dict[str, Any], judge: Path, tmp_path: Path
+) -> None:
+    options = {"num_updates": 1, "batch_size": 4, "minibatch_size": 4, "num_epochs": 1}
+    options = {"group_size": 2, **options, "out": tmp_path}
+    run = rlhf.rloo(hf["sft"], reward=judge, **options)
+    other = Path(shutil.copytree(judge, tmp_path / "elsewhere"))
+    assert rlhf.rloo(hf["sft"], reward=other, **options).folder == run.folder
+    weights = load_file(other / "model.safetensors")
+    save_file({**weights, "score.weight": 2 * weights["score.weight"]}, other / "model.safetensors")
+    assert rlhf.rloo(hf["sft"], reward=other, **options).folder != run.folder
+    # What it was trained on is found again, and another can be named.
+    rows = [row for row in rlhf.sample_run(run, num=4) if row["response"]]
+    expected = rlhf.score(
+        judge, [{key: row[key] for key in ("prompt", "response")} for row in rows]
+    )
+    assert [row["scores"]["reward"] for row in rows] == pytest.approx(expected, abs=1e-4)
+    best = rlhf.best_of_n_run(hf["sft"], reward=judge, n=[1, 2], num_prompts=2)
+    assert best["chosen_by"] == "reward"
+
+
+def test_a_classifier_that_has_changed_is_noticed(
+    hf: dict[str, Any], judge: Path, tmp_path: Path
+) -> None:
+    own = Path(shutil.copytree(judge, tmp_path / "own"))
+    options = {"num_updates": 1, "batch_size": 4, "minibatch_size": 4, "num_epochs": 1}
+    run = rlhf.ppo(hf["sft"], reward=own, score=f"{__file__}:ones", out=tmp_path, **options)
+    assert {"score/reward", "score/ones"} <= set(run.curve())
+    (own / "config.json").write_text((own / "config.json").read_text() + "\n")
+    with pytest.raises(UsageError, match=r"has changed or is gone since .* give the one to eval"):
+        stored_score(run)
+
+
+def ones(prompts: list[str], responses: list[str]) -> list[float]:
+    return [1.0] * len(responses)

@@ -164,11 +164,15 @@ def load_or_explain(what: str, path: Path, load: Callable[[], T]) -> T:
 
 def model_folder(path: str | Path) -> Path:
     """Return the folder of a causal language model after checking that no file is missing."""
-    folder = Path(path)
+    return require_files(Path(path), "a Hugging Face model")
+
+
+def require_files(folder: Path, kind: str) -> Path:
+    """Return a folder after checking that it has configuration, weights and tokenizer."""
     if not folder.is_dir():
         raise UsageError(
-            f"{folder}: there is no such folder; expected the path of a folder that holds a "
-            "Hugging Face model (names on the Hub are not downloaded)"
+            f"{folder}: there is no such folder; expected the path of a folder that holds {kind} "
+            "(names on the Hub are not downloaded)"
         )
     what = "a folder as `save_pretrained` writes it"
     if not (folder / "config.json").is_file():

@@ -27,6 +27,7 @@ from rlkit.rlhf.data.text_files import Demonstration, read_texts
 from rlkit.rlhf.data.text_task import TextTask
 from rlkit.rlhf.exact import optimum as exact
 from rlkit.rlhf.exact.answer_key import AnswerKey, is_enumerable
+from rlkit.rlhf.models.huggingface.classifier import TextClassifier
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.models.layers import evaluating
 from rlkit.rlhf.stages.factories import standardised_gold
@@ -36,6 +37,7 @@ from rlkit.rlhf.stages.loading import (
     task_codec,
     task_with_files,
 )
+from rlkit.rlhf.stages.score_sources import reward_source
 from rlkit.rlhf.stages.sources import load_sources, stored_parent
 from rlkit.rlhf.stages.stage_run import RunLike, StageRun, as_run
 from rlkit.rlhf.training.configs import RewardConfig
@@ -119,18 +121,27 @@ def score(
     """Return the scores of responses under a reward model, [n].
 
     Args:
-        run: of the reward model, or its folder.
+        run: of the reward model, or its folder; or the folder of a Hugging Face sequence classifier
+            with one label.
         texts: n >= 1 dictionaries with "prompt" and "response".
         run_seed: which seed of the run.
 
     Raises:
         UsageError: a text has unknown tokens, or prompt and response exceed the context.
     """
+    records = read_texts(texts, Demonstration, name="texts")
+    source = reward_source(run, run_seed)
+    if source.classifier is not None:
+        with prepared_torch():
+            pairs = [(record.prompt, record.response) for record in records.records]
+            chats = [record.columns.get("messages") for record in records.records]
+            prompts, responses = zip(*pairs, strict=True)
+            return TextClassifier(source.classifier)(prompts, responses, chats)
     run = as_run(run, ("reward",))
     with prepared_torch():
         model = load_reward_model(run, run_seed)
         task, _ = load_parent_policy(stored_parent(run, "policy"), run_seed)
-        rows = EncodedTexts.of(task_codec(task), read_texts(texts, Demonstration, name="texts"))
+        rows = EncodedTexts.of(task_codec(task), records)
         sequences = pack(rows.prompts, rows.responses, pad=task.pad)
         return model.score(sequences)
 

@@ -30,8 +30,14 @@ from rlkit.rlhf.stages.loading import (
     task_codec,
     task_with_files,
 )
-from rlkit.rlhf.stages.score_sources import ScoreSource, split_weight, stored_score, sum_of
-from rlkit.rlhf.stages.sources import as_parent, stored_parent
+from rlkit.rlhf.stages.score_sources import (
+    ScoreSource,
+    reward_source,
+    split_weight,
+    stored_score,
+    sum_of,
+)
+from rlkit.rlhf.stages.sources import stored_parent
 from rlkit.rlhf.stages.stage_run import RunLike, StageRun, as_run
 from rlkit.runs.integrity.trust import trusting
 from rlkit.seeding import SeedStreams
@@ -46,7 +52,9 @@ class EvaluationSettings:
     """Which seed of a run to evaluate, and by which score."""
 
     run_seed: int = 0  # seed of RUN, >= 0
-    reward: Path | None = None  # run of a reward model; None = the one that RUN was trained on
+    # run of a reward model, or folder of a Hugging Face sequence classifier with one label; None =
+    # what RUN was trained on
+    reward: Path | None = None
     reward_seed: int | None = None  # seed of the reward model's run; None = run_seed
     # [WEIGHT*]path/to/file.py:function(prompts, responses) -> numbers; repeat it for a sum with
     # weights, to which the score of --reward is added
@@ -248,7 +256,7 @@ def _score_table(
     if source.parts:
         each = [w * _score_table(part, key, reference, streams) for w, part in source.parts]
         return np.asarray(np.sum(each, axis=0))
-    if source.function is not None:
+    if source.function is not None or source.classifier is not None:
         return key.tabulate(build_score(source, key.task, reference, streams))
     if source.reward is not None:
         model = load_parent_reward_model(source.reward, streams.index, key.task)
@@ -263,14 +271,15 @@ def _score_sources(
     parts = []
     if settings.reward is not None:
         seed = settings.run_seed if settings.reward_seed is None else settings.reward_seed
-        parts.append((1.0, ScoreSource(reward=as_parent(settings.reward, seed, ("reward",)))))
+        parts.append((1.0, reward_source(settings.reward, seed)))
     for words in settings.score:
         weight, function = split_weight(words)
         parts.append((weight, ScoreSource(function=function)))
     score = sum_of(parts) if parts else stored_score(run)
     sources = {}
     if score is not None:
-        sources["score" if score.reward is None else "reward"] = score
+        is_model = score.reward is not None or score.classifier is not None
+        sources["reward" if is_model else "score"] = score
     if not isinstance(task, TextTask) and isinstance(task, GoldTask):
         sources["gold"] = ScoreSource()
     return sources
