@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -13,11 +14,14 @@ from gymnasium import spaces
 from rlkit.agent import State
 from rlkit.environments.batch_env import Array, BatchStep
 from rlkit.environments.stepping.local import Copies, CopyProblem, LocalCopies
+from rlkit.environments.stepping.states import SavedState
 from rlkit.environments.views.actions import ActionLayout
 from rlkit.errors import EnvironmentFault, SeedError
 from rlkit.seeding import SeedStreams
 
 MakeCopies = Callable[[int], Copies]
+
+LONG_EPISODE = 10_000  # steps, after which the environment's own state is kept, if it offers it
 
 
 class GymBatchEnv:
@@ -26,7 +30,8 @@ class GymBatchEnv:
     Episode k of copy n of a seed is reset with an integer of its own from the seed's tree of
     streams. The state of a copy is thus the number of its episode and the actions since its reset:
     loading replays them, which works for every environment that is determined by its seed and the
-    actions. Nothing is ever unpickled.
+    actions. Where an episode has become long and the environment offers its own state, that is
+    kept in place of the actions. Nothing is ever unpickled.
 
     Args:
         make_env: returns a new environment; called S * N times.
@@ -75,6 +80,8 @@ class GymBatchEnv:
         self.next_action_masks: Array | None = None
         discrete = isinstance(self.observation_space, spaces.Discrete)
         self._obs_dtype = np.dtype(np.int64 if discrete else self.observation_space.dtype)
+        self.long_episode = LONG_EPISODE
+        self._keeps_states = self._copies.offers_state
         self.exact_resume = True
 
     @property
@@ -97,7 +104,9 @@ class GymBatchEnv:
         shape = (self.num_seeds, self.num_envs)
         self._episode = np.zeros(shape, dtype=np.int64)
         self._ended = np.zeros(shape, dtype=bool)
+        # Since the reset; of long episodes whose state was kept, since then.
         self._actions: list[list[Any]] = [[] for _ in self._grid]
+        self._steps_before = np.zeros(shape, dtype=np.int64)  # of these episodes, until then
         obs_shape = self.observation_space.shape or ()
         self._obs = np.empty((*shape, *obs_shape), dtype=self._obs_dtype)
         self.action_masks = self._new_masks()
@@ -110,6 +119,7 @@ class GymBatchEnv:
         seeds = {i: self._episode_seed(i) for i in copies}
         for i in seeds:
             self._actions[i] = []
+            self._steps_before[self._grid[i]] = 0
         with self._placing_problems():
             for i, first in self._copies.reset(seeds, self.before_each):
                 obs[self._grid[i]] = first.obs
@@ -168,7 +178,7 @@ class GymBatchEnv:
         return (
             f"environment {self.name}, {self._of}copy {self._env_offset + n}, "
             f"episode {int(self._episode[s, n])}, "
-            f"step {len(actions)}{action}"
+            f"step {int(self._steps_before[s, n]) + len(actions)}{action}"
         )
 
     def _fault(self, s: int, n: int, problem: str) -> EnvironmentFault:
@@ -188,20 +198,46 @@ class GymBatchEnv:
             raise kind(self._streams[s].index, text, error.problem.trace) from error.__cause__
 
     @property
+    def keeps_states(self) -> bool:
+        """Whether the environment offers states, which are kept in place of many actions."""
+        return self._keeps_states
+
+    @property
     def longest_replay(self) -> int:
         """The steps of the longest running episode, which resuming plays again."""
-        return max(map(len, self._actions))
+        return 0 if self._keeps_states else max(map(len, self._actions))
 
     def state_dict(self) -> State:
+        states = self._states_of_long_episodes() if self._keeps_states else {}
         lengths = np.array([len(actions) for actions in self._actions], dtype=np.int64)
         lengths = lengths.reshape(self.num_seeds, self.num_envs)
-        return {
+        state: State = {
             "episode": self._episode.copy(),
             "ended": self._ended.copy(),
             "num_actions": lengths,
             "actions": [self._action_log(s, lengths[s]) for s in range(self.num_seeds)],
             "obs": self._obs.copy(),
         }
+        if self._keeps_states:
+            state["steps_before"] = self._steps_before.copy()
+            state["states"] = [self._state_rows(s, states) for s in range(self.num_seeds)]
+        return state
+
+    def _states_of_long_episodes(self) -> dict[int, bytes]:
+        """Return the states of copies in long episodes, whose actions are forgotten."""
+        steps = self._steps_before.ravel() + [len(actions) for actions in self._actions]
+        long = np.flatnonzero((steps > self.long_episode) & ~self._ended.ravel()).tolist()
+        with self._placing_problems():
+            states = dict(self._copies.save(long, None))
+        for i in states:
+            self._steps_before[self._grid[i]] = steps[i]
+            self._actions[i] = []
+        return states
+
+    def _state_rows(self, s: int, states: Mapping[int, bytes]) -> Array:
+        """Return the states of one seed's copies as JSON, in UTF-8."""
+        own = [states.get(s * self.num_envs + n, b"").decode() for n in range(self.num_envs)]
+        return np.frombuffer(json.dumps(own).encode(), dtype=np.uint8)
 
     def _action_log(self, s: int, lengths: Array) -> Array:
         """Return the actions of one seed's running episodes, [N, L, ...], padded to the longest."""
@@ -214,21 +250,32 @@ class GymBatchEnv:
         return log
 
     def load_state_dict(self, state: State) -> None:
+        self._keeps_states &= "states" in state  # an older rlkit kept none
         self.reset()
         self.action_masks = self._new_masks()
         self._episode = np.array(state["episode"])
         self._ended = np.array(state["ended"])
-        episodes = {}
+        episodes, states = {}, {}
         for i, (s, n) in enumerate(self._grid):
             self._actions[i] = list(state["actions"][s][n, : int(state["num_actions"][s][n])])
-            episodes[i] = self._episode_seed(i), tuple(self._actions[i])
+            seed = self._episode_seed(i)
+            if self._keeps_states and (steps := int(state["steps_before"][s][n])):
+                self._steps_before[s, n] = steps
+                kept = json.loads(np.asarray(state["states"][s], dtype=np.uint8).tobytes())[n]
+                states[i] = SavedState(seed, kept.encode())
+                self._obs[s, n] = state["obs"][s][n]
+            else:
+                episodes[i] = seed, tuple(self._actions[i])
         with self._placing_problems():
             for i, now in self._copies.replay(episodes, self.before_each):
                 self._obs[self._grid[i]] = now.obs
                 _put(self.action_masks, self._grid[i], now.action_mask)
+            restored = dict(self._copies.restore(states, self.before_each))
         # An environment that is not determined by its seed and the actions cannot be resumed
         # exactly; the run continues from its present observations, and is marked.
-        self.exact_resume = bool(np.array_equal(self._obs, np.asarray(state["obs"])))
+        self.exact_resume = bool(np.array_equal(self._obs, np.asarray(state["obs"]))) and all(
+            restored[i] == saved.state for i, saved in states.items()
+        )
 
     def close(self) -> None:
         self._copies.close()

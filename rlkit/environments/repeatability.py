@@ -94,6 +94,7 @@ def _compare_trajectories(make: Make, seed: int, action_masks: bool) -> str | No
         first, drawn, touched = _play(alone, actions, globals_before, patience=PATIENCE)
         actions = actions[: len(first) - 1]
         again = _play(alone, actions, globals_before)[0]
+        keeps_states = alone.keeps_states
     difference = _difference(first, again)
     if difference is not None:
         if touched:
@@ -118,7 +119,7 @@ def _compare_trajectories(make: Make, seed: int, action_masks: bool) -> str | No
                 "run does not restore. Draw from self.np_random, which super().reset(seed=seed) "
                 "seeds. The run is not reproducible"
             )
-        return None
+        return _compare_states(open_grid, make, seeds[:1], actions) if keeps_states else None
     with open_grid(make, seeds[:1]) as other:
         difference_of_copies = _difference(first, _play(other, actions, globals_before)[0])
     if difference_of_copies is not None:
@@ -135,6 +136,40 @@ def _compare_trajectories(make: Make, seed: int, action_masks: bool) -> str | No
         f"it. They share {source}; the result of a seed then depends on the other seeds, and the "
         "run is not reproducible"
     )
+
+
+def _compare_states(
+    open_grid: Callable[..., contextlib.AbstractContextManager[GymBatchEnv]],
+    make: Make,
+    streams: tuple[SeedStreams, ...],
+    actions: list[Array],
+) -> str | None:
+    """Give the state of one copy to another in the middle of an episode, and play both on."""
+    middle = len(actions) // 2
+    with open_grid(make, streams) as one, open_grid(make, streams) as other:
+        one.reset()
+        for action in actions[:middle]:
+            one.step(action[None])
+        one.long_episode = 0
+        other.load_state_dict(one.state_dict())
+        difference = None if other.exact_resume else "get_state returned another state"
+        if difference is None:
+            difference = _difference(*(_continued(grid, actions[middle:]) for grid in (one, other)))
+    if difference is None:
+        return None
+    return (
+        f"offers its state, but set_state does not bring it back: {difference} in a copy that was "
+        "given the state of another. Resuming a long episode would change it. A state must hold "
+        "everything that the future depends on, such as self.np_random.bit_generator.state; or "
+        "remove get_state, and episodes are played again from their start"
+    )
+
+
+def _continued(grid: GymBatchEnv, actions: list[Array]) -> list[tuple[Array, ...]]:
+    """Return what one seed observes from where it stands on."""
+    first: list[tuple[Array, ...]] = [(grid.obs[0],)]
+    steps = (grid.step(action[None]) for action in actions)
+    return first + [tuple(np.array(part[0]) for part in step) for step in steps]
 
 
 @contextlib.contextmanager

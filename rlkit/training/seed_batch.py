@@ -260,7 +260,8 @@ class SeedBatch:
         self._reports.note(
             f"an episode of {self._environment.reference} has run for {copies.longest_replay:,} "
             "steps: checkpoints hold all of its actions, and resuming plays them again. Wrap it in "
-            "gymnasium.wrappers.TimeLimit so that episodes end"
+            "gymnasium.wrappers.TimeLimit so that episodes end, or give it `get_state` and "
+            "`set_state`"
         )
 
     def require_saved(self, obs: Array) -> None:

@@ -31,6 +31,7 @@ from rlkit.environments.grids.singles import (
 )
 from rlkit.environments.stepping.checked import Outcome, Problem, Start, checked_flags, raised
 from rlkit.environments.stepping.local import Ask, CopyProblem, LocalCopies
+from rlkit.environments.stepping.states import SavedState
 from rlkit.environments.views.actions import ActionLayout
 from rlkit.environments.views.observations import ObservationEncoder
 from rlkit.errors import RlkitWarning
@@ -52,6 +53,7 @@ class VectorCopies:
 
     def __init__(self, make: Callable[..., Any], number: int, size: int, name: str) -> None:
         self.name, self._size = name, size
+        self.offers_state = False  # the copies of a vector environment share one
         self._vectors = [_Vector(make, size, name) for _ in range(number // size)]
         self.observation_space = self._vectors[0].encode.space
         self.action_space = self._vectors[0].env.single_action_space
@@ -93,6 +95,14 @@ class VectorCopies:
                 obs |= _placed(first, share, partial(v.reset, begin))
             for n in share:
                 yield first + n, Start(obs[n])
+
+    def save(self, copies: Sequence[int], ask: Ask) -> Iterator[tuple[int, bytes]]:
+        """Yield nothing: no states are offered."""
+        yield from ()
+
+    def restore(self, states: Mapping[int, SavedState], ask: Ask) -> Iterator[tuple[int, bytes]]:
+        """Yield nothing: there are no states."""
+        yield from ()
 
     def close(self) -> None:
         for vector in self._vectors:

@@ -12,6 +12,7 @@ import numpy as np
 from rlkit.environments.batch_env import Array
 from rlkit.environments.copies import describe
 from rlkit.environments.spaces import spaces_of
+from rlkit.environments.stepping.states import SavedState, packed, unpacked, with_state
 from rlkit.environments.views.actions import ActionLayout
 from rlkit.environments.views.masks import MaskReader, given_mask
 from rlkit.environments.views.observations import ObservationEncoder
@@ -80,6 +81,13 @@ class CheckedEnv:
         self._layout = ActionLayout(self.action_space)
         self.observation_space = self._encode.space
         self._read_mask = MaskReader(self._layout) if action_masks else None
+        # Masks are read from what `step` returns, which a state does not bring back.
+        self._with_state = None if action_masks else with_state(env)
+
+    @property
+    def offers_state(self) -> bool:
+        """Whether `save` and `restore` can be called."""
+        return self._with_state is not None
 
     def reset(self, seed: int) -> Start:
         """Start the episode of a seed and return its first observation."""
@@ -132,6 +140,32 @@ class CheckedEnv:
         reward, terminated, truncated = checked_flags(*result[1:4])
         mask = None if terminated else self._mask(result[4])
         return Outcome(self._checked_obs(result[0]), reward, terminated, truncated, mask)
+
+    def save(self) -> bytes:
+        """Return the state that the environment offers."""
+        assert self._with_state is not None
+        try:
+            CALLS.begin(STEP)
+            state = self._with_state.get_state()
+            CALLS.end()
+        except BaseException as error:
+            raise raised("get_state()", error) from error
+        try:
+            return packed(state)
+        except TypeError as error:
+            raise _fault(f"get_state: {error}") from error
+
+    def restore(self, saved: SavedState) -> bytes:
+        """Continue from a state; return the state that the environment has then."""
+        assert self._with_state is not None
+        self.reset(saved.seed)
+        try:
+            CALLS.begin(STEP)
+            self._with_state.set_state(unpacked(saved.state))
+            CALLS.end()
+        except BaseException as error:
+            raise raised("set_state()", error) from error
+        return self.save()
 
     def _checked_obs(self, obs: Any) -> Array:
         try:

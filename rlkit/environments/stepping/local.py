@@ -10,6 +10,7 @@ from gymnasium import spaces
 
 from rlkit.environments.copies import close_env, env_name, make_copies
 from rlkit.environments.stepping.checked import CheckedEnv, Outcome, Problem, Start
+from rlkit.environments.stepping.states import SavedState
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
@@ -40,6 +41,7 @@ class Copies(Protocol):
     """
 
     name: str
+    offers_state: bool  # whether `save` and `restore` can be called
 
     @property
     def observation_space(self) -> spaces.Space[Any]: ...
@@ -57,6 +59,12 @@ class Copies(Protocol):
         self, episodes: Mapping[int, tuple[int, Sequence[Any]]], ask: Ask
     ) -> Iterator[tuple[int, Start]]:
         """Reset some copies and take several actions; yield the last observations."""
+
+    def save(self, copies: Sequence[int], ask: Ask) -> Iterator[tuple[int, bytes]]:
+        """Yield the states of some copies."""
+
+    def restore(self, states: Mapping[int, SavedState], ask: Ask) -> Iterator[tuple[int, bytes]]:
+        """Set the states of some copies; yield those that they have then."""
 
     def close(self) -> None:
         """Close all copies."""
@@ -79,6 +87,7 @@ class LocalCopies:
         self._envs = [CheckedEnv(env, self.name, action_masks=action_masks) for env in envs]
         self.observation_space = self._envs[0].observation_space
         self.action_space = self._envs[0].action_space
+        self.offers_state = self._envs[0].offers_state
 
     def reset(self, seeds: Mapping[int, int], ask: Ask) -> Iterator[tuple[int, Start]]:
         for i, seed in seeds.items():
@@ -97,6 +106,14 @@ class LocalCopies:
                 outcome = _called(i, self._envs[i].step, action, ask, steps)
                 now = Start(outcome.obs, outcome.action_mask)
             yield i, now
+
+    def save(self, copies: Sequence[int], ask: Ask) -> Iterator[tuple[int, bytes]]:
+        for i in copies:
+            yield i, _called(i, lambda env: env.save(), self._envs[i], ask)
+
+    def restore(self, states: Mapping[int, SavedState], ask: Ask) -> Iterator[tuple[int, bytes]]:
+        for i, saved in states.items():
+            yield i, _called(i, self._envs[i].restore, saved, ask, 0)
 
     def close(self) -> None:
         envs, self._envs = self._envs, []

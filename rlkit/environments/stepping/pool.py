@@ -26,6 +26,7 @@ from rlkit.environments.repeatability import Repeatability, could_not_check
 from rlkit.environments.stepping.checked import Outcome, Problem, Start
 from rlkit.environments.stepping.local import Ask, CopyProblem
 from rlkit.environments.stepping.serving import STACK_SIGNAL, Reply, Request, serve
+from rlkit.environments.stepping.states import SavedState
 from rlkit.environments.stepping.watchdog import STOP_PATIENCE
 from rlkit.environments.views.leaves import identity_of
 from rlkit.errors import PlayStopped, RlkitWarning, UsageError
@@ -125,10 +126,10 @@ class PoolCopies:
             built = self._do("build", shares, None)
         except CopyProblem as error:
             raise UsageError(f"{pool.environment.built} failed: {error.problem}") from None
-        self.name = built[0][0]
+        self.name, self.offers_state = built[0][:2]
         probe = pool.environment.probe
         first = [identity_of(space) for space in (probe.observation_space, probe.action_space)]
-        for _, *own in built.values():
+        for _, _, *own in built.values():
             if own != first:
                 texts = ([text for text, _ in pair] for pair in (first, own))
                 raise different_spaces(self.name, *texts)
@@ -143,6 +144,12 @@ class PoolCopies:
         self, episodes: Mapping[int, tuple[int, Sequence[Any]]], ask: Ask
     ) -> Iterator[tuple[int, Start]]:
         yield from self._shared("replay", episodes, ask)
+
+    def save(self, copies: Sequence[int], ask: Ask) -> Iterator[tuple[int, bytes]]:
+        yield from self._shared("save", dict.fromkeys(copies), ask)
+
+    def restore(self, states: Mapping[int, SavedState], ask: Ask) -> Iterator[tuple[int, bytes]]:
+        yield from self._shared("restore", states, ask)
 
     def close(self) -> None:
         """Do nothing: the pool closes them."""

@@ -17,6 +17,7 @@ from rlkit.environments.copies import env_name, make_copies
 from rlkit.environments.environment import Environment
 from rlkit.environments.stepping.checked import CheckedEnv, Problem, Start, raised
 from rlkit.environments.stepping.local import close_all
+from rlkit.environments.stepping.states import SavedState
 from rlkit.environments.views.leaves import identity_of
 from rlkit.environments.views.view import View
 from rlkit.errors import RlkitError
@@ -94,7 +95,8 @@ class Server:
             for i, env in zip(copies, envs, strict=True)
         }
         spaces = envs[0].observation_space, envs[0].action_space
-        results.append((name, *map(identity_of, spaces)))
+        offers_state = next(iter(self._groups[group].values())).offers_state
+        results.append((name, offers_state, *map(identity_of, spaces)))
 
     def reset(self, group: int, seeds: Mapping[int, int], results: list[Any]) -> None:
         for i, seed in seeds.items():
@@ -115,6 +117,16 @@ class Server:
                 outcome = self._groups[group][i].step(action)
                 now = Start(outcome.obs, outcome.action_mask)
             results.append(now)
+
+    def save(self, group: int, copies: Mapping[int, None], results: list[Any]) -> None:
+        for i in copies:
+            CALLS.on(i)
+            results.append(self._groups[group][i].save())
+
+    def restore(self, group: int, states: Mapping[int, SavedState], results: list[Any]) -> None:
+        for i, saved in states.items():
+            CALLS.on(i)
+            results.append(self._groups[group][i].restore(saved))
 
     def close(self, group: int, content: None, results: list[Any]) -> None:
         """Close all copies and return the warnings."""
