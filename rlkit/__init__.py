@@ -2,6 +2,7 @@
 
     run = rlkit.train("ppo", "CartPole-v1", seeds=10)         # many seeds in one batch
     rlkit.compare(["q-learning", "ppo"], "FrozenLake-v1")     # differences with intervals
+    rlkit.tune("q-learning", "FrozenLake-v1")                 # options, confirmed on fresh seeds
     print(rlkit.doctor(MyEnv))                                # what is wrong with an environment
     rlkit.solve("FrozenLake-v1")                              # the exact optimum
     run.evaluate(episodes=1000)                               # the final policies
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from rlkit.training.exporting.export import export
     from rlkit.training.run import Run, load
     from rlkit.training.train import train
+    from rlkit.training.tuning.tune import tune
     from rlkit.upkeep.reproducing import reproduce
     from rlkit.upkeep.resuming import resume
     from rlkit.upkeep.verifying import verify
@@ -72,6 +74,7 @@ _HOME = {
     "resume": "rlkit.upkeep.resuming",
     "solve": "rlkit.solving",
     "train": "rlkit.training.train",
+    "tune": "rlkit.training.tuning.tune",
     "verify": "rlkit.upkeep.verifying",
 }
 
@@ -96,6 +99,7 @@ __all__ = [
     "resume",
     "solve",
     "train",
+    "tune",
     "verify",
 ]
 

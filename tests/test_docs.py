@@ -231,6 +231,7 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
         *(
             "rlkit.training.train.train",
             "rlkit.training.comparing.compare.compare",
+            "rlkit.training.tuning.tune.tune",
             "rlkit.solving.solve",
         ),
         *("rlkit.training.run.load", "rlkit.diagnosis.doctor.doctor"),

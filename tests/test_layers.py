@@ -113,6 +113,7 @@ WITHOUT_TESTS = {
     "rlkit/training/references.py": "tests/training/test_figures.py",
     "rlkit/training/seed_batch.py": "tests/runs/test_resume.py",
     "rlkit/training/train.py": "tests/training/test_run.py",
+    "rlkit/training/tuning/built_in.py": "tests/training/tuning/test_spaces.py",
 }
 _NAME = re.compile(r"rlkit(\.[a-z_0-9]+)+")
 

@@ -27,6 +27,9 @@ COMMANDS = {
     "compare": Command(
         "rlkit.cli.agents.compare", "train and compare several agents, on one environment or more"
     ),
+    "tune": Command(
+        "rlkit.cli.agents.tune", "search for good options of an agent, and confirm them"
+    ),
     "solve": Command(
         "rlkit.cli.environments.solve", "compute the exact optimum where all transitions are known"
     ),

@@ -223,9 +223,10 @@ def train_prepared(
     workers: int = 1,
     allow_drift: bool = False,
     name: str | None = None,
+    figure: bool = True,
     reports: Reports | None = None,
 ) -> Run:
-    """Train the missing part of a prepared run."""
+    """Train the missing part of a prepared run; draw its learning curve if `figure`."""
     reports = reports or Reports()
     request, folder = prepared.request, prepared.folder
     if name is not None:
@@ -252,7 +253,8 @@ def train_prepared(
         )
 
     warn_about_similar_runs(request, folder, reports)
-    if _has_figure(folder, reports) and is_finished(request, folder, num_seeds, reports):
+    has_figure = not figure or _has_figure(folder, reports)
+    if has_figure and is_finished(request, folder, num_seeds, reports):
         if name is not None:
             name_run(folder, AGENT_RUN, name)
         run = opened()
@@ -277,7 +279,8 @@ def train_prepared(
             record_file(folder, AGENT_RUN, REFERENCE)
         if "references" not in read_record(folder, AGENT_RUN):
             _store_references(folder, prepared.environment)
-        if worked or not _has_figure(folder):  # it was killed while drawing
+        # Without a figure although nothing was trained: it was killed while drawing.
+        if figure and (worked or not _has_figure(folder)):
             _draw(Run(folder))
     run = opened()
     _note_scores(run, reports)

@@ -98,7 +98,7 @@ def train_command(args: list[str]) -> int:
     """Train an agent on an environment."""
     if args and not {"--help", "-h"} & set(args):
         _start_processes(args)
-    name = _agent_name(args)
+    name = agent_name(args, TrainOptions)
     form = _train_form(name, args)
     parsed = parse(form, args, f"train {name}" if name else "train", help_of="train AGENT")
     from rlkit.training.train import train
@@ -114,7 +114,7 @@ def train_command(args: list[str]) -> int:
             parsed.agent,
             parsed.environment,
             **parsed.training.arguments(),
-            config=getattr(parsed, _field(name), None) if name else None,
+            config=getattr(parsed, agent_field(name), None) if name else None,
             reports=reports,
         )
     if parsed.training.regret:
@@ -148,15 +148,15 @@ def _start_processes(args: list[str]) -> None:
     from rlkit.agents import AGENTS
     from rlkit.training.kind import AGENT_RUN
 
-    name = _agent_name(args)
+    name = agent_name(args, TrainOptions)
     start_drawing((*AGENT_RUN.worker_imports, *((AGENTS[name][0],) if name in AGENTS else ())))
 
 
-def _agent_name(args: list[str]) -> str | None:
+def agent_name(args: list[str], options: type[TrainingOptions]) -> str | None:
     """Return the agent that the words name, whose options they may hold; None = none yet."""
     from rlkit.agents import AGENTS, find_agent
 
-    words = positional_words(args, TrainOptions, Output)
+    words = positional_words(args, options, Output)
     if words and words[0] not in AGENTS and ":" not in words[0]:
         find_agent(words[0])  # raises the error that names the closest
     return words[0] if words else None
@@ -182,21 +182,31 @@ def _train_form(name: str | None, args: list[str]) -> type[Any]:
     if name is None:
         about += " `rlkit train AGENT --help` also lists the options of that agent."
         return make_form(about, **parts, output=Output)
-    from rlkit.agent import AgentTraits
-    from rlkit.training.specification import default_config, find_agent_class
-
-    agent_class = find_agent_class(name)
-    config_class = AgentTraits.of(agent_class).Config
+    config_class = config_class_of(name)
     if config_class is None:
         return make_form(about, **parts, output=Output)
     words = positional_words(args, TrainOptions, Output, config_class)
     near = any(word.partition("=")[0] == "--reference" for word in args)
-    environment = words[1] if len(words) > 1 else ""
-    config = default_config(agent_class, name, environment, {}, near=near)
-    return make_form(about, **parts, **{_field(name): config}, output=Output)
+    config = agent_config(name, words[1] if len(words) > 1 else "", near=near)
+    return make_form(about, **parts, **{agent_field(name): config}, output=Output)
 
 
-def _field(agent: str) -> str:
+def config_class_of(agent: str) -> Any:
+    """Return the class of an agent's options, or None if it has none."""
+    from rlkit.agent import AgentTraits
+    from rlkit.training.specification import find_agent_class
+
+    return AgentTraits.of(find_agent_class(agent)).Config
+
+
+def agent_config(agent: str, environment: str, *, near: bool = False) -> Any:
+    """Return the options of an agent as its preset for an environment has them, or None."""
+    from rlkit.training.specification import default_config, find_agent_class
+
+    return default_config(find_agent_class(agent), agent, environment, {}, near=near)
+
+
+def agent_field(agent: str) -> str:
     """Return the name under which the options of an agent stand in the form and in the help."""
     own = agent.rpartition(":")[2]
     return agent.replace("-", "_") if own == agent else f"{own}_"

@@ -1,0 +1,53 @@
+"""A search that is trained once: twelve tiny trials of Q-learning on FrozenLake."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlkit.training.tuning import tune as tuning
+from rlkit.training.tuning.study import Study
+from rlkit.training.tuning.trials import Trial
+
+SPACE = {
+    "step_size": {"low": 1e-4, "high": 1.0, "log": True},
+    "initial_value": [0.0, 0.1, 1.0],
+}
+SMALL: dict[str, Any] = {
+    "agent": "q-learning",
+    "environment": "FrozenLake-v1",
+    "env_args": {"is_slippery": False},
+    "space": SPACE,
+    "trials": 12,
+    "seeds": 3,
+    "confirm_seeds": 3,
+    "steps": 2000,
+    "evaluate_every": 200,
+    "epsilon_steps": 1000,
+}
+
+
+def search(out: Path, **changes: Any) -> Study:
+    return tuning.tune(**(SMALL | {"out": out} | changes))
+
+
+@pytest.fixture(scope="session")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """The whole search, its figures included."""
+    return search(tmp_path_factory.mktemp("searched"))
+
+
+@pytest.fixture
+def unconfirmed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Trial]]:
+    """Search without the confirmation and its figures; return the trials."""
+
+    def run(out: Path, **changes: Any) -> list[Trial]:
+        known: list[Trial] = []
+        monkeypatch.setattr(tuning._Search, "_confirm", lambda self, study: None)
+        monkeypatch.setattr(tuning, "write_figures", lambda study: None)
+        return list(search(out, each=known.append, **changes).trials)
+
+    return run
