@@ -62,7 +62,7 @@ def test_the_command_trains_the_same(case: dict[str, Any], monkeypatch: pytest.M
     spec, known = spec_of(case), []
 
     def train(agent: Any, environment: Any, **arguments: Any) -> Any:
-        for name in ("seeds", "out", "workers", "allow_drift", "reports"):
+        for name in ("seeds", "out", "workers", "allow_drift", "reports", "name"):
             arguments.pop(name)
         known.append(make_spec(agent, environment, **arguments))
         raise KeyboardInterrupt
