@@ -6,6 +6,7 @@ A file is named after its sha256, so a changed file is noticed; nothing executab
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import io
 import math
@@ -37,7 +38,8 @@ Array = NDArray[Any]
 CHECKPOINTS_KEPT = 2
 # The entry of a checkpoint that was taken before the row of its step was written.
 ROW_PENDING = "row_pending"
-_CHECKPOINT_NAME = re.compile(r"step-(\d{12,})-([0-9a-f]{64})\.npz")
+# Those to continue from, and that of the best evaluation, which is not.
+_CHECKPOINT_NAME = re.compile(r"(?:step|best)-(\d{12,})-([0-9a-f]{64})\.npz")
 
 
 def save_checkpoint(
@@ -59,6 +61,48 @@ def save_checkpoint(
         lines: the sums of the seed's csv; None = the seed has no sums.
         continues: the part of the csv after which the checkpoint continues; None = all of it.
     """
+    name = _write_state(folder, seed, f"step-{num_steps:012d}", state, lines, continues)
+    for steps, path in list_checkpoints(folder, seed):
+        if steps == num_steps and path.name != name:  # from before its row was written
+            path.unlink(missing_ok=True)
+    for _, path in list_checkpoints(folder, seed)[CHECKPOINTS_KEPT:]:
+        path.unlink(missing_ok=True)
+
+
+def save_best(
+    folder: Path,
+    seed: int,
+    num_steps: int,
+    state: Mapping[str, Array],
+    *,
+    lines: LineSums,
+    rows: Extent,
+) -> None:
+    """Write the state of a seed's best evaluation, then remove the one before.
+
+    Args:
+        folder: of the run.
+        seed: its index.
+        num_steps: at which it was evaluated.
+        state: plain numeric arrays.
+        lines: the sums of the seed's csv.
+        rows: the part of it up to the row of that evaluation.
+    """
+    name = _write_state(folder, seed, f"best-{num_steps:012d}", state, lines, rows)
+    for _, path in list_best(folder, seed):
+        if path.name != name:
+            path.unlink(missing_ok=True)
+
+
+def _write_state(
+    folder: Path,
+    seed: int,
+    stem: str,
+    state: Mapping[str, Array],
+    lines: LineSums | None,
+    rows: Extent | None,
+) -> str:
+    """Write a state under a name that ends with its sha256; return the name."""
     seed_folder = _seed_folder(folder, seed)
     try:
         seed_folder.mkdir(exist_ok=True)
@@ -72,32 +116,71 @@ def save_checkpoint(
     arrays: dict[str, Any] = {name: state[name] for name in sorted(state)}
     np.savez(buffer, allow_pickle=False, **arrays)
     data = buffer.getvalue()
-    digest = hashlib.sha256(data).hexdigest()
-    name = f"step-{num_steps:012d}-{digest}.npz"
+    name = f"{stem}-{hashlib.sha256(data).hexdigest()}.npz"
     if lines is not None:  # before the checkpoint, so that there is none without its sums
-        _write_sums(folder, seed, name, lines, continues or lines.extent)
+        _write_sums(folder, seed, name, lines, rows or lines.extent)
     write_atomically(seed_folder / name, data)
-    for steps, path in list_checkpoints(folder, seed):
-        if steps == num_steps and digest not in path.name:  # from before its row was written
-            path.unlink(missing_ok=True)
-    for _, path in list_checkpoints(folder, seed)[CHECKPOINTS_KEPT:]:
-        path.unlink(missing_ok=True)
+    return name
 
 
 def _write_sums(folder: Path, seed: int, name: str, lines: LineSums, continues: Extent) -> None:
     before = read_sums(folder, seed)
     known = {} if before is None else before.checkpoints
-    kept = {path.name for _, path in list_checkpoints(folder, seed)}
+    on_disk = (*list_checkpoints(folder, seed), *list_best(folder, seed))
+    kept = {path.name for _, path in on_disk}
     listed = {other: part for other, part in known.items() if other in kept} | {name: continues}
     sums = SeedSums(identity_of(folder), seed, checkpoints=listed)
     # The checkpoint is written into the same folder next, which forces both names to the disk.
     write_sums(folder, sums.covering(lines), sync_name=False)
 
 
+def keep_newest(folder: Path, seed: int) -> None:
+    """Remove all checkpoints of a seed but the newest, and their sums."""
+    older = list_checkpoints(folder, seed)[1:]
+    for _, path in older:
+        path.unlink(missing_ok=True)
+    sums = read_sums(folder, seed)
+    if older and sums is not None:
+        gone = {path.name for _, path in older}
+        listed = {name: part for name, part in sums.checkpoints.items() if name not in gone}
+        write_sums(folder, dataclasses.replace(sums, checkpoints=listed))
+
+
 def list_checkpoints(folder: Path, seed: int) -> list[tuple[int, Path]]:
     """Return the (steps, path) of a seed's checkpoints, newest first."""
+    return _list(folder, seed, "step-*.npz")
+
+
+def list_best(folder: Path, seed: int) -> list[tuple[int, Path]]:
+    """Return the (steps, path) of the states of a seed's best evaluations: one, but for a kill."""
+    return _list(folder, seed, "best-*.npz")
+
+
+def forget_best(folder: Path, seed: int, num_steps: int) -> None:
+    """Remove the states of evaluations after a step that a seed continues from."""
+    for steps, path in list_best(folder, seed):
+        if steps > num_steps:
+            path.unlink(missing_ok=True)
+
+
+def best_problem(folder: Path, seed: int) -> str | None:
+    """Return what is wrong with the state of a seed's best evaluation; None if nothing is."""
+    known = list_best(folder, seed)
+    try:
+        sums = read_sums(folder, seed)
+        for _, path in known:
+            own_checkpoint(folder, seed, path)
+    except (ValueError, RlkitError) as error:
+        return str(error)
+    listed = [] if sums is None else [n for n in sums.checkpoints if n.startswith("best-")]
+    if listed and not known:
+        return f"the best checkpoint {_seed_folder(folder, seed) / max(listed)} is missing"
+    return None
+
+
+def _list(folder: Path, seed: int, pattern: str) -> list[tuple[int, Path]]:
     paths = []
-    for path in _seed_folder(folder, seed).glob("step-*.npz"):
+    for path in _seed_folder(folder, seed).glob(pattern):
         match = _CHECKPOINT_NAME.fullmatch(path.name)
         if match:
             paths.append((int(match[1]), path))

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from rlkit.errors import RlkitError, RlkitWarning, UsageError
 from rlkit.files import write_atomically
@@ -20,8 +20,9 @@ from rlkit.runs.identity import arithmetic, identity_digest
 from rlkit.runs.integrity.seals import finite
 from rlkit.runs.integrity.trust import sign
 from rlkit.runs.kinds import RunKind
-from rlkit.runs.record import IDENTITY, RECORD, read_record, read_rows, write_record
-from rlkit.runs.reports import Failure, Reports, Stopped, StopSignals
+from rlkit.runs.record import IDENTITY, RECORD, STOPPED, read_record, read_rows, write_record
+from rlkit.runs.record import target_of as target_of  # for those who execute
+from rlkit.runs.reports import Failure, Reports, Stopped, StopSignals, Watch, WatchError
 from rlkit.runs.reports import Interrupted as Interrupted  # `execute` raises it
 from rlkit.runs.workers import Work, work_in_processes
 
@@ -44,6 +45,28 @@ class RunRequest:
     notes: Sequence[str] = ()  # other sentences for the user, known before the start
     reproducible: bool = True  # as far as was checked before the start
     resumable: bool = True  # whether the same call finds the run again
+    stoppers: Sequence[str] = ()  # what may end the run before its target, by name
+
+    def target_in(self, record: Mapping[str, Any]) -> int:
+        """Return how far seeds are to be trained: less than the target where a stopper ended it."""
+        stopped = record.get(STOPPED)
+        if stopped is None or stopped["by"] not in self.stoppers:
+            return self.target
+        return min(self.target, int(stopped["at"]))
+
+
+class RunWatch(Watch, Protocol):
+    """A watch of a whole run, in the process that keeps its record."""
+
+    @property
+    def stopped(self) -> dict[str, Any] | None:
+        """Where, by what and why the run was ended, for its record; None if it was not."""
+
+    def begin(self, folder: Path, num_seeds: int, record: Mapping[str, Any]) -> None:
+        """Take what the seeds have on the disk. Called before the first step."""
+
+    def end(self) -> None:
+        """Let go of what is open."""
 
 
 def execute(
@@ -54,6 +77,7 @@ def execute(
     workers: int,
     allow_drift: bool,
     reports: Reports,
+    watch: RunWatch | None = None,
 ) -> bool:
     """Do the missing part of a run whose folder this process has locked.
 
@@ -66,18 +90,19 @@ def execute(
     """
     if is_finished(request, folder, num_seeds, reports):
         return False
-    seeds = [seed for seed in range(num_seeds) if not _is_done(folder, seed, request.target)]
-    record = _begin(request, folder, num_seeds, seeds, allow_drift, reports)
+    record, seeds = _begin(request, folder, num_seeds, allow_drift, reports)
     _note_surplus(request, record, reports)
-    journal = _Journal(request, folder, record, num_seeds, seeds)
+    journal = _Journal(request, folder, record, num_seeds, seeds, watch)
     # Listening before the record says that it runs: whoever reads that may send a signal.
     with StopSignals().watched() as stop:
         journal.sign(reports)
         journal.start(reports)
         try:
+            if watch is not None:
+                watch.begin(folder, num_seeds, record)
             failures = _train(request, folder, seeds, workers, journal.reports(reports, stop))
         except BaseException as error:
-            requested = isinstance(error, (Stopped, KeyboardInterrupt))
+            requested = isinstance(error, (Stopped, WatchError, KeyboardInterrupt))
             with contextlib.suppress(RlkitError):  # the first error is the one to raise
                 journal.end("interrupted" if requested else "failed", [])
             if isinstance(error, Stopped):
@@ -124,9 +149,11 @@ class _Journal:
         record: dict[str, Any],
         num_seeds: int,
         seeds: Sequence[int],
+        watch: RunWatch | None,
     ) -> None:
         self._request, self._folder, self._record = request, folder, record
-        self._num_seeds, self._seeds = num_seeds, seeds
+        self._num_seeds, self._seeds, self._watch = num_seeds, seeds, watch
+        self._reports = Reports()
         self._started, self._before = time.monotonic(), _amount_done(folder, range(num_seeds))
 
     def sign(self, reports: Reports) -> None:
@@ -137,7 +164,7 @@ class _Journal:
 
     def start(self, reports: Reports) -> None:
         """Write that the run is running, and report where its seeds are."""
-        self._record["status"] = "running"
+        self._reports, self._record["status"] = reports, "running"
         write_record(self._folder, self._record)
         request = self._request
         reports.begin(f"{request.name} on {request.task}", self._num_seeds, request.target)
@@ -168,6 +195,7 @@ class _Journal:
             stop=lambda: stop() or reports.stop(),
             irreproducible=irreproducible,
             caveat=caveat,
+            watch=self._watch,
         )
 
     def end(self, status: str, failures: Sequence[Failure]) -> None:
@@ -178,6 +206,9 @@ class _Journal:
         for failure in failures:
             content = {"message": failure.message, "exit_code": failure.exit_code}
             record["failures"][str(failure.seed)] = content
+        if self._watch is not None:
+            self._watch.end()
+            self._note_stop(self._watch.stopped)
         record["status"] = status or _status(request, record, folder)
         done = _amount_done(folder, range(self._num_seeds)) - self._before
         seconds = round(time.monotonic() - self._started, 3)
@@ -187,6 +218,25 @@ class _Journal:
             with contextlib.suppress(RlkitError, OSError):
                 checkpoints.cover_rows(folder, seed)
         write_record(folder, record)
+
+    def _note_stop(self, stopped: Mapping[str, Any] | None) -> None:
+        """Store where the run was ended, and keep the checkpoints of that step alone.
+
+        Of a run that is trained to its target the last two are kept, at steps known in advance.
+        """
+        if stopped is None:
+            return
+        kind, record = self._request.kind, self._record
+        if record.get(STOPPED) != stopped and stopped["at"] < record[kind.counter]:
+            self._reports.note(
+                f"stopped at {stopped['at']:,} of {record[kind.counter]:,} {kind.unit} per seed by "
+                f"{stopped['by']}: {stopped['reason']}"
+            )
+        record[STOPPED] = dict(stopped)
+        for seed in range(self._num_seeds):
+            kept = checkpoints.list_checkpoints(self._folder, seed)
+            if kept and kept[0][0] == stopped["at"]:
+                checkpoints.keep_newest(self._folder, seed)
 
     def _write_traces(self, failures: Sequence[Failure]) -> None:
         files = self._record.setdefault("files", {})
@@ -211,10 +261,8 @@ def is_finished(request: RunRequest, folder: Path, num_seeds: int, reports: Repo
     if not (folder / RECORD).exists():
         return False
     record = read_record(folder, request.kind)
-    seeds = range(num_seeds)
-    if record["status"] != "finished" or not all(
-        _is_done(folder, seed, request.target) for seed in seeds
-    ):
+    seeds, target = range(num_seeds), request.target_in(record)
+    if record["status"] != "finished" or not all(_is_done(folder, seed, target) for seed in seeds):
         return False
     require_same(request, folder, record)
     _check_files(folder, record, reports)
@@ -224,7 +272,10 @@ def is_finished(request: RunRequest, folder: Path, num_seeds: int, reports: Repo
             f"the run {folder} was made by an older rlkit, which did not record everything that "
             "its results depend on; to be sure of them, train again with another --out"
         )
-    reports.note(f"the run is already finished: {folder}")
+    why = ""
+    if target < request.target:
+        why = f", stopped at {target:,} {request.kind.unit} per seed by {record[STOPPED]['by']}"
+    reports.note(f"the run is already finished{why}: {folder}")
     return True
 
 
@@ -254,32 +305,14 @@ def _begin(
     request: RunRequest,
     folder: Path,
     num_seeds: int,
-    unfinished: Sequence[int],
     allow_drift: bool,
     reports: Reports,
-) -> dict[str, Any]:
-    """Return the run's record: new, or read and updated to what is requested now."""
+) -> tuple[dict[str, Any], list[int]]:
+    """Return the run's record, new or updated to what is requested now, and the seeds to train."""
     counter, target = request.kind.counter, request.target
     if not (folder / RECORD).exists():
-        return {
-            "format": request.kind.format,
-            "status": "new",
-            **request.identity,
-            IDENTITY: identity_digest(request.identity),
-            **({"sources": dict(request.sources)} if request.sources else {}),
-            **request.names,
-            counter: target,
-            "num_seeds": num_seeds,
-            "versions": dict(request.versions),
-            "arithmetic": arithmetic(),
-            "torch_threads": 1,
-            "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-            "reproducible": request.reproducible,
-            "failures": {},
-            "caveats": list(request.caveats),
-            "notes": list(request.notes),
-            "timing": [],
-        }
+        unfinished = [s for s in range(num_seeds) if not _is_done(folder, s, target)]
+        return _new_record(request, num_seeds), unfinished
     record = read_record(folder, request.kind)
     require_same(request, folder, record)
     if record["status"] == "running":  # and its lock is ours
@@ -295,6 +328,10 @@ def _begin(
         for seed in range(record["num_seeds"]):
             checkpoints.adopt(folder, seed, record[IDENTITY])
     _check_files(folder, record, reports)
+    aim = request.target_in(record)
+    if STOPPED in record and aim > record[STOPPED]["at"]:  # by something that this call has not
+        del record[STOPPED]
+    unfinished = [seed for seed in range(num_seeds) if not _is_done(folder, seed, aim)]
     if unfinished:
         require_continuable(request, folder, record, allow_drift=allow_drift)
         drift = _drift(request, record)
@@ -308,7 +345,29 @@ def _begin(
     record["notes"] += [text for text in request.notes if text not in record["notes"]]
     record[counter] = max(record[counter], target)
     record["num_seeds"] = max(record["num_seeds"], num_seeds)
-    return record
+    return record, unfinished
+
+
+def _new_record(request: RunRequest, num_seeds: int) -> dict[str, Any]:
+    return {
+        "format": request.kind.format,
+        "status": "new",
+        **request.identity,
+        IDENTITY: identity_digest(request.identity),
+        **({"sources": dict(request.sources)} if request.sources else {}),
+        **request.names,
+        request.kind.counter: request.target,
+        "num_seeds": num_seeds,
+        "versions": dict(request.versions),
+        "arithmetic": arithmetic(),
+        "torch_threads": 1,
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "reproducible": request.reproducible,
+        "failures": {},
+        "caveats": list(request.caveats),
+        "notes": list(request.notes),
+        "timing": [],
+    }
 
 
 def require_same(request: RunRequest, folder: Path, record: Mapping[str, Any]) -> None:
@@ -410,7 +469,7 @@ def _status(request: RunRequest, record: Mapping[str, Any], folder: Path) -> str
     """Return the status of the run as a whole: a call may have requested less than it has."""
     if record["failures"]:
         return "failed"
-    target = record[request.kind.counter]
+    target = target_of(record, request.kind)
     done = all(_is_done(folder, seed, target) for seed in range(record["num_seeds"]))
     return "finished" if done else "interrupted"
 

@@ -23,6 +23,7 @@ from rlkit.user_code import content_digest
 
 Array = NDArray[Any]
 RECORD = "run.json"
+STOPPED = "stopped"  # where, by what and why the run ended before its target: at, by, reason
 IDENTITY = "identity"  # the digest of everything that the results depend on
 ALIAS = "alias"  # the name that the user gave the run
 _RESTORE = "restore the file from a copy, or train again with another --out"
@@ -50,6 +51,12 @@ def read_record(folder: Path, kind: RunKind) -> dict[str, Any]:
             raise RlkitError(f"{path} is damaged: {problem}; {_RESTORE}")
         content.pop(SEAL)
     return content
+
+
+def target_of(record: Mapping[str, Any], kind: RunKind) -> int:
+    """Return how far a run trains its seeds: to its target, or to where it was stopped."""
+    target = int(record[kind.counter])
+    return min(target, int(record[STOPPED]["at"])) if STOPPED in record else target
 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:

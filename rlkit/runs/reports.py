@@ -6,9 +6,12 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
 
 from rlkit.errors import RlkitError
 
@@ -33,6 +36,10 @@ class Stopped(RlkitError):
     kept = "everything is saved"
 
 
+class WatchError(RlkitError):
+    """What watches a run failed, and everything was saved first."""
+
+
 @dataclass(frozen=True)
 class Failure:
     """Why one seed cannot be continued."""
@@ -41,6 +48,32 @@ class Failure:
     message: str
     exit_code: int
     trace: str = ""  # the traceback of the user's code that raised
+
+
+Rows = Mapping[str, NDArray[Any]]  # the columns of one row of some seeds, float64 [S] each
+
+
+class Watch(Protocol):
+    """What the rows of all seeds are handed to, wherever these are trained.
+
+    `decides` is whether it may end the run: then every seed asks after each evaluation, and no
+    seed trains past an evaluation before all seeds have arrived there.
+    """
+
+    @property
+    def decides(self) -> bool: ...
+
+    def add(self, seeds: Sequence[int], steps: int, rows: Rows) -> None:
+        """Take the rows of some seeds at a step; those of each seed come in order."""
+
+    def fail(self, seeds: Sequence[int]) -> None:
+        """Wait no longer for seeds that cannot be continued."""
+
+    def verdict(self, steps: int) -> bool | None:
+        """Return whether the run ends at this step; None as long as that is not known.
+
+        In a worker, wait until it is known; None is then that the worker is to stop.
+        """
 
 
 @dataclass(frozen=True)
@@ -56,6 +89,7 @@ class Reports:
         caveat: a sentence that belongs beside the results.
         irreproducible: a sentence on why the run is not reproducible, which also marks it.
         stop: whether to save and stop now; the signal that asked for it, if one did.
+        watch: what the rows are handed to, if anything.
     """
 
     progress: Callable[[Sequence[int], int], None] = lambda seeds, steps: None
@@ -65,6 +99,7 @@ class Reports:
     irreproducible: Callable[[str], None] = lambda text: None
     caveat: Callable[[str], None] = lambda text: None
     status: Callable[[str], None] = lambda text: None
+    watch: Watch | None = None
 
 
 class StopSignals:

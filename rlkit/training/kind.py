@@ -7,6 +7,7 @@ from typing import Any
 
 from rlkit.runs.kinds import MAPPING, NAME, TEXT, TEXTS, RunKind, whole
 
+_RULES = ("until_return", "patience")
 _DETAILS = {"observation_space", "action_space", "time_limit", "spec", "layers"}
 
 
@@ -25,6 +26,22 @@ def _is_binning(value: Any) -> bool:
         and all(isinstance(one, int | float) and not isinstance(one, bool) for one in numbers)
         for numbers in value.values()
     )
+
+
+def _is_stop(value: Any) -> bool:
+    """Return whether a value holds the rules that may end a run, as `StopRules.identity`."""
+    if not (isinstance(value, dict) and {"num_seeds"} < value.keys() <= {"num_seeds", *_RULES}):
+        return False
+    low = value.get("until_return", 0.0)
+    known = isinstance(low, int | float) and not isinstance(low, bool) and abs(low) < 1e300
+    counts = [whole(1)[1](value.get(name, 1)) for name in ("num_seeds", "patience")]
+    return known and all(counts)
+
+
+def _is_stopped(value: Any) -> bool:
+    if not (isinstance(value, dict) and value.keys() == {"at", "by", "reason"}):
+        return False
+    return whole(1)[1](value["at"]) and all(isinstance(value[k], str) for k in ("by", "reason"))
 
 
 def _are_texts(*keys: str) -> Callable[[Any], bool]:
@@ -72,6 +89,9 @@ AGENT_RUN = RunKind(
         "binning": ("an object with lists of numbers bins, low and high", _is_binning),
         "rescale_actions": ("true", lambda value: value is True),
         "action_masks": ("true", lambda value: value is True),
+        "keep_best": ("true", lambda value: value is True),
+        "stop": (f"an object with num_seeds and {' or '.join(_RULES)}", _is_stop),
+        "stopped": ("an object with a whole number at and texts by and reason", _is_stopped),
         "reward": ("an object with texts name and source", _are_texts("name", "source")),
         "reference": (
             "an object with texts kind, activation and sha256",

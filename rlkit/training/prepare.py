@@ -112,6 +112,7 @@ def prepare(
         notes=remarks,
         reproducible=not caveats,
         resumable=not unidentified,
+        stoppers=() if spec.stop is None else spec.stop.names,
     )
     if (folder / RECORD).exists():
         record = read_record(folder, AGENT_RUN)

@@ -27,7 +27,7 @@ from rlkit.runs.identity import unmarked
 from rlkit.runs.integrity.trust import require_from_here
 from rlkit.runs.latest import named_folder
 from rlkit.runs.progress import warn
-from rlkit.runs.record import RECORD, RunFolder
+from rlkit.runs.record import RECORD, STOPPED, RunFolder, target_of
 from rlkit.training.kind import AGENT_RUN
 from rlkit.training.playing.agent import AgentLike, stored_agent, stored_agent_config
 from rlkit.training.playing.deployed import SingleActor
@@ -45,6 +45,7 @@ from rlkit.training.specification import (
     on_grid,
     whole_steps,
 )
+from rlkit.training.watching.rules import StopRules
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -155,9 +156,15 @@ class Run(RunFolder):
 
     @property
     def num_env_steps(self) -> int:
-        """Environment steps of each seed: at most the number requested."""
-        trained = int(self.record["num_env_steps"])
+        """Environment steps of each seed: at most the number requested, less if it was stopped."""
+        trained = target_of(self.record, AGENT_RUN)
         return trained if self._num_env_steps is None else min(self._num_env_steps, trained)
+
+    @property
+    def stopped(self) -> str | None:
+        """The rule or callback that ended the run before its target, and why; None if none did."""
+        stopped = self.record.get(STOPPED)
+        return None if stopped is None else f"{stopped['by']}: {stopped['reason']}"
 
     @cached_property
     def columns(self) -> list[dict[str, Array]]:
@@ -368,6 +375,8 @@ class Run(RunFolder):
                 action_masks=record.get("action_masks", False),
                 reward=record.get("reward", {}).get("name"),
                 reference=self.reference,
+                stop=StopRules(**record["stop"]) if "stop" in record else None,
+                keep_best=record.get("keep_best", False),
             )
         return self._spec
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +18,7 @@ from rlkit.determinism import apart
 from rlkit.environments.environment import Environment
 from rlkit.environments.stepping.pool import Pool
 from rlkit.environments.views.viewed_env import ViewedBatchEnv, copies_in
-from rlkit.errors import Diverged
+from rlkit.errors import Diverged, RlkitError
 from rlkit.evaluation import Evaluator, evaluation_limits
 from rlkit.loop import PlayStopped, asking
 from rlkit.rewards import BatchReward
@@ -28,6 +28,7 @@ from rlkit.runs.restore import Stateful, entries, join_states, restore
 from rlkit.seeding import SeedStreams
 from rlkit.training.specification import RunSpec, on_grid
 from rlkit.training.tracker import EVALUATION, Tracker
+from rlkit.training.watching.best import BestStates
 
 Array = NDArray[Any]
 Item = TypeVar("Item")
@@ -60,6 +61,7 @@ class SeedBatch:
         self._saved_at = -math.inf  # so that the first row is saved
         self._pause = SECONDS_BETWEEN_SAVES
         self._saved_steps = 0
+        self._best = BestStates(folder, seeds) if spec.keep_best else None
         self._pool: Pool | None = None
         if spec.env_workers and kind == "gymnasium":
             self._pool = Pool(environment, spec.env_workers, spec.env_timeout, reports.stop)
@@ -137,7 +139,12 @@ class SeedBatch:
                 "the run continues, but is not reproducible"
             )
             obs = self.env.obs if isinstance(self.env, ViewedBatchEnv) else copies.obs
-        self._open_curves([int(one["curve_bytes"]) for one in states])
+        lengths = [int(one["curve_bytes"]) for one in states]
+        self._open_curves(lengths)
+        if self._best is not None:
+            for s, rows in enumerate(self._rows_so_far(lengths)):
+                known = rows.get(EVALUATION[0], np.zeros(0))
+                self._best.take_up(s, self.tracker.num_env_steps, known)
         at_end = self.tracker.num_env_steps == self.target
         if states[0].get(checkpoints.ROW_PENDING, False) and (self.on_grid or at_end):
             self.write_rows(obs)
@@ -148,6 +155,12 @@ class SeedBatch:
             path = curves.curve_path(self._folder, seed)
             expected = checkpoints.begin_from(self._folder, seed, num_bytes)
             self._curves.append(curves.CurveFile(path, self.tracker.columns, num_bytes, expected))
+
+    def _rows_so_far(self, lengths: Sequence[int]) -> Iterator[dict[str, Array]]:
+        """Return the columns of each seed's csv, up to a number of bytes."""
+        for seed, num_bytes in zip(self._seeds, lengths, strict=True):
+            path = curves.curve_path(self._folder, seed)
+            yield curves.parse_curve(path.read_bytes()[:num_bytes], path)
 
     @property
     def on_grid(self) -> bool:
@@ -186,9 +199,51 @@ class SeedBatch:
         rows = self.tracker.rows(evaluation, reset=self.on_grid)
         for curve, row in zip(self._curves, rows, strict=True):
             curve.append(row)
+        if self._best is not None:
+            sums = [curve.sums for curve in self._curves]
+            scores, steps = evaluation[EVALUATION[0]], self.tracker.num_env_steps
+            self._best.add(steps, scores, lambda: self._state_of("agent/", "tracker/"), sums)
+        if self._reports.watch is not None:
+            self._hand_over(rows, obs)
         if self._due:
             self.save(obs)
         self._reports.progress(self._seeds, self.tracker.num_env_steps)
+
+    def _hand_over(self, rows: Sequence[Mapping[str, Any]], obs: Array) -> None:
+        """Hand rows to the watch; where that fails, save first."""
+        watch = self._reports.watch
+        assert watch is not None
+        columns = {
+            name: np.array([_number(row.get(name)) for row in rows])
+            for name in self.tracker.columns
+        }
+        try:
+            watch.add(self._seeds, self.tracker.num_env_steps, columns)
+        except RlkitError:
+            self.require_saved(obs)
+            raise
+
+    def ends_here(self, obs: Array) -> bool:
+        """Return whether the watch ends the run at this evaluation, after waiting for all seeds.
+
+        Raises:
+            Stopped: the process is to stop; everything is saved.
+        """
+        watch, steps = self._reports.watch, self.tracker.num_env_steps
+        if watch is None or not (watch.decides and self.on_grid and steps):
+            return False
+        ends = watch.verdict(steps)
+        if ends is None:
+            self.require_saved(obs)
+            raise self.stopped()
+        if ends:
+            self.require_saved(obs)
+            if self._evaluator.remark is not None:
+                self._reports.caveat(
+                    f"{self._environment.reference} {self._evaluator.remark}. This is so in the "
+                    f"final row, at {steps:,} steps"
+                )
+        return ends
 
     def _require_finite(self) -> None:
         """Require finite numbers in the agents of rlkit, and finite returns."""
@@ -236,11 +291,12 @@ class SeedBatch:
         state: State = {"obs": obs.copy()}
         state["curve_bytes"] = np.array(_for_each(self._curves, lambda curve: curve.sync()))
         state[checkpoints.ROW_PENDING] = np.full(len(self._seeds), row_pending)
-        for prefix, part in self._parts:
-            state |= {prefix + name: value for name, value in part.state_dict().items()}
+        state |= self._state_of(*(prefix for prefix, _ in self._parts))
         steps = self.tracker.num_env_steps
 
         def save_seed(s: int) -> None:
+            if self._best is not None:
+                self._best.write(s, self._curves[s].sums)
             own = {name: np.asarray(value[s]) for name, value in state.items()}
             checkpoints.save_checkpoint(
                 self._folder, self._seeds[s], steps, own, lines=self._curves[s].sums
@@ -250,6 +306,15 @@ class SeedBatch:
         self._saved_at, self._saved_steps = time.monotonic(), steps
         # On a slow disk at most a tenth of the time is spent on saving.
         self._pause = SECONDS_BETWEEN_SAVES * max(1.0, 9 * (self._saved_at - began))
+
+    def _state_of(self, *prefixes: str) -> State:
+        """Return the state of some parts of all seeds."""
+        return {
+            prefix + name: value
+            for prefix, part in self._parts
+            if prefix in prefixes
+            for name, value in part.state_dict().items()
+        }
 
     def _note_replay(self) -> None:
         """Note once that an episode is so long that resuming it takes time and its file room."""
@@ -306,6 +371,10 @@ def _is_finite(values: Any) -> bool:
     """Return whether values are no floating-point numbers, or all finite."""
     numbers = np.asarray(values)
     return numbers.dtype.kind != "f" or bool(np.isfinite(numbers).all())
+
+
+def _number(value: float | int | None) -> float:
+    return math.nan if value is None else float(value)
 
 
 def _for_each(items: Sequence[Item], function: Callable[[Item], Result]) -> list[Result]:

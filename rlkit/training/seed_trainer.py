@@ -84,6 +84,7 @@ def train_seeds(
     waiting = set(seeds)
     target = spec.whole_steps(spec.num_env_steps)
     apart: set[int] = set()  # seeds that failed together, to find out which one it is
+    watch = reports.watch
     while waiting:
         positions: dict[tuple[int, bool, int], dict[int, dict[str, Array]]] = {}
         for seed in sorted(waiting):
@@ -91,19 +92,27 @@ def train_seeds(
             pending = bool(state.get(checkpoints.ROW_PENDING, False))
             alone = seed if seed in apart else -1
             positions.setdefault((steps, pending, alone), {})[seed] = state
-        for (steps, pending, _), states in sorted(positions.items(), key=lambda item: item[0]):
+        ordered = sorted(positions.items(), key=lambda item: item[0])
+        for number, ((steps, pending, _), states) in enumerate(ordered):
             group = list(states)
             if steps >= target and not pending:
                 waiting.difference_update(group)
                 continue
+            others = [at for (at, _, _), _ in ordered[number + 1 :]]
+            leg = _leg(spec, steps, others) if watch is not None and watch.decides else target
+            batch = environment, folder, group, list(states.values()), leg, reports
             try:
                 with watched(spec.env_timeout, reports.stop):
-                    _train_group(spec, environment, folder, group, list(states.values()), reports)
+                    ended = _train_group(spec, *batch)
+                if not ended:
+                    break  # others are behind now, or at the same step
                 waiting.difference_update(group)
             except SeedError as error:
                 # The others of the group continue from their last checkpoints, without this one.
                 failures.append(Failure(error.seed, error.message, error.exit_code, error.trace))
                 waiting.discard(error.seed)
+                if watch is not None:
+                    watch.fail([error.seed])
                 break
             except SeedsError:
                 apart.update(group)
@@ -115,43 +124,73 @@ def train_seeds(
     return failures
 
 
+def _leg(spec: RunSpec, steps: int, others: Sequence[int]) -> int:
+    """Return how far seeds train before others of this process do.
+
+    The run may end at any evaluation, so none trains past one before all have arrived there. It is
+    up to the steps of the others, or to the next row where these are at the same step.
+    """
+    target = spec.whole_steps(spec.num_env_steps)
+    ahead = [at for at in others if at > steps]
+    if len(ahead) == len(others):
+        return min((*ahead, target))
+    every = spec.evaluate_every
+    return min((*ahead, spec.whole_steps((steps // every + 1) * every), target))
+
+
 def _train_group(
     spec: RunSpec,
     environment: Environment,
     folder: Path,
     seeds: Sequence[int],
     states: Sequence[Mapping[str, Array]],
+    leg: int,
     reports: Reports,
-) -> None:
-    """Train seeds with equal numbers of steps as one batch."""
+) -> bool:
+    """Train seeds with equal numbers of steps as one batch, up to a step.
+
+    Returns:
+        whether they are at the end of the run.
+    """
     batch = SeedBatch(spec, environment, folder, seeds, reports)
     try:
         obs = batch.take_up(states) if states[0] else batch.start()
-        for i, following_obs in enumerate(_steps(batch, spec, obs, seeds)):
-            on_grid, at_end = batch.on_grid, batch.tracker.num_env_steps == batch.target
-            if on_grid or at_end:
-                batch.write_rows(following_obs)
-            if not at_end and reports.stop():
-                batch.require_saved(following_obs)
-                raise batch.stopped()
-            if batch.compiled is not None or i % 256 == 0:
-                reports.progress(seeds, batch.tracker.num_env_steps)
+        if not batch.ends_here(obs):
+            for i, following_obs in enumerate(_steps(batch, spec, obs, seeds, leg)):
+                on_grid, at_end = batch.on_grid, batch.tracker.num_env_steps == batch.target
+                obs = following_obs
+                if on_grid or at_end:
+                    batch.write_rows(obs)
+                    if batch.ends_here(obs):
+                        break
+                if not at_end and reports.stop():
+                    batch.require_saved(obs)
+                    raise batch.stopped()
+                if batch.compiled is not None or i % 256 == 0:
+                    reports.progress(seeds, batch.tracker.num_env_steps)
+            else:
+                if leg < batch.target:
+                    batch.require_saved(obs)
+                    return False
         batch.report_missing_updates()
+        return True
     finally:
         batch.close()
 
 
-def _steps(batch: SeedBatch, spec: RunSpec, obs: Array, seeds: Sequence[int]) -> Iterator[Array]:
-    """Train to the target; yield after each step, or after many if the loop is compiled.
+def _steps(
+    batch: SeedBatch, spec: RunSpec, obs: Array, seeds: Sequence[int], leg: int
+) -> Iterator[Array]:
+    """Train up to a step; yield after each step, or after many if the loop is compiled.
 
     Yields:
         what to act on next, [S, N, ...].
     """
     tracker = batch.tracker
-    while (left := (batch.target - tracker.num_env_steps) // spec.num_envs) > 0:
+    while (left := (leg - tracker.num_env_steps) // spec.num_envs) > 0:
         num_steps = left
         if batch.compiled is not None:
-            num_steps = min(batch.steps_to_row, _COMPILED_STEPS)
+            num_steps = min(left, batch.steps_to_row, _COMPILED_STEPS)
             following_obs = batch.compiled.run(num_steps)
             if following_obs is not None:
                 obs = following_obs

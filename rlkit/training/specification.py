@@ -38,6 +38,7 @@ from rlkit.training.own_agents import (
     reference_of,
 )
 from rlkit.training.presets import DEFAULT_EVALUATION_EPISODES, preset
+from rlkit.training.watching.rules import StopRules
 from rlkit.user_code import is_patched
 
 # The arguments of `train` other than options of an agent.
@@ -46,6 +47,7 @@ ARGUMENTS = (
     *("evaluation_episodes", "native", "compiled", "allow_drift", "config", "reports"),
     *("bins", "bin_low", "bin_high", "rescale_actions", "action_masks"),
     *("env_workers", "env_timeout", "reward", "reference", "reference_seed", "name"),
+    *("until_return", "patience", "keep_best", "callbacks"),
 )
 
 
@@ -97,6 +99,8 @@ class RunSpec:
     # the policy to stay near; the folder of a run, or "uniform", until the environment is known
     reference: ReferencePolicy | str | None = None
     reference_seed: int = 0  # of that run
+    stop: StopRules | None = None  # before all steps are done
+    keep_best: bool = False  # the state of each seed at its best evaluation
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The class comes first: unpickling it runs its file, which also has the class of `config`.
@@ -226,9 +230,11 @@ class RunSpec:
             content["config_meaning"] = "" if meaning.unidentified else meaning.digest
         if self.binning is not None:
             content["binning"] = plain_data(self.binning)
-        for name in ("rescale_actions", "action_masks"):
+        for name in ("rescale_actions", "action_masks", "keep_best"):
             if getattr(self, name):
                 content[name] = True
+        if self.stop is not None:
+            content["stop"] = self.stop.identity
         if self.own_reward is not None:
             source = self.own_reward.source
             content["reward"] = {
@@ -264,7 +270,7 @@ class RunSpec:
 
     def old_folder_name(self, environment: Environment) -> str | None:
         """Return the name that this run would have in format 1; None if it would be ambiguous."""
-        new = (self.agent_source, self.reward, self.reference)
+        new = (self.agent_source, self.reward, self.reference, self.stop, self.keep_best or None)
         if environment.content is None or any(part is not None for part in new):
             return None
         identity = {**self.identity(environment), "environment_source": environment.content}
@@ -320,6 +326,8 @@ def make_spec(
     reward: str | RewardFunction | None = None,
     reference: Any = None,
     reference_seed: int = 0,
+    stop: StopRules | None = None,
+    keep_best: bool = False,
     config: Any = None,
     options: Mapping[str, Any] | None = None,
 ) -> RunSpec:
@@ -334,6 +342,8 @@ def make_spec(
         reward: of the user's own, see `rlkit.rewards`.
         reference: the policy to stay near: a run or its folder, or "uniform".
         reference_seed: the seed of that run whose policy it is.
+        stop: rules that end the run before its steps are done.
+        keep_best: also keep the state of each seed at its best evaluation.
         config: the agent's whole configuration, or a mapping of options; `options` must then
             be empty.
         options: fields of the agent's configuration that differ from the preset.
@@ -375,7 +385,18 @@ def make_spec(
         reward=reward,
         reference=_reference_place(reference),
         reference_seed=require_count("reference_seed", reference_seed, at_least=0),
+        stop=stop,
+        keep_best=_require_best(keep_best, evaluation_episodes),
     )
+
+
+def _require_best(keep_best: Any, evaluation_episodes: int) -> bool:
+    if require_typed("keep_best", keep_best, bool) and not evaluation_episodes:
+        raise UsageError(
+            "option keep_best (--keep-best): without evaluations there is no best one; omit "
+            "evaluation_episodes=0 (--evaluation-episodes 0)"
+        )
+    return bool(keep_best)
 
 
 def _reference_place(reference: Any) -> str | None:

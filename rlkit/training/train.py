@@ -37,8 +37,17 @@ from rlkit.training.prepare import Prepared, prepare
 from rlkit.training.presets import DEFAULT_EVALUATION_EPISODES
 from rlkit.training.run import Run
 from rlkit.training.specification import RunSpec, make_spec
+from rlkit.training.watching.callbacks import Callback
+from rlkit.training.watching.rules import make_rules
+from rlkit.training.watching.watch import Watching
 
 FIGURE = "learning_curve.png"
+# The arguments of `train` that `make_spec` gets as they are.
+_OF_SPEC = (
+    *("steps", "seed", "envs", "env_args", "evaluate_every", "evaluation_episodes", "native"),
+    *("compiled", "bins", "bin_low", "bin_high", "env_workers", "env_timeout", "rescale_actions"),
+    *("action_masks", "reward", "reference", "reference_seed", "keep_best", "config"),
+)
 
 
 def train(
@@ -68,6 +77,10 @@ def train(
     reference_seed: int = 0,
     allow_drift: bool = False,
     name: str | None = None,
+    until_return: float | None = None,
+    patience: int | None = None,
+    keep_best: bool = False,
+    callbacks: Sequence[Callback] = (),
     config: Any = None,
     reports: Reports | None = None,
     **options: Any,
@@ -115,6 +128,13 @@ def train(
         allow_drift: continue although versions differ from those the run began with; the run is
             then marked as not reproducible.
         name: by which the run is found as well as by its folder; no other run in `out` may have it.
+        until_return: end the run at the first evaluation at which the lower end of the 95 %
+            interval of the mean over seeds is this return or more.
+        patience: end the run when the mean over seeds has not risen for so many evaluations.
+        keep_best: also keep the policy of each seed at its best evaluation, for
+            `run.actor(seed, which="best")`.
+        callbacks: functions of a `Progress`, called at each evaluation once all seeds are there;
+            one that returns "stop" ends the run.
         config: the agent's whole configuration, or a mapping of options, instead of single ones.
         reports: where to report progress and notes; by default a bar on terminals and in
             notebooks, warnings of the class `rlkit.RlkitWarning`, and failures as below.
@@ -126,34 +146,21 @@ def train(
     Raises:
         UsageError: an argument cannot be used.
         AllSeedsFailed: no seed could be finished; some are a warning.
+        CallbackError: a callback raised; the run is kept, and the same call continues it.
         Interrupted: SIGINT, SIGTERM or SIGHUP came; everything is saved, and the same call
             continues. It is a KeyboardInterrupt.
     """
-    spec = make_spec(
-        agent,
-        environment,
-        steps=steps,
-        seed=seed,
-        envs=envs,
-        env_args=env_args,
-        evaluate_every=evaluate_every,
-        evaluation_episodes=evaluation_episodes,
-        native=native,
-        compiled=compiled,
-        bins=bins,
-        bin_low=bin_low,
-        bin_high=bin_high,
-        env_workers=env_workers,
-        env_timeout=env_timeout,
-        rescale_actions=rescale_actions,
-        action_masks=action_masks,
-        reward=reward,
-        reference=reference,
-        reference_seed=reference_seed,
-        config=config,
-        options=options,
-    )
-    how = {"workers": workers, "allow_drift": allow_drift, "name": name}
+    given: dict[str, Any] = dict(locals())
+    seeds = require_count("seeds", seeds, at_least=1, at_most=MOST_SEEDS)
+    rules = make_rules(seeds, until_return=until_return, patience=patience)
+    of_spec = {name: given[name] for name in _OF_SPEC}
+    spec = make_spec(agent, environment, **of_spec, stop=rules, options=options)
+    how = {
+        "workers": require_count("workers", workers, at_least=1),
+        "allow_drift": require_typed("allow_drift", allow_drift, bool),
+        "name": name,
+        "watching": Watching(callbacks=callbacks),
+    }
     return _train_and_report(spec, seeds, Path(out), how, reports)
 
 
@@ -161,16 +168,10 @@ def _train_and_report(
     spec: RunSpec, seeds: int, out: Path, how: Mapping[str, Any], reports: Reports | None
 ) -> Run:
     """Train from a specification; without `reports`, warn of failures."""
-    seeds = require_count("seeds", seeds, at_least=1, at_most=MOST_SEEDS)
-    arguments: dict[str, Any] = {
-        **how,
-        "workers": require_count("workers", how["workers"], at_least=1),
-        "allow_drift": require_typed("allow_drift", how["allow_drift"], bool),
-    }
     if reports is not None:
-        return train_spec(spec, seeds, out, **arguments, reports=reports)
+        return train_spec(spec, seeds, out, **how, reports=reports)
     with python_reports() as own:
-        run = train_spec(spec, seeds, out, **arguments, reports=own)
+        run = train_spec(spec, seeds, out, **how, reports=own)
     raise_or_warn_of_failures([run])
     return run
 
@@ -204,6 +205,7 @@ def train_spec(
     workers: int = 1,
     allow_drift: bool = False,
     name: str | None = None,
+    watching: Watching | None = None,
     reports: Reports | None = None,
 ) -> Run:
     """Train like `train`, from a specification; failures are reported only by the run."""
@@ -212,7 +214,13 @@ def train_spec(
     with own_settings(), watched(spec.env_timeout):
         prepared = prepare(spec, num_seeds, out, allow_drift=allow_drift)
     return train_prepared(
-        prepared, num_seeds, workers=workers, allow_drift=allow_drift, name=name, reports=reports
+        prepared,
+        num_seeds,
+        workers=workers,
+        allow_drift=allow_drift,
+        name=name,
+        watching=watching,
+        reports=reports,
     )
 
 
@@ -223,12 +231,13 @@ def train_prepared(
     workers: int = 1,
     allow_drift: bool = False,
     name: str | None = None,
+    watching: Watching | None = None,
     figure: bool = True,
     reports: Reports | None = None,
 ) -> Run:
     """Train the missing part of a prepared run; draw its learning curve if `figure`."""
-    reports = reports or Reports()
-    request, folder = prepared.request, prepared.folder
+    reports, watching = reports or Reports(), watching or Watching()
+    request, folder = watching.stopping(prepared.request), prepared.folder
     if name is not None:
         names = {**request.names, ALIAS: require_free_name(name, folder)}
         request = dataclasses.replace(request, names=names)
@@ -272,6 +281,7 @@ def train_prepared(
                 workers=workers,
                 allow_drift=allow_drift,
                 reports=reports,
+                watch=watching.watch(prepared.spec),
             )
         finally:
             prepared.settle()

@@ -21,7 +21,7 @@ from rlkit.runs.integrity.trust import require_from_here, trusting
 from rlkit.runs.kinds import RunKind
 from rlkit.runs.latest import named_folder
 from rlkit.runs.progress import python_reports
-from rlkit.runs.record import RunFolder
+from rlkit.runs.record import RunFolder, target_of
 from rlkit.runs.reports import Reports
 from rlkit.training.kind import AGENT_RUN
 from rlkit.upkeep.verifying import kind_of
@@ -179,14 +179,25 @@ def _again_agent(
     from rlkit.training.prepare import prepare
     from rlkit.training.run import load
     from rlkit.training.train import train_prepared
+    from rlkit.training.watching.callbacks import stop_again
+    from rlkit.training.watching.watch import Watching
 
     run = load(folder, agent=options.agent, trust=options.trust)
-    num_seeds = _num_seeds(run, AGENT_RUN.counter, options.seeds)
+    num_seeds = _num_seeds(run, AGENT_RUN, options.seeds)
+    if run.spec.stop is not None and num_seeds < run.spec.stop.num_seeds:
+        raise UsageError(
+            f"reproduce: {folder} was trained with a rule that decides on all of its "
+            f"{run.spec.stop.num_seeds} seeds, and {num_seeds} are to be repeated; omit --seeds, "
+            "and continue the run if it is not finished"
+        )
     if "reward" in run.record:
         name = run.record["reward"]["name"]
         require_from_here(folder, run.record, f"the reward function {name}")
     prepared = prepare(run.spec, num_seeds, out, environment=run.environment, allow_drift=True)
-    return run, train_prepared(prepared, num_seeds, workers=options.workers, reports=reports)
+    watching = Watching(callbacks=stop_again(run.record))
+    return run, train_prepared(
+        prepared, num_seeds, workers=options.workers, watching=watching, reports=reports
+    )
 
 
 def _again_stage(
@@ -199,18 +210,18 @@ def _again_stage(
     if options.agent is not None:
         raise UsageError(f"{folder} is the run of a stage of RLHF, which has no agent")
     run = load_stage_run(folder)
-    num_seeds = _num_seeds(run, STAGE_RUN.counter, options.seeds)
+    num_seeds = _num_seeds(run, STAGE_RUN, options.seeds)
     spec = stored_spec(run)
     return run, run_stage(spec, num_seeds, out, workers=options.workers, reports=reports)
 
 
-def _num_seeds(run: RunFolder, counter: str, wanted: int | None) -> int:
+def _num_seeds(run: RunFolder, kind: RunKind, wanted: int | None) -> int:
     """Return how many seeds are repeated: up to the last that is complete.
 
     Raises:
         UsageError: none is, or more are wanted than there are.
     """
-    complete = _complete(run, counter)
+    complete = _complete(run, kind)
     if not complete:
         raise UsageError(
             f"reproduce: no seed of {run.folder} is complete; `rlkit resume` continues the run"
@@ -226,9 +237,9 @@ def _num_seeds(run: RunFolder, counter: str, wanted: int | None) -> int:
     return wanted
 
 
-def _complete(run: RunFolder, counter: str) -> list[int]:
+def _complete(run: RunFolder, kind: RunKind) -> list[int]:
     """Return the seeds that were trained to the end."""
-    target = int(run.record[counter])
+    target = target_of(run.record, kind)
     newest = {seed: list_checkpoints(run.folder, seed)[:1] for seed in run.seeds}
     return [
         seed
@@ -240,7 +251,7 @@ def _complete(run: RunFolder, counter: str) -> list[int]:
 def _compare(
     kind: RunKind, original: RunFolder, repetition: RunFolder, *, kept: bool
 ) -> Reproduction:
-    both = sorted(set(_complete(original, kind.counter)) & set(_complete(repetition, kind.counter)))
+    both = sorted(set(_complete(original, kind)) & set(_complete(repetition, kind)))
     if not both:
         listed = "; ".join(f"seed {k}: {text}" for k, text in repetition.failures.items())
         raise UsageError(f"reproduce: no seed could be trained again ({listed})")

@@ -90,6 +90,8 @@ def _resume_agent(folder: Path, options: Mapping[str, Any], reports: Reports) ->
     from rlkit.training.prepare import prepare
     from rlkit.training.run import Run
     from rlkit.training.train import train_prepared
+    from rlkit.training.watching.callbacks import stop_again
+    from rlkit.training.watching.watch import Watching
 
     folder = folder.absolute()
     options = dict(options)
@@ -115,7 +117,8 @@ def _resume_agent(folder: Path, options: Mapping[str, Any], reports: Reports) ->
     require_continuable(prepared.request, folder, run.record, allow_drift=drift)
     require_same(prepared.request, folder, run.record)  # its folder may have another name
     prepared = dataclasses.replace(prepared, folder=folder)
-    return train_prepared(prepared, num_seeds, **options, reports=reports)
+    watching = Watching(callbacks=stop_again(run.record))
+    return train_prepared(prepared, num_seeds, **options, watching=watching, reports=reports)
 
 
 def _resume_stage(folder: Path, options: Mapping[str, Any], reports: Reports) -> Any:

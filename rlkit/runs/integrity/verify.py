@@ -13,7 +13,14 @@ from typing import Any
 from rlkit.errors import RlkitError, RlkitWarning, UsageError
 from rlkit.runs import checkpoints
 from rlkit.runs.kinds import RunKind
-from rlkit.runs.record import IDENTITY, RECORD, file_problem, read_record, read_rows
+from rlkit.runs.record import (
+    IDENTITY,
+    RECORD,
+    file_problem,
+    read_record,
+    read_rows,
+    target_of,
+)
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,7 @@ def verify_run(folder: Path, kind: RunKind) -> Verdict:
             "it was made by an older rlkit, which stored no sums of csvs, record and figures: "
             "only their form was checked, and the checkpoints"
         )
-    target = int(record[kind.counter])
+    target = target_of(record, kind)
     seeds = []
     for seed in range(record["num_seeds"]):
         wrong = list(_problems_of_seed(folder, seed, sealed, notes))
@@ -126,6 +133,9 @@ def _problems_of_seed(folder: Path, seed: int, sealed: bool, notes: list[str]) -
             checkpoints.own_checkpoint(folder, seed, path)
         except ValueError as error:
             yield str(error)
+    best = checkpoints.best_problem(folder, seed)
+    if best is not None:
+        yield best
 
 
 def _verdict_of_seed(

@@ -1,0 +1,102 @@
+"""Rules that end a run before its target, decided on the rows of all seeds at one step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlkit.errors import UsageError
+from rlkit.options import require_count, require_typed
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopRules:
+    """When a run ends before its target: part of its identity, and so is the number of seeds.
+
+    Args:
+        num_seeds: all of which a decision is made on.
+        until_return: end when the lower end of the 95 % interval of the mean over seeds is this or
+            more.
+        patience: end when the mean over seeds has not risen for so many evaluations.
+    """
+
+    num_seeds: int
+    until_return: float | None = None
+    patience: int | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the rules that are set."""
+        return tuple(name for name in self.identity if name != "num_seeds")
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The rules that are set, and the number of seeds, as plain data."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+    def reason(self, evaluations: Sequence[Array]) -> tuple[str, str] | None:
+        """Return the rule that ends the run at the last evaluation, and why; None if none does.
+
+        Args:
+            evaluations: the performance of the seeds at each evaluation so far, from step 0 on;
+                each array has one finite number per seed that had not failed by then.
+        """
+        return self._reached(evaluations[-1]) or self._stale(evaluations)
+
+    def _reached(self, scores: Array) -> tuple[str, str] | None:
+        from rlkit.analysis.intervals import mean_interval
+
+        if self.until_return is None or len(scores) < 2:
+            return None
+        low = mean_interval(scores).low
+        if low < self.until_return:
+            return None
+        return "until_return", (
+            f"the lower end of the 95 % interval of the mean over {len(scores)} seeds, {low:.6g}, "
+            f"is at least {self.until_return:.6g}"
+        )
+
+    def _stale(self, evaluations: Sequence[Array]) -> tuple[str, str] | None:
+        if self.patience is None:
+            return None
+        means = [scores.mean() for scores in evaluations]
+        best = int(np.argmax(means))  # the earliest of equal ones
+        if len(means) - 1 - best < self.patience:
+            return None
+        return "patience", (
+            f"the mean over {len(evaluations[-1])} seeds has not risen above {means[best]:.6g} for "
+            f"{len(means) - 1 - best} evaluations"
+        )
+
+
+def make_rules(
+    num_seeds: int, *, until_return: float | None = None, patience: int | None = None
+) -> StopRules | None:
+    """Return the rules of a run; None if none is set.
+
+    Raises:
+        UsageError: one cannot be used.
+    """
+    if until_return is None and patience is None:
+        return None
+    if until_return is not None:
+        until_return = require_typed("until_return", until_return, float)
+        if not math.isfinite(until_return):
+            raise UsageError(
+                f"option until_return (--until-return): expected a return, got {until_return}"
+            )
+        if num_seeds < 2:
+            raise UsageError(
+                f"option until_return (--until-return) = {until_return:g} is for the lower end of "
+                "an interval over seeds, which one seed does not have; use more seeds (--seeds)"
+            )
+    if patience is not None:
+        patience = require_count("patience", patience, at_least=1)
+    return StopRules(num_seeds=num_seeds, until_return=until_return, patience=patience)

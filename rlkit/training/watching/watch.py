@@ -1,0 +1,161 @@
+"""The watch of a run: gathers the rows of all seeds, decides, and hands them to sinks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlkit.runs.checkpoints import list_checkpoints
+from rlkit.runs.curves import curve_path, parse_curve
+from rlkit.runs.execution import RunRequest
+from rlkit.runs.integrity.sums import read_sums
+from rlkit.runs.record import STOPPED
+from rlkit.runs.reports import Rows
+from rlkit.training.specification import RunSpec, on_grid
+from rlkit.training.watching.callbacks import Callback, Callbacks, callback_names
+from rlkit.training.watching.progress import NOTHING, Gathering, Progress
+
+Array = NDArray[Any]
+
+
+class Sink(Protocol):
+    """Where the rows of a run go while it is trained."""
+
+    def begin(self, run: str, record: Mapping[str, Any]) -> None:
+        """Open what is written to."""
+
+    def write(self, progress: Progress) -> None:
+        """Write one step."""
+
+    def end(self) -> None:
+        """Close it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watching:
+    """What a call watches a run with, apart from the rules of the run itself."""
+
+    callbacks: Sequence[Callback] = ()
+
+    def __post_init__(self) -> None:
+        callback_names(self.callbacks)
+
+    def stopping(self, request: RunRequest) -> RunRequest:
+        """Return a request that also knows the callbacks, each of which may end the run."""
+        names = (*request.stoppers, *callback_names(self.callbacks))
+        return dataclasses.replace(request, stoppers=names)
+
+    def watch(self, spec: RunSpec) -> RunWatch | None:
+        """Return the watch of a run; None where nothing watches."""
+        if spec.stop is None and not self.callbacks:
+            return None
+        return RunWatch(spec, self.callbacks)
+
+
+class RunWatch:
+    """Watches a run in the process that keeps its record.
+
+    A step is decided once every seed that has not failed has its row, on all of these rows. So the
+    decision depends on neither processes nor interruptions. Where a call resumes a run, the steps
+    of before come again first: a callback that counts counts as it did.
+
+    Args:
+        spec: of the run.
+        callbacks: of the user.
+        sinks: that get each step.
+    """
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        callbacks: Sequence[Callback] = (),
+        sinks: Sequence[Sink] = (),
+    ) -> None:
+        self._spec = spec
+        self._callbacks, self._sinks = Callbacks(callbacks), list(sinks)
+        self.decides = bool(self._callbacks) or spec.stop is not None
+        self.stopped: dict[str, Any] | None = None
+        self._requested: str | None = None  # the callback that said stop
+        self._evaluations: list[Array] = []  # for the rules
+        self._furthest = NOTHING  # the steps of the seed that came furthest before this call
+        self._gathering: Gathering | None = None
+
+    def begin(self, folder: Path, num_seeds: int, record: Mapping[str, Any]) -> None:
+        """Take the rows that the seeds continue from, and hand them on."""
+        measured = "eval_return" if self._spec.evaluation_episodes else "train_return"
+        seeds, target = range(num_seeds), self._spec.whole_steps(self._spec.num_env_steps)
+        self._gathering = Gathering(folder.name, target, seeds, measured, self._take)
+        self.stopped = record.get(STOPPED)
+        for sink in self._sinks:
+            sink.begin(folder.name, record)
+        for seed in seeds:
+            steps, columns = rows_so_far(folder, seed)
+            self._furthest = max(self._furthest, steps)
+            for row, at in enumerate(columns.get("num_env_steps", ())):
+                values = {name: column[row] for name, column in columns.items()}
+                self._gathering.add([seed], int(at), values)
+        self._gathering.known_until = self._gathering.complete_until
+        self._gathering.hand_on()
+
+    @property
+    def _known(self) -> Gathering:
+        assert self._gathering is not None, "begin comes first"
+        return self._gathering
+
+    def add(self, seeds: Sequence[int], steps: int, rows: Rows) -> None:
+        self._known.add(seeds, steps, rows)
+        self._known.hand_on()
+
+    def fail(self, seeds: Sequence[int]) -> None:
+        self._known.fail(seeds)
+        self._known.hand_on()
+
+    def verdict(self, steps: int) -> bool | None:
+        if self.stopped is not None:
+            return steps >= int(self.stopped["at"])
+        return False if steps <= self._known.latest else None
+
+    def end(self) -> None:
+        for sink in self._sinks:
+            sink.end()
+
+    def _take(self, progress: Progress) -> None:
+        """Hand one step to all that watch, and decide whether the run ends there."""
+        for sink in self._sinks:
+            sink.write(progress)
+        by = self._callbacks.stopping(progress)
+        spec, step = self._spec, progress.step
+        if self.stopped is not None or not on_grid(step, spec.num_envs, spec.evaluate_every):
+            return
+        self._requested = self._requested or by
+        scores = progress.returns[self._known.arrived(step)]
+        counts = bool(len(scores)) and bool(np.isfinite(scores).all())
+        if counts:
+            self._evaluations.append(scores)
+        if step == 0 or step < self._furthest:  # a seed is past it, so it was decided before
+            return
+        decision = None
+        if spec.stop is not None and counts:
+            decision = spec.stop.reason(self._evaluations)
+        if decision is None and self._requested is not None:
+            decision = self._requested, "it returned 'stop'"
+        if decision is not None:
+            self.stopped = {"at": step, "by": decision[0], "reason": decision[1]}
+
+
+def rows_so_far(folder: Path, seed: int) -> tuple[int, dict[str, Array]]:
+    """Return the steps of a seed's newest checkpoint, and the columns of its csv until then."""
+    kept = list_checkpoints(folder, seed)
+    if not kept:
+        return NOTHING, {}
+    steps, path = kept[0]
+    sums, data = read_sums(folder, seed), curve_path(folder, seed).read_bytes()
+    extent = None if sums is None else sums.checkpoints.get(path.name)
+    num_bytes = len(data) if extent is None else extent.num_bytes
+    return steps, parse_curve(data[:num_bytes], curve_path(folder, seed))
