@@ -125,6 +125,11 @@ class RaisesInInit(Counter):
         raise NamedError(1, 2)
 
 
+class HangsInClose(Counter):
+    def close(self) -> None:
+        time.sleep(100)
+
+
 class RaisesInClose(Counter):
     def close(self) -> None:
         super().close()

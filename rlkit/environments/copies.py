@@ -27,6 +27,7 @@ class Closable(Protocol):
 # Classes whose close did not end, and whether that was reported. Their other copies are not closed,
 # which would take as long.
 _NEVER_CLOSED: dict[type, bool] = {}
+_closing_nothing: list[bool] = []  # not empty: no copy of this process is closed any more
 
 
 def make_copies(make_env: Callable[[], Env], number: int) -> list[Env]:
@@ -135,6 +136,11 @@ def _attributes(env: Env) -> Iterator[Any]:
                 yield from value
 
 
+def close_nothing() -> None:
+    """Leave all copies of this process open from now on."""
+    _closing_nothing.append(True)
+
+
 def close_env(env: Closable, name: str) -> None:
     """Close an environment; report an exception as a warning only.
 
@@ -151,7 +157,7 @@ def close_env(env: Closable, name: str) -> None:
 def problem_of_closing(env: Closable) -> str | None:
     """Close an environment, unless that of a copy did not end; return what it raised, or None."""
     kind = _kind_of(env)
-    if kind in _NEVER_CLOSED:
+    if kind in _NEVER_CLOSED or _closing_nothing:
         return None
     try:
         CALLS.begin(CLOSE)

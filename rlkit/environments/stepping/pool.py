@@ -31,7 +31,7 @@ from rlkit.environments.stepping.watchdog import STOP_PATIENCE
 from rlkit.environments.views.leaves import identity_of
 from rlkit.errors import PlayStopped, RlkitWarning, UsageError
 from rlkit.processes import starting
-from rlkit.processes.calls import CONSTRUCTOR, NAMES, NOTHING, STEP, did_not_return
+from rlkit.processes.calls import CLOSE, CONSTRUCTOR, NAMES, NOTHING, STEP, did_not_return
 from rlkit.processes.sending import require_sendable
 from rlkit.tabular.reading.model import Model
 
@@ -81,12 +81,19 @@ class Pool:
         Raises:
             UsageError: it cannot be trained on, or its constructor or reset ends the process.
         """
+        return self._checked(closing=True)
+
+    def _checked(self, *, closing: bool) -> Environment:
         with contextlib.closing(_Worker(self.environment)) as worker:
-            worker.send("check", 0, None)
+            worker.send("check", 0, closing)
             try:
                 reply = replies_of("check", {worker: [0]}, None, self)[worker]
             except CopyProblem as error:
-                return self._failed(error.problem, worker.entries[1])
+                if worker.entries[1] != CLOSE or not closing:
+                    return self._failed(error.problem, worker.entries[1])
+                text = f"closing {self.environment.reference}: {error.problem}"
+                warnings.warn(f"{text}; it is left open in checks", RlkitWarning, stacklevel=3)
+                return self._checked(closing=False)
         if reply.error is not None:
             raise reply.error
         if reply.problem is not None:

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 from rlkit.determinism import own_settings
-from rlkit.environments.copies import env_name, make_copies
+from rlkit.environments.copies import close_nothing, env_name, make_copies
 from rlkit.environments.environment import Environment
 from rlkit.environments.stepping.checked import CheckedEnv, Problem, Start, raised
 from rlkit.environments.stepping.local import close_all
@@ -76,8 +76,10 @@ class Server:
             return Reply(request.number, results, (CALLS.entries[2], raised("it", error), None))
         return Reply(request.number, results)
 
-    def check(self, group: int, content: object, results: list[Any]) -> None:
+    def check(self, group: int, closing: bool, results: list[Any]) -> None:
         """Make the checks that build and play copies; return what they found."""
+        if not closing:
+            close_nothing()
         environment = self._find().seen_as(self._view)
         environment.probe  # noqa: B018  raises if it cannot be trained on
         results.append((environment.repeatability, environment.model))

@@ -358,3 +358,9 @@ def test_a_signal_to_all_processes_saves_and_leaves_none(
     assert child.group_is_gone(5)
     expected = results(small("random-probe", **options, out=tmp_path / "one").folder)
     assert results(small("random-probe", **options, out=out).folder) == expected
+
+
+def test_a_close_that_hangs_in_the_checks_is_a_warning() -> None:
+    with pytest.warns(RlkitWarning, match=r"HangsInClose.*: close did not return within 0.3 s"):
+        checked = Pool(locate(f"{ENVIRONMENTS}:HangsInClose"), 1, 0.3).checked()
+    assert checked.repeatability.reproducible
