@@ -7,17 +7,22 @@ P + t - 1, whatever the lengths are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from rlkit.maths.distributions import categorical_log_prob_and_entropy
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.models.layers import evaluating
+
+# Numbers of float32; a constant, so that results do not depend on the machine. It is above what the
+# vocabularies of built-in tasks and of characters and words need.
+LOGITS_AT_ONCE = 2**24
 
 
 class Sequences(NamedTuple):
@@ -165,10 +170,58 @@ def response_log_probs(
         states [B, T, width].
     """
     hidden = response_states(model, sequences)
-    log_prob, entropy = token_log_probs(
-        model.unembed(hidden), sequences.responses, sequences.response_mask, temperature
-    )
+    log_prob, entropy = state_log_probs(model, hidden, sequences, temperature)
     return log_prob, entropy, hidden
+
+
+def state_log_probs(
+    model: LanguageModel, hidden: Tensor, sequences: Sequences, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """Return the first two results of `response_log_probs` from the states [B, T, width]."""
+
+    def of(states: Tensor, tokens: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        return token_log_probs(model.unembed(states), tokens, mask, temperature)
+
+    inputs = (hidden, sequences.responses, sequences.response_mask)
+    log_prob, entropy = by_positions(of, inputs, model.num_actions)
+    return log_prob, entropy
+
+
+def by_positions(
+    function: Callable[..., tuple[Tensor, ...]], inputs: Sequence[Tensor], num_actions: int
+) -> tuple[Tensor, ...]:
+    """Return function(*inputs), whose logits of all positions are never there at once.
+
+    Where there would be more than `LOGITS_AT_ONCE`, the positions go in parts, and with a gradient
+    the logits of each part are computed again in the backward pass rather than kept. The results
+    differ from those of the whole by rounding.
+
+    Args:
+        function: takes tensors [N, ...] and returns tensors [N]; any N positions, of [B, T] too.
+        inputs: tensors [B, T, ...].
+        num_actions: logits of each position.
+
+    Returns:
+        tensors [B, T].
+    """
+    batch, length = inputs[0].shape[:2]
+    size = max(1, LOGITS_AT_ONCE // num_actions)
+    if batch * length <= size:
+        return function(*inputs)
+    flat = [torch.split(x.reshape(batch * length, *x.shape[2:]), size) for x in inputs]
+    parts = [_recomputed(function, part) for part in zip(*flat, strict=True)]
+    return tuple(torch.cat(part).view(batch, length) for part in zip(*parts, strict=True))
+
+
+def _recomputed(
+    function: Callable[..., tuple[Tensor, ...]], inputs: Sequence[Tensor]
+) -> tuple[Tensor, ...]:
+    if not torch.is_grad_enabled():
+        return function(*inputs)
+    results: tuple[Tensor, ...] = checkpoint(
+        function, *inputs, use_reentrant=False, preserve_rng_state=False
+    )
+    return results
 
 
 def batched_log_probs(

@@ -35,7 +35,7 @@ from rlkit.maths.kl_penalty import AdaptiveCoefficient
 from rlkit.maths.schedules import scheduled
 from rlkit.rlhf.data.sampling import Samples, generate
 from rlkit.rlhf.data.scores import Score, WeightedScores
-from rlkit.rlhf.data.sequences import Sequences, response_states, token_log_probs
+from rlkit.rlhf.data.sequences import Sequences, response_log_probs
 from rlkit.rlhf.data.task import LanguageTask
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.objectives.rewards import missing_eos_penalty, penalised_rewards
@@ -162,8 +162,7 @@ class KLPenalisedPolicy:
         )
         sequences, mask = samples.sequences, samples.sequences.response_mask
         with self.reference_model() as reference:
-            logits = reference.unembed(response_states(reference, sequences))
-        reference_log_prob, _ = token_log_probs(logits, sequences.responses, mask, temperature)
+            reference_log_prob, _, _ = response_log_probs(reference, sequences, temperature)
         return Rollout(
             sequences,
             samples.truncated,

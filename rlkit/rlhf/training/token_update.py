@@ -21,7 +21,12 @@ from torch.nn.utils import clip_grad_norm_
 from rlkit.agents.ppo_objective import Batch, Objective
 from rlkit.agents.ppo_update import ppo_update
 from rlkit.maths.kl_penalty import AdaptiveCoefficient, loss_penalty
-from rlkit.rlhf.data.sequences import Sequences, response_states, token_log_probs
+from rlkit.rlhf.data.sequences import (
+    Sequences,
+    by_positions,
+    response_states,
+    token_log_probs,
+)
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.models.state import (
     load_optimiser_state,
@@ -163,37 +168,48 @@ class TokenUpdate:
         whole = Sequences(*parts)
         longest = int(whole.lengths.max())
         sequences = whole.truncate(longest)
-        logits = self._model.unembed(response_states(self._model, sequences))
-        log_prob, entropy = token_log_probs(
-            logits, sequences.responses, sequences.response_mask, self._config.temperature
-        )
+        results = self._per_position(sequences, reference_log_prob[:, :longest])
         critic = self._critic_model
-        values = torch.zeros_like(log_prob) if critic is None else critic(sequences)
-        results: tuple[Tensor, ...] = (log_prob, entropy, values)
-        if self._kl_coef.penalty.placement == "loss" and self._kl_coef.value > 0:
-            reference_log_prob = reference_log_prob[:, :longest]
-            penalty = self._loss_penalty(sequences, logits, log_prob, reference_log_prob)
-            results = (*results, self._kl_coef.value * penalty)
+        values = torch.zeros_like(results[0]) if critic is None else critic(sequences)
         missing = whole.response_mask.shape[1] - longest
+        results = (*results[:2], values, *results[2:])
         return tuple(pad(x, (0, missing)).unsqueeze(0) for x in results)
 
-    def _loss_penalty(
-        self, sequences: Sequences, logits: Tensor, log_prob: Tensor, reference_log_prob: Tensor
-    ) -> Tensor:
-        log_probs = reference_log_probs = None
-        if self._kl_coef.penalty.estimator == "full":
+    def _per_position(self, sequences: Sequences, reference_log_prob: Tensor) -> tuple[Tensor, ...]:
+        """Return log-probabilities, entropies and, where it is in the loss, the penalty, [B, T]."""
+        temperature, penalty = self._config.temperature, self._kl_coef.penalty
+        is_in_loss = penalty.placement == "loss" and self._kl_coef.value > 0
+        is_full = is_in_loss and penalty.estimator == "full"
+        inputs = [response_states(self._model, sequences), sequences.responses]
+        inputs += [sequences.response_mask, reference_log_prob]
+        reference = self._model
+        if is_full:
             with torch.no_grad(), self._reference() as reference:
-                reference_logits = reference.unembed(response_states(reference, sequences))
-            log_probs, reference_log_probs = (
-                (x / self._config.temperature).log_softmax(-1) for x in (logits, reference_logits)
+                inputs.append(response_states(reference, sequences))
+
+        def of(
+            states: Tensor, tokens: Tensor, mask: Tensor, reference_log_prob: Tensor, *rest: Tensor
+        ) -> tuple[Tensor, ...]:
+            logits = self._model.unembed(states)
+            log_prob, entropy = token_log_probs(logits, tokens, mask, temperature)
+            if not is_in_loss:
+                return log_prob, entropy
+            log_probs = reference_log_probs = None
+            if is_full:
+                with torch.no_grad():  # adapters do not change how states become logits
+                    reference_logits = reference.unembed(*rest)
+                log_probs = (logits / temperature).log_softmax(-1)
+                reference_log_probs = (reference_logits / temperature).log_softmax(-1)
+            term = loss_penalty(
+                penalty,
+                log_prob=log_prob,
+                reference_log_prob=reference_log_prob,
+                log_probs=log_probs,
+                reference_log_probs=reference_log_probs,
             )
-        return loss_penalty(
-            self._kl_coef.penalty,
-            log_prob=log_prob,
-            reference_log_prob=reference_log_prob,
-            log_probs=log_probs,
-            reference_log_probs=reference_log_probs,
-        )
+            return log_prob, entropy, self._kl_coef.value * term
+
+        return by_positions(of, inputs, self._model.num_actions)
 
     def _accumulate(self, losses: Tensor) -> None:
         losses.sum().backward()  # type: ignore[no-untyped-call]

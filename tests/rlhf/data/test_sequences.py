@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from rlkit.rlhf.data import sequences as module
 from rlkit.rlhf.data.sequences import (
     Sequences,
     batched_log_probs,
@@ -183,3 +184,34 @@ def test_states_are_those_before_each_token(ragged: Any) -> None:
         moved = response_states(ragged.reference, packed._replace(tokens=changed))
     differs = (states != moved).any(2)
     assert differs.nonzero().tolist() == [[1, 4], [1, 5]]
+
+
+@pytest.mark.parametrize("at_once", [1, 20, 49])
+def test_logits_in_parts_give_the_same_log_probs_entropies_and_gradients(
+    ragged: Any, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    packed = batch()
+
+    def results() -> tuple[list[Any], list[int]]:
+        model = ragged.policy()
+        sizes: list[int] = []
+        original = model.unembed
+
+        def counted(hidden: torch.Tensor) -> torch.Tensor:
+            logits: torch.Tensor = original(hidden)
+            sizes.append(logits.numel())
+            return logits
+
+        model.unembed = counted
+        log_prob, entropy, _ = response_log_probs(model, packed, 0.7)
+        (log_prob.sum() + (0.3 * entropy).sum()).backward()
+        return [log_prob, entropy, *(p.grad for p in model.parameters())], sizes
+
+    whole, sizes = results()
+    assert sizes == [whole[0].numel() * 7]
+    monkeypatch.setattr(module, "LOGITS_AT_ONCE", at_once)
+    parts, sizes = results()
+    assert max(sizes) <= max(at_once, 7)
+    assert sum(sizes) == 2 * whole[0].numel() * 7  # once more in the backward pass
+    for ours, theirs in zip(parts, whole, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=FLOAT32, rtol=1e-5)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rlkit.agents import ppo_objective as core
 from rlkit.errors import Diverged, RlkitError
+from rlkit.rlhf.data import sequences
 from rlkit.rlhf.data.sampling import Samples, generate
 from rlkit.rlhf.data.sequences import Sequences, response_log_probs
 from rlkit.rlhf.data.text_task import TextTask
@@ -645,3 +646,21 @@ def test_divergence_is_reported_with_its_update(ragged: Any) -> None:
     agent = ragged.agent(score=random_score, **LITTLE, learning_rate=1e30, check_ratio=False)
     with pytest.raises(Diverged, match=r"diverged at update 1: .* smaller learning_rate"):
         agent.update()
+
+
+@pytest.mark.parametrize("options", [{}, {"kl_estimator": "full"}])
+@pytest.mark.parametrize("has_adapters", [False, True])
+def test_updates_are_the_same_with_the_logits_in_parts(
+    ragged: Any, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], has_adapters: bool
+) -> None:
+    def updated() -> tuple[list[dict[str, float]], list[Tensor]]:
+        policy = adapted(ragged, trained=True) if has_adapters else None
+        agent = ragged.agent("grpo", score=random_score, policy=policy, **LITTLE, **options)
+        return agent.fit(2), [p.detach() for p in agent.policy.parameters()]
+
+    whole_metrics, whole = updated()
+    monkeypatch.setattr(sequences, "LOGITS_AT_ONCE", 50)
+    metrics, parts = updated()
+    for ours, theirs in zip(metrics, whole_metrics, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-5)
+    torch.testing.assert_close(parts, whole, atol=1e-4, rtol=0)
