@@ -22,6 +22,9 @@ class ChatOptions:
     """What is shown."""
 
     num: int = 3  # responses of policy and of reference to each prompt, >= 1
+    # put each line into the chat template as the message of a user, without the lines before it;
+    # None = where the policy was trained on chats
+    chat_template: bool | None = None
 
 
 def chat_command(args: list[str]) -> int:
@@ -39,7 +42,7 @@ def chat_command(args: list[str]) -> int:
         rng = parsed.evaluation.generator()
         try:
             while line := _next_line():
-                _answer(loaded, line, num, rng)
+                _answer(loaded, line, num, rng, parsed.chat.chat_template)
         except KeyboardInterrupt:
             print()
     return 0
@@ -66,14 +69,24 @@ def _introduce(loaded: LoadedPolicy) -> None:
     print("an empty line ends the chat")
 
 
-def _answer(loaded: LoadedPolicy, prompt: str, num: int, rng: np.random.Generator) -> None:
+def _answer(
+    loaded: LoadedPolicy,
+    prompt: str,
+    num: int,
+    rng: np.random.Generator,
+    chat_template: bool | None,
+) -> None:
     """Print responses to a prompt, or why there are none."""
     from rlkit.rlhf.stages.evaluation.evaluate_policy import respond
 
     sides = (False,) if loaded.is_reference else (False, True)
     try:
         responses = [
-            respond(loaded, [prompt], num, rng, rng, of_reference=of_reference)
+            respond(
+                *(loaded, [prompt], num, rng, rng),
+                of_reference=of_reference,
+                chat_template=chat_template,
+            )
             for of_reference in sides
         ]
     except UsageError as error:

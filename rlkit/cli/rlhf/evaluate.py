@@ -30,6 +30,9 @@ class SampleOptions:
     # texts to respond to; by default prompts of the task
     prompt: Annotated[tuple[str, ...], arg(help_behavior_hint="")] = ()
     greedy: bool = False  # always take the most likely token
+    # put each --prompt into the chat template as the message of a user; None = where the policy was
+    # trained on chats
+    chat_template: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +66,7 @@ def sample_command(args: list[str]) -> int:
             num=options.num,
             prompts=options.prompt,
             greedy=options.greedy,
+            chat_template=options.chat_template,
             **vars(parsed.evaluation),
         )
     if parsed.output.json:

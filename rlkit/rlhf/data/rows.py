@@ -25,8 +25,10 @@ def plain_template(messages: Sequence[Mapping[str, str]]) -> str:
 
 def our_row(
     row: Mapping[str, Any], fields: Mapping[str, str], template: Template, place: str
-) -> tuple[dict[str, Any], bool]:
-    """Return a row with our names of fields, and whether its prompt was written by a template.
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return a row with our names of fields, and the messages that its prompt was written from.
+
+    There are none where the prompt is a text and no template wrote it.
 
     Args:
         row: as it stands in the file.
@@ -55,13 +57,13 @@ def our_row(
             if before and "prompt" not in ours:
                 ours["prompt"] = before
     if not _is_chat(ours.get("prompt")):
-        return ours, False
+        return ours, ()
     if not ours["prompt"]:
         raise UsageError(f"{place}: there is no message before the answer, so there is no prompt")
     # Kept as a column, for scores that read chats by a template of their own.
-    ours["messages"] = _checked(ours["prompt"], "prompt", place)
-    ours["prompt"] = template(ours["messages"])
-    return ours, True
+    ours["messages"] = messages = _checked(ours["prompt"], "prompt", place)
+    ours["prompt"] = template(messages)
+    return ours, tuple(message["content"] for message in messages)
 
 
 def _split(messages: Any, name: str, place: str) -> tuple[list[Mapping[str, str]], str | None]:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from rlkit.errors import UsageError
 from rlkit.rlhf.data.codec import TextCodec
 from rlkit.rlhf.data.text_files import Preference, Prompt, Record, TextRecords
+
+_SPECIAL = (
+    "spells a special token, which the tokenizer reads as EOS or PAD; remove it, ends and padding "
+    "are added automatically"
+)
+_SPECIAL_OF_CHAT = (
+    "spells a special token, which only the chat template may write, or a message could end itself "
+    "and speak for another; remove it"
+)
 
 
 class EncodedTexts(NamedTuple):
@@ -27,7 +37,7 @@ class EncodedTexts(NamedTuple):
         return cls(
             texts,
             [
-                _encoded(codec, record.prompt, place, is_templated=record.is_templated)
+                _encoded(codec, record.prompt, place, messages=record.messages)
                 for record, place in places
             ],
             [
@@ -60,6 +70,22 @@ class EncodedTexts(NamedTuple):
                     f"{context_length}: shorten it, or raise context_length"
                 )
 
+    def glued(self, codec: TextCodec) -> str | None:
+        """Return the end of a prompt with the response that its last word runs into, if one does.
+
+        Most must do so, for then it is no peculiarity of one text.
+        """
+        joined = []
+        for record, ids, answer in zip(
+            self.texts.records, self.prompts, self.responses, strict=False
+        ):
+            response = next(iter(responses_of(record)), "")
+            if record.prompt[-1:].isalnum() and response[:1].isalnum():
+                end = f"{record.prompt.split()[-1]}{response.split()[0]}"
+                if end in codec.decode([*ids, *answer]):
+                    joined.append(end)
+        return joined[0] if 2 * len(joined) > len(self.prompts) else None
+
     def require_different(self) -> None:
         """Reject pairs of two equal responses."""
         pairs = zip(self.texts.records, self.responses[0::2], self.responses[1::2], strict=True)
@@ -79,24 +105,50 @@ def responses_of(record: Record) -> tuple[str, ...]:
     return () if isinstance(record, Prompt) else (record.response,)
 
 
+def encode_prompt(codec: TextCodec, text: str, messages: Sequence[str] = ()) -> tuple[int, ...]:
+    """Return the ids of a prompt.
+
+    Args:
+        codec: turns the text into ids.
+        text: as a chat template wrote it, if it did; its special tokens are allowed.
+        messages: from which a template wrote the text; they may not spell special tokens. Without
+            any, the text is a plain one, in which EOS and PAD may not be spelled.
+
+    Raises:
+        UsageError: a special token is spelled, or a token is unknown.
+    """
+    if not messages:
+        ids = tuple(codec.encode(text, prompt=True))
+        # Some tokenizers start every sequence with the token that is EOS elsewhere.
+        if codec.pad in ids or codec.eos in ids[1:]:
+            raise UsageError(f"{text[:60]!r} {_SPECIAL}")
+        return ids
+    special = {codec.eos, codec.pad, *getattr(codec, "special", ())}
+    for message in messages:
+        if special & set(codec.encode(message)):
+            raise UsageError(f"the message {message[:60]!r} {_SPECIAL_OF_CHAT}")
+    # The template writes the token that starts a sequence itself.
+    return tuple(codec.encode(text))
+
+
 def _encoded(
-    codec: TextCodec, text: str, place: str, *, prompt: bool = True, is_templated: bool = False
+    codec: TextCodec,
+    text: str,
+    place: str,
+    *,
+    prompt: bool = True,
+    messages: tuple[str, ...] = (),
 ) -> tuple[int, ...]:
     what = f"the {'prompt' if prompt else 'response'}"
     try:
-        # A template writes the token that starts a sequence itself.
-        ids = tuple(codec.encode(text, prompt=prompt and not is_templated))
+        ids = encode_prompt(codec, text, messages) if prompt else tuple(codec.encode(text))
     except UsageError as error:
         raise UsageError(f"{place}: {what}: {error}") from error
     what = f"{place}: {what} {text[:60]!r}"
     if not ids:
         raise UsageError(f"{what} has no tokens; give it some text or remove the line")
-    # Some tokenizers start every sequence with the token that is EOS elsewhere.
-    if codec.pad in ids or (not is_templated and codec.eos in ids[1 if prompt else 0 :]):
-        raise UsageError(
-            f"{what} spells a special token, which the tokenizer reads as EOS or PAD; remove "
-            "it, ends and padding are added automatically"
-        )
+    if not prompt and {codec.pad, codec.eos} & set(ids):
+        raise UsageError(f"{what} {_SPECIAL}")
     limit = codec.vocab_size if prompt else codec.num_actions
     if max(ids) >= limit:
         raise UsageError(

@@ -35,8 +35,8 @@ class Row:
     prompt: str
     # columns of the file that are none of its fields, for score functions
     columns: Mapping[str, Any] = field(default_factory=dict, kw_only=True, compare=False)
-    # whether the prompt was written by a chat template, which spells special tokens
-    is_templated: bool = field(default=False, kw_only=True)
+    # the messages from which a chat template wrote the prompt, which may spell special tokens
+    messages: tuple[str, ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ def _record(
         raise UsageError(
             f"{place}: expected an object such as {{{_example(kinds[0])}}}, got {_shortened(row)}"
         )
-    row, is_templated = our_row(row, fields, template, place)
+    row, messages = our_row(row, fields, template, place)
     kind = _kind(row, place, kinds)
     texts = [name for name in _FIELDS[kind][0] if name != "label"]
     for name in texts:
@@ -228,7 +228,7 @@ def _record(
     if "margin" in row:
         values["margin"] = _number(row["margin"], "margin", place, high=_LARGEST_MARGIN)
     columns = {str(name): value for name, value in row.items() if name not in _KNOWN}
-    record: Record = kind(line, **values, columns=columns, is_templated=is_templated)
+    record: Record = kind(line, **values, columns=columns, messages=messages)
     return record
 
 

@@ -22,8 +22,9 @@ from rlkit.errors import UsageError
 from rlkit.options import require_count
 from rlkit.rlhf.data.codec import TextCodec, check_codec
 from rlkit.rlhf.data.preferences import Labels, Preferences
+from rlkit.rlhf.data.rows import Template, plain_template
 from rlkit.rlhf.data.sequences import from_arrays
-from rlkit.rlhf.data.text_encoding import EncodedTexts, responses_of
+from rlkit.rlhf.data.text_encoding import EncodedTexts, encode_prompt, responses_of
 from rlkit.rlhf.data.text_files import (
     Demonstration,
     LabelRecord,
@@ -112,9 +113,14 @@ class TextTask:
             rows = zip(encoded[id(texts)].prompts, texts.records, strict=True)
             for ids, record in rows:
                 self.columns.setdefault(ids, record.columns)
+        # What a user says in the first chat of these; None where the prompts are no chats.
+        messages = (sources if prompts is None else [prompts])[0].records[0].messages
+        self.first_message: str | None = messages[-1] if messages else None
         self._demonstrations = None
+        self.glued: str | None = None  # two words that demonstrations write as one
         if demonstrations is not None:
             pairs = encoded[id(demonstrations)]
+            self.glued = pairs.glued(codec)
             self._demonstrations = (
                 self._padded_prompts(pairs.prompts),
                 self._padded_responses(pairs.responses),
@@ -156,9 +162,8 @@ class TextTask:
             UsageError: as `read_texts`, `Tokenizer.train` and `TextTask` do.
         """
         reading: Any = {"fields": fields}
-        template = getattr(tokenizer, "apply_template", None)
-        if template is not None:
-            reading["template"] = template
+        if not isinstance(tokenizer, str):
+            reading["template"] = chat_template(tokenizer)
         prompt_records: TextRecords[Prompt] | None = None
         if prompts is not None:
             prompt_records = read_texts(prompts, Prompt, name="prompts", **reading)
@@ -259,6 +264,20 @@ class TextTask:
         """Return the text of ids, without EOS and PAD."""
         return self.codec.decode([int(i) for i in ids])
 
+    @property
+    def is_chat(self) -> bool:
+        """Whether the prompts are chats, which a template wrote."""
+        return self.first_message is not None
+
+    def chat_prompt(self, message: str) -> list[int]:
+        """Return the ids of the prompt that the chat template makes of a user's message.
+
+        Raises:
+            UsageError: there is no template, or the message spells a special token.
+        """
+        text = chat_template(self.codec)([{"role": "user", "content": message}])
+        return list(encode_prompt(self.codec, text, [message]))
+
     def parse(self, text: str) -> list[int]:
         """Return the ids of a text, without EOS; a UsageError names a token that is unknown."""
         return self.codec.encode(text)
@@ -291,6 +310,12 @@ class TextTask:
             torch.tensor([record.margin for record in records]),
             may_repeat=True,
         )
+
+
+def chat_template(codec: TextCodec) -> Template:
+    """Return the chat template of a tokenizer, or lines "role: content" if it has none."""
+    template: Template = getattr(codec, "apply_template", plain_template)
+    return template
 
 
 def _require_positive(**options: int | None) -> None:

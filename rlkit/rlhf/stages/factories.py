@@ -59,7 +59,13 @@ class SFTFactory:
         else:
             rng = streams.generator("data")
             demonstrations = demonstrations_of(task, rng, self.config.num_demonstrations)
-        return supervised_fine_tuning(model, demonstrations, self.config, streams)
+        trainer = supervised_fine_tuning(model, demonstrations, self.config, streams)
+        if isinstance(task, TextTask) and task.glued is not None:
+            trainer.notes.append(
+                f"prompts and responses run into each other, as in {task.glued!r}: nothing is put "
+                "between them. If there is to be a space, begin the responses with one"
+            )
+        return trainer
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,10 +41,10 @@ CHAT = "user: hi\nassistant: "
 def test_rows_of_others_become_ours(
     row: dict[str, Any], fields: dict[str, str], expected: dict[str, str]
 ) -> None:
-    ours, is_templated = our_row(row, fields, plain_template, "f:1")
+    ours, messages = our_row(row, fields, plain_template, "f:1")
     # The chat stays as a column of its own.
-    assert ours == expected | ({"messages": [ASK]} if is_templated else {})
-    assert is_templated == (expected["prompt"] == CHAT)
+    assert ours == expected | ({"messages": [ASK]} if messages else {})
+    assert messages == ((ASK["content"],) if expected["prompt"] == CHAT else ())
 
 
 @pytest.mark.parametrize(

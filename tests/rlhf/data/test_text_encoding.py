@@ -9,7 +9,7 @@ import pytest
 
 from rlkit.errors import UsageError
 from rlkit.rlhf.data.text_task import TextTask
-from rlkit.rlhf.data.tokenizer import Tokenizer
+from rlkit.rlhf.data.tokenizer import Tokenizer, TokenizerKind
 from tests.rlhf.data.test_text_task import (
     DEMONSTRATIONS,
     PREFERENCES,
@@ -62,6 +62,26 @@ def test_a_text_without_tokens_is_rejected() -> None:
     ):
         with pytest.raises(UsageError, match=rf"demonstrations:1: the {what} .* has no tokens"):
             TextTask.from_files(demonstrations=rows, tokenizer="word")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "response", "tokenizer", "glued"),
+    [
+        ("the sky", "is blue today", "char", "skyis"),
+        ("the sky", "is blue today", "word", None),
+        ("the sky", " is blue today", "char", None),
+        ("the sky ", "is blue today", "char", None),
+        ("the sky?", "is blue today", "char", None),
+        ([{"role": "user", "content": "the sky"}], "is blue today", "char", None),
+    ],
+)
+def test_words_that_run_into_each_other_are_known(
+    prompt: object, response: str, tokenizer: TokenizerKind, glued: str | None
+) -> None:
+    rows = [{"prompt": prompt, "response": response}] * 3
+    assert TextTask.from_files(demonstrations=rows, tokenizer=tokenizer).glued == glued
+    few = [*rows, *[{"prompt": "the sun.", "response": "It"}] * 4]
+    assert TextTask.from_files(demonstrations=few, tokenizer=tokenizer).glued is None
 
 
 def test_two_responses_of_the_same_tokens_are_rejected_with_their_line(tmp_path: Path) -> None:

@@ -62,6 +62,10 @@ class HuggingFaceCodec:
         self._tokenizer, self.vocabulary = read_tokenizer(self._path, read_config(self._path))
         self.vocab_size, self.num_actions = self.vocabulary.size, self.vocabulary.num_actions
         self.eos, self.pad = self.vocabulary.eos, self.vocabulary.pad
+        # Tokens with a meaning of their own, which a user's message may not spell.
+        added = self._tokenizer.added_tokens_decoder.items()
+        special = {int(i) for i, token in added if token.special}
+        self.special = frozenset(special - {self._tokenizer.unk_token_id})
 
     def encode(self, text: str, *, prompt: bool = False) -> list[int]:
         """Return the ids of a text, without an end-of-sequence token.

@@ -41,6 +41,7 @@ def sample_run(
     num: int = 8,
     prompts: Sequence[str] = (),
     greedy: bool = False,
+    chat_template: bool | None = None,
     **settings: Any,
 ) -> list[dict[str, Any]]:
     """Sample responses of a policy.
@@ -50,6 +51,8 @@ def sample_run(
         num: number of responses; to each of `prompts` if there are any.
         prompts: texts; by default prompts of the task, drawn at random.
         greedy: take the likeliest token each time.
+        chat_template: whether each of `prompts` is a message, to be put into the chat template;
+            None = where the policy was trained on chats.
         settings: fields of `EvaluationSettings`: `run_seed`, `reward`, `reward_seed`, `score`,
             `temperature` and `seed`.
 
@@ -63,7 +66,8 @@ def sample_run(
     with prepared_torch():
         loaded = load_for_evaluation(run, read)
         rng = read.generator()
-        return respond(loaded, prompts, num, None if greedy else rng, rng)
+        action_rng = None if greedy else rng
+        return respond(loaded, prompts, num, action_rng, rng, chat_template=chat_template)
 
 
 def respond(
@@ -74,11 +78,12 @@ def respond(
     prompt_rng: np.random.Generator,
     *,
     of_reference: bool = False,
+    chat_template: bool | None = None,
 ) -> list[dict[str, Any]]:
     """Sample responses of a loaded policy, or of its reference; see `sample_run`."""
     task, model = loaded.task, loaded.reference if of_reference else loaded.policy
     if prompts:
-        task, ids = encode_prompts(loaded, prompts)
+        task, ids = encode_prompts(loaded, prompts, chat_template)
         ids = ids.repeat(num, axis=0)
     else:
         ids = np.asarray(task.sample_prompts(prompt_rng, num))

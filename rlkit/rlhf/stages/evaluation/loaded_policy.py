@@ -17,6 +17,7 @@ from rlkit.errors import UsageError
 from rlkit.rlhf.data.codec import TextCodec
 from rlkit.rlhf.data.scores import Score, WeightedScores
 from rlkit.rlhf.data.task import EnumerableTask, GoldTask, LanguageTask
+from rlkit.rlhf.data.text_encoding import encode_prompt
 from rlkit.rlhf.data.text_task import TextTask
 from rlkit.rlhf.exact.answer_key import AnswerKey, TableScore, is_enumerable
 from rlkit.rlhf.models.language_model import LanguageModel
@@ -184,14 +185,22 @@ def _load(run: StageRun, settings: EvaluationSettings, held_out: str | Path | No
     )
 
 
-def encode_prompts(loaded: LoadedPolicy, texts: Sequence[str]) -> tuple[LanguageTask, Ids]:
+def encode_prompts(
+    loaded: LoadedPolicy, texts: Sequence[str], chat_template: bool | None = None
+) -> tuple[LanguageTask, Ids]:
     """Return a task that has room for some prompts, and their ids [n, P].
+
+    Args:
+        loaded: the policy.
+        texts: the prompts.
+        chat_template: whether each is a message, to be put into the chat template; None = where
+            the policy was trained on chats.
 
     Raises:
         UsageError: one has unknown tokens, is too long, or is not a prompt of a built-in task.
     """
     task = loaded.task
-    rows = [_encode_prompt(loaded, text) for text in texts]
+    rows = [_encode_prompt(loaded, text, chat_template) for text in texts]
     longest = max(map(len, rows))
     room = loaded.policy.context_length - task.max_new_tokens
     if longest > room:
@@ -210,10 +219,21 @@ def encode_prompts(loaded: LoadedPolicy, texts: Sequence[str]) -> tuple[Language
     return task, ids
 
 
-def _encode_prompt(loaded: LoadedPolicy, text: str) -> list[int]:
+def _encode_prompt(loaded: LoadedPolicy, text: str, chat_template: bool | None) -> list[int]:
     task = loaded.task
+    if chat_template and not isinstance(task, TextTask):
+        raise UsageError(
+            f"option chat_template (--chat-template): the task {task.name} has no chats; omit it"
+        )
     try:
-        ids = [int(i) for i in loaded.codec.encode(text, prompt=True)]
+        if isinstance(task, TextTask) and (
+            task.is_chat if chat_template is None else chat_template
+        ):
+            ids = task.chat_prompt(text)
+        elif isinstance(task, TextTask):
+            ids = list(encode_prompt(loaded.codec, text))
+        else:
+            ids = [int(i) for i in loaded.codec.encode(text, prompt=True)]
     except UsageError as error:
         raise UsageError(f"the prompt {text!r}: {error}{_example(loaded)}") from error
     if not ids:
@@ -236,7 +256,9 @@ def _example(loaded: LoadedPolicy) -> str:
 
 
 def example_prompt(loaded: LoadedPolicy) -> str:
-    """Return a prompt of the task."""
+    """Return a prompt of the task, as it is typed."""
+    if isinstance(loaded.task, TextTask) and loaded.task.first_message is not None:
+        return loaded.task.first_message
     (prompt,) = loaded.task.sample_prompts(np.random.default_rng(0), 1)
     return loaded.codec.decode(prompt.tolist())
 
