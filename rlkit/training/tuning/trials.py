@@ -13,15 +13,17 @@ import numpy as np
 
 from rlkit.analysis.intervals import Interval
 from rlkit.errors import RlkitError, RlkitWarning
-from rlkit.runs.curves import curve_path, read_curve
 from rlkit.runs.record import IDENTITY, RECORD, read_record, read_rows
-from rlkit.runs.reports import Interrupted, Reports
+from rlkit.runs.reports import Reports
 from rlkit.training.kind import AGENT_RUN
 from rlkit.training.prepare import Prepared
 from rlkit.training.run import Run
 from rlkit.training.train import train_prepared
 from rlkit.training.tuning.proposals import Result
 from rlkit.training.tuning.racing import TrialCurve, objective, step_of_stop
+from rlkit.training.watching.callbacks import STOP, Callback
+from rlkit.training.watching.progress import Progress
+from rlkit.training.watching.watch import Watching
 
 FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
 
@@ -96,6 +98,16 @@ class Racing:
         """Return the step at which the trial is stopped; None where it is not."""
         return step_of_stop(curve, self.finished, budget=self.budget, every=self.every)
 
+    def callback(self) -> Callback:
+        """Return a function that stops the training of a trial at the row at which it loses."""
+
+        def race(progress: Progress) -> str | None:
+            steps, returns = (progress.rows[name] for name in ("num_env_steps", self.column))
+            return None if self.stop(TrialCurve(steps[0], returns)) is None else STOP
+
+        race.__qualname__ = "race of rlkit tune"  # for the record of the run
+        return race
+
 
 def train_trial(
     trial: Trial, prepared: Prepared, racing: Racing, workers: int, reports: Reports
@@ -107,62 +119,21 @@ def train_trial(
         RlkitError: the run in its folder is damaged or was begun with other versions.
     """
     folder = prepared.folder
-    if not _is_decided(folder, racing):
-        race = _Race(folder, racing)
-        try:
-            train_prepared(
-                prepared,
-                racing.num_seeds,
-                workers=workers,
-                figure=False,  # it would take longer than a trial of a table
-                reports=race.added_to(reports),
-            )
-        except Interrupted:
-            if not race.lost:
-                raise
+    if not _has_failed(folder):
+        train_prepared(
+            prepared,
+            racing.num_seeds,
+            workers=workers,
+            watching=Watching(callbacks=(racing.callback(),)) if racing.finished else None,
+            figure=False,  # it would take longer than a trial of a table
+            reports=reports,
+        )
     return _outcome(dataclasses.replace(trial, folder=folder), racing)
 
 
-class _Race:
-    """Asks training to stop at the row at which a trial loses."""
-
-    def __init__(self, folder: Path, racing: Racing) -> None:
-        self._folder, self._racing = folder, racing
-        self._steps: dict[int, int] = {}  # by seed
-        self._seen = 0  # multiples of `every` that were looked at
-        self.lost = False
-
-    def added_to(self, reports: Reports) -> Reports:
-        """Return reports that also stop training."""
-
-        def progress(seeds: Sequence[int], steps: int) -> None:
-            self._steps.update(dict.fromkeys(seeds, steps))
-            reports.progress(seeds, steps)
-
-        return dataclasses.replace(
-            reports, progress=progress, stop=lambda: reports.stop() or self._look()
-        )
-
-    def _look(self) -> bool:
-        racing = self._racing
-        if self.lost or not racing.finished or len(self._steps) < racing.num_seeds:
-            return self.lost
-        reached = min(self._steps.values()) // racing.every
-        if reached > self._seen:
-            self._seen = reached
-            curve = racing.curve(lambda seed: read_curve(curve_path(self._folder, seed)))
-            self.lost = racing.stop(curve) is not None
-        return self.lost
-
-
-def _is_decided(folder: Path, racing: Racing) -> bool:
-    """Return whether a trial needs no more training: it was stopped, or a seed of it failed."""
-    if not (folder / RECORD).exists():
-        return False
-    record = read_record(folder, AGENT_RUN)
-    if record["failures"]:
-        return True
-    return racing.stop(_stored_curve(folder, record, racing)) is not None
+def _has_failed(folder: Path) -> bool:
+    """Return whether a seed of a trial failed before, so that it is not trained any more."""
+    return (folder / RECORD).exists() and bool(read_record(folder, AGENT_RUN)["failures"])
 
 
 def _stored_curve(folder: Path, record: Mapping[str, Any], racing: Racing) -> TrialCurve:

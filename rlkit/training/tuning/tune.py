@@ -21,6 +21,7 @@ from rlkit.runs.kinds import MOST_SEEDS
 from rlkit.runs.progress import python_reports
 from rlkit.runs.record import RECORD
 from rlkit.runs.reports import Reports
+from rlkit.runs.workers import warm_up
 from rlkit.training.comparing.compare import compare
 from rlkit.training.comparing.comparison import Comparison
 from rlkit.training.prepare import Prepared, prepare
@@ -141,6 +142,8 @@ def tune(
         fixed=dict(options) | ({} if envs is None else {"envs": envs}),
         num_seeds=numbers.seeds,
     )
+    if numbers.workers > 1:
+        warm_up(prepared.request.worker_imports)
     store.prepare_place(study.folder)
     with store.locked(study.folder):
         if reports is not None:
@@ -315,11 +318,11 @@ def _labelled(reports: Reports, before: str) -> Reports:
 
 
 def _noting_once(reports: Reports) -> Reports:
-    """Return reports that note each sentence once, and not that a run is finished already."""
+    """Return reports that note each sentence once, and not what is said of each trial."""
     noted: set[str] = set()
 
     def note(text: str) -> None:
-        if text not in noted and not text.startswith("the run is already finished"):
+        if text not in noted and not text.startswith(("the run is already finished", "stopped at")):
             noted.add(text)
             reports.note(text)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,20 @@ def search(out: Path, **changes: Any) -> Study:
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Study:
     """The whole search, its figures included."""
     return search(tmp_path_factory.mktemp("searched"))
+
+
+@pytest.fixture
+def begun(searched: Study, tmp_path: Path) -> Callable[[int], Path]:
+    """Return a folder in which the search has only its first trials."""
+
+    def begun(number: int) -> Path:
+        out = tmp_path / f"begun-{number}"
+        trials = shutil.copytree(searched.folder, out / searched.folder.name) / "trials"
+        for folder in sorted(trials.iterdir())[number:]:
+            shutil.rmtree(folder)
+        return out
+
+    return begun
 
 
 @pytest.fixture

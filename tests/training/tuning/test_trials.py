@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
+import rlkit
 from rlkit.runs.curves import curve_path, read_curve
+from rlkit.training.run import load
 from rlkit.training.tuning import trials as trying
 from rlkit.training.tuning.study import Study
 from rlkit.training.tuning.trials import Racing, Trial
@@ -18,25 +19,56 @@ from tests.training.tuning.conftest import search
 pytestmark = pytest.mark.filterwarnings("ignore::rlkit.errors.RlkitWarning")
 
 
-def test_a_second_search_trains_nothing(
-    searched: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def train(*args: Any, **kwargs: Any) -> None:
-        assert args[0].folder not in stopped
+def bytes_of(study: Study) -> dict[Path, bytes]:
+    folder = study.folder / "trials"
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
-    stopped = [trial.folder for trial in searched.trials if trial.state == "stopped"]
-    assert stopped
-    monkeypatch.setattr(trying, "train_prepared", train)
-    again = search(searched.folder.parent)
-    assert again.trials == searched.trials
+
+def test_a_second_search_trains_nothing(searched: Study) -> None:
+    before = bytes_of(searched)
+    assert search(searched.folder.parent).trials == searched.trials
+    assert bytes_of(searched) == before
+
+
+def test_a_stopped_trial_is_a_finished_run_that_says_what_stopped_it(searched: Study) -> None:
+    for trial in searched.trials:
+        if trial.state == "stopped" and trial.same_as is None:
+            assert trial.folder is not None
+            run = load(trial.folder)
+            assert run.status == "finished"
+            assert run.stopped == "callback race of rlkit tune: it returned 'stop'"
+            assert run.num_env_steps == trial.steps < 2000
+
+
+def test_resuming_all_runs_trains_no_stopped_trial_on(searched: Study) -> None:
+    before = bytes_of(searched)
+    assert {one.state for one in rlkit.resume(searched.folder / "trials")} == {"complete"}
+    assert bytes_of(searched) == before
+
+
+def test_a_trial_that_was_trained_past_its_stop_is_stopped_where_it_was(
+    searched: Study, begun: Callable[[int], Path], unconfirmed: Callable[..., list[Trial]]
+) -> None:
+    """As by `rlkit resume` after a kill, which knows of no race."""
+    number = next(trial.number for trial in searched.trials if trial.state == "stopped")
+    out = begun(number)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trying.Racing, "callback", lambda self: lambda progress: None)
+        trials = unconfirmed(out, trials=number + 1)
+    (trial,) = trials[number:]
+    assert trial.folder is not None
+    assert load(trial.folder).num_env_steps == 2000
+    known = searched.trials[number]
+    assert (trial.state, trial.steps) == ("stopped", known.steps)
+    assert trial.interval == known.interval
+    assert unconfirmed(out, trials=number + 1) == trials
 
 
 @pytest.mark.long
 def test_workers_change_nothing(
-    searched: Study, tmp_path: Path, unconfirmed: Callable[..., list[Trial]]
+    searched: Study, begun: Callable[[int], Path], unconfirmed: Callable[..., list[Trial]]
 ) -> None:
-    # A worker looks at its signals now and then only: it may train on after the stop.
-    few = unconfirmed(tmp_path, trials=6, workers=2)
+    few = unconfirmed(begun(5), trials=6, workers=2)
     known = [(t.params, t.state, t.steps, t.scores) for t in searched.trials[:6]]
     assert [(t.params, t.state, t.steps, t.scores) for t in few] == known
     assert few[5].state == "stopped"
