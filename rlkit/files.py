@@ -1,17 +1,24 @@
-"""Files that are written completely or not at all, whenever the process is killed."""
+"""Files that are written completely or not at all, whenever the process is killed.
+
+And threads that wait for the disk while the process goes on.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import numpy as np
 
 from rlkit.errors import RlkitError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 _LARGE = 1 << 28  # bytes of a file from which on its size is examined before it is read
 
@@ -116,3 +123,34 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+class Saver:
+    """Does one piece of work at a time in a thread, which began with copies of all it needs."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, "saving")
+        self._running: Future[None] | None = None
+
+    def start(self, work: Callable[[], None]) -> None:
+        """Begin the work once that before has ended; raise what that raised."""
+        self.wait()
+        self._running = self._thread.submit(work)
+
+    def wait(self) -> None:
+        """Wait for the work that was begun, if there is any; raise what it raised."""
+        running, self._running = self._running, None
+        if running is not None:
+            running.result()
+
+    def close(self) -> None:
+        """Wait for the work, whatever it raises: an earlier error must not be hidden."""
+        self._thread.shutdown()
+
+
+def for_each(items: Sequence[Item], function: Callable[[Item], Result]) -> list[Result]:
+    """Apply a function that waits for the disk to many items, which it writes together."""
+    if len(items) < 4:
+        return list(map(function, items))
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(function, items))

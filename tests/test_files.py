@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
 from rlkit.errors import RlkitError
-from rlkit.files import write_atomically
+from rlkit.files import Saver, for_each, write_atomically
 
 
 @pytest.mark.trap("T89", "F29")
@@ -47,3 +48,33 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_no_temporary_one(
     with pytest.raises(RlkitError, match=r"writing .*file \(3 bytes\) failed: No space left"):
         write_atomically(path, b"new")
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("file", b"old")]
+
+
+def test_a_saver_does_one_work_after_another_and_raises_what_it_raised() -> None:
+    saver, done = Saver(), []
+    begin = threading.Event()
+
+    def first() -> None:
+        begin.wait(10)
+        done.append(1)
+
+    def second() -> None:
+        done.append(2)
+        raise RlkitError("the disk is full")
+
+    saver.start(first)
+    assert not done
+    begin.set()
+    saver.start(second)
+    with pytest.raises(RlkitError, match="the disk is full"):
+        saver.wait()
+    assert done == [1, 2]
+    saver.wait()
+    saver.start(second)
+    saver.close()
+    assert done == [1, 2, 2]
+
+
+@pytest.mark.parametrize("number", [0, 3, 20])
+def test_each_item_is_worked_on_in_order_of_the_results(number: int) -> None:
+    assert for_each(range(number), lambda k: k * k) == [k * k for k in range(number)]

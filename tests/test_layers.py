@@ -111,7 +111,6 @@ WITHOUT_TESTS = {
     "rlkit/training/kind.py": "tests/runs/test_kinds.py",
     "rlkit/training/presets.py": "tests/training/comparing/test_compare.py",
     "rlkit/training/references.py": "tests/training/test_figures.py",
-    "rlkit/training/seed_batch.py": "tests/runs/test_resume.py",
     "rlkit/training/train.py": "tests/training/test_run.py",
     "rlkit/training/tuning/built_in.py": "tests/training/tuning/test_spaces.py",
 }

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from rlkit.environments.stepping.pool import Pool
 from rlkit.environments.views.viewed_env import ViewedBatchEnv, copies_in
 from rlkit.errors import Diverged, RlkitError
 from rlkit.evaluation import Evaluator, evaluation_limits
+from rlkit.files import Saver, for_each
 from rlkit.loop import PlayStopped, asking
 from rlkit.rewards import BatchReward
 from rlkit.runs import checkpoints, curves
@@ -31,8 +31,6 @@ from rlkit.training.tracker import EVALUATION, Tracker
 from rlkit.training.watching.best import BestStates
 
 Array = NDArray[Any]
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 # Rows may follow one another within milliseconds, and forcing files to the disk takes longer.
 SECONDS_BETWEEN_SAVES = 1.0
@@ -61,6 +59,7 @@ class SeedBatch:
         self._saved_at = -math.inf  # so that the first row is saved
         self._pause = SECONDS_BETWEEN_SAVES
         self._saved_steps = 0
+        self._saver = Saver()
         self._best = BestStates(folder, seeds) if spec.keep_best else None
         self._pool: Pool | None = None
         if spec.env_workers and kind == "gymnasium":
@@ -192,6 +191,7 @@ class SeedBatch:
             except PlayStopped:
                 if self.tracker.num_env_steps:
                     self.save(obs, row_pending=True)
+                    self._saver.wait()
                 raise self.stopped() from None
             evaluation = dict(zip(EVALUATION, values, strict=True))
             self._report_partial_episodes()
@@ -200,6 +200,7 @@ class SeedBatch:
         for curve, row in zip(self._curves, rows, strict=True):
             curve.append(row)
         if self._best is not None:
+            self._saver.wait()  # it may be writing the best states before
             sums = [curve.sums for curve in self._curves]
             scores, steps = evaluation[EVALUATION[0]], self.tracker.num_env_steps
             self._best.add(steps, scores, lambda: self._state_of("agent/", "tracker/"), sums)
@@ -285,27 +286,36 @@ class SeedBatch:
             self._reports.note(f"{text}. This is so in the row at {steps:,} steps, if not later")
 
     def save(self, obs: Array, *, row_pending: bool = False) -> None:
-        """Write a checkpoint of each seed; with `row_pending` its row is not yet written."""
-        began = time.monotonic()
+        """Begin to write a checkpoint of each seed; with `row_pending` its row is not yet written.
+
+        What it holds is copied at once. Training goes on while the disk is waited for.
+        """
         self._note_replay()
-        state: State = {"obs": obs.copy()}
-        state["curve_bytes"] = np.array(_for_each(self._curves, lambda curve: curve.sync()))
+        state: State = {"obs": obs}
+        state["curve_bytes"] = np.array([curve.num_bytes for curve in self._curves])
         state[checkpoints.ROW_PENDING] = np.full(len(self._seeds), row_pending)
         state |= self._state_of(*(prefix for prefix, _ in self._parts))
         steps = self.tracker.num_env_steps
+        of_seeds = [
+            ({name: np.array(value[s]) for name, value in state.items()}, curve.sums.now())
+            for s, curve in enumerate(self._curves)
+        ]
 
         def save_seed(s: int) -> None:
+            own, lines = of_seeds[s]
+            self._curves[s].sync()
             if self._best is not None:
-                self._best.write(s, self._curves[s].sums)
-            own = {name: np.asarray(value[s]) for name, value in state.items()}
-            checkpoints.save_checkpoint(
-                self._folder, self._seeds[s], steps, own, lines=self._curves[s].sums
-            )
+                self._best.write(s, lines)
+            checkpoints.save_checkpoint(self._folder, self._seeds[s], steps, own, lines=lines)
 
-        _for_each(range(len(self._seeds)), save_seed)
+        def save_all() -> None:
+            began = time.monotonic()
+            for_each(range(len(self._seeds)), save_seed)
+            # On a slow disk at most a tenth of the time is spent on saving.
+            self._pause = SECONDS_BETWEEN_SAVES * max(1.0, 9 * (time.monotonic() - began))
+
+        self._saver.start(save_all)
         self._saved_at, self._saved_steps = time.monotonic(), steps
-        # On a slow disk at most a tenth of the time is spent on saving.
-        self._pause = SECONDS_BETWEEN_SAVES * max(1.0, 9 * (self._saved_at - began))
 
     def _state_of(self, *prefixes: str) -> State:
         """Return the state of some parts of all seeds."""
@@ -330,9 +340,10 @@ class SeedBatch:
         )
 
     def require_saved(self, obs: Array) -> None:
-        """Save unless that was done at this step."""
+        """Save unless that was done at this step, and wait until it is on the disk."""
         if self._saved_steps != self.tracker.num_env_steps:
             self.save(obs)
+        self._saver.wait()
 
     def stopped(self) -> Stopped:
         """Return the error that states how many steps were done."""
@@ -357,6 +368,7 @@ class SeedBatch:
 
     def close(self) -> None:
         """Close the environments; a failure to close hides no earlier error."""
+        self._saver.close()
         parts = (self._evaluator, getattr(self, "env", None), self._pool)
         for part in parts:
             if part is None:
@@ -375,11 +387,3 @@ def _is_finite(values: Any) -> bool:
 
 def _number(value: float | int | None) -> float:
     return math.nan if value is None else float(value)
-
-
-def _for_each(items: Sequence[Item], function: Callable[[Item], Result]) -> list[Result]:
-    """Apply a function that waits for the disk to many items, which it writes together."""
-    if len(items) < 4:
-        return list(map(function, items))
-    with ThreadPoolExecutor(8) as pool:
-        return list(pool.map(function, items))

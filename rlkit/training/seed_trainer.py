@@ -172,6 +172,7 @@ def _train_group(
                 if leg < batch.target:
                     batch.require_saved(obs)
                     return False
+        batch.require_saved(obs)
         batch.report_missing_updates()
         return True
     finally:

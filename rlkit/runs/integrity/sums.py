@@ -8,6 +8,7 @@ processes; and not in a checkpoint, whose bytes depend on the seed and the confi
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -63,6 +64,12 @@ class LineSums:
             if len(self._marks) > MOST_MARKS:
                 self._every *= 2
                 self._marks = [mark for mark in self._marks if mark[0] % self._every == 0]
+
+    def now(self) -> LineSums:
+        """Return a copy, which later lines do not change."""
+        other = copy.copy(self)
+        other._hash, other._marks = self._hash.copy(), list(self._marks)
+        return other
 
     @property
     def extent(self) -> Extent:
