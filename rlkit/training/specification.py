@@ -48,6 +48,7 @@ ARGUMENTS = (
     *("bins", "bin_low", "bin_high", "rescale_actions", "action_masks"),
     *("env_workers", "env_timeout", "reward", "reference", "reference_seed", "name"),
     *("until_return", "patience", "keep_best", "callbacks"),
+    *("tensorboard", "tensorboard_seeds", "track"),
 )
 
 
