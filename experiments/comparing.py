@@ -1,4 +1,5 @@
-"""Configurations, an agent of one's own and a finished run in one comparison; several environments.
+"""Two configurations, an agent of one's own, a finished run and a model of Stable-Baselines3 in one
+comparison; several environments.
 
     python -m experiments.comparing
 
@@ -9,6 +10,7 @@ takes about a minute.
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import shutil
 import tempfile
@@ -37,7 +39,10 @@ def main() -> None:
 
 
 def one_environment(runs: Path, sizes: list[str], out: Path) -> None:
-    """Compare two configurations, an agent in a file and a finished run, by two metrics."""
+    """Compare two configurations, an agent in a file, a finished run and a model trained elsewhere.
+
+    By another metric it is without the model, which has no curve.
+    """
     agent = write_agent(runs / "my_agent.py")
     finished = rlkit.train(
         *("dyna-q", "FrozenLake-v1"),
@@ -47,11 +52,45 @@ def one_environment(runs: Path, sizes: list[str], out: Path) -> None:
         out=runs / "before",
     )
     words = ["q-learning", "slow=q-learning --step-size 0.01", f"own={agent}:ExpectedSarsa"]
-    words += [f"finished={finished.folder}", "--env", "FrozenLake-v1", *sizes]
-    for metric, name in (("final", "final"), ("steps-to 0.5", "steps_to")):
+    words += [f"finished={finished.folder}"]
+    model = f"theirs=sb3:{train_elsewhere(runs / 'model.zip', int(sizes[3]))}"
+    rest = ["--env", "FrozenLake-v1", *sizes]
+    for metric, name, more in (
+        ("final", "final", [model, "--trust"]),
+        ("steps-to 0.5", "steps_to", []),
+    ):
         folder = runs / name
-        rlkit_command(["compare", *words, f"--metric={metric}", "--out", str(folder)])
+        rlkit_command(["compare", *words, *more, *rest, f"--metric={metric}", "--out", str(folder)])
         keep(folder, out / name)
+    write_table(out / "final" / "summary.json", out / "table.md")
+
+
+def train_elsewhere(path: Path, steps: int) -> Path:
+    """Train PPO with Stable-Baselines3, with its own defaults."""
+    from stable_baselines3 import PPO
+
+    PPO("MlpPolicy", "FrozenLake-v1", seed=0, device="cpu").learn(steps).save(path)
+    return path
+
+
+def write_table(summary: Path, place: Path) -> None:
+    """Write the contenders of a comparison and the verdicts on them as Markdown."""
+    content = json.loads(summary.read_text())
+    lines = ["| contender | seeds | final return | 95 % interval |", "| --- | ---: | ---: | ---: |"]
+    for name, one in content["agents"].items():
+        low, high = one["interval"]
+        interval = "-" if low is None else f"{low:.3f} to {high:.3f}"
+        lines.append(f"| {_short(name)} | {len(one['final'])} | {one['mean']:.3f} | {interval} |")
+    lines += ["", "| pair | difference | p | verdict |", "| --- | ---: | ---: | --- |"]
+    for pair in content["pairs"]:
+        p = "-" if pair["p_value"] is None else f"{pair['p_value']:.2g}"
+        both = f"{_short(pair['a'])}, {_short(pair['b'])}"
+        lines.append(f"| {both} | {pair['difference']:+.3f} | {p} | {pair['verdict']} |")
+    place.write_text("\n".join(lines) + "\n")
+
+
+def _short(name: str) -> str:
+    return name.partition("=")[0]
 
 
 def several_environments(runs: Path, sizes: list[str], out: Path) -> None:

@@ -151,6 +151,8 @@ def verdict_in_words(a: str, b: str, verdict: str) -> str:
         "worse": f"{a} is worse than {b}",
         "tie": f"{a} and {b} tie: every score is the same",
         "too few seeds": f"{a} and {b}: too few seeds to tell",
+        "one seed": f"{a} and {b}: no verdict, because a single model that was trained elsewhere "
+        "may be the best or the worst of many seeds",
     }.get(verdict, f"{a} and {b}: {verdict} of a difference")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -43,9 +44,18 @@ def print_runs(runs: dict[str, Run], optimum: float | None = None) -> None:
 
     first = next(iter(runs.values()))
     best = first.optimum if optimum is None else optimum
+    # Of negative returns a share means nothing: how far they are below the optimum does.
+    means = [
+        float(np.nanmean(run.scores)) for run in runs.values() if np.isfinite(run.scores).any()
+    ]
+    is_share = best is not None and best > 0 and min(means, default=0.0) >= 0
     title = f"{first.environment_name}, stepped as {first.record['stepped_as']}"
     columns = ["agent", "seeds", "env steps", "final return", "95 % interval"]
-    columns += ["env steps/s"] if best is None else ["of optimum", "env steps/s"]
+    columns += (
+        ["env steps/s"]
+        if best is None
+        else ["of optimum" if is_share else "below optimum", "env steps/s"]
+    )
     table = new_table(title, columns)
     for name, run in runs.items():
         finished = int(np.isfinite(run.scores).sum())
@@ -59,8 +69,8 @@ def print_runs(runs: dict[str, Run], optimum: float | None = None) -> None:
             low_high = f"{interval.low:.4g} to {interval.high:.4g}" if finished > 1 else "-"
             cells += [f"{interval.estimate:.4g}", low_high]
             if best is not None:
-                share = f"{100 * interval.estimate / best:.1f} %" if best > 0 else "-"
-                cells.append(share)
+                share = f"{100 * interval.estimate / best:.1f} %"
+                cells.append(share if is_share else f"{best - interval.estimate:.4g}")
         else:
             cells += ["-"] * (2 if best is None else 3)
         rate = run.env_steps_per_second
@@ -95,7 +105,8 @@ def print_pairs(
         size = f"difference {pair.difference:+.4g}{unit}" if effect is None else effect(pair)
         advised = "" if advice is None else advice(pair)
         end = f"; {advised}" if advised else ""
-        print(f"{printable(relation)} ({size}, p = {pair.p_value:.2g}{end})")
+        p = "" if math.isnan(pair.p_value) else f", p = {pair.p_value:.2g}"  # of no test
+        print(f"{printable(relation)} ({size}{p}{end})")
 
 
 def report_failures(runs: Sequence[Run]) -> int:

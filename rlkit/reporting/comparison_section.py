@@ -15,7 +15,7 @@ from rlkit.reporting.opening import Compared
 from rlkit.reporting.parts import Cell, Section, Table, Value, interval_words, make_table, p_words
 from rlkit.reporting.run_section import add_film, what_is_measured
 from rlkit.training.comparing.comparison import SUMMARY, verify_comparison
-from rlkit.training.comparing.metrics import FINAL, Metric, read_metric
+from rlkit.training.comparing.metrics import FINAL, Metric, stored_metric
 from rlkit.training.comparing.testing import UNDECIDED
 from rlkit.training.figures import environment_key
 from rlkit.training.run import Run
@@ -26,7 +26,7 @@ _MOST_NAMED = 3  # undecided pairs
 def comparison_section(compared: Compared, id: str, *, films: bool = True) -> Section:
     """Return question, verdict, charts, tables and provenance of a comparison."""
     summary = compared.summary
-    metric = read_metric(str(summary.get("metric", FINAL)))
+    metric = stored_metric(summary)
     if "environments" in summary:
         section = _over_environments(compared, metric, id, films=films)
     else:
@@ -143,7 +143,7 @@ def _over_environments(compared: Compared, metric: Metric, id: str, *, films: bo
         ]
     section.tables = _tables_over(summary)
     section.parts = [
-        _on_environment(part, compared, metric, f"{id}-{i}", films=films)
+        _on_environment(part, compared, stored_metric(part, metric), f"{id}-{i}", films=films)
         for i, part in enumerate(parts.values(), 1)
     ]
     return section

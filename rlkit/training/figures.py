@@ -56,6 +56,8 @@ class Drawable(Protocol):
     def plot(self, path: Path) -> object: ...
 
 
+# The entries of a record that say which environment a run is on.
+ENVIRONMENT_ENTRIES = ("environment", "environment_source", "environment_details", "env_args")
 MOST_CURVES = 20  # in one figure; more cannot be told apart
 
 
@@ -65,6 +67,7 @@ def plot_runs(
     *,
     names: Sequence[str] | None = None,
     regret: bool = False,
+    lines: Sequence[tuple[str, float]] = (),
 ) -> Figure:
     """Draw the learning curves of runs on one environment, with reference lines.
 
@@ -75,12 +78,17 @@ def plot_runs(
         path: where to save the figure, if given.
         names: of the curves; by default agents, or folders where agents are equal.
         regret: draw `Run.regret` instead of returns.
+        lines: further returns to compare with, by name.
 
     Raises:
         UsageError: a run has no rows yet; of regret, where the optimum is not known, or for
             bandits and other environments in one figure.
     """
-    figure = draw(content_of(runs, names=names, regret=regret))
+    from rlkit.analysis.learning_curves import Reference
+
+    content = content_of(runs, names=names, regret=regret)
+    content["references"] += [Reference(label, value) for label, value in lines]
+    figure = draw(content)
     if path is not None:
         save(figure, path)
     return figure
@@ -170,8 +178,7 @@ def save(figure: Figure, path: str | Path) -> None:
 
 def environment_key(record: Mapping[str, Any]) -> str:
     """Return a key that is equal only for runs on the same environment."""
-    names = ("environment", "environment_source", "environment_details", "env_args")
-    return json.dumps([record.get(name) for name in names], sort_keys=True)
+    return json.dumps([record.get(name) for name in ENVIRONMENT_ENTRIES], sort_keys=True)
 
 
 def caveats(runs: Sequence[Drawable]) -> list[str]:

@@ -46,14 +46,23 @@ def find_own_agent(reference: str) -> Callable[..., Agent]:
         raise UsageError(
             f"{wanted_by}: {head} does not define {name!r}.{closest(name, known) or there}"
         )
-    if not callable(agent) or (inspect.isclass(agent) and not _is_agent(agent)):
-        missing = [method for method in _METHODS if not hasattr(agent, method)]
+    require_methods(agent, wanted_by)
+    made: Callable[..., Agent] = agent
+    return made
+
+
+def require_methods(agent: Any, wanted_by: str) -> None:
+    """Require the methods of the contract of an agent or its class; a function may make one.
+
+    Raises:
+        UsageError: it lacks some; the message begins with `wanted_by`.
+    """
+    missing = [method for method in _METHODS if not hasattr(agent, method)]
+    if missing and not inspect.isroutine(agent):
         raise UsageError(
             f"{wanted_by}: {agent!r:.80} is not an agent: it has no {', '.join(missing)}; "
             "docs/writing-an-agent.md describes the contract"
         )
-    made: Callable[..., Agent] = agent
-    return made
 
 
 def reference_of(agent: Any) -> str:

@@ -36,6 +36,7 @@ from rlkit.training.own_agents import (
     in_file,
     names_own_agent,
     reference_of,
+    require_methods,
 )
 from rlkit.training.presets import DEFAULT_EVALUATION_EPISODES, preset
 from rlkit.training.watching.rules import StopRules
@@ -176,9 +177,15 @@ class RunSpec:
         return AgentTraits.of(self.agent_class)
 
     def build_agent(self, task: Task) -> Agent:
-        """Construct the agent for a task."""
+        """Construct the agent for a task.
+
+        Raises:
+            UsageError: a function of the user's own made something else.
+        """
         agent_class = self.agent_class
-        return agent_class(task) if self.config is None else agent_class(task, self.config)
+        agent = agent_class(task) if self.config is None else agent_class(task, self.config)
+        require_methods(agent, f"the agent {self.agent_name}")
+        return agent
 
     @property
     def spans_run(self) -> bool:
@@ -426,6 +433,7 @@ def find_agent_class(agent: str) -> Callable[..., Agent]:
 def require_agent(agent: Any) -> Callable[..., Agent]:
     """Require a class that may be an agent, or a function that makes one and has a name."""
     if callable(agent) and isinstance(getattr(agent, "__name__", None), str):
+        require_methods(agent, f"the agent {agent.__name__}")
         agent_class: Callable[..., Agent] = agent
         return agent_class
     raise UsageError(

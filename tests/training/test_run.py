@@ -233,8 +233,7 @@ def test_a_name_stands_for_a_run_wherever_one_is_asked_for(
     ):
         assert main(words) == 0, words
     (contender,) = read_contenders(["lake"])
-    assert contender.run is not None
-    assert contender.run.folder == load("lake").folder
+    assert [run.folder for run in contender.runs] == [load("lake").folder]
     told = capsys.readouterr()
     assert "option name (--name): 'lake' is the name of" in told.err
     assert "lake" in told.out

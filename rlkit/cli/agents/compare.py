@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -41,11 +42,15 @@ class CompareOptions(TrainingOptions):
     # standard deviation of real actions before training, > 0, of the agents that have the option
     initial_std: float | None = None
     # what is compared: final (the return at the end), area (the mean return during training), or
-    # steps-to VALUE (environment steps until a return is reached)
+    # steps-to VALUE (environment steps until a return is reached; one for all environments, or one
+    # for each)
     metric: str = "final"
     # add seeds, in steps up to --max-seeds, until the difference of each pair is decided
     until_decided: bool = False
     max_seeds: int = 50  # with --until-decided, at least --seeds
+    # load the models of Stable-Baselines3 that are named, and run the code that runs name, whoever
+    # made them: both may run any code
+    trust: bool = False
 
 
 def compare_command(args: list[str]) -> int:
@@ -59,8 +64,10 @@ def compare_command(args: list[str]) -> int:
         "Folders of runs are compared as they are and need no --env."
     )
     agents = (
-        f"one or more of {', '.join(AGENTS)}, path/to/file.py:Class, module:Class or folders of "
-        'runs; with a name and options in the same word: "slow=ppo --learning-rate 1e-4"'
+        f"one or more of {', '.join(AGENTS)}, path/to/file.py:Class, module:Class, folders of runs "
+        "(with commas between those on several environments) or sb3:model.zip of Stable-Baselines3 "
+        "(with commas between seeds); with a name and options in the same word: "
+        '"slow=ppo --learning-rate 1e-4"'
     )
     form = make_form(
         about,
@@ -94,15 +101,15 @@ def compare_command(args: list[str]) -> int:
 
 
 def _with_one_metric(args: Sequence[str]) -> list[str]:
-    """Return words in which a metric and its value are one: --metric=steps-to 475."""
+    """Return words in which a metric and its values are one: --metric=steps-to 475."""
     words = list(args)
     for i, word in enumerate(words):
         if word in ("--metric", "--metric=steps-to"):
             name = word.partition("=")[2] or next(iter(words[i + 1 : i + 2]), "")
-            end = i + 1 + ("=" not in word)
-            value = next(iter(words[end : end + 1]), "")
-            if name == "steps-to" and _is_number(value):
-                words[i : end + 1] = [f"--metric={name} {value}"]
+            first = i + 1 + ("=" not in word)
+            values = list(itertools.takewhile(_is_number, words[first:]))
+            if name == "steps-to" and values:
+                words[i : first + len(values)] = [f"--metric={name} {' '.join(values)}"]
             break
     return words
 
@@ -204,4 +211,5 @@ def _print_set(comparison: ComparisonSet, *, regret: bool) -> None:
 def _print_files(comparison: Comparison, *, regret: bool) -> None:
     names = ["summary.json", "learning_curves.png", f"{comparison.metric.stem}.png"]
     for name in [*names, *(["regret.png"] if regret else [])]:
-        print(comparison.folder / name)
+        if (comparison.folder / name).exists():  # a comparison without curves draws none
+            print(comparison.folder / name)

@@ -124,6 +124,19 @@ def trusting(trust: bool) -> Iterator[None]:
         _trusted.reset(token)
 
 
+def require_trusted(what: str) -> None:
+    """Require that the user trusts code that nothing identifies; see `trusting`.
+
+    Args:
+        what: the code and why it would be run, a sentence without its full stop.
+
+    Raises:
+        UsageError: the user did not say so.
+    """
+    if not _trusted.get():
+        raise UsageError(f"{what}. If you trust it, add --trust (in Python trust=True)")
+
+
 def require_from_here(folder: Path, record: Mapping[str, Any], what: str) -> None:
     """Require that a run was trained on this machine before code that it names is run.
 

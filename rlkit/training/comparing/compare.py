@@ -16,6 +16,7 @@ from rlkit.errors import UsageError
 from rlkit.options import require_count, require_seconds, require_typed
 from rlkit.runs import store
 from rlkit.runs.identity import content_name
+from rlkit.runs.integrity.trust import trusting
 from rlkit.runs.kinds import MOST_SEEDS
 from rlkit.runs.progress import python_reports
 from rlkit.runs.reports import Reports
@@ -23,7 +24,7 @@ from rlkit.runs.workers import warm_up
 from rlkit.training.comparing.comparison import SUMMARY, Comparison, read_summary
 from rlkit.training.comparing.comparison_set import join
 from rlkit.training.comparing.contenders import Contender, read_contenders
-from rlkit.training.comparing.metrics import FINAL, Metric, read_metric
+from rlkit.training.comparing.metrics import FINAL, Metric, read_metrics
 from rlkit.training.comparing.preparing import Plan, prepare_contenders
 from rlkit.training.comparing.testing import UNDECIDED
 from rlkit.training.prepare import Prepared
@@ -66,6 +67,7 @@ def compare(
     metric: str | Sequence[Any] | Metric = FINAL,
     until_decided: bool = False,
     max_seeds: int = 50,
+    trust: bool = False,
     reports: Reports | None = None,
 ) -> Comparison:
     """Train the missing parts of several agents, then compare them at equal budgets.
@@ -81,7 +83,9 @@ def compare(
             agent, which is trained where it is not yet: its name or "path/to/file.py:Class", if
             need be with a name and options, as in "slow=ppo --learning-rate 1e-4"; a mapping such
             as {"agent": "ppo", "name": "slow", "learning_rate": 1e-4}; a class or a config. Or it
-            is a run or its folder, which is compared as it is. See `read_contenders` for names.
+            is a run or its folder, which is compared as it is; a list of them, one per environment;
+            or models of Stable-Baselines3, "sb3:model.zip", each a seed, which are judged here. See
+            `read_contenders` for names.
         environment: not needed if every contender is a run; or a list of several. Then the result
             is a `ComparisonSet`, which has a comparison of each and one over all.
         seeds: of each agent that is trained; runs keep the seeds that they have.
@@ -90,10 +94,13 @@ def compare(
         regret: also write regret.png, `Comparison.plot_regret`; the optimum must be known.
         metric: by which they are compared: "final", "area" or "steps-to VALUE", see `Metric`. All
             but the first need the rows of all curves at the same steps, so that without
-            `evaluate_every` all agents have the largest of their presets.
+            `evaluate_every` all agents have the largest of their presets. On several environments
+            "steps-to" takes one value for all or one for each.
         until_decided: add seeds, up to `max_seeds`, until each pair of agents is decided. The
             p-values are then those of a sequential test: see `shares_of_alpha`.
         max_seeds: of each agent, with `until_decided`.
+        trust: load the models of Stable-Baselines3 that are named, and run the code that runs name,
+            whoever made them.
 
     Raises:
         UsageError: an argument cannot be used; nothing was trained.
@@ -103,30 +110,48 @@ def compare(
     seeds = require_count("seeds", seeds, at_least=1, at_most=MOST_SEEDS)
     looks = _looks(seeds, max_seeds) if require_typed("until_decided", until_decided, bool) else ()
     given["action_masks"] = require_typed("action_masks", action_masks, bool) or None
-    environments = _environments(environment, env_args)
-    plan = Plan(
-        arguments={name: given[name] for name in _OF_ALL},
-        some={name: given[name] for name in _OF_SOME if given[name] is not None},
-        num_seeds=max(looks, default=seeds),
-        out=Path(os.path.abspath(out)),  # an environment may change the working directory
-        metric=read_metric(metric),
+    course = Course(
+        looks or (seeds,),
+        require_count("workers", workers, at_least=1),
+        regret,
+        Path(os.path.abspath(out)),  # an environment may change the working directory
     )
-    course = Course(looks or (seeds,), require_count("workers", workers, at_least=1), regret)
-    with own_settings(), watched(require_seconds("env_timeout", env_timeout)):
-        contenders = read_contenders(agents)
-        if len(environments) > 1:
-            _require_no_runs(contenders)
-        prepared = [prepare_contenders(contenders, one, plan) for one in environments]
-        if regret:
-            for one in prepared:
-                for contender in one.values():
-                    require_optimum(contender.environment)
-    if reports is not None:
-        return _finish(prepared, plan, course, reports)
-    with python_reports() as own:
-        comparison = _finish(prepared, plan, course, own)
+    with trusting(require_typed("trust", trust, bool)):
+        with own_settings(), watched(require_seconds("env_timeout", env_timeout)):
+            prepared, metrics = _prepare(given, course)
+        if reports is not None:
+            return _finish(prepared, metrics, course, reports)
+        with python_reports() as own:
+            comparison = _finish(prepared, metrics, course, own)
     raise_or_warn_of_failures(list(comparison.runs.values()))
     return comparison
+
+
+def _prepare(
+    given: Mapping[str, Any], course: Course
+) -> tuple[list[dict[str, Prepared | Run]], list[Metric]]:
+    """Return the contenders on each environment, ready to be trained, and its metric."""
+    several = isinstance(given["environment"], list | tuple)
+    named = _environments(given["environment"], given["env_args"])
+    metrics = read_metrics(given["metric"], len(named) if several else None)
+    contenders = read_contenders(given["agents"])
+    environments = _of_runs(contenders) if named == [None] else named
+    metrics *= len(environments) // len(metrics)
+    prepared = []
+    for one, metric in zip(environments, metrics, strict=True):
+        plan = Plan(
+            arguments={name: given[name] for name in _OF_ALL},
+            some={name: given[name] for name in _OF_SOME if given[name] is not None},
+            num_seeds=max(course.looks),
+            out=course.out,
+            metric=metric,
+            on_several=len(environments) > 1,
+        )
+        prepared.append(prepare_contenders(contenders, one, plan))
+    if course.regret:
+        for contender in [one for each in prepared for one in each.values()]:
+            require_optimum(contender.environment)
+    return prepared, metrics
 
 
 @dataclass(frozen=True)
@@ -136,6 +161,7 @@ class Course:
     looks: tuple[int, ...]  # numbers of seeds, at each of which it may turn out to be decided
     workers: int
     regret: bool  # whether it is drawn
+    out: Path  # the folder of the runs
 
 
 def _looks(seeds: int, max_seeds: int) -> tuple[int, ...]:
@@ -165,17 +191,19 @@ def _environments(given: Any, env_args: Mapping[str, Any] | None) -> list[Any]:
     return list(given)
 
 
-def _require_no_runs(contenders: Sequence[Contender]) -> None:
+def _of_runs(contenders: Sequence[Contender]) -> list[Any]:
+    """Return the environments of the first contender that has several runs, if all have runs."""
     for one in contenders:
-        if one.run is not None:
-            raise UsageError(
-                f"comparing on several environments: {one.name} is a run, which is on one, "
-                f"{one.run.environment_name}; name its agent with its options instead"
-            )
+        if len(one.runs) > 1 and not any(other.is_trained for other in contenders):
+            return list(dict.fromkeys(run.record["environment"] for run in one.runs))
+    return [None]
 
 
 def _finish(
-    prepared: Sequence[Mapping[str, Prepared | Run]], plan: Plan, course: Course, reports: Reports
+    prepared: Sequence[Mapping[str, Prepared | Run]],
+    metrics: Sequence[Metric],
+    course: Course,
+    reports: Reports,
 ) -> Comparison:
     """Train what is missing, look by look, and write the comparison."""
     if course.workers > 1:
@@ -190,17 +218,17 @@ def _finish(
                     else train_prepared(contender, number, workers=course.workers, reports=reports)
                     for name, contender in contenders.items()
                 },
-                plan.out,
-                plan.metric,
+                course.out,
+                metric,
                 course.looks if len(course.looks) > 1 else (),
             )
-            for contenders in prepared
+            for contenders, metric in zip(prepared, metrics, strict=True)
         ]
-        comparison = parts[0] if len(parts) == 1 else join(parts, plan.out)
+        comparison = parts[0] if len(parts) == 1 else join(parts, course.out)
         undecided = [pair for pair in comparison.pairs() if pair.verdict in UNDECIDED]
         if not undecided:
             break
-    comparison = comparison.within(_folder(plan.out, comparison, reports))
+    comparison = comparison.within(_folder(course.out, comparison, reports))
     store.prepare_place(comparison.folder)
     comparison.write()
     if course.regret:

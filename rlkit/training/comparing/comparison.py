@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from rlkit.files import read_ordinary
 from rlkit.runs.integrity.seals import SEAL, seal_problem, write_sealed
 from rlkit.runs.integrity.verify import Verdict
 from rlkit.runs.record import IDENTITY, file_problem
+from rlkit.training.comparing.judged import Judged, is_single, trained_elsewhere
 from rlkit.training.comparing.metrics import FINAL, Metric, Values
 from rlkit.training.figures import caveats, plot_runs, save
 from rlkit.training.run import Run, interval_of
@@ -94,16 +96,33 @@ class Comparison:
         return {name: interval_of(mean_interval, s) for name, s in self.scores.items()}
 
     def pairs(self) -> list[PairComparison]:
-        """Return difference of means, corrected p-value and verdict of every pair of agents."""
-        from rlkit.analysis.comparisons import give_verdicts
+        """Return difference of means, corrected p-value and verdict of every pair of agents.
 
-        return give_verdicts(self.tests()) if self.corrected is None else list(self.corrected)
+        The verdict on a pair with a single model that was trained elsewhere is "one seed".
+        """
+        from rlkit.analysis.comparisons import give_verdicts
+        from rlkit.training.comparing.testing import one_seed
+
+        tested = give_verdicts(self.tests()) if self.corrected is None else self.corrected
+        known = {(pair.a, pair.b): pair for pair in tested}
+        finished = [name for name, scores in self.scores.items() if len(scores)]
+        return [
+            known[a, b] if (a, b) in known else one_seed(a, self.scores[a], b, self.scores[b])
+            for a, b in combinations(finished, 2)
+            if (a, b) in known or not self.singles.isdisjoint((a, b))
+        ]
+
+    @property
+    def singles(self) -> frozenset[str]:
+        """The contenders that are one model, trained elsewhere, which no test is about."""
+        return frozenset(name for name, run in self.runs.items() if is_single(run))
 
     def tests(self) -> list[PairTest]:
         """Return the test of every pair of agents by itself."""
         from rlkit.training.comparing.testing import pair_tests
 
-        return pair_tests(self.values, self.looks)
+        tested = {name: one for name, one in self.values.items() if name not in self.singles}
+        return pair_tests(tested, self.looks)
 
     def seeds_needed(self, pair: PairComparison) -> int | None:
         """Return the seeds of each agent that would separate a difference of this size.
@@ -129,7 +148,9 @@ class Comparison:
     @property
     def num_tests(self) -> int:
         """The number of tests that the verdicts are corrected for."""
-        finished = sum(len(scores) > 0 for scores in self.scores.values())
+        finished = sum(
+            len(scores) > 0 and name not in self.singles for name, scores in self.scores.items()
+        )
         return self.family_size or math.comb(finished, 2)
 
     def summary(self) -> dict[str, Any]:
@@ -151,6 +172,7 @@ class Comparison:
                     *self.runs[name].caveats,
                 ],
                 "env_steps": self.runs[name].num_env_steps,
+                **trained_elsewhere(self.runs[name]),
                 **self._by_metric(name),
             }
         return {
@@ -205,7 +227,8 @@ class Comparison:
         Raises:
             UsageError: the optimum is not known, or a run has no rows.
         """
-        return plot_runs(list(self.runs.values()), path, names=list(self.runs), regret=True)
+        drawn = {name: run for name, run in self.runs.items() if not isinstance(run, Judged)}
+        return plot_runs(list(drawn.values()), path, names=list(drawn), regret=True)
 
     def write(self) -> list[Path]:
         """Write summary.json and the two figures; return their paths."""
@@ -218,7 +241,16 @@ class Comparison:
         if not drawn:
             return paths[:1]
         runs = list(drawn.values())
-        plot_runs(runs, paths[1], names=list(drawn))
+        curves = {name: run for name, run in drawn.items() if not isinstance(run, Judged)}
+        if curves:
+            lines = [
+                (name, float(np.nanmean(run.scores)))
+                for name, run in drawn.items()
+                if name not in curves
+            ]
+            plot_runs(list(curves.values()), paths[1], names=list(curves), lines=lines)
+        else:
+            del paths[1]
         steps = self.metric.counts_steps
         figure = comparison_figure(
             {name: self.values[name].scores for name in drawn},
@@ -230,7 +262,7 @@ class Comparison:
             footnotes=caveats(runs),
             never={name: np.isinf(self._ranking(name)) for name in drawn} if steps else None,
         )
-        save(figure, paths[2])
+        save(figure, paths[-1])
         self._write_summary(paths[1:])
         return paths
 

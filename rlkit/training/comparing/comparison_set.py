@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rlkit.errors import UsageError
 from rlkit.runs import store
 from rlkit.training.comparing.comparison import SUMMARY, Comparison
-from rlkit.training.comparing.metrics import FINAL, Values
+from rlkit.training.comparing.metrics import FINAL, Values, joined
 from rlkit.training.comparing.scales import Scale, scale_of
 from rlkit.training.comparing.testing import ALPHA, UNDECIDED, more_than, over_looks
 from rlkit.training.figures import caveats, save
@@ -61,6 +61,11 @@ class ComparisonSet(Comparison):
     def parts(self) -> list[Path]:
         """The folders of the comparisons on each environment."""
         return [one.folder for one in self.comparisons.values()]
+
+    @property
+    def singles(self) -> frozenset[str]:
+        """The contenders that are one model, trained elsewhere, which no test is about."""
+        return next(iter(self.comparisons.values())).singles
 
     @property
     def names(self) -> list[str]:
@@ -142,7 +147,11 @@ class ComparisonSet(Comparison):
 
         def test(number: int | None) -> list[PairTest]:
             return compare_over_environments(
-                {name: self._ranked(name, number) for name in self.complete}
+                {
+                    name: self._ranked(name, number)
+                    for name in self.complete
+                    if name not in self.singles
+                }
             )
 
         return over_looks(test, self.looks, max(self.num_seeds.values()))
@@ -231,6 +240,11 @@ class ComparisonSet(Comparison):
             "random": scale.random,
             "best": scale.best,
             "best_is": scale.source,
+            **(
+                {"metric": metric}
+                if (metric := str(self.comparisons[name].metric)) != str(self.metric)
+                else {}
+            ),
             **{key: summary[key] for key in kept},
         }
 
@@ -295,11 +309,12 @@ def join(parts: Sequence[Comparison], folder: Path) -> ComparisonSet:
         for environment, one in comparisons.items()
         for name, run in one.runs.items()
     }
-    joined = ComparisonSet(
-        *(runs, folder, parts[0].metric, parts[0].looks), comparisons=comparisons
+    together = ComparisonSet(
+        *(runs, folder, joined([one.metric for one in parts]), parts[0].looks),
+        comparisons=comparisons,
     )
     tests = [one.tests() for one in comparisons.values()]
-    verdicts = give_verdicts([test for some in [*tests, joined.tests()] for test in some])
+    verdicts = give_verdicts([test for some in [*tests, together.tests()] for test in some])
     size = len(verdicts)
     corrected = {}
     for name, some in zip(comparisons, tests, strict=True):
@@ -308,7 +323,7 @@ def join(parts: Sequence[Comparison], folder: Path) -> ComparisonSet:
             comparisons[name], corrected=tuple(own), family_size=size
         )
     return dataclasses.replace(
-        joined, comparisons=corrected, corrected=tuple(verdicts), family_size=size
+        together, comparisons=corrected, corrected=tuple(verdicts), family_size=size
     ).within(folder)
 
 

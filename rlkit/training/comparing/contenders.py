@@ -19,14 +19,16 @@ from rlkit.agents import AGENTS, find_agent
 from rlkit.errors import UsageError
 from rlkit.options import field_types
 from rlkit.runs.latest import named_folder, names_run
+from rlkit.training.comparing.sb3_models import SB3, Sb3Model, read_models
 from rlkit.training.own_agents import find_own_agent, names_own_agent
 from rlkit.training.run import Run
 from rlkit.training.specification import ARGUMENTS, require_agent
 
 GRAMMAR = (
-    "A contender is one word, [NAME=]AGENT [--OPTION VALUE ...] or [NAME=]FOLDER, where AGENT is "
-    "an agent of rlkit, path/to/file.py:Class or module:Class, and FOLDER that of a run; such as "
-    '"slow=ppo --learning-rate 1e-4"'
+    "A contender is one word, [NAME=]AGENT [--OPTION VALUE ...], [NAME=]FOLDER[,FOLDER ...] or "
+    "[NAME=]sb3:[ALGORITHM:]FILE.zip[,FILE.zip ...], where AGENT is an agent of rlkit, "
+    "path/to/file.py:Class or module:Class, FOLDER that of a run, one per environment, and FILE a "
+    'model of Stable-Baselines3, each a seed; such as "slow=ppo --learning-rate 1e-4"'
 )
 # The arguments of `train` that may differ between contenders, with their types.
 OWN_ARGUMENTS: dict[str, Any] = {
@@ -43,7 +45,7 @@ _WORDS = {"true": True, "True": True, "false": False, "False": False, "None": No
 
 @dataclass(frozen=True, kw_only=True)
 class Contender:
-    """An agent to be trained, or a run."""
+    """An agent to be trained, finished runs, one per environment, or models trained elsewhere."""
 
     name: str
     named: bool  # by the user, so that no other may have the name
@@ -51,7 +53,13 @@ class Contender:
     config: Any = None  # its whole configuration, or
     options: Mapping[str, Any] = field(default_factory=dict)  # those that differ from the preset
     arguments: Mapping[str, Any] = field(default_factory=dict)  # of `train`, for it alone
-    run: Run | None = None
+    runs: tuple[Run, ...] = ()
+    models: tuple[Sb3Model, ...] = ()
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether it is an agent, which is trained where it is not yet."""
+        return not (self.runs or self.models)
 
 
 def read_contenders(given: Any) -> list[Contender]:
@@ -108,7 +116,9 @@ def _read(given: Any, name: str | None = None) -> Contender:
         return _read_word(given, name)
     if isinstance(given, Path | Run):
         run = given if isinstance(given, Run) else Run(given)
-        return Contender(name=name or run.agent, named=name is not None, run=run)
+        return Contender(name=name or run.agent, named=name is not None, runs=(run,))
+    if isinstance(given, list | tuple) and given:
+        return _read_several(given, name)
     if isinstance(given, Mapping):
         return _read_mapping(given, name)
     if dataclasses.is_dataclass(given) and not isinstance(given, type):
@@ -131,14 +141,15 @@ def _read_mapping(given: Mapping[str, Any], name: str | None) -> Contender:
             f"the contender {dict(given)!r}: expected the key 'agent', as in "
             "{'agent': 'ppo', 'name': 'slow', 'learning_rate': 1e-4}"
         )
-    base = _read(content.pop("agent"), name)
+    base = _read(_with_normaliser(content, content.pop("agent")), name)
     called = content.pop("name", name)
     if called is not None and (not isinstance(called, str) or not called):
         raise UsageError(f"the contender {dict(given)!r}: expected 'name' to be text")
     config = content.pop("config", base.config)
-    if base.run is not None and content:
+    if not base.is_trained and content:
+        what = "a run" if base.runs else "a model"
         raise UsageError(
-            f"the contender {dict(given)!r} is a run, which is compared as it is: omit "
+            f"the contender {dict(given)!r} is {what}, which is compared as it is: omit "
             f"{', '.join(content)}"
         )
     arguments = {key: content.pop(key) for key in OWN_ARGUMENTS if key in content}
@@ -153,18 +164,50 @@ def _read_mapping(given: Mapping[str, Any], name: str | None) -> Contender:
     )
 
 
+def _with_normaliser(content: dict[str, Any], agent: Any) -> Any:
+    """Return the word of a model with its option "vecnormalize", which is taken from `content`."""
+    if not (isinstance(agent, str) and agent.startswith(SB3) and "vecnormalize" in content):
+        return agent
+    return f"{agent} --vecnormalize {shlex.quote(str(content.pop('vecnormalize')))}"
+
+
+def _read_several(given: Sequence[Any], name: str | None) -> Contender:
+    """Return the contender that is a run on each of several environments."""
+    each = [_read(one) for one in given]
+    runs = tuple(run for one in each for run in one.runs)
+    if len(runs) != len(given):
+        raise UsageError(
+            f"the contender {name or given!r:.80}: expected several runs, one per environment, got "
+            f"{given!r:.200}"
+        )
+    return Contender(name=name or runs[0].agent, named=name is not None, runs=runs)
+
+
 def _read_word(word: str, name: str | None) -> Contender:
     called, rest = _split_name(word)
     parts = _split(rest, word)
     head, *flags = parts
     named = name or called or word
+    if head.startswith(SB3):
+        options = _read_options(flags, {"vecnormalize": str}, word)
+        if options.keys() - {"vecnormalize"}:
+            raise UsageError(
+                f"the contender {word!r} is a model, which is compared as it is: omit {flags[0]}"
+            )
+        normalisers = str(options.get("vecnormalize", "")).split(",")
+        models = read_models(head, [one for one in normalisers if one])
+        return Contender(name=named, named=True, models=tuple(models))
     is_agent = head in AGENTS or names_own_agent(head)
-    if not is_agent and (os.sep in head or names_run(head)):
+    places = [place for place in head.split(",") if place]
+    if names_run(head):  # a folder with a comma in its name as well
+        places = [head]
+    if not is_agent and (os.sep in head or all(map(names_run, places))):
         if flags:
             raise UsageError(
                 f"the contender {word!r} is a run, which is compared as it is: omit {flags[0]}"
             )
-        return Contender(name=named, named=True, run=Run(named_folder(head, "agent")))
+        runs = tuple(Run(named_folder(place, "agent")) for place in places)
+        return Contender(name=named, named=True, runs=runs)
     try:
         agent_class = find_own_agent(head) if names_own_agent(head) else find_agent(head)
     except UsageError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -50,7 +50,9 @@ class Metric:
         return {
             "final": "final return",
             "area": "mean return during training",
-            "steps-to": f"steps to a return of {self.threshold or 0:g}",
+            "steps-to": f"steps to a return of {self.threshold:g}"
+            if self.threshold is not None
+            else "steps to a return",
         }[self.name]
 
     @property
@@ -88,14 +90,20 @@ class Metric:
 FINAL = Metric()
 
 
-def read_metric(given: Metric | str | Sequence[Any]) -> Metric:
-    """Return the metric that a user named: "final", "area", "steps-to 475" or ("steps-to", 475).
+def read_metrics(given: Metric | str | Sequence[Any], num_environments: int | None) -> list[Metric]:
+    """Return the metrics that a user named, one per environment.
+
+    Args:
+        given: "final", "area", "steps-to 475", or with a value for each environment
+            "steps-to 475 -100"; in Python also ("steps-to", 475) and ("steps-to", [475, -100]).
+        num_environments: None where one was given, and not a list.
 
     Raises:
         UsageError: there is none of that name, or a value is missing, surplus or no number.
     """
+    number = num_environments or 1
     if isinstance(given, Metric):
-        return given
+        return [given] * number
     words = given.split() if isinstance(given, str) else list(given)
     name = words[0] if words else ""
     if name not in NAMES:
@@ -110,13 +118,36 @@ def read_metric(given: Metric | str | Sequence[Any]) -> Metric:
                 f"option metric (--metric): {name} takes no value, got {words[1]!r}; only steps-to "
                 "VALUE does"
             )
-        return Metric(name)
-    if len(words) != 2:
+        return [Metric(name)] * number
+    values = words[1:]
+    if len(values) == 1 and isinstance(values[0], list | tuple):
+        values = list(values[0])
+    if not values:
         raise UsageError(
             "option metric (--metric): steps-to needs the return that is to be reached, as in "
             f"--metric steps-to 475, got {given!r}"
         )
-    return Metric(name, _number(words[1]))
+    if len(values) not in (1, number):
+        raise UsageError(
+            f"option metric (--metric): steps-to takes one value, or one for each of {number} "
+            f"environment{'s' if number > 1 else ''} (--env) in their order, got {given!r}"
+        )
+    thresholds = [_number(value) for value in values]
+    return [Metric(name, one) for one in thresholds] * (number // len(thresholds))
+
+
+def stored_metric(summary: Mapping[str, Any], other: Metric = FINAL) -> Metric:
+    """Return the metric that a summary or a part of it names, `other` if it names none."""
+    if "metric" not in summary:
+        return other
+    name, _, value = str(summary["metric"]).partition(" ")
+    return read_metrics(f"{name} {value}", None)[0] if value else Metric(name)
+
+
+def joined(metrics: Sequence[Metric]) -> Metric:
+    """Return the metric of all environments; without a threshold if they have various."""
+    first = metrics[0]
+    return first if all(one == first for one in metrics) else Metric(first.name)
 
 
 def _number(given: Any) -> float:

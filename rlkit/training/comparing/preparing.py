@@ -12,13 +12,16 @@ from typing import Any
 
 from rlkit.agent import AgentTraits
 from rlkit.agents import AGENTS, find_agent
-from rlkit.environments.resolve import EnvLike
+from rlkit.determinism import prepared_torch
+from rlkit.environments.environment import Environment
+from rlkit.environments.resolve import EnvLike, find_environment
 from rlkit.errors import UsageError
 from rlkit.options import require_count
 from rlkit.runs.record import RECORD
 from rlkit.training.comparing.contenders import Contender
+from rlkit.training.comparing.judged import Judged, Terms
 from rlkit.training.comparing.metrics import Metric
-from rlkit.training.figures import environment_key
+from rlkit.training.figures import ENVIRONMENT_ENTRIES, environment_key
 from rlkit.training.prepare import Prepared, prepare
 from rlkit.training.run import Run
 from rlkit.training.specification import RunSpec, make_spec
@@ -41,6 +44,7 @@ class Plan:
     num_seeds: int
     out: Path
     metric: Metric
+    on_several: bool = False  # whether there are other environments
 
 
 def prepare_contenders(
@@ -51,9 +55,10 @@ def prepare_contenders(
     Raises:
         UsageError: one cannot act in the environment, or they cannot be compared.
     """
-    _require_takers([one.agent for one in contenders if one.run is None], plan.some)
-    specs = {one.name: _spec(one, environment, plan) for one in contenders if one.run is None}
-    runs = [one.run for one in contenders if one.run is not None]
+    _require_takers([one.agent for one in contenders if one.is_trained], plan.some)
+    specs = {one.name: _spec(one, environment, plan) for one in contenders if one.is_trained}
+    on_it = {one.name: _run_on(one, environment, plan) for one in contenders if one.runs}
+    runs = [*on_it.values()]
     steps = plan.arguments["steps"]
     same: dict[str, Any] = {
         "num_env_steps": _common_budget(runs, [*specs.values()])
@@ -66,8 +71,12 @@ def prepare_contenders(
     resolved = next((spec.resolve_safely() for spec in specs.values()), None)
     named: dict[str, Prepared | Run] = {}
     for one in contenders:
-        if one.run is not None:
-            named[one.name] = one.run.at(same["num_env_steps"])
+        if one.models:
+            with _naming(one, environment):
+                named[one.name] = _judged(one, environment, plan, runs, resolved)
+            continue
+        if one.runs:
+            named[one.name] = on_it[one.name].at(same["num_env_steps"])
             continue
         spec = dataclasses.replace(specs[one.name], **same)
         with _naming(one, environment):
@@ -99,6 +108,68 @@ def _spec(contender: Contender, environment: EnvLike | None, plan: Plan) -> RunS
         )
 
 
+def _run_on(contender: Contender, environment: EnvLike | None, plan: Plan) -> Run:
+    """Return the run of a contender on one of several environments, which its record names."""
+    if not plan.on_several and len(contender.runs) == 1:
+        return contender.runs[0]
+    if environment is None:
+        raise UsageError(
+            f"the contender {contender.name!r} has {len(contender.runs)} runs: name the "
+            "environments (--env), or give one run"
+        )
+    named = [run for run in contender.runs if run.record["environment"] == environment]
+    if not named:
+        reference = find_environment(environment, plan.arguments["env_args"]).reference
+        named = [run for run in contender.runs if run.record["environment"] == reference]
+    if len(named) != 1:
+        each = ", ".join(f"{run.folder.name} on {run.environment_name}" for run in contender.runs)
+        raise UsageError(
+            f"the contender {contender.name!r} needs one run on {environment}, and has "
+            f"{len(named)}: its runs are {each}"
+        )
+    return named[0]
+
+
+def _judged(
+    contender: Contender,
+    environment: EnvLike | None,
+    plan: Plan,
+    runs: Sequence[Run],
+    resolved: Environment | None,
+) -> Judged:
+    """Load and judge models that were trained elsewhere, on the terms of the other contenders."""
+    if environment is not None:
+        arguments = {**plan.arguments, "rescale_actions": False}
+        spec = make_spec("random", environment, **arguments)
+        place = (resolved or spec.resolve_safely()).seen_as(spec.view)
+        record = json.loads(json.dumps(spec.identity(place)))
+        stepped_as = spec.stepped_as(place)
+        numbers = spec.experiment_seed, spec.evaluation_episodes
+    elif runs:
+        place, record = runs[0].environment, runs[0].record
+        stepped_as = record["stepped_as"]
+        numbers = record["experiment_seed"], record["evaluation_episodes"]
+    else:
+        raise UsageError("name the environment to judge it on (--env)")
+    if not numbers[1]:
+        raise UsageError(
+            "it was trained elsewhere and can only be evaluated, and evaluation_episodes = 0"
+        )
+    judged = Judged(
+        contender.models,
+        Terms(
+            environment=place,
+            record={name: record.get(name) for name in ENVIRONMENT_ENTRIES},
+            stepped_as=stepped_as,
+            experiment_seed=numbers[0],
+            episodes=numbers[1],
+        ),
+    )
+    with prepared_torch():
+        judged.judge()
+    return judged
+
+
 @contextlib.contextmanager
 def _naming(contender: Contender, environment: EnvLike | None) -> Iterator[None]:
     """Name contender and environment in an error, unless it is called what its agent is called."""
@@ -107,6 +178,8 @@ def _naming(contender: Contender, environment: EnvLike | None) -> Iterator[None]
     except UsageError as error:
         if contender.name == _name(contender.agent):
             raise
+        if environment is None:
+            raise UsageError(f"the contender {contender.name!r}: {error}") from error
         place = environment if isinstance(environment, str) else _name(environment)
         raise UsageError(f"the contender {contender.name!r} on {place}: {error}") from error
 
@@ -148,7 +221,7 @@ def _common_budget(runs: Sequence[Run], specs: Sequence[RunSpec]) -> int:
         )
     if trained:
         return trained.pop()
-    return max(spec.num_env_steps for spec in specs)
+    return max((spec.num_env_steps for spec in specs), default=1)
 
 
 def _require_comparable(contenders: Mapping[str, Prepared | Run], budget: int) -> None:
@@ -164,6 +237,8 @@ def _require_comparable(contenders: Mapping[str, Prepared | Run], budget: int) -
         else:
             run = contender
             keys.setdefault(environment_key(run.record), name)
+            if isinstance(run, Judged):
+                continue
         if isinstance(contender, Run) and run.num_env_steps < budget:
             raise UsageError(
                 f"comparing at {budget:,} environment steps: the run {run.folder} of {name} has "
@@ -210,6 +285,12 @@ def _setting(contender: Prepared | Run, name: str) -> int:
 
 def _require_one_grid(contenders: Mapping[str, Prepared | Run], metric: Metric) -> None:
     """Require that all curves are measured equally often."""
+    judged = [name for name, one in contenders.items() if isinstance(one, Judged)]
+    if judged:
+        raise UsageError(
+            f"comparing by {metric}: {', '.join(judged)} was trained elsewhere and has no learning "
+            "curve; compare by --metric final"
+        )
     every = {name: _setting(contender, "evaluate_every") for name, contender in contenders.items()}
     if len(set(every.values())) > 1:
         listed = ", ".join(f"{name} every {number:,}" for name, number in every.items())

@@ -42,6 +42,15 @@ def pair_tests(values: Mapping[str, Values], looks: Sequence[int] = ()) -> list[
     return over_looks(test, looks, most_seeds(values))
 
 
+def one_seed(a: str, x: Array, b: str, y: Array) -> PairComparison:
+    """Return the comparison of a pair that no test is about, because one of it is a single model.
+
+    Which of many seeds of its training the model is, nobody knows: it may be the best of them.
+    """
+    difference, nan = float(x.mean() - y.mean()), float("nan")
+    return PairComparison(a, b, difference, nan, nan, nan, nan, "one seed")
+
+
 def most_seeds(values: Mapping[str, Values]) -> int:
     """Return the seeds of the contender that has most."""
     return max((len(one.scores) for one in values.values()), default=0)

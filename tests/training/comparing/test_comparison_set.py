@@ -121,7 +121,7 @@ def test_what_cannot_be_on_several_environments_is_rejected_first(
     run = compared.comparisons["FrozenLake-v1"].runs["random"]
     before = sorted(out.rglob("*"))
     for agents, environments, text in (
-        ([run, "q-learning"], ENVIRONMENTS, "random is a run, which is on one, FrozenLake-v1"),
+        ([run, "q-learning"], ENVIRONMENTS, "'random' needs one run on .*, and has 0"),
         (["random"], ["FrozenLake-v1", "NoLake-v1"], "unknown environment 'NoLake-v1'"),
         (["random"], [], "name at least one environment"),
     ):
@@ -134,6 +134,28 @@ def test_what_cannot_be_on_several_environments_is_rejected_first(
         compared.environment  # noqa: B018
     with pytest.raises(UsageError, match="regret is drawn for each environment"):
         compared.plot_regret()
+
+
+def test_a_finished_run_per_environment_is_one_contender(
+    compared: ComparisonSet, out: Path
+) -> None:
+    runs = {name: one.runs["random"] for name, one in compared.comparisons.items()}
+    folders = ",".join(str(run.folder) for run in reversed(runs.values()))
+    for agents, environments in (
+        ([f"old={folders}", "q-learning"], ENVIRONMENTS),
+        ({"old": [*runs.values()], "q-learning": "q-learning"}, ENVIRONMENTS),
+    ):
+        again = rlkit.compare(agents, environments, out=out, **SMALL)
+        for name, one in again.comparisons.items():
+            assert one.runs["old"].folder == runs[name].folder
+    only = rlkit.compare([f"old={folders}", "same=" + folders], out=out / "only")
+    assert isinstance(only, ComparisonSet)
+    assert set(only.comparisons) == set(runs)
+    twice = f"old={runs['FrozenLake-v1'].folder},{runs['FrozenLake-v1'].folder}"
+    with pytest.raises(UsageError, match="'old' needs one run on FrozenLake-v1, and has 2"):
+        rlkit.compare([twice, "random"], "FrozenLake-v1", out=out, **SMALL)
+    with pytest.raises(UsageError, match="expected several runs, one per environment"):
+        rlkit.compare({"old": [runs["FrozenLake-v1"], "random"]}, ENVIRONMENTS, out=out, **SMALL)
 
 
 def test_no_comparison_on_one_environment_is_replaced(tmp_path: Path) -> None:

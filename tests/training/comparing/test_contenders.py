@@ -93,8 +93,7 @@ def test_a_run_has_the_name_of_its_word_or_of_its_agent(
     assert [one.name for one in contenders] == [
         *(str(folder), "old", str(copied), "random", "random (2)"),
     ]
-    assert contenders[2].run is not None
-    assert contenders[2].run.folder == copied
+    assert [run.folder for run in contenders[2].runs] == [copied]
     with pytest.raises(UsageError, match="is a run, which is compared as it is: omit --discount"):
         read(f"{folder} --discount 1")
     with pytest.raises(UsageError, match=r"is a run, .*omit discount"):

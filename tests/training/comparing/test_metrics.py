@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rlkit.errors import UsageError
-from rlkit.training.comparing.metrics import FINAL, Metric, read_metric
+from rlkit.training.comparing.metrics import FINAL, Metric, joined, read_metrics, stored_metric
 
 NAN, INF = float("nan"), float("inf")
 
@@ -93,9 +93,9 @@ def test_the_final_metric_is_the_scores_of_the_run() -> None:
     ],
 )
 def test_metrics_are_read(given: Any, expected: Metric) -> None:
-    metric = read_metric(given)
+    (metric,) = read_metrics(given, None)
     assert metric == expected
-    assert read_metric(str(metric)) == metric
+    assert read_metrics(str(metric), None) == [metric]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,11 @@ def test_metrics_are_read(given: Any, expected: Metric) -> None:
             "steps-to",
             "steps-to needs the return that is to be reached, as in --metric steps-to 475",
         ),
-        ("steps-to 1 2", "steps-to needs the return"),
+        (
+            "steps-to 1 2",
+            "takes one value, or one for each of 1 environment (--env) in their order",
+        ),
+        (("steps-to", [1, 2]), "takes one value, or one for each of 1 environment"),
         ("steps-to high", "a finite number, got 'high'"),
         ("steps-to nan", "a finite number, got 'nan'"),
         (("steps-to", True), "a finite number, got True"),
@@ -116,5 +120,20 @@ def test_metrics_are_read(given: Any, expected: Metric) -> None:
 )
 def test_other_metrics_are_rejected(given: Any, text: str) -> None:
     with pytest.raises(UsageError) as caught:
-        read_metric(given)
+        read_metrics(given, None)
     assert text in str(caught.value)
+
+
+def test_steps_are_to_a_return_of_each_environment() -> None:
+    both = read_metrics("steps-to 475 -100", 2)
+    assert both == [Metric("steps-to", 475.0), Metric("steps-to", -100.0)]
+    assert read_metrics(("steps-to", [475, -100]), 2) == both
+    assert read_metrics("steps-to 3", 2) == [Metric("steps-to", 3.0)] * 2
+    assert str(joined(both)) == "steps-to"
+    assert joined(both).label == "steps to a return"
+    assert stored_metric({"metric": "steps-to"}) == joined(both)
+    assert stored_metric({"metric": "steps-to -100"}, joined(both)) == both[1]
+    assert stored_metric({}, joined(both)) == joined(both)
+    assert joined(both[:1] * 2) == both[0]
+    with pytest.raises(UsageError, match="one for each of 3 environments"):
+        read_metrics("steps-to 475 -100", 3)

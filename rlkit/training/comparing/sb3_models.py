@@ -1,0 +1,284 @@
+"""Models that were trained with Stable-Baselines3: their files, and their policies as an actor.
+
+A file is a zip whose "data" is JSON with pickled Python objects in it, so that loading it runs
+code. The algorithm and the steps of its training are read from the JSON alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import json
+import pickle
+import random
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from rlkit.environments.views.leaves import bounds_of
+from rlkit.errors import UsageError, missing_extra
+from rlkit.runs.integrity.trust import require_trusted
+from rlkit.spelling import closest
+
+Array = NDArray[Any]
+
+SB3 = "sb3:"
+# Algorithms and an entry that only their files have, the first that fits.
+_MARKS = (
+    ("ppo", "clip_range"),
+    ("dqn", "exploration_fraction"),
+    ("td3", "policy_delay"),  # DDPG is the same with other options
+    ("sac", "target_entropy"),
+    ("a2c", "gae_lambda"),
+)
+ALGORITHMS = ("a2c", "ddpg", "dqn", "ppo", "sac", "td3")
+# What only training needs; pickled functions of another version of Python need not be readable.
+_ONLY_TRAINING = ("learning_rate", "lr_schedule", "clip_range", "exploration_schedule")
+_NORMALISER = "vecnormalize.pkl"
+
+
+@dataclass(frozen=True)
+class Sb3Model:
+    """A file of one model.
+
+    Args:
+        path: of the zip.
+        algorithm: one of ALGORITHMS.
+        num_timesteps: environment steps of its training.
+        digest: the sha256 of its bytes and of those of its normaliser.
+        normaliser: the file of the VecNormalize through which it saw observations.
+    """
+
+    path: Path
+    algorithm: str
+    num_timesteps: int
+    digest: str
+    normaliser: Path | None = None
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader of its score must know."""
+        beside = self.path.parent / _NORMALISER
+        if self.normaliser is not None or not beside.is_file():
+            return []
+        return [
+            f"{_NORMALISER} lies beside {self.path.name} and is not used: if the model was trained "
+            "with VecNormalize, its score is wrong without --vecnormalize"
+        ]
+
+
+def read_models(word: str, normalisers: Sequence[str] = ()) -> list[Sb3Model]:
+    """Return the models that sb3:[ALGORITHM:]FILE.zip[,FILE.zip ...] names; nothing is unpickled.
+
+    Args:
+        word: beginning with sb3:.
+        normalisers: files of VecNormalize, one per model, or one for all.
+
+    Raises:
+        UsageError: a file is missing or no such model, or the algorithm is not known.
+    """
+    rest, algorithm = word.removeprefix(SB3), None
+    before, colon, after = rest.partition(":")
+    if colon and "/" not in before and "." not in before:
+        algorithm, rest = before.lower(), after
+        if algorithm not in ALGORITHMS:
+            raise UsageError(
+                f"{word}: expected the algorithm {', '.join(ALGORITHMS)}, got {before!r}."
+                f"{closest(algorithm, ALGORITHMS)}"
+            )
+    names = [name for name in rest.split(",") if name]
+    if not names:
+        raise UsageError(f"{word}: expected a file, as in sb3:model.zip or sb3:ppo:model.zip")
+    if len(normalisers) not in (0, 1, len(names)):
+        raise UsageError(
+            f"{word}: expected one --vecnormalize, or one for each of {len(names)} models, got "
+            f"{len(normalisers)}"
+        )
+    each: list[str | None] = [*normalisers] or [None]
+    each *= len(names) // len(each)
+    models = [
+        _read(Path(name), algorithm, None if of is None else Path(of))
+        for name, of in zip(names, each, strict=True)
+    ]
+    twice = [one.path for i, one in enumerate(models) if one.digest in _digests(models[:i])]
+    if twice:
+        raise UsageError(
+            f"{word}: {twice[0]} has the content of another of the files, and a seed counts once"
+        )
+    return models
+
+
+def _digests(models: Sequence[Sb3Model]) -> list[str]:
+    return [one.digest for one in models]
+
+
+def _read(path: Path, algorithm: str | None, normaliser: Path | None) -> Sb3Model:
+    digest = hashlib.sha256()
+    for file in (path, *([] if normaliser is None else [normaliser])):
+        try:
+            digest.update(hashlib.sha256(file.read_bytes()).digest())
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise UsageError(f"the file {file} of a contender cannot be read: {reason}") from error
+    try:
+        with zipfile.ZipFile(path) as archive:
+            data = json.loads(archive.read("data"))
+        steps = int(data["num_timesteps"])
+        policy = str(data["policy_class"].get("__module__", ""))
+    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, AttributeError, OSError) as error:
+        raise UsageError(
+            f"{path} is no model of Stable-Baselines3: expected a zip file that model.save wrote "
+            f"({error})"
+        ) from error
+    if policy.startswith("sb3_contrib"):
+        raise UsageError(f"{path} is a model of sb3_contrib ({policy}), which is not supported")
+    known = algorithm or next((name for name, mark in _MARKS if mark in data), None)
+    if known is None:
+        raise UsageError(
+            f"{path}: its algorithm cannot be told from the file; name it, as in sb3:ppo:{path}"
+        )
+    return Sb3Model(path, known, steps, digest.hexdigest(), normaliser)
+
+
+def load_policy(
+    model: Sb3Model, observations: spaces.Space[Any], actions: spaces.Space[Any]
+) -> Any:
+    """Return the actor of a model: its deterministic policy, as `evaluate_policy` plays it.
+
+    Args:
+        model: its file, which is unpickled.
+        observations: of the environment.
+        actions: of the environment.
+
+    Raises:
+        UsageError: the user does not trust the file, a package is missing, the file cannot be
+            loaded, or the model is for other spaces.
+    """
+    require_trusted(
+        f"{model.path} holds pickled Python objects, and loading them runs whatever code is in "
+        "them; nothing shows who made the file"
+    )
+    try:
+        library = importlib.import_module("stable_baselines3")
+    except ImportError as error:
+        raise missing_extra(f"the contender {SB3}{model.path}", "sb3", error) from error
+    loader: Any = getattr(library, model.algorithm.upper())
+    with _own_generators(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            loaded = loader.load(
+                model.path, device="cpu", custom_objects=dict.fromkeys(_ONLY_TRAINING, _zero)
+            )
+            normalise = _normaliser(model.normaliser)
+        except Exception as error:  # whatever the pickles in it raise
+            raise UsageError(
+                f"{model.path} cannot be loaded as a {model.algorithm.upper()} of "
+                f"Stable-Baselines3 {library.__version__}: {error!r:.300}"
+            ) from error
+    for role, own, wanted in (
+        ("observation", loaded.observation_space, observations),
+        ("action", loaded.action_space, actions),
+    ):
+        if not _same(own, wanted):
+            raise UsageError(
+                f"the model {model.path} has the {role} space {own}, and the environment "
+                f"{wanted}: it cannot act there"
+            )
+    _require_plain(model.path, observations, actions)
+    return Sb3Actor(loaded, normalise, observations, actions)
+
+
+def _zero(_: float) -> float:
+    return 0.0
+
+
+def _normaliser(path: Path | None) -> Callable[[Array], Array]:
+    """Return what a VecNormalize does to observations, with its statistics as they are."""
+    if path is None:
+        return lambda obs: obs
+    with path.open("rb") as file:
+        wrapper = pickle.load(file)
+    wrapper.training = False
+    normalise: Callable[[Array], Array] = wrapper.normalize_obs
+    return normalise
+
+
+@contextlib.contextmanager
+def _own_generators() -> Iterator[None]:
+    """Restore the global generators, which a model with a seed sets when it is loaded."""
+    import torch
+
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+        torch.set_rng_state(states[2])
+
+
+def _same(own: spaces.Space[Any], wanted: spaces.Space[Any]) -> bool:
+    """Return whether spaces are equal; the largest float of a bound stands for infinity."""
+    if isinstance(own, spaces.Box) and isinstance(wanted, spaces.Box):
+        if own.shape != wanted.shape or own.dtype != wanted.dtype:
+            return False
+        bounds = zip(bounds_of(own), bounds_of(wanted), strict=True)
+        return all(np.allclose(side, other, rtol=1e-6) for side, other in bounds)
+    return bool(own == wanted)
+
+
+def _require_plain(path: Path, observations: spaces.Space[Any], actions: spaces.Space[Any]) -> None:
+    """Reject spaces whose values agents of rlkit see in another form than the model."""
+    plain = isinstance(observations, spaces.Box) or _starts_at_0(observations, spaces.Discrete)
+    if not plain:
+        raise UsageError(
+            f"the model {path} has the observation space {observations}; models are compared on "
+            "Box and Discrete observations only"
+        )
+    kinds = (spaces.Discrete, spaces.MultiDiscrete)
+    if not (isinstance(actions, spaces.Box | spaces.MultiBinary) or _starts_at_0(actions, *kinds)):
+        raise UsageError(
+            f"the model {path} has the action space {actions}, whose numbers do not start at 0; "
+            "Stable-Baselines3 does not support it"
+        )
+
+
+def _starts_at_0(space: spaces.Space[Any], *kinds: Any) -> bool:
+    return isinstance(space, kinds) and not np.any(space.start)
+
+
+class Sb3Actor:
+    """The deterministic policy of a model over a grid [1, M].
+
+    It has `probabilities` where observations and actions are discrete, so that its return is exact
+    where the table is known.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        normalise: Callable[[Array], Array],
+        observations: spaces.Space[Any],
+        actions: spaces.Space[Any],
+    ) -> None:
+        self._model, self._normalise = model, normalise
+        if isinstance(observations, spaces.Discrete) and isinstance(actions, spaces.Discrete):
+            self._num_actions = int(actions.n)
+            self.probabilities = self._probabilities
+
+    def act(self, obs: Array) -> Array:
+        """Return actions [1, M, ...] for observations [1, M, ...]."""
+        actions, _ = self._model.predict(self._normalise(obs[0]), deterministic=True)
+        return np.asarray(actions)[None]
+
+    def _probabilities(self, obs: Array) -> Array:
+        vectors: Array = np.eye(self._num_actions)[self.act(obs)]
+        return vectors

@@ -1,0 +1,23 @@
+"""Models of Stable-Baselines3 that are hardly trained."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+
+def saved(folder: Path, algorithm: str, environment: str, **options: Any) -> tuple[Path, Any]:
+    """Save an untrained model; return its file and the model."""
+    import stable_baselines3
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        kind = getattr(stable_baselines3, algorithm)
+        arch = {"policy_kwargs": {"net_arch": [8]}}
+        more: dict[str, Any] = {"seed": 1, "device": "cpu"}
+        more |= {"buffer_size": 10} if algorithm in ("DQN", "SAC", "TD3", "DDPG") else {}
+        model = kind("MlpPolicy", environment, **{**arch, **more, **options})
+        path = folder / "model.zip"
+        model.save(path)
+    return path, model
