@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from rlkit.environments.grids.twins import check_twin
     from rlkit.errors import RlkitError, RlkitWarning, UsageError
     from rlkit.loop import interact
+    from rlkit.nn.demonstrations import Demonstrations
     from rlkit.reporting.report import report
     from rlkit.solving import evaluate, solve
     from rlkit.training.comparing.compare import compare
@@ -56,6 +57,7 @@ os.environ.setdefault("MKL_CBWR", "AUTO")
 _HOME = {
     "Agent": "rlkit.agent",
     "Comparison": "rlkit.training.comparing.comparison",
+    "Demonstrations": "rlkit.nn.demonstrations",
     "RlkitError": "rlkit.errors",
     "RlkitWarning": "rlkit.errors",
     "Run": "rlkit.training.run",
@@ -81,6 +83,7 @@ _HOME = {
 __all__ = [
     "Agent",
     "Comparison",
+    "Demonstrations",
     "RlkitError",
     "RlkitWarning",
     "Run",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from rlkit.nn.demonstrations import Demonstrations
 from rlkit.nn.reference import ReferencePolicy
 from rlkit.seeding import SeedStreams
 
@@ -41,6 +42,8 @@ class Task:
         evaluated: whether the policy is evaluated beside its training; for remarks only.
         action_masks: whether `act` and `learn` are called with action masks.
         reference: the policy to stay near; for agents with `takes_reference` only.
+        init: the policy to start from; for agents with `takes_init` only.
+        demonstrations: what to imitate; for agents with `takes_demonstrations` only.
         planned_seeds: the seeds of the whole run, or 0 where that is not known; for estimates of
             memory only.
     """
@@ -55,6 +58,8 @@ class Task:
     action_masks: bool = False
     planned_seeds: int = 0
     reference: ReferencePolicy | None = None
+    init: ReferencePolicy | None = None
+    demonstrations: Demonstrations | None = None
 
     @property
     def num_seeds(self) -> int:
@@ -143,6 +148,9 @@ class AgentTraits(_Traits):
             action_masks)` take the masks of environments, bool [S, N, choices] and `ActionMasks`.
         takes_reference: whether it can be kept near the task's reference policy; its Config then
             has the options of `PenaltyOptions`.
+        takes_init: whether the option `init` of its Config can be the folder of a run, whose policy
+            it then starts from.
+        takes_demonstrations: whether it learns from the task's demonstrations, and needs them.
         needs_discrete_observations: whether it keeps a table, so that observations of a Box must be
             divided into bins for it.
         needs_discrete_actions: whether combinations of discrete actions are numbered for it, so
@@ -161,6 +169,8 @@ class AgentTraits(_Traits):
     depends_on_total_steps: Callable[[Any], bool] = lambda config: False
     takes_action_masks: bool = False
     takes_reference: bool = False
+    takes_init: bool = False
+    takes_demonstrations: bool = False
     needs_discrete_observations: bool = False
     needs_discrete_actions: bool = False
     knows_rewards: bool = False

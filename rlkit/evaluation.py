@@ -212,6 +212,7 @@ def play_many(
     limits: Array | None = None,
     at_once: int = 50,
     reward: Callable[[Transition], Array] | None = None,
+    purpose: str = "evaluation",
 ) -> Episodes:
     """Play any number of episodes per seed, a few at a time if each environment is an object.
 
@@ -224,6 +225,7 @@ def play_many(
         limits: the steps after which an episode of each seed is stopped, [S].
         at_once: the episodes of a seed that are played side by side.
         reward: (transition) -> [S, N], that the policies were trained on, as for `play`.
+        purpose: of the streams from which the episodes are drawn.
 
     Returns:
         the episodes, [S, num_episodes]; the first are those of the evaluations in training.
@@ -231,7 +233,7 @@ def play_many(
     if limits is None:
         limits = evaluation_limits(environment, np.zeros(len(streams), dtype=np.int64))
     size = min(num_episodes, at_once) if kind == "gymnasium" else num_episodes
-    grid = environment.grid(streams, size, kind=kind, purpose="evaluation", autoreset=False)
+    grid = environment.grid(streams, size, kind=kind, purpose=purpose, autoreset=False)
     seeds = [stream.index for stream in streams]
     parts = []
     try:

@@ -27,6 +27,7 @@ from rlkit.seeding import SeedStreams
 from rlkit.tabular.mdp import TabularMDP
 from rlkit_envs.bandit import BernoulliBandit
 from rlkit_envs.masked_corridor import MaskedCorridor
+from tests.demonstrations import demonstrations
 from tests.faulty_envs import Drifting, Shifted
 
 NUM_ENVS = 2
@@ -119,6 +120,8 @@ FULL_REINFORCE = (
     *SMALL_REINFORCE,
 )
 LINEAR_REINFORCE = (("baseline", "linear"), *SMALL_REINFORCE)
+SMALL_CLONING = (("updates_per_step", 2), ("minibatch_size", 8), ("hidden_sizes", (8,)))
+DIFFUSION = (("method", "diffusion"), ("diffusion_steps", 4), *SMALL_CLONING)
 SMALL_LSPI = (("steps_per_update", 12), ("capacity", 30), ("epsilon_steps", 60))
 TEXTBOOK = (("optimiser", "sgd"), ("baseline", False), *SMALL_REINFORCE)
 BOLTZMANN = (("exploration", "boltzmann"), ("temperature_start", 50.0), ("temperature_steps", 99))
@@ -150,6 +153,12 @@ CASES = [
     Case("reinforce", "discrete", SMALL_REINFORCE),
     Case("reinforce", "box-discrete", LINEAR_REINFORCE),
     Case("reinforce", "discrete", LINEAR_REINFORCE),
+    Case("behaviour-cloning", "box-discrete", SMALL_CLONING),
+    Case("behaviour-cloning", "box-box", SMALL_CLONING),
+    Case("behaviour-cloning", "box-box", DIFFUSION),
+    Case("behaviour-cloning", "mixed", SMALL_CLONING),
+    Case("behaviour-cloning", "discrete", SMALL_CLONING),
+    Case("behaviour-cloning", "masked", SMALL_CLONING),
     Case("lspi", "discrete", SMALL_LSPI),
     Case("lspi", "box-discrete", (("features", "polynomial"), *SMALL_LSPI)),
     Case("lspi", "box-discrete", (("order", 2), *SMALL_LSPI)),
@@ -193,6 +202,8 @@ def build(case: Case, indices: tuple[int, ...]) -> tuple[Any, GymBatchEnv]:
         action_masks=masked,
     )
     kind = find_agent(case.agent)
+    if AgentTraits.of(kind).takes_demonstrations:
+        task = replace(task, demonstrations=demonstrations(task))
     return kind(task, kind.Config(**dict(case.options))), env
 
 
@@ -277,7 +288,7 @@ def test_an_actor_acts_in_any_number_of_environments_and_changes_nothing(
         obs = np.full(shape, case.env != "bandit", dtype=env.observation_space.dtype)
         actions = [actor.act(obs) for _ in range(3)]
         assert all(action.shape[:2] == (3, num_envs) for action in actions)
-        if greedy and case.agent != "random":
+        if greedy and case.agent != "random" and ("method", "diffusion") not in case.options:
             assert all((action == actions[0]).all() for action in actions)
             assert (actions[0] == actions[0][:, :1]).all()
     assert per_seed(agent.state_dict()) == before
@@ -314,7 +325,10 @@ def test_actors_state_values_in_the_form_that_was_agreed(case: Case) -> None:
     shape = (3, 5, *(env.observation_space.shape or ()))
     obs = np.zeros(shape, dtype=env.observation_space.dtype)
     actor = agent.actor()
-    if case.agent == "random" or dict(case.options).get("baseline") in (False, "linear"):
+    if case.agent in ("random", "behaviour-cloning") or dict(case.options).get("baseline") in (
+        False,
+        "linear",
+    ):
         with pytest.raises((AttributeError, UsageError), match=r"value|baseline=True"):
             actor.value(obs)
         return
@@ -411,6 +425,8 @@ UNUSED = {
     ("value-iteration", "policy"),  # made anew from the model on construction
     ("reinforce", "history_following_obs"),
     ("preference-ppo", "preferences/round"),  # but stored with them
+    # Made anew from the demonstrations.
+    ("behaviour-cloning", "scaling"),
     ("reinforce", "history_truncated"),  # the end of an episode is known from its times
 }
 
@@ -419,7 +435,7 @@ UNUSED = {
 OF_ENDS = {("dyna-q", "model_terminated"), ("lspi", "samples_terminated")}
 
 
-PLAIN = ("lspi", "psrl", "random", "thompson", "ucb", "value-iteration")
+PLAIN = ("behaviour-cloning", "lspi", "psrl", "random", "thompson", "ucb", "value-iteration")
 
 
 def entries(case: Case) -> list[str]:
@@ -539,6 +555,8 @@ def test_a_space_that_starts_at_minus_1_receives_its_own_actions(case: Case) -> 
     env = GymBatchEnv(make, streams, 4)
     task = Task(env.observation_space, env.action_space, streams, 4, 400, ring())
     kind = find_agent(case.agent)
+    if AgentTraits.of(kind).takes_demonstrations:
+        task = replace(task, demonstrations=demonstrations(task))
     agent = kind(task, kind.Config(**dict(case.options)))
     seen = set()
     for transition, _ in interact(agent, env, 30):

@@ -184,7 +184,7 @@ def test_every_claim_about_rlhf_has_a_test_and_the_page_is_made_from_the_marks()
 def test_every_public_function_of_the_maths_is_in_the_page_of_formulas() -> None:
     helpers = {"fill_masked", "masked_mean", "categorical_mode"}
     page = (ROOT / "docs" / "formulas.md").read_text()
-    for module in ("returns", "losses", "distributions", "divergences", "masking"):
+    for module in ("returns", "losses", "distributions", "divergences", "diffusion", "masking"):
         for function in importlib.import_module(f"rlkit.maths.{module}").__all__:
             assert function in helpers or f"[`{function}`]" in page, function
 

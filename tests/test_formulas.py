@@ -50,6 +50,10 @@ COMMANDS = {
     "rlkit train ppo Pendulum-v1 --normalise-observations": (
         f"{_AGENT} --steps 64 --envs 4 --rollout-length 16"
     ),
+    "rlkit clone runs/ppo-Pendulum-v1-... Pendulum-v1 --method diffusion": (
+        "--seeds 1 --steps 1 --evaluation-episodes 1 --updates-per-step 2 --episodes 2 "
+        "--diffusion-steps 2"
+    ),
     "rlkit train reinforce CartPole-v1 --optimiser sgd": f"{_AGENT} --steps 1024",
     "rlkit train q-learning FrozenLake-v1": "--seeds 1 --steps 64",
     "rlkit train sarsa FrozenLake-v1": "--seeds 1 --steps 64",

@@ -72,6 +72,11 @@ AGENTS: dict[str, tuple[str, str, str]] = {
         "PreferencePPO",
         "PPO on a reward learned from preferences",
     ),
+    "behaviour-cloning": (
+        "rlkit.agents.cloning.behaviour_cloning",
+        "BehaviourCloning",
+        "imitates demonstrations",
+    ),
     "random": ("rlkit.agents.random", "Random", "acts at random"),
 }
 
@@ -111,6 +116,13 @@ _ALSO_CALLED = {
     "monte-carlo-policy-gradient": "reinforce",
     "prefer": "preference-ppo",
     "preferences": "preference-ppo",
+    "bc": "behaviour-cloning",
+    "clone": "behaviour-cloning",
+    "cloning": "behaviour-cloning",
+    "behavior-cloning": "behaviour-cloning",
+    "behavioral-cloning": "behaviour-cloning",
+    "behavioural-cloning": "behaviour-cloning",
+    "imitation": "behaviour-cloning",
     "proximal-policy-optimisation": "ppo",
     "proximal-policy-optimization": "ppo",
 }

@@ -205,8 +205,8 @@ class NetworkActor:
         """
         if self._value is None:
             raise UsageError(
-                "value: the agent was trained without a network for the values of states; train "
-                "with baseline=True"
+                "value: the agent was trained without a network for the values of states; use ppo, "
+                "or reinforce with baseline=True"
             )
         values = mlp(self._features(obs), self._value, activation=self._activation)
         estimates: Array = values.squeeze(-1).double().numpy()

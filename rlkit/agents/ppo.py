@@ -35,6 +35,7 @@ from rlkit.agents.networks import Features, NetworkActor, init_policy, init_valu
 from rlkit.agents.ppo_objective import Batch, Objective
 from rlkit.agents.ppo_update import METRICS, ppo_update
 from rlkit.agents.reference.penalty import StepPenalty, kl_penalty
+from rlkit.agents.reference.start import require_init, start_from
 from rlkit.environments.views.actions import ActionLayout
 from rlkit.errors import Diverged
 from rlkit.maths.returns import gae
@@ -74,7 +75,9 @@ class PPOConfig:
     scale_rewards: bool = False  # divide by the running standard deviation of the discounted return
     hidden_sizes: tuple[int, ...] = (64, 64)  # widths of the layers of policy and critic
     activation: Literal["tanh", "relu"] = "tanh"  # of the hidden layers
-    init: Literal["orthogonal", "xavier"] = "orthogonal"  # of the weights
+    # of the weights: orthogonal or xavier; or the folder of a run whose policy to start from, which
+    # has the same layers: of behaviour-cloning, ppo or reinforce
+    init: str = "orthogonal"
     weight_decay: float = field(default=0.0, metadata=ADDED_LATER)  # lambda, >= 0; 0 = off
     # l2: lambda w is added to the gradient; decoupled: AdamW
     decay: Decay = field(default="l2", metadata=ADDED_LATER)
@@ -104,7 +107,7 @@ class PPOConfig:
         require_range(self, "value_clip", "target_kl", low=0, open_low=True)
         require_choice(self, "learning_rate_schedule", "clip_schedule", among=Schedule)
         require_choice(self, "activation", among=Literal["tanh", "relu"])
-        require_choice(self, "init", among=Literal["orthogonal", "xavier"])
+        require_init(self)
         require_decay(self)
         require_choice(self, "kl_placement", among=Literal["reward", "loss"])
         require_choice(self, "kl_estimator", among=Literal["k1", "k2", "full"])
@@ -120,6 +123,7 @@ class PPO:
     default_num_envs = 8
     takes_action_masks = True
     takes_reference = True
+    takes_init = True
 
     @staticmethod
     def depends_on_total_steps(config: PPOConfig) -> bool:
@@ -155,6 +159,8 @@ class PPO:
             return policy | init_value(rng, self._features.size, *sizes)
 
         self._parameters = Parameters(map(networks, task.streams))
+        if task.init is not None:
+            start_from(task.init, self._parameters, self._features, config)
         self._adam = Adam(
             self._parameters.matrix,
             eps=1e-5,

@@ -34,6 +34,7 @@ from rlkit.agents.linear.baseline import LinearBaseline
 from rlkit.agents.memory import network_bytes, require_room
 from rlkit.agents.networks import Features, NetworkActor, init_policy, init_value
 from rlkit.agents.reference.penalty import StepPenalty, kl_penalty
+from rlkit.agents.reference.start import require_init, start_from
 from rlkit.errors import Diverged, UsageError
 from rlkit.maths.losses import policy_gradient_loss, value_loss
 from rlkit.maths.returns import monte_carlo_returns, standardise
@@ -65,7 +66,9 @@ class ReinforceConfig:
     standardise_advantages: bool = True  # to mean 0 and standard deviation 1 over each update
     hidden_sizes: tuple[int, ...] = (64, 64)  # widths of the layers of policy and baseline
     activation: Literal["tanh", "relu"] = "tanh"  # of the hidden layers
-    init: Literal["orthogonal", "xavier"] = "orthogonal"  # of the weights
+    # of the weights: orthogonal or xavier; or the folder of a run whose policy to start from, which
+    # has the same layers: of behaviour-cloning, ppo or reinforce
+    init: str = "orthogonal"
     weight_decay: float = field(default=0.0, metadata=ADDED_LATER)  # lambda, >= 0; 0 = off
     # l2: lambda w is added to the gradient; decoupled: AdamW. Plain sgd knows only l2
     decay: Decay = field(default="l2", metadata=ADDED_LATER)
@@ -96,7 +99,7 @@ class ReinforceConfig:
         require_choice(self, "optimiser", among=Literal["adam", "sgd"])
         require_choice(self, "learning_rate_schedule", among=Schedule)
         require_choice(self, "activation", among=Literal["tanh", "relu"])
-        require_choice(self, "init", among=Literal["orthogonal", "xavier"])
+        require_init(self)
         require_decay(self)
         require_choice(self, "kl_placement", among=Literal["reward", "loss"])
         require_choice(self, "kl_estimator", among=Literal["k1", "k2", "full"])
@@ -124,6 +127,7 @@ class Reinforce:
     default_num_envs = 1
     takes_action_masks = True
     takes_reference = True
+    takes_init = True
 
     @staticmethod
     def depends_on_total_steps(config: ReinforceConfig) -> bool:
@@ -163,6 +167,8 @@ class Reinforce:
         self._policy = Parameters(
             init_policy(rng, self._features.size, self._head, *sizes) for rng in generators
         )
+        if task.init is not None:
+            start_from(task.init, self._policy, self._features, config)
         self._baseline = Parameters(
             init_value(rng, self._features.size, *sizes) for rng in generators
         )

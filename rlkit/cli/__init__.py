@@ -24,6 +24,7 @@ COMMANDS = {
     "prefer": Command(
         "rlkit.cli.agents.prefer", "learn a reward from preferences, and a policy on it"
     ),
+    "clone": Command("rlkit.cli.agents.clone", "imitate demonstrations of a run or a file"),
     "compare": Command(
         "rlkit.cli.agents.compare", "train and compare several agents, on one environment or more"
     ),
@@ -66,6 +67,7 @@ examples:
   rlkit train ppo CartPole-v1 --seeds 10
   rlkit compare q-learning ppo random --env FrozenLake-v1
   rlkit prefer CartPole-v1
+  rlkit clone runs/ppo-CartPole-v1-... CartPole-v1
   rlkit doctor path/to/file.py:MyEnv
   rlkit rlhf demo
 

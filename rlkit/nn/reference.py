@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 UNIFORM = "uniform"
+INITS = ("orthogonal", "xavier")  # how weights are drawn where no policy is started from
 
 
 @dataclass(frozen=True)
@@ -37,19 +38,13 @@ class ReferencePolicy:
     @property
     def identity(self) -> dict[str, str]:
         """What the policy is, as plain data: the same for policies that act the same."""
-        hasher = hashlib.sha256()
-        for name, array in sorted(self.arrays.items()):
-            about = json.dumps([name, array.dtype.str, array.shape])
-            hasher.update(about.encode() + np.ascontiguousarray(array).tobytes())
-        return {"kind": self.kind, "activation": self.activation, "sha256": hasher.hexdigest()}
+        digest = arrays_digest(self.arrays)
+        return {"kind": self.kind, "activation": self.activation, "sha256": digest}
 
     def to_bytes(self) -> bytes:
         """Return the policy as the content of a file."""
-        buffer = io.BytesIO()
         texts = {"kind": np.array(self.kind), "activation": np.array(self.activation)}
-        named = {f"/{name}": array for name, array in self.arrays.items()}
-        np.savez(buffer, allow_pickle=False, **texts, **named)
-        return buffer.getvalue()
+        return to_npz(texts | {f"/{name}": array for name, array in self.arrays.items()})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> ReferencePolicy:
@@ -58,11 +53,40 @@ class ReferencePolicy:
         Raises:
             ValueError: it is no such file.
         """
+        entries = from_npz(data, "policy")
         try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as held:
-                entries = {name: held[name] for name in held.files}
             kind: Any = str(entries.pop("kind"))
             activation = str(entries.pop("activation"))
-        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        except KeyError as error:
             raise ValueError(f"it holds no policy ({error!r})") from error
         return cls(kind, {name[1:]: array for name, array in entries.items()}, activation)
+
+
+def arrays_digest(arrays: Mapping[str, Array]) -> str:
+    """Return the sha256 of named arrays: of names, types, shapes and numbers."""
+    hasher = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        about = json.dumps([name, array.dtype.str, array.shape])
+        hasher.update(about.encode() + np.ascontiguousarray(array).tobytes())
+    return hasher.hexdigest()
+
+
+def to_npz(arrays: Mapping[str, Array]) -> bytes:
+    """Return named arrays as the content of a file of NumPy; equal arrays have equal bytes."""
+    buffer = io.BytesIO()
+    named: dict[str, Any] = dict(arrays)
+    np.savez(buffer, allow_pickle=False, **named)
+    return buffer.getvalue()
+
+
+def from_npz(data: bytes, what: str) -> dict[str, Array]:
+    """Return the arrays of a file of NumPy, none of which is a pickled object.
+
+    Raises:
+        ValueError: it is no such file; the message says that it holds no `what`.
+    """
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as held:
+            return {name: held[name] for name in held.files}
+    except (OSError, EOFError, KeyError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+        raise ValueError(f"it holds no {what} ({error!r})") from error

@@ -93,10 +93,14 @@ AGENT_RUN = RunKind(
         "stop": (f"an object with num_seeds and {' or '.join(_RULES)}", _is_stop),
         "stopped": ("an object with a whole number at and texts by and reason", _is_stopped),
         "reward": ("an object with texts name and source", _are_texts("name", "source")),
-        "reference": (
-            "an object with texts kind, activation and sha256",
-            _are_texts("kind", "activation", "sha256"),
+        **dict.fromkeys(
+            ("reference", "init"),
+            (
+                "an object with texts kind, activation and sha256",
+                _are_texts("kind", "activation", "sha256"),
+            ),
         ),
+        "demonstrations": ("an object with text sha256", _are_texts("sha256")),
         "caveats": TEXTS,
         "sources": (
             "an object of digests by path",

@@ -26,6 +26,7 @@ from rlkit.runs.record import RECORD, read_record
 from rlkit.seeding import SeedStreams
 from rlkit.tabular.memory import available_bytes
 from rlkit.tabular.reading.wrappers import TRANSPARENT
+from rlkit.training.cloning.origins import with_start_and_demonstrations
 from rlkit.training.kind import AGENT_RUN
 from rlkit.training.seed_trainer import Training
 from rlkit.training.specification import RunSpec
@@ -74,9 +75,10 @@ def prepare(
         environment = spec.resolve_safely()
     environment = environment.seen_as(spec.view)
     spec, origin = _with_reference(spec, environment)
+    spec, more = with_start_and_demonstrations(spec, environment)
     unidentified = spec.unidentified(environment)
     _require_own_reward_used(spec)
-    remarks = [*origin, *_require_fit(spec, environment, num_seeds)]
+    remarks = [*origin, *more, *_require_fit(spec, environment, num_seeds)]
     caveats = _irreproducible(spec, environment)
     if environment.make_grid is not None and not environment.is_batched:
         reason = (

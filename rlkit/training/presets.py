@@ -11,6 +11,10 @@ from typing import Any
 
 # Used where there is no preset.
 DEFAULTS: dict[str, Any] = {"steps": 100_000, "evaluate_every": 5_000}
+# A step of the environments stands for many gradient steps.
+DEFAULTS_OF: dict[str, dict[str, Any]] = {
+    "behaviour-cloning": {"steps": 50, "evaluate_every": 5},
+}
 DEFAULT_EVALUATION_EPISODES = 20
 
 _LAKE: dict[str, Any] = {"steps": 400_000, "evaluate_every": 20_000, "epsilon_steps": 300_000}
@@ -182,7 +186,7 @@ PRESETS_NEAR: dict[tuple[str, str], dict[str, Any]] = {
 
 def preset(agent: str, environment: str, *, near: bool = False) -> dict[str, Any]:
     """Return the settings for a pair, over the defaults; `near`: that is kept near a reference."""
-    settings = DEFAULTS | PRESETS.get((agent, environment), {})
+    settings = DEFAULTS | DEFAULTS_OF.get(agent, {}) | PRESETS.get((agent, environment), {})
     if near:
         settings |= NEAR_REFERENCE | PRESETS_NEAR.get((agent, environment), {})
     return settings

@@ -7,7 +7,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,7 +24,8 @@ from rlkit.environments.stepping.watchdog import ENV_TIMEOUT
 from rlkit.environments.views.view import View
 from rlkit.errors import RlkitError, UsageError
 from rlkit.fingerprint import Fingerprint, fingerprint, identify
-from rlkit.nn.reference import ReferencePolicy
+from rlkit.nn.demonstrations import Demonstrations
+from rlkit.nn.reference import INITS, ReferencePolicy
 from rlkit.options import require_count, require_seconds, require_typed, without_axes
 from rlkit.rewards import OwnReward, RewardFunction, load_reward
 from rlkit.runs.identity import content_name, plain_data
@@ -48,8 +49,7 @@ ARGUMENTS = (
     *("evaluation_episodes", "native", "compiled", "allow_drift", "config", "reports"),
     *("bins", "bin_low", "bin_high", "rescale_actions", "action_masks"),
     *("env_workers", "env_timeout", "reward", "reference", "reference_seed", "name"),
-    *("until_return", "patience", "keep_best", "callbacks"),
-    *("tensorboard", "tensorboard_seeds", "track"),
+    *("until_return", "patience", "keep_best", "callbacks", "init_seed", "demonstrations"),
 )
 
 
@@ -103,6 +103,11 @@ class RunSpec:
     reference_seed: int = 0  # of that run
     stop: StopRules | None = None  # before all steps are done
     keep_best: bool = False  # the state of each seed at its best evaluation
+    # the policy to start from; likewise the folder of a run
+    init: ReferencePolicy | str | None = None
+    init_seed: int = 0  # of that run
+    # what to imitate; a run, a file or a dataset until the environment is known
+    demonstrations: Demonstrations | str | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The class comes first: unpickling it runs its file, which also has the class of `config`.
@@ -165,6 +170,10 @@ class RunSpec:
             evaluated=self.evaluation_episodes > 0,
             action_masks=self.action_masks,
             reference=self.reference if isinstance(self.reference, ReferencePolicy) else None,
+            init=self.init if isinstance(self.init, ReferencePolicy) else None,
+            demonstrations=self.demonstrations
+            if isinstance(self.demonstrations, Demonstrations)
+            else None,
         )
 
     def whole_steps(self, num_env_steps: int) -> int:
@@ -249,8 +258,10 @@ class RunSpec:
                 "name": self.own_reward.reference,
                 "source": "" if source.unidentified else source.digest,
             }
-        if isinstance(self.reference, ReferencePolicy):
-            content["reference"] = self.reference.identity
+        for name in ("reference", "init", "demonstrations"):
+            origin = getattr(self, name)
+            if isinstance(origin, ReferencePolicy | Demonstrations):
+                content[name] = origin.identity
         if self.spans_run:
             content["num_env_steps"] = self.num_env_steps
         return content
@@ -278,7 +289,8 @@ class RunSpec:
 
     def old_folder_name(self, environment: Environment) -> str | None:
         """Return the name that this run would have in format 1; None if it would be ambiguous."""
-        new = (self.agent_source, self.reward, self.reference, self.stop, self.keep_best or None)
+        origins = (self.reference, self.init, self.demonstrations)
+        new = (self.agent_source, self.reward, *origins, self.stop, self.keep_best or None)
         if environment.content is None or any(part is not None for part in new):
             return None
         identity = {**self.identity(environment), "environment_source": environment.content}
@@ -336,6 +348,8 @@ def make_spec(
     reference_seed: int = 0,
     stop: StopRules | None = None,
     keep_best: bool = False,
+    init_seed: int = 0,
+    demonstrations: Any = None,
     config: Any = None,
     options: Mapping[str, Any] | None = None,
 ) -> RunSpec:
@@ -352,6 +366,8 @@ def make_spec(
         reference_seed: the seed of that run whose policy it is.
         stop: rules that end the run before its steps are done.
         keep_best: also keep the state of each seed at its best evaluation.
+        init_seed: the seed of the run that the agent's option `init` names.
+        demonstrations: what to imitate, see `rlkit.training.cloning.demonstrations`.
         config: the agent's whole configuration, or a mapping of options; `options` must then
             be empty.
         options: fields of the agent's configuration that differ from the preset.
@@ -364,35 +380,28 @@ def make_spec(
     name = agent if isinstance(agent, str) else agent.__name__
     near, traits = reference is not None, AgentTraits.of(agent_class)
     settings = _settings(agent_class, name, environment, near=near)
-    config = choose_config(agent_class, name, environment, config, dict(options or {}), near=near)
-    default_envs = settings.get("num_envs", traits.default_num_envs)
+    config, init = _config_and_start(agent_class, name, environment, config, options, near=near)
+    steps = settings["steps"] if steps is None else steps
+    every = settings["evaluate_every"] if evaluate_every is None else evaluate_every
+    envs = settings.get("num_envs", traits.default_num_envs) if envs is None else envs
+    preset_bins = (settings.get(name) for name in ("bins", "bin_low", "bin_high"))
     return RunSpec(
         agent=agent,
         environment=environment,
         env_args=require_env_args(env_args),
         config=traits.identified(config),
-        num_env_steps=require_count(
-            "steps", settings["steps"] if steps is None else steps, at_least=1
-        ),
-        num_envs=require_count("envs", default_envs if envs is None else envs, at_least=1),
+        num_env_steps=require_count("steps", steps, at_least=1),
+        num_envs=require_count("envs", envs, at_least=1),
         experiment_seed=require_count("seed", seed, at_least=0),
-        evaluate_every=require_count(
-            "evaluate_every",
-            settings["evaluate_every"] if evaluate_every is None else evaluate_every,
-            at_least=1,
-        ),
+        evaluate_every=require_count("evaluate_every", every, at_least=1),
         evaluation_episodes=require_count("evaluation_episodes", evaluation_episodes, at_least=0),
-        native=require_typed("native", native, bool),
-        compiled=require_typed("compiled", compiled, bool),
-        binning=make_binning(bins, bin_low, bin_high)
-        or make_binning(*(settings.get(name) for name in ("bins", "bin_low", "bin_high"))),
+        binning=make_binning(bins, bin_low, bin_high) or make_binning(*preset_bins),
         env_workers=require_count("env_workers", env_workers, at_least=0),
         env_timeout=require_seconds("env_timeout", env_timeout),
-        rescale_actions=require_typed("rescale_actions", rescale_actions, bool),
-        action_masks=require_typed("action_masks", action_masks, bool),
+        **_switches(native, compiled, rescale_actions, action_masks),
         reward=reward,
-        reference=_reference_place(reference),
-        reference_seed=require_count("reference_seed", reference_seed, at_least=0),
+        init=init,
+        **_origins(reference, reference_seed, init_seed, demonstrations),
         stop=stop,
         keep_best=_require_best(keep_best, evaluation_episodes),
     )
@@ -407,17 +416,59 @@ def _require_best(keep_best: Any, evaluation_episodes: int) -> bool:
     return bool(keep_best)
 
 
-def _reference_place(reference: Any) -> str | None:
-    """Return the folder of the run that was given as a reference."""
-    folder = getattr(reference, "folder", reference)
+def _switches(*values: Any) -> dict[str, Any]:
+    """Return the fields of a specification that are on or off, from their values in this order."""
+    names = ("native", "compiled", "rescale_actions", "action_masks")
+    return {
+        name: require_typed(name, value, bool) for name, value in zip(names, values, strict=True)
+    }
+
+
+def _origins(reference: Any, reference_seed: int, init_seed: int, given: Any) -> dict[str, Any]:
+    """Return the fields of a specification that name other runs and demonstrations."""
+    if not isinstance(given, Demonstrations):
+        given = _place("demonstrations", given, "a run, a file, minari:NAME or Demonstrations")
+    return {
+        "reference": _place("reference", reference, "a run or its folder, or 'uniform'"),
+        "reference_seed": require_count("reference_seed", reference_seed, at_least=0),
+        "init_seed": require_count("init_seed", init_seed, at_least=0),
+        "demonstrations": given,
+    }
+
+
+def _place(option: str, given: Any, expected: str) -> str | None:
+    """Return the folder of a run that was given for an option, or what else names it."""
+    folder = getattr(given, "folder", given)
     if folder is None:
         return None
     if not isinstance(folder, str | Path):
-        raise UsageError(
-            "option reference (--reference): expected a run or its folder, or 'uniform', got "
-            f"{reference!r:.80}"
-        )
+        raise UsageError(f"option {option} (--{option}): expected {expected}, got {given!r:.80}")
     return str(folder)
+
+
+def _config_and_start(
+    agent_class: Any,
+    name: str,
+    environment: EnvLike,
+    config: Any,
+    given: Mapping[str, Any] | None,
+    *,
+    near: bool,
+) -> tuple[Any, str | None]:
+    """Return the agent's configuration, and the run whose policy its option `init` names, if any.
+
+    The configuration then has the default `init`, and the run's identity that policy by its
+    content, not by its place.
+    """
+    options, starts = dict(given or {}), AgentTraits.of(agent_class).takes_init
+    if starts and "init" in options:
+        expected = "orthogonal, xavier, or a run or its folder"
+        options["init"] = _place("init", options["init"], expected)
+    config = choose_config(agent_class, name, environment, config, options, near=near)
+    if not starts or config.init in INITS:
+        return config, None
+    (default,) = (field.default for field in fields(config) if field.name == "init")
+    return replace(config, init=default), config.init
 
 
 def named_agent(agent: Any) -> Any:

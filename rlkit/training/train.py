@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,10 @@ from typing import Any
 import numpy as np
 
 from rlkit.determinism import own_settings, prepared_torch
-from rlkit.environments.environment import Environment
 from rlkit.environments.resolve import EnvLike
 from rlkit.environments.stepping.watchdog import ENV_TIMEOUT, watched
 from rlkit.errors import AllSeedsFailed
-from rlkit.nn.reference import ReferencePolicy
+from rlkit.nn.demonstrations import Demonstrations
 from rlkit.options import require_count, require_typed
 from rlkit.processes.sending import require_main_guard
 from rlkit.rewards import RewardFunction
@@ -32,7 +32,7 @@ from rlkit.runs.record import ALIAS, file_problem, read_record, record_file, wri
 from rlkit.runs.reports import Reports
 from rlkit.training.figures import save_curve
 from rlkit.training.kind import AGENT_RUN
-from rlkit.training.playing.reference_file import REFERENCE, write_reference
+from rlkit.training.playing.copies import record_copies, write_copies
 from rlkit.training.prepare import Prepared, prepare
 from rlkit.training.presets import DEFAULT_EVALUATION_EPISODES
 from rlkit.training.run import Run
@@ -47,8 +47,8 @@ _OF_SPEC = (
     *("steps", "seed", "envs", "env_args", "evaluate_every", "evaluation_episodes", "native"),
     *("compiled", "bins", "bin_low", "bin_high", "env_workers", "env_timeout", "rescale_actions"),
     *("action_masks", "reward", "reference", "reference_seed", "keep_best", "config"),
+    *("init_seed", "demonstrations"),
 )
-_OF_WATCHING = ("callbacks", "tensorboard", "tensorboard_seeds", "track")
 
 
 def train(
@@ -76,15 +76,14 @@ def train(
     reward: str | RewardFunction | None = None,
     reference: str | Path | Run | None = None,
     reference_seed: int = 0,
+    init_seed: int = 0,
+    demonstrations: str | Path | Run | Demonstrations | None = None,
     allow_drift: bool = False,
     name: str | None = None,
     until_return: float | None = None,
     patience: int | None = None,
     keep_best: bool = False,
     callbacks: Sequence[Callback] = (),
-    tensorboard: str | Path | None = None,
-    tensorboard_seeds: bool = False,
-    track: str | None = None,
     config: Any = None,
     reports: Reports | None = None,
     **options: Any,
@@ -129,6 +128,11 @@ def train(
             `kl_coef` is the penalty of each nat of divergence, in units of reward. The run keeps a
             copy of it.
         reference_seed: the seed of that run whose final policy it is.
+        init_seed: for the option `init` of ppo and reinforce, where it is a run or its folder: the
+            seed of that run from whose final policy every seed starts.
+        demonstrations: for behaviour-cloning, what it imitates: a run or its folder, a file of
+            observations and actions (.csv, .jsonl, .npz), "minari:NAME" of a local dataset, or
+            `Demonstrations`. The run keeps a copy of them.
         allow_drift: continue although versions differ from those the run began with; the run is
             then marked as not reproducible.
         name: by which the run is found as well as by its folder; no other run in `out` may have it.
@@ -139,10 +143,6 @@ def train(
             `run.actor(seed, which="best")`.
         callbacks: functions of a `Progress`, called at each evaluation once all seeds are there;
             one that returns "stop" ends the run.
-        tensorboard: a folder for TensorBoard, in which the run gets one with its event files: mean
-            and interval of each metric over seeds.
-        tensorboard_seeds: also write a scalar for each seed.
-        track: "trackio" or "wandb", to which the same scalars are sent.
         config: the agent's whole configuration, or a mapping of options, instead of single ones.
         reports: where to report progress and notes; by default a bar on terminals and in
             notebooks, warnings of the class `rlkit.RlkitWarning`, and failures as below.
@@ -167,7 +167,7 @@ def train(
         "workers": require_count("workers", workers, at_least=1),
         "allow_drift": require_typed("allow_drift", allow_drift, bool),
         "name": name,
-        "watching": Watching(**{name: given[name] for name in _OF_WATCHING}),
+        "watching": Watching(callbacks=callbacks),
     }
     return _train_and_report(spec, seeds, Path(out), how, reports)
 
@@ -274,15 +274,12 @@ def train_prepared(
     if has_figure and is_finished(request, folder, num_seeds, reports):
         if name is not None:
             name_run(folder, AGENT_RUN, name)
-        watching.write([Run(folder)])
         run = opened()
         _note_scores(run, reports)
         return run
-    watching.require(folder.name)
     store.prepare_folder(folder)
     with store.locked(folder), prepared_torch():
-        if isinstance(prepared.spec.reference, ReferencePolicy):
-            write_reference(folder, prepared.spec.reference)
+        write_copies(folder, prepared.spec)
         try:
             worked = execute(
                 request,
@@ -291,16 +288,13 @@ def train_prepared(
                 workers=workers,
                 allow_drift=allow_drift,
                 reports=reports,
-                watch=watching.watch(prepared.spec, reports.note),
+                watch=watching.watch(prepared.spec),
             )
         finally:
             prepared.settle()
-        if not worked:
-            watching.write([Run(folder)])
-        if isinstance(prepared.spec.reference, ReferencePolicy):
-            record_file(folder, AGENT_RUN, REFERENCE)
+        record_copies(folder, prepared.spec)
         if "references" not in read_record(folder, AGENT_RUN):
-            _store_references(folder, prepared.environment)
+            _store_references(folder, prepared)
         # Without a figure although nothing was trained: it was killed while drawing.
         if figure and (worked or not _has_figure(folder)):
             _draw(Run(folder))
@@ -328,12 +322,15 @@ def _note_scores(run: Run, reports: Reports) -> None:
         )
 
 
-def _store_references(folder: Path, environment: Environment) -> None:
+def _store_references(folder: Path, prepared: Prepared) -> None:
     """Store the reference lines in the record, so that drawing needs no environment."""
     from rlkit.training.references import references
 
-    record = read_record(folder, AGENT_RUN)
-    write_record(folder, {**record, "references": references(environment)})
+    record, given = read_record(folder, AGENT_RUN), prepared.spec.demonstrations
+    lines = references(prepared.environment)
+    if isinstance(given, Demonstrations) and math.isfinite(given.expert_return):
+        lines.append(("expert", given.expert_return))
+    write_record(folder, {**record, "references": lines})
 
 
 def _draw(run: Run) -> None:

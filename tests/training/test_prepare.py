@@ -68,7 +68,7 @@ def test_a_run_that_other_instructions_continue_is_marked(
 @pytest.mark.parametrize("agent", ["psrl", "lspi", "thompson", "ucb", "value-iteration"])
 def test_agents_without_masks_name_those_that_take_them(agent: str, out: Any) -> None:
     able = "q-learning, sarsa, expected-sarsa, double-q-learning, n-step-sarsa, monte-carlo, dyna-q"
-    able += ", reinforce, ppo, preference-ppo, random"
+    able += ", reinforce, ppo, preference-ppo, behaviour-cloning, random"
     text = f"{agent} takes none; of the agents of rlkit {able} do"
     with pytest.raises(UsageError, match=text):
         train(agent, MaskedCorridor, seeds=1, steps=10, action_masks=True, out=out)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rlkit.agent import Actor, ActorTraits
+from rlkit.agents.cloning.diffusion_policy import DiffusionActor
 from rlkit.agents.heads import Head, JointHead, make_head, restricted
 from rlkit.agents.networks import Features, NetworkActor
 from rlkit.errors import UsageError
@@ -21,19 +22,34 @@ Array = NDArray[Any]
 
 
 def policy_of(
-    actor: Actor, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], name: str
+    actor: Actor,
+    observation_space: spaces.Space[Any],
+    action_space: spaces.Space[Any],
+    name: str,
+    option: str = "reference",
 ) -> ReferencePolicy:
-    """Return the policy of an actor with one seed as a reference.
+    """Return the policy of an actor with one seed as plain arrays, for an option of another run.
 
     Args:
         actor: its exploring policy, so that no probability is 0.
         observation_space: as agents see it.
         action_space: likewise.
         name: of the run that it comes from, for messages.
+        option: what it is for, likewise: "reference", or "init" to start from it.
 
     Raises:
         UsageError: it has no probabilities, or one of them is 0.
     """
+    if isinstance(actor, DiffusionActor):
+        reason = {
+            "reference": "the density of its actions cannot be computed, so neither can the "
+            "divergence from it",
+            "init": "its network predicts noise, not the parameters of a distribution",
+        }[option]
+        raise UsageError(
+            f"{option} {name}: it is a diffusion policy: {reason}; clone the same demonstrations "
+            "with --method gaussian"
+        )
     if isinstance(actor, NetworkActor):
         arrays, activation = actor.arrays()
         return ReferencePolicy("network", arrays, activation)
@@ -44,14 +60,14 @@ def policy_of(
         or not isinstance(action_space, spaces.Discrete)
     ):
         raise UsageError(
-            f"reference {name}: its policy is neither a network that gives the parameters of a "
+            f"{option} {name}: its policy is neither a network that gives the parameters of a "
             "distribution nor a table of probabilities; use a run of ppo or reinforce"
         )
     table = probabilities(np.arange(int(observation_space.n))[None])[0].astype(np.float64)
     if not (table > 0).all():
         state, action = np.argwhere(table <= 0)[0].tolist()
         raise UsageError(
-            f"reference {name}: its policy never takes action {action} in state {state}, so the "
+            f"{option} {name}: its policy never takes action {action} in state {state}, so the "
             "divergence from it would be infinite; use a run of ppo or reinforce, or of an agent "
             "whose exploration has not ended, as q-learning with --epsilon-end 0.05"
         )

@@ -90,6 +90,22 @@ class ActionView:
         own = np.where(self._whole, np.rint(own), own)
         return own.reshape(actions.shape)
 
+    def from_layout(self, actions: Array) -> Array:
+        """Return actions [D, ...] of the environment's layout as those of an agent.
+
+        It undoes `to_layout`; numbers with bounds are clipped to them, as the environment does.
+        """
+        if self._radices is not None:
+            numbers: Array = (actions * self._radices).sum(axis=-1)
+            return numbers
+        flat = actions.reshape(len(actions), -1).astype(np.float64)
+        low, high = self._layout.bounds
+        real = self._layout.sizes == 0
+        flat = np.where(real, np.clip(flat, low, high), flat)
+        if self._rescaled:
+            flat = (flat - self._low) / self._half - self._shift
+        return flat.reshape(actions.shape)
+
     def masks(self, masks: Array) -> Array:
         """Return masks [S, N, choices] of the environment's layout as those of the agent's space.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from gymnasium import spaces
@@ -37,7 +36,7 @@ def load_reference(place: str, seed: int, environment: Environment, name: str) -
     if place == UNIFORM:
         policy = ReferencePolicy("uniform")
     else:
-        policy = _of_run(named_folder(place, "agent"), seed, environment, name)
+        policy = policy_of_run(place, seed, environment, name)
     head = make_head(environment.action_space)
     require_fit(policy, environment.observation_space, environment.action_space, head)
     return policy
@@ -64,18 +63,50 @@ def reference_probabilities(place: str, environment: Environment, mdp: TabularMD
     return probabilities_of(policy, states, actions)
 
 
-def _of_run(folder: Path, seed: int, environment: Environment, name: str) -> ReferencePolicy:
-    what = f"option reference (--reference) = {folder}"
+def policy_of_run(
+    place: str, seed: int, environment: Environment, name: str, option: str = "reference"
+) -> ReferencePolicy:
+    """Return the exploring policy that a seed of a run ended with, as plain arrays.
+
+    Args, raises: as `load_reference`; `option` is that which named the run, for messages.
+    """
+    run, seen = acting_run(place, seed, environment, name, option, f"{option}_seed")
+    actor = run.batch_actor([seed], greedy=False)
+    return policy_of(actor, seen.observation_space, seen.action_space, place, option)
+
+
+def acting_run(
+    place: str, seed: int, environment: Environment, name: str, option: str, seed_option: str
+) -> tuple[Run, Environment]:
+    """Return a run whose policy can act in the environment of another agent.
+
+    Args:
+        place: its folder.
+        seed: of its policy.
+        environment: of the other agent, as that agent sees it.
+        name: of the other agent, for messages.
+        option: that named the run, for messages.
+        seed_option: that named the seed.
+
+    Returns:
+        the run, opened in that environment as its own agent sees it, and that environment.
+
+    Raises:
+        UsageError: it is no finished run, or does not act in such an environment.
+    """
+    what = f"option {option} (--{option}) = {place}"
     try:
+        folder = named_folder(place, "agent")
         run = Run(folder)
     except RlkitError as error:
+        others = {"reference": ", or uniform", "init": ", or orthogonal or xavier"}.get(option, "")
         raise UsageError(
-            f"{what}: {error}; give the folder of a run of rlkit train, or uniform"
+            f"{what}: {error}; give the folder of a run of rlkit train{others}"
         ) from error
     if seed not in run.seeds:
         raise UsageError(
-            f"option reference_seed (--reference-seed) = {seed}: {folder} has the seeds 0 to "
-            f"{len(run.seeds) - 1}"
+            f"option {seed_option} (--{seed_option.replace('_', '-')}) = {seed}: {folder} has the "
+            f"seeds 0 to {len(run.seeds) - 1}"
         )
     if seed in run.unfinished:
         raise UsageError(
@@ -86,9 +117,7 @@ def _of_run(folder: Path, seed: int, environment: Environment, name: str) -> Ref
     seen = environment.seen_as(stored_view(run.record, numbered))
     _require_same_spaces(run, seen, environment, what, name)
     # Its own environment is not opened: that of the other agent has the same spaces.
-    opened = Run(folder, environment=seen)
-    actor = opened.batch_actor([seed], greedy=False)
-    return policy_of(actor, seen.observation_space, seen.action_space, str(folder))
+    return Run(folder, environment=seen), seen
 
 
 def _require_same_spaces(

@@ -1,0 +1,1 @@
+"""Behaviour cloning: policies that imitate demonstrations."""

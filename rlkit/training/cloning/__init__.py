@@ -1,0 +1,1 @@
+"""Demonstrations from runs, files and datasets, and runs that start from others."""
