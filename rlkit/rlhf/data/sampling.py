@@ -101,11 +101,34 @@ def generate(
         temperature: divides the logits.
 
     Returns:
-        responses of up to T tokens. The loop stops when all have ended; the width is always T.
+        responses of up to T tokens. The loop stops when all have ended; the width is always T. If
+        there are more rows than fit into the model's `memory_gb`, they go in parts.
     """
     length = task.max_new_tokens
-    env = TokenEnv(task, prompts)
+    # Drawn for all, so that no draw depends on how many rows are sampled at once.
     uniforms = None if rng is None else torch.from_numpy(rng.random((length, len(prompts))))
+    size = model.rows_at_once(prompts.shape[1] + length, len(prompts))
+    parts = []
+    for start in range(0, len(prompts), size):
+        rows = slice(start, start + size)
+        own = None if uniforms is None else uniforms[:, rows]
+        parts.append(_generate(model, task, prompts[rows], own, temperature))
+    if len(parts) == 1:
+        return parts[0]
+    sequences, log_prob, truncated = zip(*parts, strict=True)
+    return Samples(Sequences.concatenate(sequences), torch.cat(log_prob), torch.cat(truncated))
+
+
+def _generate(
+    model: LanguageModel,
+    task: LanguageTask,
+    prompts: NDArray[np.int64],
+    uniforms: Tensor | None,
+    temperature: float,
+) -> Samples:
+    """Sample one response to each prompt, all at once."""
+    length = task.max_new_tokens
+    env = TokenEnv(task, prompts)
     prompt_mask = torch.from_numpy(prompts != task.pad)
     sampler = Sampler(model, prompt_mask, uniforms, temperature=temperature, max_new_tokens=length)
     episodes = play(sampler, env, max_steps=length)

@@ -229,8 +229,10 @@ def batched_log_probs(
 ) -> Tensor:
     """Return the log-probabilities of `response_log_probs` for any number of sequences, [N, T].
 
-    No dropout is active, and there is no gradient.
+    No dropout is active, and there is no gradient. A batch has as many rows as fit into the model's
+    `memory_gb`, at most `batch_size`.
     """
+    batch_size = model.rows_at_once(sequences.tokens.shape[1], batch_size)
     with evaluating(model):
         return torch.cat(
             [

@@ -142,10 +142,13 @@ def diversity(model: LanguageModel, sequences: Sequences, *, most: int = 512) ->
     where responses collapse to one. Only the first `most` responses are used.
     """
     rows = sequences.select(slice(0, most))
+    parts = []
     with evaluating(model):
-        states = response_states(model, rows)
-    states = states.masked_fill(~rows.response_mask.unsqueeze(2), 0.0)
-    embeddings = states.sum(1) / rows.lengths.unsqueeze(1)
+        size = model.rows_at_once(rows.tokens.shape[1], most)
+        for part in rows.split(size):
+            states = response_states(model, part)
+            parts.append(states.masked_fill(~part.response_mask.unsqueeze(2), 0.0).sum(1))
+    embeddings = torch.cat(parts) / rows.lengths.unsqueeze(1)
     ids = response_ids(rows)
     return {
         "distinct_1": distinct_n(ids, 1),

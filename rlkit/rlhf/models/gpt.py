@@ -28,6 +28,7 @@ from rlkit.rlhf.models.activations import ACTIVATIONS, Activation
 from rlkit.rlhf.models.language_model import LanguageModel, Targets
 from rlkit.rlhf.models.layers import linear, normal
 from rlkit.rlhf.models.lora import TARGETS, adapters_off, add_adapters, fold_adapters
+from rlkit.rlhf.models.memory import Sizes
 
 Positions = Literal["learned", "sinusoidal"]
 
@@ -217,6 +218,8 @@ class GPT(LanguageModel):
         self.config = config
         self.vocab_size, self.num_actions = config.vocab_size, config.num_actions
         self.context_length, self.width = config.context_length, config.width
+        sizes = (config.num_layers, config.width, config.width, 4 * config.width)
+        self.sizes = Sizes(*sizes, config.num_heads, config.num_actions)
         std = config.init_std
         self.embedding = nn.Parameter(normal(rng, std, config.vocab_size, config.width))
         if config.positions == "learned":

@@ -15,6 +15,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from rlkit.errors import UsageError
+from rlkit.rlhf.models.memory import MEMORY_GB, Sizes
 from rlkit.seeding import SeedStreams
 
 Targets = tuple[str, ...] | None  # names of layers with adapters
@@ -27,6 +28,8 @@ class LanguageModel(nn.Module, ABC):
     num_actions: int  # ids 0..num_actions-1 can be generated
     context_length: int  # the longest sequence, padding included
     width: int  # of the hidden states
+    sizes: Sizes | None = None  # on which its memory depends; None = unknown
+    memory_gb: float = MEMORY_GB  # for what the rows of a batch need beside the weights
 
     @abstractmethod
     def forward(
@@ -84,6 +87,12 @@ class LanguageModel(nn.Module, ABC):
                 the model.
         """
         self._new_adapters(rank, 2.0 * rank, streams.generator("init", 2), targets)
+
+    def rows_at_once(self, length: int, most: int, *, gradient: bool = False) -> int:
+        """Return how many rows of `length` tokens to compute at once, at most `most`."""
+        if self.sizes is None:
+            return most
+        return min(most, self.sizes.rows_within(self.memory_gb, length, gradient=gradient))
 
     def freeze(self) -> Self:
         """Make the model constant: no dropout and no gradients. Return the model itself."""

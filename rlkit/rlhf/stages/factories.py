@@ -7,7 +7,7 @@ streams of a seed, it loads the runs that the stage starts from and returns what
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rlkit.errors import UsageError
@@ -53,6 +53,7 @@ class SFTFactory:
     def __call__(self, streams: SeedStreams) -> ExampleTrainer:
         task = self.task.build(self.model)
         model = self.model.build(task, streams)
+        model.memory_gb = self.config.memory_gb
         self.model.add_adapters(model, streams)
         if isinstance(task, TextTask):
             demonstrations = from_arrays(*task.demonstrations(), pad=task.pad)
@@ -88,8 +89,13 @@ class RewardFactory(_FromPolicy):
 
     config: RewardConfig
 
+    def trial(self, streams: SeedStreams) -> ExampleTrainer:
+        """Return a stage that only shows whether it can be built: few responses are sampled."""
+        return replace(self, config=replace(self.config, num_calibration=2))(streams)
+
     def __call__(self, streams: SeedStreams) -> ExampleTrainer:
         _, policy = load_parent_policy(self.parent, streams.index)
+        policy.memory_gb = self.config.memory_gb
         task = self.task.build(self.model)
         examples = _draw_examples(task, policy, self.config, streams)
         rng = streams.generator("data", 1)
@@ -115,6 +121,7 @@ class DPOFactory(_FromPolicy):
 
     def __call__(self, streams: SeedStreams) -> ExampleTrainer:
         _, policy = load_parent_policy(self.parent, streams.index)
+        policy.memory_gb = self.config.memory_gb
         task = self.task.build(self.model)
         if isinstance(task, TextTask):
             preferences = task.preferences()
@@ -144,6 +151,7 @@ class PolicyFactory(_FromPolicy):
 
     def __call__(self, streams: SeedStreams) -> KLPenalisedPolicy:
         _, policy = load_parent_policy(self.parent, streams.index)
+        policy.memory_gb = self.config.memory_gb
         task = self.task.build(self.model)
         reference = policy.reference_copy()
         score = build_score(self.score, task, reference, streams)

@@ -149,13 +149,22 @@ def build_score(
         key = AnswerKey(task, reference)
         if source.reward is None:
             return TableScore(key, key.gold)
-        model = load_parent_reward_model(source.reward, streams.index, task)
+        model = _reward_model(source.reward, streams.index, task, reference)
         return TableScore(key, key.standardised(key.tabulate(model.score)))
     if source.reward is not None:
-        return load_parent_reward_model(source.reward, streams.index, task).score
+        return _reward_model(source.reward, streams.index, task, reference).score
     gold_task = require_gold(task)
     (samples,) = responses_from(reference, task, streams.generator("data", 1), 4096)
     return GoldScore(gold_task, samples)
+
+
+def _reward_model(
+    parent: Parent, index: int, task: LanguageTask, reference: LanguageModel
+) -> RewardModel:
+    """Return the reward model for a seed, with the limit of memory of the reference."""
+    model = load_parent_reward_model(parent, index, task)
+    model.trunk.memory_gb = reference.memory_gb
+    return model
 
 
 def require_gold(task: LanguageTask) -> GoldTask:

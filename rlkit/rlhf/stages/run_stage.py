@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,8 +22,10 @@ from numpy.typing import NDArray
 
 from rlkit.determinism import prepared_torch
 from rlkit.errors import SeedError, UsageError
+from rlkit.files import available_bytes
 from rlkit.options import require_count, require_typed
 from rlkit.processes.sending import require_main_guard
+from rlkit.rlhf.models.memory import Forecast, duration
 from rlkit.rlhf.stages.kind import STAGE_RUN
 from rlkit.rlhf.stages.stage_rows import StageRows
 from rlkit.rlhf.stages.stage_run import STATE_PREFIX, StageRun
@@ -37,6 +40,7 @@ from rlkit.runs.restore import entries, restore, take_up
 from rlkit.seeding import SeedStreams
 
 Array = NDArray[Any]
+_LARGE = 5e8  # bytes from which on a forecast is reported
 
 
 class Stage(Protocol):
@@ -67,6 +71,9 @@ class Stage(Protocol):
         """Continue from what `state_dict` returned, to the last bit."""
 
 
+Builder = Callable[[SeedStreams], Stage]
+
+
 @dataclass(frozen=True, kw_only=True)
 class StageSpec:
     """A stage and everything that its results depend on.
@@ -82,7 +89,8 @@ class StageSpec:
     experiment_seed: int
     num_updates: int  # of each seed
     spans_run: bool  # whether the results depend on num_updates from the start
-    build: Callable[[SeedStreams], Stage]  # picklable if it is to run in worker processes
+    # An attribute `trial`, if there is one, builds a stage that only shows whether it can be built.
+    build: Builder  # picklable if it is to run in worker processes
     record_every: int  # updates between rows of the curve
     save_every: int  # updates between checkpoints; the results do not depend on it
 
@@ -212,7 +220,9 @@ def _run_seed(spec: StageSpec, folder: Path, seed: int, reports: Reports) -> Non
     done, state = take_up(folder, seed, "updates", reports)
     if done >= spec.num_updates:
         return
+    reports.status("loading")
     stage = _build(spec, seed)
+    announcement = _Announcement(stage, spec.num_updates - done, reports)
     rows = StageRows(stage.metrics, getattr(stage, "last_value_metrics", ()))
     path = curves.curve_path(folder, seed)
     if state:
@@ -227,6 +237,7 @@ def _run_seed(spec: StageSpec, folder: Path, seed: int, reports: Reports) -> Non
     on_the_grid = curve.sums.extent
     for number in range(done + 1, spec.num_updates + 1):
         metrics = _update(stage, spec, reports)
+        announcement.updated()
         rows.observe(metrics)
         if status := _status(metrics):
             reports.status(status)
@@ -251,6 +262,36 @@ def _run_seed(spec: StageSpec, folder: Path, seed: int, reports: Reports) -> Non
             raise Stopped(f"stopped at {number:,} updates of seed {seed}")
 
 
+class _Announcement:
+    """Reports what the training of a seed will need: before it begins, and after two updates.
+
+    Args:
+        stage: of which only a large one, with an attribute `forecast`, is announced.
+        num_updates: that remain.
+        reports: where to report.
+    """
+
+    def __init__(self, stage: Stage, num_updates: int, reports: Reports) -> None:
+        self._num_updates, self._reports = num_updates, reports
+        forecast: Forecast | None = getattr(stage, "forecast", None)
+        self._is_large = forecast is not None and forecast.num_bytes > _LARGE
+        if forecast is not None and self._is_large:
+            reports.note(forecast.text(num_updates, available_bytes()))
+        self._num_done, self._since = 0, time.monotonic()
+
+    def updated(self) -> None:
+        """Report the time that is left after the second update; the first loads libraries."""
+        self._num_done += 1
+        remaining = self._num_updates - self._num_done
+        if self._is_large and self._num_done == 2 and remaining > 0:
+            seconds = time.monotonic() - self._since
+            self._reports.note(
+                f"the second update took {duration(seconds)}: about "
+                f"{duration(seconds * remaining)} for the other {remaining:,}"
+            )
+        self._since = time.monotonic()
+
+
 def _status(metrics: Mapping[str, float]) -> str:
     """Return the metrics that progress shows, as text."""
     labels = {"score": "score", "kl": "KL", "held_out_loss": "held-out loss"}
@@ -268,8 +309,8 @@ def _update(stage: Stage, spec: StageSpec, reports: Reports) -> Mapping[str, flo
     return metrics
 
 
-def _build(spec: StageSpec, seed: int) -> Stage:
-    stage = spec.build(SeedStreams(spec.experiment_seed, seed))
+def _build(spec: StageSpec, seed: int, build: Builder | None = None) -> Stage:
+    stage = (build or spec.build)(SeedStreams(spec.experiment_seed, seed))
     if stage.num_updates != spec.num_updates:
         raise UsageError(
             f"the stage {spec.stage!r} was built for {stage.num_updates} updates, but its "
@@ -281,7 +322,7 @@ def _build(spec: StageSpec, seed: int) -> Stage:
 def _require_fit(spec: StageSpec, num_seeds: int) -> None:
     """Fail early if a stage cannot be built or an input run lacks a seed."""
     try:
-        stage = _build(spec, num_seeds - 1)
+        stage = _build(spec, num_seeds - 1, build=getattr(spec.build, "trial", spec.build))
     except SeedError:
         return  # the other seeds can be trained
     StageRows(stage.metrics, getattr(stage, "last_value_metrics", ()))

@@ -13,6 +13,7 @@ from rlkit.errors import UsageError
 from rlkit.maths.kl_penalty import KLPenalty
 from rlkit.nn.optimisers import Decay, require_decay
 from rlkit.options import ADDED_LATER, require_choice, require_range, require_types, require_whole
+from rlkit.rlhf.models.memory import MEMORY_GB
 from rlkit.rlhf.training.advantage_estimators import (
     AdvantageEstimator,
     CriticAdvantages,
@@ -36,11 +37,15 @@ class DescentConfig:
     max_gradient_norm: float = 1.0  # gradients are scaled down to this norm, > 0
     # epochs without a lower held-out loss after which training stops, >= 0; 0 = never
     patience: int = field(default=0, metadata=ADDED_LATER)
+    # GB for what the rows of a batch need beside the weights, > 0: rollouts, references and
+    # evaluation go in parts that fit. The last bits of results depend on it, not on the machine
+    memory_gb: float = field(default=MEMORY_GB, metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
         require_whole(self, "num_epochs", "batch_size", at_least=1)
         require_whole(self, "patience", at_least=0)
         require_range(self, "learning_rate", "max_gradient_norm", low=0, open_low=True)
+        require_range(self, "memory_gb", low=0, open_low=True)
         require_decay(self)
 
 
@@ -205,6 +210,9 @@ class PolicyConfig(ABC):
     mask_truncated: bool = field(default=False, metadata=ADDED_LATER)
     aggregation: Aggregation = "token-mean"  # how the losses of a minibatch's tokens are averaged
     check_ratio: bool = True  # stop if the first ratio is not 1, and name the likely causes
+    # GB for what the rows of a batch need beside the weights, > 0: rollouts, references and
+    # evaluation go in parts that fit. The last bits of results depend on it, not on the machine
+    memory_gb: float = field(default=MEMORY_GB, metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
         require_whole(
@@ -218,6 +226,7 @@ class PolicyConfig(ABC):
             self, "learning_rate", "max_gradient_norm", "temperature", low=0, open_low=True
         )
         require_range(self, "final_learning_rate", low=0, high=1)
+        require_range(self, "memory_gb", low=0, open_low=True)
         require_range(self, "clip_epsilon", low=0, high=1, open_low=True, open_high=True)
         require_range(self, "entropy_coef", "kl_coef", "missing_eos_penalty", low=0)
         require_range(self, "kl_target", low=0, open_low=True)

@@ -118,7 +118,12 @@ def direct_preference_optimisation(
             return losses, {name: metrics[name] for name in ("accuracy", "reward_margin")}
 
         passes, names = config.passes(len(preferences)), ("accuracy", "reward_margin")
-        return ExampleTrainer(policy, len(preferences), few, passes, streams, metrics=names)
+        return ExampleTrainer(
+            *(policy, len(preferences), few, passes, streams),
+            metrics=names,
+            row_length=preferences.chosen.tokens.shape[1],
+            rows_per_example=2,
+        )
     held_out, training = split_held_out(preferences, config, streams)
     assert isinstance(held_out, Preferences)
     assert isinstance(training, Preferences)
@@ -144,6 +149,8 @@ def direct_preference_optimisation(
             *(f"held_out_{name}" for name in METRICS),
             *(() if task is None else ("kl",)),
         ),
+        row_length=preferences.chosen.tokens.shape[1],
+        rows_per_example=2,
         warning=functools.partial(leaving_message, validation.reference_chosen_log_prob),
     )
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from rlkit.errors import Diverged
 from rlkit.maths.schedules import scheduled
 from rlkit.rlhf.models.layers import torch_seeded
+from rlkit.rlhf.models.memory import Forecast, weight_bytes
 from rlkit.rlhf.models.state import (
     load_optimiser_state,
     load_trained_state,
@@ -47,6 +48,8 @@ class ExampleTrainer:
         held_out_metrics: the names of these metrics.
         warning: of an epoch's held-out metrics, if they look wrong; noted once.
         finish: called once, after the last update, with the final parameters in place.
+        row_length: tokens of a prompt with its response, for the forecast.
+        rows_per_example: responses of an example, for the forecast.
 
     Attributes:
         notes: messages to the user; whoever reads them clears the list.
@@ -65,6 +68,8 @@ class ExampleTrainer:
         held_out_metrics: tuple[str, ...] = ("held_out_loss",),
         warning: Callable[[Mapping[str, float]], str | None] = lambda metrics: None,
         finish: Callable[[], None] | None = None,
+        row_length: int = 0,
+        rows_per_example: int = 1,
     ) -> None:
         self.module, self._loss, self._config, self._streams = module, loss, config, streams
         self._num_examples, self._held_out, self._finish = num_examples, held_out, finish
@@ -91,7 +96,18 @@ class ExampleTrainer:
             weight_decay=config.weight_decay,
             fused=True,
         )
+        self._row_length, self._rows_per_example = row_length, rows_per_example
         self._begin_epoch()
+
+    @property
+    def forecast(self) -> Forecast:
+        """What the training will need."""
+        trunk = getattr(self.module, "trunk", self.module)
+        num_rows = self._config.batch_size * self._rows_per_example
+        sizes = getattr(trunk, "sizes", None)
+        batch = 0 if sizes is None else sizes.row_bytes(self._row_length, gradient=True) * num_rows
+        num_tokens = self._config.num_epochs * self._num_examples * self._rows_per_example
+        return Forecast(num_tokens * self._row_length, weight_bytes([self.module]) + batch)
 
     def _begin_epoch(self) -> None:
         self._epoch_start = generator_states([self._rng])

@@ -53,6 +53,7 @@ def supervised_fine_tuning(
         config.passes(num_training),
         streams,
         held_out=held_out_loss if count else None,
+        row_length=demonstrations.tokens.shape[1],
     )
 
 

@@ -35,9 +35,10 @@ from rlkit.maths.kl_penalty import AdaptiveCoefficient
 from rlkit.maths.schedules import scheduled
 from rlkit.rlhf.data.sampling import Samples, generate
 from rlkit.rlhf.data.scores import Score, WeightedScores
-from rlkit.rlhf.data.sequences import Sequences, response_log_probs
+from rlkit.rlhf.data.sequences import Sequences, batched_log_probs
 from rlkit.rlhf.data.task import LanguageTask
 from rlkit.rlhf.models.language_model import LanguageModel
+from rlkit.rlhf.models.memory import Forecast, weight_bytes
 from rlkit.rlhf.objectives.rewards import missing_eos_penalty, penalised_rewards
 from rlkit.rlhf.training.advantage_estimators import AdvantageEstimator
 from rlkit.rlhf.training.checks import checked_scores, require_reference, require_same_vocabulary
@@ -131,6 +132,7 @@ class KLPenalisedPolicy:
             self.kl_coef,
             self._generators[2],
             max_new_tokens=task.max_new_tokens,
+            prompt_length=task.prompt_length,
         )
         omitted = CRITIC_METRICS if self.critic is None else ()
         parts = score.names if isinstance(score, WeightedScores) else ()
@@ -162,7 +164,9 @@ class KLPenalisedPolicy:
         )
         sequences, mask = samples.sequences, samples.sequences.response_mask
         with self.reference_model() as reference:
-            reference_log_prob, _, _ = response_log_probs(reference, sequences, temperature)
+            reference_log_prob = batched_log_probs(
+                reference, sequences, temperature, batch_size=len(mask)
+            )
         return Rollout(
             sequences,
             samples.truncated,
@@ -228,14 +232,37 @@ class KLPenalisedPolicy:
         with self.policy.adapters_off():
             yield self.policy
 
+    @property
+    def forecast(self) -> Forecast:
+        """What the training will need."""
+        config, task = self.config, self._task
+        length = task.prompt_length + task.max_new_tokens
+        models = [self.policy, self.reference, self.critic, getattr(self._score, "__self__", None)]
+        weights = weight_bytes(each for each in models if isinstance(each, torch.nn.Module))
+        # Sampled once, read by the reference and in each epoch; the same again by the critic.
+        num_passes = (2 + config.num_epochs) + (1 + config.num_epochs) * (self.critic is not None)
+        num_rows = self.policy.rows_at_once(length, config.batch_size)
+        num_trained = min(config.minibatch_size, self.token_update.microbatch_size or 32)
+        batch = 0
+        if self.policy.sizes is not None:
+            sizes = self.policy.sizes
+            trained = num_trained * sizes.row_bytes(length, gradient=True)
+            batch = max(
+                num_rows * sizes.row_bytes(length), trained * (1 + (self.critic is not None))
+            )
+        num_tokens = self.num_updates * config.batch_size * length * num_passes
+        return Forecast(num_tokens, weights + batch)
+
     def _values(self, sequences: Sequences) -> tuple[Tensor, Tensor]:
         """The critic's values [B, T] and, where they are bootstrapped from, final values [B]."""
         mask = sequences.response_mask
         values, final_values = torch.zeros(mask.shape), torch.zeros(len(mask))
         if self.critic is not None:
-            values = self.critic(sequences).masked_fill(~mask, 0.0)
+            size = self.critic.trunk.rows_at_once(sequences.tokens.shape[1], len(mask))
+            parts = list(sequences.split(size))
+            values = torch.cat([self.critic(part) for part in parts]).masked_fill(~mask, 0.0)
             if self.critic.options.bootstrap_truncated:
-                final_values = self.critic.final_values(sequences)
+                final_values = torch.cat([self.critic.final_values(part) for part in parts])
         return values, final_values
 
     def _learning_rate(self) -> float:

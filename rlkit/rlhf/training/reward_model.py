@@ -6,7 +6,7 @@ Pointwise: the logit is the score itself, the label says whether the response wa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -58,8 +58,15 @@ class RewardModel(torch.nn.Module):
     def score(self, sequences: Sequences, *, batch_size: int = 512) -> NDArray[np.float64]:
         """Return normalised scores [B], without gradient or dropout."""
         with evaluating(self):
-            parts = [self.gain * self(batch) + self.bias for batch in sequences.split(batch_size)]
-        return torch.cat(parts).double().numpy()
+            scores = self.gain * self.raw_scores(sequences, batch_size=batch_size) + self.bias
+        return scores.double().numpy()
+
+    @torch.no_grad()
+    def raw_scores(self, sequences: Sequences, *, batch_size: int | None = None) -> Tensor:
+        """Return raw scores [B] without gradient, as many at once as fit into `memory_gb`."""
+        batch_size = batch_size or len(sequences.tokens)
+        size = self.trunk.rows_at_once(sequences.tokens.shape[1], batch_size)
+        return torch.cat([self(batch) for batch in sequences.split(size)])
 
     def normalise(self, sequences: Sequences) -> None:
         """Set gain and bias so that these responses have scores of mean 0 and variance 1."""
@@ -91,12 +98,14 @@ def fit_reward_model(
     held_out, training = split_held_out(data, config, streams)
     with_accuracy = config.patience > 0  # runs that were begun without patience have no such column
 
-    def scores(batch: Preferences | Comparisons) -> tuple[Tensor, Tensor]:
+    def scores(
+        batch: Preferences | Comparisons, score: Callable[[Sequences], Tensor] = model
+    ) -> tuple[Tensor, Tensor]:
         """Return the scores of the chosen and of the rejected responses."""
         if isinstance(batch, Comparisons):
-            return batch.chosen_and_rejected(model(batch.sequences))
+            return batch.chosen_and_rejected(score(batch.sequences))
         pairs = Sequences.concatenate([batch.chosen, batch.rejected])
-        chosen, rejected = model(pairs).chunk(2)
+        chosen, rejected = score(pairs).chunk(2)
         return chosen, rejected
 
     def loss(index: Tensor) -> tuple[Tensor, Mapping[str, float]]:
@@ -115,11 +124,11 @@ def fit_reward_model(
 
     def held_out_metrics() -> dict[str, float]:
         if isinstance(held_out, Labels):
-            logits = model(held_out.sequences)
+            logits = model.raw_scores(held_out.sequences)
             loss = float(binary_cross_entropy_loss(logits, held_out.label).mean())
             accuracy = float(((logits > 0) == (held_out.label > 0.5)).float().mean())
         else:
-            chosen, rejected = (part.flatten() for part in scores(held_out))
+            chosen, rejected = (part.flatten() for part in scores(held_out, model.raw_scores))
             loss = loss_at_best_scale(chosen - rejected)
             accuracy = float(pairwise_accuracy(chosen, rejected))
         return {"held_out_loss": loss} | ({"held_out_accuracy": accuracy} if with_accuracy else {})
@@ -134,6 +143,8 @@ def fit_reward_model(
         held_out=held_out_metrics,
         held_out_metrics=("held_out_loss", *(["held_out_accuracy"] if with_accuracy else [])),
         finish=lambda: model.normalise(reference_samples),
+        row_length=reference_samples.tokens.shape[1],
+        rows_per_example=1 if config.loss == "pointwise" else config.responses_per_prompt,
     )
 
 

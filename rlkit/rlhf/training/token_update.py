@@ -87,6 +87,7 @@ class TokenUpdate:
         kl_coef: the coefficient of the KL penalty, which others adapt.
         rng: draws the order of the minibatches.
         max_new_tokens: the longest response.
+        prompt_length: the longest prompt.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class TokenUpdate:
         rng: np.random.Generator,
         *,
         max_new_tokens: int,
+        prompt_length: int = 0,
     ) -> None:
         self._model, self._critic_model, self._reference = policy, critic, reference
         self._config, self._kl_coef, self._rng = config, kl_coef, rng
@@ -116,10 +118,11 @@ class TokenUpdate:
             aggregation=config.aggregation,
             norm_length=float(max_new_tokens) if config.aggregation == "constant-norm" else None,
         )
-        self._microbatch_size = config.microbatch_size
-        if self._microbatch_size is None and max_new_tokens > 8:
+        self.microbatch_size = config.microbatch_size
+        if self.microbatch_size is None and max_new_tokens > 8:
             # Parts of a minibatch: long responses apart from short ones, which saves padding.
-            self._microbatch_size = 32
+            length = prompt_length + max_new_tokens
+            self.microbatch_size = policy.rows_at_once(length, 32, gradient=True)
 
     def __call__(
         self, rollout: Rollout, advantages: Tensor, targets: Tensor, learning_rate: float
@@ -147,7 +150,7 @@ class TokenUpdate:
             evaluate=self.evaluate,
             descend=self._descend,
             accumulate=self._accumulate,
-            microbatch_size=self._microbatch_size,
+            microbatch_size=self.microbatch_size,
             check_ratio=self._config.check_ratio,
         )
 

@@ -221,3 +221,13 @@ def test_an_unfinished_run_names_the_command_that_finishes_it(sft: str, tmp_path
     assert "seed 1 of the stage 'sft'" in message
     assert "is at 0 of 16 updates; finish it first" in message
     assert "that started it: " in message
+
+
+def test_a_limit_of_memory_changes_no_evaluation_beyond_rounding(ppo: str) -> None:
+    limited, whole = (
+        answer("evaluate", ppo, "--num-samples", 64, *limit)
+        for limit in (("--memory-gb", 1e-4), ())
+    )
+    for name in ("kl", "length", "ended"):
+        assert limited[name] == pytest.approx(whole[name], abs=1e-4)
+    assert "expected > 0, got 0" in said("evaluate", ppo, "--memory-gb", 0, code=2)[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from typing import Any
 
@@ -292,3 +293,25 @@ def test_samples_are_copies_that_later_sampling_leaves_alone(small: Any) -> None
     generate(small.reference, small.task, prompts, rng(22))
     for ours, before in zip(samples.sequences, kept, strict=True):
         assert torch.equal(ours, before)
+
+
+def test_a_limit_of_memory_samples_in_parts_what_is_sampled_at_once(ragged: Any) -> None:
+    model, task = copy.deepcopy(ragged.reference), ragged.task
+    prompts = task.sample_prompts(rng(3), 50)
+    rows: list[int] = []
+    original = model.new_cache
+
+    def counted(batch_size: int, max_length: int) -> Any:
+        rows.append(batch_size)
+        return original(batch_size, max_length)
+
+    model.new_cache = counted
+    whole = generate(model, task, prompts, rng(4))
+    assert rows == [50]
+    rows.clear()
+    model.memory_gb = 7.5e-9 * model.sizes.row_bytes(11)
+    parts = generate(model, task, prompts, rng(4))
+    assert rows == [7, 7, 7, 7, 7, 7, 7, 1]
+    assert all(torch.equal(a, b) for a, b in zip(parts.sequences, whole.sequences, strict=True))
+    assert torch.equal(parts.truncated, whole.truncated)
+    torch.testing.assert_close(parts.log_prob, whole.log_prob, atol=FLOAT32, rtol=0)

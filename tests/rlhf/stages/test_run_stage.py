@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from rlkit.errors import RlkitError, UsageError
+from rlkit.rlhf.models.memory import Forecast
 from rlkit.rlhf.stages import run_stage as stages
 from rlkit.rlhf.stages.kind import STAGE_RUN
 from rlkit.rlhf.stages.run_stage import run_seeds, run_stage
@@ -430,3 +432,39 @@ def test_a_state_that_is_not_of_plain_arrays_is_rejected(
     monkeypatch.setattr(Fit, "state_dict", lambda self: {"mean": value})
     with pytest.raises(UsageError, match=r"state of the stage has 'mean' = .*array of numbers"):
         run_stage(small_spec(), 1, out)
+
+
+def test_a_large_stage_is_announced_before_it_begins_and_after_its_second_update(
+    out: Path, monkeypatch: pytest.MonkeyPatch, results: Any, undisturbed: Any
+) -> None:
+    notes: list[str] = []
+    reports = Reports(note=notes.append)
+    monkeypatch.setattr(Fit, "forecast", Forecast(1000, 400_000_000), raising=False)
+    run_stage(small_spec(), 1, out / "small", reports=reports)
+    assert notes == []
+    monkeypatch.setattr(Fit, "forecast", Forecast(1000, 10**15), raising=False)
+    run = run_stage(small_spec(), 1, out, reports=reports)
+    assert "50 updates with up to 1,000 tokens, in about 1000000.0 GB" in notes[0]
+    assert "this will not fit" in notes[0]
+    assert re.fullmatch(
+        r"the second update took \d+ s: about \d+ (s|min) for the other 48", notes[1]
+    )
+    assert len(notes) == 2
+    assert results(run.folder) == {0: undisturbed[0]}
+
+
+def test_a_trial_of_a_stage_may_be_cheaper_than_the_stage(out: Path) -> None:
+    built: list[str] = []
+    spec = small_spec()
+
+    class Builder:
+        def __call__(self, streams: Any) -> Any:
+            built.append("whole")
+            return spec.build(streams)
+
+        def trial(self, streams: Any) -> Any:
+            built.append("trial")
+            return spec.build(streams)
+
+    run_stage(dataclasses.replace(spec, build=Builder()), 1, out)
+    assert built == ["trial", "whole"]

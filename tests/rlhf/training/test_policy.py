@@ -664,3 +664,25 @@ def test_updates_are_the_same_with_the_logits_in_parts(
     for ours, theirs in zip(metrics, whole_metrics, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-5)
     torch.testing.assert_close(parts, whole, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("method", ["ppo", "rloo"])
+def test_a_limit_of_memory_changes_an_update_by_rounding_only(ragged: Any, method: str) -> None:
+    whole, parts = (ragged.agent(method, score=random_score, **LITTLE) for _ in range(2))
+    assert parts.critic is None or parts.critic.trunk is not parts.reference
+    size = parts.policy.sizes.row_bytes(11)
+    for model in (parts.policy, parts.reference, *([parts.critic.trunk] if parts.critic else [])):
+        model.memory_gb = 5.5e-9 * size
+    assert parts.policy.rows_at_once(11, 32) == 5
+    assert parts.update() == pytest.approx(whole.update(), rel=1e-3, abs=1e-5)
+
+
+def test_a_forecast_counts_the_passes_of_every_model(ragged: Any) -> None:
+    agent = ragged.agent("rloo", score=random_score, **LITTLE)
+    # 4 updates of 32 rows of 11 tokens: sampled, read by the reference, and two epochs.
+    assert agent.forecast.num_tokens == 4 * 32 * 11 * 4
+    with_critic = ragged.agent("ppo", score=random_score, **LITTLE)
+    assert with_critic.forecast.num_tokens == 4 * 32 * 11 * (4 + 3)
+    weights = sum(p.numel() for p in agent.policy.parameters())
+    assert agent.forecast.num_bytes > 4 * (4 + 1) * weights
+    assert with_critic.forecast.num_bytes > agent.forecast.num_bytes

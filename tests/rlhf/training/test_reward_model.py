@@ -19,6 +19,7 @@ from rlkit.rlhf.data.preferences import (
     sample_labels,
     sample_preferences,
 )
+from rlkit.rlhf.data.sampling import generate
 from rlkit.rlhf.data.sequences import Sequences, from_arrays, pack
 from rlkit.rlhf.data.text_task import TextTask
 from rlkit.rlhf.exact import optimum as exact
@@ -597,3 +598,16 @@ def test_a_table_scores_as_the_model_that_filled_it(small: Any) -> None:
     np.testing.assert_allclose(table(samples), model.score(samples), atol=FLOAT32)
     rolled = Sequences(*(part.roll(1, 0) for part in samples))
     np.testing.assert_allclose(table(rolled), np.roll(table(samples), 1), atol=0)
+
+
+def test_scores_in_parts_are_those_of_all(ragged: Any) -> None:
+    rng = np.random.default_rng(0)
+    model = RewardModel(ragged.policy(), rng)
+    prompts = ragged.task.sample_prompts(rng, 20)
+    samples = generate(ragged.reference, ragged.task, prompts, rng).sequences
+    sizes: list[int] = []
+    whole = model.score(samples)
+    model.trunk.memory_gb = 6.5e-9 * model.trunk.sizes.row_bytes(11)
+    model.trunk.register_forward_hook(lambda *call: sizes.append(len(call[1][0])))
+    np.testing.assert_allclose(model.score(samples), whole, atol=1e-5)
+    assert sizes == [6, 6, 6, 2]

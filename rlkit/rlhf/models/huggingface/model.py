@@ -36,6 +36,7 @@ from rlkit.rlhf.models.huggingface.folder import (
 from rlkit.rlhf.models.huggingface.weights import read_model
 from rlkit.rlhf.models.language_model import LanguageModel, Targets
 from rlkit.rlhf.models.layers import evaluating
+from rlkit.rlhf.models.memory import Sizes
 
 __all__ = ["Cache", "FrozenAdapters", "HuggingFaceModel", "LoRA"]
 
@@ -85,6 +86,7 @@ class HuggingFaceModel(LanguageModel):
         config = self.model.config.get_text_config()
         self.context_length = longest_context(folder, config)
         self.width = int(self.model.get_output_embeddings().in_features)
+        self.sizes = _sizes(config, self.width, self.num_actions)
         names = inspect.signature(self.model.base_model.forward).parameters
         self._takes_positions = "position_ids" in names
         # transformers renamed it in 5.24.
@@ -183,6 +185,17 @@ class HuggingFaceModel(LanguageModel):
             )
 
 
+def _sizes(config: Any, width: int, num_logits: int) -> Sizes:
+    """Return the sizes in a configuration of transformers, guessed where it does not name them."""
+    num_heads = int(getattr(config, "num_attention_heads", 0) or 1)
+    head = int(getattr(config, "head_dim", 0) or width // num_heads)
+    num_shared = int(getattr(config, "num_key_value_heads", 0) or num_heads)
+    names = ("intermediate_size", "ffn_dim", "n_inner")
+    inner = next((x for name in names if (x := getattr(config, name, 0))), 4 * width)
+    layers = int(getattr(config, "num_hidden_layers", 0) or 1)
+    return Sizes(layers, width, num_shared * head, int(inner), num_heads, num_logits)
+
+
 class Cache:
     """Keys and values of the tokens read so far."""
 
@@ -207,6 +220,7 @@ class FrozenAdapters(LanguageModel):
         model.require_adapters("copy")
         self.vocab_size, self.num_actions = model.vocab_size, model.num_actions
         self.context_length, self.width = model.context_length, model.width
+        self.sizes, self.memory_gb = model.sizes, model.memory_gb
         trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self._names = list(trained)
         self.adapters = nn.ParameterList(

@@ -229,7 +229,7 @@ def _accuracies(model: RewardModel, data: Preferences | Labels) -> dict[str, Any
     if not bool(certain.any()):
         raise UsageError("all labels are 0.5: no prediction of them is right or wrong")
     with evaluating(model):
-        raw = model(data.sequences).double().numpy()
+        raw = model.raw_scores(data.sequences).double().numpy()
     # The sign of a raw score is the prediction, which normalising would lose.
     sign = np.where(data.label.numpy() > 0.5, 1.0, -1.0)
     return {"all": measure_accuracy(sign * raw, np.zeros(len(raw)), certain.numpy())._asdict()}

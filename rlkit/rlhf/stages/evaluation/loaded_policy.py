@@ -21,6 +21,7 @@ from rlkit.rlhf.data.text_encoding import encode_prompt
 from rlkit.rlhf.data.text_task import TextTask
 from rlkit.rlhf.exact.answer_key import AnswerKey, TableScore, is_enumerable
 from rlkit.rlhf.models.language_model import LanguageModel
+from rlkit.rlhf.models.memory import MEMORY_GB
 from rlkit.rlhf.stages.from_python import weighted_sources
 from rlkit.rlhf.stages.loading import (
     POLICY_PREFIX,
@@ -62,6 +63,7 @@ class EvaluationSettings:
     score: Scores = ()
     temperature: float | None = None  # of sampling, > 0; None = as RUN was trained
     seed: int = 0  # seed of the sampling, >= 0
+    memory_gb: float = MEMORY_GB  # for what the rows of a batch need beside the weights, > 0
     # updates of RUN after which to look at it, which must be those of a checkpoint; None = the end
     at: int | None = None
     # run the code that RUN names although it was not trained on this machine from that code
@@ -162,6 +164,9 @@ def _load(run: StageRun, settings: EvaluationSettings, held_out: str | Path | No
     if run.stage != "sft":
         _, reference = load_parent_policy(stored_parent(run, "policy"), settings.run_seed)
         reference.freeze()
+    if not settings.memory_gb > 0:
+        raise UsageError(f"option memory_gb (--memory-gb): expected > 0, got {settings.memory_gb}")
+    policy.memory_gb = reference.memory_gb = settings.memory_gb
     if held_out is not None:
         task = task_with_files(run, demonstrations=held_out)
     temperature = _temperature(run, settings)
