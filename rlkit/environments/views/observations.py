@@ -84,6 +84,9 @@ class ObservationEncoder:
         discrete = isinstance(self.space, spaces.Discrete)
         self.dtype = np.dtype(np.int64 if discrete else self.space.dtype)
         self._index: PartsIndex | None = parts_index(space)
+        self._start = self._num = 0  # of a Discrete
+        if isinstance(space, spaces.Discrete):
+            self._start, self._num = int(space.start), int(space.n)
         self._leaves = list(leaves(space)) if isinstance(self.space, FlatBox) else []
 
     def __call__(self, obs: Any) -> Array:
@@ -93,6 +96,8 @@ class ObservationEncoder:
             ValueError: it is not in the space; the text continues "the observation", and begins
                 with a space or the name of a part.
         """
+        if type(obs) is int and 0 <= obs - self._start < self._num:  # what most tables return
+            return np.asarray(obs - self._start)
         if self._index is not None:
             try:
                 return np.asarray(self._index(obs))
