@@ -124,9 +124,10 @@ def intervals_chart(
         short = row.name if len(row.name) <= 23 else f"…{row.name[-22:]}"
         labels.append(text_at(left - 9, y + 4, "end", short, "name"))
     parts += ["</g>", *labels]
+    seeds = "each dot is a seed, " if any(row.dots for row in rows) else ""
     description = (
-        f"The {x_label} of {', '.join(row.name for row in rows)}: each dot is a seed, the bar is "
-        "the 95 % interval of the estimate over seeds, which is the upright line in it."
+        f"The {x_label} of {', '.join(row.name for row in rows)}: {seeds}the bar is the 95 % "
+        "interval of the estimate over seeds, which is the upright line in it."
     )
     table = make_table(
         f"{title}: numbers",

@@ -198,8 +198,8 @@ def verdict_of(names: Sequence[str], pairs: Sequence[Mapping[str, Any]]) -> list
 def pairs_table(pairs: Sequence[Mapping[str, Any]]) -> Table:
     """Return difference, p-value and verdict of every pair."""
     overall = any("improvement" in pair for pair in pairs)
-    size = "difference of interquartile means" if overall else "difference of means"
-    effect = "probability of improvement" if overall else size
+    effect = "probability of improvement" if overall else "difference of means"
+    undecided = any("seeds_needed" in pair for pair in pairs)
     rows: list[Sequence[Value | Cell]] = []
     for pair in pairs:
         key = "improvement" if overall else "difference"
@@ -207,14 +207,19 @@ def pairs_table(pairs: Sequence[Mapping[str, Any]]) -> Table:
         p = Cell(p_words(pair["p_value"]), pair["p_value"])
         limits = interval_words(*interval)
         needed = pair.get("seeds_needed")
-        rows.append((pair["a"], pair["b"], pair[key], limits, p, pair["verdict"], needed))
+        row = [pair["a"], pair["b"], pair[key], limits, p, pair["verdict"]]
+        rows.append([*row, needed] if undecided else row)
     note = (
         "The p-values are of permutation tests, corrected over all tests (Holm): a winner where "
-        "there is none is declared in at most 5 % of such comparisons. The last column has, where "
-        "a pair is undecided, the seeds that would separate such a difference with 80 % power."
+        "there is none is declared in at most 5 % of such comparisons."
     )
+    if undecided:
+        note += (
+            " The last column has, where a pair is undecided, the seeds that would separate such a "
+            "difference with 80 % power."
+        )
     columns = ["a", "b", effect, "95 % interval", "p", "a is, compared with b"]
-    columns.append("seeds each that would decide")
+    columns += ["seeds each that would decide"] * undecided
     return make_table("Every pair", columns, rows, note=note)
 
 
@@ -237,7 +242,7 @@ def _contenders_table(
     best = part.get("optimum")
     of_best = best is not None and best > 0 and metric == FINAL
     columns = ["contender", "seeds finished", metric.label, "95 % interval", "IQM"]
-    columns += ["% of optimum"] * of_best + ["env steps per seed", "env steps/s"]
+    columns += ["% of optimum"] * of_best + ["env steps per seed"] + ["env steps/s"] * bool(runs)
     columns += ["reached"] * metric.counts_steps
     rows = []
     for name, agent in agents.items():
@@ -247,7 +252,9 @@ def _contenders_table(
         if of_best:
             row.append(None if agent["mean"] is None else 100 * agent["mean"] / best)
         rate = runs[name].env_steps_per_second if name in runs else None
-        row += [agent["env_steps"], None if not rate else round(rate)]
+        row.append(agent["env_steps"])
+        if runs:
+            row.append(None if not rate else round(rate))
         if metric.counts_steps:
             row.append(f"{agent['reached']} of {finished}")
         rows.append(row)
@@ -272,7 +279,11 @@ def _shortcomings(
     runs: Mapping[str, Run],
     missing: Mapping[str, str],
 ) -> list[str]:
-    texts = [f"{name}: {missing[a['run']]}" for name, a in agents.items() if a["run"] in missing]
+    reasons: dict[str, list[str]] = {}
+    for name, agent in agents.items():
+        if agent["run"] in missing:
+            reasons.setdefault(missing[agent["run"]], []).append(name)
+    texts = [f"{', '.join(names)}: {reason}" for reason, names in reasons.items()]
     if len({agent["env_steps"] for agent in agents.values()}) > 1:
         each = ", ".join(f"{name} {agent['env_steps']:,}" for name, agent in agents.items())
         texts.append(f"the budgets differ, in environment steps per seed: {each}")

@@ -136,6 +136,6 @@ def _run_of(folder: Path, agent: Mapping[str, Any], trust: bool) -> Run:
             _ = run.curve  # read now, so that damage is found here
             return run
     raise UsageError(
-        f"the folder {name} is not beside the comparison, so its curve, settings and films are "
-        "not shown"
+        "the folder of the run is not beside the comparison, so curve, settings and film are "
+        "omitted"
     )

@@ -100,13 +100,9 @@ def number(value: float | None) -> str:
     """Return a number as text, with 4 significant digits; "-" for one that is not known."""
     if value is None or not math.isfinite(value):
         return "-"
-    if value == int(value) and abs(value) < 1e7:
-        return f"{int(value):,}"
-    return f"{value:.4g}" if 1e-3 <= abs(value) < 1e4 or value == 0 else _large_or_small(value)
-
-
-def _large_or_small(value: float) -> str:
-    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e7 else f"{value:.3e}"
+    if (value == int(value) and abs(value) < 1e7) or 1e3 <= abs(value) < 1e7:
+        return f"{value:,.0f}"
+    return f"{value:.4g}" if 1e-3 <= abs(value) < 1e3 else f"{value:.3e}"
 
 
 def interval_words(low: float | None, high: float | None) -> str:

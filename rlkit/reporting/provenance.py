@@ -117,6 +117,11 @@ def shortcomings(run: AnyRun) -> list[str]:
             for seed, done in run.unfinished.items()
             if seed not in run.failures
         ]
+        if run.stopped is not None:
+            target = run.record["num_env_steps"]
+            texts.append(
+                f"it was stopped at {run.num_env_steps:,} of {target:,} steps by {run.stopped}"
+            )
         note = run.interval().note
         texts += [note] if note else []
         changed = changed_sources(run.record)

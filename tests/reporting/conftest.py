@@ -42,13 +42,13 @@ def _compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("compared")
     rlkit.compare(
         [
-            {"agent": "q-learning", "name": "learner", "epsilon_steps": 1500},
+            {"agent": "q-learning", "name": "learner", "epsilon_steps": 500},
             {"agent": "random", "name": "chance"},
         ],
         "FrozenLake-v1",
         seeds=4,
-        steps=3000,
-        evaluate_every=500,
+        steps=1000,
+        evaluate_every=250,
         compiled=False,
         env_args={"is_slippery": False},
         out=out,

@@ -21,6 +21,7 @@ from rlkit.reporting.parts import Cell, interval_words, make_table, number, p_wo
         (-0.74419, "-0.7442"),
         (0.99996, "1"),
         (12_345.6, "12,346"),
+        (4166.4, "4,166"),
         (1.23456e8, "1.235e+08"),
         (0.000123456, "1.235e-04"),
     ],

@@ -16,9 +16,9 @@ def test_settings_that_differ_are_apart_from_those_that_are_shared(compared: Pat
     differing, shared = provenance.differing_settings({"learner": learner, "chance": chance})
     rows = {row[0].text: [cell.text for cell in row[1:]] for row in differing.rows}
     assert rows["agent"] == ["q-learning", "random"]
-    assert rows["epsilon_steps"] == ["1500", "-"]
+    assert rows["epsilon_steps"] == ["500", "-"]
     common = {row[0].text: row[1].text for row in shared.rows}
-    assert common["num_env_steps"] == "3000"
+    assert common["num_env_steps"] == "1000"
     assert common["env_args"] == '{"is_slippery": false}'
     assert not rows.keys() & common.keys()
 
@@ -52,3 +52,12 @@ def test_a_changed_file_falls_short(trained_folder: Callable[..., Path]) -> None
     checkpoint.write_bytes(checkpoint.read_bytes()[:-1] + b"x")
     (new,) = set(provenance.shortcomings(run)) - set(before)
     assert checkpoint.name in new
+
+
+def test_a_run_that_was_stopped_says_by_what(trained_folder: Callable[..., Path]) -> None:
+    run = rlkit.load(trained_folder("q-learning", seeds=2))
+    run.record["stopped"] = {"at": 300, "by": "--stop-at", "reason": "the interval passed 0.5"}
+    assert (
+        "it was stopped at 300 of 600 steps by --stop-at: the interval passed 0.5"
+        in provenance.shortcomings(run)
+    )
