@@ -12,7 +12,16 @@ from rlkit.analysis.comparisons import verdict_in_words
 from rlkit.reporting import provenance
 from rlkit.reporting.charts import Lines, Row, curves_chart, intervals_chart, shares_chart
 from rlkit.reporting.opening import Compared
-from rlkit.reporting.parts import Cell, Section, Table, Value, interval_words, make_table, p_words
+from rlkit.reporting.parts import (
+    Cell,
+    Section,
+    Table,
+    Value,
+    interval_words,
+    make_table,
+    p_words,
+    sentence,
+)
 from rlkit.reporting.run_section import add_film, what_is_measured
 from rlkit.training.comparing.comparison import SUMMARY, verify_comparison
 from rlkit.training.comparing.metrics import FINAL, Metric, stored_metric
@@ -82,7 +91,7 @@ def _on_environment(
         )
     section.charts.append(
         intervals_chart(
-            f"{metric.label.capitalize()} on {environment}",
+            f"{sentence(metric.label)} on {environment}",
             metric.label,
             [_row(name, agent) for name, agent in agents.items()],
             [] if metric.counts_steps else references,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rlkit.errors import RlkitError, RlkitWarning
+from rlkit.errors import RlkitError
 from rlkit.reporting.parts import Film, number
 from rlkit.training.playing.film import Episode, film
 from rlkit.training.run import Run
@@ -35,8 +35,9 @@ def film_of(run: Run, name: str) -> tuple[Film | None, str]:
     order = known[np.argsort(run.scores[known], kind="stable")]
     seed = run.seeds[int(order[(len(order) - 1) // 2])]
     with warnings.catch_warnings():
-        # What a reader must know of them, such as a changed source, is in the report already.
-        warnings.simplefilter("ignore", RlkitWarning)
+        # What a reader must know, such as a changed source, is in the report already, and whether
+        # there are pictures turns out.
+        warnings.simplefilter("ignore")
         try:
             episode = film(run, seed=seed, max_steps=MOST_STEPS, max_pictures=_MOST_FRAMES)
         except RlkitError as error:

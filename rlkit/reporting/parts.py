@@ -105,6 +105,11 @@ def number(value: float | None) -> str:
     return f"{value:.4g}" if 1e-3 <= abs(value) < 1e3 else f"{value:.3e}"
 
 
+def sentence(text: str) -> str:
+    """Return a text that begins with a capital."""
+    return text[:1].upper() + text[1:]
+
+
 def interval_words(low: float | None, high: float | None) -> str:
     """Return an interval as text, "-" if there is none."""
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):

@@ -6,7 +6,7 @@ import numpy as np
 
 from rlkit.reporting import provenance
 from rlkit.reporting.charts import Lines, curves_chart
-from rlkit.reporting.parts import Section, Table, make_table, number
+from rlkit.reporting.parts import Section, Table, make_table, number, sentence
 from rlkit.rlhf.stages.stage_run import StageRun
 
 # What is drawn, where a stage measures it; everything is in the table.
@@ -17,8 +17,9 @@ _DRAWN = {
     "held_out_loss": "held-out loss",
     "held_out_accuracy": "held-out accuracy",
     "loss": "loss",
-    "length": "length of responses in tokens",
+    "response_length": "length of responses in tokens",
 }
+_ONE_SEED = "one seed has no interval and says little about others"
 
 
 def stage_section(run: StageRun, id: str) -> Section:
@@ -30,7 +31,7 @@ def stage_section(run: StageRun, id: str) -> Section:
         "stage of RLHF",
         f"What does {run.stage} reach on {run.label} in {run.num_updates:,} updates?",
         _verdict(run, metrics),
-        provenance.shortcomings(run),
+        [*([] if len(run.seeds) > 1 else [_ONE_SEED]), *provenance.shortcomings(run)],
         id=id,
     )
     for name in [name for name in _DRAWN if name in metrics]:
@@ -38,7 +39,7 @@ def stage_section(run: StageRun, id: str) -> Section:
         if np.isfinite(values).any():
             section.charts.append(
                 curves_chart(
-                    f"{_DRAWN[name].capitalize()} of {run.stage}",
+                    f"{sentence(_DRAWN[name])} of {run.stage}",
                     *("updates", _DRAWN[name]),
                     [Lines(run.stage, updates, values)],
                     [],
@@ -72,7 +73,7 @@ def _verdict(run: StageRun, metrics: list[str]) -> list[str]:
         first, last = _ends(run, name)
         if last:
             sentences.append(
-                f"{_DRAWN[name].capitalize()}: {number(float(np.mean(first)))} at first, "
+                f"{sentence(_DRAWN[name])}: {number(float(np.mean(first)))} at first, "
                 f"{number(float(np.mean(last)))} at last, the mean over {len(last)} "
                 f"seed{'s' * (len(last) != 1)}."
             )

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from rlkit.reporting.parts import Cell, interval_words, make_table, number, p_words
+from rlkit.reporting.parts import Cell, interval_words, make_table, number, p_words, sentence
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,8 @@ def test_a_column_is_one_of_numbers_if_it_holds_nothing_else() -> None:
     assert table.rows[2][1] == Cell("2.5", 2.5)
     mixed = make_table("t", ["a"], [(1,), ("one",)])
     assert not mixed.columns[0].is_number
+
+
+def test_a_sentence_keeps_its_other_capitals() -> None:
+    assert sentence("kL in nats") == "KL in nats"
+    assert sentence("") == ""

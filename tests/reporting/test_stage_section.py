@@ -45,3 +45,8 @@ def test_a_stage_without_rows_has_no_answer(stage: StageRun) -> None:
     section = stage_section(empty, "s1")
     assert section.verdict == ["No update was recorded, so there is no answer yet."]
     assert (section.charts, section.tables) == ([], [])
+
+
+def test_one_seed_is_said_to_be_one(stage: StageRun) -> None:
+    (text,) = stage_section(StageRun(stage.folder, num_seeds=1), "s1").shortcomings
+    assert text == "one seed has no interval and says little about others"
