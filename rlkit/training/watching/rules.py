@@ -41,14 +41,14 @@ class StopRules:
         """The rules that are set, and the number of seeds, as plain data."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
-    def reason(self, evaluations: Sequence[Array]) -> tuple[str, str] | None:
-        """Return the rule that ends the run at the last evaluation, and why; None if none does.
+    def reason(self, scores: Array, means: Sequence[float]) -> tuple[str, str] | None:
+        """Return the rule that ends the run at an evaluation, and why; None if none does.
 
         Args:
-            evaluations: the performance of the seeds at each evaluation so far, from step 0 on;
-                each array has one finite number per seed that had not failed by then.
+            scores: the performance there, one finite number per seed that had not failed by then.
+            means: over seeds at each evaluation, from step 0 to this one.
         """
-        return self._reached(evaluations[-1]) or self._stale(evaluations)
+        return self._reached(scores) or self._stale(means, len(scores))
 
     def _reached(self, scores: Array) -> tuple[str, str] | None:
         from rlkit.analysis.intervals import mean_interval
@@ -63,15 +63,14 @@ class StopRules:
             f"is at least {self.until_return:.6g}"
         )
 
-    def _stale(self, evaluations: Sequence[Array]) -> tuple[str, str] | None:
+    def _stale(self, means: Sequence[float], num_seeds: int) -> tuple[str, str] | None:
         if self.patience is None:
             return None
-        means = [scores.mean() for scores in evaluations]
         best = int(np.argmax(means))  # the earliest of equal ones
         if len(means) - 1 - best < self.patience:
             return None
         return "patience", (
-            f"the mean over {len(evaluations[-1])} seeds has not risen above {means[best]:.6g} for "
+            f"the mean over {num_seeds} seeds has not risen above {means[best]:.6g} for "
             f"{len(means) - 1 - best} evaluations"
         )
 

@@ -82,7 +82,7 @@ class RunWatch:
         self.decides = bool(self._callbacks) or spec.stop is not None
         self.stopped: dict[str, Any] | None = None
         self._requested: str | None = None  # the callback that said stop
-        self._evaluations: list[Array] = []  # for the rules
+        self._means: list[float] = []  # over seeds, at each evaluation
         self._furthest = NOTHING  # the steps of the seed that came furthest before this call
         self._gathering: Gathering | None = None
 
@@ -137,12 +137,12 @@ class RunWatch:
         scores = progress.returns[self._known.arrived(step)]
         counts = bool(len(scores)) and bool(np.isfinite(scores).all())
         if counts:
-            self._evaluations.append(scores)
+            self._means.append(float(scores.mean()))
         if step == 0 or step < self._furthest:  # a seed is past it, so it was decided before
             return
         decision = None
         if spec.stop is not None and counts:
-            decision = spec.stop.reason(self._evaluations)
+            decision = spec.stop.reason(scores, self._means)
         if decision is None and self._requested is not None:
             decision = self._requested, "it returned 'stop'"
         if decision is not None:

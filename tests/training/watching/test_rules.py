@@ -10,20 +10,23 @@ from rlkit.errors import UsageError
 from rlkit.training.watching.rules import StopRules, make_rules
 
 
-def scores(*means: float) -> list[np.ndarray]:
-    return [np.array([mean - 1.0, mean, mean + 1.0]) for mean in means]
+def scores(mean: float) -> np.ndarray:
+    return np.array([mean - 1.0, mean, mean + 1.0])
 
 
 def test_until_return_is_met_by_the_lower_end_of_the_interval_and_not_by_the_mean() -> None:
     three = np.array([8.0, 10.0, 12.0])  # three seeds: Student's t
     low = stats.t.interval(0.95, 2, loc=10.0, scale=three.std(ddof=1) / np.sqrt(3))[0]
     for threshold, met in ((9.0, False), (low + 1e-9, False), (low, True), (low - 1e-9, True)):
-        reason = StopRules(num_seeds=3, until_return=threshold).reason([three])
+        reason = StopRules(num_seeds=3, until_return=threshold).reason(three, [10.0])
         assert (reason is not None) == met, threshold
 
 
 def test_a_threshold_that_all_seeds_are_at_is_met() -> None:
-    by, why = StopRules(num_seeds=4, until_return=500.0).reason([np.full(4, 500.0)]) or ("", "")
+    by, why = StopRules(num_seeds=4, until_return=500.0).reason(np.full(4, 500.0), [500.0]) or (
+        "",
+        "",
+    )
     assert by == "until_return"
     assert why == (
         "the lower end of the 95 % interval of the mean over 4 seeds, 500, is at least 500"
@@ -31,7 +34,7 @@ def test_a_threshold_that_all_seeds_are_at_is_met() -> None:
 
 
 def test_one_seed_that_is_left_has_no_interval() -> None:
-    assert StopRules(num_seeds=3, until_return=0.0).reason([np.array([9.0])]) is None
+    assert StopRules(num_seeds=3, until_return=0.0).reason(np.array([9.0]), [9.0]) is None
 
 
 @pytest.mark.parametrize(
@@ -49,7 +52,7 @@ def test_one_seed_that_is_left_has_no_interval() -> None:
 def test_patience_counts_evaluations_since_the_earliest_best(
     means: tuple[float, ...], stale: bool
 ) -> None:
-    reason = StopRules(num_seeds=3, patience=2).reason(scores(*means))
+    reason = StopRules(num_seeds=3, patience=2).reason(scores(means[-1]), means)
     assert (reason is not None) == stale
     if reason is not None:
         assert reason[0] == "patience"
@@ -57,7 +60,7 @@ def test_patience_counts_evaluations_since_the_earliest_best(
 
 def test_a_threshold_counts_before_patience() -> None:
     rules = StopRules(num_seeds=3, until_return=-5.0, patience=1)
-    assert rules.reason(scores(1.0, 0.5))[0] == "until_return"  # type: ignore[index]
+    assert rules.reason(scores(0.5), [1.0, 0.5])[0] == "until_return"  # type: ignore[index]
 
 
 def test_rules_are_named_and_identified_as_they_are_set() -> None:
