@@ -155,6 +155,7 @@ _STRINGS: Check = (
 # Keys that older runs, or runs without a name, lack.
 _OPTIONAL: dict[str, Check] = {
     "alias": NAME,
+    "device": NAME,
     "arithmetic": _STRINGS,
     "identity": _DIGEST,
     "origin": _DIGEST,

@@ -14,6 +14,7 @@ from rlkit.maths.distributions import categorical_log_prob, categorical_mode, ca
 from rlkit.rlhf.data.sequences import Sequences
 from rlkit.rlhf.data.task import LanguageTask
 from rlkit.rlhf.data.token_env import TokenEnv
+from rlkit.rlhf.models.device import device_of
 from rlkit.rlhf.models.language_model import LanguageModel
 
 Array = NDArray[Any]
@@ -52,6 +53,7 @@ class Sampler:
     ) -> None:
         model.eval()
         self._model, self._uniforms, self._temperature = model, uniforms, temperature
+        self._device = device_of(model)
         batch, self._prompt_length = prompt_mask.shape
         width = self._prompt_length + max_new_tokens
         self._cache = model.new_cache(batch, width)
@@ -59,6 +61,7 @@ class Sampler:
         if not prompt_mask.all():
             self._token_mask = torch.ones(batch, width, dtype=torch.bool)
             self._token_mask[:, : self._prompt_length] = prompt_mask
+            self._token_mask = self._token_mask.to(self._device)
         self._step = 0
         self.log_prob = torch.zeros(batch, max_new_tokens)  # of the tokens drawn so far
 
@@ -68,11 +71,11 @@ class Sampler:
         tokens = torch.from_numpy(obs[0])
         seen = self._prompt_length + self._step
         hidden = self._model(
-            tokens[:, self._cache.length : seen],
+            tokens[:, self._cache.length : seen].to(self._device),
             token_mask=None if self._token_mask is None else self._token_mask[:, :seen],
             cache=self._cache,
         )[:, -1]
-        logits = self._model.unembed(hidden) / self._temperature
+        logits = self._model.unembed(hidden).cpu() / self._temperature
         if self._uniforms is None:
             actions = categorical_mode(logits)
         else:

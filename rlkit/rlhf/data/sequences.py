@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from rlkit.maths.distributions import categorical_log_prob_and_entropy
+from rlkit.rlhf.models.device import device_of
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.models.layers import evaluating
 
@@ -135,10 +136,10 @@ def from_arrays(prompts: NDArray[np.int64], responses: NDArray[np.int64], *, pad
 
 def response_states(model: LanguageModel, sequences: Sequences) -> Tensor:
     """Return the hidden state in which each response token was chosen, [B, T, width]."""
-    token_mask = sequences.token_mask()
+    device, token_mask = device_of(model), sequences.token_mask()
     states: Tensor = model(
-        sequences.tokens[:, :-1],
-        token_mask=None if token_mask is None else token_mask[:, :-1],
+        sequences.tokens[:, :-1].to(device),
+        token_mask=None if token_mask is None else token_mask[:, :-1].to(device),
         num_last=sequences.responses.shape[1],
     )
     return states
@@ -146,11 +147,15 @@ def response_states(model: LanguageModel, sequences: Sequences) -> Tensor:
 
 def final_states(model: LanguageModel, sequences: Sequences) -> Tensor:
     """Return the hidden state of the last token of each response, EOS included, [B, width]."""
-    hidden: Tensor = model(sequences.tokens, token_mask=sequences.token_mask())
+    device, token_mask = device_of(model), sequences.token_mask()
+    hidden: Tensor = model(
+        sequences.tokens.to(device),
+        token_mask=None if token_mask is None else token_mask.to(device),
+    )
     # Located by the number of tokens, never by a search for the padding's id: padding may be a
     # token of the response, and the batch may be wider than the longest response.
     position = sequences.prompt_length + sequences.lengths - 1
-    return hidden[torch.arange(len(position)), position]
+    return hidden[torch.arange(len(position), device=device), position.to(device)]
 
 
 def response_log_probs(
@@ -202,15 +207,16 @@ def by_positions(
         num_actions: logits of each position.
 
     Returns:
-        tensors [B, T].
+        tensors [B, T], on the processor; the function is called on the device of the first input.
     """
     batch, length = inputs[0].shape[:2]
+    inputs = [x.to(inputs[0].device) for x in inputs]
     size = max(1, LOGITS_AT_ONCE // num_actions)
     if batch * length <= size:
-        return function(*inputs)
+        return tuple(x.cpu() for x in function(*inputs))
     flat = [torch.split(x.reshape(batch * length, *x.shape[2:]), size) for x in inputs]
     parts = [_recomputed(function, part) for part in zip(*flat, strict=True)]
-    return tuple(torch.cat(part).view(batch, length) for part in zip(*parts, strict=True))
+    return tuple(torch.cat(part).view(batch, length).cpu() for part in zip(*parts, strict=True))
 
 
 def _recomputed(

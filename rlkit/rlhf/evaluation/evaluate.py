@@ -146,7 +146,7 @@ def diversity(model: LanguageModel, sequences: Sequences, *, most: int = 512) ->
     with evaluating(model):
         size = model.rows_at_once(rows.tokens.shape[1], most)
         for part in rows.split(size):
-            states = response_states(model, part)
+            states = response_states(model, part).cpu()
             parts.append(states.masked_fill(~part.response_mask.unsqueeze(2), 0.0).sum(1))
     embeddings = torch.cat(parts) / rows.lengths.unsqueeze(1)
     ids = response_ids(rows)

@@ -34,5 +34,5 @@ class ScalarHead(nn.Module):
         self.bias = nn.Parameter(torch.zeros(()))
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """[..., width] -> [...]"""
-        return hidden @ self.weight + self.bias
+        """[..., width] -> [...], on the processor."""
+        return (hidden @ self.weight + self.bias).cpu()

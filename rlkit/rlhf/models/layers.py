@@ -33,6 +33,10 @@ def torch_seeded(seed: int) -> Iterator[None]:
     """Let dropout draw from `seed` within the block; restore torch's generator (CPU) after it."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
+        if torch.cuda.is_available():  # dropout there draws from a generator of its own
+            torch.cuda.manual_seed_all(seed)
+        elif torch.backends.mps.is_available():
+            torch.mps.manual_seed(seed)
         yield
 
 

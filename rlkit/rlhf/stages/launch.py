@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from rlkit.configuration import known_options, make_config, require_config
 from rlkit.errors import UsageError
 from rlkit.files import write_atomically
+from rlkit.rlhf.models.device import Device, require_device
 from rlkit.rlhf.stages.factories import (
     DPOFactory,
     Factory,
@@ -20,7 +21,7 @@ from rlkit.rlhf.stages.factories import (
     SFTFactory,
 )
 from rlkit.rlhf.stages.kind import STAGE_RUN
-from rlkit.rlhf.stages.run_stage import StageSpec, run_stage
+from rlkit.rlhf.stages.run_stage import DEVICE, StageSpec, run_stage
 from rlkit.rlhf.stages.score_sources import ScoreSource, stored_score
 from rlkit.rlhf.stages.sources import copy_name, load_sources, stored_parent
 from rlkit.rlhf.stages.stage_run import StageRun
@@ -49,6 +50,8 @@ class RunOptions:
     workers: int = 1  # processes that share the seeds, >= 1; results are the same for any number
     # continue even if versions have changed, which marks the run as not reproducible
     allow_drift: bool = False
+    # where the models are: cpu, cuda or mps. Recorded; a run may be continued on another
+    device: Device = "cpu"
     # a name by which the run is found as well as by its folder, and which no other run may have
     name: str | None = None
 
@@ -142,6 +145,7 @@ def stage_spec(
 
 
 def _run(spec: StageSpec, options: RunOptions, reports: Reports | None) -> StageRun:
+    spec = dataclasses.replace(spec, device=require_device(options.device))
     try:
         return run_stage(
             spec,
@@ -186,6 +190,7 @@ def relaunch(
         out=run.folder.parent,
         workers=workers,
         allow_drift=allow_drift,
+        device=run.record.get(DEVICE, "cpu"),
     )
     return _run(stored_spec(run), options, reports)
 

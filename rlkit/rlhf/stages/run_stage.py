@@ -25,6 +25,7 @@ from rlkit.errors import SeedError, UsageError
 from rlkit.files import available_bytes
 from rlkit.options import require_count, require_typed
 from rlkit.processes.sending import require_main_guard
+from rlkit.rlhf.models.device import placing
 from rlkit.rlhf.models.memory import Forecast, duration
 from rlkit.rlhf.stages.kind import STAGE_RUN
 from rlkit.rlhf.stages.stage_rows import StageRows
@@ -34,13 +35,14 @@ from rlkit.runs.execution import RunRequest, execute, is_finished, warn_about_si
 from rlkit.runs.identity import content_name, versions
 from rlkit.runs.kinds import MOST_SEEDS
 from rlkit.runs.latest import name_run, require_free_name
-from rlkit.runs.record import ALIAS, RECORD
+from rlkit.runs.record import ALIAS, RECORD, read_record
 from rlkit.runs.reports import Failure, Reports, Stopped
 from rlkit.runs.restore import entries, restore, take_up
 from rlkit.seeding import SeedStreams
 
 Array = NDArray[Any]
 _LARGE = 5e8  # bytes from which on a forecast is reported
+DEVICE = "device"  # in run.json, where it is or was not the processor
 
 
 class Stage(Protocol):
@@ -93,6 +95,7 @@ class StageSpec:
     build: Builder  # picklable if it is to run in worker processes
     record_every: int  # updates between rows of the curve
     save_every: int  # updates between checkpoints; the results do not depend on it
+    device: str = "cpu"  # of the models; no part of the identity, but it is recorded
 
     def __post_init__(self) -> None:
         for name in ("experiment_seed", "num_updates", "record_every", "save_every"):
@@ -162,7 +165,9 @@ def run_stage(
     require_main_guard(workers)
     folder = Path(os.path.abspath(out)) / spec.folder_name()
     reports = reports or Reports()
-    names = {} if name is None else {ALIAS: require_free_name(name, folder)}
+    names, notes = _devices(spec, folder)
+    if name is not None:
+        names[ALIAS] = require_free_name(name, folder)
     request = RunRequest(
         kind=STAGE_RUN,
         name=spec.stage,
@@ -170,6 +175,8 @@ def run_stage(
         identity=spec.identity(),
         sources=spec.sources,
         names=names,
+        notes=notes,
+        reproducible=not notes,
         target=spec.num_updates,
         versions=versions(),
         work=partial(run_seeds, spec),
@@ -192,6 +199,21 @@ def run_stage(
         elif name is not None:
             name_run(folder, STAGE_RUN, name)
         return StageRun(folder, num_seeds=num_seeds)
+
+
+def _devices(spec: StageSpec, folder: Path) -> tuple[dict[str, str], list[str]]:
+    """Return the device for the record, unless it is the processor as ever, and what to say."""
+    before = "cpu"
+    if (folder / RECORD).exists():
+        before = str(read_record(folder, STAGE_RUN).get(DEVICE, before))
+    if before == spec.device == "cpu":
+        return {}, []
+    note = (
+        f"trained on {spec.device}, where sums may be rounded differently each time"
+        if before == spec.device or not (folder / RECORD).exists()
+        else f"begun on {before} and continued on {spec.device}, which round differently"
+    )
+    return {DEVICE: spec.device}, [f"{note}: the run is not reproducible to the byte"]
 
 
 def run_seeds(
@@ -310,7 +332,8 @@ def _update(stage: Stage, spec: StageSpec, reports: Reports) -> Mapping[str, flo
 
 
 def _build(spec: StageSpec, seed: int, build: Builder | None = None) -> Stage:
-    stage = (build or spec.build)(SeedStreams(spec.experiment_seed, seed))
+    with placing(spec.device):
+        stage = (build or spec.build)(SeedStreams(spec.experiment_seed, seed))
     if stage.num_updates != spec.num_updates:
         raise UsageError(
             f"the stage {spec.stage!r} was built for {stage.num_updates} updates, but its "

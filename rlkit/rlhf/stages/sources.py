@@ -22,6 +22,7 @@ from rlkit.rlhf.data.codec import TextCodec
 from rlkit.rlhf.data.task import LanguageTask
 from rlkit.rlhf.data.text_task import TextTask
 from rlkit.rlhf.data.tokenizer import Tokenizer, TokenizerKind
+from rlkit.rlhf.models.device import current_device
 from rlkit.rlhf.models.gpt import GPT, GPTConfig, GPTSize
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.stages.stage_run import RunLike, StageRun, as_run, load_stage_run
@@ -219,7 +220,7 @@ class ModelSource(GPTSize):
         if self.path is not None:
             from rlkit.rlhf.models.huggingface.model import HuggingFaceModel
 
-            return HuggingFaceModel(self.path)
+            return HuggingFaceModel(self.path).to(current_device())
         needed = task.prompt_length + task.max_new_tokens
         if self.context_length is not None and self.context_length < needed:
             raise UsageError(
@@ -232,7 +233,7 @@ class ModelSource(GPTSize):
             context_length=needed if self.context_length is None else self.context_length,
             **{name: getattr(self, name) for name in GPT_SIZES},
         )
-        return GPT(config, streams.generator("init"))
+        return GPT(config, streams.generator("init")).to(current_device())
 
 
 def folder_digest(folder: Path, names: Collection[str]) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rlkit.rlhf.data.sequences import Sequences, final_states, response_states
+from rlkit.rlhf.models.device import device_of
 from rlkit.rlhf.models.heads import ScalarHead
 from rlkit.rlhf.models.language_model import LanguageModel
 
@@ -39,7 +40,7 @@ class Critic(torch.nn.Module):
         self.options = options
         is_frozen = not any(parameter.requires_grad for parameter in trunk.parameters())
         self.trunk = trunk.requires_grad_(True) if is_frozen else trunk
-        self.head = ScalarHead(trunk.width, init="zero", rng=rng)
+        self.head = ScalarHead(trunk.width, init="zero", rng=rng).to(device_of(trunk))
 
     def forward(self, sequences: Sequences) -> Tensor:
         """Return the values of the states in which each response token was chosen, [B, T]."""

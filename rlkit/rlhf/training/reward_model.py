@@ -19,6 +19,7 @@ from rlkit.maths.losses import binary_cross_entropy_loss
 from rlkit.rlhf.data.held_out import row_keys, split_rows
 from rlkit.rlhf.data.preferences import Comparisons, Labels, Preferences
 from rlkit.rlhf.data.sequences import Sequences, final_states
+from rlkit.rlhf.models.device import device_of
 from rlkit.rlhf.models.heads import ScalarHead
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.models.layers import evaluating
@@ -45,7 +46,7 @@ class RewardModel(torch.nn.Module):
     def __init__(self, trunk: LanguageModel, rng: np.random.Generator) -> None:
         super().__init__()
         self.trunk = trunk
-        self.head = ScalarHead(trunk.width, init="reward", rng=rng)
+        self.head = ScalarHead(trunk.width, init="reward", rng=rng).to(device_of(trunk))
         # score = gain * raw + bias, with mean 0 and variance 1 under the reference.
         self.register_buffer("gain", torch.ones(()))
         self.register_buffer("bias", torch.zeros(()))

@@ -66,7 +66,7 @@ class Descent:
         norm = clip_grad_norm_(self.parameters, self._max_gradient_norm)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
-        return norm.detach()
+        return norm.detach().cpu()
 
     def state_dict(self, module: str, optimiser: str) -> dict[str, Array]:
         return trained_state(self.module, module) | optimiser_state(self.optimiser, optimiser)

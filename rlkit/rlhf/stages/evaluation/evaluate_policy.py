@@ -24,6 +24,7 @@ from rlkit.rlhf.data.sequences import Sequences, from_arrays
 from rlkit.rlhf.data.text_task import TextTask
 from rlkit.rlhf.evaluation.evaluate import evaluate_policy, sequence_log_probs
 from rlkit.rlhf.exact.bayes import Evidence
+from rlkit.rlhf.models.device import placing, require_device
 from rlkit.rlhf.stages.evaluation.evaluate_reward import evaluate_reward_model
 from rlkit.rlhf.stages.evaluation.loaded_policy import (
     EvaluationSettings,
@@ -138,9 +139,10 @@ def evaluate_run(
     with prepared_torch():
         if run.stage == "reward":
             _require_no_policy_options(run, demonstrations, read)
-            return evaluate_reward_model(
-                run, read.run_seed, read.generator(), num_samples, preferences
-            )
+            with placing(require_device(read.device)):
+                return evaluate_reward_model(
+                    run, read.run_seed, read.generator(), num_samples, preferences
+                )
         if preferences is not None:
             raise UsageError(
                 f"{run.folder} is a policy; preferences evaluate a reward model, so omit "

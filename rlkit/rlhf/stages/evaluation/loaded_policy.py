@@ -20,6 +20,7 @@ from rlkit.rlhf.data.task import EnumerableTask, GoldTask, LanguageTask
 from rlkit.rlhf.data.text_encoding import encode_prompt
 from rlkit.rlhf.data.text_task import TextTask
 from rlkit.rlhf.exact.answer_key import AnswerKey, TableScore, is_enumerable
+from rlkit.rlhf.models.device import Device, placing, require_device
 from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.models.memory import MEMORY_GB
 from rlkit.rlhf.stages.from_python import weighted_sources
@@ -66,6 +67,7 @@ class EvaluationSettings:
     memory_gb: float = MEMORY_GB  # for what the rows of a batch need beside the weights, > 0
     # updates of RUN after which to look at it, which must be those of a checkpoint; None = the end
     at: int | None = None
+    device: Device = "cpu"  # where the models are: cpu, cuda or mps
     # run the code that RUN names although it was not trained on this machine from that code
     trust: bool = False
 
@@ -152,7 +154,7 @@ def load_for_evaluation(
         UsageError: it is no such run, it is not finished, a score does not belong to it, or it
             names code that the run was not trained from on this machine.
     """
-    with trusting(settings.trust):
+    with trusting(settings.trust), placing(require_device(settings.device)):
         return _load(as_run(run, POLICY_PREFIX), settings, held_out)
 
 
