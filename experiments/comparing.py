@@ -67,8 +67,10 @@ def one_environment(runs: Path, sizes: list[str], out: Path) -> None:
 
 def train_elsewhere(path: Path, steps: int) -> Path:
     """Train PPO with Stable-Baselines3, with its own defaults."""
+    import torch
     from stable_baselines3 import PPO
 
+    torch.set_num_threads(1)  # more only wait for each other in networks of this size
     PPO("MlpPolicy", "FrozenLake-v1", seed=0, device="cpu").learn(steps).save(path)
     return path
 

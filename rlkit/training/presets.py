@@ -41,8 +41,8 @@ _BALANCING: dict[str, Any] = {
     "value_coef": 1.0,
 }
 _SWINGING: dict[str, Any] = {
-    "steps": 300_000,
-    "evaluate_every": 15_000,
+    "steps": 100_000,
+    "evaluate_every": 5_000,
     "num_envs": 4,
     "rollout_length": 1024,
     "minibatch_size": 64,
@@ -136,11 +136,13 @@ PRESETS: dict[tuple[str, str], dict[str, Any]] = {
     ("preference-ppo", "CartPole-v1"): _BALANCING
     | {"steps": 60_000, "discount": 0.99, "gae_lambda": 0.95},
     ("ppo", "Acrobot-v1"): {
-        "steps": 500_000,
-        "evaluate_every": 25_000,
+        "steps": 1_000_000,
+        "evaluate_every": 50_000,
         "num_envs": 16,
         "rollout_length": 256,
-        "minibatch_size": 64,
+        "minibatch_size": 256,
+        "learning_rate": 1e-3,
+        "learning_rate_schedule": "linear",
         "gae_lambda": 0.94,
         "value_coef": 1.0,
         "normalise_observations": True,
@@ -158,7 +160,7 @@ PRESETS: dict[tuple[str, str], dict[str, Any]] = {
         "scale_rewards": True,
     },
     ("ppo", "Pendulum-v1"): _SWINGING,
-    ("preference-ppo", "Pendulum-v1"): _SWINGING | {"steps": 150_000},
+    ("preference-ppo", "Pendulum-v1"): _SWINGING | {"steps": 150_000, "evaluate_every": 15_000},
 }
 
 
