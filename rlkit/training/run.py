@@ -38,7 +38,7 @@ from rlkit.training.playing.environment import (
     stored_binning,
     stored_environment,
 )
-from rlkit.training.playing.policies import Policies
+from rlkit.training.playing.policies import BEST, FINAL, Policies, Which
 from rlkit.training.specification import (
     RunSpec,
     make_spec,
@@ -425,36 +425,47 @@ class Run(RunFolder):
             return None
         return own
 
-    @property
-    def _policies(self) -> Policies:
-        return Policies(self.folder, self.seeds, self.num_env_steps, self.spec, self.environment)
+    def _policies(self, which: Which = FINAL) -> Policies:
+        if which not in (FINAL, BEST):
+            raise UsageError(
+                f'option which (--which): expected "{FINAL}" or "{BEST}", got {which!r:.80}'
+            )
+        return Policies(
+            *(self.folder, self.seeds, self.num_env_steps, self.spec, self.environment), which=which
+        )
 
-    def batch_actor(self, seeds: Sequence[int], *, greedy: bool = True) -> Actor:
-        """Return the final policies of some seeds as one actor over a grid [S, M]."""
-        return self._policies.batch_actor(seeds, greedy=greedy)
+    def batch_actor(
+        self, seeds: Sequence[int], *, greedy: bool = True, which: Which = FINAL
+    ) -> Actor:
+        """Return the policies of some seeds as one actor over a grid [S, M]; see `actor`."""
+        return self._policies(which).batch_actor(seeds, greedy=greedy)
 
-    def actor(self, seed: int = 0, *, greedy: bool = True) -> SingleActor:
-        """Return the final policy of one seed, for use outside rlkit.
+    def actor(self, seed: int = 0, *, greedy: bool = True, which: Which = FINAL) -> SingleActor:
+        """Return the policy of one seed, for use outside rlkit.
 
         Args:
             seed: which seed.
             greedy: the greedy policy, or the exploring policy of training.
+            which: "final", or "best": that of the seed's best evaluation, the earliest if several
+                are equal, of a run trained with `keep_best`. The best of many noisy evaluations
+                promises more than the policy keeps.
 
         Raises:
-            UsageError: there is no such seed.
+            UsageError: there is no such seed, or the best policies were not kept.
         """
-        return self._policies.actor(seed, greedy=greedy)
+        return self._policies(which).actor(seed, greedy=greedy)
 
-    def agent_state(self, seed: int = 0) -> dict[str, Array]:
-        """Return what the agent of one seed ended with: its `state_dict`, without the seed axis.
+    def agent_state(self, seed: int = 0, *, which: Which = FINAL) -> dict[str, Array]:
+        """Return the `state_dict` of one seed's agent, without the seed axis.
 
         Args:
             seed: which seed.
+            which: what the agent ended with, or its "best"; see `actor`.
 
         Raises:
-            UsageError: there is no such seed.
+            UsageError: there is no such seed, or the best policies were not kept.
         """
-        return self._policies.agent_state(seed)
+        return self._policies(which).agent_state(seed)
 
     def q_table(self, seed: int = 0) -> Array:
         """Return the final values of all actions in all states of one seed.
@@ -472,16 +483,23 @@ class Run(RunFolder):
         Raises:
             UsageError: there is no such seed, or the agent keeps no values of actions.
         """
-        return self._policies.q_table(seed)
+        return self._policies().q_table(seed)
 
     def evaluate(
-        self, episodes: int = 1000, *, greedy: bool = True, env_timeout: float = ENV_TIMEOUT
+        self,
+        episodes: int = 1000,
+        *,
+        greedy: bool = True,
+        which: Which = FINAL,
+        env_timeout: float = ENV_TIMEOUT,
     ) -> dict[str, Any]:
-        """Play episodes with the final policies, and compute exact returns where possible.
+        """Play episodes with the policies, and compute exact returns where possible.
 
         Args:
             episodes: per seed, >= 1.
             greedy: whether the greedy policies act, not the exploring ones.
+            which: the "final" policies or the "best" (see `actor`), which play other episodes than
+                those they were chosen by.
             env_timeout: seconds that a constructor, reset or step of the environment may take.
 
         Returns:
@@ -512,7 +530,7 @@ class Run(RunFolder):
         if not seeds:
             raise UsageError(f"the run {self.folder} has no checkpoint to evaluate yet")
         with watched(require_seconds("env_timeout", env_timeout)):
-            policies = dataclasses.replace(self._policies, own_reward=self._own_reward)
+            policies = dataclasses.replace(self._policies(which), own_reward=self._own_reward)
             report = policies.evaluate(seeds, episodes, greedy=greedy)
         missing = {
             str(seed): self.failures.get(seed, "it was not trained yet")

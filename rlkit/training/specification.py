@@ -50,6 +50,7 @@ ARGUMENTS = (
     *("bins", "bin_low", "bin_high", "rescale_actions", "action_masks"),
     *("env_workers", "env_timeout", "reward", "reference", "reference_seed", "name"),
     *("until_return", "patience", "keep_best", "callbacks", "init_seed", "demonstrations"),
+    *("tensorboard", "tensorboard_seeds", "track"),
 )
 
 

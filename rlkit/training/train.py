@@ -49,6 +49,7 @@ _OF_SPEC = (
     *("action_masks", "reward", "reference", "reference_seed", "keep_best", "config"),
     *("init_seed", "demonstrations"),
 )
+_OF_WATCHING = ("callbacks", "tensorboard", "tensorboard_seeds", "track")
 
 
 def train(
@@ -84,6 +85,9 @@ def train(
     patience: int | None = None,
     keep_best: bool = False,
     callbacks: Sequence[Callback] = (),
+    tensorboard: str | Path | None = None,
+    tensorboard_seeds: bool = False,
+    track: str | None = None,
     config: Any = None,
     reports: Reports | None = None,
     **options: Any,
@@ -143,6 +147,10 @@ def train(
             `run.actor(seed, which="best")`.
         callbacks: functions of a `Progress`, called at each evaluation once all seeds are there;
             one that returns "stop" ends the run.
+        tensorboard: a folder for TensorBoard, in which the run gets one with its event files: mean
+            and interval of each metric over seeds.
+        tensorboard_seeds: also write a scalar for each seed.
+        track: "trackio" or "wandb", to which the same scalars are sent.
         config: the agent's whole configuration, or a mapping of options, instead of single ones.
         reports: where to report progress and notes; by default a bar on terminals and in
             notebooks, warnings of the class `rlkit.RlkitWarning`, and failures as below.
@@ -167,7 +175,7 @@ def train(
         "workers": require_count("workers", workers, at_least=1),
         "allow_drift": require_typed("allow_drift", allow_drift, bool),
         "name": name,
-        "watching": Watching(callbacks=callbacks),
+        "watching": Watching(**{name: given[name] for name in _OF_WATCHING}),
     }
     return _train_and_report(spec, seeds, Path(out), how, reports)
 
@@ -274,9 +282,11 @@ def train_prepared(
     if has_figure and is_finished(request, folder, num_seeds, reports):
         if name is not None:
             name_run(folder, AGENT_RUN, name)
+        watching.write([Run(folder)])
         run = opened()
         _note_scores(run, reports)
         return run
+    watching.require(folder.name)
     store.prepare_folder(folder)
     with store.locked(folder), prepared_torch():
         write_copies(folder, prepared.spec)
@@ -288,11 +298,13 @@ def train_prepared(
                 workers=workers,
                 allow_drift=allow_drift,
                 reports=reports,
-                watch=watching.watch(prepared.spec),
+                watch=watching.watch(prepared.spec, reports.note),
             )
         finally:
             prepared.settle()
         record_copies(folder, prepared.spec)
+        if not worked:
+            watching.write([Run(folder)])
         if "references" not in read_record(folder, AGENT_RUN):
             _store_references(folder, prepared)
         # Without a figure although nothing was trained: it was killed while drawing.

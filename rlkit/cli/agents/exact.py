@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rlkit.tabular.evaluation.evaluate import PolicyEvaluation
     from rlkit.tabular.grids.drawing import Grid
     from rlkit.tabular.mdp import TabularMDP
+    from rlkit.training.playing.policies import Which
     from rlkit.training.run import Run
 
 _MOST_PRINTED = 16  # rows and columns of a map that is printed
@@ -49,7 +50,7 @@ class ExactAnswers:
         self._mdp = _model(run, "--visits" if visits else "--discount")
         self._shares: list[NDArray[np.float64]] = []
 
-    def add_to(self, result: dict[str, Any], *, greedy: bool) -> None:
+    def add_to(self, result: dict[str, Any], *, greedy: bool, which: Which = "final") -> None:
         """Add the answers to the rows of the seeds in the result of `Run.evaluate`."""
         from rlkit.tabular.evaluation.evaluate import evaluate
         from rlkit.tabular.policy_chain import NoFiniteReturn
@@ -57,7 +58,7 @@ class ExactAnswers:
         if self._discount is not None:
             result["discount"] = self._discount
         for row in result["seeds"]:
-            actor = self._run.actor(row["seed"], greedy=greedy)
+            actor = self._run.actor(row["seed"], greedy=greedy, which=which)
             discount = 0.0 if self._discount is None else self._discount
             try:
                 answers = evaluate(self._mdp, actor, discount=discount)

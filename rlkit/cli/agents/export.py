@@ -25,6 +25,10 @@ class ExportOptions:
     # .onnx: the greedy policy of one seed, from the environment's own observations to its actions,
     # checked against the actor on 1,000 observations; needs the extra `onnx`
     onnx: Path | None = None
+    # a folder: mean and interval of each metric for TensorBoard, in a folder of the name of each
+    # run; needs the extra `tensorboard`
+    tensorboard: Path | None = None
+    tensorboard_seeds: bool = False  # with --tensorboard: also write a scalar for each seed
     seed: int = 0  # of --safetensors and --onnx, >= 0
     # run the code that the run names although it was not trained here from the present source
     trust: bool = False
@@ -36,7 +40,8 @@ class ExportOptions:
 def export_command(args: list[str]) -> int:
     """Write finished runs in the formats of other programs."""
     about = "Write finished runs in the formats of other programs."
-    runs = positional(tuple[Path, ...], "RUN", "folders of runs; several for --rliable")
+    several = "folders of runs; several for --rliable and --tensorboard"
+    runs = positional(tuple[Path, ...], "RUN", several)
     parsed = parse(make_form(about, runs=runs, export=ExportOptions), args, "export")
     if not parsed.runs:
         raise UsageError("export: name at least one run")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rlkit.cli.agents.exact import ExactAnswers, require_exact_options
 from rlkit.cli.forms import Output, make_form, parse, positional
@@ -27,6 +27,9 @@ class EvaluateOptions:
 
     episodes: int = 1000  # episodes per seed, >= 1
     greedy: bool = True  # play the greedy policy, not the exploring one
+    # play the final policies, or that of each seed's best evaluation, which --keep-best kept; the
+    # best play other episodes than those they were chosen by
+    which: Literal["final", "best"] = "final"
     env_timeout: float = 60.0  # seconds that a reset or step of the environment may take, > 0
     # run the code that the run names although it was not trained here from the present source
     trust: bool = False
@@ -44,8 +47,8 @@ class EvaluateOptions:
 
 
 def evaluate_command(args: list[str]) -> int:
-    """Play episodes with the final policies of a run, and print their returns."""
-    about = "Play episodes with the final policies of a run."
+    """Play episodes with the policies of a run, and print their returns."""
+    about = "Play episodes with the final policies of a run, or the best ones that it kept."
     form = make_form(about, run=RUN, evaluation=EvaluateOptions, output=Output)
     parsed = parse(form, args, "evaluate")
     options: EvaluateOptions = parsed.evaluation
@@ -58,11 +61,14 @@ def evaluate_command(args: list[str]) -> int:
     answers = None
     with announcing():
         result = run.evaluate(
-            options.episodes, greedy=options.greedy, env_timeout=options.env_timeout
+            options.episodes,
+            greedy=options.greedy,
+            which=options.which,
+            env_timeout=options.env_timeout,
         )
         if options.visits or options.discount is not None:
             answers = ExactAnswers(run, visits=options.visits, discount=options.discount)
-            answers.add_to(result, greedy=options.greedy)
+            answers.add_to(result, greedy=options.greedy, which=options.which)
     if answers is not None and options.figure is not None:
         answers.draw(options.figure)
     if parsed.output.json:
@@ -80,8 +86,10 @@ def _print_evaluation(result: Mapping[str, Any], episodes: int) -> None:
     """Print the returns of each seed, which seeds are not at the end, and the estimates."""
     target, rows = result["env_steps"], result["seeds"]
     num_seeds = len(rows) + len(result["missing"])
-    at_end = sum(row["env_steps"] >= target for row in rows)
+    best = "which" in result
+    at_end = len(result["mean_over"]) if best else sum(row["env_steps"] >= target for row in rows)
     played = printable(f"{result['agent']} on {result['environment']}")
+    played += ", the policy of the best evaluation of each seed" if best else ""
     share = f"{at_end} of {num_seeds} seeds"
     which = "" if at_end == num_seeds else f", {share} were trained to the end"
     print(f"{played}, {episodes} episodes per seed{which}")
@@ -91,7 +99,7 @@ def _print_evaluation(result: Mapping[str, Any], episodes: int) -> None:
         for kind, which in (("learned", "the learned"), ("own", "its own")):
             if f"mean_{kind}_return" in row:
                 known += f"   in {which} reward {row[f'mean_{kind}_return']:.4f}"
-        early = row["env_steps"] < target
+        early = best or row["env_steps"] < target
         at = f"   at {row['env_steps']:,} of {target:,} environment steps" if early else ""
         print(
             f"  seed {row['seed']:>3}   {row['mean_return']:>10.4f} "
@@ -204,6 +212,8 @@ class WatchOptions:
     seed: int = 0  # seed of the run whose policy plays, >= 0
     episode: int = 0  # which of the episodes of `rlkit evaluate`, >= 0
     max_steps: int = 500  # steps after which recording stops, >= 1
+    # the final policy, or that of the seed's best evaluation, which --keep-best kept
+    which: Literal["final", "best"] = "final"
     env_timeout: float = 60.0  # seconds that a reset or step of the environment may take, > 0
     # run the code that the run names although it was not trained here from the present source
     trust: bool = False
@@ -226,6 +236,7 @@ def watch_command(args: list[str]) -> int:
         seed=options.seed,
         episode=options.episode,
         max_steps=options.max_steps,
+        which=options.which,
         env_timeout=options.env_timeout,
     )
     print(f"{options.gif}: {steps} steps, return {total:g}")

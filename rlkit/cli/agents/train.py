@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rlkit.cli.forms import (
     EnvArgs,
@@ -94,6 +94,19 @@ class TrainOptions(TrainingOptions):
     # for behaviour-cloning: what it imitates, the folder of a run, a file (.csv, .jsonl, .npz) or
     # minari:NAME of a local dataset; see `rlkit clone`. The run keeps a copy
     demonstrations: str | None = None
+    # stop at the first evaluation at which the lower end of the 95 % interval of the mean over
+    # seeds is this return or more
+    until_return: float | None = None
+    # stop when the mean over seeds has not risen for so many evaluations, >= 1
+    patience: int | None = None
+    # also keep the policy of each seed at its best evaluation, for --which best of evaluate and
+    # watch
+    keep_best: bool = False
+    # write mean and interval of each metric for TensorBoard, in a folder of the run's name in this
+    # one, while it is trained; needs the extra `tensorboard`
+    tensorboard: Path | None = None
+    tensorboard_seeds: bool = False  # with --tensorboard: also write a scalar for each seed
+    track: Literal["trackio", "wandb"] | None = None  # send the same scalars to a tracker
     # continue even if versions have changed, which marks the run as not reproducible
     allow_drift: bool = False
     # a name by which the run is found as well as by its folder, and which no other run may have

@@ -16,6 +16,7 @@ from rlkit.runs.places import require_place, writing
 from rlkit.training.exporting import arrays
 from rlkit.training.exporting.card import model_card
 from rlkit.training.run import Run, load
+from rlkit.training.watching.watch import Watching
 
 if TYPE_CHECKING:
     from rlkit.training.playing.agent import AgentLike
@@ -31,6 +32,8 @@ def export(
     evaluations: Place = None,
     safetensors: Place = None,
     onnx: Place = None,
+    tensorboard: Place = None,
+    tensorboard_seeds: bool = False,
     seed: int = 0,
     agent: AgentLike | None = None,
     trust: bool = False,
@@ -39,7 +42,7 @@ def export(
     """Write finished runs in the formats of other programs.
 
     Args:
-        runs: one; for `rliable` any number.
+        runs: one; for `rliable` and `tensorboard` any number.
         card: .md, a model card with the mean over seeds and its interval.
         rliable: .npz, final scores [seeds, environments] of each agent.
         evaluations: .npz, the curve as Stable-Baselines3's evaluation callback stores it; its
@@ -47,13 +50,16 @@ def export(
         safetensors: .safetensors, what the agent of one seed ended with; needs the extra `hf`.
         onnx: .onnx, the greedy policy of one seed, from the environment's own observations to its
             actions, checked against the actor; needs the extra `onnx`.
+        tensorboard: a folder, in which each run gets one with event files, as `train` writes them:
+            mean and interval of each metric over seeds; needs the extra `tensorboard`.
+        tensorboard_seeds: also write a scalar for each seed there.
         seed: of `safetensors` and `onnx`.
         agent: the user's own agent, if run.json does not name it.
         trust: run the code that the run names although it was not trained on this machine from it.
         note: is called with what the check of a file showed.
 
     Returns:
-        the files.
+        the files, and the folders of `tensorboard`.
 
     Raises:
         UsageError: no format was named, a place cannot be written, or a run lacks what it needs.
@@ -70,24 +76,27 @@ def export(
     ):
         if place is not None:
             wanted.append((option, Path(place), suffix, write))
-    if not wanted:
+    if not wanted and tensorboard is None:
         raise UsageError(
             "export: name at least one format: --card FILE.md, --rliable FILE.npz, --evaluations "
-            "FILE.npz, --safetensors FILE.safetensors or --onnx FILE.onnx; in Python "
-            "card='FILE.md' and so on"
+            "FILE.npz, --safetensors FILE.safetensors, --onnx FILE.onnx or --tensorboard DIR; in "
+            "Python card='FILE.md' and so on"
         )
+    watching = Watching(tensorboard=tensorboard, tensorboard_seeds=tensorboard_seeds)
     seed = require_count("seed", seed, at_least=0)
     for option, path, suffix, _ in wanted:
         require_place(path, option, (suffix,))
     opened = [
         run if isinstance(run, Run) else load(run, agent=agent, trust=trust) for run in several
     ]
+    for run in opened:
+        watching.require(run.folder.name)
     contents = [write(opened) for _, _, _, write in wanted]
     for (option, path, _, _), content in zip(wanted, contents, strict=True):
         with writing(path, option):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, content)
-    return [path for _, path, _, _ in wanted]
+    return [path for _, path, _, _ in wanted] + watching.write(opened)
 
 
 def _one(runs: Sequence[Run], option: str) -> Run:

@@ -23,6 +23,7 @@ from rlkit.runs.places import require_place, writing
 from rlkit.seeding import SeedStreams
 from rlkit.training.playing.deployed import SingleActor
 from rlkit.training.playing.frames import Array, new_frames, pictures
+from rlkit.training.playing.policies import FINAL, Which
 from rlkit.training.run import Run
 
 
@@ -44,6 +45,7 @@ def watch(
     seed: int = 0,
     episode: int = 0,
     max_steps: int = 500,
+    which: Which = FINAL,
     env_timeout: float = ENV_TIMEOUT,
 ) -> tuple[int, float]:
     """Write an animated gif of one greedy episode of the original environment.
@@ -54,6 +56,7 @@ def watch(
         seed: which seed's policy.
         episode: which of the evaluation episodes, so that a film can be repeated.
         max_steps: the length at which filming stops.
+        which: the "final" policy or the "best", of a run that kept it.
         env_timeout: seconds that a constructor, reset or step of the environment may take.
 
     Returns:
@@ -65,7 +68,14 @@ def watch(
         RlkitError: filming failed.
     """
     require_place(path, "--gif", (".gif",))
-    filmed = film(run, seed=seed, episode=episode, max_steps=max_steps, env_timeout=env_timeout)
+    filmed = film(
+        run,
+        seed=seed,
+        episode=episode,
+        max_steps=max_steps,
+        which=which,
+        env_timeout=env_timeout,
+    )
     _write(filmed.images, path, filmed.milliseconds)
     return filmed.num_steps, filmed.episode_return
 
@@ -77,6 +87,7 @@ def film(
     episode: int = 0,
     max_steps: int = 500,
     max_pictures: int | None = None,
+    which: Which = FINAL,
     env_timeout: float = ENV_TIMEOUT,
 ) -> Episode:
     """Return the pictures of one greedy episode; errors and other arguments are those of `watch`.
@@ -89,7 +100,7 @@ def film(
     max_steps = require_count("max_steps", max_steps, at_least=1)
     # Gymnasium draws with pygame, which otherwise needs a screen.
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
-    actor = run.actor(seed)
+    actor = run.actor(seed, which=which)
     with watched(require_seconds("env_timeout", env_timeout)):
         return _film(run, actor, seed, episode, max_steps, max_pictures)
 

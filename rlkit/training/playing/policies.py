@@ -1,11 +1,11 @@
-"""The final policies of a run's seeds: loaded from checkpoints, and evaluated."""
+"""The final or best policies of a run's seeds: loaded from checkpoints, and evaluated."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from gymnasium import spaces
@@ -16,17 +16,21 @@ from rlkit.determinism import prepared_torch
 from rlkit.environments.environment import Environment
 from rlkit.errors import RlkitError, UsageError
 from rlkit.evaluation import early_stop_remark, evaluation_limits, exact_returns_of, play_many
+from rlkit.loop import Episodes
 from rlkit.options import require_typed
 from rlkit.rewards import BatchReward, OwnReward
-from rlkit.runs.checkpoints import newest_checkpoint
+from rlkit.runs.checkpoints import list_checkpoints, newest_checkpoint
 from rlkit.runs.progress import warn
 from rlkit.runs.restore import entries, join_states, restore
 from rlkit.seeding import SeedStreams
 from rlkit.training.playing.deployed import ActorBySeed, MaskUse, SingleActor
 from rlkit.training.playing.penalised import has_answer_key, penalised_rows
 from rlkit.training.specification import RunSpec
+from rlkit.training.watching.best import best_state
 
 Array = NDArray[Any]
+Which = Literal["final", "best"]
+FINAL, BEST = get_args(Which)
 
 
 def _has_nan(values: Any) -> bool:
@@ -44,7 +48,7 @@ def _learned(returns: Array, kind: str) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Policies:
-    """The policies that the seeds of a run ended with.
+    """The policies that the seeds of a run ended with, or the best of each by its evaluations.
 
     Args:
         folder: of the run.
@@ -53,6 +57,7 @@ class Policies:
         spec: what the run was trained from.
         environment: what it was trained on.
         own_reward: of the user's own, that it was trained on, where that can be computed.
+        which: "final", or "best" of each seed.
     """
 
     folder: Path
@@ -61,6 +66,7 @@ class Policies:
     spec: RunSpec
     environment: Environment
     own_reward: OwnReward | None = None
+    which: Which = FINAL
 
     def batch_actor(self, seeds: Sequence[int], *, greedy: bool = True) -> Actor:
         """Return the policies of some seeds as one actor over a grid [S, M]."""
@@ -69,7 +75,7 @@ class Policies:
 
     def _batch_actor(self, seeds: Sequence[int], *, greedy: bool) -> Actor:
         greedy = require_typed("greedy", greedy, bool)
-        loaded = [self.final_state(seed) for seed in seeds]
+        loaded = [self.stored_state(seed) for seed in seeds]
         if len({steps for steps, _ in loaded}) > 1:  # their states are not of one form
             return ActorBySeed([self.batch_actor([seed], greedy=greedy) for seed in seeds])
         streams = tuple(SeedStreams(self.spec.experiment_seed, seed) for seed in seeds)
@@ -96,8 +102,8 @@ class Policies:
                     )
         restore(agent, entries(join_states(states), "agent/"), what, exact=False)
 
-    def final_state(self, seed: int) -> tuple[int, Mapping[str, Array]]:
-        """Return the steps and the state of a seed's newest sound checkpoint.
+    def stored_state(self, seed: int) -> tuple[int, Mapping[str, Array]]:
+        """Return the steps and the state of a seed: of its newest sound checkpoint, or the best.
 
         Warns:
             RlkitWarning: it is not the state that was requested.
@@ -106,6 +112,8 @@ class Policies:
             raise UsageError(
                 f"the run {self.folder} has the seeds 0 to {len(self.seeds) - 1}, not {seed!r}"
             )
+        if self.which == BEST:
+            return self._best_state(seed)
         steps, state, problems = newest_checkpoint(self.folder, seed)
         if not state:
             listed = "; ".join(problems) or "there is none"
@@ -122,9 +130,25 @@ class Policies:
             )
         return steps, state
 
+    def _best_state(self, seed: int) -> tuple[int, Mapping[str, Array]]:
+        if not self.spec.keep_best:
+            raise UsageError(
+                f"the run {self.folder} was trained without keep_best=True (--keep-best), so its "
+                "best policies are not there; train again with it, or take the final ones"
+            )
+        try:
+            return best_state(self.folder, seed)
+        except ValueError as error:
+            raise RlkitError(
+                f"the best policy of seed {seed} of {self.folder} cannot be read: {error}"
+            ) from error
+
+    def _trained_for(self, seed: int) -> int:
+        return max((steps for steps, _ in list_checkpoints(self.folder, seed)), default=0)
+
     def agent_state(self, seed: int) -> dict[str, Array]:
-        """Return the final state of one seed's agent."""
-        _, state = self.final_state(seed)
+        """Return the state of one seed's agent."""
+        _, state = self.stored_state(seed)
         return {name: np.array(value) for name, value in entries(state, "agent/").items()}
 
     def actor(self, seed: int, *, greedy: bool) -> SingleActor:
@@ -172,22 +196,25 @@ class Policies:
         kind = self.spec.stepped_as(environment)
         exact = exact_returns_of(actor, environment, len(seeds), kind)
         streams = [SeedStreams(self.spec.experiment_seed, seed) for seed in seeds]
-        longest = [self.final_state(seed)[1].get("tracker/longest_episode", 0) for seed in seeds]
+        longest = [self.stored_state(seed)[1].get("tracker/longest_episode", 0) for seed in seeds]
         limits = evaluation_limits(environment, np.array(longest, dtype=np.int64))
         own = None
         if self.own_reward is not None:
             own = BatchReward(self.own_reward, environment, seeds)
         known = own if own is not None and not own.has_state else None
         options: dict[str, Any] = {"kind": kind, "limits": limits, "reward": known}
+        # The best was chosen by the episodes of the evaluations, which would flatter it.
+        chosen_by = self.spec.evaluation_episodes if self.which == BEST else 0
         try:
-            played = play_many(actor, environment, streams, episodes, **options)
+            played = play_many(actor, environment, streams, chosen_by + episodes, **options)
         finally:
             environment.settle()
+        played = Episodes(*(column[:, chosen_by:] for column in played))
         if played.stopped_early.any():
             num_stopped = int(played.stopped_early.sum())
             remark = early_stop_remark(limits)
             warn(f"{environment.reference} {remark} ({num_stopped} episodes)")
-        steps = [self.final_state(seed)[0] for seed in seeds]
+        steps = [self.stored_state(seed)[0] for seed in seeds]
         target = self.spec.whole_steps(self.num_env_steps)
         rows: list[dict[str, Any]] = [
             {
@@ -202,7 +229,7 @@ class Policies:
             for s, seed in enumerate(seeds)
         ]
         if has_answer_key(self.spec, environment):
-            coefficients = [float(self.final_state(seed)[1]["agent/kl_coef"]) for seed in seeds]
+            coefficients = [float(self.stored_state(seed)[1]["agent/kl_coef"]) for seed in seeds]
             near = self.batch_actor(seeds, greedy=False)
             for row, answers in zip(
                 rows, penalised_rows(near, self.spec, environment, coefficients), strict=True
@@ -210,12 +237,14 @@ class Policies:
                 row |= answers
         scores = played.returns.mean(axis=1) if exact is None else exact.returns
         # A policy that was not trained to the end is no sample of those that were.
-        at_end = [s for s in range(len(seeds)) if steps[s] >= target] or list(range(len(seeds)))
+        trained = steps if self.which == FINAL else [self._trained_for(seed) for seed in seeds]
+        at_end = [s for s in range(len(seeds)) if trained[s] >= target] or list(range(len(seeds)))
         scores = scores[at_end]
         interval = mean_interval(scores)
         return {
             "seeds": rows,
             "env_steps": target,
+            **({} if self.which == FINAL else {"which": self.which}),
             "mean_over": [seeds[s] for s in at_end],
             "mean": interval.estimate,
             "iqm": iqm_interval(scores).estimate,

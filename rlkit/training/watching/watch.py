@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,21 +11,33 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from rlkit.errors import UsageError
+from rlkit.options import require_typed
 from rlkit.runs.checkpoints import list_checkpoints
 from rlkit.runs.curves import curve_path, parse_curve
 from rlkit.runs.execution import RunRequest
 from rlkit.runs.integrity.sums import read_sums
 from rlkit.runs.record import STOPPED
 from rlkit.runs.reports import Rows
+from rlkit.training.run import Run
 from rlkit.training.specification import RunSpec, on_grid
 from rlkit.training.watching.callbacks import Callback, Callbacks, callback_names
+from rlkit.training.watching.event_files import EventFiles, export_event_files
 from rlkit.training.watching.progress import NOTHING, Gathering, Progress
+from rlkit.training.watching.trackers import TrackedRun
 
 Array = NDArray[Any]
 
 
 class Sink(Protocol):
     """Where the rows of a run go while it is trained."""
+
+    def require(self, run: str) -> None:
+        """Require that a run can be written, before it is trained.
+
+        Raises:
+            UsageError: it cannot.
+        """
 
     def begin(self, run: str, record: Mapping[str, Any]) -> None:
         """Open what is written to."""
@@ -42,20 +54,59 @@ class Watching:
     """What a call watches a run with, apart from the rules of the run itself."""
 
     callbacks: Sequence[Callback] = ()
+    tensorboard: str | Path | None = None  # the folder of its event files
+    tensorboard_seeds: bool = False  # there, also a scalar for each seed
+    track: str | None = None  # a tracker
 
     def __post_init__(self) -> None:
         callback_names(self.callbacks)
+        require_typed("tensorboard_seeds", self.tensorboard_seeds, bool)
+        if not isinstance(self.tensorboard, str | Path | None):
+            raise UsageError(
+                "option tensorboard (--tensorboard): expected a folder, got "
+                f"{self.tensorboard!r:.80}"
+            )
+        if self.tensorboard_seeds and self.tensorboard is None:
+            raise UsageError(
+                "option tensorboard_seeds (--tensorboard-seeds) needs a folder, as in "
+                "tensorboard='events' (--tensorboard events)"
+            )
+
+    def sinks(self) -> list[Sink]:
+        """Return what each step is written to."""
+        sinks: list[Sink] = []
+        if self.tensorboard is not None:
+            sinks.append(EventFiles(Path(self.tensorboard), per_seed=self.tensorboard_seeds))
+        if self.track is not None:
+            sinks.append(TrackedRun(self.track))
+        return sinks
+
+    def require(self, run: str) -> None:
+        """Require that everything can be written to, before a run is trained.
+
+        Raises:
+            UsageError: something cannot.
+        """
+        for sink in self.sinks():
+            sink.require(run)
+
+    def write(self, runs: Sequence[Run]) -> list[Path]:
+        """Write what can be written of runs that were trained before; return where."""
+        if self.tensorboard is None:
+            return []
+        return export_event_files(runs, Path(self.tensorboard), per_seed=self.tensorboard_seeds)
 
     def stopping(self, request: RunRequest) -> RunRequest:
         """Return a request that also knows the callbacks, each of which may end the run."""
         names = (*request.stoppers, *callback_names(self.callbacks))
         return dataclasses.replace(request, stoppers=names)
 
-    def watch(self, spec: RunSpec) -> RunWatch | None:
+    def watch(self, spec: RunSpec, note: Callable[[str], None]) -> RunWatch | None:
         """Return the watch of a run; None where nothing watches."""
-        if spec.stop is None and not self.callbacks:
+        sinks = self.sinks()
+        if spec.stop is None and not self.callbacks and not sinks:
             return None
-        return RunWatch(spec, self.callbacks)
+        return RunWatch(spec, self.callbacks, sinks, note)
 
 
 class RunWatch:
@@ -68,7 +119,8 @@ class RunWatch:
     Args:
         spec: of the run.
         callbacks: of the user.
-        sinks: that get each step.
+        sinks: that get each step; one that fails is given up, and training is not.
+        note: takes a sentence for the user.
     """
 
     def __init__(
@@ -76,8 +128,9 @@ class RunWatch:
         spec: RunSpec,
         callbacks: Sequence[Callback] = (),
         sinks: Sequence[Sink] = (),
+        note: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self._spec = spec
+        self._spec, self._note = spec, note
         self._callbacks, self._sinks = Callbacks(callbacks), list(sinks)
         self.decides = bool(self._callbacks) or spec.stop is not None
         self.stopped: dict[str, Any] | None = None
@@ -122,13 +175,24 @@ class RunWatch:
         return False if steps <= self._known.latest else None
 
     def end(self) -> None:
-        for sink in self._sinks:
-            sink.end()
+        for sink in list(self._sinks):
+            self._try(sink, sink.end)
+
+    def _try(self, sink: Sink, call: Callable[..., None], *args: Any) -> None:
+        """Call a sink; give it up where it fails, because training matters more."""
+        try:
+            call(*args)
+        except Exception as error:
+            self._sinks.remove(sink)
+            self._note(
+                f"{type(sink).__name__} failed and is given up, while training continues: "
+                f"{error!r}; `rlkit export RUN --tensorboard DIR` writes all rows afterwards"
+            )
 
     def _take(self, progress: Progress) -> None:
         """Hand one step to all that watch, and decide whether the run ends there."""
-        for sink in self._sinks:
-            sink.write(progress)
+        for sink in list(self._sinks):
+            self._try(sink, sink.write, progress)
         by = self._callbacks.stopping(progress)
         spec, step = self._spec, progress.step
         if self.stopped is not None or not on_grid(step, spec.num_envs, spec.evaluate_every):

@@ -28,6 +28,14 @@ def test_what_a_check_shows_is_a_note(
     assert "--onnx: largest difference 0.0e+00 on 1,000 observations" in err
 
 
+def test_event_files_are_in_folders_of_the_names_of_runs(
+    capsys: pytest.CaptureFixture[str], run: str, tmp_path: Path
+) -> None:
+    out, _ = output(capsys, "export", run, "--tensorboard", str(tmp_path / "events"))
+    assert out.strip() == str(tmp_path / "events" / Path(run).name)
+    assert list(Path(out.strip()).iterdir())
+
+
 def test_mistakes_exit_with_2(capsys: pytest.CaptureFixture[str], run: str) -> None:
     _, err = output(capsys, "export", run, code=2)
     assert "name at least one format" in err

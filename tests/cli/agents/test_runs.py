@@ -136,3 +136,27 @@ def test_one_seed_has_no_interval(capsys: pytest.CaptureFixture[str], run: str) 
     out, _ = output(capsys, "evaluate", run, "--episodes", "2")
     assert "(one seed has no interval), IQM" in out
     assert "nan" not in out
+
+
+def test_a_run_is_stopped_watched_and_its_best_policies_are_played(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    training = (
+        *("train", "q-learning", "FrozenLake-v1", "--seeds", "3", "--steps", "5000"),
+        *("--evaluate-every", "250", "--keep-best", "--patience", "3", "--until-return", "0.9"),
+        *("--tensorboard", str(tmp_path / "events"), "--out", str(tmp_path / "runs")),
+    )
+    table, notes = output(capsys, *training)
+    (folder,) = (tmp_path / "runs").iterdir()
+    stopped = read_record(folder, AGENT_RUN)["stopped"]
+    assert stopped["by"] == "patience"
+    assert f"rlkit: stopped at {stopped['at']:,} of 5,000 environment steps per seed by" in notes
+    assert f"{stopped['at']:,}" in table
+    assert list((tmp_path / "events" / folder.name).iterdir())
+    _, notes = output(capsys, *training)
+    assert f"already finished, stopped at {stopped['at']:,} environment steps" in notes
+    played, _ = output(capsys, "evaluate", str(folder), "--episodes", "2", "--which", "best")
+    assert "the policy of the best evaluation of each seed, 2 episodes per seed\n" in played
+    assert len(re.findall(rf"at [\d,]+ of {stopped['at']:,} environment steps", played)) == 3
+    verdicts, _ = output(capsys, "verify", str(folder))
+    assert "3 of 3" in verdicts

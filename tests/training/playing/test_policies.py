@@ -15,6 +15,7 @@ from rlkit.evaluation import exact_returns
 from rlkit.runs import checkpoints
 from rlkit.runs.integrity.sums import identity_of
 from rlkit.tabular.solution import solve
+from rlkit.training.playing import policies
 from rlkit.training.run import Run, load
 
 
@@ -47,6 +48,61 @@ def test_evaluation_without_a_model_samples_and_changes_nothing(
     )
     assert run.evaluate(episodes=5, greedy=False) != first
     assert results(run.folder) == before
+
+
+def test_the_best_policies_have_the_best_returns_of_the_curve(trained: Callable[..., Run]) -> None:
+    run = trained("q-learning-compiled", seeds=4, steps=4000, evaluate_every=250, keep_best=True)
+    best, final = run.evaluate(2, which="best"), run.evaluate(2)
+    assert best["which"] == "best"
+    assert "which" not in final
+    highest = [row["exact_return"] for row in best["seeds"]]
+    np.testing.assert_array_equal(highest, run.curve.max(axis=1))
+    assert any(highest != run.scores)
+    assert [row["env_steps"] for row in best["seeds"]] == [
+        run.steps[np.argmax(curve)] for curve in run.curve
+    ]
+    assert best["mean_over"] == [0, 1, 2, 3]
+    mdp = run.environment.mdp
+    assert mdp is not None
+    actor = run.batch_actor(run.seeds, which="best")
+    known = exact_returns(actor, mdp, 4)
+    assert known is not None
+    np.testing.assert_array_equal(known.returns, highest)
+    table = run.agent_state(0, which="best")["q"]
+    assert table.shape == run.agent_state(0)["q"].shape
+    assert run.actor(0, which="best").act(0) in range(4)
+
+
+def test_the_best_policies_play_other_episodes_than_those_that_chose_them(
+    trained: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = trained("random-probe", seeds=2, keep_best=True)
+    play_many = policies.play_many
+
+    def numbered(*args: Any, **options: Any) -> Any:
+        played = play_many(*args, **options)
+        return played._replace(returns=np.tile(np.arange(played.returns.shape[1]), (2, 1)))
+
+    monkeypatch.setattr(policies, "play_many", numbered)
+    assert run.record["evaluation_episodes"] == 1
+    for which, mean in (("final", 1.0), ("best", 2.0)):  # of the episodes 0 to 2, and 1 to 3
+        rows = run.evaluate(3, which=which)["seeds"]  # type: ignore[arg-type]
+        assert [row["mean_return"] for row in rows] == [mean, mean]
+
+
+def test_best_policies_that_were_not_kept_are_asked_for_in_vain(
+    trained: Callable[..., Run],
+) -> None:
+    run = trained("random")
+    with pytest.raises(UsageError, match=r"trained without keep_best=True \(--keep-best\)"):
+        run.actor(0, which="best")
+    with pytest.raises(UsageError, match="""expected "final" or "best", got 'latest'"""):
+        run.actor(0, which="latest")  # type: ignore[arg-type]
+    kept = trained("random-probe", seeds=2, keep_best=True)
+    ((_, path),) = checkpoints.list_best(kept.folder, 1)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(RlkitError, match=r"the best policy of seed 1 .* is damaged"):
+        kept.actor(1, which="best")
 
 
 def test_a_missing_seed_is_rejected(trained: Callable[..., Run]) -> None:
