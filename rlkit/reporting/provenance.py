@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlkit.reporting.parts import Code, Table, Value, make_table
+from rlkit.reporting.parts import Code, Section, Table, Value, make_table
 from rlkit.rlhf.stages.kind import STAGE_RUN
 from rlkit.rlhf.stages.stage_run import StageRun
 from rlkit.runs.curves import curve_path
@@ -53,9 +53,15 @@ def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def settings_table(run: AnyRun) -> Table:
-    """Return all settings of one run."""
-    return make_table("Settings", ["option", "value"], settings_of(run).items(), folded=True)
+def add_origin(section: Section, name: str, run: AnyRun) -> None:
+    """Add command, settings, versions and hashes of one run to its section."""
+    settings = settings_of(run).items()
+    section.codes = commands({name: run})
+    section.details = [
+        make_table("Settings", ["option", "value"], settings, folded=True),
+        versions_table({name: run}),
+        hashes_table({name: run}),
+    ]
 
 
 def differing_settings(runs: Mapping[str, AnyRun]) -> tuple[Table, Table]:

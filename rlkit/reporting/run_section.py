@@ -50,13 +50,7 @@ def run_section(run: Run, id: str, *, films: bool = True) -> Section:
     section.tables.append(seeds_table(run))
     if films:
         add_film(section, run, run.agent)
-    runs = {run.agent: run}
-    section.codes = provenance.commands(runs)
-    section.details = [
-        provenance.settings_table(run),
-        provenance.versions_table(runs),
-        provenance.hashes_table(runs),
-    ]
+    provenance.add_origin(section, run.agent, run)
     return section
 
 

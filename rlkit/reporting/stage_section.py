@@ -48,13 +48,7 @@ def stage_section(run: StageRun, id: str) -> Section:
             )
     if metrics:
         section.tables.append(_last_table(run, metrics))
-    runs = {run.stage: run}
-    section.codes = provenance.commands(runs)
-    section.details = [
-        provenance.settings_table(run),
-        provenance.versions_table(runs),
-        provenance.hashes_table(runs),
-    ]
+    provenance.add_origin(section, run.stage, run)
     return section
 
 
