@@ -64,14 +64,17 @@ def _opened(place: Place, trust: bool) -> list[Subject]:
         return [_comparison(place.folder, trust)]
     if not isinstance(place, str | Path):
         raise UsageError(f"report: expected runs, comparisons or their folders, got {place!r:.80}")
-    if kind_of(Path(place)) == STAGE_RUN.name:
-        return [load_stage_run(place)]
-    folder = named_folder(place, "agent")
+    folder = named_folder(place)
     if is_comparison(folder):
         return [_comparison(folder, trust)]
     if (folder / RECORD).exists():
-        return [Run(folder, trust=trust)]
+        return [_run(folder, trust)]
     return _below(folder, trust)
+
+
+def _run(folder: Path, trust: bool) -> Subject:
+    is_stage = kind_of(folder) == STAGE_RUN.name
+    return load_stage_run(folder) if is_stage else Run(folder, trust=trust)
 
 
 def _below(folder: Path, trust: bool) -> list[Subject]:
@@ -91,7 +94,7 @@ def _below(folder: Path, trust: bool) -> list[Subject]:
             f"report: {folder} is neither the folder of a run nor of a comparison, and there is "
             f"none below: no folder has a {RECORD}, or the {SUMMARY} of a comparison"
         )
-    return [*comparisons, *(subject for one in runs for subject in _opened(one, trust))]
+    return [*comparisons, *(_run(one, trust) for one in runs)]
 
 
 def _comparison(folder: Path, trust: bool) -> Compared:

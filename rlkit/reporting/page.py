@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from rlkit.errors import UsageError, printable
+from rlkit.errors import missing_extra, printable
 from rlkit.reporting.palette import style_variables
 from rlkit.reporting.parts import Cell, Section, Table, make_table
 
@@ -46,10 +46,7 @@ def _environment() -> Any:
         from jinja2 import Environment, StrictUndefined
         from markupsafe import Markup
     except ImportError as error:
-        raise UsageError(
-            f"report needs the package jinja2 ({error}); install it with: "
-            'pip install "rlkit[report]"'
-        ) from error
+        raise missing_extra("report", "report", error) from error
 
     def plain(value: Any) -> Any:
         # Names come from files and environments of anybody: no control characters reach the page.

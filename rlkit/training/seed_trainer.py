@@ -14,6 +14,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from rlkit.agents.preferences.person.setting import labelled_in
 from rlkit.determinism import own_settings
 from rlkit.environments.environment import Environment
 from rlkit.environments.stepping.watchdog import watched
@@ -54,7 +55,8 @@ class Training:
             with own_settings():  # what its module sets on import holds in no process
                 environment = self.spec.resolve().with_model(self.model)
                 environment.require_source(self.source)
-        return train_seeds(self.spec, environment, folder, seeds, reports)
+        with labelled_in(folder, environment, reports.stop):
+            return train_seeds(self.spec, environment, folder, seeds, reports)
 
     def __reduce__(self) -> tuple[type[Training], tuple[RunSpec, None, Model | None, str]]:
         environment = self.environment

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rlkit.agents.preferences.person.setting import ANSWERS
 from rlkit.errors import UsageError
 from rlkit.options import require_count, require_typed
 from rlkit.rlhf.stages.kind import STAGE_RUN
@@ -194,6 +196,9 @@ def _again_agent(
         name = run.record["reward"]["name"]
         require_from_here(folder, run.record, f"the reward function {name}")
     prepared = prepare(run.spec, num_seeds, out, environment=run.environment, allow_drift=True)
+    if (folder / ANSWERS).exists():  # of a person, who is not asked again
+        prepared.folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / ANSWERS, prepared.folder / ANSWERS)
     watching = Watching(callbacks=stop_again(run.record))
     return run, train_prepared(
         prepared, num_seeds, workers=options.workers, watching=watching, reports=reports

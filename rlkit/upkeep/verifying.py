@@ -16,6 +16,7 @@ from rlkit.runs.latest import named_folder
 from rlkit.runs.record import RECORD
 from rlkit.training.comparing.comparison import SUMMARY, is_comparison, verify_comparison
 from rlkit.training.kind import AGENT_RUN
+from rlkit.training.tuning.study import STUDY, verify_study
 
 
 def record_of(folder: Path) -> Mapping[str, Any]:
@@ -35,11 +36,11 @@ def verify(*places: str | Path) -> list[Verdict]:
     """Check every file of some runs against its sha256.
 
     Args:
-        places: folders of runs and of comparisons, or folders above them.
+        places: folders of runs, comparisons and tuning, or folders above them.
 
     Returns:
-        a verdict per run, and then one per comparison: which of its seeds are complete, and each
-        damage as one sentence.
+        a verdict per run, and then one per comparison and per study of tuning: which of its seeds
+        are complete, and each damage as one sentence.
 
     Raises:
         UsageError: there is neither in a folder or below.
@@ -50,7 +51,9 @@ def verify(*places: str | Path) -> list[Verdict]:
     with_runs = [place for place, known in compared.items() if not known or _below(place, RECORD)]
     verdicts = [verify_run(folder, kind_of(folder)) for folder in runs_below(with_runs)]
     comparisons = dict.fromkeys(folder for known in compared.values() for folder in known)
-    return verdicts + [verify_comparison(folder) for folder in comparisons]
+    verdicts += [verify_comparison(folder) for folder in comparisons]
+    studies = dict.fromkeys(folder for place in places for folder in _below(place, STUDY))
+    return verdicts + [verify_study(folder) for folder in studies]
 
 
 def _below(

@@ -1,14 +1,13 @@
-"""Labellers: who says which of two segments is better, and how good a reward can be at that.
+"""Labellers that need no person, and how good a reward can be at predicting labels.
 
-truth            the environment's own reward with the noise of Bradley and Terry (1952):
-                 P(first > second) = sigmoid(rationality (R_first - R_second)), R the sum
-FILE:function    a function of two segments that returns how far the first is preferred
+TruthLabeller       the environment's own reward with the noise of Bradley and Terry (1952):
+                    P(first > second) = sigmoid(rationality (R_first - R_second)), R the sum
+FunctionLabeller    a function of two segments that returns how far the first is preferred
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -18,11 +17,10 @@ from scipy.special import expit
 
 from rlkit.agents.preferences.segments import Segments
 from rlkit.errors import UsageError
-from rlkit.user_code import content_digest, load_function, place_of
+from rlkit.user_code import place_of
 
 Array = NDArray[Any]
 
-TRUTH = "truth"
 UNKNOWN = -1.0  # stands for a probability that is not known
 
 
@@ -36,8 +34,16 @@ class Labels(NamedTuple):
 class Labeller(Protocol):
     """Answers which of two segments is better."""
 
-    def __call__(self, pairs: Segments, rng: np.random.Generator) -> Labels:
-        """Label pairs [P, 2]; `rng` is the labeller's noise."""
+    def __call__(
+        self, pairs: Segments, rng: np.random.Generator, ends: Array | None = None
+    ) -> Labels:
+        """Label pairs.
+
+        Args:
+            pairs: [P, 2]
+            rng: the labeller's noise.
+            ends: the observations after the last steps, [P, 2, *observation]; for a person only.
+        """
 
 
 class Segment(NamedTuple):
@@ -59,7 +65,9 @@ class TruthLabeller:
     def __init__(self, rationality: float) -> None:
         self._rationality = rationality
 
-    def __call__(self, pairs: Segments, rng: np.random.Generator) -> Labels:
+    def __call__(
+        self, pairs: Segments, rng: np.random.Generator, ends: Array | None = None
+    ) -> Labels:
         returns = pairs.rewards.sum(-1)
         probability = expit(self._rationality * (returns[:, 0] - returns[:, 1]))
         preferred = (rng.random(len(returns)) < probability).astype(np.float64)
@@ -77,7 +85,9 @@ class FunctionLabeller:
     def __init__(self, function: Callable[[Segment, Segment], Any], name: str) -> None:
         self._function, self._name = function, name
 
-    def __call__(self, pairs: Segments, rng: np.random.Generator) -> Labels:
+    def __call__(
+        self, pairs: Segments, rng: np.random.Generator, ends: Array | None = None
+    ) -> Labels:
         answers = [
             self._answer(segment_of(pairs, (p, 0)), segment_of(pairs, (p, 1)), p)
             for p in range(len(pairs.lengths))
@@ -108,77 +118,6 @@ def segment_of(segments: Segments, index: Any) -> Segment:
     one = segments.at(index)
     n = int(one.lengths)
     return Segment(one.obs[:n], one.actions[:n], one.rewards[:n], n < one.rewards.shape[-1])
-
-
-def make_labeller(name: str, rationality: float) -> Labeller:
-    """Return the labeller of an option's value, as `identified` returned it.
-
-    Raises:
-        UsageError: there is no such function, or the file has changed.
-    """
-    if name == TRUTH:
-        return TruthLabeller(rationality)
-    reference, digest = split_digest(name)
-    require_digest(_file(reference), digest, f"option labeller (--labeller) {reference!r}")
-    function, _ = load_function(reference, "labeller")
-    return FunctionLabeller(function, reference)
-
-
-def require_labeller(name: str) -> None:
-    """Require the form of the option `labeller`."""
-    if name != TRUTH:
-        _file(split_digest(name)[0])
-
-
-def identified(name: str) -> str:
-    """Return the value of the option `labeller` with the sha256 of the file that it names.
-
-    Raises:
-        UsageError: it is neither "truth" nor FILE:function, or there is no such file.
-    """
-    if name == TRUTH:
-        return name
-    reference, _ = split_digest(name)
-    return with_digest(name, f"option labeller (--labeller) {reference!r}", _file(reference))
-
-
-def split_digest(value: str) -> tuple[str, str]:
-    """Return a value of `with_digest` without the sha256, and the sha256; "" if it has none."""
-    match = re.fullmatch(r"(.*)#([0-9a-f]{64})", value, re.DOTALL)
-    return (match[1], match[2]) if match else (value, "")
-
-
-def with_digest(value: str, wanted_by: str, file: str = "") -> str:
-    """Return VALUE#SHA256, with the sum of a file, by default of the one that the value names.
-
-    Raises:
-        UsageError: the file cannot be read.
-    """
-    if split_digest(value)[1]:
-        return value
-    digest = content_digest(file or value)
-    if digest is None:
-        raise UsageError(f"{wanted_by}: there is no file {file or value} that can be read")
-    return f"{value}#{digest}"
-
-
-def require_digest(file: str, digest: str, wanted_by: str) -> None:
-    """Require a file to have the content that it had when the run began, if that is known."""
-    if digest and split_digest(with_digest(file, wanted_by))[1] != digest:
-        raise UsageError(
-            f"{wanted_by}: {file} has changed since the run began, so its results would be others; "
-            "restore the file, or begin another run"
-        )
-
-
-def _file(reference: str) -> str:
-    file, _, attribute = reference.rpartition(":")
-    if not (file.endswith(".py") and attribute.isidentifier()):
-        raise UsageError(
-            "option labeller (--labeller): expected truth or path/to/file.py:function, got "
-            f"{reference!r}"
-        )
-    return file
 
 
 def _is_plain(function: Any) -> bool:

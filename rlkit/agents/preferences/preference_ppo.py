@@ -25,11 +25,10 @@ from numpy.typing import NDArray
 from rlkit.agent import ActionMasks, Actor, State, Task, Transition
 from rlkit.agents.networks import NetworkActor
 from rlkit.agents.ppo import PPO, PPOConfig
-from rlkit.agents.preferences.labellers import (
-    Labeller,
-    agreement,
-    bayes_ceiling,
+from rlkit.agents.preferences.labellers import Labeller, agreement, bayes_ceiling
+from rlkit.agents.preferences.naming import (
     identified,
+    is_person,
     make_labeller,
     require_digest,
     require_labeller,
@@ -59,7 +58,7 @@ STORE_PREFIX = "preferences/"  # of what is stored of them in the state of the a
 class PreferencePPOConfig(PPOConfig):
     """Options of PPO on a learned reward, and of learning it."""
 
-    labeller: str = "truth"  # truth, or FILE:function
+    labeller: str = "truth"  # truth, FILE.py:function, or person: you, on a page of your browser
     # of truth: P(first preferred) = sigmoid(rationality x difference of returns), >= 0
     rationality: float = 1.0
     num_preferences: int = 500  # labels per seed that are asked for, over all rounds, >= 0
@@ -152,14 +151,15 @@ class PreferencePPO:
         num_steps = -(-task.num_env_steps // task.num_envs)
         rounds = round_steps(config, task.num_envs)
         done = sum(step < num_steps for step in rounds)
+        remarks = [*_work_of_person(config), *PPO.remarks(task, config)]
         if done == len(rounds):
-            return PPO.remarks(task, config)
+            return remarks
         return [
             f"preference-ppo: {done} of {len(rounds)} rounds of questions fit into "
             f"{task.num_env_steps:,} steps per seed: the last begins after "
             f"{rounds[-1] * task.num_envs:,}. Train longer, or choose smaller collect_steps "
             "(--collect-steps) or steps_per_round (--steps-per-round)",
-            *PPO.remarks(task, config),
+            *remarks,
         ]
 
     @staticmethod
@@ -179,7 +179,11 @@ class PreferencePPO:
         self.metrics = (*self._ppo.metrics, *self.own_metrics)  # those of a reference among them
         self._layout = ActionLayout(task.action_space)
         spaces = (task.observation_space, self._layout)
-        self._recorder = Recorder(task.num_seeds, task.num_envs, max(1, collect), *spaces)
+        # Only a person sees how a segment ends; the checkpoints of other runs stay as they are.
+        self._recorder = Recorder(
+            *(task.num_seeds, task.num_envs, max(1, collect), *spaces),
+            keep_ends=is_person(config.labeller),
+        )
         self._store = Store(task.num_seeds, config.segment_length, *spaces)
         self._reward = RewardEnsemble(
             task.observation_space, task.action_space, task.num_seeds, config.reward_options
@@ -192,7 +196,8 @@ class PreferencePPO:
 
     def act(self, obs: Array, action_masks: Array | None = None) -> Array:
         if self._labeller is None and self._asks_again:
-            self._labeller = make_labeller(self._config.labeller, self._config.rationality)
+            space, config = self._task.observation_space, self._config
+            self._labeller = make_labeller(config.labeller, config.rationality, space)
         if self._rounds[0] == self._num_rounds == 0:  # all preferences are known
             self._start_round()
         return self._ppo.act(obs, action_masks)
@@ -248,8 +253,8 @@ class PreferencePPO:
         config, stream = self._config, self._task.streams[s]
         rng = stream.generator("data", 0, number)
         try:
-            pairs = self._recorder.draw(s, rng, count, config.segment_length)
-            labels = self._labeller(pairs, stream.generator("data", 1, number))
+            pairs, ends = self._recorder.draw_with_ends(s, rng, count, config.segment_length)
+            labels = self._labeller(pairs, stream.generator("data", 1, number), ends)
         except ValueError as error:
             message = f"preferences, round {number}: {error}"
             raise RewardFault(stream.index, message) from error
@@ -314,6 +319,17 @@ class PreferencePPO:
             ("reward/", self._reward),
             *recorder,
         )
+
+
+def _work_of_person(config: PreferencePPOConfig) -> list[str]:
+    """Return how many questions a person will be asked, if one is."""
+    if not (is_person(config.labeller) and config.num_preferences):
+        return []
+    rounds = f"{config.num_rounds} round{'s' * (config.num_rounds > 1)}"
+    return [
+        f"preference-ppo: you will be asked {config.num_preferences:,} questions per seed, in "
+        f"{rounds}; fewer with num_preferences (--num-preferences) and seeds (--seeds)"
+    ]
 
 
 def round_steps(config: PreferencePPOConfig, num_envs: int) -> list[int]:

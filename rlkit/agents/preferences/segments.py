@@ -64,6 +64,7 @@ class Recorder:
         num_steps: C.
         observation_space: of one environment.
         layout: of its actions.
+        keep_ends: whether the observation after each step is recorded as well.
     """
 
     def __init__(
@@ -73,6 +74,8 @@ class Recorder:
         num_steps: int,
         observation_space: spaces.Space[Any],
         layout: ActionLayout,
+        *,
+        keep_ends: bool = False,
     ) -> None:
         grid = (num_seeds, num_steps, num_envs)
         self._steps = {
@@ -82,6 +85,8 @@ class Recorder:
             "terminated": np.zeros(grid, dtype=np.bool_),
             "is_last": np.zeros(grid, dtype=np.bool_),
         }
+        if keep_ends:
+            self._steps["next_obs"] = np.zeros_like(self._steps["obs"])
         self._num_steps, self._count = num_steps, 0
 
     def add(self, transition: Transition) -> None:
@@ -92,9 +97,17 @@ class Recorder:
         self._steps["rewards"][:, t] = transition.reward
         self._steps["terminated"][:, t] = transition.terminated
         self._steps["is_last"][:, t] = transition.terminated | transition.truncated
+        if "next_obs" in self._steps:
+            self._steps["next_obs"][:, t] = transition.next_obs
         self._count += 1
 
     def draw(self, s: int, rng: np.random.Generator, number: int, length: int) -> Segments:
+        """Draw pairs of different segments of one seed; see `draw_with_ends`."""
+        return self.draw_with_ends(s, rng, number, length)[0]
+
+    def draw_with_ends(
+        self, s: int, rng: np.random.Generator, number: int, length: int
+    ) -> tuple[Segments, Array | None]:
         """Draw pairs of different segments of one seed, each as likely as any other.
 
         Args:
@@ -104,7 +117,7 @@ class Recorder:
             length: L.
 
         Returns:
-            [P, 2]
+            [P, 2], and the observation after the last step of each if they are recorded.
 
         Raises:
             ValueError: there are fewer than two segments of that length.
@@ -133,7 +146,8 @@ class Recorder:
         missing = ~segments.is_step
         for part in (segments.obs, segments.actions, segments.rewards):
             part[missing] = 0
-        return segments
+        ends = steps["next_obs"][t + own - 1, n] if "next_obs" in steps else None
+        return segments, ends
 
     def state_dict(self) -> State:
         state: State = {name: steps.copy() for name, steps in self._steps.items()}

@@ -156,6 +156,7 @@ def _strangers(folder: Path, record: dict[str, Any]) -> list[Path]:
     own = {RECORD, ".lock", "checkpoints", *record.get("files", {})}
     own |= {f"seed-{seed:03d}.csv" for seed in seeds}
     own |= {"reference.npz"} if "reference" in record else set()
+    own |= {"answers.jsonl"}  # of a person, who may have been asked
     if IDENTITY not in record:  # nothing says which figures it has
         own |= {path.name for path in folder.glob("*.png")}
     strangers = [path for path in folder.iterdir() if path.name not in own]

@@ -11,6 +11,7 @@ import importlib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,7 +108,7 @@ def write_proposal(path: Path, params: Mapping[str, Any], origin: str) -> None:
     """Store the setting of a trial, so that it stays what it is with another version of Optuna."""
     prepare_place(path.parent)
     plain = {k: list(one) if isinstance(one, tuple) else one for k, one in params.items()}
-    write_sealed(path, {"origin": origin, "params": plain})
+    write_sealed(path, {"origin": origin, "optuna": version("optuna"), "params": plain})
 
 
 def read_proposal(path: Path, space: Space) -> tuple[dict[str, Any], str] | None:

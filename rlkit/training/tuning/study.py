@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rlkit.analysis.intervals import Interval
+from rlkit.errors import RlkitError
 from rlkit.files import write_atomically
-from rlkit.runs.integrity.seals import write_sealed
+from rlkit.runs.integrity.seals import read_sealed, write_sealed
+from rlkit.runs.integrity.verify import Verdict
+from rlkit.runs.record import IDENTITY, file_problem
 from rlkit.training.comparing.comparison import Comparison
 from rlkit.training.specification import RunSpec
 from rlkit.training.tuning.pasting import command_text, preset_entry, preset_text
@@ -203,3 +206,17 @@ def _best(trial: Trial) -> dict[str, Any]:
         "mean": trial.interval.estimate,
         "scores": np.asarray(trial.scores).tolist(),
     }
+
+
+def verify_study(folder: Path) -> Verdict:
+    """Check the summary of a study, its table and figures against their sums."""
+    try:
+        content = read_sealed(folder / STUDY)
+        files = dict(content["files"])
+        what = f"tuning of {content['agent']} on {content['environment']}"
+    except RlkitError as error:
+        return Verdict(folder, problems=(str(error),))
+    except (KeyError, TypeError, ValueError) as error:
+        return Verdict(folder, problems=(f"{folder / STUDY} is damaged: {error!r:.200}",))
+    wrong = [file_problem(folder, {IDENTITY: "", "files": files}, name) for name in files]
+    return Verdict(folder, what, problems=tuple(filter(None, wrong)))

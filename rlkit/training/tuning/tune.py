@@ -202,10 +202,17 @@ class _Search:
 
     def run(self) -> Study:
         study, trials = self._study, list[Trial]()
-        for number in range(self._numbers.trials):
+        total = self._numbers.trials
+        if self._place(total).exists():
+            self._reports.note(
+                f"{study.folder} has more than {total} trials; the first {total} are used"
+            )
+        for number in range(total):
             trials.append(self._try(number, trials))
             study = dataclasses.replace(study, trials=tuple(trials))
-            study.write()
+            # What was written before has the trials that follow.
+            if number + 1 == total or not self._place(number + 1).exists():
+                study.write()
             if self._each is not None:
                 self._each(trials[-1])
         best = study.best
@@ -221,12 +228,16 @@ class _Search:
         study.write()
         return study
 
+    def _place(self, number: int) -> Path:
+        """Return the folder of a trial."""
+        return self._study.folder / "trials" / f"{number:03d}"
+
     def _spec(self, params: Mapping[str, Any]) -> RunSpec:
         return apply(self._study.spec, params)
 
     def _try(self, number: int, before: Sequence[Trial]) -> Trial:
         study = self._study
-        folder = study.folder / "trials" / f"{number:03d}"
+        folder = self._place(number)
         params, origin = _proposal(study, folder, before)
         trial = Trial(number=number, params=params, origin=origin, state=FAILED)
         for other in before:

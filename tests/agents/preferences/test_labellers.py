@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,9 +15,6 @@ from rlkit.agents.preferences.labellers import (
     TruthLabeller,
     agreement,
     bayes_ceiling,
-    identified,
-    make_labeller,
-    split_digest,
 )
 from rlkit.errors import UsageError
 from tests.agents.preferences.pairs import pairs_of
@@ -78,47 +74,6 @@ def test_an_answer_that_is_no_preference_is_named(answer: str, message: str) -> 
 
     with pytest.raises(UsageError, match=message):
         FunctionLabeller(f, "f")(pairs_of([([1], [2])] * 2, length=1), RNG)
-
-
-def test_a_file_is_identified_by_its_content(tmp_path: Path) -> None:
-    file = tmp_path / "labels.py"
-    file.write_text("def prefer(first, second):\n    return 1.0\n")
-    name = identified(f"{file}:prefer")
-    assert identified(name) == name
-    assert split_digest(name)[0] == f"{file}:prefer"
-    pairs = pairs_of([([1], [2])], length=1)
-    assert make_labeller(name, 1.0)(pairs, RNG).preferred.tolist() == [1.0]
-    file.write_text("def prefer(first, second):\n    return 0.0\n")
-    assert identified(f"{file}:prefer") != name
-    with pytest.raises(UsageError, match=r"labels.py has changed since the run began"):
-        make_labeller(name, 1.0)
-    assert identified("truth") == "truth"
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("judge", r"--labeller\): expected truth or path/to/file.py:function, got 'judge'"),
-        ("no.py:prefer", r"'no.py:prefer': there is no file no.py"),
-    ],
-)
-def test_a_labeller_that_is_not_there_is_named(name: str, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        identified(name)
-
-
-def test_identifying_a_labeller_runs_none_of_its_code(tmp_path: Path) -> None:
-    """A run that somebody else made is opened by its stored options."""
-    file = tmp_path / "labels.py"
-    file.write_text("raise SystemExit('this was run')\n")
-    assert identified(f"{file}:prefer").startswith(f"{file}:prefer#")
-
-
-def test_a_missing_function_names_the_closest(tmp_path: Path) -> None:
-    file = tmp_path / "labels.py"
-    file.write_text("def prefer(first, second):\n    return 1.0\n")
-    with pytest.raises(UsageError, match=r"has no 'prefers'.*Did you mean 'prefer'"):
-        make_labeller(identified(f"{file}:prefers"), 1.0)
 
 
 def test_the_ceiling_is_the_mean_over_all_labellings_of_the_best_prediction() -> None:

@@ -189,7 +189,7 @@ def test_a_run_too_short_for_its_rounds_is_remarked_upon() -> None:
     ("options", "message"),
     [
         ({"num_preferences": 0}, r"--num-preferences\) is 0, so preferences .* must name a file"),
-        ({"labeller": "person"}, r"--labeller\): expected truth or path/to/file.py:function"),
+        ({"labeller": "nobody"}, r"--labeller\): expected truth, person or path/to/file.py:fun"),
         ({"num_preferences": 3, "num_rounds": 4}, r"--num-rounds\) is 4, more than the 3 of"),
         ({"rationality": -1.0}, "rationality"),
         ({"held_out_share": 1.0}, "held_out_share"),

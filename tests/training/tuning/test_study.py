@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import rlkit
 from rlkit.runs.integrity.seals import seal_problem
 from rlkit.training.run import load
-from rlkit.training.tuning.study import Study, best_so_far, cell_text
+from rlkit.training.tuning.study import Study, best_so_far, cell_text, verify_study
+
+Begun = Callable[[int], Path]
 
 
 def test_the_table_has_each_trial_with_its_setting_and_seeds(searched: Study) -> None:
@@ -86,6 +90,22 @@ def test_the_confirmed_run_is_of_the_best_setting(searched: Study) -> None:
     usual = searched.comparison.runs["preset"].record["config"]
     assert usual["step_size"] is None
     assert config["epsilon_steps"] == usual["epsilon_steps"] == 1000  # fixed in both
+
+
+def test_verify_checks_what_a_search_has_written(searched: Study, begun: Begun) -> None:
+    verdicts = rlkit.verify(searched.folder)
+    assert [problem for one in verdicts for problem in one.problems] == []
+    assert verdicts[-1].what == "tuning of q-learning on FrozenLake-v1"
+    assert len(verdicts) == 12 + 2 + 1 + 1  # trials, confirmation with its runs, study
+
+    (folder,) = begun(1).iterdir()
+    table = folder / "trials.csv"
+    table.write_text(table.read_text().replace("finished", "stopped", 1))
+    assert "trials.csv is damaged" in verify_study(folder).problems[0]
+    (folder / "study.json").write_text((folder / "study.json").read_text().replace("2000", "3000"))
+    assert "study.json is damaged: its sha256" in verify_study(folder).problems[0]
+    (folder / "study.json").write_text("[]")
+    assert "study.json is damaged" in verify_study(folder).problems[0]
 
 
 def test_values_of_options_are_short_in_tables() -> None:

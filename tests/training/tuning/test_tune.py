@@ -126,6 +126,15 @@ def test_more_trials_extend_the_same_search(
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_fewer_trials_are_the_first_of_them_which_is_noted(
+    searched: Study, begun: Callable[[int], Path], unconfirmed: Unconfirmed
+) -> None:
+    with pytest.warns(rlkit.RlkitWarning, match="has more than 3 trials; the first 3 are used"):
+        trials = unconfirmed(begun(12), trials=3)
+    known = [(t.params, t.interval) for t in searched.trials[:3]]
+    assert [(t.params, t.interval) for t in trials] == known
+
+
 def test_a_search_of_other_seeds_or_ranges_is_another(
     tmp_path: Path, unconfirmed: Unconfirmed
 ) -> None:

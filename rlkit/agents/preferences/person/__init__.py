@@ -1,0 +1,1 @@
+"""A person as labeller: a page that shows two segments, and a file that keeps the answers."""
