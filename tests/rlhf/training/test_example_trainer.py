@@ -148,3 +148,8 @@ def test_divergence_is_reported_with_its_update() -> None:
     with pytest.raises(Diverged, match=r"update 2: the loss is nan .* smaller learning_rate"):
         stage.update()
     assert math.isfinite(module.weight.item())  # before it reaches a parameter
+
+
+def test_a_forecast_counts_the_tokens_of_all_epochs_and_the_memory_of_adam() -> None:
+    _, stage = line(row_length=7, rows_per_example=2)
+    assert stage.forecast == (3 * 10 * 2 * 7, 16)  # one weight, its gradient and two moments

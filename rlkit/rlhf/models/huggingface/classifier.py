@@ -7,6 +7,8 @@ What the classifier reads, by the first rule that fits:
     a token between parts  the pair of prompt and response, as BERT reads two sentences
     otherwise              prompt, response, EOS
 
+In the first and the last case a response that does not fit is read as far as it fits.
+
 Texts of equal lengths are scored together, so there is no padding on which a score could depend.
 """
 
@@ -126,8 +128,12 @@ class TextClassifier:
                     ids = self._template(messages, add_generation_prompt=True)
                 else:
                     ids = self._started(prompt)
+                self._require_room(len(ids) + 1, prompt, response)
                 ids += tokenizer(response, add_special_tokens=False).input_ids
                 ids += [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+                # As in training, a response that fills the context has no end. It may fill it in
+                # the classifier's tokens alone, as text that is no valid UTF-8 does.
+                ids = ids[: self._longest]
         return {"input_ids": ids, "attention_mask": [1] * len(ids)}
 
     def _template(self, chat: Messages, **options: Any) -> list[int]:

@@ -120,10 +120,18 @@ def test_other_folders_are_rejected_with_the_reason(folders: Any, tmp_path: Path
         TextClassifier(untrained)
 
 
-def test_texts_that_do_not_fit_are_rejected(tmp_path: Path) -> None:
+def test_chats_that_do_not_fit_are_rejected(tmp_path: Path) -> None:
+    folder = save_classifier(tmp_path / "model", template=CHAT)
+    with pytest.raises(UsageError, match="have 19 tokens for this classifier, which reads at most"):
+        scores(folder, [("b", "c"), ("b " * 16, "c")])
+
+
+def test_a_response_that_fills_the_context_is_read_without_its_end(tmp_path: Path) -> None:
     folder = save_classifier(tmp_path / "model")
-    with pytest.raises(UsageError, match="have 18 tokens for this classifier, which reads at most"):
-        scores(folder, [("a", "c"), ("a " * 16, "c")])
+    expected = oracle(folder, [0] + [2] * 15)
+    for num_words in (15, 16, 30):
+        (score,) = scores(folder, [("a", "c " * num_words)])
+        assert score == pytest.approx(expected, abs=1e-5)
 
 
 def test_folders_of_runs_are_no_classifiers(folders: Any, tmp_path: Path) -> None:
