@@ -26,6 +26,7 @@ import rlkit
 from experiments.report import arguments
 from rlkit.analysis.figure import save_figure
 from rlkit.cli.report import show_progress
+from rlkit.determinism import prepared_torch
 from rlkit.evaluation import play_many
 from rlkit.nn.demonstrations import Demonstrations
 from rlkit.seeding import SeedStreams
@@ -42,7 +43,7 @@ from rlkit_envs.two_ways import (
 )
 
 EPISODES = (1, 3, 10, 100)  # of FrozenLake
-NUM_PATHS = 400  # demonstrated, and played by each policy
+NUM_PATHS, NUM_PLAYED = 400, 1000  # paths that are demonstrated, and played by each policy
 METHODS = ("gaussian", "diffusion")
 DRAWN = 60  # paths in each panel
 
@@ -86,11 +87,12 @@ def sides_of(places: Sequence[np.ndarray]) -> np.ndarray:
     return np.where(arrived, np.sign(middle), 0).astype(int)
 
 
-def paths_of(run: Run, seed: int, num_paths: int = NUM_PATHS) -> Paths:
+def paths_of(run: Run, seed: int, num_paths: int = NUM_PLAYED) -> Paths:
     """Play a policy of a run."""
     recording = Recording(run.batch_actor([seed]))
     streams = (SeedStreams(0, seed),)
-    played = play_many(recording, run.environment, streams, num_paths, kind="gymnasium")
+    with prepared_torch():
+        played = play_many(recording, run.environment, streams, num_paths, kind="gymnasium")
     observations, actions, numbers = recording.episodes(played.lengths[0])
     places = []
     for number in range(num_paths):
@@ -103,7 +105,7 @@ def paths_of(run: Run, seed: int, num_paths: int = NUM_PATHS) -> Paths:
 
 def figure_of(panels: dict[str, Paths]) -> Figure:
     """Draw the paths of the demonstrations and of each policy."""
-    figure = Figure(figsize=(9.0, 2.8), layout="constrained")
+    figure = Figure(figsize=(9.0, 3.2), layout="constrained")
     axes = figure.subplots(1, len(panels), sharex=True, sharey=True)
     colours = {1: "tab:blue", -1: "tab:orange", 0: "tab:red"}
     for ax, (name, paths) in zip(axes, panels.items(), strict=True):

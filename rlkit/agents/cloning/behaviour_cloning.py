@@ -7,7 +7,8 @@
        diffusion:          E[ |eps - eps_theta(x_t, o, t)|^2 / A ],
                            x_t = sqrt(bar_alpha_t) a + sqrt(1 - bar_alpha_t) eps
 
-3. Measure the same loss on the held-out episodes, and keep the parameters where it is lowest.
+   and average the parameters over these steps, the latest most.
+3. Measure the loss of the average on the held-out episodes, and keep it where that is lowest.
 
 The policy is that of the kept parameters. What happens in the environments teaches it nothing.
 """
@@ -55,6 +56,8 @@ class BehaviourCloningConfig:
     minibatch_size: int = 256  # decisions per gradient step, >= 1
     learning_rate: float = 1e-3  # of Adam, > 0
     max_gradient_norm: float = 1.0  # the gradient is scaled down to this norm, > 0
+    # weight of the past in the running average of the parameters, which is what acts, in [0, 1)
+    average_decay: float = 0.995
     held_out_share: float = 0.1  # of the episodes, by which the parameters are chosen, in [0, 1)
     hidden_sizes: tuple[int, ...] = (64, 64)  # widths of the layers
     activation: Literal["tanh", "relu"] = "tanh"  # of the hidden layers
@@ -72,7 +75,7 @@ class BehaviourCloningConfig:
         require_whole(self, "updates_per_step", "minibatch_size", at_least=1)
         require_whole(self, "hidden_sizes", "diffusion_steps", "episodes", at_least=1)
         require_whole(self, "expert_seed", at_least=0)
-        require_range(self, "held_out_share", low=0, high=1, open_high=True)
+        require_range(self, "held_out_share", "average_decay", low=0, high=1, open_high=True)
         require_range(self, "learning_rate", "max_gradient_norm", "min_std", low=0, open_low=True)
         require_types(self)
 
@@ -106,9 +109,9 @@ class BehaviourCloning:
         self._task, self._config = task, config
         self._model = _model(task, config)
         require_room("behaviour-cloning", task, network_bytes(self._model.widths), "networks")
-        self._parameters, self._kept = (
+        self._parameters, self._average, self._kept = (
             Parameters(self._model.init(stream.generator("init")) for stream in task.streams)
-            for _ in range(2)
+            for _ in range(3)
         )
         self._adam = Adam(self._parameters.matrix)
         self._step = 0
@@ -133,6 +136,8 @@ class BehaviourCloning:
         inputs = model.inputs(given.observations, scaling)
         targets = model.targets(given.actions, scaling)
         trained, kept_out = (torch.from_numpy(np.flatnonzero(x)) for x in (~held_out, held_out))
+        if len(kept_out):  # each as often as the loss has noise to be averaged over
+            kept_out = kept_out.repeat(-(-model.num_draws // len(kept_out)))
         noise = torch.stack(
             [model.noise(s.generator("data", 1), len(kept_out)) for s in task.streams]
         )
@@ -175,7 +180,7 @@ class BehaviourCloning:
             better = held_out < self._kept_loss
             self._kept_loss = np.where(better, held_out, self._kept_loss)
         rows = torch.from_numpy(better)
-        self._kept.matrix[rows] = self._parameters.matrix[rows]
+        self._kept.matrix[rows] = self._average.matrix[rows]
         return {
             "num_gradient_steps": np.full(len(losses), self._config.updates_per_step),
             "loss": losses,
@@ -193,16 +198,21 @@ class BehaviourCloning:
         batches = self._batches.of_steps(self._step * count, count)
         for i, rows in enumerate(map(torch.from_numpy, batches)):
             noise = torch.stack([self._model.noise(rng, rows.shape[1]) for rng in generators])
-            own = self._losses(inputs[rows], targets[rows], noise).mean(1)
+            own = self._losses(self._parameters, inputs[rows], targets[rows], noise).mean(1)
             gradient = self._parameters.gradient(own)
             norms[i] = clip_gradient_norm(gradient, config.max_gradient_norm).numpy()
             self._adam.step(self._parameters.matrix, gradient, config.learning_rate)
             self._model.constrain(self._parameters)
+            number = self._step * count + i + 1  # at first the past weighs less
+            past = min(config.average_decay, number / (number + 9))
+            self._average.matrix.lerp_(self._parameters.matrix, 1.0 - past)
             losses[i] = own.detach().numpy()
         return losses.mean(0), norms.mean(0)
 
-    def _losses(self, inputs: Tensor, targets: Tensor, noise: Tensor) -> Tensor:
-        return self._model.losses(self._parameters, inputs, targets, noise, self._scaling)
+    def _losses(
+        self, parameters: Parameters, inputs: Tensor, targets: Tensor, noise: Tensor
+    ) -> Tensor:
+        return self._model.losses(parameters, inputs, targets, noise, self._scaling)
 
     @torch.no_grad()
     def _held_out_loss(self, data: _Data) -> Array:
@@ -211,7 +221,7 @@ class BehaviourCloning:
         total = np.zeros(self._task.num_seeds)
         for first in range(0, data.num_held_out, _CHUNK):
             own = np.s_[:, first : first + _CHUNK]
-            losses = self._losses(inputs[own], targets[own], data.noise[own])
+            losses = self._losses(self._average, inputs[own], targets[own], data.noise[own])
             total += losses.double().sum(1).numpy()
         mean: Array = total / data.num_held_out
         return mean
@@ -223,6 +233,7 @@ class BehaviourCloning:
         num_seeds = self._task.num_seeds
         return {
             "parameters": self._parameters.matrix.numpy().copy(),
+            "average_parameters": self._average.matrix.numpy().copy(),
             "kept_parameters": self._kept.matrix.numpy().copy(),
             "kept_loss": self._kept_loss.copy(),
             "scaling": self._scaling.state(num_seeds),
@@ -232,6 +243,7 @@ class BehaviourCloning:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._parameters.matrix.copy_(torch.from_numpy(state["parameters"]))
+        self._average.matrix.copy_(torch.from_numpy(state["average_parameters"]))
         self._kept.matrix.copy_(torch.from_numpy(state["kept_parameters"]))
         self._kept_loss[:] = state["kept_loss"]
         self._scaling = self._scaling.loaded(state["scaling"])

@@ -50,6 +50,8 @@ class DiffusionModel:
         num_steps: T.
     """
 
+    num_draws = 2048  # of t and eps in a held-out loss, at least
+
     def __init__(
         self,
         observation_space: spaces.Space[Any],

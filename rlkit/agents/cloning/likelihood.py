@@ -36,6 +36,8 @@ class LikelihoodModel:
         min_std: the smallest standard deviation of a Gaussian, in those of the demonstrations.
     """
 
+    num_draws = 1  # of the noise of a held-out loss: there is none
+
     def __init__(
         self,
         observation_space: spaces.Space[Any],
