@@ -42,9 +42,15 @@ def test_the_starts_are_those_of_following_each_episode(seed: int) -> None:
     ] == expected
 
 
-def record(num_steps: int, room: int, ends: dict[tuple[int, int], str]) -> Recorder:
-    """One seed, two environments; an observation is (step, environment), a reward the step."""
-    recorder = Recorder(1, 2, room, BOX, ActionLayout(spaces.Discrete(9)))
+def record(
+    num_steps: int, room: int, ends: dict[tuple[int, int], str], *, keep_ends: bool = False
+) -> Recorder:
+    """One seed, two environments; an observation is (step, environment), a reward the step.
+
+    The observation after a step is (-step, environment).
+    """
+    layout = ActionLayout(spaces.Discrete(9))
+    recorder = Recorder(1, 2, room, BOX, layout, keep_ends=keep_ends)
     for t in range(num_steps):
         obs = np.array([[[t, n] for n in range(2)]], dtype=np.float64)
         kinds = [ends.get((t, n), "") for n in range(2)]
@@ -52,8 +58,23 @@ def record(num_steps: int, room: int, ends: dict[tuple[int, int], str]) -> Recor
             np.array([[kind == name for kind in kinds]]) for name in ("terminated", "truncated")
         )
         reward, action = np.full((1, 2), float(t)), np.full((1, 2), t % 9)
-        recorder.add(Transition(obs, action, reward, terminated, truncated, obs, obs))
+        recorder.add(Transition(obs, action, reward, terminated, truncated, obs * [-1, 1], obs))
     return recorder
+
+
+def test_the_end_of_a_segment_is_what_followed_its_last_step() -> None:
+    ends = {(13, 0): "terminated", (15, 1): "truncated", (3, 1): "terminated"}
+    recorder = record(20, 12, ends, keep_ends=True)
+    pairs, after = recorder.draw_with_ends(0, np.random.default_rng(0), 400, 4)
+    assert after is not None
+    last = pairs.obs[..., 0].max(axis=-1)  # numbers of steps grow, and missing ones are 0
+    np.testing.assert_array_equal(after[..., 0], -last)
+    np.testing.assert_array_equal(after[..., 1], pairs.obs[..., 0, 1])
+    plain = record(20, 12, ends)
+    same, none = plain.draw_with_ends(0, np.random.default_rng(0), 400, 4)
+    assert none is None
+    np.testing.assert_array_equal(same.obs, pairs.obs)
+    assert plain.state_dict().keys() == recorder.state_dict().keys() - {"next_obs"}
 
 
 def test_segments_hold_the_latest_steps_in_their_order_and_zeros_after_a_termination() -> None:

@@ -90,9 +90,11 @@ def test_undo_asks_the_last_one_again_also_in_the_next_session(
     reading(script(1.0, 1.0, None))
     with pytest.raises(PlayStopped):
         label(tmp_path)
-    reader = reading(script("undo", "undo", "undo", 0.0, 0.0, 0.0, 0.5))
-    assert label(tmp_path) == [0.0, 0.0, 0.0, 0.5]
-    assert [shown["undo"] for shown in reader.seen] == [True, True, False, False, True, True, True]
+    reader = reading(script("undo", "undo", "undo", 0.0, 1.0, "undo", 0.5, 0.0, 0.5))
+    assert label(tmp_path) == [0.0, 0.5, 0.0, 0.5]
+    answered = [shown["answered"] for shown in reader.seen]
+    assert answered == [2, 1, 0, 0, 1, 2, 1, 2, 3]
+    assert [shown["undo"] for shown in reader.seen] == [number > 0 for number in answered]
     assert len((tmp_path / ANSWERS).read_text().splitlines()) == 4
 
 
