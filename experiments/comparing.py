@@ -62,7 +62,7 @@ def one_environment(runs: Path, sizes: list[str], out: Path) -> None:
         folder = runs / name
         rlkit_command(["compare", *words, *more, *rest, f"--metric={metric}", "--out", str(folder)])
         keep(folder, out / name)
-    write_table(out / "final" / "summary.json", out / "table.md")
+    write_tables(out / "final" / "summary.json", out)
 
 
 def train_elsewhere(path: Path, steps: int) -> Path:
@@ -75,7 +75,7 @@ def train_elsewhere(path: Path, steps: int) -> Path:
     return path
 
 
-def write_table(summary: Path, place: Path) -> None:
+def write_tables(summary: Path, out: Path) -> None:
     """Write the contenders of a comparison and the verdicts on them as Markdown."""
     content = json.loads(summary.read_text())
     lines = ["| contender | seeds | final return | 95 % interval |", "| --- | ---: | ---: | ---: |"]
@@ -83,12 +83,13 @@ def write_table(summary: Path, place: Path) -> None:
         low, high = one["interval"]
         interval = "-" if low is None else f"{low:.3f} to {high:.3f}"
         lines.append(f"| {_short(name)} | {len(one['final'])} | {one['mean']:.3f} | {interval} |")
-    lines += ["", "| pair | difference | p | verdict |", "| --- | ---: | ---: | --- |"]
+    (out / "table.md").write_text("\n".join(lines) + "\n")
+    lines = ["| pair | difference | p | verdict |", "| --- | ---: | ---: | --- |"]
     for pair in content["pairs"]:
         p = "-" if pair["p_value"] is None else f"{pair['p_value']:.2g}"
         both = f"{_short(pair['a'])}, {_short(pair['b'])}"
         lines.append(f"| {both} | {pair['difference']:+.3f} | {p} | {pair['verdict']} |")
-    place.write_text("\n".join(lines) + "\n")
+    (out / "verdicts.md").write_text("\n".join(lines) + "\n")
 
 
 def _short(name: str) -> str:

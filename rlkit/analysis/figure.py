@@ -76,14 +76,16 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
 def draw_references(
     axes: Axes, references: Sequence[Reference], *, horizontal: bool = True
 ) -> None:
-    """Draw dashed lines of increasing grey, with their values in the legend."""
+    """Draw dashed lines of increasing grey or in colours, with their values in the legend."""
     dashes = ((0, (6, 3)), (0, (2, 2)), (0, (6, 2, 1, 2)))
     for k, reference in enumerate(references):
         draw = axes.axhline if horizontal else axes.axvline
         draw(
             reference.value,
-            color=("0.15", "0.45", "0.6")[k % 3],
-            linestyle=dashes[k % 3],
+            color=("0.15", "0.45", "0.6")[k % 3]
+            if reference.curve is None
+            else PALETTE[reference.curve % len(PALETTE)],
+            linestyle=dashes[k % 3] if reference.curve is None else (0, (9, 2)),
             linewidth=1.1,
             zorder=1.5,
             label=f"{plain(reference.label)}: {_number(reference.value)}",

@@ -25,6 +25,7 @@ class Reference:
 
     label: str
     value: float
+    curve: int | None = None  # whose colour it has, counted from 0; None = grey
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,7 @@ def plot_runs(
     names: Sequence[str] | None = None,
     regret: bool = False,
     lines: Sequence[tuple[str, float]] = (),
+    footnotes: Sequence[str] = (),
 ) -> Figure:
     """Draw the learning curves of runs on one environment, with reference lines.
 
@@ -78,7 +79,8 @@ def plot_runs(
         path: where to save the figure, if given.
         names: of the curves; by default agents, or folders where agents are equal.
         regret: draw `Run.regret` instead of returns.
-        lines: further returns to compare with, by name.
+        lines: further returns to compare with, by name, drawn in colours of their own.
+        footnotes: beside those of the runs.
 
     Raises:
         UsageError: a run has no rows yet; of regret, where the optimum is not known, or for
@@ -87,7 +89,9 @@ def plot_runs(
     from rlkit.analysis.learning_curves import Reference
 
     content = content_of(runs, names=names, regret=regret)
-    content["references"] += [Reference(label, value) for label, value in lines]
+    for k, (label, value) in enumerate(lines, len(runs)):
+        content["references"].append(Reference(label, value, curve=k))
+    content["footnotes"] = [*content["footnotes"], *footnotes]
     figure = draw(content)
     if path is not None:
         save(figure, path)

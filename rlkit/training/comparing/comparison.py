@@ -248,7 +248,14 @@ class Comparison:
                 for name, run in drawn.items()
                 if name not in curves
             ]
-            plot_runs(list(curves.values()), paths[1], names=list(curves), lines=lines)
+            others = [run for name, run in drawn.items() if name not in curves]
+            plot_runs(
+                list(curves.values()),
+                paths[1],
+                names=list(curves),
+                lines=lines,
+                footnotes=caveats(others),
+            )
         else:
             del paths[1]
         steps = self.metric.counts_steps
