@@ -48,8 +48,9 @@ SEARCHES: dict[str, dict[str, Any]] = {
             discount=0.9,
             gae_lambda=0.8,
         ),
-        "trials": 20,
-        "seeds": 4,
+        "trials": 16,
+        "seeds": 5,
+        "workers": 2,
     },
 }
 COLUMNS = (

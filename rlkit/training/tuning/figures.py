@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from rlkit.analysis.figure import PALETTE, legend_below, new_figure, plain
+from rlkit.analysis.figure import PALETTE, draw_references, legend_below, new_figure, plain
+from rlkit.analysis.learning_curves import Reference
 from rlkit.training.figures import save
 from rlkit.training.tuning.spaces import Choices
 from rlkit.training.tuning.study import FIGURES, TUNED, Study, best_so_far
@@ -58,6 +59,8 @@ def trials_figure(study: Study) -> Figure:
             )
             if np.isfinite(interval.low):
                 axes.axhspan(interval.low, interval.high, color=colour, alpha=0.12, linewidth=0)
+        if study.comparison.optimum is not None:
+            draw_references(axes, [Reference("optimum", study.comparison.optimum)])
     axes.autoscale_view()
     axes.set_xlabel("trial")
     axes.set_ylabel("episode return, mean over seeds")

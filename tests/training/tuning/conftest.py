@@ -20,14 +20,14 @@ SPACE = {
 SMALL: dict[str, Any] = {
     "agent": "q-learning",
     "environment": "FrozenLake-v1",
-    "env_args": {"is_slippery": False},
+    "seed": 1,
     "space": SPACE,
     "trials": 12,
     "seeds": 3,
     "confirm_seeds": 3,
-    "steps": 2000,
-    "evaluate_every": 200,
-    "epsilon_steps": 1000,
+    "steps": 4000,
+    "evaluate_every": 400,
+    "epsilon_steps": 2000,
 }
 
 

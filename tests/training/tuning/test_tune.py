@@ -37,7 +37,9 @@ def test_trials_race_and_the_best_is_confirmed(searched: Study) -> None:
     assert searched.best is not None
     bounds = [t.interval.low for t in searched.trials if t.state == "finished" and t.interval]
     assert searched.best.interval is not None
-    assert searched.best.interval.low == max(bounds) == 1.0  # the shortest way, by all seeds
+    assert searched.best.interval.low == max(bounds)
+    means = [t.interval.estimate for t in searched.trials if t.state == "finished" and t.interval]
+    assert searched.best.interval.estimate < max(means)  # that of a lucky seed
     assert searched.comparison is not None
     assert list(searched.comparison.runs) == ["tuned", "preset"]
 
@@ -53,7 +55,7 @@ def test_stopped_trials_are_those_that_the_rule_stops_by_the_curves_in_their_fol
         run = load(trial.folder)
         # Rows after the stop are there only where the loop looks less often.
         curve = TrialCurve(run.steps, run.curve)
-        stop = step_of_stop(curve, finished, budget=2000, every=200)
+        stop = step_of_stop(curve, finished, budget=4000, every=400)
         assert (trial.state == "stopped") == (stop is not None)
         if stop is None:
             assert trial.scores == tuple(run.scores)
@@ -66,7 +68,7 @@ def test_fresh_seeds_are_of_another_experiment(searched: Study) -> None:
     assert searched.comparison is not None
     seeds = {run.record["experiment_seed"] for run in searched.comparison.runs.values()}
     assert len(seeds) == 1
-    assert seeds.isdisjoint({0})
+    assert seeds.isdisjoint({1})
     assert searched.summary()["confirmation"]["seed"] == seeds.pop()
 
 
@@ -138,7 +140,7 @@ def test_fewer_trials_are_the_first_of_them_which_is_noted(
 def test_a_search_of_other_seeds_or_ranges_is_another(
     tmp_path: Path, unconfirmed: Unconfirmed
 ) -> None:
-    for changes in ({}, {"seed": 1}, {"seeds": 2}, {"space": {"discount": [0.5, 0.9]}}):
+    for changes in ({}, {"seed": 2}, {"seeds": 2}, {"space": {"discount": [0.5, 0.9]}}):
         unconfirmed(tmp_path, trials=1, **changes)
     assert len(list(tmp_path.iterdir())) == 4
 
