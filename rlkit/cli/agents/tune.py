@@ -161,6 +161,6 @@ def _print_trials(study: Study) -> None:
         numbers = (f"{x:.4g}" for x in (trial.interval.low, trial.interval.estimate))
         values = (cell(cell_text(trial.params[name])) for name in study.space)
         table.add_row(str(trial.number), *numbers, *values)
-    table.caption = "lower end: of the 90 % interval of the mean final return over seeds"
+    table.caption = "lower end of the 90 % interval over seeds"
     table.caption_justify = "left"
     print_table(table)

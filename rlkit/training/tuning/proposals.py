@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rlkit.errors import RlkitError, UsageError
+from rlkit.errors import RlkitError, missing_extra
 from rlkit.runs.integrity.seals import read_sealed, write_sealed
 from rlkit.runs.store import prepare_place
 from rlkit.training.tuning.spaces import Choices, Range, Space
@@ -71,10 +71,7 @@ def require_optuna() -> None:
     try:
         importlib.import_module("optuna")
     except ImportError as error:
-        raise UsageError(
-            "tuning needs the package optuna, which is not installed; install it with: "
-            'pip install "rlkit[tune]"'
-        ) from error
+        raise missing_extra("tuning", "tune", error) from error
 
 
 def propose(space: Space, results: Sequence[Result], seed: int) -> dict[str, Any]:

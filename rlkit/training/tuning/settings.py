@@ -22,6 +22,8 @@ from rlkit.training.specification import (
 )
 from rlkit.training.tuning.spaces import ENVS, with_option
 
+FEWEST_ROWS = 20  # as those of all presets
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -47,6 +49,9 @@ class Settings:
 def start_of(settings: Settings) -> RunSpec:
     """Return the specification that the search starts from.
 
+    Without `evaluate_every` its curve has at least `FEWEST_ROWS` rows, at which trials can be
+    stopped, also where there are fewer steps than the preset has.
+
     Raises:
         UsageError: an argument cannot be used, or the agent has no options.
     """
@@ -63,12 +68,20 @@ def start_of(settings: Settings) -> RunSpec:
         start = choose_config(agent_class, name, settings.environment, settings.config, {})
         config = with_option(owner, start, settings.fixed)
     elif settings.preset:
-        return make_spec(agent, settings.environment, **arguments, options=settings.fixed)
+        spec = make_spec(agent, settings.environment, **arguments, options=settings.fixed)
+        return _with_rows(spec, arguments)
     else:
         config = make_config(owner, traits.Config, settings.fixed)
     if not settings.preset and arguments[ENVS] is None:
         arguments[ENVS] = traits.default_num_envs
-    return make_spec(agent, settings.environment, **arguments, config=config)
+    return _with_rows(make_spec(agent, settings.environment, **arguments, config=config), arguments)
+
+
+def _with_rows(spec: RunSpec, arguments: Mapping[str, Any]) -> RunSpec:
+    if arguments.get("evaluate_every") is not None:
+        return spec
+    every = min(spec.evaluate_every, max(1, spec.num_env_steps // FEWEST_ROWS))
+    return dataclasses.replace(spec, evaluate_every=every)
 
 
 def apply(spec: RunSpec, params: Mapping[str, Any]) -> RunSpec:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import shlex
 from typing import Any
 
@@ -62,9 +63,9 @@ def test_the_command_trains_the_same(case: dict[str, Any], monkeypatch: pytest.M
     spec, known = spec_of(case), []
 
     def train(agent: Any, environment: Any, **arguments: Any) -> Any:
-        for name in ("seeds", "out", "workers", "allow_drift", "reports", "name"):
-            arguments.pop(name)
-        known.append(make_spec(agent, environment, **arguments))
+        of_spec = inspect.signature(make_spec).parameters
+        given = {name: value for name, value in arguments.items() if name in of_spec}
+        known.append(make_spec(agent, environment, **given))
         raise KeyboardInterrupt
 
     monkeypatch.setattr("rlkit.training.train.train", train)

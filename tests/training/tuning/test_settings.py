@@ -10,6 +10,7 @@ from rlkit.agents.ppo import PPOConfig
 from rlkit.errors import UsageError
 from rlkit.training.specification import RunSpec, make_spec
 from rlkit.training.tuning.settings import Settings, apply, start_of, value_of
+from tests.steady_agent import Steady
 
 
 def start(agent: Any = "ppo", **changes: Any) -> RunSpec:
@@ -36,6 +37,14 @@ def test_without_the_preset_options_and_environments_are_the_defaults() -> None:
     )
 
 
+def test_fewer_steps_than_the_preset_have_as_many_rows() -> None:
+    assert start(arguments={"envs": None, "steps": 2000}).evaluate_every == 100
+    assert start(arguments={"envs": None, "steps": 7}).evaluate_every == 1
+    assert start(arguments={"envs": None, "steps": 10**6}).evaluate_every == 5000
+    given = {"envs": None, "steps": 2000, "evaluate_every": 1500}
+    assert start(arguments=given).evaluate_every == 1500
+
+
 def test_a_configuration_may_be_given_and_options_over_it() -> None:
     spec = start(config=PPOConfig(learning_rate=0.5, num_epochs=7), fixed={"num_epochs": 3})
     assert spec.config == PPOConfig(learning_rate=0.5, num_epochs=3)
@@ -51,8 +60,8 @@ def test_another_setting_changes_options_and_environments_alone() -> None:
 
 
 def test_an_agent_without_options_has_nothing_to_tune() -> None:
-    class Bare:
-        pass
+    class Bare(Steady):
+        Config = None  # type: ignore[assignment]
 
     for agent in ("random", Bare):
         with pytest.raises(UsageError, match="has no options, so there is nothing to tune"):
