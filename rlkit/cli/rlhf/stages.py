@@ -49,6 +49,7 @@ class ScoreOptions:
 def sft_command(args: list[str]) -> int:
     """Fine-tune a language model on demonstrations."""
     from rlkit.rlhf.stages.api import fine_tune
+    from rlkit.rlhf.stages.defaults import default_model
     from rlkit.rlhf.stages.launch import RunOptions
     from rlkit.rlhf.stages.sources import ModelSource, TaskSource
     from rlkit.rlhf.training.configs import SFTConfig
@@ -62,10 +63,11 @@ def sft_command(args: list[str]) -> int:
         output=Output,
     )
     parsed = parse(form, args, "rlhf sft")
+    model = default_model(parsed.task, parsed.model, given_options(parsed.model, args))
     return _run(
         parsed,
         lambda **run_options: fine_tune(
-            parsed.task, parsed.model, **given_options(parsed.training, args), **run_options
+            parsed.task, model, **given_options(parsed.training, args), **run_options
         ),
     )
 

@@ -21,7 +21,7 @@ from typing import Any
 from rlkit.errors import UsageError
 from rlkit.rlhf.data.tokenizer import Tokenizer, TokenizerKind
 from rlkit.rlhf.models.gpt import GPTSize
-from rlkit.rlhf.stages.defaults import default_options
+from rlkit.rlhf.stages.defaults import default_model, default_options
 from rlkit.rlhf.stages.factories import DPOFactory, PolicyFactory, RewardFactory, SFTFactory
 from rlkit.rlhf.stages.from_python import ScoresLike, Texts, text_file, weighted_sources
 from rlkit.rlhf.stages.launch import RunOptions, launch, resolve_config, split_options
@@ -72,7 +72,8 @@ def sft(
         vocab_size: of a byte-pair tokenizer.
         max_new_tokens: the longest response, EOS included; by default that of the files.
         fields: the files' name of each field that has another there: {"response": "answer"}.
-        model: the size of a GPT, or the local folder of a Hugging Face model.
+        model: the size of a GPT, or the local folder of a Hugging Face model; None = a small GPT,
+            with files that of `defaults.MODEL_OF_TEXTS`.
         adapter_rank: train low-rank adapters of this rank instead of all weights of that model.
         adapter_targets: see `policy_gradient`.
         config: all options of `SFTConfig`, instead of single ones by name.
@@ -97,7 +98,7 @@ def sft(
         sizes = {name: getattr(model, name) for name in GPT_SIZES}
         model = ModelSource(**sizes, context_length=getattr(model, "context_length", None))
     if not isinstance(model, ModelSource):
-        model = ModelSource(path=_text(model))
+        model = default_model(source, ModelSource(path=_text(model)), ())
     if adapter_rank is not None or adapter_targets is not None:
         model = model.with_adapters(adapter_rank, adapter_targets)
     return fine_tune(source, model, config=config, reports=reports, **options)

@@ -17,7 +17,8 @@ small as a CPU needs them to be.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from rlkit.rlhf.stages.sources import ModelSource, TaskSource
@@ -45,6 +46,23 @@ PRETRAINED: dict[str, Options] = {
     **dict.fromkeys(("ppo", "rloo", "grpo"), _POLICY),
 }
 ADAPTER_FACTOR = 10
+# Of a GPT on files. Fixed positions need not be learned from few lines: 300 lines of characters
+# have a perplexity of 1.16 per character on fresh ones with these, and of 1.63 with learned ones.
+MODEL_OF_TEXTS: Options = {"positions": "sinusoidal", "init_std": 0.08}
+
+
+def default_model(task: TaskSource, model: ModelSource, given: Collection[str]) -> ModelSource:
+    """Return the model of fine-tuning, with the defaults for a GPT on files.
+
+    Args:
+        task: what it is trained on.
+        model: with the defaults of its class.
+        given: the names of the sizes that the user chose.
+    """
+    if task.name or model.path is not None:
+        return model
+    defaults = {name: x for name, x in MODEL_OF_TEXTS.items() if name not in given}
+    return dataclasses.replace(model, **defaults)
 
 
 def default_options(
