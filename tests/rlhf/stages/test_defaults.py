@@ -6,7 +6,11 @@ from typing import Any
 
 import pytest
 
-from rlkit.rlhf.stages.defaults import default_options
+import rlkit.rlhf as rlhf
+from rlkit.cli import main
+from rlkit.errors import UsageError
+from rlkit.rlhf.models.gpt import GPTSize
+from rlkit.rlhf.stages.defaults import default_model, default_options
 from rlkit.rlhf.stages.sources import ModelSource, TaskSource
 from rlkit.rlhf.training.configs import METHODS, DPOConfig, RewardConfig, SFTConfig
 
@@ -42,3 +46,30 @@ def test_pretrained_weights_are_trained_gently_and_adapters_ten_times_faster(sta
 def test_epochs_that_are_given_are_not_added_to() -> None:
     assert default_options("sft", TEXTS, GPT, {})["min_updates"] == 1000
     assert "min_updates" not in default_options("sft", TEXTS, GPT, {"num_epochs": 2})
+
+
+def test_a_gpt_on_files_has_fixed_positions_unless_others_are_given() -> None:
+    assert default_model(TEXTS, GPT, ()).positions == "sinusoidal"
+    assert default_model(TEXTS, ModelSource(width=32), ("width",)).width == 32
+    assert default_model(TEXTS, GPT, ("positions",)) == GPT
+    assert default_model(BUILT_IN, GPT, ()) == GPT
+    assert default_model(TEXTS, FOLDER, ()) == FOLDER
+
+
+@pytest.mark.parametrize(
+    ("words", "positions"), [([], "sinusoidal"), (["--positions", "learned"], "learned")]
+)
+def test_the_command_and_the_function_have_the_same_defaults(
+    words: list[str], positions: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models: list[ModelSource] = []
+
+    def fine_tune(task: TaskSource, model: ModelSource, **options: Any) -> None:
+        models.append(model)
+        raise UsageError("this is enough")
+
+    monkeypatch.setattr("rlkit.rlhf.stages.api.fine_tune", fine_tune)
+    assert main(["rlhf", "sft", "--demonstrations", "mine.jsonl", *words]) == 2
+    with pytest.raises(UsageError, match="enough"):
+        rlhf.sft(demonstrations="mine.jsonl", model=GPTSize() if words else None)
+    assert [model.positions for model in models] == [positions] * 2
