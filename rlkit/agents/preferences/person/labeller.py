@@ -160,5 +160,5 @@ def _numbers(segment: Segment, end: Array | None) -> tuple[list[list[float | Non
         last = np.asarray(end, np.float64).reshape(-1)[:MOST_NUMBERS]
         rows.append([*[None] * actions.shape[1], *last.tolist()])
     names = ["action" if actions.shape[1] == 1 else f"action {i}" for i in range(actions.shape[1])]
-    names += ["observation" if size == 1 else f"observation {i}" for i in range(obs.shape[1])]
+    names += ["observation" if size == 1 else f"obs {i}" for i in range(obs.shape[1])]
     return rows, names
