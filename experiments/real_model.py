@@ -6,8 +6,8 @@ four-bit weights become a folder of float32. Then sft, reward, ppo and grpo run 
 a process of its own, on polite and rude answers to questions. Wanted: each ends better than it
 began, in at most 6 GB.
 
-    python -m experiments.real_model            the defaults, about an hour on two cores
-    python -m experiments.real_model --quick    few lines and updates, several minutes
+    python -m experiments.real_model            the defaults, a few hours on two cores
+    python -m experiments.real_model --quick    few lines and updates, about 10 minutes
 """
 
 from __future__ import annotations
