@@ -371,3 +371,20 @@ def test_a_damaged_record_of_a_stop_is_named(value: Any, damaged: Callable[..., 
     with pytest.raises(RlkitError, match="'stopped': expected an object"):
         load(folder)
     assert "stopped" in json.loads((folder / "run.json").read_text())
+
+
+@pytest.mark.long
+def test_a_worker_that_dies_twice_does_not_hold_up_the_others(small: Callable[..., Run]) -> None:
+    bad_seed = SeedStreams(0, 2).episode_seed("env", 0, 60)  # after the checks before training
+    run = small(
+        "random-probe",
+        seeds=4,
+        workers=2,
+        steps=2400,
+        env_args={"fault": "kill", "bad_seed": bad_seed},
+        callbacks=[stop_at(1600)],
+        reports=Reports(),
+    )
+    assert list(run.failures) == [2]
+    assert run.num_env_steps == 1600
+    assert [rows["num_env_steps"][-1] for s, rows in enumerate(run.columns) if s != 2] == [1600] * 3
