@@ -200,7 +200,6 @@ class SeedBatch:
         for curve, row in zip(self._curves, rows, strict=True):
             curve.append(row)
         if self._best is not None:
-            self._saver.wait()  # it may be writing the best states before
             sums = [curve.sums for curve in self._curves]
             scores, steps = evaluation[EVALUATION[0]], self.tracker.num_env_steps
             self._best.add(steps, scores, lambda: self._state_of("agent/", "tracker/"), sums)
@@ -301,11 +300,13 @@ class SeedBatch:
             for s, curve in enumerate(self._curves)
         ]
 
+        write_best = None if self._best is None else self._best.take()
+
         def save_seed(s: int) -> None:
             own, lines = of_seeds[s]
             self._curves[s].sync()
-            if self._best is not None:
-                self._best.write(s, lines)
+            if write_best is not None:
+                write_best(s, lines)
             checkpoints.save_checkpoint(self._folder, self._seeds[s], steps, own, lines=lines)
 
         def save_all() -> None:

@@ -62,14 +62,21 @@ class BestStates:
             self._unwritten[s] = num_steps, own, rows[s].extent
             self._values[s] = evaluations[s]
 
-    def write(self, s: int, lines: LineSums) -> None:
-        """Write the state of one seed, if there is a new one; its csv is on the disk."""
-        if s in self._unwritten:
-            num_steps, state, rows = self._unwritten[s]
-            checkpoints.save_best(
-                self._folder, self._seeds[s], num_steps, state, lines=lines, rows=rows
-            )
-            del self._unwritten[s]
+    def take(self) -> Callable[[int, LineSums], None]:
+        """Return a function (seed's position, sums of its csv) that writes what is not yet written.
+
+        It holds that from now on, because training goes on while the disk is waited for.
+        """
+        taken, self._unwritten = self._unwritten, {}
+
+        def write(s: int, lines: LineSums) -> None:
+            if s in taken:
+                num_steps, state, rows = taken[s]
+                checkpoints.save_best(
+                    self._folder, self._seeds[s], num_steps, state, lines=lines, rows=rows
+                )
+
+        return write
 
 
 def best_state(folder: Path, seed: int) -> tuple[int, Mapping[str, Array]]:

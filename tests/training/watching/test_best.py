@@ -14,10 +14,11 @@ import pytest
 import rlkit
 from rlkit.errors import UsageError
 from rlkit.runs import checkpoints
+from rlkit.runs.integrity.sums import LineSums
 from rlkit.runs.reports import Reports
 from rlkit.training.run import Run
 from rlkit.training.train import Interrupted
-from rlkit.training.watching.best import best_state
+from rlkit.training.watching.best import BestStates, best_state
 from tests.training.watching.conftest import LAKE, NAME
 
 Lake = Callable[..., Run]
@@ -122,3 +123,17 @@ def test_damage_is_noticed(lake: Lake) -> None:
 def test_without_evaluations_there_is_none(lake: Lake) -> None:
     with pytest.raises(UsageError, match=r"keep_best.*without evaluations there is no best one"):
         lake(keep_best=True, evaluation_episodes=0)
+
+
+def test_a_better_state_that_comes_while_one_is_written_is_kept(tmp_path: Path) -> None:
+    best = BestStates(tmp_path, [0])
+    (tmp_path / "checkpoints").mkdir()
+    for steps, value in ((10, 1.0), (20, 2.0)):
+        state = {"agent/x": np.array([value])}
+        best.add(steps, np.array([value]), lambda state=state: state, [LineSums(b"x")])  # type: ignore[misc]
+        if steps == 10:
+            write = best.take()  # which begins to write, and training goes on
+    write(0, LineSums(b"x"))
+    assert best_state(tmp_path, 0)[1]["agent/x"] == 1.0
+    best.take()(0, LineSums(b"x"))
+    assert best_state(tmp_path, 0)[1]["agent/x"] == 2.0

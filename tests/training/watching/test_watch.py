@@ -388,3 +388,12 @@ def test_a_worker_that_dies_twice_does_not_hold_up_the_others(small: Callable[..
     assert list(run.failures) == [2]
     assert run.num_env_steps == 1600
     assert [rows["num_env_steps"][-1] for s, rows in enumerate(run.columns) if s != 2] == [1600] * 3
+
+
+def test_a_stop_at_the_step_that_all_seeds_are_at_takes_no_further_step(
+    lake: Lake, whole: Any, results: Any
+) -> None:
+    lake(steps=2250)  # as after a kill between the checkpoint of a step and its decision
+    run = lake(callbacks=[stop_at(2250)])
+    assert run.num_env_steps == 2250
+    require_beginning_of(results, whole, run, 2250)
