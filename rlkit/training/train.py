@@ -257,16 +257,8 @@ def train_prepared(
     if name is not None:
         names = {**request.names, ALIAS: require_free_name(name, folder)}
         request = dataclasses.replace(request, names=names)
-    for text in (*request.caveats, *request.notes):
+    for text in (*request.caveats, *request.notes, *_idle_workers(prepared)):
         reports.note(text)
-
-    stepped_as = prepared.spec.stepped_as(prepared.environment)
-    if prepared.spec.env_workers and stepped_as != "gymnasium":
-        reports.note(
-            f"{prepared.environment.name} is stepped as {stepped_as}, for all copies at once, so "
-            "env_workers (--env-workers) has no effect; native=False (--no-native) steps the "
-            "original"
-        )
 
     def opened() -> Run:
         return Run(
@@ -313,6 +305,17 @@ def train_prepared(
     run = opened()
     _note_scores(run, reports)
     return run
+
+
+def _idle_workers(prepared: Prepared) -> list[str]:
+    """Return a note if env workers have nothing to do, else nothing."""
+    stepped_as = prepared.spec.stepped_as(prepared.environment)
+    if not prepared.spec.env_workers or stepped_as == "gymnasium":
+        return []
+    return [
+        f"{prepared.environment.name} is stepped as {stepped_as}, for all copies at once, so "
+        "env_workers (--env-workers) has no effect; native=False (--no-native) steps the original"
+    ]
 
 
 def _note_scores(run: Run, reports: Reports) -> None:

@@ -107,14 +107,10 @@ class TextTask:
                 dict.fromkeys(ids for each in encoded.values() for ids in each.prompts)
             )
         self._prompts = self._padded_prompts(own_prompts)
-        # Of the prompts' file, or else of the others: prompt -> its further columns.
-        self.columns: dict[tuple[int, ...], Mapping[str, Any]] = {}
-        for texts in sources if prompts is None else [prompts]:
-            rows = zip(encoded[id(texts)].prompts, texts.records, strict=True)
-            for ids, record in rows:
-                self.columns.setdefault(ids, record.columns)
+        asking = sources if prompts is None else [prompts]
+        self.columns = _columns_of((encoded[id(texts)].prompts, texts.records) for texts in asking)
         # What a user says in the first chat of these; None where the prompts are no chats.
-        messages = (sources if prompts is None else [prompts])[0].records[0].messages
+        messages = asking[0].records[0].messages
         self.first_message: str | None = messages[-1] if messages else None
         self._demonstrations = None
         self.glued: str | None = None  # two words that demonstrations write as one
@@ -316,6 +312,17 @@ def chat_template(codec: TextCodec) -> Template:
     """Return the chat template of a tokenizer, or lines "role: content" if it has none."""
     template: Template = getattr(codec, "apply_template", plain_template)
     return template
+
+
+def _columns_of(
+    asking: Iterable[tuple[Sequence[tuple[int, ...]], Sequence[Any]]],
+) -> dict[tuple[int, ...], Mapping[str, Any]]:
+    """Return the further columns of each prompt; of one that occurs again, those of the first."""
+    columns: dict[tuple[int, ...], Mapping[str, Any]] = {}
+    for prompts, records in asking:
+        for ids, record in zip(prompts, records, strict=True):
+            columns.setdefault(ids, record.columns)
+    return columns
 
 
 def _require_positive(**options: int | None) -> None:

@@ -126,15 +126,34 @@ def tune(
         config=config,
         preset=require_typed("preset", preset, bool),
     )
-    start = start_of(settings)
-    owner = f"agent {start.agent_name}"
+    study, opened = _open_study(settings, numbers, space, options, Path(out))
+    store.prepare_place(study.folder)
+    with store.locked(study.folder):
+        if reports is not None:
+            return _Search(study, settings, opened, numbers, each, reports).run()
+        with python_reports() as own:
+            return _Search(study, settings, opened, numbers, each, own).run()
+
+
+def _open_study(
+    settings: Settings,
+    numbers: _Numbers,
+    space: str | Path | Mapping[str, Any] | None,
+    options: Mapping[str, Any],
+    out: Path,
+) -> tuple[Study, Environment]:
+    """Return the study of some settings, in its folder, and the environment."""
+    start, envs = start_of(settings), settings.arguments["envs"]
     content = load_space(space, start.agent_name)
     fixed = [*options, *(["envs"] if envs is not None else [])]
+    owner = f"agent {start.agent_name}"
     ranges = read_space(content, owner, start.config, start.num_env_steps, fixed)
     out = Path(os.path.abspath(out))  # an environment may change the working directory
     with own_settings(), watched(start.env_timeout):
-        resolved = start.resolve_safely()
-        prepared = prepare(start, numbers.seeds, out, environment=resolved)
+        environment = start.resolve_safely()
+        prepared = prepare(start, numbers.seeds, out, environment=environment)
+    if numbers.workers > 1:
+        warm_up(prepared.request.worker_imports)
     study = Study(
         folder=out / _folder_name(prepared, ranges, numbers.seeds),
         spec=start,
@@ -142,14 +161,7 @@ def tune(
         fixed=dict(options) | ({} if envs is None else {"envs": envs}),
         num_seeds=numbers.seeds,
     )
-    if numbers.workers > 1:
-        warm_up(prepared.request.worker_imports)
-    store.prepare_place(study.folder)
-    with store.locked(study.folder):
-        if reports is not None:
-            return _Search(study, settings, resolved, numbers, each, reports).run()
-        with python_reports() as own:
-            return _Search(study, settings, resolved, numbers, each, own).run()
+    return study, environment
 
 
 # The arguments of `make_spec` that are the same for all trials.

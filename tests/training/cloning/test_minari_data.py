@@ -92,14 +92,25 @@ def test_a_dataset_that_minari_wrote_is_read(
     minari = pytest.importorskip("minari")
     pytest.importorskip("h5py")
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
-    collector = minari.DataCollector(gym.make("CartPole-v1"))
-    collector.reset(seed=0)
-    ended, count = False, 0
+    env = gym.make("CartPole-v1")
+    observations, rewards = [env.reset(seed=0)[0]], []
+    ended = False
     while not ended:
-        _, _, ended, _, _ = collector.step(1)
-        count += 1
-    collector.create_dataset(NAME, eval_env="CartPole-v1")
-    collector.close()
+        obs, reward, ended, _, _ = env.step(1)
+        observations.append(obs)
+        rewards.append(reward)
+    count = len(rewards)
+    buffer = minari.data_collector.EpisodeBuffer(
+        id=0,
+        seed=0,
+        observations=np.array(observations),
+        actions=np.ones(count, dtype=np.int64),
+        rewards=rewards,
+        terminations=[False] * (count - 1) + [True],
+        truncations=[False] * count,
+        infos={},
+    )
+    minari.create_dataset_from_buffers(NAME, buffer=[buffer], env=env)
     rows = minari_rows(f"minari:{NAME}")
-    assert rows.observations.shape == (count, 4)
+    np.testing.assert_array_equal(rows.observations, observations[:-1])
     np.testing.assert_array_equal(rows.actions, np.ones((count, 1)))
