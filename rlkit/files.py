@@ -49,6 +49,11 @@ def write_atomically(path: Path, data: bytes, *, sync_name: bool = True) -> None
     try:
         with replacing(path, sync_name=sync_name) as file:
             file.write(data)
+    except FileNotFoundError as error:
+        raise RlkitError(
+            f"writing {path} failed: its folder was moved or deleted meanwhile; if it was moved, "
+            "run the same command again in its new place"
+        ) from error
     except OSError as error:
         raise RlkitError(
             f"writing {path} ({len(data)} bytes) failed: {error.strerror}. What was saved before "

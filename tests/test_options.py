@@ -83,7 +83,6 @@ REFUSED = [
     (ReinforceConfig, "baseline_steps", 0, ">= 1"),
     (ReinforceConfig, "learning_rate", -1e-3, "(0, infinity)"),
     (ReinforceConfig, "optimiser", "rmsprop", "'adam', 'sgd'"),
-    (ReinforceConfig, "init", "zeros", "'orthogonal', 'xavier'"),
     (QLearningConfig, "initial_value", -INF, "(-infinity, infinity)"),
     (QLearningConfig, "epsilon_start", 1.1, "[0, 1]"),
     (QLearningConfig, "epsilon_end", -0.1, "[0, 1]"),

@@ -261,13 +261,9 @@ def train_prepared(
         reports.note(text)
 
     def opened() -> Run:
-        return Run(
-            folder,
-            num_seeds=num_seeds,
-            num_env_steps=prepared.spec.num_env_steps,
-            spec=prepared.spec,
-            environment=prepared.environment,
-        )
+        spec, made = prepared.spec, prepared.environment
+        steps = spec.num_env_steps
+        return Run(folder, num_seeds=num_seeds, num_env_steps=steps, spec=spec, environment=made)
 
     warn_about_similar_runs(request, folder, reports)
     has_figure = not figure or _has_figure(folder, reports)

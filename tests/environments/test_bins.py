@@ -218,7 +218,7 @@ def test_a_run_is_opened_and_acts_on_the_environments_own_observations(
     while not over:
         observation, reward, terminated, truncated, _ = env.step(actor.act(observation))
         total, over = total + float(reward), terminated or truncated
-    alone = run._policies.evaluate([1], 1, greedy=True)["seeds"][0]["mean_return"]
+    alone = run._policies().evaluate([1], 1, greedy=True)["seeds"][0]["mean_return"]
     assert total == alone
     assert len(played["seeds"]) == 2
 

@@ -26,10 +26,12 @@ from rlkit.training.train import train
 
 
 class Plain:
-    """An agent without options."""
+    """An agent without options, which is not built here."""
+
+    act = learn = actor = state_dict = load_state_dict = lambda self: None
 
 
-class Odd:
+class Odd(Plain):
     """An agent whose options are in no dataclass."""
 
     class Config:
@@ -149,13 +151,13 @@ def test_an_agent_class_with_an_odd_name_stays_inside_too(
 
 def test_two_agent_classes_of_one_name_have_two_folders() -> None:
     def first() -> Any:
-        class Mine:
+        class Mine(Plain):
             bias = 1
 
         return Mine
 
     def second() -> Any:
-        class Mine:
+        class Mine(Plain):
             bias = 2
 
         return Mine

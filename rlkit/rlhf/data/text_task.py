@@ -112,7 +112,7 @@ class TextTask:
         # What a user says in the first chat of these; None where the prompts are no chats.
         messages = asking[0].records[0].messages
         self.first_message: str | None = messages[-1] if messages else None
-        self._demonstrations = None
+        self._demonstrations, self._preferences = None, None
         self.glued: str | None = None  # two words that demonstrations write as one
         if demonstrations is not None:
             pairs = encoded[id(demonstrations)]
@@ -121,7 +121,6 @@ class TextTask:
                 self._padded_prompts(pairs.prompts),
                 self._padded_responses(pairs.responses),
             )
-        self._preferences = None
         if preferences is not None:
             self._preferences = self._as_preferences(encoded[id(preferences)])
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import itertools
 from collections.abc import Iterator
 from typing import Literal, get_args
 
@@ -60,4 +61,5 @@ def current_device() -> torch.device:
 
 def device_of(module: nn.Module) -> torch.device:
     """Return the device of a module's parameters."""
-    return next(module.parameters()).device
+    tensors = itertools.chain(module.parameters(), module.buffers())
+    return next((tensor.device for tensor in tensors), torch.device("cpu"))

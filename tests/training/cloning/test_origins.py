@@ -104,6 +104,7 @@ def test_a_clone_is_a_start_and_a_reference(tmp_path: Path) -> None:
         ("random", {"demonstrations": "x.csv"}, "random takes none; .* behaviour-cloning does"),
         ("ppo", {"init_seed": 2}, r"init_seed \(--init-seed\) = 2: it has no meaning without"),
         ("ppo", {"init": "."}, r"init \(--init\) = \.: .*or orthogonal or xavier"),
+        ("reinforce", {"init": "zeros"}, "init .*zeros is not the folder of a run.*orthogonal or"),
         ("ppo", {"init": 3}, "expected orthogonal, xavier, or a run or its folder, got 3"),
         ("behaviour-cloning", {"demonstrations": 3}, "expected a run, a file, minari:NAME or"),
     ],
