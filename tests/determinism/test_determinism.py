@@ -122,6 +122,9 @@ LATE = """
         def learn(self, transition):
             return {}
 
+        def actor(self, *, greedy=True):
+            return self
+
         def state_dict(self):
             return {"steps": np.full(self._seeds, self._steps)}
 
