@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import multiprocessing
@@ -10,6 +11,7 @@ import signal
 import sys
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.context import ForkServerProcess
@@ -21,6 +23,9 @@ from rlkit.processes.sending import without_false_file
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 _LONGEST_PLACE = 70  # bytes of the address of a socket, less what multiprocessing appends
 _SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
+_started: weakref.WeakSet[ForkServerProcess] = weakref.WeakSet()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_started.clear)  # they are not those of a child
 
 
 def warm_up(modules: Sequence[str]) -> None:
@@ -41,9 +46,18 @@ def start(function: Callable[..., object], arguments: tuple[Any, ...]) -> ForkSe
     context = multiprocessing.get_context("forkserver")
     process = context.Process(target=_call, args=(function, arguments), daemon=True)
     _require_short_place()
+    _started.add(process)  # before: a signal may raise an error as soon as it runs
     with _signals_blocked(), without_false_file():
         process.start()
     return process
+
+
+@atexit.register  # after that of multiprocessing, so that it comes before it
+def _kill_rest() -> None:
+    """Kill what still runs: multiprocessing would wait for a process that no SIGTERM reaches."""
+    for process in list(_started):
+        with contextlib.suppress(ValueError, AttributeError, OSError):  # closed, or never started
+            process.kill()
 
 
 def _require_short_place() -> None:

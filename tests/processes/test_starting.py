@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -98,3 +100,38 @@ def test_a_long_name_of_the_place_of_temporary_files_does_no_harm(
     )
     done = forks.python("-c", script, cwd=tmp_path, env={"TMPDIR": str(place)})
     assert done.stdout == f"True {place}\n", done.stderr
+
+
+DEAF = """
+import os
+import signal
+import time
+
+from rlkit.processes.starting import start
+
+
+def deaf(path):
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    open(path, "w").write(str(os.getpid()))
+    time.sleep(60)
+
+
+if __name__ == "__main__":
+    start(deaf, ("pid",))
+    while not os.path.exists("pid"):
+        time.sleep(0.01)
+    if os.fork() == 0:  # no child of the child, which ends first
+        raise SystemExit
+    os.wait()
+    os.kill(int(open("pid").read()), 0)
+"""
+
+
+def test_a_program_does_not_wait_for_a_process_that_no_sigterm_reaches(tmp_path: Path) -> None:
+    (tmp_path / "deaf.py").write_text(DEAF)
+    subprocess.run([sys.executable, "deaf.py"], cwd=tmp_path, check=True, timeout=20)
+    number = int((tmp_path / "pid").read_text())
+    until = time.monotonic() + 5
+    while Path(f"/proc/{number}").exists():
+        assert time.monotonic() < until
+        time.sleep(0.02)
