@@ -164,7 +164,7 @@ class StepSizeTable:
         start = np.nan if start is None else start
         end = start if end is None else end
         steps = 1 if np.isnan(start) else config.step_size_steps
-        self._sizes = StepSizes(np.empty(1), self._power, start, end, steps)
+        self._sizes = StepSizes(np.full(1, np.nan), self._power, start, end, steps)
 
     @property
     def by_visits(self) -> bool:
@@ -175,12 +175,13 @@ class StepSizeTable:
         """Return step sizes for up to this many visits of a pair; the same until they grow."""
         visits = min(visits, MOST_STEP_SIZES)
         if self.by_visits and len(self._sizes.table) <= visits:
-            number = visits + 1 + min(visits, MOST_STEP_SIZES // 16)  # the table grows seldom
-            table = np.frombuffer(mmap.mmap(-1, 8 * number))  # goes back to the system when freed
-            table[:] = 1.0
-            np.cumsum(table, out=table)  # 1, 2, ...: all in place
-            table -= 1.0
-            table[0] = np.nan
-            np.power(table, -self._power, out=table)
+            known = self._sizes.table  # [1] before the first growth
+            table = np.frombuffer(mmap.mmap(-1, 8 * (min(2 * visits, MOST_STEP_SIZES) + 1)))
+            table[: len(known)] = known
+            new = table[len(known) :]
+            new[:] = 1.0
+            np.cumsum(new, out=new)  # 1, 2, ...: all in place, in memory that goes back when freed
+            new += len(known) - 1.0
+            np.power(new, -self._power, out=new)
             self._sizes = self._sizes._replace(table=table)
         return self._sizes
