@@ -198,6 +198,7 @@ def test_an_observation_outside_of_the_space_is_an_error_and_not_another_state(
             session.run(None, {"observation[0]": [first], "observation[1]": [rest]})
 
 
+@pytest.mark.long
 def test_policies_without_a_graph_are_rejected_by_name(
     trained_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,7 +209,7 @@ def test_policies_without_a_graph_are_rejected_by_name(
         rlkit.export(trained_folder("lspi"), onnx=place)
     with pytest.raises(UsageError, match="not 99"):
         rlkit.export(trained_folder("q-learning"), onnx=place, seed=99)
-    masked = trained_folder("q-learning", action_masks=True, environment="Taxi-v4")
+    masked = trained_folder("q-learning", action_masks=True, environment="Taxi-v4", compiled=False)
     with pytest.raises(UsageError, match="action masks"):
         rlkit.export(masked, onnx=place)
     true = builtins.__import__
