@@ -1,6 +1,6 @@
 """Files that are written completely or not at all, whenever the process is killed.
 
-And threads that wait for the disk while the process goes on.
+And threads that wait for the disk while the process continues.
 """
 
 from __future__ import annotations

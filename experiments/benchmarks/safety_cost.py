@@ -18,7 +18,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -122,27 +122,51 @@ def main() -> None:
     load = os.getloadavg()[0]
     lines = ["| what | steps | with, s | without, s | throughput | least to most | must |"]
     lines.append("|" + " --- |" * 7)
+    for what, (with_all, without), share, span in measured(measure, CASES, args):
+        steps = CASES[what][3] * args.scale
+        lines.append(
+            f"| {what} | {steps:,.0f} | {with_all:.3g} | {without:.3g} | {share} | {span} "
+            f"| >= {MUST:.0f} % |"
+        )
+    write_table(lines, load, args.out)
+
+
+def measured(
+    measure: Callable[[str, float], tuple[float, float]],
+    cases: Iterable[str],
+    args: argparse.Namespace,
+) -> Iterator[tuple[str, list[float], str, str]]:
+    """Measure seconds with and without something, and write each repetition to times.csv.
+
+    Args:
+        measure: (case, scale of the steps) -> seconds with and without.
+        cases: what is measured.
+        args: repetitions, scale and out.
+
+    Yields:
+        the case, its medians with and without, the median throughput with against without in
+        percent, and the least to the most.
+    """
     with (args.out / "times.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["what", "repetition", "seconds_with", "seconds_without"])
-        for what in CASES:
-            measure(what, min(args.scale, 0.01))  # compiles
+        for what in cases:
+            measure(what, min(args.scale, 0.01))  # compiles and imports
             times = [measure(what, args.scale) for _ in range(args.repetitions)]
             writer.writerows(
                 [what, k, *(f"{value:.6g}" for value in pair)] for k, pair in enumerate(times)
             )
-            shares = [100 * without / with_all for with_all, without in times]
+            shares = [100 * without / with_it for with_it, without in times]
             medians = [statistics.median(column) for column in zip(*times, strict=True)]
-            steps = CASES[what][3] * args.scale
-            lines.append(
-                f"| {what} | {steps:,.0f} "
-                f"| {medians[0]:.3g} | {medians[1]:.3g} | {statistics.median(shares):.1f} "
-                f"% | {min(shares):.1f} to {max(shares):.1f} % | >= {MUST:.0f} % |"
-            )
-    text = "\n".join(lines) + "\n"
+            span = f"{min(shares):.1f} to {max(shares):.1f} %"
+            yield what, medians, f"{statistics.median(shares):.1f} %", span
+
+
+def write_table(lines: Sequence[str], load: float, out: Path) -> None:
+    """Write and print a table in Markdown, with the load of the machine before the start."""
     processors = len(os.sched_getaffinity(0))
-    text += f"\n{processors} processors, load {load:.1f} before the start.\n"
-    (args.out / "table.md").write_text(text)
+    text = "\n".join(lines) + f"\n\n{processors} processors, load {load:.1f} before the start.\n"
+    (out / "table.md").write_text(text)
     print(text, end="")
 
 

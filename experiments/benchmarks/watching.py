@@ -11,16 +11,15 @@ milliseconds per row: rows that are closer together cost more of the time betwee
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
 import os
-import statistics
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.benchmarks.safety_cost import measured, write_table
 from rlkit.runs.reports import Reports
 from rlkit.training.specification import make_spec
 from rlkit.training.train import train_spec
@@ -91,28 +90,13 @@ def main() -> None:
     load = os.getloadavg()[0]
     columns = ("what", "steps", "with, s", "without, s", "ms per row", "throughput")
     lines = [f"| {' | '.join((*columns, 'least to most', 'must'))} |", "|" + " --- |" * 8]
-    with (args.out / "times.csv").open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["what", "repetition", "seconds_with", "seconds_without"])
-        for what in CASES:
-            measure(what, min(args.scale, 0.01))  # compiles and imports
-            times = [measure(what, args.scale) for _ in range(args.repetitions)]
-            writer.writerows(
-                [what, k, *(f"{value:.6g}" for value in pair)] for k, pair in enumerate(times)
-            )
-            shares = [100 * without / watched for watched, without in times]
-            medians = [statistics.median(column) for column in zip(*times, strict=True)]
-            per_row = 1000 * (medians[0] - medians[1]) / ROWS
-            lines.append(
-                f"| {what} | {CASES[what][3] * args.scale:,.0f} | {medians[0]:.3g} "
-                f"| {medians[1]:.3g} | {per_row:.2g} | {statistics.median(shares):.1f} % "
-                f"| {min(shares):.1f} to {max(shares):.1f} % | >= {MUST:.0f} % |"
-            )
-    text = "\n".join(lines) + "\n"
-    processors = len(os.sched_getaffinity(0))
-    text += f"\n{processors} processors, load {load:.1f} before the start.\n"
-    (args.out / "table.md").write_text(text)
-    print(text, end="")
+    for what, (watched, without), share, span in measured(measure, CASES, args):
+        per_row = 1000 * (watched - without) / ROWS
+        lines.append(
+            f"| {what} | {CASES[what][3] * args.scale:,.0f} | {watched:.3g} | {without:.3g} "
+            f"| {per_row:.2g} | {share} | {span} | >= {MUST:.0f} % |"
+        )
+    write_table(lines, load, args.out)
 
 
 if __name__ == "__main__":

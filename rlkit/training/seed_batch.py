@@ -287,7 +287,7 @@ class SeedBatch:
     def save(self, obs: Array, *, row_pending: bool = False) -> None:
         """Begin to write a checkpoint of each seed; with `row_pending` its row is not yet written.
 
-        What it holds is copied at once. Training goes on while the disk is waited for.
+        What it holds is copied at once. Training continues while the disk is waited for.
         """
         self._note_replay()
         state: State = {"obs": obs}

@@ -68,7 +68,7 @@ def policy_of_run(
 ) -> ReferencePolicy:
     """Return the exploring policy that a seed of a run ended with, as plain arrays.
 
-    Args, raises: as `load_reference`; `option` is that which named the run, for messages.
+    Args, raises: as `load_reference`; `option` names the run, for messages.
     """
     run, seen = acting_run(place, seed, environment, name, option, f"{option}_seed")
     actor = run.batch_actor([seed], greedy=False)
