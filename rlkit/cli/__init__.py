@@ -5,6 +5,7 @@ Nothing that needs torch is imported before a command needs it.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import gc
@@ -127,6 +128,7 @@ def _run(args: list[str]) -> int:
         note(ignored)
     # Imports make many objects and no garbage: looking for it takes a tenth of their time.
     gc.set_threshold(max(20_000, gc.get_threshold()[0]), *gc.get_threshold()[1:])
+    atexit.register(gc.freeze)  # nor is there a reason to look for it at the end
     return run_command(COMMANDS, USAGE, args, "")
 
 

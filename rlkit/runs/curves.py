@@ -33,8 +33,9 @@ def curve_path(folder: Path, seed: int) -> Path:
 class CurveFile:
     """Appends rows to a seed's csv; the same numbers always give the same bytes.
 
-    The file is open only while it is read or written, so that there may be more seeds than a
-    process may have files open.
+    Rows wait in memory until `flush`, because a fast run has thousands of them in a second. The
+    file is open only while it is read or written, so that there may be more seeds than a process
+    may have files open.
 
     Args:
         path: the file.
@@ -47,6 +48,7 @@ class CurveFile:
         self, path: Path, columns: Sequence[str], num_bytes: int, expected: Extent | None = None
     ) -> None:
         self._path, self._columns = path, tuple(columns)
+        self._waiting: list[bytes] = []
         is_new = not path.exists()
         with io.FileIO(self._open(os.O_CREAT), "r+") as file:
             length = file.seek(0, os.SEEK_END)
@@ -67,7 +69,8 @@ class CurveFile:
                 self._require_columns(kept)
             file.truncate(num_bytes)
         if num_bytes == 0:
-            self._write(self._columns)
+            self._append(self._columns)
+            self.flush()
         if is_new:
             sync_folder(path.parent)
 
@@ -96,30 +99,38 @@ class CurveFile:
             )
 
     def append(self, row: Mapping[str, float | int | None]) -> None:
-        """Write one row."""
-        self._write([_cell(row.get(column)) for column in self._columns])
+        """Append one row, which is in the file after `flush`."""
+        self._append([_cell(row.get(column)) for column in self._columns])
 
-    def _write(self, cells: Sequence[str]) -> None:
+    def _append(self, cells: Sequence[str]) -> None:
         line = (",".join(cells) + "\n").encode()
+        self._waiting.append(line)
+        self._sums.add(line)
+
+    def flush(self) -> None:
+        """Write the rows that wait."""
+        if not self._waiting:
+            return
+        data = b"".join(self._waiting)
+        begin, written = self.num_bytes - len(data), 0
         descriptor = self._open()
         try:
-            written = 0
-            while written < len(line):
-                written += os.pwrite(descriptor, line[written:], self.num_bytes + written)
+            while written < len(data):
+                written += os.pwrite(descriptor, data[written:], begin + written)
         except OSError as error:
             with contextlib.suppress(OSError):
-                os.truncate(descriptor, self.num_bytes)
+                os.truncate(descriptor, begin)
             raise RlkitError(
                 f"appending to {self._path} failed: {error.strerror}; make room and run the "
                 "same command again, which continues from the last checkpoint"
             ) from error
         finally:
             os.close(descriptor)
-        self._sums.add(line)
+        self._waiting.clear()
 
     @property
     def num_bytes(self) -> int:
-        """The length of the file, including rows that may not be on the disk yet."""
+        """The length of the file with all rows, those that wait too."""
         return self._sums.num_bytes
 
     @property
@@ -127,8 +138,8 @@ class CurveFile:
         """The sums of all rows so far."""
         return self._sums
 
-    def sync(self) -> int:
-        """Force all rows to the disk and return the length of the file in bytes."""
+    def sync(self) -> None:
+        """Force what was flushed to the disk."""
         descriptor = self._open()
         try:
             os.fsync(descriptor)
@@ -136,7 +147,6 @@ class CurveFile:
             raise RlkitError(f"saving {self._path} failed: {error.strerror}") from error
         finally:
             os.close(descriptor)
-        return self.num_bytes
 
 
 def _read(file: io.FileIO, num_bytes: int) -> bytes:

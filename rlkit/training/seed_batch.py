@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,6 +35,7 @@ Array = NDArray[Any]
 
 # Rows may follow one another within milliseconds, and forcing files to the disk takes longer.
 SECONDS_BETWEEN_SAVES = 1.0
+SECONDS_BETWEEN_FLUSHES = 0.2
 LONG_REPLAY = 100_000  # steps of an episode
 
 
@@ -56,7 +58,7 @@ class SeedBatch:
         self._curves: list[curves.CurveFile] = []
         self._long = False  # whether a long episode was reported
         self._remarked = False  # whether partial episodes were reported
-        self._saved_at = -math.inf  # so that the first row is saved
+        self._saved_at = self._flushed_at = -math.inf  # so that the first row is saved
         self._pause = SECONDS_BETWEEN_SAVES
         self._saved_steps = 0
         self._saver = Saver()
@@ -207,7 +209,14 @@ class SeedBatch:
             self._hand_over(rows, obs)
         if self._due:
             self.save(obs)
+        elif time.monotonic() - self._flushed_at >= SECONDS_BETWEEN_FLUSHES:
+            self._flush()
         self._reports.progress(self._seeds, self.tracker.num_env_steps)
+
+    def _flush(self) -> None:
+        for curve in self._curves:
+            curve.flush()
+        self._flushed_at = time.monotonic()
 
     def _hand_over(self, rows: Sequence[Mapping[str, Any]], obs: Array) -> None:
         """Hand rows to the watch; where that fails, save first."""
@@ -290,6 +299,7 @@ class SeedBatch:
         What it holds is copied at once. Training continues while the disk is waited for.
         """
         self._note_replay()
+        self._flush()
         state: State = {"obs": obs}
         state["curve_bytes"] = np.array([curve.num_bytes for curve in self._curves])
         state[checkpoints.ROW_PENDING] = np.full(len(self._seeds), row_pending)
@@ -368,7 +378,9 @@ class SeedBatch:
         )
 
     def close(self) -> None:
-        """Close the environments; a failure to close hides no earlier error."""
+        """Write the last rows and close the environments; failures hide no earlier error."""
+        with contextlib.suppress(RlkitError):
+            self._flush()
         self._saver.close()
         parts = (self._evaluator, getattr(self, "env", None), self._pool)
         for part in parts:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import time
 from collections.abc import Callable
@@ -18,6 +20,7 @@ def write_curve(path: Path, rows: int = 3) -> bytes:
     curve = curves.CurveFile(path, ["num_env_steps", "x", "y"], 0)
     for i in range(rows):
         curve.append({"num_env_steps": 10 * i, "x": i / 3, "y": None if i == 1 else -1e-30})
+    curve.flush()
     return path.read_bytes()
 
 
@@ -27,7 +30,36 @@ def test_numbers_come_back_from_a_csv_to_the_last_bit(tmp_path: Path) -> None:
     curve = curves.CurveFile(path, ["x"], 0)
     for value in values:
         curve.append({"x": value})
+    curve.flush()
     np.testing.assert_array_equal(curves.read_curve(path)["x"], np.array(values, dtype=float))
+
+
+def test_rows_wait_until_they_are_flushed_and_a_full_disk_loses_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "seed-000.csv"
+    curve = curves.CurveFile(path, ["x"], 0)
+    curve.append({"x": 1})
+    curve.append({"x": 2})
+    assert path.read_bytes() == b"x\n"
+    assert curve.num_bytes == len(b"x\n1\n2\n")
+    pwrite = os.pwrite
+    left = [3, 0]  # bytes that the disk takes before it is full
+
+    def pwrite_full(descriptor: int, data: bytes, offset: int) -> int:
+        if not (room := left.pop(0)):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return pwrite(descriptor, data[:room], offset)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", pwrite_full)
+        with pytest.raises(RlkitError, match="No space left"):
+            curve.flush()
+    assert path.read_bytes() == b"x\n"
+    curve.append({"x": 3})
+    curve.flush()
+    curve.flush()
+    assert path.read_bytes() == b"x\n1\n2\n3\n"
 
 
 @pytest.mark.trap("T92", "F23")
@@ -41,6 +73,7 @@ def test_a_last_line_truncated_anywhere_is_dropped_and_written_again(tmp_path: P
         assert columns["num_env_steps"].tolist() == [0, 10], data[last:length]
         curve = curves.CurveFile(path, ["num_env_steps", "x", "y"], last)
         curve.append({"num_env_steps": 20, "x": 2 / 3, "y": -1e-30})
+        curve.flush()
         assert path.read_bytes() == data
 
 

@@ -269,6 +269,7 @@ def _run_seed(spec: StageSpec, folder: Path, seed: int, reports: Reports) -> Non
         on_grid, at_end = number % spec.record_every == 0, number == spec.num_updates
         if on_grid or at_end:
             curve.append(rows.row(number))
+            curve.flush()
         if on_grid:
             rows.start()
             on_the_grid = curve.sums.extent
