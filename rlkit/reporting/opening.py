@@ -113,6 +113,8 @@ def _comparison(folder: Path, trust: bool) -> Compared:
     runs: dict[str, Run] = {}
     missing: dict[str, str] = {}
     for name, agent in zip(names, agents, strict=True):
+        if "trained_elsewhere" in agent:  # models that were judged have no folder
+            continue
         try:
             runs[name] = _run_of(folder, agent, trust)
         except RlkitError as error:

@@ -36,6 +36,8 @@ class TuneOptions(TrainingOptions):
     environment: Annotated[str, arg(name="env", metavar="ENV", help=ENVIRONMENT)]
     trials: int = 50  # settings that are tried, >= 1; more than before continues the same search
     seeds: int = 5  # seeds per trial, the same in all of them, >= 2
+    # the best trials that are trained on more seeds before one is chosen, >= 1; 1 = none
+    finalists: int = 4
     # TOML file with the options to search and their ranges, in lines such as
     # gae_lambda = [0.9, 0.95, 1.0] or learning_rate = { low = 1e-5, high = 1e-2, log = true };
     # None = the agent's own search space
@@ -57,9 +59,10 @@ def tune_command(args: list[str]) -> int:
     name = agent_name(args, TuneOptions)
     about = (
         "Search for good options of an agent on an environment. Each trial trains one setting on "
-        "the same seeds; settings that lose are stopped early; the best is confirmed on fresh "
-        "seeds. Options of the agent that are given are fixed. Run the same command again to "
-        "continue after an interruption. Needs the extra `tune`."
+        "the same seeds; settings that lose are stopped early; the best few are trained on more "
+        "seeds, and the best of these is confirmed on fresh ones. Options of the agent that are "
+        "given are fixed. Run the same command again to continue after an interruption. Needs the "
+        "extra `tune`."
     )
     parts: dict[str, Any] = {
         "agent": positional(str, "AGENT", "as for `rlkit train`"),
@@ -131,6 +134,8 @@ def _print_study(study: Study) -> None:
         print(printable(f"fixed: {fixed}"))
     share = 1 - study.env_steps / max(1, study.env_steps_without_race)
     print(f"{study.env_steps:,} environment steps; stopping early saved {share:.0%}\n")
+    _print_importances(study)
+    _print_final(study)
     comparison = study.comparison
     assert comparison is not None
     print_runs(dict(comparison.runs), comparison.optimum)
@@ -139,8 +144,8 @@ def _print_study(study: Study) -> None:
     if over is not None and best is not None and best.interval is not None:
         limits = f"{over.low:+.4g} to {over.high:+.4g}"
         print(
-            f"trial {best.number}, the best, has a mean of {best.interval.estimate:.4g} on the "
-            f"seeds of the search, {over.difference:+.4g} ({limits}) against fresh seeds"
+            f"trial {best.number}, the chosen one, has a mean of {best.interval.estimate:.4g} on "
+            f"the seeds of the search, {over.difference:+.4g} ({limits}) against fresh seeds"
         )
     print(f"\nas a preset:\n\n{printable(study.preset, lines=True)}\n")
     print(f"as a command:\n\n{printable(study.command)}\n")
@@ -163,4 +168,42 @@ def _print_trials(study: Study) -> None:
         table.add_row(str(trial.number), *numbers, *values)
     table.caption = "lower end of the 90 % interval over seeds"
     table.caption_justify = "left"
+    print_table(table)
+
+
+def _print_importances(study: Study) -> None:
+    """Print which options set the best trials apart."""
+    from rlkit.training.tuning.importances import ALPHA, FEWEST_TRIALS
+
+    if study.importances is None:
+        print(
+            "which options matter cannot be told: it takes at least "
+            f"{FEWEST_TRIALS} different settings that are not all equally good\n"
+        )
+        return
+    table = new_table("which options set the best trials apart", ["option", "share", "p"])
+    for name, one in study.importances.items():
+        table.add_row(name, f"{one.share:.0%}", f"{one.p_value:.2g}")
+    table.caption = (
+        "share: of the divergence of the best trials from all, PED-ANOVA; p: of chance alone, "
+        "corrected over the options"
+    )
+    table.caption_justify = "left"
+    print_table(table)
+    if not any(one.matters for one in study.importances.values()):
+        print(f"none differs more than chance explains (p > {ALPHA:g}): more trials may tell\n")
+
+
+def _print_final(study: Study) -> None:
+    """Print what became of the best trials on more seeds."""
+    if not study.finals:
+        return
+    columns = ["trial", "seeds", "lower end", "mean", "worst seed"]
+    table = new_table("final: the best trials on seeds that no trial has seen", columns)
+    for trial in study.finals:
+        if trial.interval is None:
+            table.add_row(str(trial.number), "failed", "", "", cell(trial.message))
+            continue
+        numbers = (trial.interval.low, trial.interval.estimate, min(trial.scores))
+        table.add_row(str(trial.number), str(len(trial.scores)), *(f"{x:.4g}" for x in numbers))
     print_table(table)

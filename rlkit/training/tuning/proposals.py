@@ -30,7 +30,7 @@ PROPOSAL = "proposal.json"
 RANDOM_TRIALS = 10  # before the sampler models the objective
 # The branch of an experiment's tree of streams that belongs to no seed: see rlkit/seeding.py.
 _BRANCH = (1 << 32) - 2
-_PURPOSES = {"proposal": 0, "confirmation": 1}
+_PURPOSES = {"proposal": 0, "confirmation": 1, "final": 2}
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def derived_seed(experiment_seed: int, purpose: str, *key: int) -> int:
 
     Args:
         experiment_seed: of the trials.
-        purpose: "proposal" or "confirmation".
+        purpose: "proposal", "confirmation" or "final".
         key: further numbers, such as that of the trial.
     """
     place = (_BRANCH, _PURPOSES[purpose], *key)
@@ -99,6 +99,30 @@ def propose(space: Space, results: Sequence[Result], seed: int) -> dict[str, Any
                 study.add_trial(_told(result, space, distributions))
         asked = study.ask(distributions).params
     return {name: _value(values, asked[name]) for name, values in space.items()}
+
+
+def divergences(
+    space: Space, settings: Sequence[Mapping[str, Any]], values: Sequence[float], share: float
+) -> dict[str, float]:
+    """Return how far each option's values in the best settings differ from those in all.
+
+    It is the Pearson divergence of PED-ANOVA (Watanabe, Bansal and Hutter, 2023).
+
+    Args:
+        space: range by option.
+        settings: value by option.
+        values: of each setting; the higher, the better.
+        share: of the settings, which are the best; those of an equal value are among them.
+    """
+    import optuna
+
+    distributions = {name: _distribution(values) for name, values in space.items()}
+    with _silent_optuna():
+        study = optuna.create_study(direction="maximize")
+        for params, value in zip(settings, values, strict=True):
+            study.add_trial(_told(Result(params, value=value), space, distributions))
+        evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=share)
+        return evaluator.evaluate(study, params=list(space))
 
 
 def write_proposal(path: Path, params: Mapping[str, Any], origin: str) -> None:

@@ -43,9 +43,16 @@ class TrialCurve:
     returns: Floats
 
     @property
-    def mean_over_rows(self) -> float:
-        """The mean over all known returns, which breaks ties."""
-        return float(np.nanmean(self.returns)) if np.isfinite(self.returns).any() else -np.inf
+    def bound_of_area(self) -> float:
+        """The objective of the means over the rows, which breaks ties.
+
+        A seed that collapses before it ends well lowers it, as slow learning does. It is -inf where
+        a seed has no known return.
+        """
+        known = np.isfinite(self.returns)
+        if not known.any(axis=1).all():
+            return -np.inf
+        return objective(np.nanmean(np.where(known, self.returns, np.nan), axis=1)).low
 
     def mean_at(self, number: int, every: int) -> float:
         """Return the mean over seeds of the row at the n-th multiple of `every` steps, or NaN."""

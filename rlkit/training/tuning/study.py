@@ -1,8 +1,9 @@
-"""The result of tuning: all trials, the best of them, and its confirmation on fresh seeds."""
+"""The result of tuning: all trials, the final, the best, and its confirmation on fresh seeds."""
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import math
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,8 @@ from rlkit.runs.integrity.verify import Verdict
 from rlkit.runs.record import IDENTITY, file_problem
 from rlkit.training.comparing.comparison import Comparison
 from rlkit.training.specification import RunSpec
+from rlkit.training.tuning.finals import finalists_of
+from rlkit.training.tuning.importances import Importance
 from rlkit.training.tuning.pasting import command_text, preset_entry, preset_text
 from rlkit.training.tuning.proposals import RANDOM_TRIALS
 from rlkit.training.tuning.racing import CONFIDENCE, FEWEST_FINISHED, GRACE
@@ -46,6 +49,9 @@ class Study:
         fixed: the options that the user gave, which are not searched.
         num_seeds: of each trial.
         trials: in order.
+        finals: the best trials again on more seeds, the chosen one first (see `play_final`); none
+            where only one was to choose from, and before it was played.
+        importances: of the options; None where they cannot be told, and before the trials ended.
         best_spec: of the best trial; None before there is one.
         comparison: of the best setting, called "tuned", with where the search started from and
             with the preset, on seeds that no trial has seen; None before it was made.
@@ -57,6 +63,8 @@ class Study:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     num_seeds: int
     trials: Sequence[Trial] = ()
+    finals: Sequence[Trial] = ()
+    importances: Mapping[str, Importance] | None = None
     best_spec: RunSpec | None = None
     comparison: Comparison | None = None
 
@@ -68,12 +76,10 @@ class Study:
 
     @property
     def best(self) -> Trial | None:
-        """The finished trial with the highest lower bound."""
-        return max(
-            (trial for trial in self.trials if trial.state == FINISHED),
-            key=lambda trial: trial.rank,
-            default=None,
-        )
+        """The trial that the final chose, or else the finished one with the highest bound."""
+        if self.finals:
+            return self.trials[self.finals[0].number]
+        return next(iter(finalists_of(self.trials, 1)), None)
 
     @property
     def env_steps(self) -> int:
@@ -86,6 +92,11 @@ class Study:
         budget = self.spec.num_env_steps
         each = (budget if t.state == STOPPED else t.steps for t in self.trials if t.same_as is None)
         return self.num_seeds * sum(each)
+
+    @property
+    def env_steps_of_final(self) -> int:
+        """Environment steps that the final took, all seeds together."""
+        return sum(len(trial.scores) * trial.steps for trial in self.finals)
 
     def overstatement(self) -> PairTest | None:
         """Return how far the mean of the best trial is above that of fresh seeds.
@@ -128,10 +139,28 @@ class Study:
             "trials": {name: states.count(name) for name in (FINISHED, STOPPED, FAILED)},
             "env_steps": self.env_steps,
             "env_steps_without_race": self.env_steps_without_race,
+            "final": [self._of_final(trial) for trial in self.finals],
+            "env_steps_of_final": self.env_steps_of_final,
+            "importances": None
+            if self.importances is None
+            else {name: dataclasses.asdict(one) for name, one in self.importances.items()},
             "best": None if self.best is None else _best(self.best),
             "confirmation": self._confirmation(),
             "preset": None if self.best_spec is None else preset_entry(self.best_spec)[1],
             "command": self.command or None,
+        }
+
+    def _of_final(self, trial: Trial) -> dict[str, Any]:
+        assert trial.folder is not None
+        mean, low, high = _numbers(trial.interval)
+        return {
+            "trial": trial.number,
+            "state": trial.state,
+            "mean": mean,
+            "interval": [low, high],
+            "scores": list(trial.scores),
+            "message": trial.message,
+            "run": trial.folder.relative_to(self.folder).as_posix(),
         }
 
     def _confirmation(self) -> dict[str, Any] | None:
@@ -176,13 +205,7 @@ class Study:
 
 def best_so_far(trials: Sequence[Trial]) -> list[Trial | None]:
     """Return the best finished trial up to each trial."""
-    best: Trial | None = None
-    known = []
-    for trial in trials:
-        if trial.state == FINISHED and (best is None or trial.rank > best.rank):
-            best = trial
-        known.append(best)
-    return known
+    return [next(iter(finalists_of(trials[: n + 1], 1)), None) for n in range(len(trials))]
 
 
 def cell_text(value: Any) -> str:

@@ -35,7 +35,8 @@ class Trial:
     Args:
         number: of the trial, from 0.
         params: value by option that is searched.
-        origin: "start" for the setting that the search starts from, else "proposed".
+        origin: "start" for the setting that the search starts from, "final" for one of the best
+            on the seeds of the final, else "proposed".
         state: "finished", "stopped" by the race, or "failed".
         steps: environment steps of each seed until then.
         interval: of the mean over seeds, of the final returns or those at the stop; its lower end
@@ -60,10 +61,10 @@ class Trial:
 
     @property
     def rank(self) -> tuple[float, float, int]:
-        """What orders finished trials: bound, then mean over the whole curve, then the first."""
+        """What orders finished trials: bound, then that of the whole curve, then the first."""
         assert self.interval is not None
         assert self.curve is not None
-        return self.interval.low, self.curve.mean_over_rows, -self.number
+        return self.interval.low, self.curve.bound_of_area, -self.number
 
     @property
     def result(self) -> Result:
@@ -119,7 +120,7 @@ def train_trial(
         RlkitError: the run in its folder is damaged or was begun with other versions.
     """
     folder = prepared.folder
-    if not _has_failed(folder):
+    if not _failures(folder, racing.num_seeds):
         train_prepared(
             prepared,
             racing.num_seeds,
@@ -131,9 +132,15 @@ def train_trial(
     return _outcome(dataclasses.replace(trial, folder=folder), racing)
 
 
-def _has_failed(folder: Path) -> bool:
-    """Return whether a seed of a trial failed before, so that it is not trained any more."""
-    return (folder / RECORD).exists() and bool(read_record(folder, AGENT_RUN)["failures"])
+def _failures(folder: Path, num_seeds: int) -> dict[int, str]:
+    """Return the reasons of the seeds that failed; a trial that has some is not trained any more.
+
+    In the final a run may have more seeds than are looked at.
+    """
+    if not (folder / RECORD).exists():
+        return {}
+    failures = read_record(folder, AGENT_RUN)["failures"]
+    return {int(s): one["message"] for s, one in failures.items() if int(s) < num_seeds}
 
 
 def _stored_curve(folder: Path, record: Mapping[str, Any], racing: Racing) -> TrialCurve:
@@ -147,8 +154,8 @@ def _outcome(trial: Trial, racing: Racing) -> Trial:
     assert trial.folder is not None
     record = read_record(trial.folder, AGENT_RUN)
     curve = _stored_curve(trial.folder, record, racing)
-    if failures := record["failures"]:
-        listed = "; ".join(f"seed {seed}: {one['message']}" for seed, one in failures.items())
+    if failures := _failures(trial.folder, racing.num_seeds):
+        listed = "; ".join(f"seed {seed}: {message}" for seed, message in failures.items())
         done = int(curve.steps[-1]) if len(curve.steps) else 0
         return dataclasses.replace(trial, state=FAILED, steps=done, message=listed)
     if (stop := racing.stop(curve)) is not None:

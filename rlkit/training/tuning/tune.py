@@ -1,4 +1,4 @@
-"""`tune`: search for the options of an agent, with trials that race and a confirmed winner."""
+"""`tune`: search for the options of an agent by a race of trials, a final and a confirmation."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ from rlkit.training.prepare import Prepared, prepare
 from rlkit.training.presets import DEFAULT_EVALUATION_EPISODES, PRESETS
 from rlkit.training.specification import RunSpec
 from rlkit.training.tuning.figures import write_figures
+from rlkit.training.tuning.finals import FINAL, finalists_of, play_final
+from rlkit.training.tuning.importances import importances
 from rlkit.training.tuning.proposals import (
     PROPOSAL,
     derived_seed,
@@ -36,6 +38,7 @@ from rlkit.training.tuning.proposals import (
     require_optuna,
     write_proposal,
 )
+from rlkit.training.tuning.racing import TrialCurve
 from rlkit.training.tuning.settings import Settings, apply, start_of, value_of
 from rlkit.training.tuning.spaces import load_space, read_space
 from rlkit.training.tuning.study import TUNED, Study
@@ -50,6 +53,7 @@ def tune(
     *,
     trials: int = 50,
     seeds: int = 5,
+    finalists: int = 4,
     space: str | Path | Mapping[str, Any] | None = None,
     confirm_seeds: int = 10,
     preset: bool = True,
@@ -80,9 +84,10 @@ def tune(
 
     Each trial trains one setting on the same seeds. Its objective is a lower confidence bound of
     the mean final return over them, and it is stopped early where it loses against the trials
-    before it (see `rlkit.training.tuning.racing`). The best is then trained on seeds that no trial
-    has seen, beside the setting that the search started from and the preset. The same call
-    continues after an interruption, and with more trials.
+    before it (see `rlkit.training.tuning.racing`). The best few are trained on more seeds (see
+    `rlkit.training.tuning.finals`), and the best of these on seeds that nothing before has seen,
+    beside the setting that the search started from and the preset. The same call continues after
+    an interruption, and with more trials.
 
     The arguments that are not listed are those of `train`; steps, seeds, evaluation and environment
     are the same for all trials.
@@ -92,9 +97,12 @@ def tune(
         environment: as in `train`.
         trials: how many settings are tried.
         seeds: of each trial, >= 2.
+        finalists: the best trials that are trained on more seeds before one is chosen, >= 1; by 1
+            the best trial is chosen at once.
         space: the options to search and their ranges, a TOML file or a mapping; by default the
             agent's own. See `rlkit.training.tuning.spaces`.
-        confirm_seeds: on which the best is confirmed, >= 2; none of them is one of the trials'.
+        confirm_seeds: on which the best is confirmed, >= 2; none of them is one of the trials' or
+            of the final's.
         preset: whether options that are not searched stand as in the preset, or else at the
             agent's defaults. Steps and bins are those of the preset in both cases.
         seed: of the experiment, from which the seeds of trials and confirmation are drawn, and the
@@ -114,6 +122,7 @@ def tune(
     numbers = _Numbers(
         trials=require_count("trials", trials, at_least=1, at_most=MOST_TRIALS),
         seeds=require_count("seeds", seeds, at_least=2, at_most=MOST_SEEDS),
+        finalists=require_count("finalists", finalists, at_least=1, at_most=MOST_TRIALS),
         confirm_seeds=require_count("confirm_seeds", confirm_seeds, at_least=2, at_most=MOST_SEEDS),
         workers=require_count("workers", workers, at_least=1),
     )
@@ -180,6 +189,7 @@ _OF_COMPARE = (
 class _Numbers:
     trials: int
     seeds: int
+    finalists: int
     confirm_seeds: int
     workers: int
 
@@ -197,7 +207,7 @@ def _folder_name(prepared: Prepared, ranges: Mapping[str, Any], seeds: int) -> s
 
 
 class _Search:
-    """Tries one setting after another, then confirms the best."""
+    """Tries one setting after another, plays the final, then confirms the best."""
 
     def __init__(
         self,
@@ -227,14 +237,18 @@ class _Search:
                 study.write()
             if self._each is not None:
                 self._each(trials[-1])
-        best = study.best
-        if best is None:
+        if study.best is None:
             raise RlkitError(
                 f"all {len(trials)} trials failed, the first because {trials[0].message}. All of "
                 f"them are in {study.folder}; narrow the search space (--space), or check the "
                 "agent by `rlkit train`"
             )
-        study = dataclasses.replace(study, best_spec=self._spec(best.params))
+        study = dataclasses.replace(study, importances=importances(study.space, trials))
+        finalists = finalists_of(trials, self._numbers.finalists)
+        finals = play_final(finalists, study.num_seeds, self._train_finalist)
+        study = dataclasses.replace(study, finals=tuple(finals))
+        assert study.best is not None
+        study = dataclasses.replace(study, best_spec=self._spec(study.best.params))
         study = dataclasses.replace(study, comparison=self._confirm(study))
         write_figures(study)
         study.write()
@@ -265,15 +279,32 @@ class _Search:
             if any(folder.glob(f"*/{RECORD}")):  # it was accepted before: something else is wrong
                 raise
             return dataclasses.replace(trial, message=str(error))
-        racing = Racing(
-            finished=[t.curve for t in before if t.state == FINISHED and t.curve is not None],
-            num_seeds=study.num_seeds,
-            budget=study.spec.num_env_steps,
-            every=study.spec.evaluate_every,
-            column="eval_return" if study.spec.evaluation_episodes else "train_return",
-        )
+        finished = [t.curve for t in before if t.state == FINISHED and t.curve is not None]
+        racing = self._racing(finished, study.num_seeds)
         labelled = _labelled(self._reports, f"trial {number + 1} of {self._numbers.trials}, ")
         return train_trial(trial, prepared, racing, self._numbers.workers, labelled)
+
+    def _racing(self, finished: Sequence[TrialCurve], num_seeds: int) -> Racing:
+        spec = self._study.spec
+        return Racing(
+            finished=finished,
+            num_seeds=num_seeds,
+            budget=spec.num_env_steps,
+            every=spec.evaluate_every,
+            column="eval_return" if spec.evaluation_episodes else "train_return",
+        )
+
+    def _train_finalist(self, trial: Trial, num_seeds: int) -> Trial:
+        """Train the setting of a trial on the first seeds of the final; none is stopped early."""
+        folder = self._study.folder / "final" / f"{trial.number:03d}"
+        seed = derived_seed(self._study.spec.experiment_seed, FINAL)
+        spec = dataclasses.replace(self._spec(trial.params), experiment_seed=seed)
+        with own_settings(), watched(spec.env_timeout):
+            prepared = prepare(spec, num_seeds, folder, environment=self._environment)
+        blank = Trial(number=trial.number, params=trial.params, origin=FINAL, state=FAILED)
+        labelled = _labelled(self._reports, f"final, trial {trial.number}, ")
+        racing = self._racing((), num_seeds)
+        return train_trial(blank, prepared, racing, self._numbers.workers, labelled)
 
     def _confirm(self, study: Study) -> Comparison:
         """Train the best and what it has to beat on fresh seeds."""

@@ -26,7 +26,7 @@ def test_tune_prints_the_trials_the_verdict_and_what_to_paste(
     assert "3 trials of 2 seeds: 3 finished, 0 stopped, 0 failed" in out
     assert "fixed: epsilon_steps = 300" in out
     assert "difference" in out
-    assert "the best, has a mean of" in out
+    assert "the chosen one, has a mean of" in out
     assert '("q-learning", "FrozenLake-v1"): {' in out
     assert "rlkit train q-learning FrozenLake-v1 --steps 400 --evaluate-every 100" in out
     assert err.count("finished at 400 steps") == 3
