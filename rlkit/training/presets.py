@@ -159,7 +159,8 @@ PRESETS: dict[tuple[str, str], dict[str, Any]] = {
         "normalise_observations": True,
         "scale_rewards": True,
     },
-    ("ppo", "Pendulum-v1"): _SWINGING,
+    ("ppo", "Pendulum-v1"): _SWINGING
+    | {"discount": 0.95, "learning_rate_schedule": "linear", "activation": "relu"},
     ("preference-ppo", "Pendulum-v1"): _SWINGING | {"steps": 150_000, "evaluate_every": 15_000},
 }
 
