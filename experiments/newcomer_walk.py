@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,7 @@ def measure(run: Path, judged_by: Path, texts: Path, work: Path) -> dict[str, fl
             for row in kept
         )
     )
-    own = perplexity_of(judged_by, written)
+    own = perplexity_of(judged_by, written) if kept else math.inf  # all of them are empty
     fresh = perplexity_of(judged_by, texts / "fresh-polite.jsonl")
     return {
         "polite": float(sum(map(is_polite, responses))),
@@ -155,9 +156,10 @@ def measure(run: Path, judged_by: Path, texts: Path, work: Path) -> dict[str, fl
     }
 
 
-def walk(texts: Path, tokenizer: str, out: Path, methods: Sequence[str]) -> list[dict[str, Any]]:
-    """Run the documented commands with one tokenizer, and measure each policy."""
-    results = []
+def walk(
+    texts: Path, tokenizer: str, out: Path, methods: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """Run the documented commands with one tokenizer, and yield what each policy measures."""
     sft = fine_tune(texts, tokenizer, out)
     reward = command("reward", str(sft), "--out", str(out))
     judged_by = judge(texts, tokenizer, out)
@@ -167,11 +169,7 @@ def walk(texts: Path, tokenizer: str, out: Path, methods: Sequence[str]) -> list
         run = command(method, str(sft), *scored, "--out", str(out))
         seconds = time.monotonic() - started
         measured = measure(run, judged_by, texts, out)
-        results.append(
-            {"tokenizer": tokenizer, "method": method, **measured, "seconds": round(seconds)}
-        )
-        print(results[-1], flush=True)
-    return results
+        yield {"tokenizer": tokenizer, "method": method, **measured, "seconds": round(seconds)}
 
 
 def sweep(texts: Path, tokenizer: str, out: Path, epochs: Sequence[int]) -> dict[str, Any]:
@@ -193,6 +191,12 @@ def sweep(texts: Path, tokenizer: str, out: Path, epochs: Sequence[int]) -> dict
     return {"tokenizer": tokenizer, **by_epochs, "default": default, "default / best": ratio}
 
 
+def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows as a table in Markdown."""
+    cells = [[x if isinstance(x, str) else f"{x:.4g}" for x in row.values()] for row in rows]
+    return markdown([str(name) for name in rows[0]], cells)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=str(__doc__).splitlines()[0],
@@ -210,17 +214,17 @@ def main() -> None:
     methods, epochs = (["dpo"], EPOCHS[:8]) if args.quick else (args.methods, EPOCHS)
     texts = args.runs / f"texts-{args.seed}"
     write_texts(texts, args.seed)
-    if args.epochs:
-        rows = [sweep(texts, name, args.runs / name, epochs) for name in tokenizers]
-    else:
-        rows = [row for name in tokenizers for row in walk(texts, name, args.runs / name, methods)]
-    table = markdown(
-        [str(name) for name in rows[0]],
-        [[x if isinstance(x, str) else f"{x:.4g}" for x in row.values()] for row in rows],
-    )
     args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / ("epochs.md" if args.epochs else "table.md")).write_text(table)
-    print(table)
+    file = args.out / ("epochs.md" if args.epochs else "table.md")
+    rows = []
+    for name in tokenizers:
+        runs = args.runs / name
+        each = [sweep(texts, name, runs, epochs)] if args.epochs else []
+        for row in each or walk(texts, name, runs, methods):
+            rows.append(row)
+            file.write_text(as_table(rows))  # what there is so far
+            print(row, flush=True)
+    print(file.read_text())
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -242,4 +243,6 @@ def _mean(summary: Mapping[str, float]) -> str:
 
 
 def _with_error(report: Mapping[str, float], name: str, error: str = "") -> str:
-    return f"{report[name]:.4f} ± {report[error or f'{name}_standard_error']:.4f}"
+    deviation = report[error or f"{name}_standard_error"]
+    spread = "" if math.isnan(deviation) else f" ± {deviation:.4f}"  # of one pair there is none
+    return f"{report[name]:.4f}{spread}"

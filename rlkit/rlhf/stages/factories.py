@@ -28,13 +28,30 @@ from rlkit.rlhf.models.language_model import LanguageModel
 from rlkit.rlhf.stages.loading import build_score, load_parent_policy, require_gold
 from rlkit.rlhf.stages.score_sources import ScoreSource
 from rlkit.rlhf.stages.sources import ModelSource, Parent, TaskSource
-from rlkit.rlhf.training.configs import DPOConfig, PolicyConfig, RewardConfig, SFTConfig
+from rlkit.rlhf.training.configs import (
+    FEWEST_TO_HOLD_OUT,
+    DPOConfig,
+    PolicyConfig,
+    RewardConfig,
+    SFTConfig,
+)
 from rlkit.rlhf.training.direct_preference import direct_preference_optimisation
 from rlkit.rlhf.training.example_trainer import ExampleTrainer
 from rlkit.rlhf.training.fine_tuning import supervised_fine_tuning
 from rlkit.rlhf.training.policy import KLPenalisedPolicy
 from rlkit.rlhf.training.reward_model import Examples, RewardModel, fit_reward_model
 from rlkit.seeding import SeedStreams
+
+
+def _too_few(config: SFTConfig, num_examples: int) -> list[str]:
+    """Return a note where a part was to be held out of a file that has too few lines for it."""
+    if not config.held_out or config.num_held_out(num_examples):
+        return []
+    return [
+        f"{num_examples} demonstrations are too few to hold any out (fewer than "
+        f"{FEWEST_TO_HOLD_OUT}), so nothing shows when to stop, and the policy learns them by "
+        "heart; add lines, or give fewer epochs (num_epochs, --num-epochs)"
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +78,8 @@ class SFTFactory:
             rng = streams.generator("data")
             demonstrations = demonstrations_of(task, rng, self.config.num_demonstrations)
         trainer = supervised_fine_tuning(model, demonstrations, self.config, streams)
+        if isinstance(task, TextTask):
+            trainer.notes.extend(_too_few(self.config, len(demonstrations.tokens)))
         if isinstance(task, TextTask) and task.glued is not None:
             trainer.notes.append(
                 f"prompts and responses run into each other, as in {task.glued!r}: nothing is put "

@@ -41,6 +41,12 @@ def text_file(texts: Texts | None, name: str, out: str | Path) -> str | None:
     """
     if texts is None or isinstance(texts, str | Path):
         return None if texts is None else str(texts)
+    if isinstance(texts, Mapping):
+        raise UsageError(
+            f"{name}: expected a file, or a list with a dictionary per row, got one with "
+            f"{', '.join(map(repr, texts))}; a table of columns becomes rows by "
+            "[dict(zip(table, row)) for row in zip(*table.values())]"
+        )
     try:
         content = "".join(f"{json.dumps(dict(row), allow_nan=False)}\n" for row in texts).encode()
     except (TypeError, ValueError) as error:

@@ -169,7 +169,7 @@ def leaving_message(reference_log_prob: float, metrics: Mapping[str, float]) -> 
         f"leaving the reference: its responses are at {kl:.1f} nats of KL divergence, and the "
         f"log-probability of the held-out chosen responses is {chosen:.1f} nats, "
         f"{reference_log_prob:.1f} at the start; preferences say nothing about what it writes "
-        "there. Use fewer epochs, a larger beta, or nll_coef = 1"
+        "there. Use fewer epochs, a larger beta, or a larger nll_coef"
     )
 
 

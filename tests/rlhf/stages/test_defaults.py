@@ -43,6 +43,12 @@ def test_pretrained_weights_are_trained_gently_and_adapters_ten_times_faster(sta
     assert adapter == whole | {"learning_rate": pytest.approx(10 * whole["learning_rate"])}
 
 
+@pytest.mark.parametrize("stage", ["ppo", "rloo", "grpo"])
+def test_a_policy_on_texts_takes_smaller_steps_than_on_built_in_tasks(stage: str) -> None:
+    rate = default_options(stage, TEXTS, GPT, {})["learning_rate"]
+    assert rate <= CLASSES[stage]().learning_rate / 5  # at that rate characters collapse
+
+
 def test_epochs_that_are_given_are_not_added_to() -> None:
     assert default_options("sft", TEXTS, GPT, {})["min_updates"] == 1000
     assert "min_updates" not in default_options("sft", TEXTS, GPT, {"num_epochs": 2})

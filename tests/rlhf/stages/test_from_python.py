@@ -72,3 +72,8 @@ def test_texts_are_scored_by_a_reward_model(hf: dict[str, Any]) -> None:
     assert len(values) == 4
     with pytest.raises(UsageError, match="expected a demonstration"):
         rlhf.score(run, [{"prompt": "a"}])
+
+
+def test_a_table_of_columns_is_rejected_with_how_it_becomes_rows(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="a table of columns becomes rows by"):
+        text_file({"prompt": ["a"], "response": ["b"]}, "demonstrations", tmp_path)  # type: ignore[arg-type]
