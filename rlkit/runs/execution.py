@@ -284,16 +284,12 @@ def warn_about_similar_runs(request: RunRequest, folder: Path, reports: Reports)
     kind = request.kind
     if folder.exists() or kind.counter not in request.identity:
         return
-    identity = json.loads(json.dumps(request.identity))
     unit = kind.unit.split()[-1]
     for path in sorted(folder.parent.glob(f"{folder.name[:-10]}*/{RECORD}")):
         with contextlib.suppress(RlkitError):
             record = read_record(path.parent, kind)
-            if all(
-                record.get(name) == value
-                for name, value in identity.items()
-                if name != kind.counter
-            ):
+            same_but_steps = {**request.identity, kind.counter: record[kind.counter]}
+            if record.get(IDENTITY) == identity_digest(same_but_steps):
                 reports.note(
                     f"a schedule of {request.name} spans the run, so {request.target:,} {unit} are "
                     f"another configuration than the {record[kind.counter]:,} of "
