@@ -288,7 +288,7 @@ def warn_about_similar_runs(request: RunRequest, folder: Path, reports: Reports)
     for path in sorted(folder.parent.glob(f"{folder.name[:-10]}*/{RECORD}")):
         with contextlib.suppress(RlkitError):
             record = read_record(path.parent, kind)
-            same_but_steps = {**request.identity, kind.counter: record[kind.counter]}
+            same_but_steps = {**request.identity, kind.counter: record.get(kind.counter)}
             if record.get(IDENTITY) == identity_digest(same_but_steps):
                 reports.note(
                     f"a schedule of {request.name} spans the run, so {request.target:,} {unit} are "

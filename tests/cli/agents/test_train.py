@@ -43,6 +43,15 @@ def test_more_steps_are_another_run_where_a_schedule_spans_it_and_the_message_sa
     out, err = output(capsys, "train", "ppo", "CartPole-v1", "--steps", "600", *common)
     assert json.loads(out)["run"] != first["run"]
     assert "600 steps are another configuration than the 300" in err
+    reward = tmp_path / "reward.py"
+    parameters = "observations, actions, next_observations, terminated"
+    reward.write_text(f"def nothing({parameters}):\n    return 0.0 * actions\n")
+    own = [*common, "--reward", f"{reward}:nothing"]
+    _, err = output(capsys, "train", "ppo", "CartPole-v1", "--steps", "900", *own)
+    assert "another configuration" not in err
+    _, err = output(capsys, "train", "ppo", "CartPole-v1", "--steps", "1200", *common)
+    assert "than the 300" in err
+    assert "than the 900" not in err  # which has another reward
     same = [*common, "--learning-rate-schedule", "constant", "--clip-schedule", "constant"]
     short = json.loads(output(capsys, "train", "ppo", "CartPole-v1", "--steps", "300", *same)[0])
     rows = (Path(short["run"]) / "seed-000.csv").read_bytes()

@@ -13,6 +13,7 @@ import pytest
 
 import rlkit
 from rlkit.errors import UsageError
+from rlkit.reporting.opening import Compared, open_subjects
 from rlkit.seeding import SeedStreams
 from rlkit.training.comparing.judged import Judged
 from tests.cli.commands import output
@@ -111,6 +112,10 @@ def test_one_model_is_one_seed_and_never_wins(compared: Callable[..., Any]) -> N
     assert "trained elsewhere" in theirs["notes"][-1]
     assert "trained_elsewhere" not in written["agents"]["random"]
     assert written["pairs"][0]["p_value"] is None
+    (opened,) = open_subjects([result.folder])
+    assert isinstance(opened, Compared)
+    assert opened.missing == {}  # a model has no run that could be missed
+    assert len(opened.runs) == 2
     run = result.runs["theirs"]
     assert isinstance(run, Judged)
     # FrozenLake's table is known, and the policy is deterministic: the return is exact.
