@@ -119,7 +119,8 @@ AGENT_RUN = RunKind(
     surplus="its rows and scores are shown up to the requested {target:,}",
     others={
         "stage": "is the run of a stage of RLHF, {stage!r} on {label!r}: it has no agent and no "
-        "environment; open it with rlkit.rlhf.stages.stage_run.load_stage_run"
+        "environment; use `rlkit rlhf evaluate`, `sample` or `export`, or in Python "
+        "rlkit.rlhf.stages.stage_run.load_stage_run"
     },
     worker_imports=("rlkit.training.seed_trainer",),
     late_imports=("rlkit.analysis.plots",),

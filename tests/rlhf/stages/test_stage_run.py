@@ -106,7 +106,9 @@ def test_the_folder_of_a_stage_is_not_taken_for_that_of_an_agent(
         ["watch", str(folder), "--gif", str(out / "a.gif")],
     ):
         assert main(command) == 2
-        assert says in capsys.readouterr().err
+        err = capsys.readouterr().err
+        assert says in err
+        assert "use `rlkit rlhf evaluate`" in err
     assert main(["plot", str(folder), "--out", str(out / "a.png")]) == 0
     assert main(["plot", str(folder), "--regret", "--out", str(out / "b.png")]) == 2
     assert "are for runs of agents" in capsys.readouterr().err
