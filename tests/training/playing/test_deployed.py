@@ -142,7 +142,7 @@ def test_a_policy_of_real_observations_is_no_table(trained: Callable[..., Run]) 
 
 
 def test_values_are_those_of_the_critic_with_its_statistics(trained: Callable[..., Run]) -> None:
-    run = trained("ppo-normalised", seeds=1)
+    run = trained("ppo-normalised", seeds=1, activation="tanh")
     obs = observations(run, 4)
     actor = run.actor()
     batch_actor: Any = run.batch_actor([0])
