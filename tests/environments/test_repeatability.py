@@ -215,7 +215,7 @@ def test_a_caveat_reaches_python_the_record_and_the_figure(tmp_path: Path) -> No
 def test_a_map_drawn_in_the_constructor_is_not_taken_for_one_map(tmp_path: Path) -> None:
     def make() -> gym.Env[Any, Any]:
         seed = int(np.random.default_rng().integers(2**31))
-        return gym.make("FrozenLake-v1", desc=generate_random_map(4, seed=seed))
+        return gym.make("FrozenLake-v1", desc=generate_random_map(8, seed=seed))
 
     with pytest.warns(RlkitWarning) as caught:
         run = rlkit.train("random", make, seeds=2, steps=40, evaluation_episodes=2, out=tmp_path)
