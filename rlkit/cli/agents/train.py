@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from rlkit.training.run import Run
 
 REGRET = "regret.png"
+_FIRST_FIGURE = "rlkit.cli.agents.first_figure"  # for the process that draws
 ENVIRONMENT = "a Gymnasium id, module:Id, or path/to/file.py:Class"
 
 
@@ -162,13 +163,14 @@ def _start_processes(args: list[str]) -> None:
     from rlkit.training.figures import start_drawing
 
     if "--workers" not in args:
-        start_drawing()
+        start_drawing((_FIRST_FIGURE,))
         return
     from rlkit.agents import AGENTS
     from rlkit.training.kind import AGENT_RUN
 
     name = agent_name(args, TrainOptions)
-    start_drawing((*AGENT_RUN.worker_imports, *((AGENTS[name][0],) if name in AGENTS else ())))
+    agent = (AGENTS[name][0],) if name in AGENTS else ()
+    start_drawing((*AGENT_RUN.worker_imports, *agent, _FIRST_FIGURE))
 
 
 def agent_name(args: list[str], options: type[TrainingOptions]) -> str | None:
