@@ -43,7 +43,7 @@ from rlkit_envs.two_ways import (
 )
 
 EPISODES = (1, 3, 10, 100)  # of FrozenLake
-NUM_PATHS, NUM_PLAYED = 400, 1000  # paths that are demonstrated, and played by each policy
+NUM_PATHS, NUM_PLAYED = 400, 10_000  # paths that are demonstrated, and played by each policy
 METHODS = ("gaussian", "diffusion")
 DRAWN = 60  # paths in each panel
 

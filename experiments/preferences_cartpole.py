@@ -26,22 +26,22 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 import rlkit
+from experiments.labelled_episodes import FixedPolicy, label, record
 from experiments.report import arguments
 from rlkit.agent import Transition
 from rlkit.agents.networks import NetworkActor
-from rlkit.agents.preferences.labellers import TruthLabeller
 from rlkit.agents.preferences.preference_ppo import PreferencePPOConfig
 from rlkit.agents.preferences.reward_model import RewardEnsemble
 from rlkit.agents.preferences.segments import Recorder
-from rlkit.agents.preferences.store import new_preferences, stacked
+from rlkit.agents.preferences.store import stacked
 from rlkit.analysis.figure import save_figure
-from rlkit.analysis.overoptimisation import RewardCurve, overoptimisation_figure
+from rlkit.analysis.overoptimisation import GOLD, PROXY
 from rlkit.cli.report import show_progress
 from rlkit.determinism import prepared_torch
 from rlkit.environments.resolve import find_environment
-from rlkit.environments.views.actions import ActionLayout
 from rlkit.loop import interact
 from rlkit.seeding import SeedStreams
+from rlkit.tabular.planning.soft import divergence
 from rlkit.training.run import Run
 
 Array = NDArray[Any]
@@ -57,27 +57,15 @@ EPISODES, LONGEST = 64, 500  # that measure a policy; steps of an episode
 PPO = {"discount": 0.99, "gae_lambda": 0.95, "entropy_coef": 0.0, "num_epochs": 10}
 
 
-class Reference:
-    """The exploring policy of a run, with a stream of its own for each seed."""
+def reference_of(run: Run, streams: Sequence[SeedStreams]) -> FixedPolicy:
+    """Return the exploring policy of a run of one seed."""
+    actor = run.batch_actor([0], greedy=False)
+    assert isinstance(actor, NetworkActor)
 
-    def __init__(self, run: Run, streams: Sequence[SeedStreams]) -> None:
-        actor = run.batch_actor([0], greedy=False)
-        assert isinstance(actor, NetworkActor)
-        self._actor = actor
-        self._generators = [stream.generator("action") for stream in streams]
+    def probabilities(obs: Array) -> Array:
+        return np.concatenate([actor.probabilities(own[None]) for own in obs])
 
-    def probabilities(self, obs: Array) -> Array:
-        """Return the probabilities of actions [S, M, actions] for observations [S, M, ...]."""
-        return np.concatenate([self._actor.probabilities(own[None]) for own in obs])
-
-    def act(self, obs: Array) -> Array:
-        below = self.probabilities(obs).cumsum(axis=-1)[..., :-1]
-        noise = np.stack([rng.random(obs.shape[1]) for rng in self._generators])
-        chosen: Array = (noise[..., None] > below).sum(axis=-1)
-        return chosen
-
-    def learn(self, transition: Transition) -> dict[str, Array]:
-        return {}
+    return FixedPolicy(probabilities, streams)
 
 
 class LearnedReward:
@@ -98,25 +86,13 @@ class LearnedReward:
         return reward
 
 
-def record(reference: Reference, streams: Sequence[SeedStreams]) -> Recorder:
-    """Return episodes of the reference for each seed."""
-    env = find_environment(ENVIRONMENT, {}).grid(streams, ENVS, kind="auto")
-    layout = ActionLayout(env.action_space)
-    recorder = Recorder(len(streams), ENVS, RECORDED, env.observation_space, layout)
-    for transition, _ in interact(reference, env, RECORDED):
-        recorder.add(transition)
-    return recorder
-
-
 def learn(recorder: Recorder, streams: Sequence[SeedStreams], count: int) -> LearnedReward:
     """Return the rewards that the seeds learned from `count` preferences each."""
     env = find_environment(ENVIRONMENT, {}).grid(streams, ENVS, kind="auto")
-    labeller, ensembles = TruthLabeller(RATIONALITY), []
-    for s, stream in enumerate(streams):
-        pairs = recorder.draw(s, stream.generator("data", 0, count), count, LENGTH)
-        labels = labeller(pairs, stream.generator("data", 1, count))
-        known = stacked([new_preferences(pairs, labels, 0, 0.0)])
-        options = PreferencePPOConfig().reward_options
+    labelled = label(recorder, streams, count, length=LENGTH, rationality=RATIONALITY)
+    ensembles = []
+    for stream, own in zip(streams, labelled, strict=True):
+        known, options = stacked([own]), PreferencePPOConfig().reward_options
         ensemble = RewardEnsemble(env.observation_space, env.action_space, 1, options)
         ensemble.fit([stream], count, known.pairs, known.preferred)
         ensembles.append(ensemble)
@@ -139,7 +115,7 @@ class _Watched:
 
 
 def play(
-    actor: Any, reference: Reference, reward: LearnedReward, streams: Sequence[SeedStreams]
+    actor: Any, reference: FixedPolicy, reward: LearnedReward, streams: Sequence[SeedStreams]
 ) -> Array:
     """Return true return, learned return and divergence of episodes, [3, S, EPISODES].
 
@@ -152,7 +128,7 @@ def play(
     watched = _Watched(actor)
     for step, _ in interact(watched, env, LONGEST):
         own, other = watched.probabilities, reference.probabilities(step.obs)
-        kl = (own * np.log(own / other)).sum(axis=-1)
+        kl = divergence(own, other)
         for row, value in zip(sums, (step.reward, learned(step.obs, step.action), kl), strict=True):
             row += np.where(runs_on, value, 0.0)
         runs_on &= ~(step.terminated | step.truncated)
@@ -170,7 +146,7 @@ def optimise(
     """
     with prepared_torch():
         reward = learn(recorder, streams, count)
-        base = play(Reference(run, streams), Reference(run, streams), reward, streams)
+        base = play(reference_of(run, streams), reference_of(run, streams), reward, streams)
     rows = []
     for kl_coef in KL_COEFS:
         with show_progress(quiet=False) as reports:
@@ -178,6 +154,7 @@ def optimise(
                 "ppo",
                 ENVIRONMENT,
                 seeds=len(streams),
+                seed=args.seed,
                 steps=STEPS,
                 reward=reward,
                 reference=run,
@@ -191,7 +168,7 @@ def optimise(
             )
         with prepared_torch():
             actor = near.batch_actor(near.seeds, greedy=False)
-            rows.append(play(actor, Reference(run, streams), reward, streams).mean(axis=-1))
+            rows.append(play(actor, reference_of(run, streams), reward, streams).mean(axis=-1))
     means = np.stack(rows, axis=1)  # [3, penalties, S]
     gold, proxy = ((means[k] - base[k].mean(-1)) / base[k].std(-1) for k in (0, 1))
     of_reference = base[0].mean(axis=-1)
@@ -223,30 +200,44 @@ def table(results: dict[int, dict[str, Any]]) -> str:
 
 
 def figure_of(results: dict[int, dict[str, Any]], seeds: int) -> Figure:
-    """Draw means over seeds with bands of one standard error."""
-    curves = []
-    for count, rows in results.items():
+    """Draw means over seeds with bands of one standard error, a panel for each number."""
+    figure = Figure(figsize=(7.5, 3.1), layout="constrained")
+    axes = figure.subplots(1, len(results), sharex=True, sharey=True, squeeze=False)[0]
+    for ax, (count, rows) in zip(axes, results.items(), strict=True):
         order = np.argsort(rows["kl"].mean(axis=-1))
-        kl, proxy, gold = (rows[name][order] for name in ("kl", "proxy", "gold"))
-        errors = (standard_error(proxy), standard_error(gold))
-        means = (x.mean(axis=-1) for x in (kl, proxy, gold))
-        curves.append(RewardCurve(f"{count:,} preferences", *means, errors=errors))
+        x = np.sqrt(rows["kl"].mean(axis=-1)[order])
+        for name, color, text in (
+            ("proxy", PROXY, "proxy: the learned return"),
+            ("gold", GOLD, "gold: the true return"),
+        ):
+            mean, error = rows[name][order].mean(axis=-1), standard_error(rows[name][order])
+            ax.plot(x, mean, color=color, marker="o", markersize=3, label=text)
+            ax.fill_between(x, mean - error, mean + error, color=color, alpha=0.15, linewidth=0)
+        ax.axhline(0.0, color="0.7", linewidth=0.8, zorder=0)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.set_xlim(left=0.0)
+        ax.set_title(f"{count:,} preferences", fontsize=9)
+    axes[0].set_ylabel("return, standard\ndeviations of the reference", fontsize=9)
+    figure.supxlabel("distance from the reference, sqrt(KL) in nats$^{1/2}$", fontsize=9)
     title = f"{ENVIRONMENT}: PPO on learned rewards, mean of {seeds} seeds ± standard error"
-    figure = overoptimisation_figure(curves, title=title)
-    figure.set_figheight(4.6)  # the legend has a line more than that of language
+    figure.suptitle(title, fontsize=10)
+    handles = axes[0].get_legend_handles_labels()[0]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     return figure
 
 
 def main() -> None:
     question = "When does optimising a learned reward stop helping on CartPole?"
-    args = arguments(question, seeds=8, out="results/preferences").parse_args()
-    streams = tuple(SeedStreams(0, seed) for seed in range(args.seeds))
+    parser = arguments(question, seeds=8, out="results/preferences")
+    parser.add_argument("--seed", type=int, default=1, help="of all but the reference")
+    args = parser.parse_args()
+    streams = tuple(SeedStreams(args.seed, seed) for seed in range(args.seeds))
     with show_progress(quiet=False) as reports:
         run = rlkit.train(
             "ppo", ENVIRONMENT, seeds=1, steps=REFERENCE_STEPS, out=args.runs, reports=reports
         )
     with prepared_torch():
-        recorder = record(Reference(run, streams), streams)
+        recorder = record(reference_of(run, streams), ENVIRONMENT, streams, ENVS, RECORDED)
     results = {count: optimise(count, recorder, run, streams, args) for count in PREFERENCES}
     out: Path = args.out
     out.mkdir(parents=True, exist_ok=True)

@@ -23,18 +23,15 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 import rlkit
+from experiments.labelled_episodes import FixedPolicy, label, record
 from experiments.report import arguments
-from rlkit.agent import Transition
-from rlkit.agents.preferences.labellers import TruthLabeller
 from rlkit.agents.preferences.preference_ppo import PreferencePPOConfig
 from rlkit.agents.preferences.reward_model import RewardEnsemble
 from rlkit.agents.preferences.segments import Recorder
-from rlkit.agents.preferences.store import new_preferences, stacked
+from rlkit.agents.preferences.store import stacked
 from rlkit.analysis.figure import save_figure
 from rlkit.analysis.overoptimisation import RewardCurve, overoptimisation_figure
 from rlkit.environments.resolve import find_environment
-from rlkit.environments.views.actions import ActionLayout
-from rlkit.loop import interact
 from rlkit.seeding import SeedStreams
 from rlkit.tabular.mdp import TabularMDP
 from rlkit.tabular.planning.soft import divergence, soft_value_iteration
@@ -43,6 +40,7 @@ from rlkit.tabular.returns import return_under_limit
 
 Array = NDArray[Any]
 
+ENVIRONMENT = "FrozenLake-v1"
 PREFERENCES = (100, 500, 2_500)
 RATIONALITY = 3.0  # a segment that reaches the goal wins against one that does not in 95 of 100
 KL_COEFS = np.logspace(2.0, -1.5, 29)  # in units of the learned reward
@@ -50,49 +48,16 @@ DISCOUNT = 0.99
 STEPS, ENVS, LENGTH = 2_000, 8, 25  # recorded steps of each environment; steps of a segment
 
 
-class Mixed:
-    """Acts by a table of probabilities [states, actions]; each seed has a stream of its own."""
-
-    def __init__(self, policy: Array, streams: Sequence[SeedStreams]) -> None:
-        self._cumulative = policy.cumsum(axis=1)
-        self._generators = [stream.generator("action") for stream in streams]
-
-    def act(self, obs: Array) -> Array:
-        noise = np.stack([rng.random(obs.shape[1]) for rng in self._generators])
-        chosen: Array = (noise[..., None] > self._cumulative[obs]).sum(axis=-1)
-        return np.minimum(chosen, self._cumulative.shape[1] - 1)
-
-    def learn(self, transition: Transition) -> dict[str, Array]:
-        return {}
-
-
 def lake() -> tuple[TabularMDP, Array]:
     """Return the model of the lake and the reference policy, [states, actions]."""
-    mdp = mdp_from_env(find_environment("FrozenLake-v1", {}).make)
+    mdp = mdp_from_env(find_environment(ENVIRONMENT, {}).make)
     best = rlkit.solve(mdp, discount=DISCOUNT).policy
     return mdp, 0.5 * np.eye(mdp.num_actions)[best] + 0.5 / mdp.num_actions
 
 
-def record(policy: Array, streams: Sequence[SeedStreams]) -> Recorder:
-    """Return the walks of a policy for each seed."""
-    env = find_environment("FrozenLake-v1", {}).grid(streams, ENVS, kind="tabular")
-    recorder = Recorder(
-        len(streams), ENVS, STEPS, env.observation_space, ActionLayout(env.action_space)
-    )
-    agent: Any = Mixed(policy, streams)
-    for transition, _ in interact(agent, env, STEPS):
-        recorder.add(transition)
-    return recorder
-
-
 def learned_rewards(recorder: Recorder, streams: Sequence[SeedStreams], count: int) -> Array:
     """Return the rewards that each seed learned from `count` preferences, [S, states, actions]."""
-    labeller, seeds = TruthLabeller(RATIONALITY), []
-    for s, stream in enumerate(streams):
-        pairs = recorder.draw(s, stream.generator("data", 0, count), count, LENGTH)
-        labels = labeller(pairs, stream.generator("data", 1, count))
-        seeds.append(new_preferences(pairs, labels, 0, 0.0))
-    known = stacked(seeds)
+    known = stacked(label(recorder, streams, count, length=LENGTH, rationality=RATIONALITY))
     options = PreferencePPOConfig(reward_hidden_sizes=()).reward_options  # a table
     ensemble = RewardEnsemble(spaces.Discrete(16), spaces.Discrete(4), len(streams), options)
     ensemble.fit(streams, count, known.pairs, known.preferred)
@@ -152,7 +117,8 @@ def main() -> None:
     args = arguments(question, seeds=5, out="results/preferences").parse_args()
     streams = tuple(SeedStreams(0, seed) for seed in range(args.seeds))
     mdp, reference = lake()
-    recorder = record(reference, streams)
+    policy = FixedPolicy(lambda obs: reference[obs], streams)
+    recorder = record(policy, ENVIRONMENT, streams, ENVS, STEPS)
     curves, summary = [], {}
     for count in PREFERENCES:
         rewards = learned_rewards(recorder, streams, count)
@@ -171,7 +137,7 @@ def main() -> None:
         print(count, {name: round(value, 4) for name, value in summary[count].items()})
     out: Path = args.out
     out.mkdir(parents=True, exist_ok=True)
-    title = f"FrozenLake-v1: optima of learned rewards, mean of {args.seeds} seeds"
+    title = f"{ENVIRONMENT}: optima of learned rewards, mean of {args.seeds} seeds"
     figure = overoptimisation_figure(curves, title=title)
     figure.set_figheight(4.6)  # the legend has a line more than that of language
     save_figure(figure, out / "overoptimisation.png")

@@ -32,7 +32,6 @@ class RewardCurve:
     proxy: ArrayLike | None  # [M], the optimised reward; None if that is gold itself
     gold: ArrayLike  # [M]
     labels: Sequence[str] = field(default=())  # [M], written below the marks
-    errors: tuple[ArrayLike, ArrayLike] | None = None  # of proxy and gold, [M] each: a band
 
 
 def overoptimisation_figure(
@@ -73,12 +72,6 @@ def _draw_frontier(axes: Axes, curve: RewardCurve, dash: Any) -> Line2D:
         return Line2D([], [], color="0.45", linestyle=dash, label=curve.name)
     axes.plot(d, curve.proxy, color=PROXY, linestyle=dash, linewidth=1.3)
     axes.plot(d, curve.gold, color=GOLD, linestyle=dash, linewidth=1.6)
-    if curve.errors is not None:
-        for values, error, color in zip(
-            (curve.proxy, curve.gold), curve.errors, (PROXY, GOLD), strict=True
-        ):
-            middle, half = np.asarray(values), np.asarray(error)
-            axes.fill_between(d, middle - half, middle + half, color=color, alpha=0.15, linewidth=0)
     return Line2D([], [], color="0.2", linestyle=dash, label=curve.name)
 
 

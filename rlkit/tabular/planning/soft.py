@@ -223,11 +223,11 @@ def _weights(q: FloatArray, reference: FloatArray, kl_coef: float) -> tuple[Floa
 
 
 def divergence(policy: FloatArray, reference: FloatArray) -> FloatArray:
-    """Return D_KL(policy || reference) in each state, nats, `[num_states]`; inf where it is so."""
+    """Return D_KL(policy || reference) in nats, `[...]` for `[..., actions]`; may be inf."""
     taken = policy > 0
     with np.errstate(divide="ignore"):
         logs = np.log(np.where(taken, policy, 1.0)) - np.log(np.where(taken, reference, 1.0))
-    return np.asarray((policy * np.where(taken, logs, 0.0)).sum(axis=1))
+    return np.asarray((policy * np.where(taken, logs, 0.0)).sum(axis=-1))
 
 
 def _positive(kl_coef: float) -> float:
