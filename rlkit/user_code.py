@@ -135,6 +135,7 @@ class Origin(enum.Enum):
 
 # Their versions are compared when a run is continued.
 FOUNDATIONS = ("gymnasium", "numpy", "torch", "scipy", "numba", "rlkit")
+_HERE = Path(__file__).parent
 _INSTALLED = re.compile(r"[\\/](?:site|dist)-packages[\\/]")
 _ENVIRONMENTS = os.path.join("gymnasium", "envs", "")
 
@@ -225,13 +226,14 @@ def place_of(error: BaseException, file: str | None) -> str:
     Args:
         error: the exception.
         file: the user's file; its last frame is named, or else the last frame. The result is empty
-            if the call itself failed, for example with a wrong number of arguments.
+            if the call itself failed, for example with a wrong number of arguments: then the last
+            frame is ours.
     """
     if isinstance(error, SyntaxError) and error.filename == file:
         return f" (in {file}, line {error.lineno})"
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if frame.filename == file]
-    if not own and len(frames) == 1:
-        return ""
     frame = (own or frames)[-1]
+    if not own and Path(frame.filename).is_relative_to(_HERE):
+        return ""
     return f" (in {frame.filename}, line {frame.lineno})"

@@ -48,7 +48,7 @@ class TextScore:
         columns: further columns of the prompts' file, by the ids of a prompt.
 
     Raises:
-        UsageError: there is no such function.
+        UsageError: there is no such function, or it takes other arguments.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class TextScore:
         self.reference, self.function, self.digest = loaded
         self.codec = codec
         known = dict.fromkeys(name for row in self._columns.values() for name in row)
-        self._wanted = _wanted_columns(self.function, list(known))
+        self._wanted = _wanted_columns(self.reference, self.function, list(known))
 
     def __call__(self, sequences: Sequences) -> NDArray[np.float64]:
         """Score each response of a batch, [B].
@@ -155,15 +155,29 @@ class TextScore:
         return scores
 
 
-def _wanted_columns(function: Any, known: Sequence[str]) -> list[str]:
-    """Return the columns that a function takes beside prompts and responses."""
+def _wanted_columns(reference: str, function: Any, known: Sequence[str]) -> list[str]:
+    """Return the columns that a function takes beside prompts and responses.
+
+    Raises:
+        UsageError: it cannot be called with them.
+    """
     try:
-        parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # of compiled code
         return []
-    if any(one.kind is one.VAR_KEYWORD for one in parameters):
-        return list(known)
-    return [one.name for one in parameters[2:] if one.name in known]
+    parameters = list(signature.parameters.values())
+    takes_all = any(one.kind is one.VAR_KEYWORD for one in parameters)
+    wanted = [one for one in known if takes_all or one in [each.name for each in parameters[2:]]]
+    try:
+        signature.bind([], [], **dict.fromkeys(wanted))
+    except TypeError as error:
+        columns = f"the columns {', '.join(known)}" if known else "none"
+        raise UsageError(
+            f"the score function {reference}{signature}: expected the parameters (prompts, "
+            f"responses), and if you need them columns of the prompts' file by their names, of "
+            f"which there are {columns}: {error}"
+        ) from error
+    return wanted
 
 
 def check_score(
@@ -196,19 +210,25 @@ def check_score(
 
 
 NOTEBOOK = "notebook"  # in place of the module of a function that cannot be imported
-_KEPT: dict[str, LoadedScore] = {}  # such functions of this process, by reference
+# Such functions of this process, by reference and digest: a cell that is run again may have another
+# function of the same name. The latest is last.
+_KEPT: dict[str, dict[str, LoadedScore]] = {}
 
 
 def keep_score(reference: str, function: ScoreFunction, digest: str) -> None:
     """Let `load_score` find a function that cannot be imported, as long as this process lives."""
-    _KEPT[reference] = LoadedScore(reference, function, digest)
+    kept = _KEPT.setdefault(reference, {})
+    kept.pop(digest, None)
+    kept[digest] = LoadedScore(reference, function, digest)
 
 
-def load_score(function: ScoreFunction | str) -> LoadedScore:
+def load_score(function: ScoreFunction | str, digest: str = "") -> LoadedScore:
     """Load a score function.
 
     Args:
         function: the function, "path/to/file.py:function" or "module:function".
+        digest: of the one that is wanted, where a notebook has had several of one name; without
+            it, or if that is gone, it is the latest.
 
     Raises:
         UsageError: there is no such file, module or function, or running the file failed.
@@ -219,8 +239,8 @@ def load_score(function: ScoreFunction | str) -> LoadedScore:
         module = getattr(function, "__module__", "__main__")
         name = getattr(function, "__qualname__", type(function).__name__)
         return LoadedScore(f"{module}:{name}", function, source_digest(function))
-    if function in _KEPT:
-        return _KEPT[function]
+    if kept := _KEPT.get(function):
+        return kept.get(digest) or list(kept.values())[-1]
     if function.startswith(f"{NOTEBOOK}:"):
         raise UsageError(
             f"the score {function} was a function of a notebook or script that has ended; give it "

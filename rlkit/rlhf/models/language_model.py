@@ -31,6 +31,14 @@ class LanguageModel(nn.Module, ABC):
     sizes: Sizes | None = None  # on which its memory depends; None = unknown
     memory_gb: float = MEMORY_GB  # for what the rows of a batch need beside the weights
 
+    def __repr__(self) -> str:
+        """Return one line; `list(model.named_modules())` has the layers."""
+        number = sum(parameter.numel() for parameter in self.parameters())
+        return (
+            f"{type(self).__name__}({number:,} parameters, {self.vocab_size:,} tokens, width "
+            f"{self.width}, context of {self.context_length:,})"
+        )
+
     @abstractmethod
     def forward(
         self,

@@ -15,6 +15,7 @@ from rlkit.rlhf.data.scores import (
     TextScore,
     WeightedScores,
     check_score,
+    load_score,
 )
 from rlkit.rlhf.data.task import GoldTask, LanguageTask
 from rlkit.rlhf.data.text_task import TextTask
@@ -182,7 +183,7 @@ def _text_score(source: ScoreSource, task: LanguageTask, streams: SeedStreams) -
     assert source.function is not None
     codec = task_codec(task)
     columns = task.columns if isinstance(task, TextTask) else None
-    score = TextScore(source.function, codec, columns)
+    score = TextScore(load_score(source.function, source.digest), codec, columns)
     if source.digest and score.digest != source.digest:
         raise UsageError(
             f"the score function {source.function} has changed since the run was trained "

@@ -50,11 +50,49 @@ def test_a_function_of_a_notebook_is_a_score_while_its_process_lives(
     assert again.folder == first.folder != edited.folder
     (row,) = rlhf.sample_run(edited, num=1)
     assert row["scores"]["score"] == -2.0 * len(row["response"])
+    (row,) = rlhf.sample_run(first, num=1)  # the one that it was trained with
+    assert row["scores"]["score"] == -1.0 * len(row["response"])
     (row,) = rlhf.sample_run(first, num=1, score=scorer(3.0))
     assert row["scores"]["score"] == -3.0 * len(row["response"])
     monkeypatch.setattr(scores, "_KEPT", {})  # as in another process
     with pytest.raises(UsageError, match=r"of a notebook .* give it again, as score="):
         rlhf.sample_run(first, num=1)
+
+
+@pytest.mark.parametrize(
+    ("function", "problem"),
+    [
+        (lambda responses: [1.0 for _ in responses], "too many positional arguments"),
+        (lambda prompts, responses, topic: [1.0 for _ in responses], "missing a required .*topic"),
+        (lambda: 1.0, "too many positional arguments"),
+    ],
+)
+def test_a_score_with_other_parameters_is_rejected_with_those_it_gets(
+    function: Any, problem: str, parents: dict[str, StageRun], tmp_path: Path
+) -> None:
+    expected = rf"<lambda>\(.*\): expected the parameters \(prompts, responses\).* {problem}"
+    with pytest.raises(UsageError, match=expected):
+        rlhf.rloo(parents["sft"], score=function, out=tmp_path, **UPDATES)
+
+
+def test_rows_are_evaluated_as_a_file_of_them(hf: dict[str, Any], tmp_path: Path) -> None:
+    file = lines(tmp_path / "demonstrations.jsonl", *ROWS)
+    of_file, of_rows = (
+        rlhf.evaluate_run(hf["sft"], num_samples=4, demonstrations=texts) for texts in (file, ROWS)
+    )
+    assert of_rows == of_file
+    pairs = [{"prompt": "a b", "chosen": "c", "rejected": "d"}]
+    file = lines(tmp_path / "preferences.jsonl", *pairs)
+    of_file, of_rows = (rlhf.evaluate_run(hf["reward"], preferences=each) for each in (file, pairs))
+    assert of_rows["accuracy"]["all"]["accuracy"] == of_file["accuracy"]["all"]["accuracy"]
+
+
+def test_a_policy_has_a_line_in_a_notebook(parents: dict[str, StageRun]) -> None:
+    _, model = rlhf.load_policy(parents["sft"])
+    text = repr(model)
+    assert text.startswith("GPT(")
+    assert "\n" not in text
+    assert f"{sum(p.numel() for p in model.parameters()):,} parameters" in text
 
 
 def test_a_function_of_a_notebook_does_not_reach_workers() -> None:

@@ -33,6 +33,7 @@ from rlkit.rlhf.stages.evaluation.loaded_policy import (
     load_for_evaluation,
     read_settings,
 )
+from rlkit.rlhf.stages.from_python import Texts, text_file
 from rlkit.rlhf.stages.stage_run import RunLike, StageRun, as_run
 
 
@@ -113,8 +114,8 @@ def evaluate_run(
     run: RunLike,
     *,
     num_samples: int = 1024,
-    demonstrations: str | Path | None = None,
-    preferences: str | Path | None = None,
+    demonstrations: Texts | None = None,
+    preferences: Texts | None = None,
     kl_coef: float | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
@@ -123,8 +124,9 @@ def evaluate_run(
     Args:
         run: of a policy or of a reward model.
         num_samples: number of responses of policy and of reference, or of fresh preferences.
-        demonstrations: a file of held-out ones, for a policy of your own texts.
-        preferences: a file of held-out pairs or labels, for a reward model of your own texts.
+        demonstrations: a file or rows of held-out ones, for a policy of your own texts.
+        preferences: a file or rows of held-out pairs or labels, for a reward model of your own
+            texts.
         kl_coef: of the exact objective; None = the one that the policy was trained with.
         settings: as for `sample_run`.
 
@@ -136,6 +138,8 @@ def evaluate_run(
     """
     require_count("num_samples", num_samples, at_least=2)
     read, run = read_settings(settings), as_run(run)
+    demonstrations = text_file(demonstrations, "demonstrations", run.folder.parent)
+    preferences = text_file(preferences, "preferences", run.folder.parent)
     with prepared_torch():
         if run.stage == "reward":
             _require_no_policy_options(run, demonstrations, read)
