@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -129,6 +130,12 @@ def _describe_space(space: spaces.Space[Any]) -> str:
         return str(space)
     bounds = np.ascontiguousarray(space.low).tobytes() + np.ascontiguousarray(space.high).tobytes()
     return f"{space} {hashlib.sha256(bounds).hexdigest()[:16]}"
+
+
+def told_apart(trained: str, now: str) -> tuple[str, str]:
+    """Return two different descriptions of spaces as a reader needs them, without digests."""
+    one, other = (re.sub(r" [0-9a-f]{16}$", "", text) for text in (trained, now))
+    return one, f"{other} with other bounds" if one == other else other
 
 
 def _reject_statistics(layers: list[Any], reference: str) -> None:

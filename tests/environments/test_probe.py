@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import pytest
 from gymnasium import spaces, wrappers
 
 import rlkit
+from rlkit.environments import probe
 from rlkit.environments.copies import close_env
 from rlkit.environments.resolve import find_environment
 from rlkit.environments.stepping.watchdog import watched
@@ -133,3 +135,15 @@ def test_a_close_that_does_not_return_is_waited_for_once_and_reported_once() -> 
     assert time.monotonic() - began < 2.0  # and not 31 times 0.2 s
     texts = [str(note.message) for note in noted]
     assert texts == ["closing environment Stays did not end, so its other copies are not closed"]
+
+
+def test_spaces_are_told_apart_without_their_digests() -> None:
+    def box(number: int) -> spaces.Box:
+        high = np.ones(2000)
+        high[number] = 2.0  # its text abbreviates the bounds
+        return spaces.Box(np.zeros(2000), high, dtype=np.float64)
+
+    one, other = probe.told_apart(*(probe._describe_space(box(number)) for number in (777, 778)))
+    assert one == str(box(777)) == str(box(778))
+    assert other == f"{one} with other bounds"
+    assert probe.told_apart("Discrete(4)", "Discrete(5)") == ("Discrete(4)", "Discrete(5)")

@@ -30,6 +30,7 @@ class Rows:
         episodes: int64 [D].
         rewards: float64 [D]; None = unknown.
         place: (row, "observation" or "action", number of the column) -> where that number stands.
+        source: what they are and where from, for messages on all of them.
     """
 
     observations: Array
@@ -37,6 +38,7 @@ class Rows:
     episodes: Array
     rewards: Array | None
     place: Callable[[int, str, int], str]
+    source: str
 
 
 def converted(rows: Rows, environment: Environment) -> Demonstrations:
@@ -89,9 +91,10 @@ def _require_columns(
     rows: Rows, name: str, numbers: Array, expected: int, space: spaces.Space[Any]
 ) -> None:
     if numbers.shape[1] != expected:
+        columns = f"columns {name}_0 to {name}_{expected - 1}" if expected > 1 else f"column {name}"
         raise UsageError(
-            f"{rows.place(0, name, 0)}: got {numbers.shape[1]} numbers of each {name}, expected "
-            f"{expected} for {space}"
+            f"{rows.source}: got {numbers.shape[1]} numbers of each {name}, expected {expected} "
+            f"for {space}; a table of it has the {columns}"
         )
 
 

@@ -208,7 +208,8 @@ def _rows(
     if rewards is not None and not np.isfinite(rewards).all():
         raise UsageError(f"demonstrations {path}: rewards must be finite")
     _, numbers = np.unique(episode, return_inverse=True)
-    return Rows(observations, actions, numbers.astype(np.int64), rewards, place)
+    source = f"demonstrations {path}"
+    return Rows(observations, actions, numbers.astype(np.int64), rewards, place, source)
 
 
 READERS: dict[str, Callable[[Path, bytes], Rows]] = {

@@ -57,7 +57,9 @@ def minari_rows(place: str) -> Rows:
         )
 
     observations, actions = (np.concatenate(parts[kind]) for kind in parts)
-    return Rows(observations, actions, joined, np.concatenate(rewards), at)
+    return Rows(
+        observations, actions, joined, np.concatenate(rewards), at, f"demonstrations {place}"
+    )
 
 
 def _flat(values: Any, where: str) -> Any:

@@ -19,6 +19,7 @@ from rlkit.agent import AgentTraits
 from rlkit.agents import AGENTS, find_agent
 from rlkit.environments.bins import Binning
 from rlkit.environments.environment import Environment
+from rlkit.environments.probe import told_apart
 from rlkit.environments.resolve import OFFERED, EnvLike, find_environment
 from rlkit.environments.views.view import View
 from rlkit.errors import UsageError
@@ -150,9 +151,10 @@ def stored_environment(
         return environment
     for space in ("observation_space", "action_space"):
         if trained[space] != now[space]:
+            before, after = told_apart(trained[space], now[space])
             raise UsageError(
                 f"the run {folder} was trained with the {space.replace('_', ' ')} "
-                f"{trained[space]}, but {environment.reference} now has {now[space]}"
+                f"{before}, but {environment.reference} now has {after}"
             )
     differing = [
         f"{name} {trained[name]} -> {now[name]}"

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from rlkit.agents.heads import make_head
 from rlkit.agents.reference.policy import policy_of, probabilities_of, require_fit
 from rlkit.environments.environment import Environment
+from rlkit.environments.probe import told_apart
 from rlkit.environments.views.view import View
 from rlkit.errors import RlkitError, UsageError
 from rlkit.nn.reference import UNIFORM, ReferencePolicy
@@ -127,9 +128,10 @@ def _require_same_spaces(
     trained, now = run.record.get("environment_details"), environment.probe.details
     for part in ("observation_space", "action_space"):
         if trained is not None and trained[part] != now[part]:
+            before, after = told_apart(trained[part], now[part])
             raise UsageError(
-                f"{what}: it was trained with the {part.replace('_', ' ')} {trained[part]}, but "
-                f"{environment.reference} has {now[part]}"
+                f"{what}: it was trained with the {part.replace('_', ' ')} {before}, but "
+                f"{environment.reference} has {after}"
             )
     own, other = (View(**{**vars(e.view), "action_masks": False}) for e in (seen, environment))
     if (own.binning, own.rescaled_actions) != (other.binning, other.rescaled_actions):
