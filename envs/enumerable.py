@@ -99,6 +99,12 @@ class EnumerableTask:
             )
         return index
 
+    def __repr__(self) -> str:
+        return (
+            f"EnumerableTask(num_content={self.num_content}, num_prompts={self.num_prompts}, "
+            f"max_new_tokens={self.max_new_tokens})"
+        )
+
     def sample_prompts(self, rng: np.random.Generator, n: int) -> Ids:
         """Draw n prompts uniformly, [n, 1]."""
         return self.prompts[rng.integers(self.num_prompts, size=n)]

@@ -173,6 +173,9 @@ class GrammarTask:
         index: Ids = same.argmax(1)
         return index
 
+    def __repr__(self) -> str:
+        return f"GrammarTask(max_new_tokens={self.max_new_tokens})"
+
     def sample_prompts(self, rng: np.random.Generator, n: int) -> Ids:
         """Draw n prompts uniformly, [n, 8]."""
         sampled: Ids = self.prompts[rng.integers(len(self.prompts), size=n)]

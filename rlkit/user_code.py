@@ -135,7 +135,6 @@ class Origin(enum.Enum):
 
 # Their versions are compared when a run is continued.
 FOUNDATIONS = ("gymnasium", "numpy", "torch", "scipy", "numba", "rlkit")
-_HERE = Path(__file__).parent
 _INSTALLED = re.compile(r"[\\/](?:site|dist)-packages[\\/]")
 _ENVIRONMENTS = os.path.join("gymnasium", "envs", "")
 
@@ -225,15 +224,17 @@ def place_of(error: BaseException, file: str | None) -> str:
 
     Args:
         error: the exception.
-        file: the user's file; its last frame is named, or else the last frame. The result is empty
-            if the call itself failed, for example with a wrong number of arguments: then the last
-            frame is ours.
+        file: the user's file, whose last frame is named; where it has none, the last one of any
+            code that is not of a library. The result is empty if the call itself failed, for
+            example with a wrong number of arguments.
     """
     if isinstance(error, SyntaxError) and error.filename == file:
         return f" (in {file}, line {error.lineno})"
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if frame.filename == file]
-    frame = (own or frames)[-1]
-    if not own and Path(frame.filename).is_relative_to(_HERE):
+    own = [frame for frame in frames if frame.filename == file] or [
+        frame for frame in frames if origin_of_code(frame.filename) is Origin.USER
+    ]
+    if not own:
         return ""
+    frame = own[-1]
     return f" (in {frame.filename}, line {frame.lineno})"

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from rlkit.determinism import apart
 from rlkit.errors import UsageError
-from rlkit.user_code import content_digest, is_patched, remembered_digest, run_file, source_digest
+from rlkit.user_code import (
+    content_digest,
+    is_patched,
+    place_of,
+    remembered_digest,
+    run_file,
+    source_digest,
+)
 
 
 def test_a_file_is_run_as_a_module_and_its_content_is_digested(tmp_path: Path) -> None:
@@ -67,3 +78,24 @@ def test_a_file_is_run_as_it_stands_also_after_an_edit_within_a_second(tmp_path:
         module, _ = run_file(file, "test")
         assert module.f(0) == value
         assert module.f.__annotations__["x"] is int  # not under the future statements of rlkit
+
+
+def _failure(function: Callable[..., Any], *arguments: Any) -> BaseException:
+    try:
+        apart(function, *arguments)
+    except Exception as error:
+        later = error.__traceback__.tb_next if error.__traceback__ else None
+        return error.with_traceback(later)  # without the frame of this test
+    raise AssertionError("it did not fail")
+
+
+def test_the_place_of_an_error_is_in_the_users_code_or_nowhere(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "import json\nclass Reads:\n  def __call__(self, x):\n    return json.loads(x)\n"
+    )
+    module, _ = run_file(file, "score 'mine.py:Reads'")
+    for known in (str(file), None):
+        assert place_of(_failure(module.Reads(), "{"), known) == f" (in {file}, line 4)"
+        assert place_of(_failure(module.Reads()), known) == ""  # not the place of the call
+    assert place_of(_failure(json.loads, "{"), None) == ""

@@ -55,6 +55,17 @@ def unmarked(value: Any) -> Any:
     return value
 
 
+def differing_parts(one: Any, other: Any) -> list[str]:
+    """Return the entries in which two values of plain data differ, such as "config.kl_coef"."""
+    if not (isinstance(one, Mapping) and isinstance(other, Mapping)):
+        return [] if one == other else [""]
+    return [
+        f"{name}.{part}" if part else name
+        for name in dict.fromkeys([*one, *other])
+        for part in differing_parts(one.get(name), other.get(name))
+    ]
+
+
 def content_name(what: str, identity: Mapping[str, Any]) -> str:
     """Return the name of a run's folder, with ten digits of the sha256 of its identity."""
     stem = re.sub(r"[^A-Za-z0-9._-]+", "_", what)[:80]

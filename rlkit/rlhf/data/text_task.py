@@ -124,6 +124,13 @@ class TextTask:
         if preferences is not None:
             self._preferences = self._as_preferences(encoded[id(preferences)])
 
+    def __repr__(self) -> str:
+        kind = getattr(self.codec, "kind", type(self.codec).__name__)
+        return (
+            f"TextTask({self.name!r}: {len(self._prompts):,} prompts, {kind} tokenizer of "
+            f"{self.vocab_size:,} tokens, responses of at most {self.max_new_tokens:,})"
+        )
+
     @classmethod
     def from_files(
         cls,

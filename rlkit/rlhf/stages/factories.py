@@ -31,6 +31,7 @@ from rlkit.rlhf.stages.sources import ModelSource, Parent, TaskSource
 from rlkit.rlhf.training.configs import (
     FEWEST_TO_HOLD_OUT,
     DPOConfig,
+    HeldOutConfig,
     PolicyConfig,
     RewardConfig,
     SFTConfig,
@@ -43,12 +44,12 @@ from rlkit.rlhf.training.reward_model import Examples, RewardModel, fit_reward_m
 from rlkit.seeding import SeedStreams
 
 
-def _too_few(config: SFTConfig, num_examples: int) -> list[str]:
+def _too_few(config: HeldOutConfig, num_examples: int, what: str) -> list[str]:
     """Return a note where a part was to be held out of a file that has too few lines for it."""
     if not config.held_out or config.num_held_out(num_examples):
         return []
     return [
-        f"{num_examples} demonstrations are too few to hold any out (fewer than "
+        f"{num_examples} {what} are too few to hold any out (fewer than "
         f"{FEWEST_TO_HOLD_OUT}), so nothing shows when to stop, and the policy learns them by "
         "heart; add lines, or give fewer epochs (num_epochs, --num-epochs)"
     ]
@@ -79,7 +80,9 @@ class SFTFactory:
             demonstrations = demonstrations_of(task, rng, self.config.num_demonstrations)
         trainer = supervised_fine_tuning(model, demonstrations, self.config, streams)
         if isinstance(task, TextTask):
-            trainer.notes.extend(_too_few(self.config, len(demonstrations.tokens)))
+            trainer.notes.extend(
+                _too_few(self.config, len(demonstrations.tokens), "demonstrations")
+            )
         if isinstance(task, TextTask) and task.glued is not None:
             trainer.notes.append(
                 f"prompts and responses run into each other, as in {task.glued!r}: nothing is put "
@@ -150,9 +153,12 @@ class DPOFactory(_FromPolicy):
             raise UsageError("dpo needs pairs, {prompt, chosen, rejected}; the file holds labels")
         reference = policy.reference_copy()
         self.model.add_adapters(policy, streams)
-        return direct_preference_optimisation(
+        trainer = direct_preference_optimisation(
             policy, reference, preferences, self.config, streams, task=task
         )
+        if isinstance(task, TextTask):
+            trainer.notes.extend(_too_few(self.config, len(preferences), "pairs"))
+        return trainer
 
 
 @dataclass(frozen=True, kw_only=True)

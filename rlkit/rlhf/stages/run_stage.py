@@ -7,6 +7,7 @@ specification and the seed: not on other seeds, kills, interruptions or workers.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -21,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from rlkit.determinism import prepared_torch
-from rlkit.errors import SeedError, UsageError
+from rlkit.errors import RlkitError, SeedError, UsageError
 from rlkit.files import available_bytes
 from rlkit.options import require_count, require_typed
 from rlkit.processes.sending import require_main_guard
@@ -32,9 +33,9 @@ from rlkit.rlhf.stages.stage_rows import StageRows
 from rlkit.rlhf.stages.stage_run import STATE_PREFIX, StageRun
 from rlkit.runs import checkpoints, curves, store
 from rlkit.runs.execution import RunRequest, execute, is_finished, warn_about_similar_runs
-from rlkit.runs.identity import content_name, versions
+from rlkit.runs.identity import content_name, differing_parts, versions
 from rlkit.runs.kinds import MOST_SEEDS
-from rlkit.runs.latest import name_run, require_free_name
+from rlkit.runs.latest import name_run, named_folder, require_free_name
 from rlkit.runs.record import ALIAS, RECORD, read_record
 from rlkit.runs.reports import Failure, Reports, Stopped
 from rlkit.runs.restore import entries, restore, take_up
@@ -167,7 +168,7 @@ def run_stage(
     reports = reports or Reports()
     names, notes = _devices(spec, folder)
     if name is not None:
-        names[ALIAS] = require_free_name(name, folder)
+        names[ALIAS] = _free_name(name, folder, spec)
     request = RunRequest(
         kind=STAGE_RUN,
         name=spec.stage,
@@ -199,6 +200,22 @@ def run_stage(
         elif name is not None:
             name_run(folder, STAGE_RUN, name)
         return StageRun(folder, num_seeds=num_seeds)
+
+
+def _free_name(name: str, folder: Path, spec: StageSpec) -> str:
+    """Return a name that is free; where another run has it, say what differs from that run."""
+    try:
+        return require_free_name(name, folder)
+    except UsageError as error:
+        differing: list[str] = []
+        with contextlib.suppress(RlkitError):
+            record = read_record(named_folder(name, "stage", out=folder.parent), STAGE_RUN)
+            differing = differing_parts(record, spec.identity())
+        known = [part for part in differing if part.split(".")[0] in spec.identity()]
+        if not known:
+            raise
+        parts = (p + " (its code)" if p.endswith("score.digest") else p for p in known)
+        raise UsageError(f"{error}. It differs from this one in {', '.join(parts)}") from None
 
 
 def _devices(spec: StageSpec, folder: Path) -> tuple[dict[str, str], list[str]]:

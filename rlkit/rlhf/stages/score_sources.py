@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rlkit.errors import UsageError
+from rlkit.rlhf.data.scores import NOTEBOOK
 from rlkit.rlhf.models.huggingface.classifier import is_classifier_folder
 from rlkit.rlhf.models.huggingface.folder import TOKENIZER_FILES
 from rlkit.rlhf.stages.sources import Parent, as_parent, folder_digest, stored_parent
@@ -142,6 +143,24 @@ def split_weight(text: str) -> tuple[float, str]:
             f"score {text!r}: expected a number before the asterisk, as in "
             f"0.5*path/to/file.py:function, got {weight!r}"
         ) from None
+
+
+def in_words(weight: float, part: ScoreSource) -> str:
+    """Return a weight and a function as `from_words` reads them.
+
+    Functions of a notebook may share a name, so their digest stands behind it.
+    """
+    is_kept = part.function is not None and part.function.startswith(f"{NOTEBOOK}:")
+    return f"{weight!r}*{part.function}" + (f"#{part.digest}" if is_kept else "")
+
+
+def from_words(words: str) -> tuple[float, ScoreSource]:
+    """Return the weight and the function that words name; see `split_weight`."""
+    weight, function = split_weight(words)
+    digest = ""
+    if function.startswith(f"{NOTEBOOK}:"):
+        function, _, digest = function.partition("#")
+    return weight, ScoreSource(function=function, digest=digest)
 
 
 def stored_score(run: StageRun) -> ScoreSource | None:

@@ -117,13 +117,24 @@ def direct_preference_optimisation(
             losses, metrics = loss(index)
             return losses, {name: metrics[name] for name in ("accuracy", "reward_margin")}
 
+        def look_back() -> None:
+            with torch.no_grad():
+                metrics = loss.mean(config.batch_size)
+                if task is not None:
+                    prompts, rng = preferences.chosen.prompts, streams.generator("action")
+                    metrics["kl"] = sampled_kl(policy, reference, task, prompts, rng)
+            message = leaving_message(loss.reference_chosen_log_prob, metrics, prefix="")
+            trainer.notes += [] if message is None else [message]
+
         passes, names = config.passes(len(preferences)), ("accuracy", "reward_margin")
-        return ExampleTrainer(
+        trainer = ExampleTrainer(
             *(policy, len(preferences), few, passes, streams),
             metrics=names,
+            finish=look_back,
             row_length=preferences.chosen.tokens.shape[1],
             rows_per_example=2,
         )
+        return trainer
     held_out, training = split_held_out(preferences, config, streams)
     assert isinstance(held_out, Preferences)
     assert isinstance(training, Preferences)
@@ -155,19 +166,23 @@ def direct_preference_optimisation(
     )
 
 
-def leaving_message(reference_log_prob: float, metrics: Mapping[str, float]) -> str | None:
+def leaving_message(
+    reference_log_prob: float, metrics: Mapping[str, float], prefix: str = "held_out_"
+) -> str | None:
     """Return what to say where a policy has left its reference, else None.
 
     Args:
-        reference_log_prob: mean log-probability of held-out chosen responses, in nats.
-        metrics: of an epoch.
+        reference_log_prob: mean log-probability of chosen responses at the start, in nats.
+        metrics: now.
+        prefix: of the metrics of these responses: "held_out_", or "" for those of the training.
     """
-    kl, chosen = metrics.get("kl", 0.0), metrics["held_out_chosen_log_prob"]
+    kl, chosen = metrics.get("kl", 0.0), metrics[f"{prefix}chosen_log_prob"]
     if kl <= FAR and chosen >= reference_log_prob - FAR:
         return None
     return (
         f"leaving the reference: its responses are at {kl:.1f} nats of KL divergence, and the "
-        f"log-probability of the held-out chosen responses is {chosen:.1f} nats, "
+        f"log-probability of the {'held-out ' if prefix else ''}chosen responses is "
+        f"{chosen:.1f} nats, "
         f"{reference_log_prob:.1f} at the start; preferences say nothing about what it writes "
         "there. Use fewer epochs, a larger beta, or a larger nll_coef"
     )

@@ -51,6 +51,9 @@ class RewardModel(torch.nn.Module):
         self.register_buffer("gain", torch.ones(()))
         self.register_buffer("bias", torch.zeros(()))
 
+    def __repr__(self) -> str:
+        return f"RewardModel({self.trunk!r})"
+
     def forward(self, sequences: Sequences) -> Tensor:
         """Return raw scores [B], differentiable."""
         scores: Tensor = self.head(final_states(self.trunk, sequences))

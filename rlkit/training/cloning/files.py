@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,10 @@ def _text(path: Path, data: bytes) -> str:
 def _read_csv(path: Path, data: bytes) -> Rows:
     reader = csv.reader(io.StringIO(_text(path, data), newline=""), skipinitialspace=True)
     header = [name.strip() for name in next(reader, [])]
+    if repeated := [name for name, count in Counter(header).items() if name and count > 1]:
+        raise UsageError(
+            f"demonstrations {path}, line 1: there are two columns {repeated[0]}; name each once"
+        )
     places = {name: _columns(path, header, name) for name in _NAMES}
     single = {name: header.index(name) for name in ("episode", "reward") if name in header}
     used = [*places["observation"], *places["action"], *single.values()]

@@ -360,3 +360,27 @@ def test_a_part_that_returns_no_finite_numbers_is_named(returned: Any, message: 
     parts = {"score/a": (1.0, TextScore(length, CODEC)), "score/b": (5.0, lambda _: returned)}
     with pytest.raises(UsageError, match=message):
         WeightedScores(parts)(batch())
+
+
+class _Callable:
+    def __call__(self, prompts: list[str], responses: list[str], mood: str) -> list[float]:
+        return [0.0] * len(prompts)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda responses: [0.0], r"<lambda>\(responses\): .*\(prompts, responses\).*too many"),
+        (lambda: [0.0], r"<lambda>\(\): expected the parameters"),
+        (lambda prompts, responses, mood: [0.0], r"columns topic, id: missing .*'mood'"),
+        (lambda prompts, responses, *, mood: [0.0], "missing a required argument: 'mood'"),
+        (_Callable(), r"_Callable\(prompts.*, mood: .*missing a required argument: 'mood'"),
+    ],
+)
+def test_a_function_of_other_parameters_is_rejected_with_those_expected(
+    function: Any, message: str
+) -> None:
+    rows = {(1,): {"topic": "a", "id": 1}}
+    with pytest.raises(UsageError, match=message) as error:
+        TextScore(function, CODEC, rows)
+    assert ".py, line" not in str(error.value)  # it is not the place of a call in rlkit

@@ -251,3 +251,10 @@ def test_prompts_padded_on_the_right_would_be_seen(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(TextTask, "_padded_prompts", on_the_right)
     with pytest.raises(AssertionError):
         test_prompts_are_padded_on_the_left_and_responses_on_the_right_after_eos()
+
+
+def test_a_task_is_shown_in_one_line() -> None:
+    task = TextTask.from_files(demonstrations=[{"prompt": "ab", "response": "b"}] * 3, name="mine")
+    assert repr(task) == (
+        "TextTask('mine': 1 prompts, char tokenizer of 4 tokens, responses of at most 2)"
+    )

@@ -12,6 +12,7 @@ from torch import Tensor
 from rlkit.errors import UsageError
 from rlkit.rlhf.models.gpt import GPT, GPTConfig
 from rlkit.rlhf.models.language_model import LanguageModel
+from rlkit.rlhf.training.reward_model import RewardModel
 from rlkit.seeding import SeedStreams
 
 TOKENS = torch.tensor([[0, 3, 2], [1, 1, 4]])
@@ -111,3 +112,9 @@ def test_inputs_that_do_not_fit_are_rejected(model: GPT) -> None:
         model.new_cache(1, 9)
     with pytest.raises(UsageError, match=r"token_mask of shape \(2, 3\).*got \(2, 2\)"):
         model(TOKENS, token_mask=torch.ones(2, 2, dtype=torch.bool))
+
+
+def test_a_reward_model_is_shown_in_one_line_as_its_trunk_is(model: GPT) -> None:
+    scorer = RewardModel(model, np.random.default_rng(0))
+    assert repr(scorer) == f"RewardModel({model!r})"
+    assert "\n" not in repr(scorer)

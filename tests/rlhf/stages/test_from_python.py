@@ -115,3 +115,32 @@ def test_texts_are_scored_by_a_reward_model(hf: dict[str, Any]) -> None:
 def test_a_table_of_columns_is_rejected_with_how_it_becomes_rows(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="a table of columns becomes rows by"):
         text_file({"prompt": ["a"], "response": ["b"]}, "demonstrations", tmp_path)  # type: ignore[arg-type]
+
+
+def test_runs_keep_functions_of_one_name_apart(
+    parents: dict[str, StageRun], tmp_path: Path
+) -> None:
+    first = rlhf.rloo(parents["sft"], score=scorer(1.0), out=tmp_path, **UPDATES)
+    rlhf.rloo(parents["sft"], score=scorer(2.0), out=tmp_path, **UPDATES)
+    (row,) = rlhf.sample_run(first, num=1)  # of the cell before it was edited
+    assert row["scores"]["score"] == -1.0 * len(row["response"])
+    both = rlhf.rloo(
+        parents["sft"], score=[scorer(3.0), (0.5, scorer(4.0))], out=tmp_path, **UPDATES
+    )
+    (row,) = rlhf.sample_run(both, num=1)
+    assert row["scores"]["score"] == -5.0 * len(row["response"])
+    (row,) = rlhf.sample_run(first, num=1, score=[scorer(5.0), scorer(6.0)])
+    assert row["scores"]["score"] == -11.0 * len(row["response"])
+
+
+def test_a_name_that_another_run_has_is_rejected_with_what_differs(
+    parents: dict[str, StageRun], tmp_path: Path
+) -> None:
+    common: dict[str, Any] = {**UPDATES, "out": tmp_path, "name": "mine"}
+    rlhf.rloo(parents["sft"], score=scorer(1.0), **common)
+    with pytest.raises(
+        UsageError, match=r"already.* differs from this one in .*score\.digest \(its code\)$"
+    ):
+        rlhf.rloo(parents["sft"], score=scorer(2.0), **common)
+    with pytest.raises(UsageError, match=r"differs from this one in content\.config\.kl_coef$"):
+        rlhf.rloo(parents["sft"], score=scorer(1.0), kl_coef=0.2, **common)

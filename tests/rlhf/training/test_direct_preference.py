@@ -245,3 +245,18 @@ def test_a_policy_that_leaves_its_reference_is_noted(
 def test_without_held_out_pairs_the_metrics_are_those_of_older_runs(small: Any) -> None:
     _, stage = stage_of(small, pairs_of(small))
     assert stage.metrics[3:] == ("accuracy", "reward_margin")
+
+
+@pytest.mark.parametrize(("learning_rate", "leaves"), [(1e-5, False), (0.05, True)])
+def test_few_pairs_show_at_the_end_that_the_policy_has_left_its_reference(
+    small: Any, learning_rate: float, leaves: bool
+) -> None:
+    pairs = pairs_of(small, n=10)
+    config = DPOConfig(num_epochs=40, learning_rate=learning_rate, held_out=0.1)
+    stage = direct_preference_optimisation(
+        small.policy(), small.reference, pairs, config, STREAMS, task=small.task
+    )
+    while stage.num_updates > stage.state_dict()["index"]:
+        assert not stage.notes
+        stage.update()
+    assert [note.split(":")[0] for note in stage.notes] == ["leaving the reference"] * leaves

@@ -85,6 +85,7 @@ def test_places_name_line_and_column(tmp_path: Path) -> None:
         (".csv", "obs,action\n1,1\n", "no column observation .* it has obs, action"),
         (".csv", "observation_1,action\n1,1\n", "no column observation_0"),
         (".csv", "observation_0,observation_2,action\n1,1,1\n", "no column observation_1"),
+        (".csv", "observation,action,action\n1,1,0\n", "line 1: there are two columns action"),
         (".csv", "observation,action\n1,1\n2,left\n",
          "line 3, column action: expected a number, got 'left'"),
         (".csv", "observation,action\n1,1\n2,\n", "line 3, column action: .*got ''"),

@@ -35,8 +35,9 @@ from rlkit.rlhf.stages.loading import (
 )
 from rlkit.rlhf.stages.score_sources import (
     ScoreSource,
+    from_words,
+    in_words,
     reward_source,
-    split_weight,
     stored_score,
     sum_of,
 )
@@ -87,8 +88,7 @@ def read_settings(options: Mapping[str, Any]) -> EvaluationSettings:
     known_options("an evaluation", EvaluationSettings, options)
     if options.get("score") is not None:
         parts = weighted_sources(options["score"], workers=1)
-        words = tuple(f"{weight!r}*{part.function}" for weight, part in parts)
-        options = {**options, "score": words}
+        options = {**options, "score": tuple(in_words(*part) for part in parts)}
     reward = options.get("reward")
     if reward is not None:
         options = {**options, "reward": Path(getattr(reward, "folder", reward))}
@@ -301,9 +301,7 @@ def _score_sources(
     if settings.reward is not None:
         seed = settings.run_seed if settings.reward_seed is None else settings.reward_seed
         parts.append((1.0, reward_source(settings.reward, seed)))
-    for words in settings.score:
-        weight, function = split_weight(words)
-        parts.append((weight, ScoreSource(function=function)))
+    parts += map(from_words, settings.score)
     score = sum_of(parts) if parts else stored_score(run)
     sources = {}
     if score is not None:
