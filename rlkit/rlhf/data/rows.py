@@ -48,14 +48,21 @@ def our_row(
         ours["prompt"] = prompt
         if answer is not None:
             ours["response"] = answer
+    asked: list[Mapping[str, str]] = []
     for name in ("response", "chosen", "rejected"):
         if _is_chat(ours.get(name)):
             before, answer = _split(ours[name], name, place)
             if answer is None:
-                raise UsageError(f"{place}: the last message of {name!r} is not an assistant's")
+                raise UsageError(f"{place}: {name!r} {_no_answer(ours[name])}")
             ours[name] = answer
-            if before and "prompt" not in ours:
-                ours["prompt"] = before
+            if asked and before and before != asked:
+                raise UsageError(
+                    f"{place}: 'chosen' and 'rejected' answer different messages, expected the "
+                    "same before the last"
+                )
+            asked = before or asked
+    if asked:
+        ours["prompt"] = _asked(ours.get("prompt"), asked, place)
     if not _is_chat(ours.get("prompt")):
         return ours, ()
     if not ours["prompt"]:
@@ -64,6 +71,24 @@ def our_row(
     ours["messages"] = messages = _checked(ours["prompt"], "prompt", place)
     ours["prompt"] = template(messages)
     return ours, tuple(message["content"] for message in messages)
+
+
+def _asked(prompt: Any, messages: list[Mapping[str, str]], place: str) -> Any:
+    """Return the messages before an answer, which the prompt may repeat."""
+    if prompt is None or prompt in (messages, messages[-1]["content"]):
+        return messages
+    raise UsageError(
+        f"{place}: the messages before the answer are not those of 'prompt': expected "
+        f"{prompt!r:.60} as the last of them, got {messages[-1]['content']!r:.60}"
+    )
+
+
+def _no_answer(messages: Sequence[Mapping[str, str]]) -> str:
+    role = messages[-1]["role"]
+    return (
+        f"ends with a message of the role {role!r}; expected 'assistant', whose last message is "
+        "the response"
+    )
 
 
 def _split(messages: Any, name: str, place: str) -> tuple[list[Mapping[str, str]], str | None]:

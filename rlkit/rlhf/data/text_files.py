@@ -133,6 +133,12 @@ def read_texts(
     for line, row in enumerate(rows, start=1):
         place = f"{where}:{line}"
         record = _record(row, line, place, kinds, fields or {}, template)
+        if records and bool(record.messages) != bool(records[0].messages):
+            one, other = ("chat", "text") if records[0].messages else ("text", "chat")
+            raise UsageError(
+                f"{place}: the prompt is a {other}, expected a {one} as in line 1; one file holds "
+                "one kind of line"
+            )
         if records and type(record) is not type(records[0]):
             raise UsageError(
                 f"{place}: expected {_expected((type(records[0]),))}, as in line 1, got "
@@ -150,10 +156,16 @@ def read_texts(
 
 def _others(record: Record) -> str:
     """Return what to say of fields that may have been meant for ours."""
-    if not record.columns:
+    if record.messages and isinstance(record, Prompt):
+        return (
+            f": its chat ends with a message of the role {record.columns['messages'][-1]['role']!r}"
+            ", and only a last one of 'assistant' is a response"
+        )
+    others = [name for name in record.columns if name != "messages"]
+    if not others:
         return ""
     return (
-        f" with the other fields {_listed(list(record.columns))} (name those that are meant, as in "
+        f" with the other fields {_listed(others)} (name those that are meant, as in "
         "--response-field)"
     )
 
@@ -171,6 +183,10 @@ def _parsed(where: str, content: bytes) -> Iterable[object]:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        if content.startswith(b"\x1f\x8b"):
+            raise UsageError(
+                f"{where}: expected text, the file is compressed by gzip; unpack it first"
+            ) from None
         line = content.count(b"\n", 0, error.start) + 1
         raise UsageError(
             f"{where}:{line}: expected UTF-8, got the byte 0x{content[error.start]:02x}; "
@@ -178,6 +194,11 @@ def _parsed(where: str, content: bytes) -> Iterable[object]:
         ) from None
     if not text:
         return
+    if text.lstrip().startswith("["):
+        raise UsageError(
+            f"{where}:1: expected one JSON object per line, got one JSON list; convert it, as by "
+            f"`jq -c '.[]' {where} > rows.jsonl`"
+        )
     # Not splitlines(), which also splits at separators that JSON allows inside strings.
     for number, row in enumerate(text.removesuffix("\n").split("\n"), start=1):
         if not row.strip():
@@ -246,13 +267,17 @@ def _kind(row: Mapping[str, object], place: str, kinds: tuple[type[R], ...]) -> 
     # The kind that was probably meant is the nearest one once misspelt names are corrected; of
     # equally near ones, an accepted one, then the one with more of the fields.
     corrected = {_corrected(str(name)) for name in row}
-    kind = min(
-        _FIELDS,
-        key=lambda kind: (
-            len((corrected - {"margin"}) ^ set(_FIELDS[kind][0])),
-            kind not in kinds,
-            -len(_FIELDS[kind][0]),
-        ),
+    kind = (
+        kinds[0]
+        if corrected.isdisjoint(_KNOWN)
+        else min(
+            _FIELDS,
+            key=lambda kind: (
+                len((corrected - {"margin"}) ^ set(_FIELDS[kind][0])),
+                kind not in kinds,
+                -len(_FIELDS[kind][0]),
+            ),
+        )
     )
     required, optional = _FIELDS[kind]
     for name in row:
@@ -260,9 +285,23 @@ def _kind(row: Mapping[str, object], place: str, kinds: tuple[type[R], ...]) -> 
             raise UsageError(
                 f"{place}: unknown field {name!r} in {_NAMES[kind]}, which has "
                 f"{_listed((*required, *optional))}.{closest(str(name), (*required, *optional))}"
+                + _renaming([each for each in required if each not in row], list(row))
             )
     missing = next(name for name in required if name not in row)
     raise UsageError(f"{place}: missing field {missing!r}; {_NAMES[kind]} is {_example(kind)}")
+
+
+def _renaming(missing: Sequence[str], names: Sequence[object]) -> str:
+    """Return how to say that fields have other names."""
+    if not missing:
+        return ""
+    options = " ".join(f"--{name}-field NAME" for name in missing)
+    example = ", ".join(f"{name!r}: NAME" for name in missing)
+    return (
+        f" If {_listed(missing)} {'has' if len(missing) == 1 else 'have'} another name among "
+        f"{_listed(list(map(str, names)))}, give it to sft: {options}, in Python "
+        f"fields={{{example}}}"
+    )
 
 
 def _corrected(name: str) -> str:

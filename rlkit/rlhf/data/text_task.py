@@ -110,8 +110,9 @@ class TextTask:
         asking = sources if prompts is None else [prompts]
         self.columns = _columns_of((encoded[id(texts)].prompts, texts.records) for texts in asking)
         # What a user says in the first chat of these; None where the prompts are no chats.
-        messages = asking[0].records[0].messages
-        self.first_message: str | None = messages[-1] if messages else None
+        self.first_message: str | None = next(iter(asking[0].records[0].messages[-1:]), None)
+        # Whether some files hold chats and others texts, to which no chat template is applied.
+        self.mixes_chats = len({bool(texts.records[0].messages) for texts in sources}) > 1
         self._demonstrations, self._preferences = None, None
         self.glued: str | None = None  # two words that demonstrations write as one
         if demonstrations is not None:

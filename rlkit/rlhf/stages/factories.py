@@ -55,6 +55,17 @@ def _too_few(config: HeldOutConfig, num_examples: int, what: str) -> list[str]:
     ]
 
 
+def _mixed(task: LanguageTask) -> list[str]:
+    """Return a note where a policy of chats meets prompts that no chat template wrote."""
+    if not isinstance(task, TextTask) or not task.mixes_chats:
+        return []
+    return [
+        "some files hold chats and others texts: the chat template writes the prompts of the chats "
+        "alone, so the others look different to the policy; write all as chats, "
+        '{"prompt": [{"role": "user", "content": ...}], ...}'
+    ]
+
+
 @dataclass(frozen=True, kw_only=True)
 class SFTFactory:
     """Makes one seed of supervised fine-tuning."""
@@ -83,6 +94,7 @@ class SFTFactory:
             trainer.notes.extend(
                 _too_few(self.config, len(demonstrations.tokens), "demonstrations")
             )
+        trainer.notes.extend(_mixed(task))
         if isinstance(task, TextTask) and task.glued is not None:
             trainer.notes.append(
                 f"prompts and responses run into each other, as in {task.glued!r}: nothing is put "
@@ -127,6 +139,7 @@ class RewardFactory(_FromPolicy):
         self.model.add_adapters(policy, streams)
         model = RewardModel(policy, streams.generator("init"))
         trainer = fit_reward_model(model, examples, samples, self.config, streams)
+        trainer.notes.extend(_mixed(task))
         if isinstance(examples, Labels) and bool((examples.label == examples.label[0]).all()):
             trainer.notes.append(
                 f"all labels are {float(examples.label[0]):g}: there is nothing to tell apart, and "
@@ -158,6 +171,7 @@ class DPOFactory(_FromPolicy):
         )
         if isinstance(task, TextTask):
             trainer.notes.extend(_too_few(self.config, len(preferences), "pairs"))
+        trainer.notes.extend(_mixed(task))
         return trainer
 
 
@@ -185,12 +199,15 @@ class PolicyFactory(_FromPolicy):
             if self.model.adapter_critic and self.config.critic_options() is not None:
                 self.model.add_adapters(reference, streams)
             # With the adapters off the policy is the reference, so its copy is free for the critic.
-            return KLPenalisedPolicy(
+            trainer = KLPenalisedPolicy(
                 policy, None, score, task, self.config, streams, critic_trunk=reference
             )
-        for parameter in policy.parameters():
-            parameter.requires_grad_(True)
-        return KLPenalisedPolicy(policy, reference, score, task, self.config, streams)
+        else:
+            for parameter in policy.parameters():
+                parameter.requires_grad_(True)
+            trainer = KLPenalisedPolicy(policy, reference, score, task, self.config, streams)
+        trainer.notes.extend(_mixed(task))
+        return trainer
 
 
 Factory = SFTFactory | RewardFactory | DPOFactory | PolicyFactory

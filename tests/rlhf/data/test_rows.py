@@ -34,6 +34,8 @@ CHAT = "user: hi\nassistant: "
         ({"prompt": [ASK], "completion": [KIND]}, {}, {"prompt": CHAT, "response": "hello"}),
         ({"prompt": [ASK], "chosen": [KIND], "rejected": [RUDE]}, {},
          {"prompt": CHAT, "chosen": "hello", "rejected": "no"}),
+        ({"prompt": "hi", "chosen": [ASK, KIND], "rejected": [ASK, RUDE]}, {},
+         {"prompt": CHAT, "chosen": "hello", "rejected": "no"}),
         ({"chosen": [ASK, KIND], "rejected": [ASK, RUDE]}, {},
          {"prompt": CHAT, "chosen": "hello", "rejected": "no"}),
     ],
@@ -91,3 +93,22 @@ def test_fields_that_were_meant_otherwise_are_not_taken_for_columns(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         read_texts([row], Demonstration)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (
+            {"chosen": [ASK, KIND], "rejected": [{**ASK, "content": "ho"}, RUDE]},
+            "different messages",
+        ),
+        (
+            {"prompt": "ho", "chosen": [ASK, KIND], "rejected": [ASK, RUDE]},
+            "expected 'ho'.* got 'hi'",
+        ),
+        ({"chosen": [ASK], "rejected": [ASK, RUDE]}, "role 'user'; expected 'assistant'"),
+    ],
+)
+def test_chats_that_answer_something_else_are_rejected(row: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=f"f:1: .*{message}"):
+        our_row(row, {}, plain_template, "f:1")

@@ -80,7 +80,9 @@ def test_words_that_run_into_each_other_are_known(
 ) -> None:
     rows = [{"prompt": prompt, "response": response}] * 3
     assert TextTask.from_files(demonstrations=rows, tokenizer=tokenizer).glued == glued
-    few = [*rows, *[{"prompt": "the sun.", "response": "It"}] * 4]
+    other: object = "the sun."
+    other = other if isinstance(prompt, str) else [{"role": "user", "content": other}]
+    few = [*rows, *[{"prompt": other, "response": "It"}] * 4]
     assert TextTask.from_files(demonstrations=few, tokenizer=tokenizer).glued is None
 
 

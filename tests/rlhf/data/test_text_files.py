@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 from pathlib import Path
@@ -91,8 +92,20 @@ REFUSED = [
     (f"{PROMPT}\n\n", ":2: the line is empty"),
     (f"{PROMPT}\n{PROMPT[:-1]}\n", ":2: expected one JSON object on one line"),
     (PROMPT + PROMPT, ":1: expected one JSON object on one line"),
-    ("[" * 100_000, ":1: expected one JSON object on one line"),
-    ("[]", ":1: expected an object"),
+    ("[" * 100_000, ":1: expected one JSON object per line, got one JSON list"),
+    ('{"a":' * 100_000, ":1: expected one JSON object on one line"),
+    ("[]", ":1: expected one JSON object per line, got one JSON list"),
+    ("[" + DEMONSTRATION + "]", r"one JSON list; convert it, as by `jq -c '.\[\]' .*bad.jsonl >"),
+    (
+        '{"question": "a", "answer": "b"}',
+        ":1: unknown field 'question' in .* have another name among 'question', 'answer', give it",
+    ),
+    (
+        DEMONSTRATION
+        + '\n{"messages": [{"role": "user", "content": "a"}, '
+        + '{"role": "assistant", "content": "b"}]}',
+        ":2: the prompt is a chat, expected a text as in line 1",
+    ),
     ('"hi"', ":1: expected an object"),
     ("{}", ":1: missing field 'prompt'"),
     ('{"prompt": "hi", "prompt": "ho"}', ":1: .*'prompt' occurs twice"),
@@ -166,3 +179,18 @@ def test_a_missing_file_and_a_folder_are_rejected(tmp_path: Path) -> None:
         read_texts(tmp_path / "nothing.jsonl", Prompt)
     with pytest.raises(UsageError, match="cannot be read"):
         read_texts(tmp_path, Prompt)
+
+
+def test_a_chat_without_an_answer_is_no_demonstration() -> None:
+    rows = [{"messages": [{"role": "user", "content": "a"}, {"role": "bot", "content": "b"}]}]
+    with pytest.raises(UsageError, match=r"expected a demonstration .* ends with .* role 'bot'"):
+        read_texts(rows, Demonstration)
+    with pytest.raises(UsageError, match=r"--prompt-field NAME --response-field NAME, in Python"):
+        read_texts([{"question": "a", "answer": "b"}], Demonstration)
+
+
+def test_a_compressed_file_is_named_as_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(gzip.compress(PROMPT.encode()))
+    with pytest.raises(UsageError, match="compressed by gzip; unpack it"):
+        read_texts(path, Prompt)

@@ -258,3 +258,12 @@ def test_a_task_is_shown_in_one_line() -> None:
     assert repr(task) == (
         "TextTask('mine': 1 prompts, char tokenizer of 4 tokens, responses of at most 2)"
     )
+
+
+def test_chats_beside_texts_are_noticed() -> None:
+    chat = [{"role": "user", "content": "hi"}]
+    chats = [{"prompt": chat, "response": "a"}]
+    pair = {"chosen": "a", "rejected": "b"}
+    for prompt, mixed in (("hi", True), (chat, False)):
+        task = TextTask.from_files(demonstrations=chats, preferences=[{"prompt": prompt, **pair}])
+        assert task.mixes_chats == mixed
