@@ -13,6 +13,7 @@ from __future__ import annotations
 import atexit
 import builtins
 import contextlib
+import faulthandler
 import gc
 import importlib
 import importlib.machinery
@@ -106,6 +107,7 @@ def redirect(stdin: str, stdout: str, stderr: str) -> None:
     os.dup2(os.open(stdin, os.O_RDONLY), 0)
     for number, path in ((1, stdout), (2, stderr)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+    faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)  # says where it hangs
 
 
 def run_script(script: str, figures: bool) -> None:

@@ -293,6 +293,8 @@ class Child:
         end = time.monotonic() + seconds
         while (code := self.poll()) is None:
             if time.monotonic() > end:
+                self.kill(signal.SIGUSR1)  # writes where it is to its errors
+                time.sleep(0.5)
                 self.kill()
                 raise AssertionError(f"still running after {seconds} s: {self.output}{self.errors}")
             time.sleep(0.005)
