@@ -12,6 +12,7 @@ import importlib
 import json
 import pickle
 import random
+import re
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -23,10 +24,17 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from rlkit.environments.views.leaves import bounds_of
+from rlkit.environments.views.observations import seen_by_agents
 from rlkit.errors import UsageError, missing_extra
 from rlkit.runs.integrity.trust import require_trusted
 from rlkit.spelling import closest
+from rlkit.training.comparing.sb3_observations import (
+    channels_first,
+    decoder,
+    same_observations,
+    same_space,
+    unsupported_part,
+)
 
 Array = NDArray[Any]
 
@@ -42,7 +50,15 @@ _MARKS = (
 ALGORITHMS = ("a2c", "ddpg", "dqn", "ppo", "sac", "td3")
 # What only training needs; pickled functions of another version of Python need not be readable.
 _ONLY_TRAINING = ("learning_rate", "lr_schedule", "clip_range", "exploration_schedule")
-_NORMALISER = "vecnormalize.pkl"
+# A buffer of replays takes gigabytes, and that of hindsight asks for the environment.
+_NO_REPLAYS: dict[str, Any] = {
+    "buffer_size": 1,
+    "replay_buffer_class": None,
+    "replay_buffer_kwargs": {},
+}
+# vecnormalize.pkl, vec_normalize.pkl, model_vecnormalize_1000_steps.pkl
+_NORMALISER = re.compile(r"vec_?normali[sz]e.*\.pkl$", re.IGNORECASE)
+_FOLDERS_SEARCHED = 100
 
 
 @dataclass(frozen=True)
@@ -66,13 +82,26 @@ class Sb3Model:
     @property
     def remarks(self) -> list[str]:
         """What a reader of its score must know."""
-        beside = self.path.parent / _NORMALISER
-        if self.normaliser is not None or not beside.is_file():
+        if self.normaliser is not None:
+            return []
+        folder = self.path.absolute().parent
+        beside = next(_normalisers_in(folder), None)
+        if beside is None:
             return []
         return [
-            f"{_NORMALISER} lies beside {self.path.name} and is not used: if the model was trained "
-            "with VecNormalize, its score is wrong without --vecnormalize"
+            f"{beside.relative_to(folder)} lies beside {self.path.name} and is not used: if the "
+            "model was trained with VecNormalize, its score is wrong without --vecnormalize"
         ]
+
+
+def _normalisers_in(folder: Path) -> Iterator[Path]:
+    """Yield files of VecNormalize in a folder and its folders, where the zoo has them."""
+    try:
+        inside = sorted(folder.iterdir())
+        for place in (folder, *[one for one in inside if one.is_dir()][:_FOLDERS_SEARCHED]):
+            yield from (one for one in sorted(place.iterdir()) if _NORMALISER.search(one.name))
+    except OSError:  # what cannot be read is not searched
+        return
 
 
 def read_models(word: str, normalisers: Sequence[str] = ()) -> list[Sb3Model]:
@@ -175,7 +204,9 @@ def load_policy(
         warnings.simplefilter("ignore")
         try:
             loaded = loader.load(
-                model.path, device="cpu", custom_objects=dict.fromkeys(_ONLY_TRAINING, _zero)
+                model.path,
+                device="cpu",
+                custom_objects={**dict.fromkeys(_ONLY_TRAINING, _zero), **_NO_REPLAYS},
             )
             normalise = _normaliser(model.normaliser)
         except Exception as error:  # whatever the pickles in it raise
@@ -183,11 +214,11 @@ def load_policy(
                 f"{model.path} cannot be loaded as a {model.algorithm.upper()} of "
                 f"Stable-Baselines3 {library.__version__}: {error!r:.300}"
             ) from error
-    for role, own, wanted in (
-        ("observation", loaded.observation_space, observations),
-        ("action", loaded.action_space, actions),
+    for role, own, wanted, same in (
+        ("observation", loaded.observation_space, observations, same_observations),
+        ("action", loaded.action_space, actions, same_space),
     ):
-        if not _same(own, wanted):
+        if not same(own, wanted):
             raise UsageError(
                 f"the model {model.path} has the {role} space {own}, and the environment "
                 f"{wanted}: it cannot act there"
@@ -225,23 +256,14 @@ def _own_generators() -> Iterator[None]:
         torch.set_rng_state(states[2])
 
 
-def _same(own: spaces.Space[Any], wanted: spaces.Space[Any]) -> bool:
-    """Return whether spaces are equal; the largest float of a bound stands for infinity."""
-    if isinstance(own, spaces.Box) and isinstance(wanted, spaces.Box):
-        if own.shape != wanted.shape or own.dtype != wanted.dtype:
-            return False
-        bounds = zip(bounds_of(own), bounds_of(wanted), strict=True)
-        return all(np.allclose(side, other, rtol=1e-6) for side, other in bounds)
-    return bool(own == wanted)
-
-
 def _require_plain(path: Path, observations: spaces.Space[Any], actions: spaces.Space[Any]) -> None:
-    """Reject spaces whose values agents of rlkit see in another form than the model."""
-    plain = isinstance(observations, spaces.Box) or _starts_at_0(observations, spaces.Discrete)
-    if not plain:
+    """Reject spaces whose values no model of Stable-Baselines3 sees or returns."""
+    problem = unsupported_part(observations)
+    if problem is not None:
         raise UsageError(
-            f"the model {path} has the observation space {observations}; models are compared on "
-            "Box and Discrete observations only"
+            f"the model {path} cannot see the observation space {observations}: {problem}, which "
+            "Stable-Baselines3 does not support; give the environment in the wrapper in which it "
+            "was trained"
         )
     kinds = (spaces.Discrete, spaces.MultiDiscrete)
     if not (isinstance(actions, spaces.Box | spaces.MultiBinary) or _starts_at_0(actions, *kinds)):
@@ -270,14 +292,19 @@ class Sb3Actor:
         actions: spaces.Space[Any],
     ) -> None:
         self._model, self._normalise = model, normalise
-        if isinstance(observations, spaces.Discrete) and isinstance(actions, spaces.Discrete):
+        self._decode, self._dtype = decoder(observations), actions.dtype
+        self._transpose = channels_first(model.observation_space, observations)
+        is_discrete = isinstance(seen_by_agents(observations), spaces.Discrete)
+        if is_discrete and isinstance(actions, spaces.Discrete):
             self._num_actions = int(actions.n)
             self.probabilities = self._probabilities
 
     def act(self, obs: Array) -> Array:
         """Return actions [1, M, ...] for observations [1, M, ...]."""
-        actions, _ = self._model.predict(self._normalise(obs[0]), deterministic=True)
-        return np.asarray(actions)[None]
+        seen = self._transpose(self._normalise(self._decode(obs[0])))
+        actions, _ = self._model.predict(seen, deterministic=True)
+        # The switches of a MultiBinary space are floats there.
+        return np.asarray(actions, dtype=self._dtype)[None]
 
     def _probabilities(self, obs: Array) -> Array:
         vectors: Array = np.eye(self._num_actions)[self.act(obs)]

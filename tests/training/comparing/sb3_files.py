@@ -17,7 +17,7 @@ def saved(folder: Path, algorithm: str, environment: str, **options: Any) -> tup
         arch = {"policy_kwargs": {"net_arch": [8]}}
         more: dict[str, Any] = {"seed": 1, "device": "cpu"}
         more |= {"buffer_size": 10} if algorithm in ("DQN", "SAC", "TD3", "DDPG") else {}
-        model = kind("MlpPolicy", environment, **{**arch, **more, **options})
+        model = kind(options.pop("policy", "MlpPolicy"), environment, **{**arch, **more, **options})
         path = folder / "model.zip"
         model.save(path)
     return path, model
