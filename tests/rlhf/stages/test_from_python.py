@@ -12,7 +12,7 @@ from rlkit.errors import UsageError
 from rlkit.rlhf.data import scores
 from rlkit.rlhf.stages.from_python import score_source, text_file
 from rlkit.rlhf.stages.stage_run import StageRun
-from tests.rlhf.stages.small_runs import MODEL, SHOWN, UPDATES, lines
+from tests.rlhf.stages.small_runs import MODEL, SHOWN, UPDATES, lines, save_model
 
 ROWS = [{"prompt": p, "response": r} for p, r in SHOWN]
 
@@ -110,6 +110,27 @@ def test_texts_are_scored_by_a_reward_model(hf: dict[str, Any]) -> None:
     assert len(values) == 4
     with pytest.raises(UsageError, match="expected a demonstration"):
         rlhf.score(run, [{"prompt": "a"}])
+
+
+def test_chats_are_scored_as_the_reward_model_read_them_in_training(tmp_path: Path) -> None:
+    folder = save_model(tmp_path / "model")
+    template = "{% for message in messages %}f {{ message.content }} {% endfor %}e"
+    (folder / "chat_template.jinja").write_text(template)
+    chats = [[{"role": "user", "content": prompt}] for prompt, _ in SHOWN]
+    answers = [[{"role": "assistant", "content": response}] for _, response in SHOWN]
+    rows = [{"messages": chat + answer} for chat, answer in zip(chats, answers, strict=True)]
+    pairs = [
+        {"prompt": chat, "chosen": answer, "rejected": [{**answer[0], "content": "e e"}]}
+        for chat, answer in zip(chats, answers, strict=True)
+    ]
+    common: dict[str, Any] = {"num_epochs": 1, "out": tmp_path / "runs"}
+    sft = rlhf.sft(demonstrations=rows, preferences=pairs, model=folder, **common)
+    model = rlhf.reward(sft, min_updates=1, num_calibration=2, **common)
+    chosen = rlhf.load_policy(sft)[0].preferences().chosen
+    expected = rlhf.load_reward_model(model).score(chosen).tolist()
+    assert rlhf.score(model, rows).tolist() == pytest.approx(expected, abs=1e-5)
+    by_hand = [{"prompt": f"f {prompt} e", "response": response} for prompt, response in SHOWN]
+    assert rlhf.score(model, by_hand).tolist() == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_table_of_columns_is_rejected_with_how_it_becomes_rows(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from rlkit.rlhf.data.sequences import pack
 from rlkit.rlhf.data.task import EnumerableTask, LanguageTask
 from rlkit.rlhf.data.text_encoding import EncodedTexts
 from rlkit.rlhf.data.text_files import Demonstration, read_texts
-from rlkit.rlhf.data.text_task import TextTask
+from rlkit.rlhf.data.text_task import TextTask, chat_template
 from rlkit.rlhf.exact import optimum as exact
 from rlkit.rlhf.exact.answer_key import AnswerKey, is_enumerable
 from rlkit.rlhf.models.huggingface.classifier import TextClassifier
@@ -123,15 +123,16 @@ def score(
     Args:
         run: of the reward model, or its folder; or the folder of a Hugging Face sequence classifier
             with one label.
-        texts: n >= 1 dictionaries with "prompt" and "response".
+        texts: n >= 1 dictionaries with "prompt" and "response"; where the model was trained on
+            chats, the prompt is a list of messages, or all of it is "messages".
         run_seed: which seed of the run.
 
     Raises:
         UsageError: a text has unknown tokens, or prompt and response exceed the context.
     """
-    records = read_texts(texts, Demonstration, name="texts")
     source = reward_source(run, run_seed)
     if source.classifier is not None:
+        records = read_texts(texts, Demonstration, name="texts")
         with prepared_torch():
             pairs = [(record.prompt, record.response) for record in records.records]
             chats = [record.columns.get("messages") for record in records.records]
@@ -141,7 +142,11 @@ def score(
     with prepared_torch():
         model = load_reward_model(run, run_seed)
         task, _ = load_parent_policy(stored_parent(run, "policy"), run_seed)
-        rows = EncodedTexts.of(task_codec(task), records)
+        codec = task_codec(task)
+        # The template that wrote the chats of its training.
+        template = chat_template(codec)
+        records = read_texts(texts, Demonstration, name="texts", template=template)
+        rows = EncodedTexts.of(codec, records)
         sequences = pack(rows.prompts, rows.responses, pad=task.pad)
         return model.score(sequences)
 
