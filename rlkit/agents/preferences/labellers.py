@@ -7,6 +7,7 @@ FunctionLabeller    a function of two segments that returns how far the first is
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
@@ -78,11 +79,15 @@ class FunctionLabeller:
     """Asks a function of the user, (first, second) -> a number in [0, 1].
 
     Args:
-        function: takes two `Segment`.
+        function: takes two `Segment`, whose arrays are read-only.
         name: for messages.
+
+    Raises:
+        UsageError: it does not take two arguments.
     """
 
     def __init__(self, function: Callable[[Segment, Segment], Any], name: str) -> None:
+        _require_two_parameters(function, name)
         self._function, self._name = function, name
 
     def __call__(
@@ -98,8 +103,9 @@ class FunctionLabeller:
         asked = f"labeller {self._name!r}, question {question}"
         try:
             answer = self._function(first, second)
-        except Exception as error:
-            file = self._function.__code__.co_filename if _is_plain(self._function) else None
+        except (Exception, SystemExit) as error:
+            code = getattr(self._function, "__code__", None)
+            file = getattr(code, "co_filename", None)
             raise UsageError(f"{asked}: it raised {error!r}{place_of(error, file)}") from error
         try:
             number = float(answer)
@@ -117,11 +123,24 @@ def segment_of(segments: Segments, index: Any) -> Segment:
     """Return one segment, without the steps after its end."""
     one = segments.at(index)
     n = int(one.lengths)
-    return Segment(one.obs[:n], one.actions[:n], one.rewards[:n], n < one.rewards.shape[-1])
+    obs, actions, rewards = (x[:n].view() for x in (one.obs, one.actions, one.rewards))
+    for array in (obs, actions, rewards):
+        array.flags.writeable = False  # the reward is learned from them
+    return Segment(obs, actions, rewards, n < one.rewards.shape[-1])
 
 
-def _is_plain(function: Any) -> bool:
-    return hasattr(function, "__code__")
+def _require_two_parameters(function: Any, name: str) -> None:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # of compiled code
+        return
+    try:
+        signature.bind(None, None)
+    except TypeError as error:
+        raise UsageError(
+            f"labeller {name!r}: the function has the parameters {signature}, expected (first, "
+            f"second), two segments: {error}"
+        ) from error
 
 
 # --- how good a reward can be ---------------------------------------------------------------------

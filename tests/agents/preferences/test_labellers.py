@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,6 +75,36 @@ def test_an_answer_that_is_no_preference_is_named(answer: str, message: str) -> 
 
     with pytest.raises(UsageError, match=message):
         FunctionLabeller(f, "f")(pairs_of([([1], [2])] * 2, length=1), RNG)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda first: 1.0, r"parameters \(first\), expected \(first, second\).*too many"),
+        (lambda first, second, third: 1.0, "missing a required argument: 'third'"),
+    ],
+)
+def test_a_function_of_other_parameters_is_rejected_before_it_is_asked(
+    function: Any, message: str
+) -> None:
+    with pytest.raises(UsageError, match=f"labeller 'mine': .*{message}"):
+        FunctionLabeller(function, "mine")
+
+
+def test_a_function_can_neither_change_segments_nor_end_the_program() -> None:
+    pairs = pairs_of([([1, 2], [4, 3])], length=2)
+
+    def erases(first: Segment, second: Segment) -> float:
+        first.rewards[:] = 0
+        return 1.0
+
+    def leaves(first: Segment, second: Segment) -> float:
+        raise SystemExit(3)
+
+    for function, message in ((erases, "read-only"), (leaves, "SystemExit")):
+        with pytest.raises(UsageError, match=f"question 0: it raised .*{message}"):
+            FunctionLabeller(function, "mine")(pairs, RNG)
+    assert pairs.rewards.tolist() == [[[1, 2], [4, 3]]]
 
 
 def test_the_ceiling_is_the_mean_over_all_labellings_of_the_best_prediction() -> None:
