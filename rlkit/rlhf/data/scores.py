@@ -112,6 +112,13 @@ class TextScore:
             ) from error
         return self._checked(returned, prompts, responses)
 
+    @property
+    def named_columns(self) -> list[str]:
+        """The columns that the function takes by their names, and not only as all there are."""
+        return [
+            name for name in self._wanted if name in inspect.signature(self.function).parameters
+        ]
+
     def _texts(self, tokens: Any, mask: Any) -> list[str]:
         rows = zip(tokens.tolist(), mask.tolist(), strict=True)
         return [

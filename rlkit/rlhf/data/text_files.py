@@ -234,7 +234,7 @@ def _record(
             f"{place}: expected an object such as {{{_example(kinds[0])}}}, got {_shortened(row)}"
         )
     row, messages = our_row(row, fields, template, place)
-    kind = _kind(row, place, kinds)
+    kind = _kind(row, place, kinds, fields)
     texts = [name for name in _FIELDS[kind][0] if name != "label"]
     for name in texts:
         _check_text(row[name], name, place)
@@ -253,7 +253,9 @@ def _record(
     return record
 
 
-def _kind(row: Mapping[str, object], place: str, kinds: tuple[type[R], ...]) -> type[Any]:
+def _kind(
+    row: Mapping[str, object], place: str, kinds: tuple[type[R], ...], fields: Mapping[str, str]
+) -> type[Any]:
     known = {name for name in row if name in _KNOWN}
     absent = [name for name in _KNOWN if name not in row]
     misspelt = [
@@ -285,16 +287,18 @@ def _kind(row: Mapping[str, object], place: str, kinds: tuple[type[R], ...]) -> 
             raise UsageError(
                 f"{place}: unknown field {name!r} in {_NAMES[kind]}, which has "
                 f"{_listed((*required, *optional))}.{closest(str(name), (*required, *optional))}"
-                + _renaming([each for each in required if each not in row], list(row))
+                + _renaming([each for each in required if each not in row], list(row), fields)
             )
     missing = next(name for name in required if name not in row)
     raise UsageError(f"{place}: missing field {missing!r}; {_NAMES[kind]} is {_example(kind)}")
 
 
-def _renaming(missing: Sequence[str], names: Sequence[object]) -> str:
+def _renaming(missing: Sequence[str], names: Sequence[object], fields: Mapping[str, str]) -> str:
     """Return how to say that fields have other names."""
     if not missing:
         return ""
+    if wrong := [name for name in missing if name in fields]:
+        return f" There is no field {fields[wrong[0]]!r}, which was given for {wrong[0]!r}"
     options = " ".join(f"--{name}-field NAME" for name in missing)
     example = ", ".join(f"{name!r}: NAME" for name in missing)
     return (

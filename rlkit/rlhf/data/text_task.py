@@ -108,7 +108,7 @@ class TextTask:
             )
         self._prompts = self._padded_prompts(own_prompts)
         asking = sources if prompts is None else [prompts]
-        self.columns = _columns_of((encoded[id(texts)].prompts, texts.records) for texts in asking)
+        self.columns, self.ambiguous = _columns_of(encoded[id(texts)] for texts in asking)
         # What a user says in the first chat of these; None where the prompts are no chats.
         self.first_message: str | None = next(iter(asking[0].records[0].messages[-1:]), None)
         # Whether some files hold chats and others texts, to which no chat template is applied.
@@ -250,7 +250,7 @@ class TextTask:
             UsageError: the task has no demonstrations.
         """
         if self._demonstrations is None:
-            raise UsageError(f"task {self.name!r} has no demonstrations; give it a file of them")
+            raise UsageError(_nothing(self.name, "demonstrations"))
         prompts, responses = self._demonstrations
         if rng is None or n is None:
             return prompts, responses
@@ -260,7 +260,7 @@ class TextTask:
     def preferences(self) -> Preferences | Labels:
         """Return all preferences or labels in the file's order; a UsageError if there are none."""
         if self._preferences is None:
-            raise UsageError(f"task {self.name!r} has no preferences; give it a file of them")
+            raise UsageError(_nothing(self.name, "preferences"))
         return self._preferences
 
     def text(self, ids: Sequence[int] | Ids) -> str:
@@ -315,6 +315,10 @@ class TextTask:
         )
 
 
+def _nothing(name: str, what: str) -> str:
+    return f"the task {name!r} has no {what}; give a file of them, {what}=FILE (--{what} FILE)"
+
+
 def chat_template(codec: TextCodec) -> Template:
     """Return the chat template of a tokenizer, or lines "role: content" if it has none."""
     template: Template = getattr(codec, "apply_template", plain_template)
@@ -322,14 +326,22 @@ def chat_template(codec: TextCodec) -> Template:
 
 
 def _columns_of(
-    asking: Iterable[tuple[Sequence[tuple[int, ...]], Sequence[Any]]],
-) -> dict[tuple[int, ...], Mapping[str, Any]]:
-    """Return the further columns of each prompt; of one that occurs again, those of the first."""
-    columns: dict[tuple[int, ...], Mapping[str, Any]] = {}
-    for prompts, records in asking:
-        for ids, record in zip(prompts, records, strict=True):
-            columns.setdefault(ids, record.columns)
-    return columns
+    asking: Iterable[EncodedTexts],
+) -> tuple[dict[tuple[int, ...], Mapping[str, Any]], dict[str, str]]:
+    """Return the further columns of each prompt, and those that have several values for one.
+
+    Of a prompt that occurs again, the first value counts. The second result has, for each column of
+    which another value was left out, the first such prompt.
+    """
+    columns: dict[tuple[int, ...], dict[str, Any]] = {}
+    ambiguous: dict[str, str] = {}
+    for each in asking:
+        for ids, record in zip(each.prompts, each.texts.records, strict=True):
+            known = columns.setdefault(ids, {})
+            for name, value in record.columns.items():
+                if known.setdefault(name, value) != value:
+                    ambiguous.setdefault(name, record.prompt)
+    return dict(columns), ambiguous
 
 
 def _require_positive(**options: int | None) -> None:

@@ -173,7 +173,7 @@ def require_gold(task: LanguageTask) -> GoldTask:
     if isinstance(task, TextTask) or not isinstance(task, GoldTask):
         raise UsageError(
             f"the task {task.name} has no gold reward, which only built-in tasks have; give a "
-            "reward model (--reward RUN), a function (--score file.py:name) or --preferences FILE"
+            "reward model (--reward RUN) or a function (--score file.py:name)"
         )
     return task
 
@@ -189,6 +189,14 @@ def _text_score(source: ScoreSource, task: LanguageTask, streams: SeedStreams) -
             f"the score function {source.function} has changed since the run was trained "
             "with it; restore it, or give the function to evaluate with (--score)"
         )
+    ambiguous = task.ambiguous if isinstance(task, TextTask) else {}
+    for name in score.named_columns:
+        if name in ambiguous:
+            raise UsageError(
+                f"the score function {source.function} takes the column {name}, which has several "
+                f"values for the prompt {ambiguous[name][:60]!r}: give a file in which each prompt "
+                "occurs once, or make the prompts different"
+            )
     return _tried(score, task, streams)
 
 

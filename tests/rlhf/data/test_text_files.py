@@ -185,6 +185,10 @@ def test_a_chat_without_an_answer_is_no_demonstration() -> None:
     rows = [{"messages": [{"role": "user", "content": "a"}, {"role": "bot", "content": "b"}]}]
     with pytest.raises(UsageError, match=r"expected a demonstration .* ends with .* role 'bot'"):
         read_texts(rows, Demonstration)
+    with pytest.raises(UsageError, match=r"no field 'questoin', which was given for 'prompt'"):
+        read_texts(
+            [{"question": "a", "response": "b"}], Demonstration, fields={"prompt": "questoin"}
+        )
     with pytest.raises(UsageError, match=r"--prompt-field NAME --response-field NAME, in Python"):
         read_texts([{"question": "a", "answer": "b"}], Demonstration)
 

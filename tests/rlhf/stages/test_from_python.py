@@ -165,3 +165,26 @@ def test_a_name_that_another_run_has_is_rejected_with_what_differs(
         rlhf.rloo(parents["sft"], score=scorer(2.0), **common)
     with pytest.raises(UsageError, match=r"differs from this one in content\.config\.kl_coef$"):
         rlhf.rloo(parents["sft"], score=scorer(1.0), kl_coef=0.2, **common)
+
+
+def _expected(prompts: list[str], responses: list[str], answer: list[Any]) -> list[float]:
+    return [float(str(one) in text) for one, text in zip(answer, responses, strict=True)]
+
+
+def _any_column(prompts: list[str], responses: list[str], **columns: Any) -> list[float]:
+    return [0.0] * len(columns["answer"])
+
+
+def test_a_column_of_several_values_for_one_prompt_reaches_no_score_by_its_name(
+    tmp_path: Path,
+) -> None:
+    common: dict[str, Any] = {"num_epochs": 1, "out": tmp_path}
+    sft = rlhf.sft(demonstrations=ROWS, model=MODEL, **common)
+    prompt = ROWS[0]["prompt"]
+    prompts = [{"prompt": prompt, "answer": 1}, {"prompt": prompt, "answer": 2}]
+    common = {"prompts": prompts, "out": tmp_path, **UPDATES}
+    with pytest.raises(UsageError, match=rf"column answer, which has several .* prompt '{prompt}'"):
+        rlhf.rloo(sft, score=_expected, **common)
+    assert rlhf.rloo(sft, score=_any_column, **common).status == "finished"
+    once = [{"prompt": row["prompt"], "answer": i} for i, row in enumerate(ROWS)]
+    assert rlhf.rloo(sft, score=_expected, **common | {"prompts": once}).status == "finished"
