@@ -125,6 +125,11 @@ def read_texts(
     if isinstance(source, str | Path):
         where, content = str(source), _read(Path(source))
         rows: Iterable[object] = _parsed(where, content)
+    elif isinstance(source, Mapping):
+        raise UsageError(
+            f"{name}: expected a file or a list with a dictionary per row, got one dictionary; "
+            "put it into a list"
+        )
     else:
         where, rows = name, source
         # Sorted, so that the order in which a dictionary was filled does not matter.

@@ -47,6 +47,12 @@ def text_file(texts: Texts | None, name: str, out: str | Path) -> str | None:
             f"{', '.join(map(repr, texts))}; a table of columns becomes rows by "
             "[dict(zip(table, row)) for row in zip(*table.values())]"
         )
+    texts = list(texts)
+    if wrong := [row for row in texts if not isinstance(row, Mapping)]:
+        raise UsageError(
+            f"{name}: expected a file, or a list with a dictionary per row, such as "
+            f"{{'prompt': ..., 'response': ...}}, got a row {wrong[0]!r:.80}"
+        )
     try:
         content = "".join(f"{json.dumps(dict(row), allow_nan=False)}\n" for row in texts).encode()
     except (TypeError, ValueError) as error:

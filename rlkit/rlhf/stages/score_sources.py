@@ -23,6 +23,7 @@ from rlkit.rlhf.models.huggingface.folder import TOKENIZER_FILES
 from rlkit.rlhf.stages.sources import Parent, as_parent, folder_digest, stored_parent
 from rlkit.rlhf.stages.stage_run import RunLike, StageRun
 from rlkit.runs.integrity.trust import require_from_here
+from rlkit.runs.record import RECORD
 from rlkit.user_code import content_digest
 
 PREFIX = "score/"  # of the columns of the parts of a sum
@@ -92,7 +93,17 @@ def reward_source(reward: RunLike, seed: int | None, out: str | Path = "runs") -
     if isinstance(reward, str | Path) and is_classifier_folder(reward):
         folder = Path(reward).resolve()
         return ScoreSource(classifier=str(folder), digest=_classifier_digest(folder))
-    return ScoreSource(reward=as_parent(reward, seed, ("reward",), out))
+    if callable(reward):
+        raise UsageError("reward: expected a run or a folder, got a function; give it as score=...")
+    try:
+        return ScoreSource(reward=as_parent(reward, seed, ("reward",), out))
+    except UsageError as error:
+        if str(error).endswith(f"it has no {RECORD}"):
+            raise UsageError(
+                f"{error}, nor the folder of a Hugging Face sequence classifier: it has no "
+                "config.json"
+            ) from None
+        raise
 
 
 def _classifier_digest(folder: Path) -> str:

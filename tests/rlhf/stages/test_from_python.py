@@ -188,3 +188,34 @@ def test_a_column_of_several_values_for_one_prompt_reaches_no_score_by_its_name(
     assert rlhf.rloo(sft, score=_any_column, **common).status == "finished"
     once = [{"prompt": row["prompt"], "answer": i} for i, row in enumerate(ROWS)]
     assert rlhf.rloo(sft, score=_expected, **common | {"prompts": once}).status == "finished"
+
+
+def test_one_text_and_one_number_stand_for_lists_of_one(
+    parents: dict[str, StageRun], tmp_path: Path
+) -> None:
+    sft = rlhf.sft(demonstrations=ROWS, model=MODEL, num_epochs=1, out=tmp_path)
+    prompt = ROWS[0]["prompt"]
+    one, several = (rlhf.sample_run(sft, num=2, prompts=each) for each in (prompt, [prompt]))
+    assert one == several  # and not one for each character
+    with pytest.raises(UsageError, match=r"prompts: expected a text or .* got {'prompt': 'a b'}"):
+        rlhf.sample_run(sft, prompts=[{"prompt": "a b"}])  # type: ignore[list-item]
+    rows = [rlhf.best_of_n_run(parents["sft"], n=n, num_prompts=2)["rows"] for n in (2, [2])]
+    assert rows[0] == rows[1]
+    with pytest.raises(UsageError, match=r"expected .*>= 1, got 0"):
+        rlhf.best_of_n_run(parents["sft"], n=0)
+
+
+def test_rows_that_are_no_dictionaries_are_rejected(hf: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"dictionary per row, such as .*, got a row \('a', 'b'\)"):
+        text_file([("a", "b")], "demonstrations", tmp_path)  # type: ignore[list-item]
+    with pytest.raises(
+        UsageError, match=r"texts: expected .* got one dictionary; put it into a list"
+    ):
+        rlhf.score(hf["reward"], ROWS[0])  # type: ignore[arg-type]
+
+
+def test_what_is_no_reward_model_is_told_what_is(parents: dict[str, StageRun]) -> None:
+    with pytest.raises(UsageError, match=r"no run.json, nor the folder of a .* no config.json"):
+        rlhf.rloo(parents["sft"], reward="nowhere")
+    with pytest.raises(UsageError, match="got a function; give it as score="):
+        rlhf.rloo(parents["sft"], reward=scorer(1.0))

@@ -33,7 +33,7 @@ POWERS = (1, 2, 4, 8, 16, 32, 64)
 def best_of_n_run(
     run: RunLike,
     *,
-    n: Sequence[int] = POWERS,
+    n: int | Sequence[int] = POWERS,
     num_prompts: int = 256,
     **settings: Any,
 ) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def best_of_n_run(
 
     Args:
         run: of the policy that samples.
-        n: numbers of samples to choose from.
+        n: number of samples to choose from, or several.
         num_prompts: number of prompts; each gets the largest n of samples.
         settings: as for `sample_run`.
 
@@ -50,9 +50,10 @@ def best_of_n_run(
         the policy never exceeds, `scores` by name with the mean over prompts and its standard
         error, and `exact` with `kl` and scores where all responses can be listed.
     """
-    ns = sorted({int(each) for each in n})
-    if not ns or ns[0] < 1:
-        raise UsageError(f"option n (--n): expected whole numbers >= 1, got {list(n)}")
+    given = list(n) if isinstance(n, Sequence) else [n]
+    ns = sorted({require_count("n", each, at_least=1) for each in given})
+    if not ns:
+        raise UsageError(f"option n (--n): expected whole numbers >= 1, got {given}")
     require_count("num_prompts", num_prompts, at_least=2)
     read = read_settings(settings)
     with prepared_torch():

@@ -41,7 +41,7 @@ def sample_run(
     run: RunLike,
     *,
     num: int = 8,
-    prompts: Sequence[str] = (),
+    prompts: str | Sequence[str] = (),
     greedy: bool = False,
     chat_template: bool | None = None,
     **settings: Any,
@@ -51,7 +51,7 @@ def sample_run(
     Args:
         run: of a policy.
         num: number of responses; to each of `prompts` if there are any.
-        prompts: texts; by default prompts of the task, drawn at random.
+        prompts: a text or several; by default prompts of the task, drawn at random.
         greedy: take the likeliest token each time.
         chat_template: whether each of `prompts` is a message, to be put into the chat template;
             None = where the policy was trained on chats.
@@ -64,6 +64,9 @@ def sample_run(
         and `scores` by name.
     """
     require_count("num", num, at_least=1)
+    prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+    if wrong := [prompt for prompt in prompts if not isinstance(prompt, str)]:
+        raise UsageError(f"prompts: expected a text or a list of texts, got {wrong[0]!r:.80}")
     read = read_settings(settings)
     with prepared_torch():
         loaded = load_for_evaluation(run, read)
