@@ -184,6 +184,13 @@ def _wanted_columns(reference: str, function: Any, known: Sequence[str]) -> list
             f"responses), and if you need them columns of the prompts' file by their names, of "
             f"which there are {columns}: {error}"
         ) from error
+    names = [one.name.lower().removesuffix("s") for one in parameters[:2]]
+    if names[:1] in (["response"], ["completion"]) or names[1:] == ["prompt"]:
+        raise UsageError(
+            f"the score function {reference}{signature}: it gets the prompts first and the "
+            "responses second, and the names of its parameters say otherwise; expected (prompts, "
+            "responses)"
+        )
     return wanted
 
 

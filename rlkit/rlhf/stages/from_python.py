@@ -11,7 +11,7 @@ import hashlib
 import json
 import numbers
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +47,18 @@ def text_file(texts: Texts | None, name: str, out: str | Path) -> str | None:
             f"{', '.join(map(repr, texts))}; a table of columns becomes rows by "
             "[dict(zip(table, row)) for row in zip(*table.values())]"
         )
-    texts = list(texts)
-    if wrong := [row for row in texts if not isinstance(row, Mapping)]:
+    # Of pandas, a table is a list of its rows.
+    rows: Any = texts.to_dict("records") if hasattr(texts, "to_dict") else texts
+    if not isinstance(rows, Iterable):
+        raise UsageError(f"{name}: expected a file, or a list of rows, got {rows!r:.80}")
+    rows = list(rows)
+    if wrong := [row for row in rows if not isinstance(row, Mapping)]:
         raise UsageError(
             f"{name}: expected a file, or a list with a dictionary per row, such as "
             f"{{'prompt': ..., 'response': ...}}, got a row {wrong[0]!r:.80}"
         )
     try:
-        content = "".join(f"{json.dumps(dict(row), allow_nan=False)}\n" for row in texts).encode()
+        content = "".join(f"{json.dumps(dict(row), allow_nan=False)}\n" for row in rows).encode()
     except (TypeError, ValueError) as error:
         raise UsageError(
             f"{name}: expected a file, or rows such as {{'prompt': ..., 'response': ...}} of texts "

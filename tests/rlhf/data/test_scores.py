@@ -362,6 +362,20 @@ def test_a_part_that_returns_no_finite_numbers_is_named(returned: Any, message: 
         WeightedScores(parts)(batch())
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda responses, prompts: [1.0] * len(prompts),
+        lambda completions, **columns: [1.0] * len(completions),
+        lambda texts, prompt: [1.0] * len(texts),
+    ],
+)
+def test_parameters_in_the_wrong_order_are_rejected_by_their_names(function: Any) -> None:
+    with pytest.raises(UsageError, match=r"prompts first|expected the parameters"):
+        TextScore(function, CODEC)
+    TextScore(lambda p, r: [1.0] * len(p), CODEC)  # other names are free
+
+
 class _Callable:
     def __call__(self, prompts: list[str], responses: list[str], mood: str) -> list[float]:
         return [0.0] * len(prompts)

@@ -209,6 +209,10 @@ def test_rows_that_are_no_dictionaries_are_rejected(hf: dict[str, Any], tmp_path
     with pytest.raises(UsageError, match=r"dictionary per row, such as .*, got a row \('a', 'b'\)"):
         text_file([("a", "b")], "demonstrations", tmp_path)  # type: ignore[list-item]
     with pytest.raises(
+        UsageError, match="demonstrations: expected a file, or a list of rows, got 3"
+    ):
+        text_file(3, "demonstrations", tmp_path)  # type: ignore[arg-type]
+    with pytest.raises(
         UsageError, match=r"texts: expected .* got one dictionary; put it into a list"
     ):
         rlhf.score(hf["reward"], ROWS[0])  # type: ignore[arg-type]
@@ -219,3 +223,12 @@ def test_what_is_no_reward_model_is_told_what_is(parents: dict[str, StageRun]) -
         rlhf.rloo(parents["sft"], reward="nowhere")
     with pytest.raises(UsageError, match="got a function; give it as score="):
         rlhf.rloo(parents["sft"], reward=scorer(1.0))
+
+
+def test_a_table_of_pandas_is_its_rows(tmp_path: Path) -> None:
+    class Table:  # the part of a DataFrame that counts
+        def to_dict(self, orient: str) -> Any:
+            return ROWS if orient == "records" else {}
+
+    expected = text_file(ROWS, "demonstrations", tmp_path)
+    assert text_file(Table(), "demonstrations", tmp_path) == expected  # type: ignore[arg-type]
