@@ -24,6 +24,7 @@ from rlkit.runs.workers import warm_up
 from rlkit.training.comparing.comparison import SUMMARY, Comparison, read_summary
 from rlkit.training.comparing.comparison_set import join
 from rlkit.training.comparing.contenders import Contender, read_contenders
+from rlkit.training.comparing.judged import Judged
 from rlkit.training.comparing.metrics import FINAL, Metric, read_metrics
 from rlkit.training.comparing.preparing import Plan, prepare_contenders
 from rlkit.training.comparing.testing import UNDECIDED
@@ -206,6 +207,8 @@ def _finish(
     reports: Reports,
 ) -> Comparison:
     """Train what is missing, look by look, and write the comparison."""
+    for text in _remarks(prepared):
+        reports.note(text)
     if course.workers > 1:
         trained = [c for one in prepared for c in one.values() if isinstance(c, Prepared)]
         warm_up([name for one in trained for name in one.request.worker_imports])
@@ -234,6 +237,12 @@ def _finish(
     if course.regret:
         comparison.write_regret()
     return comparison
+
+
+def _remarks(prepared: Sequence[Mapping[str, Prepared | Run]]) -> list[str]:
+    """Return what a reader must know of models that were trained elsewhere, each text once."""
+    judged = [one for each in prepared for one in each.values() if isinstance(one, Judged)]
+    return list(dict.fromkeys(text for run in judged for one in run.models for text in one.remarks))
 
 
 def _folder(out: Path, comparison: Comparison, reports: Reports) -> Path:

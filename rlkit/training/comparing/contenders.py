@@ -168,7 +168,9 @@ def _with_normaliser(content: dict[str, Any], agent: Any) -> Any:
     """Return the word of a model with its option "vecnormalize", which is taken from `content`."""
     if not (isinstance(agent, str) and agent.startswith(SB3) and "vecnormalize" in content):
         return agent
-    return f"{agent} --vecnormalize {shlex.quote(str(content.pop('vecnormalize')))}"
+    given = content.pop("vecnormalize")
+    files = given if isinstance(given, list | tuple) else [given]
+    return f"{agent} --vecnormalize {shlex.quote(','.join(map(str, files)))}"
 
 
 def _read_several(given: Sequence[Any], name: str | None) -> Contender:

@@ -10,9 +10,7 @@ import contextlib
 import hashlib
 import importlib
 import json
-import pickle
 import random
-import re
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +26,7 @@ from rlkit.environments.views.observations import seen_by_agents
 from rlkit.errors import UsageError, missing_extra
 from rlkit.runs.integrity.trust import require_trusted
 from rlkit.spelling import closest
+from rlkit.training.comparing.sb3_normalisers import NONE, Normaliser, normaliser_remarks
 from rlkit.training.comparing.sb3_observations import (
     channels_first,
     decoder,
@@ -37,17 +36,30 @@ from rlkit.training.comparing.sb3_observations import (
 )
 
 Array = NDArray[Any]
+Space = spaces.Space[Any]
 
 SB3 = "sb3:"
-# Algorithms and an entry that only their files have, the first that fits.
+# Algorithms, and an entry that only their files have, the first that fits.
 _MARKS = (
+    ("trpo", "cg_max_steps"),
+    ("ars", "n_delta"),
+    ("tqc", "top_quantiles_to_drop_per_net"),
     ("ppo", "clip_range"),
     ("dqn", "exploration_fraction"),
     ("td3", "policy_delay"),  # DDPG is the same with other options
     ("sac", "target_entropy"),
     ("a2c", "gae_lambda"),
 )
-ALGORITHMS = ("a2c", "ddpg", "dqn", "ppo", "sac", "td3")
+# The same by the module of the policy, where no entry tells.
+_POLICIES = (("qrdqn", "sb3_contrib.qrdqn"), ("crossq", "sb3_contrib.crossq"))
+_CLASSES = {name: name.upper() for name in ("a2c", "ddpg", "dqn", "ppo", "sac", "td3")}
+_CONTRIB = {"ars": "ARS", "crossq": "CrossQ", "qrdqn": "QRDQN", "tqc": "TQC", "trpo": "TRPO"}
+ALGORITHMS = tuple(sorted(_CLASSES | _CONTRIB))
+# Policies that need more than an observation, by their modules.
+_NEED_MORE = {
+    "sb3_contrib.common.recurrent": "a recurrent policy, which needs its state of the step before",
+    "sb3_contrib.common.maskable": "a maskable policy, which needs the mask of each observation",
+}
 # What only training needs; pickled functions of another version of Python need not be readable.
 _ONLY_TRAINING = ("learning_rate", "lr_schedule", "clip_range", "exploration_schedule")
 # A buffer of replays takes gigabytes, and that of hindsight asks for the environment.
@@ -56,9 +68,6 @@ _NO_REPLAYS: dict[str, Any] = {
     "replay_buffer_class": None,
     "replay_buffer_kwargs": {},
 }
-# vecnormalize.pkl, vec_normalize.pkl, model_vecnormalize_1000_steps.pkl
-_NORMALISER = re.compile(r"vec_?normali[sz]e.*\.pkl$", re.IGNORECASE)
-_FOLDERS_SEARCHED = 100
 
 
 @dataclass(frozen=True)
@@ -71,6 +80,7 @@ class Sb3Model:
         num_timesteps: environment steps of its training.
         digest: the sha256 of its bytes and of those of its normaliser.
         normaliser: the file of the VecNormalize through which it saw observations.
+        remarks: what a reader of its score must know.
     """
 
     path: Path
@@ -78,30 +88,7 @@ class Sb3Model:
     num_timesteps: int
     digest: str
     normaliser: Path | None = None
-
-    @property
-    def remarks(self) -> list[str]:
-        """What a reader of its score must know."""
-        if self.normaliser is not None:
-            return []
-        folder = self.path.absolute().parent
-        beside = next(_normalisers_in(folder), None)
-        if beside is None:
-            return []
-        return [
-            f"{beside.relative_to(folder)} lies beside {self.path.name} and is not used: if the "
-            "model was trained with VecNormalize, its score is wrong without --vecnormalize"
-        ]
-
-
-def _normalisers_in(folder: Path) -> Iterator[Path]:
-    """Yield files of VecNormalize in a folder and its folders, where the zoo has them."""
-    try:
-        inside = sorted(folder.iterdir())
-        for place in (folder, *[one for one in inside if one.is_dir()][:_FOLDERS_SEARCHED]):
-            yield from (one for one in sorted(place.iterdir()) if _NORMALISER.search(one.name))
-    except OSError:  # what cannot be read is not searched
-        return
+    remarks: tuple[str, ...] = ()
 
 
 def read_models(word: str, normalisers: Sequence[str] = ()) -> list[Sb3Model]:
@@ -109,10 +96,12 @@ def read_models(word: str, normalisers: Sequence[str] = ()) -> list[Sb3Model]:
 
     Args:
         word: beginning with sb3:.
-        normalisers: files of VecNormalize, one per model, or one for all.
+        normalisers: files of VecNormalize, one per model, or one for all; "none" for a model
+            that saw observations as they are.
 
     Raises:
-        UsageError: a file is missing or no such model, or the algorithm is not known.
+        UsageError: a file is missing or no such model, the algorithm is not known, or statistics
+            of VecNormalize are missing.
     """
     rest, algorithm = word.removeprefix(SB3), None
     before, colon, after = rest.partition(":")
@@ -134,7 +123,7 @@ def read_models(word: str, normalisers: Sequence[str] = ()) -> list[Sb3Model]:
     each: list[str | None] = [*normalisers] or [None]
     each *= len(names) // len(each)
     models = [
-        _read(Path(name), algorithm, None if of is None else Path(of))
+        _read(Path(name), algorithm, NONE if of is not None and of.lower() == NONE else of)
         for name, of in zip(names, each, strict=True)
     ]
     twice = [one.path for i, one in enumerate(models) if one.digest in _digests(models[:i])]
@@ -149,8 +138,9 @@ def _digests(models: Sequence[Sb3Model]) -> list[str]:
     return [one.digest for one in models]
 
 
-def _read(path: Path, algorithm: str | None, normaliser: Path | None) -> Sb3Model:
+def _read(path: Path, algorithm: str | None, statistics: str | None) -> Sb3Model:
     digest = hashlib.sha256()
+    normaliser = None if statistics in (None, NONE) else Path(str(statistics))
     for file in (path, *([] if normaliser is None else [normaliser])):
         try:
             digest.update(hashlib.sha256(file.read_bytes()).digest())
@@ -167,19 +157,28 @@ def _read(path: Path, algorithm: str | None, normaliser: Path | None) -> Sb3Mode
             f"{path} is no model of Stable-Baselines3: expected a zip file that model.save wrote "
             f"({error})"
         ) from error
-    if policy.startswith("sb3_contrib"):
-        raise UsageError(f"{path} is a model of sb3_contrib ({policy}), which is not supported")
-    known = algorithm or next((name for name, mark in _MARKS if mark in data), None)
+    for module, need in _NEED_MORE.items():
+        if policy.startswith(module):
+            raise _needs_more(path, need)
+    by_policy = next((name for name, module in _POLICIES if policy.startswith(module)), None)
+    by_entry = next((name for name, mark in _MARKS if mark in data), None)
+    known = algorithm or by_policy or by_entry
     if known is None:
         raise UsageError(
             f"{path}: its algorithm cannot be told from the file; name it, as in sb3:ppo:{path}"
         )
-    return Sb3Model(path, known, steps, digest.hexdigest(), normaliser)
+    remarks = normaliser_remarks(path, known, data, statistics)
+    return Sb3Model(path, known, steps, digest.hexdigest(), normaliser, tuple(remarks))
 
 
-def load_policy(
-    model: Sb3Model, observations: spaces.Space[Any], actions: spaces.Space[Any]
-) -> Any:
+def _needs_more(path: Path, need: str) -> UsageError:
+    return UsageError(
+        f"the model {path} has {need}; here a model gets observations alone. Judge it by "
+        "evaluate_policy of its own library"
+    )
+
+
+def load_policy(model: Sb3Model, observations: Space, actions: Space) -> Any:
     """Return the actor of a model: its deterministic policy, as `evaluate_policy` plays it.
 
     Args:
@@ -189,57 +188,69 @@ def load_policy(
 
     Raises:
         UsageError: the user does not trust the file, a package is missing, the file cannot be
-            loaded, or the model is for other spaces.
+            loaded, the model is for other spaces, or needs more than an observation.
     """
     require_trusted(
         f"{model.path} holds pickled Python objects, and loading them runs whatever code is in "
         "them; nothing shows who made the file"
     )
-    try:
-        library = importlib.import_module("stable_baselines3")
-    except ImportError as error:
-        raise missing_extra(f"the contender {SB3}{model.path}", "sb3", error) from error
-    loader: Any = getattr(library, model.algorithm.upper())
     with _own_generators(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            loaded = loader.load(
-                model.path,
-                device="cpu",
-                custom_objects={**dict.fromkeys(_ONLY_TRAINING, _zero), **_NO_REPLAYS},
-            )
-            normalise = _normaliser(model.normaliser)
-        except Exception as error:  # whatever the pickles in it raise
+        loaded = _loaded(model)
+        normalise = Normaliser(model.normaliser)
+        seen = normalise.space(observations)
+        _require_spaces(model.path, loaded, seen, actions)
+        _require_plain(model.path, observations, actions)
+        if loaded.predict(loaded.observation_space.sample(), deterministic=True)[1] is not None:
+            raise _needs_more(model.path, _NEED_MORE["sb3_contrib.common.recurrent"])
+    transpose = channels_first(loaded.observation_space, seen)
+    decode = decoder(observations)
+    return Sb3Actor(loaded, lambda obs: transpose(normalise(decode(obs))), observations, actions)
+
+
+def _loaded(model: Sb3Model) -> Any:
+    """Return the model in a file, without its replays."""
+    place = "stable_baselines3" if model.algorithm in _CLASSES else "sb3_contrib"
+    try:
+        library = importlib.import_module(place)
+    except ImportError as error:
+        if place == "sb3_contrib":
             raise UsageError(
-                f"{model.path} cannot be loaded as a {model.algorithm.upper()} of "
-                f"Stable-Baselines3 {library.__version__}: {error!r:.300}"
+                f"the contender {SB3}{model.path} is a {model.algorithm.upper()} of sb3-contrib, "
+                f"which cannot be imported ({error}); install it with: pip install sb3-contrib"
             ) from error
+        raise missing_extra(f"the contender {SB3}{model.path}", "sb3", error) from error
+    loader: Any = getattr(library, (_CLASSES | _CONTRIB)[model.algorithm])
+    unused = {**dict.fromkeys(_ONLY_TRAINING, _zero), **_NO_REPLAYS}
+    try:
+        return loader.load(model.path, device="cpu", custom_objects=unused)
+    except Exception as error:  # whatever the pickles in it raise
+        hint = (
+            ". If it names a class of yours, put the folder of its file on PYTHONPATH"
+            if isinstance(error, ImportError | AttributeError)
+            else ""
+        )
+        raise UsageError(
+            f"{model.path} cannot be loaded as a {model.algorithm.upper()} of {place} "
+            f"{library.__version__}: {error!r:.300}{hint}"
+        ) from error
+
+
+def _require_spaces(path: Path, loaded: Any, seen: Space, actions: Space) -> None:
+    """Require that the spaces of a model are those of the environment."""
     for role, own, wanted, same in (
-        ("observation", loaded.observation_space, observations, same_observations),
+        ("observation", loaded.observation_space, seen, same_observations),
         ("action", loaded.action_space, actions, same_space),
     ):
         if not same(own, wanted):
             raise UsageError(
-                f"the model {model.path} has the {role} space {own}, and the environment "
+                f"the model {path} has the {role} space {own}, and the environment "
                 f"{wanted}: it cannot act there"
             )
-    _require_plain(model.path, observations, actions)
-    return Sb3Actor(loaded, normalise, observations, actions)
 
 
 def _zero(_: float) -> float:
     return 0.0
-
-
-def _normaliser(path: Path | None) -> Callable[[Array], Array]:
-    """Return what a VecNormalize does to observations, with its statistics as they are."""
-    if path is None:
-        return lambda obs: obs
-    with path.open("rb") as file:
-        wrapper = pickle.load(file)
-    wrapper.training = False
-    normalise: Callable[[Array], Array] = wrapper.normalize_obs
-    return normalise
 
 
 @contextlib.contextmanager
@@ -256,7 +267,7 @@ def _own_generators() -> Iterator[None]:
         torch.set_rng_state(states[2])
 
 
-def _require_plain(path: Path, observations: spaces.Space[Any], actions: spaces.Space[Any]) -> None:
+def _require_plain(path: Path, observations: Space, actions: Space) -> None:
     """Reject spaces whose values no model of Stable-Baselines3 sees or returns."""
     problem = unsupported_part(observations)
     if problem is not None:
@@ -285,15 +296,10 @@ class Sb3Actor:
     """
 
     def __init__(
-        self,
-        model: Any,
-        normalise: Callable[[Array], Array],
-        observations: spaces.Space[Any],
-        actions: spaces.Space[Any],
+        self, model: Any, see: Callable[[Array], Any], observations: Space, actions: Space
     ) -> None:
-        self._model, self._normalise = model, normalise
-        self._decode, self._dtype = decoder(observations), actions.dtype
-        self._transpose = channels_first(model.observation_space, observations)
+        """Take a model, and what makes its observations of those that agents of rlkit see."""
+        self._model, self._see, self._dtype = model, see, actions.dtype
         is_discrete = isinstance(seen_by_agents(observations), spaces.Discrete)
         if is_discrete and isinstance(actions, spaces.Discrete):
             self._num_actions = int(actions.n)
@@ -301,8 +307,7 @@ class Sb3Actor:
 
     def act(self, obs: Array) -> Array:
         """Return actions [1, M, ...] for observations [1, M, ...]."""
-        seen = self._transpose(self._normalise(self._decode(obs[0])))
-        actions, _ = self._model.predict(seen, deterministic=True)
+        actions, _ = self._model.predict(self._see(obs[0]), deterministic=True)
         # The switches of a MultiBinary space are floats there.
         return np.asarray(actions, dtype=self._dtype)[None]
 

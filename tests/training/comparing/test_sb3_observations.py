@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -208,28 +207,10 @@ def test_statistics_that_lie_beside_a_model_are_named(name: str, tmp_path: Path)
     path, _ = saved(tmp_path, "PPO", "CartPole-v1")
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / "monitor.pkl").touch()
-    assert read_models(f"sb3:{path}")[0].remarks == []
+    assert read_models(f"sb3:{path}")[0].remarks == ()
     (tmp_path / name).touch()
-    (remark,) = read_models(f"sb3:{path}")[0].remarks
-    assert remark.startswith(f"{name} lies beside model.zip and is not used")
-
-
-def test_statistics_are_named_where_the_score_is_shown(tmp_path: Path) -> None:
-    pytest.importorskip("stable_baselines3")
-    path, _ = saved(tmp_path, "PPO", "CartPole-v1")
-    (tmp_path / "vec_normalize.pkl").touch()
-    compared = rlkit.compare(
-        {"theirs": f"sb3:{path}", "random": "random"},
-        "CartPole-v1",
-        seeds=2,
-        steps=20,
-        evaluation_episodes=1,
-        trust=True,
-        out=tmp_path / "runs",
-    )
-    compared.write()
-    summary = json.loads((compared.folder / "summary.json").read_text())
-    assert "vec_normalize.pkl lies beside model.zip" in json.dumps(summary)
+    with pytest.raises(UsageError, match=f"VecNormalize of {name}, which lies beside it"):
+        read_models(f"sb3:{path}")
 
 
 def test_a_nested_space_is_refused_with_what_to_do(tmp_path: Path) -> None:
