@@ -3,7 +3,8 @@
     python -m experiments.tuning
 
 Writes results/tuning: the studies, their figures and the table of the page docs/tuning.md. It takes
-about a quarter of an hour on two cores; `--trials` and `--only` make it shorter.
+about a quarter of an hour on two cores; `--trials` and `--only` make it shorter. With `--runs` the
+same command continues where it was interrupted.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import argparse
 import shutil
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ SEARCHES: dict[str, dict[str, Any]] = {
 }
 COLUMNS = (
     *("search", "trials", "steps of trials", "without stopping", "steps of the final", "start"),
-    *("best trial", "confirmed", "preset", "best trial - confirmed", "tuned - preset", "seconds"),
+    *("best trial", "confirmed", "preset", "best trial - confirmed", "tuned - preset"),
 )
 
 
@@ -65,13 +65,14 @@ def main() -> None:
     parser.add_argument("--trials", type=int, help="trials of each search")
     parser.add_argument("--steps", type=int, help="environment steps per seed, for a quick look")
     parser.add_argument("--out", type=Path, default=Path("results/tuning"))
+    parser.add_argument("--runs", type=Path, help="a folder that keeps the runs")
     options = parser.parse_args()
     rows = []
     for agent, search in SEARCHES.items():
         if options.only in (None, agent):
             given = {"trials": options.trials, "steps": options.steps}
             changes = {name: value for name, value in given.items() if value is not None}
-            rows.append(run(agent, search | changes, options.out / agent))
+            rows.append(run(agent, search | changes, options.out / agent, options.runs))
     text = "\n".join(
         [f"| {' | '.join(COLUMNS)} |", f"| --- |{' ---: |' * (len(COLUMNS) - 1)}"]
         + [f"| {' | '.join(row[name] for name in COLUMNS)} |" for row in rows]
@@ -80,27 +81,25 @@ def main() -> None:
     print(text)
 
 
-def run(agent: str, search: Mapping[str, Any], out: Path) -> dict[str, str]:
-    """Search, keep what was written but no runs, and return the row of the table."""
+def run(agent: str, search: Mapping[str, Any], out: Path, runs: Path | None) -> dict[str, str]:
+    """Search, keep what was written beside the runs, and return the row of the table."""
 
     def each(trial: Trial) -> None:
         mean = "" if trial.interval is None else f", mean {trial.interval.estimate:.4g}"
         note(f"{agent}, trial {trial.number}: {trial.state} at {trial.steps:,} steps{mean}")
 
-    began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder, show_progress(quiet=False) as reports:
-        study = rlkit.tune(agent, **search, out=folder, each=each, reports=reports)
-        seconds = time.monotonic() - began
+        study = rlkit.tune(agent, **search, out=runs or folder, each=each, reports=reports)
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True)
         for path in sorted(study.folder.iterdir()):
             if path.is_file() and path.suffix in (".json", ".csv", ".png"):
                 shutil.copy(path, out)
         print(study.preset)
-        return row(study, seconds)
+        return row(study)
 
 
-def row(study: Study, seconds: float) -> dict[str, str]:
+def row(study: Study) -> dict[str, str]:
     """Return what the table says about a search."""
     assert study.comparison is not None
     assert study.best is not None
@@ -126,7 +125,6 @@ def row(study: Study, seconds: float) -> dict[str, str]:
         "preset": fresh["preset"],
         "best trial - confirmed": f"{over.difference:.2g} ({over.low:.2g} to {over.high:.2g})",
         "tuned - preset": f"{against.difference:.2g}, {against.verdict}",
-        "seconds": f"{seconds:.0f}",
     }
 
 

@@ -80,3 +80,23 @@ def test_the_objective_is_a_bound_that_the_mean_exceeds_with_95_percent() -> Non
 
 def test_one_lucky_seed_does_not_win() -> None:
     assert objective(np.array([5.0, 5.1, 5.2])).low > objective(np.array([2.0, 2.0, 20.0])).low
+
+
+def test_ties_are_broken_by_the_bound_of_the_mean_over_the_whole_curve() -> None:
+    steps = np.array([1.0, 2.0, 3.0])
+    returns = np.array([[0.0, 5.0, 10.0], [2.0, 5.0, 11.0], [4.0, 5.0, 12.0]])
+    bound = objective(returns.mean(axis=1)).low
+    assert TrialCurve(steps, returns).bound_of_area == bound
+    # The same mean, of which one seed collapses on its way.
+    uneven = returns + np.array([[0.0, -4.0, 0.0], [0.0, 2.0, 0.0], [0.0, 2.0, 0.0]])
+    assert uneven.mean() == returns.mean()
+    assert TrialCurve(steps, uneven).bound_of_area < bound
+
+
+def test_rows_without_returns_are_not_in_the_area_and_a_seed_of_none_is_the_worst() -> None:
+    steps = np.array([1.0, 2.0])
+    returns = np.array([[np.nan, 3.0], [1.0, 5.0]])
+    known = objective(np.array([3.0, 3.0])).low
+    assert TrialCurve(steps, returns).bound_of_area == known
+    returns[0] = np.nan
+    assert TrialCurve(steps, returns).bound_of_area == -np.inf
