@@ -45,10 +45,16 @@ class FixedPolicy:
 
 
 def record(
-    policy: FixedPolicy, environment: str, streams: Sequence[SeedStreams], num_envs: int, steps: int
+    policy: FixedPolicy,
+    environment: str,
+    streams: Sequence[SeedStreams],
+    num_envs: int,
+    steps: int,
+    *,
+    kind: str = "auto",
 ) -> Recorder:
-    """Return so many steps of each environment of each seed."""
-    env = find_environment(environment, {}).grid(streams, num_envs, kind="auto")
+    """Return so many steps of each environment of each seed; `kind` is how they are stepped."""
+    env = find_environment(environment, {}).grid(streams, num_envs, kind=kind)
     layout = ActionLayout(env.action_space)
     recorder = Recorder(len(streams), num_envs, steps, env.observation_space, layout)
     for transition, _ in interact(policy, env, steps):

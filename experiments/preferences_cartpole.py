@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 import rlkit
@@ -35,7 +34,7 @@ from rlkit.agents.preferences.reward_model import RewardEnsemble
 from rlkit.agents.preferences.segments import Recorder
 from rlkit.agents.preferences.store import stacked
 from rlkit.analysis.figure import save_figure
-from rlkit.analysis.overoptimisation import GOLD, PROXY
+from rlkit.analysis.overoptimisation import seeds_figure, standard_error
 from rlkit.cli.report import show_progress
 from rlkit.determinism import prepared_torch
 from rlkit.environments.resolve import find_environment
@@ -175,12 +174,6 @@ def optimise(
     return {"kl": means[2], "gold": gold, "proxy": proxy, "return": means[0], "of": of_reference}
 
 
-def standard_error(values: Array) -> Array:
-    """Return the standard error of the mean over seeds, the last axis."""
-    error: Array = values.std(axis=-1, ddof=1) / np.sqrt(values.shape[-1])
-    return error
-
-
 def table(results: dict[int, dict[str, Any]]) -> str:
     """Return the means over seeds, and their standard errors, as a Markdown table."""
     lines = [
@@ -197,33 +190,6 @@ def table(results: dict[int, dict[str, Any]]) -> str:
             cells += [f"{(gold < 0).sum()} of {len(gold)}"]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
-
-
-def figure_of(results: dict[int, dict[str, Any]], seeds: int) -> Figure:
-    """Draw means over seeds with bands of one standard error, a panel for each number."""
-    figure = Figure(figsize=(7.5, 3.1), layout="constrained")
-    axes = figure.subplots(1, len(results), sharex=True, sharey=True, squeeze=False)[0]
-    for ax, (count, rows) in zip(axes, results.items(), strict=True):
-        order = np.argsort(rows["kl"].mean(axis=-1))
-        x = np.sqrt(rows["kl"].mean(axis=-1)[order])
-        for name, color, text in (
-            ("proxy", PROXY, "proxy: the learned return"),
-            ("gold", GOLD, "gold: the true return"),
-        ):
-            mean, error = rows[name][order].mean(axis=-1), standard_error(rows[name][order])
-            ax.plot(x, mean, color=color, marker="o", markersize=3, label=text)
-            ax.fill_between(x, mean - error, mean + error, color=color, alpha=0.15, linewidth=0)
-        ax.axhline(0.0, color="0.7", linewidth=0.8, zorder=0)
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.set_xlim(left=0.0)
-        ax.set_title(f"{count:,} preferences", fontsize=9)
-    axes[0].set_ylabel("return, standard\ndeviations of the reference", fontsize=9)
-    figure.supxlabel("distance from the reference, sqrt(KL) in nats$^{1/2}$", fontsize=9)
-    title = f"{ENVIRONMENT}: PPO on learned rewards, mean of {seeds} seeds ± standard error"
-    figure.suptitle(title, fontsize=10)
-    handles = axes[0].get_legend_handles_labels()[0]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
-    return figure
 
 
 def main() -> None:
@@ -248,7 +214,9 @@ def main() -> None:
     }
     content = {"kl_coef": KL_COEFS, "preferences": plain}
     (out / "cartpole.json").write_text(json.dumps(content) + "\n")
-    save_figure(figure_of(results, args.seeds), out / "cartpole.png")
+    title = f"{ENVIRONMENT}: PPO on learned rewards, mean of {args.seeds} seeds ± standard error"
+    panels = {f"{count:,} preferences": rows for count, rows in results.items()}
+    save_figure(seeds_figure(panels, title=title), out / "cartpole.png")
     print(table(results))
     print(*(out / name for name in ("cartpole.md", "cartpole.json", "cartpole.png")), sep="\n")
 

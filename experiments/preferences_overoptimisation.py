@@ -30,7 +30,7 @@ from rlkit.agents.preferences.reward_model import RewardEnsemble
 from rlkit.agents.preferences.segments import Recorder
 from rlkit.agents.preferences.store import stacked
 from rlkit.analysis.figure import save_figure
-from rlkit.analysis.overoptimisation import RewardCurve, overoptimisation_figure
+from rlkit.analysis.overoptimisation import seeds_figure, standard_error
 from rlkit.environments.resolve import find_environment
 from rlkit.seeding import SeedStreams
 from rlkit.tabular.mdp import TabularMDP
@@ -114,33 +114,32 @@ def frontier(mdp: TabularMDP, reference: Array, reward: Array) -> dict[str, list
 
 def main() -> None:
     question = "When does optimising a learned reward stop helping?"
-    args = arguments(question, seeds=5, out="results/preferences").parse_args()
+    args = arguments(question, seeds=20, out="results/preferences").parse_args()
     streams = tuple(SeedStreams(0, seed) for seed in range(args.seeds))
     mdp, reference = lake()
     policy = FixedPolicy(lambda obs: reference[obs], streams)
-    recorder = record(policy, ENVIRONMENT, streams, ENVS, STEPS)
-    curves, summary = [], {}
+    recorder = record(policy, ENVIRONMENT, streams, ENVS, STEPS, kind="tabular")
+    panels, summary = {}, {}
     for count in PREFERENCES:
         rewards = learned_rewards(recorder, streams, count)
-        seeds = [frontier(mdp, reference, own) for own in rewards]
-        mean = {name: np.mean([own[name] for own in seeds], axis=0) for name in seeds[0]}
-        curves.append(
-            RewardCurve(f"{count:,} preferences", mean["kl"], mean["proxy"], mean["gold"])
-        )
-        best = int(mean["gold"].argmax())
+        each = [frontier(mdp, reference, own) for own in rewards]
+        rows = {name: np.stack([own[name] for own in each], axis=1) for name in each[0]}
+        panels[f"{count:,} preferences"] = rows
+        mean = {name: values.mean(axis=1) for name, values in rows.items()}
+        best = int(mean["return"].argmax())
         summary[count] = {
             "best_return": float(mean["return"][best]),
             "kl_there": float(mean["kl"][best]),
             "final_return": float(mean["return"][-1]),
+            "final_standard_error": float(standard_error(rows["return"])[-1]),
             "final_kl": float(mean["kl"][-1]),
+            "seeds_worse_than_the_reference": int((rows["gold"][-1] < 0).sum()),
         }
         print(count, {name: round(value, 4) for name, value in summary[count].items()})
     out: Path = args.out
     out.mkdir(parents=True, exist_ok=True)
-    title = f"{ENVIRONMENT}: optima of learned rewards, mean of {args.seeds} seeds"
-    figure = overoptimisation_figure(curves, title=title)
-    figure.set_figheight(4.6)  # the legend has a line more than that of language
-    save_figure(figure, out / "overoptimisation.png")
+    title = f"{ENVIRONMENT}: optima of learned rewards, mean of {args.seeds} seeds ± standard error"
+    save_figure(seeds_figure(panels, title=title), out / "overoptimisation.png")
     (out / "overoptimisation.json").write_text(json.dumps(summary, indent=2) + "\n")
     print(out / "overoptimisation.png")
 

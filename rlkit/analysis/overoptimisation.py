@@ -6,17 +6,20 @@ reference. Source: Gao, Schulman and Hilton (2023), arXiv 2210.10760.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from rlkit.analysis.figure import PALETTE, new_figure
+
+Array = NDArray[Any]
 
 GOLD, PROXY = PALETTE[4], PALETTE[0]
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)))
@@ -62,6 +65,44 @@ def overoptimisation_figure(
     figure.suptitle(title, fontsize=10)
     figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     return figure
+
+
+def seeds_figure(panels: Mapping[str, Mapping[str, Array]], *, title: str) -> Figure:
+    """Draw the mean of proxy and gold reward over seeds with bands of one standard error.
+
+    Args:
+        panels: by name, "kl", "proxy" and "gold" of each policy and seed, [M, S]. A policy is drawn
+            at the square root of its mean KL divergence.
+        title: above the figure.
+    """
+    figure = Figure(figsize=(2.5 * len(panels), 3.1), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
+    labels = {"proxy": "proxy: the learned return", "gold": "gold: the true return"}
+    for ax, (name, rows) in zip(axes, panels.items(), strict=True):
+        order = np.argsort(rows["kl"].mean(axis=-1))
+        d = np.sqrt(rows["kl"].mean(axis=-1)[order])
+        for kind, color in (("proxy", PROXY), ("gold", GOLD)):
+            values = rows[kind][order]
+            mean, error = values.mean(axis=-1), standard_error(values)
+            ax.plot(d, mean, color=color, marker="o", markersize=2.5, label=labels[kind])
+            ax.fill_between(d, mean - error, mean + error, color=color, alpha=0.15, linewidth=0)
+        ax.axhline(0.0, color="0.7", linewidth=0.8, zorder=0)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.set_xlim(left=0.0)
+        ax.set_title(name, fontsize=9)
+    axes[0].set_ylabel("return, standard\ndeviations of the reference", fontsize=9)
+    figure.supxlabel("distance from the reference, sqrt(KL) in nats$^{1/2}$", fontsize=9)
+    figure.suptitle(title, fontsize=10)
+    handles = axes[0].get_legend_handles_labels()[0]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    return figure
+
+
+def standard_error(values: Array) -> Array:
+    """Return the standard error of the mean over seeds, the last axis."""
+    error: Array = values.std(axis=-1, ddof=1) / np.sqrt(values.shape[-1])
+    return error
 
 
 def _draw_frontier(axes: Axes, curve: RewardCurve, dash: Any) -> Line2D:

@@ -77,5 +77,3 @@ def test_the_experiment_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (rows["kl"] > 0).all()
     text = experiment.table({50: rows})
     assert text.count("\n") == 4
-    figure = experiment.figure_of({50: rows}, 2)
-    assert figure.axes[0].get_title() == "50 preferences"
