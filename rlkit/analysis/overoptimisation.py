@@ -90,9 +90,11 @@ def seeds_figure(panels: Mapping[str, Mapping[str, Array]], *, title: str) -> Fi
         ax.axhline(0.0, color="0.7", linewidth=0.8, zorder=0)
         ax.spines[["top", "right"]].set_visible(False)
         ax.set_xlim(left=0.0)
+        ax.tick_params(labelsize=9)
         ax.set_title(name, fontsize=9)
     axes[0].set_ylabel("return, standard\ndeviations of the reference", fontsize=9)
-    figure.supxlabel("distance from the reference, sqrt(KL) in nats$^{1/2}$", fontsize=9)
+    middle = axes[len(axes) // 2]
+    middle.set_xlabel("distance from the reference, sqrt(KL) in nats$^{1/2}$", fontsize=9)
     figure.suptitle(title, fontsize=10)
     handles = axes[0].get_legend_handles_labels()[0]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
