@@ -26,9 +26,10 @@ from rlkit.training.specification import ARGUMENTS, require_agent
 
 GRAMMAR = (
     "A contender is one word, [NAME=]AGENT [--OPTION VALUE ...], [NAME=]FOLDER[,FOLDER ...] or "
-    "[NAME=]sb3:[ALGORITHM:]FILE.zip[,FILE.zip ...], where AGENT is an agent of rlkit, "
-    "path/to/file.py:Class or module:Class, FOLDER that of a run, one per environment, and FILE a "
-    'model of Stable-Baselines3, each a seed; such as "slow=ppo --learning-rate 1e-4"'
+    "[NAME=]sb3:[ALGORITHM:]FILE.zip[,FILE.zip ...] [--vecnormalize FILE.pkl[,FILE.pkl ...]], "
+    "where AGENT is an agent of rlkit, path/to/file.py:Class or module:Class, FOLDER that of a "
+    "run, one per environment, and FILE a model of Stable-Baselines3, each a seed; such as "
+    '"slow=ppo --learning-rate 1e-4"'
 )
 # The arguments of `train` that may differ between contenders, with their types.
 OWN_ARGUMENTS: dict[str, Any] = {

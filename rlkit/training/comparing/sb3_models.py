@@ -96,8 +96,8 @@ def read_models(word: str, normalisers: Sequence[str] = ()) -> list[Sb3Model]:
 
     Args:
         word: beginning with sb3:.
-        normalisers: files of VecNormalize, one per model, or one for all; "none" for a model
-            that saw observations as they are.
+        normalisers: a file of VecNormalize per model, "none" for one that saw observations as
+            they are; a single "none" is for all.
 
     Raises:
         UsageError: a file is missing or no such model, the algorithm is not known, or statistics
@@ -115,16 +115,17 @@ def read_models(word: str, normalisers: Sequence[str] = ()) -> list[Sb3Model]:
     names = [name for name in rest.split(",") if name]
     if not names:
         raise UsageError(f"{word}: expected a file, as in sb3:model.zip or sb3:ppo:model.zip")
-    if len(normalisers) not in (0, 1, len(names)):
+    statistics: list[str | None] = [NONE if one.lower() == NONE else one for one in normalisers]
+    if statistics == [NONE]:
+        statistics *= len(names)
+    if len(statistics) not in (0, len(names)):
         raise UsageError(
-            f"{word}: expected one --vecnormalize, or one for each of {len(names)} models, got "
-            f"{len(normalisers)}"
+            f"{word}: each training has statistics of its own; expected {len(names)} files of "
+            f"--vecnormalize, one for each model, with commas between, got {len(statistics)}"
         )
-    each: list[str | None] = [*normalisers] or [None]
-    each *= len(names) // len(each)
     models = [
-        _read(Path(name), algorithm, NONE if of is not None and of.lower() == NONE else of)
-        for name, of in zip(names, each, strict=True)
+        _read(Path(name), algorithm, of)
+        for name, of in zip(names, statistics or [None] * len(names), strict=True)
     ]
     twice = [one.path for i, one in enumerate(models) if one.digest in _digests(models[:i])]
     if twice:
@@ -279,8 +280,9 @@ def _require_plain(path: Path, observations: Space, actions: Space) -> None:
     kinds = (spaces.Discrete, spaces.MultiDiscrete)
     if not (isinstance(actions, spaces.Box | spaces.MultiBinary) or _starts_at_0(actions, *kinds)):
         raise UsageError(
-            f"the model {path} has the action space {actions}, whose numbers do not start at 0; "
-            "Stable-Baselines3 does not support it"
+            f"the model {path} has the action space {actions}, whose numbers do not start at 0, "
+            "which Stable-Baselines3 does not support; give the environment in the wrapper in "
+            "which it was trained"
         )
 
 

@@ -172,6 +172,21 @@ def test_other_files_in_the_place_of_statistics_are_rejected(
         judged(f"sb3:{path} --vecnormalize {other}")
 
 
+def test_each_model_has_statistics_of_its_own(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        trained(tmp_path / name, "A2C", norm_obs=True)
+        (tmp_path / f"{name}.pkl").write_text(name)
+    word = f"sb3:{tmp_path}/a/model.zip,{tmp_path}/b/model.zip"
+    files = [str(tmp_path / "a.pkl"), str(tmp_path / "b.pkl")]
+    with pytest.raises(UsageError, match=r"expected 2 files of --vecnormalize, .* got 1"):
+        read_models(word, files[:1])
+    models = read_models(word, files)
+    assert [one.normaliser and one.normaliser.name for one in models] == ["a.pkl", "b.pkl"]
+    assert [one.normaliser for one in read_models(word, [files[0], "none"])][1] is None
+    assert [one.normaliser for one in read_models(word, ["none"])] == [None, None]
+
+
 def test_statistics_run_no_code_without_trust(tmp_path: Path) -> None:
     witness = tmp_path / "it ran"
 
