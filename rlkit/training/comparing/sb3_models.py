@@ -226,15 +226,22 @@ def _loaded(model: Sb3Model) -> Any:
     try:
         return loader.load(model.path, device="cpu", custom_objects=unused)
     except Exception as error:  # whatever the pickles in it raise
-        hint = (
-            ". If it names a class of yours, put the folder of its file on PYTHONPATH"
-            if isinstance(error, ImportError | AttributeError)
-            else ""
-        )
         raise UsageError(
             f"{model.path} cannot be loaded as a {model.algorithm.upper()} of {place} "
-            f"{library.__version__}: {error!r:.300}{hint}"
+            f"{library.__version__}: {error!r:.300}{_hint(error)}"
         ) from error
+
+
+def _hint(error: Exception) -> str:
+    """Return what to do about an error of unpickling."""
+    if str(getattr(error, "name", "")).partition(".")[0] == "gym":
+        return (
+            ". Stable-Baselines3 before 2.0 saved it with spaces of the package gym: pip install "
+            "gym shimmy"
+        )
+    if isinstance(error, ImportError | AttributeError):
+        return ". If it names a class of yours, put the folder of its file on PYTHONPATH"
+    return ""
 
 
 def _require_spaces(path: Path, loaded: Any, seen: Space, actions: Space) -> None:

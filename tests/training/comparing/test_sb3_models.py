@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import importlib
 import json
 import pickle
 import sys
+import types
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -148,6 +150,27 @@ def test_a_policy_in_a_file_that_is_not_found_is_named(
         load_policy(read, *spaces_of("CartPole-v1"))
 
 
+def test_a_file_with_spaces_of_gym_says_which_packages_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, _ = saved(tmp_path, "PPO", "CartPole-v1")
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "gym", types.ModuleType("gym"))
+        module = types.ModuleType("gym.spaces")
+        module.Box = type("Box", (), {"__module__": "gym.spaces"})  # type: ignore[attr-defined]
+        patch.setitem(sys.modules, "gym.spaces", module)
+        pickled = base64.b64encode(pickle.dumps(module.Box())).decode()
+    older = path.with_name("older.zip")
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(older, "w") as new:
+        data = json.loads(old.read("data"))
+        data["observation_space"][":serialized:"] = pickled
+        for name in old.namelist():
+            new.writestr(name, json.dumps(data) if name == "data" else old.read(name))
+    (read,) = read_models(f"sb3:{older}")
+    with trusting(True), pytest.raises(UsageError, match=r"before 2.0 .*: pip install gym shimmy"):
+        load_policy(read, *spaces_of("CartPole-v1"))
+
+
 def test_nothing_in_a_file_runs_without_trust(tmp_path: Path) -> None:
     path, _ = saved(tmp_path, "PPO", "CartPole-v1")
     witness = tmp_path / "it ran"
@@ -158,8 +181,6 @@ def test_nothing_in_a_file_runs_without_trust(tmp_path: Path) -> None:
 
     wrapped = path.with_name("wrapped.zip")
     with zipfile.ZipFile(path) as old, zipfile.ZipFile(wrapped, "w") as new:
-        import base64
-
         data = json.loads(old.read("data"))
         for name in data:
             if isinstance(data[name], dict) and ":serialized:" in data[name]:
