@@ -133,7 +133,8 @@ def _print_study(study: Study) -> None:
         fixed = ", ".join(f"{name} = {cell_text(value)}" for name, value in study.fixed.items())
         print(printable(f"fixed: {fixed}"))
     share = 1 - study.env_steps / max(1, study.env_steps_without_race)
-    print(f"{study.env_steps:,} environment steps; stopping early saved {share:.0%}\n")
+    print(f"{study.env_steps:,} environment steps of trials; stopping early saved {share:.0%}")
+    print(f"{study.env_steps_of_final:,} environment steps of the final\n")
     _print_importances(study)
     _print_final(study)
     comparison = study.comparison
@@ -159,13 +160,14 @@ def _print_trials(study: Study) -> None:
     from rlkit.training.tuning.trials import FINISHED
 
     ranked = sorted((t for t in study.trials if t.state == FINISHED), key=lambda t: t.rank)
-    columns = ["trial", "lower end", "mean", *(name for name in study.space)]
-    table = new_table(f"{study.spec.agent_name} on {study.environment_name}", columns)
+    title = f"{study.spec.agent_name} on {study.environment_name}"
+    table = new_table(title, ["trial", "lower end", "mean"], left=0)
+    table.add_column("setting")  # one column, which wraps: a column per option would leave no room
     for trial in ranked[: -_MOST_ROWS - 1 : -1]:
         assert trial.interval is not None
         numbers = (f"{x:.4g}" for x in (trial.interval.low, trial.interval.estimate))
-        values = (cell(cell_text(trial.params[name])) for name in study.space)
-        table.add_row(str(trial.number), *numbers, *values)
+        setting = ", ".join(f"{name} {cell_text(trial.params[name])}" for name in study.space)
+        table.add_row(str(trial.number), *numbers, cell(setting))
     table.caption = "lower end of the 90 % interval over seeds"
     table.caption_justify = "left"
     print_table(table)

@@ -44,6 +44,21 @@ def test_tune_prints_the_trials_the_verdict_and_what_to_paste(
     assert summary["command"].startswith("rlkit train q-learning FrozenLake-v1 --steps 400")
 
 
+def test_scores_are_readable_beside_many_options(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = ("ppo", "--env", "CartPole-v1", "--trials", "1", "--seeds", "2", "--steps", "256")
+    out, _ = output(capsys, "tune", *words, "--confirm-seeds", "2", "--out", str(tmp_path))
+    table = json.loads((next(tmp_path.iterdir()) / "study.json").read_text())
+    cells = next(line for line in out.splitlines() if line.startswith("│     0 │")).split("│")
+    numbers = [f"{table['best'][name]:.4g}" for name in ("objective", "mean")]
+    assert [one.strip() for one in cells[2:4]] == numbers
+    assert "rollout_length" in cells[4]
+    assert "max_gradient_norm" in out
+    assert "512 environment steps of trials" in out
+    assert "0 environment steps of the final" in out
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

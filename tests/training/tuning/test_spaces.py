@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rlkit.agents import AGENTS, find_agent
+from rlkit.agents.ppo import PPOConfig
 from rlkit.agents.tabular.q_learning import QLearningConfig
 from rlkit.errors import UsageError
 from rlkit.training.specification import make_spec
@@ -102,6 +105,14 @@ def test_all_agents_with_options_to_search_have_a_space() -> None:
     assert set(AGENTS) - set(SPACES) == without
     with pytest.raises(UsageError, match="agent random has no search space of its own"):
         load_space(None, "random")
+
+
+def test_the_spaces_of_the_docs_are_read() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "tuning.md").read_text()
+    blocks = [tomllib.loads(block) for block in re.findall(r"```toml\n(.*?)```", text, re.S)]
+    configs = {"ppo": PPOConfig(), "q-learning": QLearningConfig()}
+    for content, (agent, config) in zip(blocks, configs.items(), strict=True):
+        assert read_space(content, f"agent {agent}", config, 2000).keys() == content.keys()
 
 
 @pytest.mark.parametrize("agent", ["q-learning", "ppo"])
