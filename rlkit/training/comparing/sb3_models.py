@@ -26,7 +26,12 @@ from rlkit.environments.views.observations import seen_by_agents
 from rlkit.errors import UsageError, missing_extra
 from rlkit.runs.integrity.trust import require_trusted
 from rlkit.spelling import closest
-from rlkit.training.comparing.sb3_normalisers import NONE, Normaliser, normaliser_remarks
+from rlkit.training.comparing.sb3_normalisers import (
+    NONE,
+    Normaliser,
+    normaliser_remarks,
+    require_unnormalised,
+)
 from rlkit.training.comparing.sb3_observations import (
     channels_first,
     decoder,
@@ -80,6 +85,7 @@ class Sb3Model:
         num_timesteps: environment steps of its training.
         digest: the sha256 of its bytes and of those of its normaliser.
         normaliser: the file of the VecNormalize through which it saw observations.
+        is_plain: whether the user said that it saw observations as they are.
         remarks: what a reader of its score must know.
     """
 
@@ -88,6 +94,7 @@ class Sb3Model:
     num_timesteps: int
     digest: str
     normaliser: Path | None = None
+    is_plain: bool = False
     remarks: tuple[str, ...] = ()
 
 
@@ -169,7 +176,15 @@ def _read(path: Path, algorithm: str | None, statistics: str | None) -> Sb3Model
             f"{path}: its algorithm cannot be told from the file; name it, as in sb3:ppo:{path}"
         )
     remarks = normaliser_remarks(path, known, data, statistics)
-    return Sb3Model(path, known, steps, digest.hexdigest(), normaliser, tuple(remarks))
+    return Sb3Model(
+        path=path,
+        algorithm=known,
+        num_timesteps=steps,
+        digest=digest.hexdigest(),
+        normaliser=normaliser,
+        is_plain=statistics == NONE,
+        remarks=tuple(remarks),
+    )
 
 
 def _needs_more(path: Path, need: str) -> UsageError:
@@ -201,6 +216,8 @@ def load_policy(model: Sb3Model, observations: Space, actions: Space) -> Any:
         normalise = Normaliser(model.normaliser)
         seen = normalise.space(observations)
         _require_spaces(model.path, loaded, seen, actions)
+        if model.normaliser is None and not model.is_plain:
+            require_unnormalised(model.path, loaded)
         _require_plain(model.path, observations, actions)
         if loaded.predict(loaded.observation_space.sample(), deterministic=True)[1] is not None:
             raise _needs_more(model.path, _NEED_MORE["sb3_contrib.common.recurrent"])

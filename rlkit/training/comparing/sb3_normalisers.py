@@ -66,18 +66,45 @@ def normaliser_remarks(
             else "may have been trained through the VecNormalize of "
             f"{beside.relative_to(folder).as_posix()}, which lies beside it"
         )
-        raise UsageError(
-            f"the model {path} {reason}: without its statistics it sees other numbers than in "
-            f'training. Give their file in the same word, as in "sb3:{path} --vecnormalize '
-            f'{_beside(path, beside)}", or --vecnormalize none if observations were not '
-            "normalised (norm_obs=False)"
-        )
+        raise _missing(path, reason, beside)
     if saw is None and data.get("_last_obs") is not None and _has_numbers(data):
         return [
             f"a file of {algorithm.upper()} does not say whether the model was trained through a "
             f"VecNormalize; {path.name} is judged without one"
         ]
     return []
+
+
+def _missing(path: Path, reason: str, beside: Path | None = None) -> UsageError:
+    return UsageError(
+        f"the model {path} {reason}: without its statistics it sees other numbers than in "
+        f'training. Give their file in the same word, as in "sb3:{path} --vecnormalize '
+        f'{_beside(path, beside)}", or --vecnormalize none if observations were not normalised '
+        "(norm_obs=False)"
+    )
+
+
+def require_unnormalised(path: Path, loaded: Any) -> None:
+    """Require that the last observation of a loaded model has the type of its space.
+
+    That of a VecNormalize is always float32, whatever the space, which is float64 in MuJoCo. So
+    this finds some of the models whose file does not say.
+
+    Raises:
+        UsageError: it has another type.
+    """
+    last, space = getattr(loaded, "_last_obs", None), loaded.observation_space
+    parts = space.spaces if isinstance(space, spaces.Dict) else {"": space}
+    for key, part in parts.items():
+        value = last.get(key) if isinstance(last, Mapping) else last
+        seen = getattr(value, "dtype", part.dtype)
+        if isinstance(part, spaces.Box) and part.dtype == np.float64 and seen == np.float32:
+            where = f" at {key!r}" if key else ""
+            raise _missing(
+                path,
+                "was probably trained through a VecNormalize, as the last observation in its file "
+                f"is float32 where its space is float64{where}",
+            )
 
 
 def _beside(path: Path, normaliser: Path | None) -> Path:

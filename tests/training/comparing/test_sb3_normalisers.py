@@ -16,8 +16,9 @@ from gymnasium import spaces
 
 import rlkit
 from rlkit.errors import RlkitWarning, UsageError
+from rlkit.runs.integrity.trust import trusting
 from rlkit.seeding import SeedStreams
-from rlkit.training.comparing.sb3_models import read_models
+from rlkit.training.comparing.sb3_models import load_policy, read_models
 from rlkit.training.comparing.sb3_normalisers import Normaliser
 from tests.training.comparing.test_judged import Seeded
 
@@ -141,6 +142,55 @@ def test_a_file_that_does_not_say_is_judged_with_a_remark_unless_statistics_lie_
     untrained, _ = trained(tmp_path, "PPO", steps=0)
     with pytest.raises(UsageError, match="may have been trained"):
         read_models(f"sb3:{untrained}")
+
+
+class Precise(gym.Env[Any, Any]):
+    """Has observations of float64, as the environments of MuJoCo."""
+
+    action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    def __init__(self, *, in_a_dict: bool = False) -> None:
+        point: spaces.Space[Any] = spaces.Box(-np.inf, np.inf, (2,), np.float64)
+        self.observation_space = spaces.Dict(place=point) if in_a_dict else point
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self._steps = 0
+        return self._observe(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self._steps += 1
+        return self._observe(), float(action[0]), self._steps > 9, False, {}
+
+    def _observe(self) -> Any:
+        place = self.np_random.normal(5.0, 3.0, 2)
+        return {"place": place} if isinstance(self.observation_space, spaces.Dict) else place
+
+
+@pytest.mark.parametrize("in_a_dict", [False, True])
+def test_the_type_of_the_last_observation_tells_where_a_file_does_not_say(
+    in_a_dict: bool, tmp_path: Path
+) -> None:
+    from stable_baselines3 import SAC
+    from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+    env: Any = DummyVecEnv([lambda: Precise(in_a_dict=in_a_dict)])
+    spaces_of_it = env.observation_space, env.action_space
+    for norm_obs in (None, False, True):
+        wrapped = env if norm_obs is None else VecNormalize(env, norm_obs=norm_obs)
+        policy = "MultiInputPolicy" if in_a_dict else "MlpPolicy"
+        SAC(policy, wrapped, device="cpu", seed=1, **BUDGETS["SAC"]).learn(12).save(
+            tmp_path / "model.zip"
+        )
+        (model,) = read_models(f"sb3:{tmp_path}/model.zip")
+        (plain,) = read_models(f"sb3:{tmp_path}/model.zip", ["none"])
+        with trusting(True):
+            load_policy(plain, *spaces_of_it)
+            if norm_obs:
+                with pytest.raises(UsageError, match="probably trained through a VecNormalize, as"):
+                    load_policy(model, *spaces_of_it)
+            else:
+                load_policy(model, *spaces_of_it)
 
 
 def test_statistics_of_rewards_alone_change_nothing(
