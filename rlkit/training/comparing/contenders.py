@@ -19,6 +19,7 @@ from rlkit.agents import AGENTS, find_agent
 from rlkit.errors import UsageError
 from rlkit.options import field_types
 from rlkit.runs.latest import named_folder, names_run
+from rlkit.spelling import closest
 from rlkit.training.comparing.sb3_models import SB3, Sb3Model, read_models
 from rlkit.training.own_agents import find_own_agent, names_own_agent
 from rlkit.training.run import Run
@@ -193,9 +194,11 @@ def _read_word(word: str, name: str | None) -> Contender:
     named = name or called or word
     if head.startswith(SB3):
         options = _read_options(flags, {"vecnormalize": str}, word)
-        if options.keys() - {"vecnormalize"}:
+        for name in options.keys() - {"vecnormalize"}:
             raise UsageError(
-                f"the contender {word!r} is a model, which is compared as it is: omit {flags[0]}"
+                f"the contender {word!r} is a model, which is compared as it is and has the option "
+                f"--vecnormalize alone: omit --{name.replace('_', '-')}."
+                f"{closest(name, ['vecnormalize'])}"
             )
         normalisers = str(options.get("vecnormalize", "")).split(",")
         models = read_models(head, [one for one in normalisers if one])

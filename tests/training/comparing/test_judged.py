@@ -166,8 +166,11 @@ def test_models_have_no_curve(compared: Callable[..., Any]) -> None:
         compared("random", "theirs=sb3:MODEL", trust=True, evaluation_episodes=0)
     with pytest.raises(UsageError, match="'theirs': name the environment to judge it on"):
         compared("theirs=sb3:MODEL", trust=True, environment=None)
-    with pytest.raises(UsageError, match="is a model, which is compared as it is: omit --discount"):
-        compared("theirs=sb3:MODEL --discount 1", trust=True)
+    for more in ("--discount 1", "--vecnormalize none --discount 1"):
+        with pytest.raises(UsageError, match="is a model, .* alone: omit --discount"):
+            compared(f"theirs=sb3:MODEL {more}", trust=True)
+    with pytest.raises(UsageError, match="omit --vecnormalise. Did you mean 'vecnormalize'"):
+        compared("theirs=sb3:MODEL --vecnormalise none", trust=True)
 
 
 def test_a_model_beside_a_finished_run_needs_no_environment(compared: Callable[..., Any]) -> None:
