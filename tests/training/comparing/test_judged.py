@@ -167,9 +167,9 @@ def test_models_have_no_curve(compared: Callable[..., Any]) -> None:
     with pytest.raises(UsageError, match="'theirs': name the environment to judge it on"):
         compared("theirs=sb3:MODEL", trust=True, environment=None)
     for more in ("--discount 1", "--vecnormalize none --discount 1"):
-        with pytest.raises(UsageError, match="is a model, .* alone: omit --discount"):
+        with pytest.raises(UsageError, match=r"is a model, .* alone: omit --discount"):
             compared(f"theirs=sb3:MODEL {more}", trust=True)
-    with pytest.raises(UsageError, match="omit --vecnormalise. Did you mean 'vecnormalize'"):
+    with pytest.raises(UsageError, match=r"omit --vecnormalise\. Did you mean 'vecnormalize'"):
         compared("theirs=sb3:MODEL --vecnormalise none", trust=True)
 
 
