@@ -2,17 +2,18 @@
 
 Half of the demonstrations are polite ("gladly: ... have a nice day!") and half rude ("no. ..."),
 and polite is preferred. Every command runs with its defaults, once per tokenizer. Wanted: at least
-95 of 100 responses polite after ppo, rloo, grpo and dpo, at most 15 nats from the reference, and
+95 % of responses polite after ppo, rloo, grpo and dpo, at most 15 nats from the reference, and
 readable: a model that was trained on 2,000 fresh texts finds the policy's responses at most 1.5
 times as perplexing as fresh polite ones.
 
-    python -m experiments.newcomer_walk             the walk, about 30 minutes on two cores
+    python -m experiments.newcomer_walk             the walk, about 90 minutes on two cores
     python -m experiments.newcomer_walk --epochs    sft after 1 to 200 epochs beside its default
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import random
@@ -54,6 +55,7 @@ QUESTIONS = {
     "tell me about the {0} please.": ("the {0} is {1} and {2} now.",),
     "is the {0} {1} or not?": ("yes, the {0} is {1} today.", "it is {1} indeed."),
 }
+NUM_RESPONSES = 1_000  # of each policy; of 100, the share of 95 % has a standard error of 2.2
 METHODS = ("ppo", "rloo", "grpo", "dpo")
 EPOCHS = (1, 3, 6, 10, 20, 30, 45, 60, 100, 150, 200)
 
@@ -133,9 +135,9 @@ def judge(texts: Path, tokenizer: str, out: Path) -> Path:
 
 
 def measure(run: Path, judged_by: Path, texts: Path, work: Path) -> dict[str, float]:
-    """Measure one policy by 100 responses and by its divergence."""
+    """Measure one policy by 1,000 responses and by its divergence."""
     report = rlhf.evaluate_run(run, num_samples=512)
-    rows = rlhf.sample_run(run, num=100)
+    rows = rlhf.sample_run(run, num=NUM_RESPONSES)
     responses = [str(row["response"]) for row in rows]
     written = work / "responses.jsonl"
     kept = [row for row in rows if row["response"]]
@@ -148,7 +150,7 @@ def measure(run: Path, judged_by: Path, texts: Path, work: Path) -> dict[str, fl
     own = perplexity_of(judged_by, written) if kept else math.inf  # all of them are empty
     fresh = perplexity_of(judged_by, texts / "fresh-polite.jsonl")
     return {
-        "polite": float(sum(map(is_polite, responses))),
+        "polite": 100 * sum(map(is_polite, responses)) / len(responses),
         "kl": float(report["kl"]),
         "perplexity": own,
         "of fresh texts": fresh,
@@ -169,7 +171,7 @@ def walk(
         run = command(method, str(sft), *scored, "--out", str(out))
         seconds = time.monotonic() - started
         measured = measure(run, judged_by, texts, out)
-        yield {"tokenizer": tokenizer, "method": method, **measured, "seconds": round(seconds)}
+        yield {"method": method, **measured, "seconds": round(seconds)}
 
 
 def sweep(texts: Path, tokenizer: str, out: Path, epochs: Sequence[int]) -> dict[str, Any]:
@@ -188,7 +190,7 @@ def sweep(texts: Path, tokenizer: str, out: Path, epochs: Sequence[int]) -> dict
     default = perplexity_of(rlhf.sft(**options).folder, fresh)
     best = min(by_epochs, key=by_epochs.__getitem__)
     ratio = default / by_epochs[best]
-    return {"tokenizer": tokenizer, **by_epochs, "default": default, "default / best": ratio}
+    return {**by_epochs, "default": default, "default / best": ratio}
 
 
 def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -206,22 +208,22 @@ def main() -> None:
     parser.add_argument("--tokenizers", nargs="+", default=["word", "char", "bpe"])
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--quick", action="store_true", help="word, dpo, up to 60 epochs only")
-    parser.add_argument("--seed", type=int, default=0, help="of the texts")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="of the texts")
     parser.add_argument("--runs", type=Path, default=Path("runs/newcomer-walk"))
     parser.add_argument("--out", type=Path, default=Path("results/newcomer_walk"))
     args = parser.parse_args()
     tokenizers = ["word"] if args.quick else args.tokenizers
     methods, epochs = (["dpo"], EPOCHS[:8]) if args.quick else (args.methods, EPOCHS)
-    texts = args.runs / f"texts-{args.seed}"
-    write_texts(texts, args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
     file = args.out / ("epochs.md" if args.epochs else "table.md")
     rows = []
-    for name in tokenizers:
-        runs = args.runs / name
+    for name, seed in itertools.product(tokenizers, args.seeds):
+        runs = args.runs / f"{name}-{seed}"
+        texts = runs / "texts"
+        write_texts(texts, seed)
         each = [sweep(texts, name, runs, epochs)] if args.epochs else []
         for row in each or walk(texts, name, runs, methods):
-            rows.append(row)
+            rows.append({"tokenizer": name, "texts": str(seed), **row})
             file.write_text(as_table(rows))  # what there is so far
             print(row, flush=True)
     print(file.read_text())

@@ -31,6 +31,9 @@ Options = Mapping[str, Any]
 # update and ended in empty responses; at 1e-4 it ends at 0.8 nats. The likelihood in dpo's loss is
 # per token, the rest per sequence: at 60 tokens a weight of 1 is too small to keep the chosen
 # responses likely, and 70 % of responses were sentences of the language, 87 % with 10 and 2e-4.
+# Once most responses of a group are what is wanted, dividing by its standard deviation makes as much
+# of a reward of 0.97 beside 1.01 as of -1: grpo unlearned the ends of sentences (87 % polite, 13 %
+# cut; 94 % and 4 % without it).
 TEXTS: dict[str, Options] = {
     "sft": {"min_updates": 1000, "held_out": 0.1, "patience": 10},
     "reward": {"patience": 10},
@@ -41,7 +44,8 @@ TEXTS: dict[str, Options] = {
         "nll_coef": 10.0,
         "learning_rate": 2e-4,
     },
-    **{name: {"learning_rate": 1e-4} for name in ("ppo", "rloo", "grpo")},
+    **{name: {"learning_rate": 1e-4} for name in ("ppo", "rloo")},
+    "grpo": {"learning_rate": 1e-4, "scale": False},
 }
 _ROLLOUT = {"num_updates": 40, "batch_size": 32, "minibatch_size": 8, "num_epochs": 2}
 _POLICY = {"learning_rate": 1e-5, **_ROLLOUT}
