@@ -49,6 +49,12 @@ def test_a_policy_on_texts_takes_smaller_steps_than_on_built_in_tasks(stage: str
     assert rate <= CLASSES[stage]().learning_rate / 5  # at that rate characters collapse
 
 
+def test_grpo_on_files_does_not_divide_by_the_deviation_of_a_group_unless_asked_to() -> None:
+    assert default_options("grpo", TEXTS, GPT, {})["scale"] is False
+    assert default_options("grpo", TEXTS, GPT, {"scale": True})["scale"] is True
+    assert default_options("grpo", BUILT_IN, GPT, {}) == {}
+
+
 def test_epochs_that_are_given_are_not_added_to() -> None:
     assert default_options("sft", TEXTS, GPT, {})["min_updates"] == 1000
     assert "min_updates" not in default_options("sft", TEXTS, GPT, {"num_epochs": 2})
