@@ -31,7 +31,7 @@ Options = Mapping[str, Any]
 # update and ended in empty responses; at 1e-4 it ends at 0.8 nats. The likelihood in dpo's loss is
 # per token, the rest per sequence: at 60 tokens a weight of 1 is too small to keep the chosen
 # responses likely, and 70 % of responses were sentences of the language, 87 % with 10 and 2e-4.
-# Once most responses of a group are what is wanted, dividing by its standard deviation makes as much
+# Once most responses of a group are as wanted, dividing by its standard deviation makes as much
 # of a reward of 0.97 beside 1.01 as of -1: grpo unlearned the ends of sentences (87 % polite, 13 %
 # cut; 94 % and 4 % without it).
 TEXTS: dict[str, Options] = {
