@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from rlkit.tabular.endings import extend_backwards, resting_actions
 from rlkit.tabular.mdp import FloatArray, IntArray, TabularMDP
-from rlkit.tabular.policy_chain import policy_probabilities
+from rlkit.tabular.policy_chain import check_discount, check_model, policy_probabilities
 
 
 def action_values(mdp: TabularMDP, values: FloatArray, discount: float) -> FloatArray:
@@ -16,7 +16,12 @@ def action_values(mdp: TabularMDP, values: FloatArray, discount: float) -> Float
     Args:
         values: v `[num_states]`.
         discount: in [0, 1].
+
+    Raises:
+        ValueError: the values have another shape, or the discount is out of range.
     """
+    check_model(mdp)
+    check_discount(discount)
     values = state_values(mdp, values)
     successor_value = mdp.continuing.product(values).reshape(mdp.num_states, mdp.num_actions)
     return np.asarray(mdp.expected_reward + discount * successor_value)

@@ -14,6 +14,7 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike, NDArray
 
+from rlkit.processes.calls import describe
 from rlkit.tabular.graph import backward_closure
 from rlkit.tabular.linear import solve_chain
 from rlkit.tabular.mdp import BoolArray, FloatArray, TabularMDP
@@ -21,6 +22,15 @@ from rlkit.tabular.mdp import BoolArray, FloatArray, TabularMDP
 
 class NoFiniteReturn(ValueError):
     """The requested undiscounted return does not exist, or no policy has one."""
+
+
+def check_model(mdp: TabularMDP) -> None:
+    """Raise ValueError if a model is something else, such as the name of an environment."""
+    if not isinstance(mdp, TabularMDP):
+        raise ValueError(
+            f"expected a model, a TabularMDP, got {describe(mdp)}; rlkit.solve takes the name of "
+            'an environment, and mdp_from_env(lambda: gym.make("FrozenLake-v1")) reads its model'
+        )
 
 
 def check_discount(discount: float) -> float:
@@ -37,6 +47,7 @@ def policy_probabilities(mdp: TabularMDP, policies: ArrayLike) -> FloatArray:
             `[..., num_states, num_actions]`, with rows that sum to one within 1e-5 (networks work
             in single precision), which are rescaled to sum to one.
     """
+    check_model(mdp)
     given: NDArray[np.generic] = np.asarray(policies)
     shape = (mdp.num_states, mdp.num_actions)
     if given.dtype.kind in "iu" and given.shape[-1:] == shape[:1]:

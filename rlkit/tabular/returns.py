@@ -19,6 +19,7 @@ from rlkit.tabular.memory import available_bytes
 from rlkit.tabular.policy_chain import (
     NoFiniteReturn,
     check_discount,
+    check_model,
     discounted_value,
     policy_chain,
     policy_probabilities,
@@ -212,6 +213,7 @@ def _one_step(mdp: TabularMDP, values: FloatArray) -> FloatArray:
 
 def require_limit(mdp: TabularMDP, limit: int | None) -> int:
     """Return a limit, or the MDP's own; ValueError where there is neither."""
+    check_model(mdp)
     chosen = mdp.time_limit if limit is None else limit
     if chosen is None:
         raise ValueError(

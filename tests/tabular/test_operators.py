@@ -48,3 +48,13 @@ def test_values_of_another_shape_never_reach_a_kernel(values: Any) -> None:
     for solver in (value_iteration, modified_policy_iteration):
         with pytest.raises(ValueError, match=r"expected the shape \[16\], got \["):
             solver(mdp, discount=0.9, initial_values=values)
+
+
+@pytest.mark.parametrize("discount", [1.9, -0.1, float("nan")])
+def test_a_discount_out_of_range_is_rejected(discount: float) -> None:
+    mdp, values = random_mdp(0), np.zeros(7)
+    for apply in (action_values, bellman_optimality, greedy):
+        with pytest.raises(ValueError, match=r"discount must be in \[0, 1\], got"):
+            apply(mdp, values, discount)
+    with pytest.raises(ValueError, match=r"discount must be in \[0, 1\], got"):
+        bellman_policy(mdp, np.zeros(7, dtype=int), values, discount)

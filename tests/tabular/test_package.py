@@ -4,9 +4,12 @@ import ast
 import importlib
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import pytest
 
 from rlkit import tabular
@@ -53,3 +56,28 @@ def test_no_public_name_imports_torch() -> None:
         "\nassert not {'torch'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda mdp: tabular.action_values(mdp, np.zeros(16), 0.9),
+        lambda mdp: tabular.bellman_policy(mdp, [0] * 16, np.zeros(16), 0.9),
+        lambda mdp: tabular.evaluate(mdp, [0] * 16),
+        lambda mdp: tabular.gauss_seidel(mdp, discount=0.9),
+        lambda mdp: tabular.greedy(mdp, np.zeros(16), 0.9),
+        lambda mdp: tabular.mixing(mdp, [0] * 16),
+        lambda mdp: tabular.modified_policy_iteration(mdp, discount=0.9),
+        lambda mdp: tabular.optimal_return_under_limit(mdp),
+        lambda mdp: tabular.policy_iteration(mdp, discount=0.9),
+        lambda mdp: tabular.policy_value(mdp, [0] * 16, discount=0.9),
+        lambda mdp: tabular.proto_values(mdp, 2),
+        lambda mdp: tabular.return_under_limit(mdp, [0] * 16),
+        lambda mdp: tabular.soft_value_iteration(mdp, np.eye(4), kl_coef=1.0, discount=0.9),
+        lambda mdp: tabular.total_return(mdp, [0] * 16),
+        lambda mdp: tabular.value_iteration(mdp, discount=0.9),
+    ],
+)
+def test_a_name_in_place_of_a_model_is_rejected(function: Callable[[Any], Any]) -> None:
+    with pytest.raises(ValueError, match="expected a model, a TabularMDP, got 'FrozenLake-v1'"):
+        function("FrozenLake-v1")

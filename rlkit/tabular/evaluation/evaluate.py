@@ -16,7 +16,7 @@ from rlkit.tabular.evaluation.chain import (
 )
 from rlkit.tabular.evaluation.long_run import long_run
 from rlkit.tabular.mdp import FloatArray, TabularMDP, check_limit
-from rlkit.tabular.policy_chain import NoFiniteReturn, policy_probabilities
+from rlkit.tabular.policy_chain import NoFiniteReturn, check_model, policy_probabilities
 from rlkit.tabular.returns import from_start, policy_value, return_under_limit, total_return
 
 
@@ -120,6 +120,7 @@ def evaluate(
 
 def _probabilities(mdp: TabularMDP, policy: Any, action_values: bool) -> FloatArray:
     """Return the probabilities `[num_states, num_actions]` of a policy in any of its forms."""
+    check_model(mdp)
     shape = (mdp.num_states, mdp.num_actions)
     if action_values:
         values = np.asarray(policy, dtype=np.float64)
@@ -143,6 +144,8 @@ def _probabilities(mdp: TabularMDP, policy: Any, action_values: bool) -> FloatAr
             f"evaluating a policy: expected actions of shape [{shape[0]}] or probabilities of "
             f"shape {list(shape)}, got shape {list(np.shape(policy))}"
         )
+    if np.shape(policy) == shape:  # a table of zeros and ones is no batch of actions
+        policy = np.asarray(policy, dtype=np.float64)
     try:
         return policy_probabilities(mdp, policy)
     except ValueError as error:

@@ -10,6 +10,7 @@ from scipy.sparse.linalg import eigsh
 
 from rlkit.tabular.evaluation.chain import episode_chain, reachable, with_restart
 from rlkit.tabular.mdp import FloatArray, IntArray, TabularMDP
+from rlkit.tabular.policy_chain import check_model
 
 DENSE = 1_000  # states up to which all eigenvectors are computed
 
@@ -37,6 +38,7 @@ def proto_values(mdp: TabularMDP, number: int) -> ProtoValues:
     Raises:
         ValueError: there are fewer states.
     """
+    check_model(mdp)
     acting, states = _states(mdp)
     if not 1 <= number <= states.size:
         raise ValueError(

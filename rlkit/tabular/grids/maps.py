@@ -22,12 +22,16 @@ _MOST_CELLS = 300_000_000
 _MOST_TRIES = 10_000
 
 
-def parse_map(lines: Sequence[str]) -> Map:
+def parse_map(lines: str | Sequence[str]) -> Map:
     """Return the map with these lines, as in `["SFFF", "FHFH", "FFFH", "HFFG"]`.
+
+    A text is read as its lines, without the blank ones at its end.
 
     Raises:
         ValueError: the lines are no map; the message names the line and column.
     """
+    if isinstance(lines, str):
+        lines = lines.rstrip().splitlines()
     widths = [len(line) for line in lines]
     if not widths or not widths[0]:
         raise ValueError("reading a map: expected at least one line of letters, got none")
@@ -66,7 +70,7 @@ def read_map(path: str | Path) -> Map:
         reason = error.strerror if isinstance(error, OSError) else "it is not a text file"
         raise ValueError(f"the map {str(path)!r} cannot be read: {reason}") from error
     try:
-        return parse_map(text.rstrip().splitlines())
+        return parse_map(text)
     except ValueError as error:
         raise ValueError(f"the map {str(path)!r}: {error}") from error
 

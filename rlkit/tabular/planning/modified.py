@@ -22,7 +22,7 @@ from rlkit.tabular.planning.aggregation import groups_of, improve
 from rlkit.tabular.planning.certificate import UNKNOWN, Certifier
 from rlkit.tabular.planning.plan import Plan, Report, check_tolerance
 from rlkit.tabular.planning.sweeps import Sweeps, threads
-from rlkit.tabular.policy_chain import check_discount
+from rlkit.tabular.policy_chain import check_discount, check_model
 
 _FIRST_SWEEPS = 20
 _SWEEPS = 2  # after each evaluation of a policy
@@ -50,6 +50,7 @@ def modified_policy_iteration(
         initial_values: `[num_states]` to start from, by default 0.
         report: called after each sweep of the operator.
     """
+    check_model(mdp)
     check_discount(discount)
     if discount == 1.0:
         raise ValueError(

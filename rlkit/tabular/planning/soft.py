@@ -33,7 +33,12 @@ from rlkit.tabular.planning.plan import (
     require_representable,
     rounding,
 )
-from rlkit.tabular.policy_chain import check_discount, policy_chain, policy_probabilities
+from rlkit.tabular.policy_chain import (
+    check_discount,
+    check_model,
+    policy_chain,
+    policy_probabilities,
+)
 from rlkit.tabular.returns import from_start, require_limit, steps_under_limit
 
 
@@ -77,6 +82,7 @@ def soft_value_iteration(
         ValueError: a number is out of range, or the reference does not fit the model.
         NotConverged: after `max_sweeps` sweeps, or where float64 cannot hold the values.
     """
+    check_model(mdp)
     check_discount(discount)
     check_tolerance(tolerance, max_sweeps)
     if discount == 1.0:

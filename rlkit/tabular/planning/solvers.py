@@ -30,7 +30,12 @@ from rlkit.tabular.planning.plan import (
     most_steps,
 )
 from rlkit.tabular.planning.sweeps import Sweeps, threads
-from rlkit.tabular.policy_chain import check_discount, discounted_value, policy_probabilities
+from rlkit.tabular.policy_chain import (
+    check_discount,
+    check_model,
+    discounted_value,
+    policy_probabilities,
+)
 
 __all__ = ["NotConverged", "Plan", "policy_iteration", "value_iteration"]
 
@@ -68,6 +73,7 @@ def value_iteration(
         NotConverged: at discount 1, after `max_sweeps` sweeps.
         NoFiniteReturn: at discount 1, where no policy has a finite optimal return.
     """
+    check_model(mdp)
     check_discount(discount)
     check_tolerance(tolerance, max_sweeps)
     if discount == 1.0:
@@ -108,6 +114,7 @@ def policy_iteration(
             stop earning rewards, or if the return has no upper bound.
         NotConverged: after `max_sweeps` evaluations, or where float64 cannot resolve the answer.
     """
+    check_model(mdp)
     check_discount(discount)
     if max_sweeps < 1:
         raise ValueError(f"policy iteration: max_sweeps must be >= 1, got {max_sweeps!r}")
@@ -145,6 +152,7 @@ def gauss_seidel(
         max_sweeps: >= 1. With fewer than needed, the plan is not `converged`, but its bounds hold.
         report: called after each sweep of the operator.
     """
+    check_model(mdp)
     check_discount(discount)
     if discount == 1.0:
         raise ValueError(

@@ -81,6 +81,11 @@ def mdp_from_env(make_env: Callable[[], gym.Env[Any, Any]]) -> TabularMDP:
         UnknownModel: with the reason why no model is known, and the remedy. Anything that a user's
             code raises is the cause of this error, except KeyboardInterrupt.
     """
+    if not callable(make_env):
+        raise UnknownModel(
+            "reading a model: expected a function that makes the environment, as lambda: "
+            f'gym.make("FrozenLake-v1"), got {describe(make_env)}'
+        )
     envs: list[gym.Env[Any, Any]] = []
     fault: BaseException | None = None
     with warnings.catch_warnings():

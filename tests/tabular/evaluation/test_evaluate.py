@@ -177,3 +177,13 @@ def test_a_run_in_place_of_its_actor_is_explained() -> None:
 
     with pytest.raises(ValueError, match=r"choose one, as in run\.actor\(0\)"):
         evaluate(TabularMDP.from_arrays([[[1.0]]], [[1.0]]), Run())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", [bool, int, float])
+def test_a_table_of_zeros_and_ones_is_one_policy(dtype: type) -> None:
+    rng = np.random.default_rng(0)
+    transition = rng.dirichlet(np.ones(4), (4, 4))  # as many actions as states
+    mdp = TabularMDP.from_arrays(transition, rng.random((4, 4)), first_axis="state")
+    actions = np.array([1, 2, 3, 0])
+    chosen = evaluate(mdp, np.eye(4, dtype=dtype)[actions], discount=0.9)
+    np.testing.assert_array_equal(chosen.values, evaluate(mdp, actions, discount=0.9).values)

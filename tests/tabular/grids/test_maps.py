@@ -84,3 +84,9 @@ def test_a_map_is_read_from_a_file(tmp_path: Path) -> None:
         read_map(path)
     with pytest.raises(ValueError, match=r"none.txt' cannot be read: No such file"):
         read_map(tmp_path / "none.txt")
+
+
+def test_a_text_is_read_as_its_lines() -> None:
+    cells = parse_map("SFF\nFHF\nFFG\n")
+    np.testing.assert_array_equal(cells, parse_map(["SFF", "FHF", "FFG"]))
+    assert parse_map("SFFG").shape == (1, 4)  # one row, not a column of four

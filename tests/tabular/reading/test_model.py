@@ -364,3 +364,9 @@ def test_a_large_table_is_tried_although_pairs_are_seldom_visited(
     problem = examine(functools.partial(Grid, slip=0.25)).problem
     assert problem is not None
     assert "this outcome of rows with the same probabilities occurred" in problem
+
+
+@pytest.mark.parametrize("given", ["FrozenLake-v1", gym.make("FrozenLake-v1")])
+def test_a_name_or_an_environment_in_place_of_its_maker_is_rejected(given: Any) -> None:
+    with pytest.raises(UnknownModel, match="expected a function that makes the environment, as la"):
+        mdp_from_env(given)
