@@ -164,6 +164,10 @@ def given_options(options: Any, args: Sequence[str]) -> dict[str, Any]:
     return given
 
 
+# What Python calls otherwise than JSON.
+_JSON_NAMES = {"True": "true", "False": "false", "None": "null"}
+
+
 def read_env_args(groups: Sequence[Sequence[str]]) -> dict[str, Any]:
     """Return the keyword arguments that words such as is_slippery=false give, values in JSON."""
     args = {}
@@ -174,6 +178,10 @@ def read_env_args(groups: Sequence[Sequence[str]]) -> dict[str, Any]:
         try:
             args[name] = json.loads(text)
         except ValueError as error:
+            if text in _JSON_NAMES:
+                raise UsageError(
+                    f"--env-arg {pair!r}: the value is not JSON; write {name}={_JSON_NAMES[text]}"
+                ) from error
             raise UsageError(
                 f"--env-arg {pair!r}: the value is not JSON ({error}); "
                 f"write true, 3, [1, 2] or, for text, '{name}=\"text\"'"

@@ -77,10 +77,17 @@ def print_runs(runs: dict[str, Run], optimum: float | None = None) -> None:
         table.add_row(*cells, f"{rate:,.0f}" if rate else "-")
     if best is not None:
         limit = first.record.get("environment_details", {}).get("time_limit")
-        under = "without a time limit" if limit is None else f"under the limit of {limit:,} steps"
+        under = under_limit(limit)
         table.caption = f"optimum {best:.6g}, exact, {under}"
         table.caption_justify = "left"
     print_table(table)
+
+
+def under_limit(limit: int | None) -> str:
+    """Return the time limit of an episode in words."""
+    if limit is None:
+        return "without a time limit"
+    return f"under the limit of {limit:,} step{'' if limit == 1 else 's'}"
 
 
 def print_pairs(

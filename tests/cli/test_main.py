@@ -29,6 +29,7 @@ from tests.cli.commands import output
         (["train", "ppo", "no.such.module:Env-v0"], "cannot import the module"),
         (["train", "ppo", "CartPole-v1", "--env-arg", "gravity"], "expected name=value"),
         (["train", "ppo", "CartPole-v1", "--env-arg", "x=__import__('os')"], "is not JSON"),
+        (["solve", "FrozenLake-v1", "--env-arg", "is_slippery=False"], "write is_slippery=false"),
         (["train", "ppo", "CartPole-v1", "--env-arg", "nonsense=1"], "building the environment"),
         (["train", "sarsa", "Pendulum-v1"], "the observations are Box"),
         (["solve", "CartPole-v1"], "CartPole-v1"),

@@ -13,7 +13,7 @@ import pytest
 
 from rlkit.analysis.comparisons import compare_pairs
 from rlkit.cli import main
-from rlkit.cli.report import print_json, print_pairs, print_runs, report_failures
+from rlkit.cli.report import print_json, print_pairs, print_runs, report_failures, under_limit
 from rlkit.training.run import load
 
 
@@ -102,3 +102,12 @@ def test_a_first_start_says_once_that_it_compiles_and_a_second_one_nothing(tmp_p
             told.append(done.stderr.count(news))
         assert told[0] == (out == "first")
         assert max(told) == (out == "first")
+
+
+def test_a_limit_of_one_step_is_singular() -> None:
+    limits = (None, 1, 1000)
+    assert [under_limit(limit) for limit in limits] == [
+        "without a time limit",
+        "under the limit of 1 step",
+        "under the limit of 1,000 steps",
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlkit.cli.report import under_limit
 from rlkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class ExactAnswers:
     def print_rows(self, rows: list[dict[str, Any]]) -> None:
         """Print the answers for each seed, and the map of the shares if it is small."""
         limit = self._mdp.time_limit
-        under = "without a time limit" if limit is None else f"under the limit of {limit:,} steps"
+        under = under_limit(limit)
         if self._discount is not None:
             print(f"\nexact values at the start, discount {self._discount:g}, no time limit")
             for row in rows:

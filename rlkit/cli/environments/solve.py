@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from rlkit.cli.forms import EnvArgs, Output, parse, read_env_args
-from rlkit.cli.report import announcing, print_json
+from rlkit.cli.report import announcing, print_json, under_limit
 from rlkit.cli.terminal import printable
 from rlkit.errors import UsageError
 
@@ -271,7 +271,7 @@ def _grid_of(environment: str, env_args: dict[str, Any]) -> Grid | None:
 
 def _print_solution(problem: Problem, solution: Solution) -> None:
     limit = solution.time_limit
-    under = "without a time limit" if limit is None else f"under the limit of {limit:,} steps"
+    under = under_limit(limit)
     gamma = f"{solution.discount:g}"
     lines = [
         (f"V* at the start, discount {gamma}, no time limit", solution.start_value),
