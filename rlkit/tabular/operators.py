@@ -71,6 +71,8 @@ def greedy(
     tied action that leads towards an ending is taken. A zero-reward loop is acceptable where the
     value is 0.
     """
+    if np.isnan(values).any():
+        raise ValueError("values of states: expected numbers to be greedy for, got NaN")
     q = action_values(mdp, values, discount)
     tied = q >= q.max(axis=1, keepdims=True) - tie_tolerance
     policy = np.asarray(tied.argmax(axis=1), dtype=np.int64)

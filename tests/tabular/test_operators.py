@@ -58,3 +58,8 @@ def test_a_discount_out_of_range_is_rejected(discount: float) -> None:
             apply(mdp, values, discount)
     with pytest.raises(ValueError, match=r"discount must be in \[0, 1\], got"):
         bellman_policy(mdp, np.zeros(7, dtype=int), values, discount)
+
+
+def test_no_policy_is_greedy_for_nan() -> None:
+    with pytest.raises(ValueError, match="expected numbers to be greedy for, got NaN"):
+        greedy(random_mdp(0), np.full(7, np.nan), 0.9)

@@ -17,10 +17,9 @@ import time
 import numpy as np
 
 from rlkit.tabular.mdp import FloatArray, TabularMDP
-from rlkit.tabular.operators import state_values
 from rlkit.tabular.planning.aggregation import groups_of, improve
 from rlkit.tabular.planning.certificate import UNKNOWN, Certifier
-from rlkit.tabular.planning.plan import Plan, Report, check_tolerance
+from rlkit.tabular.planning.plan import Plan, Report, check_tolerance, first_values
 from rlkit.tabular.planning.sweeps import Sweeps, threads
 from rlkit.tabular.policy_chain import check_discount, check_model
 
@@ -60,8 +59,7 @@ def modified_policy_iteration(
     check_tolerance(tolerance, max_sweeps)
     began = time.perf_counter()
     certifier = Certifier(mdp, discount, tolerance)
-    start = np.zeros(mdp.num_states) if initial_values is None else initial_values
-    values = state_values(mdp, start).copy()
+    values = first_values(mdp, initial_values)
     result = np.empty_like(values)
     best, of_best = values.copy(), UNKNOWN
     failures, num_sweeps, groups = 0, _SWEEPS, None

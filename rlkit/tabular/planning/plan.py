@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rlkit.tabular.mdp import BoolArray, FloatArray, IntArray, TabularMDP
-from rlkit.tabular.operators import action_values, greedy
+from rlkit.tabular.operators import action_values, greedy, state_values
 
 # policy -> (its values [num_states], the most steps over which an error can add up)
 Evaluate = Callable[[IntArray], tuple[FloatArray, float]]
@@ -135,6 +135,20 @@ def _error(
     """Bound |values - V*| by the residual and rounding, which add up over `horizon` steps."""
     residual = float(np.abs(best[finite] - values[finite]).max())
     return horizon * (residual + rounding(mdp, values, discount))
+
+
+def first_values(mdp: TabularMDP, initial_values: FloatArray | None) -> FloatArray:
+    """Return a copy of the values to start from, `[num_states]`, zeros where none are given.
+
+    Raises:
+        ValueError: they have another shape, or are not finite.
+    """
+    if initial_values is None:
+        return np.zeros(mdp.num_states)
+    values = state_values(mdp, initial_values).copy()
+    if not np.isfinite(values).all():
+        raise ValueError("initial_values: expected a finite number for each state")
+    return values
 
 
 def check_tolerance(tolerance: float, max_sweeps: int) -> None:

@@ -18,7 +18,6 @@ import time
 import numpy as np
 
 from rlkit.tabular.mdp import FloatArray, IntArray, TabularMDP
-from rlkit.tabular.operators import state_values
 from rlkit.tabular.planning import undiscounted
 from rlkit.tabular.planning.certificate import Certifier
 from rlkit.tabular.planning.plan import (
@@ -26,6 +25,7 @@ from rlkit.tabular.planning.plan import (
     Plan,
     Report,
     check_tolerance,
+    first_values,
     improve_until_greedy,
     most_steps,
 )
@@ -83,8 +83,7 @@ def value_iteration(
 
     began = time.perf_counter()
     certifier = Certifier(mdp, discount, tolerance)
-    start = np.zeros(mdp.num_states) if initial_values is None else initial_values
-    values = state_values(mdp, start).copy()
+    values = first_values(mdp, initial_values)
     result = np.empty_like(values)
     with threads(mdp) as pool:
         sweeps = Sweeps(mdp, discount, pool)

@@ -2,11 +2,13 @@
 
 import itertools
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
 
 from rlkit.tabular.operators import bellman_optimality
+from rlkit.tabular.planning.modified import modified_policy_iteration
 from rlkit.tabular.planning.plan import (
     NotConverged,
     Plan,
@@ -14,6 +16,7 @@ from rlkit.tabular.planning.plan import (
     improve_until_greedy,
     rounding,
 )
+from rlkit.tabular.planning.solvers import value_iteration
 from tests.tabular.models import dense, random_mdp
 
 SIZE, GAMMA = 5, 0.9
@@ -113,3 +116,10 @@ def test_a_tolerance_or_a_limit_without_sense_is_rejected(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         check_tolerance(tolerance, max_sweeps)
+
+
+@pytest.mark.parametrize("solve", [value_iteration, modified_policy_iteration])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_first_values_that_are_not_finite_are_rejected(solve: Any, value: float) -> None:
+    with pytest.raises(ValueError, match="initial_values: expected a finite number"):
+        solve(random_mdp(0), discount=0.9, initial_values=np.full(7, value))
