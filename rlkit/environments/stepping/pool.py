@@ -313,8 +313,9 @@ class _Worker:
     def _forget_name(self) -> None:
         """Remove the name of the file for the stack, which the worker has opened by now."""
         name, self._stack_file = self._stack_file, ""
-        with contextlib.suppress(OSError):
-            os.unlink(name)
+        if name:
+            with contextlib.suppress(OSError):
+                os.unlink(name)
 
 
 def replies_of(
@@ -330,7 +331,9 @@ def replies_of(
     stopping = 0.0
     while len(replies) < len(shares):
         waiting = [worker for worker in shares if worker not in replies]
-        ready = wait([part for one in waiting for part in one.parts], timeout=_LOOK_EVERY)
+        # For one of them: each reply that wakes this process takes a processor from a worker.
+        wait(waiting[0].parts, timeout=_LOOK_EVERY)
+        ready = wait([part for one in waiting for part in one.parts], timeout=0)
         for worker in waiting:
             if not worker.parts.isdisjoint(ready):
                 try:
