@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from rlkit.errors import UsageError
@@ -15,6 +17,18 @@ class Command(NamedTuple):
 
     module: str  # in which the command NAME is the function NAME_command
     summary: str
+
+
+@contextlib.contextmanager
+def only_imports() -> Iterator[None]:
+    """Search for no garbage within the block: what imports make is there to stay."""
+    searched = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if searched:
+            gc.enable()
 
 
 def run_command(commands: Mapping[str, Command], usage: str, args: list[str], group: str) -> int:
@@ -40,5 +54,6 @@ def run_command(commands: Mapping[str, Command], usage: str, args: list[str], gr
             f"unknown command '{group}{args[0]}'; there are {', '.join(commands)}."
             f"{closest(args[0], commands)}"
         )
-    module = importlib.import_module(commands[name].module)
+    with only_imports():
+        module = importlib.import_module(commands[name].module)
     return int(getattr(module, f"{name.replace('-', '_')}_command")(args[1:]))

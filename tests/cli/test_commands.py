@@ -1,8 +1,10 @@
 """One way from a word to a command, for `rlkit` and `rlkit rlhf`."""
 
+import gc
+
 import pytest
 
-from rlkit.cli.commands import Command, run_command
+from rlkit.cli.commands import Command, only_imports, run_command
 from rlkit.errors import UsageError
 
 TABLE = {
@@ -40,3 +42,21 @@ def test_a_command_is_found_in_either_spelling(
 def test_an_unknown_command_names_the_closest() -> None:
     with pytest.raises(UsageError, match=r"unknown command 'x lsit'; .* Did you mean 'list'"):
         run("lsit")
+
+
+def test_garbage_is_searched_for_again_after_the_imports() -> None:
+    def leave() -> None:
+        assert not gc.isenabled()
+        raise SystemExit(2)
+
+    assert gc.isenabled()
+    with pytest.raises(SystemExit), only_imports():
+        leave()
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with only_imports():
+            pass
+        assert not gc.isenabled(), "it is for the caller to switch it on"
+    finally:
+        gc.enable()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from rlkit.cli.commands import only_imports
 from rlkit.cli.forms import (
     EnvArgs,
     Output,
@@ -116,12 +117,13 @@ class TrainOptions(TrainingOptions):
 
 def train_command(args: list[str]) -> int:
     """Train an agent on an environment."""
-    if args and not {"--help", "-h"} & set(args):
-        _start_processes(args)
-    name = agent_name(args, TrainOptions)
-    form = _train_form(name, args)
-    parsed = parse(form, args, f"train {name}" if name else "train", help_of="train AGENT")
-    from rlkit.training.train import train
+    with only_imports():
+        if args and not {"--help", "-h"} & set(args):
+            _start_processes(args)
+        name = agent_name(args, TrainOptions)
+        form = _train_form(name, args)
+        parsed = parse(form, args, f"train {name}" if name else "train", help_of="train AGENT")
+        from rlkit.training.train import train
 
     if parsed.training.regret:
         from rlkit.environments.resolve import find_environment
