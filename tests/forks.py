@@ -107,6 +107,7 @@ def redirect(stdin: str, stdout: str, stderr: str) -> None:
     os.dup2(os.open(stdin, os.O_RDONLY), 0)
     for number, path in ((1, stdout), (2, stderr)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the tests were started by nohup
     faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)  # says where it hangs
 
 
