@@ -34,7 +34,8 @@ from rlkit.agents.preferences.reward_model import RewardEnsemble
 from rlkit.agents.preferences.segments import Recorder
 from rlkit.agents.preferences.store import stacked
 from rlkit.analysis.figure import save_figure
-from rlkit.analysis.overoptimisation import seeds_figure, standard_error
+from rlkit.analysis.intervals import standard_error
+from rlkit.analysis.overoptimisation import seeds_figure
 from rlkit.cli.report import show_progress
 from rlkit.determinism import prepared_torch
 from rlkit.environments.resolve import find_environment

@@ -30,7 +30,8 @@ from rlkit.agents.preferences.reward_model import RewardEnsemble
 from rlkit.agents.preferences.segments import Recorder
 from rlkit.agents.preferences.store import stacked
 from rlkit.analysis.figure import save_figure
-from rlkit.analysis.overoptimisation import seeds_figure, standard_error
+from rlkit.analysis.intervals import standard_error
+from rlkit.analysis.overoptimisation import seeds_figure
 from rlkit.environments.resolve import find_environment
 from rlkit.seeding import SeedStreams
 from rlkit.tabular.mdp import TabularMDP
@@ -131,7 +132,7 @@ def main() -> None:
             "best_return": float(mean["return"][best]),
             "kl_there": float(mean["kl"][best]),
             "final_return": float(mean["return"][-1]),
-            "final_standard_error": float(standard_error(rows["return"])[-1]),
+            "final_standard_error": standard_error(rows["return"][-1]),
             "final_kl": float(mean["kl"][-1]),
             "seeds_worse_than_the_reference": int((rows["gold"][-1] < 0).sum()),
         }

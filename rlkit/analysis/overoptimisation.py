@@ -18,6 +18,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
 
 from rlkit.analysis.figure import PALETTE, new_figure
+from rlkit.analysis.intervals import standard_error
 
 Array = NDArray[Any]
 
@@ -84,7 +85,7 @@ def seeds_figure(panels: Mapping[str, Mapping[str, Array]], *, title: str) -> Fi
         d = np.sqrt(rows["kl"].mean(axis=-1)[order])
         for kind, color in (("proxy", PROXY), ("gold", GOLD)):
             values = rows[kind][order]
-            mean, error = values.mean(axis=-1), standard_error(values)
+            mean, error = values.mean(axis=-1), np.array([standard_error(row) for row in values])
             ax.plot(d, mean, color=color, marker="o", markersize=2.5, label=labels[kind])
             ax.fill_between(d, mean - error, mean + error, color=color, alpha=0.15, linewidth=0)
         ax.axhline(0.0, color="0.7", linewidth=0.8, zorder=0)
@@ -99,12 +100,6 @@ def seeds_figure(panels: Mapping[str, Mapping[str, Array]], *, title: str) -> Fi
     handles = axes[0].get_legend_handles_labels()[0]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     return figure
-
-
-def standard_error(values: Array) -> Array:
-    """Return the standard error of the mean over seeds, the last axis."""
-    error: Array = values.std(axis=-1, ddof=1) / np.sqrt(values.shape[-1])
-    return error
 
 
 def _draw_frontier(axes: Axes, curve: RewardCurve, dash: Any) -> Line2D:

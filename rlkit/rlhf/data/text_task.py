@@ -330,8 +330,8 @@ def _columns_of(
 ) -> tuple[dict[tuple[int, ...], Mapping[str, Any]], dict[str, str]]:
     """Return the further columns of each prompt, and those that have several values for one.
 
-    Of a prompt that occurs again, the first value counts. The second result has, for each column of
-    which another value was left out, the first such prompt.
+    Where a prompt occurs again with another value, the first one counts. The second result has each
+    such column with the first such prompt.
     """
     columns: dict[tuple[int, ...], dict[str, Any]] = {}
     ambiguous: dict[str, str] = {}

@@ -194,11 +194,11 @@ def _read_word(word: str, name: str | None) -> Contender:
     named = name or called or word
     if head.startswith(SB3):
         options = _read_options(flags, {"vecnormalize": str}, word)
-        for name in options.keys() - {"vecnormalize"}:
+        for other in options.keys() - {"vecnormalize"}:
             raise UsageError(
                 f"the contender {word!r} is a model, which is compared as it is and has the option "
-                f"--vecnormalize alone: omit --{name.replace('_', '-')}."
-                f"{closest(name, ['vecnormalize'])}"
+                f"--vecnormalize alone: omit --{other.replace('_', '-')}."
+                f"{closest(other, ['vecnormalize'])}"
             )
         normalisers = str(options.get("vecnormalize", "")).split(",")
         models = read_models(head, [one for one in normalisers if one])

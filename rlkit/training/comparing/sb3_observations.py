@@ -15,7 +15,6 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from rlkit.environments.views.leaves import bounds_of
-from rlkit.environments.views.observations import seen_by_agents
 from rlkit.tabular.reading.parts import PartsIndex, parts_index
 
 Array = NDArray[Any]
@@ -79,7 +78,7 @@ def decoder(space: Space) -> Callable[[Array], Any]:
     """
     if isinstance(space, spaces.Box | spaces.Discrete):
         return lambda obs: obs
-    seen, index = seen_by_agents(space), parts_index(space)
+    index = parts_index(space)
     own = dict(space.spaces) if isinstance(space, spaces.Dict) else {"": space}
 
     def decode(obs: Array) -> Any:
@@ -87,7 +86,6 @@ def decoder(space: Space) -> Callable[[Array], Any]:
         values = dict(columns)
         return values if isinstance(space, spaces.Dict) else values[""]
 
-    assert isinstance(seen, spaces.Discrete if index is not None else spaces.Box)
     return decode
 
 
