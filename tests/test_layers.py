@@ -334,3 +334,22 @@ def test_environments_do_not_know_the_toolkit(path: Path) -> None:
 def test_parts_without_a_network_do_not_import_torch(statement: str) -> None:
     code = f"{statement}\nimport sys\nassert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
+
+
+def test_a_table_is_trained_without_what_takes_long_to_load(tmp_path: Path) -> None:
+    code = """
+import sys
+from rlkit.cli import main
+words = ["train", "q-learning", "FrozenLake-v1", "--steps", "100", "--seeds", "2", "--json"]
+assert main([*words, "--out", sys.argv[1]]) == 0
+"""
+    look = """
+from numba.core.runtime.nrt import rtsys
+heavy = {"torch", "scipy.sparse", "matplotlib", "rich", "typeguard", "asyncio"}
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+assert not rtsys._init, "a kernel that makes arrays was loaded"
+"""
+    for then in ("", look):  # the first may have to compile
+        out = str(tmp_path / f"{len(then)}")
+        command = [sys.executable, "-c", code + then, out]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=ROOT)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import json
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -83,12 +85,69 @@ def parse(form: type[Any], args: list[str], command: str, *, help_of: str = "") 
                 f"{command} has no option {flag}.{closest(flag, known)} "
                 f"`rlkit {help_of or command} --help` lists all options."
             )
-    return tyro.cli(
-        form,
-        args=_with_values(form, args),
-        prog=f"rlkit {command}",
-        config=(OmitArgPrefixes, AvoidSubcommands),
-    )
+    words = _with_values(form, args)
+    settings: Any = {"args": words, "config": (OmitArgPrefixes, AvoidSubcommands)}
+    if not {"--help", "-h"} & set(args):
+        # tyro takes a millisecond for each option, and more for the first of some types. What is
+        # wrong with these words, the whole form says.
+        with (
+            contextlib.suppress(SystemExit, Exception),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            named = tyro.cli(_named_options(form, words), console_outputs=False, **settings)
+            return _filled(form, vars(named))
+    return tyro.cli(form, prog=f"rlkit {command}", **settings)
+
+
+def _named_options(form: type[Any], words: Sequence[str]) -> type[Any]:
+    """Return a dataclass of those options of a form that words name, and all without a default."""
+    flags = {word.partition("=")[0].replace("_", "-") for word in words}
+    fields: list[Any] = []
+    leaves = list(_leaves(form))
+    if len({name for name, _, _ in leaves}) < len(leaves):
+        raise ValueError("two options have one name, so their values could be mistaken")
+    for name, hint, default in leaves:
+        flag = _flag(name, hint)
+        if isinstance(hint, types.UnionType):  # which tyro imports half of Python for
+            hint = typing.Union[hint.__args__]  # noqa: UP007
+        if default is dataclasses.MISSING:
+            fields.append((name, hint))
+        elif not flags.isdisjoint((flag, f"--no-{flag[2:]}")):
+            fields.append((name, hint, dataclasses.field(default=default)))
+    return dataclasses.make_dataclass(form.__name__, fields, frozen=True, kw_only=True)
+
+
+def _filled(form: Any, values: Mapping[str, Any], defaults: Any = None) -> Any:
+    """Return an instance of a form, with these values of some options."""
+    parts = {}
+    for name, hint, default in _fields(form, defaults):
+        if dataclasses.is_dataclass(hint):
+            parts[name] = _filled(hint, values, default)
+        else:
+            parts[name] = values.get(name, default)
+    return form(**parts)
+
+
+def _leaves(form: Any, defaults: Any = None) -> Iterator[tuple[str, Any, Any]]:
+    """Yield name, type and default of each option of a form and of the dataclasses in it."""
+    for name, hint, default in _fields(form, defaults):
+        if dataclasses.is_dataclass(hint):
+            yield from _leaves(hint, default)
+        else:
+            yield name, hint, default
+
+
+def _fields(form: Any, defaults: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Yield name, type and default of each field, or MISSING; `defaults` is an instance or None."""
+    hints = typing.get_type_hints(form, include_extras=True)
+    for field in dataclasses.fields(form):
+        if defaults is not None and defaults is not dataclasses.MISSING:
+            default = getattr(defaults, field.name)
+        elif field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        else:
+            default = field.default
+        yield field.name, hints[field.name], default
 
 
 def known_flags(form: type[Any]) -> list[str]:
@@ -199,9 +258,15 @@ def _options(form: type[Any]) -> dict[str, Any]:
         if dataclasses.is_dataclass(kind):
             options |= _options(typing.cast(type[Any], kind))
             continue
-        names = [marker.name for marker in markers if getattr(marker, "name", None)]
-        options[f"--{names[0] if names else name}".replace("_", "-")] = kind
+        options[_flag(name, hint)] = kind
     return options
+
+
+def _flag(name: str, hint: Any) -> str:
+    """Return the option of a field, as it is typed."""
+    markers = typing.get_args(hint)[1:] if _is_annotated(hint) else ()
+    names = [marker.name for marker in markers if getattr(marker, "name", None)]
+    return f"--{names[0] if names else name}".replace("_", "-")
 
 
 def _is_annotated(hint: Any) -> bool:

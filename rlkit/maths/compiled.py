@@ -24,7 +24,7 @@ Item = TypeVar("Item")
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def kernel(function: Function, **more: Any) -> Function:
+def kernel(function: Function) -> Function:
     """Compile a function of numbers and arrays when it is first called.
 
     The machine code is kept on disk beside the source, or in the user's cache where that folder
@@ -32,14 +32,26 @@ def kernel(function: Function, **more: Any) -> Function:
     work. Sums are in the order in which they are written, as in NumPy's float64, and division by
     zero gives inf or NaN: checks for it keep loops from being vectorised.
     """
+    return _compiled(function, _Cache)
+
+
+def lean_kernel(function: Function) -> Function:
+    """Compile a function that makes and returns no arrays, as `kernel` does otherwise.
+
+    Arrays are not counted as references: that takes ten times as long as a step of a table, and
+    the code that counts them is compiled anew in every process.
+    """
+    return _compiled(function, _LeanCache, _nrt=False)
+
+
+def _compiled(function: Function, cache: Any, **more: Any) -> Function:
     compiled: Any = numba.njit(nogil=True, error_model="numpy", **more)(function)
     with contextlib.suppress(RuntimeError):  # no folder for the cache can be written
-        cache: Any = _Cache
         compiled._cache = cache(function)
     return compiled  # type: ignore[no-any-return]
 
 
-class _Cache(FunctionCache):
+class _LeanCache(FunctionCache):
     """Loads machine code without the functions that numba compiles others with.
 
     Importing them takes longer than to train a table. Only what hashes (dict, set, str) would need
@@ -47,10 +59,15 @@ class _Cache(FunctionCache):
     """
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        runtime.initialize(target_context)
         with self._guard_against_spurious_io_errors():
             load: Any = self._load_overload
             return load(sig, target_context)
+
+
+class _Cache(_LeanCache):
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        runtime.initialize(target_context)
+        return super().load_overload(sig, target_context)
 
 
 def part(function: Function) -> Function:
@@ -81,9 +98,6 @@ def compose(text: Callable[..., Any], **parts: Callable[..., Any]) -> Callable[.
     `meaning` of those that have one, so that it is compiled anew when one of them changes. Of their
     files, because the types of arguments are stored by name, and an index with a name that is gone
     could not be read.
-
-    Arrays are not counted as references: that takes ten times as long as a step of a table, and is
-    why a part cannot make arrays.
     """
     first = next(iter(parts.values())).py_func  # type: ignore[attr-defined]
     globals_ = {**text.__globals__, **parts}
@@ -102,7 +116,7 @@ def compose(text: Callable[..., Any], **parts: Callable[..., Any]) -> Callable[.
     )
     function = types.FunctionType(code, globals_, name)
     function.__module__ = first.__module__
-    return kernel(function, _nrt=False)
+    return lean_kernel(function)
 
 
 def _codes(

@@ -34,11 +34,10 @@ class Bar:
     """A progress bar on the error stream, where that is a terminal or a notebook.
 
     Args:
-        quiet: show nothing.
         unit: what is counted.
     """
 
-    def __init__(self, *, quiet: bool = False, unit: str = "steps") -> None:
+    def __init__(self, *, unit: str = "steps") -> None:
         from rich.console import Console
         from rich.progress import (
             BarColumn,
@@ -57,7 +56,7 @@ class Bar:
             TimeRemainingColumn(),
             console=console,
             transient=True,
-            disable=quiet or not (console.is_terminal or _shows_widgets(console)),
+            disable=not (console.is_terminal or _shows_widgets(console)),
         )
         self._steps: dict[int, int] = {}
 
@@ -97,8 +96,11 @@ def _shows_widgets(console: Console) -> bool:
 def reporting(
     note: Callable[[str], None], *, quiet: bool = False, unit: str = "steps"
 ) -> Iterator[Reports]:
-    """Show a bar until the end of the block; hand notes to `note`."""
-    bar = Bar(quiet=quiet, unit=unit)
+    """Show a bar until the end of the block, unless `quiet`; hand notes to `note`."""
+    if quiet:
+        yield Reports(note=note)
+        return
+    bar = Bar(unit=unit)
     bar.start()
     try:
         yield Reports(progress=bar.advance, note=note, begin=bar.begin, status=bar.describe)

@@ -7,12 +7,14 @@ order `state * num_actions + action`, and row i owns the entries `row_start[i]` 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy
 from numpy.typing import NDArray
+
+from rlkit.options import Unfit, converted
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -56,12 +58,13 @@ def from_lists(table: Iterable[Sequence[Sequence[Successor]]]) -> Entries:
     for state, rows in enumerate(table):
         widths.add(len(rows))
         for action, row in enumerate(rows):
-            counts.append(len(row))
-            if any(len(successor) != 4 for successor in row):
+            if not _are_successors(row):
                 raise ValueError(
-                    "building a TabularMDP: a successor must be (probability, next_state, reward, "
-                    f"terminated), got {list(row)!r} at state {state}, action {action}"
+                    "building a TabularMDP: the successors of an action must be a list of "
+                    f"(probability, next_state, reward, terminated), got {row!r} at state "
+                    f"{state}, action {action}"
                 )
+            counts.append(len(row))
             for column, values in zip(columns, zip(*row, strict=True), strict=False):
                 column.extend(values)
     if len(widths) != 1 or 0 in widths or 0 in counts:
@@ -74,13 +77,27 @@ def from_lists(table: Iterable[Sequence[Sequence[Successor]]]) -> Entries:
         )
     probability, next_state, reward, terminated = columns
     return Entries(
-        probability=np.array(probability, dtype=np.float64),
+        probability=_numbers(probability, "probability"),
         next_state=_exact(next_state, np.int64, "next_state must hold whole numbers"),
-        reward=np.array(reward, dtype=np.float64),
+        reward=_numbers(reward, "reward"),
         terminated=_exact(terminated, np.bool_, "terminated must be True or False"),
         row_start=_starts(np.array(counts)),
         num_actions=widths.pop(),
     )
+
+
+def _are_successors(row: Any) -> bool:
+    try:
+        return all(len(successor) == 4 for successor in row)
+    except TypeError:
+        return False
+
+
+def _numbers(values: list[Any], name: str) -> FloatArray:
+    try:
+        return np.array(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"building a TabularMDP: {name} must hold numbers; {error}") from error
 
 
 def _exact(values: list[Any], dtype: Any, expected: str) -> NDArray[Any]:
@@ -99,9 +116,30 @@ def from_function(
     successors: Callable[[int, int], Sequence[Successor]], num_states: int, num_actions: int
 ) -> Entries:
     """Return the entries of a function (state, action) -> its successors."""
-    return from_lists(
-        [list(successors(s, a)) for a in range(num_actions)] for s in range(num_states)
-    )
+    if not callable(successors):
+        raise ValueError(
+            "building a TabularMDP: successors must be a function (state, action) -> [(probability,"
+            f" next_state, reward, terminated), ..], got {successors!r}"
+        )
+    states, actions = _count("num_states", num_states), _count("num_actions", num_actions)
+    return from_lists([_listed(successors(s, a)) for a in range(actions)] for s in range(states))
+
+
+def _count(name: str, given: Any) -> int:
+    try:
+        count: int = converted(given, int)
+    except Unfit:
+        count = 0
+    if count < 1:
+        raise ValueError(
+            f"building a TabularMDP: {name} must be a whole number >= 1, got {given!r}"
+        )
+    return count
+
+
+def _listed(given: Any) -> Any:
+    """Return what can be gone through once as a list, and else as it is."""
+    return list(given) if isinstance(given, Iterator) else given
 
 
 def from_padded(padded: Padded) -> Entries:

@@ -6,17 +6,34 @@ bytes are the same.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rlkit.maths.compiled import kernel
+from rlkit.maths.compiled import lean_kernel
 
 Array = NDArray[Any]
 
 
-@kernel
+class _Work(NamedTuple):
+    """What the kernel works in. A row of the chain owns the entries starts[s] to starts[s + 1] - 1.
+
+    It is gathered in `sums`, where `before` links its columns, the latest first.
+    """
+
+    starts: Array  # [num_states + 1]
+    columns: Array  # [num_stored]
+    entries: Array  # [num_stored]
+    reward: Array  # [num_states], 0 for now, as are the next ones
+    sums: Array
+    before: Array  # -1 for now
+    only: Array  # the last successor of each state, and
+    entry_of_only: Array  # its probability
+    values: Array  # after the last step, which are the answer
+    previous: Array  # after the step before
+
+
 def values_under_limit(
     probabilities: Array,
     row_start: Array,
@@ -34,15 +51,36 @@ def values_under_limit(
         continuation: its entries.
         expected_reward: `[num_states, num_actions]`.
     """
+    num_states, num_stored = len(probabilities), len(continuation)
+    reward, sums, entry_of_only, values, previous = np.zeros((5, num_states))
+    work = _Work(
+        starts=np.empty(num_states + 1, dtype=np.int64),
+        columns=np.empty(num_stored, dtype=np.int64),
+        entries=np.empty(num_stored),
+        reward=reward,
+        sums=sums,
+        before=np.full(num_states, -1),
+        only=np.zeros(num_states, dtype=np.int64),
+        entry_of_only=entry_of_only,
+        values=values,
+        previous=previous,
+    )
+    _sweep(probabilities, row_start, successors, continuation, expected_reward, limit, work)
+    return work.values
+
+
+@lean_kernel
+def _sweep(
+    probabilities: Array,
+    row_start: Array,
+    successors: Array,
+    continuation: Array,
+    expected_reward: Array,
+    limit: int,
+    work: _Work,
+) -> None:
     num_states, num_actions = probabilities.shape
-    most = row_start[num_states * num_actions]
-    starts = np.empty(num_states + 1, dtype=np.int64)
-    columns, entries = np.empty(most, dtype=np.int64), np.empty(most)
-    reward = np.zeros(num_states)
-    # A row of the chain is gathered in `sums`; `before` links its columns, the latest first.
-    sums, before = np.zeros(num_states), np.full(num_states, -1)
-    # Where each state has one successor at most, as in Taxi, a sweep needs no inner loop.
-    only, entry_of_only = np.zeros(num_states, dtype=np.int64), np.zeros(num_states)
+    starts, columns, entries, reward, sums, before, only, entry_of_only, values, previous = work
     end, longest = 0, 0
     for s in range(num_states):
         starts[s] = end
@@ -68,11 +106,10 @@ def values_under_limit(
         longest = max(longest, end - starts[s])
     starts[num_states] = end
 
-    values, previous = np.zeros(num_states), np.empty(num_states)
     for _ in range(limit):
         values, previous = previous, values
         changed = False
-        if longest <= 1:
+        if longest <= 1:  # as in Taxi; such a sweep needs no inner loop
             for s in range(num_states):
                 values[s] = reward[s] + (0.0 + entry_of_only[s] * previous[only[s]])
                 changed |= values[s] != previous[s]
@@ -86,4 +123,5 @@ def values_under_limit(
         # At a fixed point every further step is the identity.
         if not changed:
             break
-    return values
+    for s in range(num_states):
+        work.values[s] = values[s]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rlkit.maths.compiled import kernel
+from rlkit.maths.compiled import lean_kernel
 
 Array = NDArray[Any]
 
@@ -25,7 +25,9 @@ class Rows(NamedTuple):
 
     def product(self, vector: Array) -> Array:
         """Return the product with a vector, `[num_rows]`."""
-        return np.asarray(_product(*self, np.asarray(vector, dtype=np.float64)))
+        products = np.empty(len(self.start) - 1)
+        _product(*self, np.asarray(vector, dtype=np.float64), products)
+        return products
 
 
 def continuing_rows(probability: Array, next_state: Array, terminated: Array, start: Array) -> Rows:
@@ -37,25 +39,41 @@ def continuing_rows(probability: Array, next_state: Array, terminated: Array, st
         terminated: `[num_entries]`.
         start: of the rows, `[num_rows + 1]`.
     """
-    num_states = int(next_state.max()) + 1
-    return Rows(*_continuing(probability, next_state, terminated, start, num_states))
+    continues = (probability > 0) & ~terminated
+    num_stored, num_columns = np.count_nonzero(continues), int(next_state.max()) + 1
+    rows = Rows(
+        np.zeros(len(start), dtype=np.int32),
+        np.empty(num_stored, dtype=np.int32),
+        np.empty(num_stored),
+    )
+    sums, row_of = np.empty(num_columns), np.full(num_columns, -1, dtype=np.int32)
+    end = _continuing(probability, next_state, continues, start, rows, sums, row_of)
+    return Rows(rows.start, rows.columns[:end], rows.entries[:end])
 
 
-@kernel
+@lean_kernel
 def _continuing(
-    probability: Array, next_state: Array, terminated: Array, row_start: Array, num_states: int
-) -> tuple[Array, Array, Array]:
-    num_rows, num_stored = len(row_start) - 1, 0
-    for k in range(len(probability)):
-        num_stored += probability[k] > 0.0 and not terminated[k]
-    start = np.zeros(num_rows + 1, dtype=np.int32)
-    columns, entries = np.empty(num_stored, dtype=np.int32), np.empty(num_stored)
-    sums, row_of = np.empty(num_states), np.full(num_states, -1, dtype=np.int32)
+    probability: Array,
+    next_state: Array,
+    continues: Array,
+    row_start: Array,
+    rows: Rows,
+    sums: Array,
+    row_of: Array,
+) -> int:
+    """Write the rows and return the number of their entries.
+
+    Args:
+        continues: whether an entry counts.
+        sums: to work in, `[num_columns]`, as is
+        row_of: the last row that has an entry in a column, -1 for now.
+    """
+    start, columns, entries = rows
     end = 0
-    for row in range(num_rows):
+    for row in range(len(row_start) - 1):
         first = end
         for k in range(row_start[row], row_start[row + 1]):
-            if probability[k] > 0.0 and not terminated[k]:
+            if continues[k]:
                 column = next_state[k]
                 if row_of[column] == row:
                     sums[column] += probability[k]
@@ -77,15 +95,13 @@ def _continuing(
         for k in range(first, end):
             entries[k] = sums[columns[k]]
         start[row + 1] = end
-    return start, columns[:end], entries[:end]
+    return end
 
 
-@kernel
-def _product(start: Array, columns: Array, entries: Array, vector: Array) -> Array:
-    products = np.empty(len(start) - 1)
+@lean_kernel
+def _product(start: Array, columns: Array, entries: Array, vector: Array, products: Array) -> None:
     for row in range(len(products)):
         total = 0.0
         for k in range(start[row], start[row + 1]):
             total += entries[k] * vector[columns[k]]
         products[row] = total
-    return products

@@ -1,17 +1,21 @@
 """How words become options."""
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Literal
 
 import pytest
+import tyro
 
-from rlkit.cli.agents.train import TrainOptions
+from rlkit.agents.tabular.q_learning import QLearningConfig
+from rlkit.cli.agents.train import ENVIRONMENT, TrainOptions
 from rlkit.cli.forms import (
+    EnvArgs,
     Output,
     given_options,
     known_flags,
     make_form,
     parse,
+    positional,
     positional_words,
     read_env_args,
 )
@@ -74,6 +78,90 @@ def test_words_are_distinguished_from_options_and_their_values() -> None:
     assert positional_words(args, TrainOptions, Output) == ["ppo", "CartPole-v1", "-1"]
     args = ["ppo", "CartPole-v1", "--env-arg", "a=1", "b=2", "--seed", "0", "x"]
     assert positional_words(args, TrainOptions) == ["ppo", "CartPole-v1", "x"]
+
+
+AGENT_FORM = make_form(
+    "Train.",
+    agent=positional(str, "AGENT", "an agent"),
+    environment=positional(str, "ENV", ENVIRONMENT),
+    training=TrainOptions,
+    q_learning=QLearningConfig(epsilon_end=0.2, epsilon_steps=7),
+    output=Output,
+)
+
+
+@dataclass(frozen=True)
+class Flat:
+    """Options that are no part of a form, as `rlkit solve` has them."""
+
+    env_args: EnvArgs = ()
+    baseline: bool | Literal["linear"] = False
+    names: tuple[str, ...] | None = None
+
+
+@pytest.mark.parametrize(
+    ("form", "words"),
+    [
+        (AGENT_FORM, ["q", "e"]),
+        (AGENT_FORM, ["q", "--seeds", "3", "e", "--steps=9", "--json", "--no-native"]),
+        (AGENT_FORM, ["q", "e", "--epsilon_start", ".5", "--exploration", "boltzmann"]),
+        (AGENT_FORM, ["q", "e", "--env-arg", "a=1", "b=2", "--bins", "4", "5", "--out", "x"]),
+        (AGENT_FORM, ["q", "e", "--steps", "None", "--name=--json", "--until-return", "-1.5"]),
+        (AGENT_FORM, ["q", "e", "--track", "wandb", "--seeds", "1", "--seeds", "2"]),
+        (Flat, []),
+        (Flat, ["--env-arg", "a=1", "--env-arg", "b=2"]),
+        (Flat, ["--baseline", "linear", "--names", "x", "y"]),
+    ],
+)
+def test_only_the_options_that_words_name_are_parsed_and_the_form_is_the_same(
+    form: Any, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings: Any = {"config": (tyro.conf.OmitArgPrefixes, tyro.conf.AvoidSubcommands)}
+    expected = tyro.cli(form, args=words, **settings)
+    forms: list[Any] = []
+    cli = tyro.cli
+
+    def spy(form: Any, **more: Any) -> Any:
+        forms.append(form)
+        return cli(form, **more)
+
+    monkeypatch.setattr(tyro, "cli", spy)
+    parsed = parse(form, words, "train")
+    assert parsed == expected
+    assert type(parsed) is form
+    (small,) = forms
+    assert len(fields(small)) <= len(words)
+
+
+@pytest.mark.parametrize(
+    "words", [["q"], ["q", "e", "--steps", "x"], ["q", "e", "--track", "x"], []]
+)
+def test_what_is_wrong_is_said_by_the_whole_form(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings: Any = {"config": (tyro.conf.OmitArgPrefixes, tyro.conf.AvoidSubcommands)}
+    with pytest.raises(SystemExit):
+        tyro.cli(AGENT_FORM, args=words, prog="rlkit train", **settings)
+    expected = capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        parse(AGENT_FORM, words, "train")
+    assert capsys.readouterr() == expected
+    assert stopped.value.code == 2
+
+
+def test_options_of_one_name_in_two_parts_are_not_mistaken(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    @dataclass(frozen=True)
+    class First:
+        size: Annotated[int, tyro.conf.arg(name="width")] = 1
+
+    @dataclass(frozen=True)
+    class Second:
+        size: Annotated[int, tyro.conf.arg(name="height")] = 2
+
+    parsed = parse(make_form("Draw.", first=First, second=Second), ["--width", "5"], "draw")
+    assert (parsed.first.size, parsed.second.size) == (5, 2)
 
 
 def test_known_options_are_those_of_the_help() -> None:

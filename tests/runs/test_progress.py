@@ -35,7 +35,7 @@ def test_a_note_that_is_an_error_is_raised_after_the_work() -> None:
 
 
 def test_the_bar_shows_a_status_beside_its_label() -> None:
-    bar = Bar(quiet=True)
+    bar = Bar()
     bar.begin("ppo on texts", 1, 10)
     for status in ("score 0.5", "score 0.6"):
         bar.describe(status)

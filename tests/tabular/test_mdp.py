@@ -206,6 +206,45 @@ def test_dense_arrays_sparse_matrices_and_a_function_build_the_same_model(seed: 
         np.testing.assert_array_equal(of_rows, flat)
 
 
+@pytest.mark.parametrize(
+    ("successors", "message"),
+    [
+        (lambda s, a: None, "must be a list of .*, got None at state 0, action 0"),
+        (lambda s, a: 3, "got 3 at state 0"),
+        (lambda s, a: (1.0, s, 0.0, False), r"got \(1.0, 0, 0.0, False\) at state 0"),
+        (lambda s, a: {s: 1.0}, "got {0: 1.0} at state 0"),
+        (lambda s, a: [(1.0, s, 0.0, False, {})], r"got \[\(1.0, 0, 0.0, False, {}\)\] at"),
+        (lambda s, a: [("all", s, 0.0, False)], "probability must hold numbers; .* 'all'"),
+        (lambda s, a: [(1.0, s, "much", False)], "reward must hold numbers; .* 'much'"),
+        ([[]], r"must be a function \(state, action\) .*, got \[\[\]\]"),
+    ],
+)
+def test_functions_that_list_no_successors_are_rejected(successors: Any, message: str) -> None:
+    sizes: Any = {"num_states": 1, "num_actions": 1}
+    with pytest.raises(ValueError, match=f"building a TabularMDP: .*{message}"):
+        TabularMDP.from_function(successors, **sizes, initial_distribution=[1.0])
+
+
+@pytest.mark.parametrize("size", [0, "2", 1.5, None])
+@pytest.mark.parametrize("name", ["num_states", "num_actions"])
+def test_a_model_from_a_function_needs_states_and_actions(name: str, size: Any) -> None:
+    sizes: Any = {"num_states": 1, "num_actions": 1} | {name: size}
+    with pytest.raises(ValueError, match=f"{name} must be a whole number >= 1, got {size!r}"):
+        TabularMDP.from_function(
+            lambda s, a: [(1.0, s, 0.0, False)], **sizes, initial_distribution=[1.0]
+        )
+
+
+def test_successors_may_be_yielded() -> None:
+    built = TabularMDP.from_function(
+        lambda s, a: ((0.5, t, 1.0, False) for t in (0, 1)),
+        num_states=2,
+        num_actions=1,
+        initial_distribution=[1.0, 0.0],
+    )
+    assert built.next_state.tolist() == [0, 1, 0, 1]
+
+
 def test_rewards_of_states_or_actions_go_with_sparse_transitions() -> None:
     transition, _ = random_textbook(0)
     matrix = sparse.csr_array(transition.reshape(10, 5))
@@ -274,7 +313,7 @@ def test_flat_arrays_that_are_not_an_mdp_are_rejected(name: str, value: Any, mes
         ((1.0, "0", 0.0, False), "next_state must hold whole numbers, got '0'"),
         ((1.0, 0, 0.0, 0.5), "terminated must be True or False, got 0.5"),
         ((1.0, 0, 0.0, "False"), "terminated must be True or False, got 'False'"),
-        ((1.0, 0, 0.0), r"a successor must be .* got \[\(1.0, 0, 0.0\)\] at state 0, action 0"),
+        ((1.0, 0, 0.0), r"must be a list of .* got \[\(1.0, 0, 0.0\)\] at state 0, action 0"),
     ],
 )
 def test_a_successor_is_never_rounded_or_cut(successor: Any, expected: str) -> None:
