@@ -22,6 +22,9 @@ from rlkit.training.run import Run
 Array = NDArray[Any]
 
 AGENT = "preference-ppo"
+_FEWEST = 10  # answers of which anything is said
+_MOST = 0.9  # the share of answers from which a reward can still learn
+_ANSWERS = {0.0: "the second segment", 0.5: "equal", 1.0: "the first segment"}
 
 
 @dataclass(frozen=True)
@@ -89,3 +92,45 @@ def _held_out(run: Run, seed: int) -> tuple[Array, Array]:
 def _measured(agreed: Array, probability: Array) -> RewardAccuracy:
     accuracy = float(agreed.mean()) if len(agreed) else math.nan
     return RewardAccuracy(len(agreed), accuracy, bayes_ceiling(probability))
+
+
+def uninformative_answers(run: Run) -> str | None:
+    """Return a sentence on answers from which no reward can be learned, or None.
+
+    These are answers that are all alike, and coin flips of the labeller "truth" between segments of
+    one return, which are usual where rewards are rare.
+
+    Args:
+        run: of any agent.
+    """
+    if run.agent != AGENT:
+        return None
+    alike: dict[int, float] = {}  # the answer of each seed that got no other
+    flips = []
+    for seed in run.seeds:
+        if seed in run.failures:
+            continue
+        known = preferences_of(run, seed)
+        if len(known.preferred) < _FEWEST:
+            continue
+        first = float(known.preferred[0])
+        if (known.preferred == first).all():
+            alike[seed] = first
+        flips.append(float(np.mean(known.probability == 0.5)))
+    if alike:
+        answers = sorted(set(alike.values()))
+        what = " or ".join(_ANSWERS.get(answer, f"{answer:g}") for answer in answers)
+        which = "each seed" if len(alike) == len(run.seeds) else f"the seeds {sorted(alike)}"
+        return (
+            f"all answers of {which} are alike ({what}), so no reward can be learned from them: "
+            "let the labeller look at what the segments hold"
+        )
+    share = float(np.mean(flips)) if flips else 0.0
+    if share <= _MOST:
+        return None
+    return (
+        f"in {100 * share:.0f} % of the questions both segments had the same return, so their "
+        "answers are coin flips, from which no reward can be learned: where rewards are rare, "
+        "choose longer segments (--segment-length), or a labeller that sees more than rewards "
+        "(--labeller)"
+    )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from rlkit.training.preferences import (
     pooled_accuracy,
     preferences_of,
     reward_accuracy,
+    uninformative_answers,
     write_preferences,
 )
 from rlkit.training.run import Run
@@ -136,3 +139,53 @@ def test_a_run_of_another_agent_has_no_preferences(tmp_path: Path) -> None:
     other = rlkit.train("random", "FrozenLake-v1", seeds=1, steps=50, out=tmp_path)
     with pytest.raises(UsageError, match="a run of random, which has no preferences"):
         preferences_of(other)
+
+
+LABELLERS = """
+def equal(first, second):
+    return 0.5
+
+def always_first(first, second):
+    return 1
+
+def by_angle(first, second):
+    return float(abs(first.obs[:, 2]).mean() < abs(second.obs[:, 2]).mean())
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        ("equal", r"all answers of each seed are alike \(equal\), so no reward can be learned"),
+        ("always_first", r"all answers of each seed are alike \(the first segment\)"),
+        ("by_angle", None),
+    ],
+)
+def test_answers_that_are_all_alike_are_named(
+    function: str, expected: str | None, tmp_path: Path
+) -> None:
+    file = tmp_path / "labellers.py"
+    file.write_text(LABELLERS)
+    run = rlkit.train(
+        *("preference-ppo", "CartPole-v1"),
+        **{"seeds": 2, "out": tmp_path, "labeller": f"{file}:{function}", **SMALL_PREFERENCES},
+    )
+    sentence = uninformative_answers(run)
+    assert re.match(expected, str(sentence)) if expected else sentence is None
+
+
+def test_coin_flips_between_equal_returns_are_named(run: Run, tmp_path: Path) -> None:
+    assert uninformative_answers(run) is None  # in CartPole the returns differ
+    rare = rlkit.train(
+        *("preference-ppo", "FrozenLake-v1"), seeds=2, out=tmp_path, **SMALL_PREFERENCES
+    )
+    assert re.match(
+        r"in (9\d|100) % of the questions both segments had the same return",
+        str(uninformative_answers(rare)),
+    )
+
+
+def test_a_function_in_place_of_its_name_is_refused_in_words() -> None:
+    labeller: Any = lambda first, second: 1.0  # noqa: E731
+    with pytest.raises(UsageError, match=r"is named by its file, path/to/file\.py:function"):
+        rlkit.train("preference-ppo", "CartPole-v1", labeller=labeller)

@@ -80,6 +80,11 @@ class PreferencePPOConfig(PPOConfig):
     reward_minibatch_size: int = 32  # pairs per gradient step, >= 1
 
     def __post_init__(self) -> None:
+        if callable(self.labeller):
+            raise UsageError(
+                "option labeller (--labeller): a function is named by its file, path/to/file.py:"
+                f"function, from which a run can be continued; got the object {self.labeller!r:.80}"
+            )
         super().__post_init__()
         require_range(self, "rationality", "reward_weight_decay", low=0)
         require_whole(self, "num_preferences", at_least=0)

@@ -8,6 +8,7 @@ from rlkit.cli.agents.train import ENVIRONMENT, TrainOptions
 from rlkit.cli.forms import Output, make_form, parse, positional, positional_words
 from rlkit.cli.report import (
     announcing,
+    note,
     print_json,
     print_runs,
     report_failures,
@@ -43,7 +44,12 @@ def prefer_command(args: list[str]) -> int:
         output=Output,
     )
     parsed = parse(form, args, "prefer")
-    from rlkit.training.preferences import pooled_accuracy, reward_accuracy, write_preferences
+    from rlkit.training.preferences import (
+        pooled_accuracy,
+        reward_accuracy,
+        uninformative_answers,
+        write_preferences,
+    )
     from rlkit.training.train import train
 
     with show_progress(quiet=parsed.output.json) as reports, announcing():
@@ -63,7 +69,10 @@ def prefer_command(args: list[str]) -> int:
         _print_seeds(run, seeds)
         print(_sentence(pooled_accuracy(run)))
         print(f"\n{run.folder}/learning_curve.png\n{files[0]}" + (" ..." if files[1:] else ""))
-    return report_failures([run])
+    code = report_failures([run])
+    if files and (sentence := uninformative_answers(run)):
+        note(sentence)
+    return code
 
 
 def _returns(run: Run, seed: int) -> tuple[float, float]:

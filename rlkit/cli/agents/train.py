@@ -153,11 +153,21 @@ def train_command(args: list[str]) -> int:
         if parsed.training.regret:
             print(f"{run.folder}/{REGRET}")
     code = report_failures([run])
-    from rlkit.diagnosis.unlearned import learned_nothing
-
-    if sentence := learned_nothing(run):
+    for sentence in _doubts(run):
         note(sentence)
     return code
+
+
+def _doubts(run: Run) -> list[str]:
+    """Return what the user should know before trusting the result."""
+    from rlkit.diagnosis.unlearned import learned_nothing
+
+    doubts = [learned_nothing(run)]
+    if run.agent == "preference-ppo":
+        from rlkit.training.preferences import uninformative_answers
+
+        doubts.append(uninformative_answers(run))
+    return [sentence for sentence in doubts if sentence]
 
 
 def _start_processes(args: list[str]) -> None:
