@@ -130,7 +130,17 @@ def test_chats_are_scored_as_the_reward_model_read_them_in_training(tmp_path: Pa
     expected = rlhf.load_reward_model(model).score(chosen).tolist()
     assert rlhf.score(model, rows).tolist() == pytest.approx(expected, abs=1e-5)
     by_hand = [{"prompt": f"f {prompt} e", "response": response} for prompt, response in SHOWN]
-    assert rlhf.score(model, by_hand).tolist() == pytest.approx(expected, abs=1e-5)
+    assert rlhf.score(model, by_hand, chat_template=False).tolist() == pytest.approx(
+        expected, abs=1e-5
+    )
+
+
+def test_prompts_of_a_model_without_chats_are_put_into_no_template(hf: Any) -> None:
+    texts = [{"prompt": "a b", "response": "c"}]
+    plain = rlhf.score(hf["reward"], texts)
+    assert rlhf.score(hf["reward"], texts, chat_template=False).tolist() == plain.tolist()
+    with pytest.raises(UsageError, match="the tokenizer has no chat template"):
+        rlhf.score(hf["reward"], texts, chat_template=True)
 
 
 def test_a_table_of_columns_is_rejected_with_how_it_becomes_rows(tmp_path: Path) -> None:

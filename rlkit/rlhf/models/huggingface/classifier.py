@@ -7,7 +7,9 @@ What the classifier reads, by the first rule that fits:
     a token between parts  the pair of prompt and response, as BERT reads two sentences
     otherwise              prompt, response, EOS
 
-In the first and the last case a response that does not fit is read as far as it fits.
+In the first and the last case a response that does not fit is read as far as it fits. Without a
+template a chat is read as the contents of its messages, a line each: the tokens by which another
+model's template marks them would be words to it.
 
 Texts of equal lengths are scored together, so there is no padding on which a score could depend.
 """
@@ -122,12 +124,12 @@ class TextClassifier:
                 chat = messages or [{"role": "user", "content": prompt}]
                 ids = self._template([*chat, {"role": "assistant", "content": response}])
             elif tokenizer.sep_token_id is not None and not self._is_ours:
-                return dict(tokenizer(prompt, response))
+                return dict(tokenizer(_plain(prompt, messages), response))
             else:
                 if tokenizer.chat_template and messages:
                     ids = self._template(messages, add_generation_prompt=True)
                 else:
-                    ids = self._started(prompt)
+                    ids = self._started(_plain(prompt, messages))
                 self._require_room(len(ids) + 1, prompt, response)
                 ids += tokenizer(response, add_special_tokens=False).input_ids
                 ids += [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
@@ -158,6 +160,11 @@ class TextClassifier:
                 f"which reads at most {self._longest}: shorten prompts or max_new_tokens, or use "
                 f"another; the prompt begins {prompt[:40]!r}, the response {response[:40]!r}"
             )
+
+
+def _plain(prompt: str, messages: Messages | None) -> str:
+    """Return a prompt as text without a template."""
+    return "\n".join(message["content"] for message in messages) if messages else prompt
 
 
 def is_classifier_folder(path: str | Path) -> bool:

@@ -24,7 +24,8 @@ from rlkit.rlhf.data.sequences import pack
 from rlkit.rlhf.data.task import EnumerableTask, LanguageTask
 from rlkit.rlhf.data.text_encoding import EncodedTexts
 from rlkit.rlhf.data.text_files import Demonstration, read_texts
-from rlkit.rlhf.data.text_task import TextTask, chat_template
+from rlkit.rlhf.data.text_task import TextTask
+from rlkit.rlhf.data.text_task import chat_template as template_of
 from rlkit.rlhf.exact import optimum as exact
 from rlkit.rlhf.exact.answer_key import AnswerKey, is_enumerable
 from rlkit.rlhf.models.huggingface.classifier import TextClassifier
@@ -116,7 +117,11 @@ def evaluate_reward_model(
 
 
 def score(
-    run: RunLike, texts: Sequence[Mapping[str, str]], *, run_seed: int = 0
+    run: RunLike,
+    texts: Sequence[Mapping[str, str]],
+    *,
+    run_seed: int = 0,
+    chat_template: bool | None = None,
 ) -> NDArray[np.float64]:
     """Return the scores of responses under a reward model, [n].
 
@@ -124,8 +129,11 @@ def score(
         run: of the reward model, or its folder; or the folder of a Hugging Face sequence classifier
             with one label.
         texts: n >= 1 dictionaries with "prompt" and "response"; where the model was trained on
-            chats, the prompt is a list of messages, or all of it is "messages".
+            chats, the prompt is a user's message or a list of messages, or all of it is "messages".
         run_seed: which seed of the run.
+        chat_template: whether a prompt that is a text is a user's message, to be put into the chat
+            template; None = where the model was trained on chats. A sequence classifier does this
+            wherever it has a template.
 
     Raises:
         UsageError: a text has unknown tokens, or prompt and response exceed the context.
@@ -144,11 +152,21 @@ def score(
         task, _ = load_parent_policy(stored_parent(run, "policy"), run_seed)
         codec = task_codec(task)
         # The template that wrote the chats of its training.
-        template = chat_template(codec)
+        template = template_of(codec)
         records = read_texts(texts, Demonstration, name="texts", template=template)
+        if chat_template is None:
+            chat_template = isinstance(task, TextTask) and task.is_chat
+        if chat_template and not records.records[0].messages:
+            given = [_as_message(record) for record in records.records]
+            records = read_texts(given, Demonstration, name="texts", template=template)
         rows = EncodedTexts.of(codec, records)
         sequences = pack(rows.prompts, rows.responses, pad=task.pad)
         return model.score(sequences)
+
+
+def _as_message(text: Demonstration) -> dict[str, Any]:
+    """Return a text with its prompt as a user's message, as sampling reads a prompt."""
+    return {"prompt": [{"role": "user", "content": text.prompt}], "response": text.response}
 
 
 def _against_gold(

@@ -99,6 +99,17 @@ def test_a_token_between_parts_makes_a_pair(tmp_path: Path) -> None:
     assert scores(folder, [("a b", "c")])[0] == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["Bert", "GPT2"])
+def test_without_a_template_a_chat_is_read_as_its_contents(kind: str, tmp_path: Path) -> None:
+    folder = save_classifier(tmp_path / "model", kind)
+    model, marked = TextClassifier(folder), ["<|user|> a b <|assistant|>"]
+    for chat, text in (
+        ([{"role": "user", "content": "a b"}], "a b"),
+        ([{"role": "user", "content": "a"}, {"role": "assistant", "content": "f b"}], "a\nf b"),
+    ):
+        assert model(marked, ["c"], [chat])[0] == model([text], ["c"])[0]
+
+
 def test_other_folders_are_rejected_with_the_reason(folders: Any, tmp_path: Path) -> None:
     several = save_classifier(tmp_path / "several", labels=3)
     for folder, message in (
