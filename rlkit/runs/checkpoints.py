@@ -10,9 +10,10 @@ import dataclasses
 import hashlib
 import io
 import math
+import os
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from rlkit.errors import RlkitError
 from rlkit.files import array_header, read_ordinary, sync_folder, write_atomically
 from rlkit.runs.curves import curve_path
+from rlkit.runs.integrity.archives import archive_of
 from rlkit.runs.integrity.sums import (
     Extent,
     LineSums,
@@ -61,12 +63,13 @@ def save_checkpoint(
         lines: the sums of the seed's csv; None = the seed has no sums.
         continues: the part of the csv after which the checkpoint continues; None = all of it.
     """
-    name = _write_state(folder, seed, f"step-{num_steps:012d}", state, lines, continues)
-    for steps, path in list_checkpoints(folder, seed):
-        if steps == num_steps and path.name != name:  # from before its row was written
-            path.unlink(missing_ok=True)
-    for _, path in list_checkpoints(folder, seed)[CHECKPOINTS_KEPT:]:
-        path.unlink(missing_ok=True)
+    before = _names(folder, seed)
+    stem = f"step-{num_steps:012d}-"
+    name = _write_state(folder, seed, stem, state, lines, continues, before)
+    # Those of the same step are from before its row was written.
+    older = [one for one in before if one.startswith("step-") and not one.startswith(stem)]
+    kept = sorted((name, *older), key=_steps_of, reverse=True)[:CHECKPOINTS_KEPT]
+    _remove(folder, seed, {one for one in before if one.startswith("step-")}.difference(kept))
 
 
 def save_best(
@@ -88,10 +91,9 @@ def save_best(
         lines: the sums of the seed's csv.
         rows: the part of it up to the row of that evaluation.
     """
-    name = _write_state(folder, seed, f"best-{num_steps:012d}", state, lines, rows)
-    for _, path in list_best(folder, seed):
-        if path.name != name:
-            path.unlink(missing_ok=True)
+    before = _names(folder, seed)
+    name = _write_state(folder, seed, f"best-{num_steps:012d}-", state, lines, rows, before)
+    _remove(folder, seed, {one for one in before if one.startswith("best-") and one != name})
 
 
 def _write_state(
@@ -101,34 +103,48 @@ def _write_state(
     state: Mapping[str, Array],
     lines: LineSums | None,
     rows: Extent | None,
+    before: Sequence[str],
 ) -> str:
-    """Write a state under a name that ends with its sha256; return the name."""
+    """Write a state under a name that ends with its sha256; return the name.
+
+    Args:
+        folder: of the run.
+        seed: its index.
+        stem: the name up to the sha256.
+        state: plain numeric arrays.
+        lines: the sums of the seed's csv; None = the seed has no sums.
+        rows: the part of the csv after which the state continues; None = all of it.
+        before: the names of the seed's checkpoints.
+    """
     seed_folder = _seed_folder(folder, seed)
     try:
-        seed_folder.mkdir(exist_ok=True)
-        sync_folder(seed_folder.parent)
+        if not before:  # otherwise the name of the folder is on the disk
+            seed_folder.mkdir(exist_ok=True)
+            sync_folder(seed_folder.parent)
     except OSError as error:
         raise RlkitError(
             f"saving a checkpoint in {seed_folder} failed: {error.strerror}; if the run's folder "
             "was moved or deleted, run the same command again in its new place"
         ) from error
-    buffer = io.BytesIO()
-    arrays: dict[str, Any] = {name: state[name] for name in sorted(state)}
-    np.savez(buffer, allow_pickle=False, **arrays)
-    data = buffer.getvalue()
-    name = f"{stem}-{hashlib.sha256(data).hexdigest()}.npz"
+    data = archive_of({name: state[name] for name in sorted(state)})
+    name = f"{stem}{hashlib.sha256(data).hexdigest()}.npz"
     if lines is not None:  # before the checkpoint, so that there is none without its sums
-        _write_sums(folder, seed, name, lines, rows or lines.extent)
+        _write_sums(folder, seed, name, lines, rows or lines.extent, before)
     write_atomically(seed_folder / name, data)
     return name
 
 
-def _write_sums(folder: Path, seed: int, name: str, lines: LineSums, continues: Extent) -> None:
+def _write_sums(
+    folder: Path,
+    seed: int,
+    name: str,
+    lines: LineSums,
+    continues: Extent,
+    on_disk: Sequence[str],
+) -> None:
     before = read_sums(folder, seed)
     known = {} if before is None else before.checkpoints
-    on_disk = (*list_checkpoints(folder, seed), *list_best(folder, seed))
-    kept = {path.name for _, path in on_disk}
-    listed = {other: part for other, part in known.items() if other in kept} | {name: continues}
+    listed = {other: part for other, part in known.items() if other in on_disk} | {name: continues}
     sums = SeedSums(identity_of(folder), seed, checkpoints=listed)
     # The checkpoint is written into the same folder next, which forces both names to the disk.
     write_sums(folder, sums.covering(lines), sync_name=False)
@@ -148,12 +164,12 @@ def keep_newest(folder: Path, seed: int) -> None:
 
 def list_checkpoints(folder: Path, seed: int) -> list[tuple[int, Path]]:
     """Return the (steps, path) of a seed's checkpoints, newest first."""
-    return _list(folder, seed, "step-*.npz")
+    return _list(folder, seed, "step-")
 
 
 def list_best(folder: Path, seed: int) -> list[tuple[int, Path]]:
     """Return the (steps, path) of the states of a seed's best evaluations: one, but for a kill."""
-    return _list(folder, seed, "best-*.npz")
+    return _list(folder, seed, "best-")
 
 
 def forget_best(folder: Path, seed: int, num_steps: int) -> None:
@@ -178,13 +194,28 @@ def best_problem(folder: Path, seed: int) -> str | None:
     return None
 
 
-def _list(folder: Path, seed: int, pattern: str) -> list[tuple[int, Path]]:
-    paths = []
-    for path in _seed_folder(folder, seed).glob(pattern):
-        match = _CHECKPOINT_NAME.fullmatch(path.name)
-        if match:
-            paths.append((int(match[1]), path))
-    return sorted(paths, reverse=True)
+def _list(folder: Path, seed: int, kind: str) -> list[tuple[int, Path]]:
+    names = [name for name in _names(folder, seed) if name.startswith(kind)]
+    seed_folder = _seed_folder(folder, seed)
+    return sorted(((_steps_of(name), seed_folder / name) for name in names), reverse=True)
+
+
+def _steps_of(name: str) -> int:
+    return int(name.split("-")[1])
+
+
+def _names(folder: Path, seed: int) -> list[str]:
+    """Return the names of a seed's checkpoints, in no order."""
+    try:
+        names = os.listdir(_seed_folder(folder, seed))
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return []
+    return [name for name in names if _CHECKPOINT_NAME.fullmatch(name)]
+
+
+def _remove(folder: Path, seed: int, names: Iterable[str]) -> None:
+    for name in names:
+        (_seed_folder(folder, seed) / name).unlink(missing_ok=True)
 
 
 def read_checkpoint(path: Path) -> dict[str, Array]:

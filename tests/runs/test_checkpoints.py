@@ -46,6 +46,38 @@ def npy(array: Any, **changes: Any) -> bytes:
     return buffer.getvalue() + array.tobytes()
 
 
+@pytest.mark.trap("T89", "F29")
+def test_all_names_on_the_way_to_a_checkpoint_are_forced_to_the_disk(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forced: list[str] = []
+    fsync = os.fsync
+
+    def logged_fsync(descriptor: int) -> None:
+        forced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", logged_fsync)
+    all_folder = str(folder / "checkpoints")
+    for num_steps in (9, 10):
+        forced.clear()
+        checkpoints.save_checkpoint(folder, 0, num_steps, {"a": np.arange(2)})
+        assert forced[-1] == f"{all_folder}/seed-000"
+        # The name of the seed's own folder is new at the first one only.
+        assert (all_folder in forced) == (num_steps == 9)
+
+
+def test_the_newest_checkpoints_are_kept_by_their_number_of_steps(folder: Path) -> None:
+    most = 10**12  # with one digit more
+    for num_steps in (most - 2, most - 1, most):
+        checkpoints.save_checkpoint(folder, 0, num_steps, {"a": np.arange(2)})
+    assert [steps for steps, _ in checkpoints.list_checkpoints(folder, 0)] == [most, most - 1]
+    checkpoints.save_checkpoint(folder, 0, most, {"a": np.arange(3)})
+    (steps, path), (before, _) = checkpoints.list_checkpoints(folder, 0)
+    assert (steps, before) == (most, most - 1)
+    assert len(checkpoints.read_checkpoint(path)["a"]) == 3
+
+
 @pytest.mark.trap("T94")
 def test_a_checkpoint_comes_back_as_it_was(folder: Path) -> None:
     state = {

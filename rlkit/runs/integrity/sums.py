@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -111,8 +112,16 @@ def identity_of(folder: Path) -> str:
     The record itself is checked where it is used; here damage leads to a sum that does not fit.
     """
     try:
-        content = json.loads(read_ordinary(folder / "run.json"))
-    except (OSError, ValueError, RecursionError):
+        return _identity_in(read_ordinary(folder / "run.json"))
+    except OSError:
+        return ""
+
+
+@functools.lru_cache(maxsize=16)  # each checkpoint of each seed asks for it
+def _identity_in(record: bytes) -> str:
+    try:
+        content = json.loads(record)
+    except (ValueError, RecursionError):
         return ""
     identity = content.get("identity", "") if isinstance(content, dict) else ""
     return identity if isinstance(identity, str) else ""
