@@ -119,7 +119,7 @@ def _discrete_check(
             action = _converted(name, action, shape, "iu", "integers")
         # As unsigned integers, negative numbers are above any n: one pass detects both.
         unsigned = action.view(_UNSIGNED[action.dtype.itemsize]) if action.dtype.isnative else None
-        if unsigned is not None and np.maximum.reduce(unsigned, axis=None) < n:
+        if unsigned is not None and unsigned.item(unsigned.argmax()) < n:
             return action  # type: ignore[no-any-return]
         wrong = (action < 0) | (action >= n)
         if (wrong & ~idle).any():
@@ -135,7 +135,7 @@ def _discrete_check(
     return check
 
 
-_UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
+_UNSIGNED = {1: np.dtype("u1"), 2: np.dtype("u2"), 4: np.dtype("u4"), 8: np.dtype("u8")}
 
 
 def _box_check(

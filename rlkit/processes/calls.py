@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from collections.abc import Iterator, MutableSequence
+from sys import getrecursionlimit, setrecursionlimit  # these calls are timed by the nanosecond
 from typing import Any
 
 from rlkit.errors import PlayStopped
@@ -27,21 +27,22 @@ class Calls:
     def __init__(self) -> None:
         self.supervised = False
         self.entries: MutableSequence[int] = [0, NOTHING, -1, 0]
-        self._depth = sys.getrecursionlimit()
+        self._depth = getrecursionlimit()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._after_fork)
 
     def begin(self, kind: int) -> None:
         """Note that a call begins."""
-        self._depth = sys.getrecursionlimit()
-        self.entries[0] += 1
-        self.entries[1] = kind
+        self._depth = getrecursionlimit()
+        entries = self.entries
+        entries[0] += 1
+        entries[1] = kind
 
     def end(self) -> None:
         """Note that it returned or raised; what it took from the depth of calls is given back."""
         self.entries[1] = NOTHING
-        if sys.getrecursionlimit() < self._depth:
-            sys.setrecursionlimit(self._depth)
+        if getrecursionlimit() < self._depth:
+            setrecursionlimit(self._depth)
 
     def _after_fork(self) -> None:
         """Let a process that a call forked end with that call: it would train beside the first."""

@@ -21,7 +21,7 @@ from rlkit.processes.calls import CALLS, RESET, STEP, Abandoned, describe_abando
 from rlkit.processes.calls import describe as describe_object
 
 _LONGEST_TRACE = 20_000  # characters
-# What needs no look at its kind: the types that most environments return.
+# What needs no look at its kind: the types that many environments return.
 _FLAGS = frozenset((bool, np.bool_))
 _NUMBERS = frozenset((float, int, np.float64, np.float32))
 
@@ -77,9 +77,10 @@ class CheckedEnv:
         self.env = env
         self._spaces = own_space, self.action_space = spaces_of(env, name)
         self._name = name
-        self._encode = ObservationEncoder(own_space)
+        encoder = ObservationEncoder(own_space)
+        self._encode = encoder.__call__  # faster than the object itself
         self._layout = ActionLayout(self.action_space)
-        self.observation_space = self._encode.space
+        self.observation_space = encoder.space
         self._read_mask = MaskReader(self._layout) if action_masks else None
         # Masks are read from what `step` returns, which a state does not bring back.
         self._with_state = None if action_masks else with_state(env)
@@ -107,10 +108,17 @@ class CheckedEnv:
                 f"reset returned {describe(result)}, expected the pair (observation, info)"
             )
         self._require_same_spaces()
-        return Start(self._checked_obs(result[0]), self._mask(result[1]))
+        mask = None if self._read_mask is None else self._mask(result[1])
+        return Start(self._checked_obs(result[0]), mask)
 
     def _require_same_spaces(self) -> None:
         """Require that reset left the spaces as they were: agents are built for those."""
+        own_space, action_space = self._spaces
+        try:
+            if self.env.observation_space is own_space and self.env.action_space is action_space:
+                return  # most environments keep the objects
+        except Exception:  # described below
+            pass
         try:
             now = spaces_of(self.env, self._name)
         except UsageError as error:
@@ -137,9 +145,15 @@ class CheckedEnv:
                 "(observation, reward, terminated, truncated, info); an environment of the old "
                 "Gym interface returns four values: use gymnasium's `terminated` and `truncated`"
             )
-        reward, terminated, truncated = checked_flags(*result[1:4])
-        mask = None if terminated else self._mask(result[4])
-        return Outcome(self._checked_obs(result[0]), reward, terminated, truncated, mask)
+        obs, reward, terminated, truncated, info = result
+        if type(reward) is not float or type(terminated) is not bool or type(truncated) is not bool:
+            reward, terminated, truncated = checked_flags(reward, terminated, truncated)
+        mask = None if terminated or self._read_mask is None else self._mask(info)
+        try:
+            seen = self._encode(obs)
+        except ValueError as error:
+            raise _wrong_obs(error) from error
+        return Outcome(seen, reward, terminated, truncated, mask)
 
     def save(self) -> bytes:
         """Return the state that the environment offers."""
@@ -171,11 +185,10 @@ class CheckedEnv:
         try:
             return self._encode(obs)
         except ValueError as error:
-            raise _fault(f"the observation{error}") from error
+            raise _wrong_obs(error) from error
 
     def _mask(self, info: Any) -> Array | None:
-        if self._read_mask is None:
-            return None
+        assert self._read_mask is not None
         try:
             CALLS.begin(STEP)
             mask = given_mask(self.env, info)
@@ -209,6 +222,10 @@ def checked_flags(reward: Any, terminated: Any, truncated: Any) -> tuple[float, 
 
 def _fault(text: str) -> Problem:
     return Problem(text, is_fault=True)
+
+
+def _wrong_obs(error: ValueError) -> Problem:
+    return _fault(f"the observation{error}")
 
 
 def raised(call: str, error: BaseException, hint: str = "") -> Problem:

@@ -87,6 +87,7 @@ class ObservationEncoder:
         self._start = self._num = 0  # of a Discrete
         if isinstance(space, spaces.Discrete):
             self._start, self._num = int(space.start), int(space.n)
+        self._is_box = isinstance(space, spaces.Box)
         self._leaves = list(leaves(space)) if isinstance(self.space, FlatBox) else []
 
     def __call__(self, obs: Any) -> Array:
@@ -98,6 +99,13 @@ class ObservationEncoder:
         """
         if type(obs) is int and 0 <= obs - self._start < self._num:  # what most tables return
             return np.asarray(obs - self._start)
+        if (
+            self._is_box
+            and type(obs) is np.ndarray
+            and obs.dtype == self.dtype
+            and obs.shape == self.shape
+        ):
+            return obs.copy()
         if self._index is not None:
             try:
                 return np.asarray(self._index(obs))
@@ -107,8 +115,6 @@ class ObservationEncoder:
             return self._flat(list(_values(self._own, obs)))
         if isinstance(self._own, spaces.Discrete):
             return np.asarray(_index(self._own, obs))
-        if type(obs) is np.ndarray and obs.dtype == self.dtype and obs.shape == self.shape:
-            return obs.copy()
         return _numbers(self._own, obs)
 
     def rows(self, observations: Any) -> tuple[Array, bool]:

@@ -88,6 +88,22 @@ def stack(space: Any, values: list[Any]) -> Any:
     return np.stack([np.asarray(value) for value in values])
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_an_observation_of_a_box_is_a_copy_of_its_type(dtype: Any) -> None:
+    own = np.array([0.5, -0.5], dtype=dtype)
+    seen = ObservationEncoder(B(-1, 1, (2,), np.float32))(own)
+    own[:] = 0.0
+    assert seen.dtype == np.float32
+    assert seen.tolist() == [0.5, -0.5]
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (3,), (2, 1), (1, 2)])
+def test_an_observation_of_another_shape_is_rejected(shape: tuple[int, ...]) -> None:
+    encode = ObservationEncoder(B(-1, 1, (2,), np.float32))
+    with pytest.raises(ValueError, match=r"has shape .* expected shape \(2,\)"):
+        encode(np.zeros(shape, np.float32))
+
+
 def test_only_the_numbers_of_a_box_are_normalised() -> None:
     encode = ObservationEncoder(MIXED)
     assert isinstance(encode.space, FlatBox)
