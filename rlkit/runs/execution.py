@@ -45,7 +45,8 @@ class RunRequest:
     notes: Sequence[str] = ()  # other sentences for the user, known before the start
     reproducible: bool = True  # as far as was checked before the start
     resumable: bool = True  # whether the same call finds the run again
-    stoppers: Sequence[str] = ()  # what may end the run before its target, by name
+    # What may end the run before its target, by name, and how such a run is trained further.
+    stoppers: Mapping[str, str] = field(default_factory=dict)
 
     def target_in(self, record: Mapping[str, Any]) -> int:
         """Return how far seeds are to be trained: less than the target where a stopper ended it."""
@@ -272,10 +273,12 @@ def is_finished(request: RunRequest, folder: Path, num_seeds: int, reports: Repo
             f"the run {folder} was made by an older rlkit, which did not record everything that "
             "its results depend on; to be sure of them, train again with another --out"
         )
-    why = ""
+    why = further = ""
     if target < request.target:
-        why = f", stopped at {target:,} {request.kind.unit} per seed by {record[STOPPED]['by']}"
-    reports.note(f"the run is already finished{why}: {folder}")
+        by = record[STOPPED]["by"]
+        why = f", stopped at {target:,} {request.kind.unit} per seed by {by}"
+        further = f"; {request.stoppers[by]}"
+    reports.note(f"the run is already finished{why}: {folder}{further}")
     return True
 
 

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from rlkit.errors import RlkitWarning, printable
 from rlkit.runs.reports import Reports
@@ -56,6 +56,9 @@ class Bar:
             TimeRemainingColumn(),
             console=console,
             transient=True,
+            # The bar may print what others print, above itself, only where both are one terminal:
+            # what goes to a file or to a pipe is not to end on the terminal.
+            redirect_stdout=_is_terminal(sys.stdout),
             disable=not (console.is_terminal or _shows_widgets(console)),
         )
         self._steps: dict[int, int] = {}
@@ -85,6 +88,13 @@ class Bar:
         """Update the steps of some seeds."""
         self._steps.update(dict.fromkeys(seeds, num_steps))
         self._bar.update(self._task, completed=sum(self._steps.values()))
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    try:
+        return stream is not None and stream.isatty()
+    except (AttributeError, ValueError):  # one of the user's own, or closed
+        return False
 
 
 def _shows_widgets(console: Console) -> bool:

@@ -30,6 +30,7 @@ from rlkit.training.cloning.origins import with_start_and_demonstrations
 from rlkit.training.kind import AGENT_RUN
 from rlkit.training.seed_trainer import Training
 from rlkit.training.specification import RunSpec
+from rlkit.training.watching.rules import HINT
 
 SEED_BYTES = 20_000  # of the streams, environments and files of one seed, measured
 TRIED_STEPS = 3  # with which a user's reward function is called before training
@@ -114,7 +115,7 @@ def prepare(
         notes=remarks,
         reproducible=not caveats,
         resumable=not unidentified,
-        stoppers=() if spec.stop is None else spec.stop.names,
+        stoppers={} if spec.stop is None else dict.fromkeys(spec.stop.names, HINT),
     )
     if (folder / RECORD).exists():
         record = read_record(folder, AGENT_RUN)

@@ -523,8 +523,9 @@ class Run(RunFolder):
             )
             warn(
                 f"the run {self.folder.name} was not trained to its {self.num_env_steps:,} "
-                f"environment steps ({steps}{silent}): the policies are those of the last "
-                "checkpoints, and the mean is over the seeds that were, if any"
+                f"environment steps ({steps}{silent}): the policies are those of the "
+                f"{'best evaluations until then' if which == BEST else 'last checkpoints'}, and "
+                "the mean is over the seeds that were, if any"
             )
         seeds = [s for s in self.seeds if list_checkpoints(self.folder, s)]
         if not seeds:

@@ -257,7 +257,8 @@ def train_prepared(
     if name is not None:
         names = {**request.names, ALIAS: require_free_name(name, folder)}
         request = dataclasses.replace(request, names=names)
-    for text in (*request.caveats, *request.notes, *_idle_workers(prepared)):
+    idle = (*_idle_workers(prepared), *_idle_rules(prepared.spec))
+    for text in (*request.caveats, *request.notes, *idle):
         reports.note(text)
 
     def opened() -> Run:
@@ -270,11 +271,11 @@ def train_prepared(
     if has_figure and is_finished(request, folder, num_seeds, reports):
         if name is not None:
             name_run(folder, AGENT_RUN, name)
-        watching.write([Run(folder)])
+        watching.write([Run(folder)], reports.note)
         run = opened()
         _note_scores(run, reports)
         return run
-    watching.require(folder.name)
+    watching.require(folder)
     store.prepare_folder(folder)
     with store.locked(folder), prepared_torch():
         write_copies(folder, prepared.spec)
@@ -292,7 +293,7 @@ def train_prepared(
             prepared.settle()
         record_copies(folder, prepared.spec)
         if not worked:
-            watching.write([Run(folder)])
+            watching.write([Run(folder)], reports.note)
         if "references" not in read_record(folder, AGENT_RUN):
             _store_references(folder, prepared)
         # Without a figure although nothing was trained: it was killed while drawing.
@@ -312,6 +313,16 @@ def _idle_workers(prepared: Prepared) -> list[str]:
         f"{prepared.environment.name} is stepped as {stepped_as}, for all copies at once, so "
         "env_workers (--env-workers) has no effect; native=False (--no-native) steps the original"
     ]
+
+
+def _idle_rules(spec: RunSpec) -> list[str]:
+    """Return a note for each stopping rule for which the run has too few evaluations."""
+    if spec.stop is None:
+        return []
+    # Of environments that are more than evaluate_every, each step of all makes a row.
+    every = max(spec.evaluate_every, spec.num_envs)
+    evaluations = spec.whole_steps(spec.num_env_steps) // every
+    return spec.stop.idle(evaluations, first=bool(spec.evaluation_episodes))
 
 
 def _note_scores(run: Run, reports: Reports) -> None:

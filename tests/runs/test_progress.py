@@ -40,3 +40,16 @@ def test_the_bar_shows_a_status_beside_its_label() -> None:
     for status in ("score 0.5", "score 0.6"):
         bar.describe(status)
     assert [task.description for task in bar._bar.tasks] == ["ppo on texts  score 0.6"]
+
+
+def test_what_is_printed_beside_a_bar_goes_where_it_is_sent(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # the error stream is a terminal, and the output a file
+    with python_reports() as reports:
+        reports.begin("an agent", 1, 10)
+        print("a line of the user's callback")
+    captured = capsys.readouterr()
+    assert captured.out == "a line of the user's callback\n"
+    assert "an agent" in captured.err
+    assert "callback" not in captured.err

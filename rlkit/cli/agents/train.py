@@ -249,6 +249,7 @@ def _summary(run: Run) -> dict[str, Any]:
     return {
         "run": str(run.folder),
         "status": run.status,
+        "stopped": run.stopped,
         "seeds": len(run.seeds),
         "num_env_steps": run.num_env_steps,
         "env_steps_per_second": run.env_steps_per_second,

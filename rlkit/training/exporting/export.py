@@ -90,7 +90,7 @@ def export(
         run if isinstance(run, Run) else load(run, agent=agent, trust=trust) for run in several
     ]
     for run in opened:
-        watching.require(run.folder.name)
+        watching.require(run.folder)
     contents = [write(opened) for _, _, _, write in wanted]
     for (option, path, _, _), content in zip(wanted, contents, strict=True):
         with writing(path, option):

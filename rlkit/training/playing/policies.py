@@ -21,8 +21,10 @@ from rlkit.options import require_typed
 from rlkit.rewards import BatchReward, OwnReward
 from rlkit.runs.checkpoints import list_checkpoints, newest_checkpoint
 from rlkit.runs.progress import warn
+from rlkit.runs.record import read_record
 from rlkit.runs.restore import entries, join_states, restore
 from rlkit.seeding import SeedStreams
+from rlkit.training.kind import AGENT_RUN
 from rlkit.training.playing.deployed import ActorBySeed, MaskUse, SingleActor
 from rlkit.training.playing.penalised import has_answer_key, penalised_rows
 from rlkit.training.specification import RunSpec
@@ -116,7 +118,7 @@ class Policies:
             return self._best_state(seed)
         steps, state, problems = newest_checkpoint(self.folder, seed)
         if not state:
-            listed = "; ".join(problems) or "there is none"
+            listed = "; ".join(problems) or self._why_none(seed)
             raise RlkitError(f"seed {seed} of the run {self.folder} has no checkpoint: {listed}")
         if problems:
             warn(
@@ -136,12 +138,20 @@ class Policies:
                 f"the run {self.folder} was trained without keep_best=True (--keep-best), so its "
                 "best policies are not there; train again with it, or take the final ones"
             )
+        if not list_checkpoints(self.folder, seed):
+            raise RlkitError(
+                f"seed {seed} of the run {self.folder} has no best policy: {self._why_none(seed)}"
+            )
         try:
             return best_state(self.folder, seed)
         except ValueError as error:
             raise RlkitError(
                 f"the best policy of seed {seed} of {self.folder} cannot be read: {error}"
             ) from error
+
+    def _why_none(self, seed: int) -> str:
+        failure = read_record(self.folder, AGENT_RUN)["failures"].get(str(seed))
+        return "it was not trained yet" if failure is None else f"it failed: {failure['message']}"
 
     def _trained_for(self, seed: int) -> int:
         return max((steps for steps, _ in list_checkpoints(self.folder, seed)), default=0)

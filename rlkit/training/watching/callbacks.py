@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -10,13 +11,16 @@ from typing import Any
 import numpy as np
 
 from rlkit.determinism import apart
-from rlkit.errors import UsageError
+from rlkit.errors import UsageError, printable
 from rlkit.runs.record import STOPPED
 from rlkit.runs.reports import WatchError
 from rlkit.training.watching.progress import Progress
 
 STOP = "stop"
 _KIND = "callback "  # begins the name of a callback where rules have names as well
+HINT = (  # for who changed a callback and calls again
+    "callbacks are known by their names alone, so that a call with none of that name trains further"
+)
 Callback = Callable[[Progress], "str | None"]
 
 
@@ -111,15 +115,34 @@ def callback_names(callbacks: Sequence[Callback]) -> list[str]:
             raise UsageError(
                 f"callbacks: expected functions of a Progress, got {callback!r:.80} in the list"
             )
-        own = getattr(callback, "__qualname__", type(callback).__qualname__)
+        own = _name_of(callback)
         name = f"{_KIND}{own}"
         if name in names:
             raise UsageError(
                 f"callbacks: two are called {own}; the record says by its name which one stopped "
-                "the run, so give them names of their own"
+                "the run, so give each a name of its own, as `def` does"
             )
         names.append(name)
     return names
+
+
+def _name_of(callback: Callable[..., Any]) -> str:
+    """Return the name of a function, of a partial one with what is bound, or of an object's class.
+
+    It is the same in each call of a script, so that it holds no address of an object.
+    """
+    own = getattr(callback, "__qualname__", None)
+    if own is not None or not isinstance(callback, functools.partial):
+        return str(own or type(callback).__qualname__)
+    bound = [_word(value) for value in callback.args]
+    bound += [f"{name}={_word(value)}" for name, value in callback.keywords.items()]
+    return f"{_name_of(callback.func)}({', '.join(bound)})"
+
+
+def _word(value: Any) -> str:
+    """Return a plain value as text, and anything else as its class."""
+    plain = value is None or isinstance(value, bool | int | float | str)
+    return printable(f"{value!r:.40}" if plain else type(value).__qualname__)
 
 
 def stop_again(record: Mapping[str, Any]) -> list[Callback]:

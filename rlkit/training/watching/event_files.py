@@ -9,7 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from rlkit.errors import UsageError, missing_extra
+from rlkit.runs.record import RECORD
 from rlkit.training.run import Run
 from rlkit.training.watching.progress import Progress
 from rlkit.training.watching.scalars import (
@@ -23,6 +26,7 @@ from rlkit.training.watching.scalars import (
 
 SUFFIX = ".rlkit"  # of the files that are ours to replace
 _PREFIX = "events.out.tfevents"
+_OWNER = ".rlkit-run"  # holds the folder of the run that the files are of, and is locked meanwhile
 _FLUSH_SECONDS = 10
 
 
@@ -40,16 +44,25 @@ class EventFiles:
     def __init__(self, folder: Path, *, per_seed: bool = False) -> None:
         self._folder, self._per_seed = folder, per_seed
         self._writer: Any = None
+        self._lock: FileLock | None = None
         self._has_layout: tuple[str, ...] = ()
 
-    def require(self, run: str) -> None:
-        """Create the folder of a run.
+    @property
+    def name(self) -> str:
+        return f"TensorBoard's writer in {self._folder}"
+
+    @property
+    def instead(self) -> str:
+        return "`rlkit export RUN --tensorboard DIR` writes all rows afterwards"
+
+    def require(self, run: Path) -> None:
+        """Create the folder of a run, and require that it is of that run and of no other.
 
         Raises:
             UsageError: it cannot be written, or TensorBoard is not installed.
         """
         _modules()
-        place = self._folder / run
+        place = self._folder / run.name
         try:
             place.mkdir(parents=True, exist_ok=True)
             probe = place / f".probe.{os.getpid()}.tmp"
@@ -60,15 +73,18 @@ class EventFiles:
                 f"option tensorboard (--tensorboard): the folder {place} cannot be written: "
                 f"{error.strerror or error}; choose another"
             ) from error
+        lock = _claim(place, run)
+        if lock is not None:
+            lock.release()
 
-    def begin(self, run: str, record: Mapping[str, Any]) -> None:
+    def begin(self, run: Path, record: Mapping[str, Any]) -> None:
         writer_class = _modules()[0]
         self.require(run)
-        for old in (self._folder / run).glob(f"{_PREFIX}*{SUFFIX}"):
+        place = self._folder / run.name
+        self._lock = _claim(place, run)
+        for old in place.glob(f"{_PREFIX}*{SUFFIX}"):
             old.unlink(missing_ok=True)
-        self._writer = writer_class(
-            str(self._folder / run), flush_secs=_FLUSH_SECONDS, filename_suffix=SUFFIX
-        )
+        self._writer = writer_class(str(place), flush_secs=_FLUSH_SECONDS, filename_suffix=SUFFIX)
 
     def write(self, progress: Progress) -> None:
         _, event, summary = _modules()
@@ -88,19 +104,54 @@ class EventFiles:
             with contextlib.suppress(OSError):
                 self._writer.close()
             self._writer = None
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
 
 def export_event_files(runs: Sequence[Run], folder: Path, *, per_seed: bool = False) -> list[Path]:
     """Write the scalars of runs, the same as while they were trained; return their folders."""
     files = EventFiles(folder, per_seed=per_seed)
     for run in runs:
-        files.require(run.folder.name)
+        files.require(run.folder)
     for run in runs:
-        files.begin(run.folder.name, run.record)
-        for progress in steps_of(run):
-            files.write(progress)
-        files.end()
+        try:
+            files.begin(run.folder, run.record)
+            for progress in steps_of(run):
+                files.write(progress)
+        finally:
+            files.end()
     return [folder / run.folder.name for run in runs]
+
+
+def _claim(place: Path, run: Path) -> FileLock | None:
+    """Lock a folder of event files for a run; None where the file system has no locks.
+
+    Raises:
+        UsageError: another call writes there, or the files are those of a run in another folder.
+    """
+    path, folder = place / _OWNER, str(run.resolve())
+    lock: FileLock | None = FileLock(path, blocking=False, fallback_to_soft=False)
+    try:
+        assert lock is not None
+        lock.acquire()
+    except Timeout:
+        raise UsageError(
+            f"option tensorboard (--tensorboard): another call writes in {place}; wait for it to "
+            "end, or choose another folder"
+        ) from None
+    except (OSError, ValueError):
+        lock = None
+    owner = path.read_text(errors="replace").strip() if path.exists() else ""
+    if owner not in ("", folder) and (Path(owner) / RECORD).exists():
+        if lock is not None:
+            lock.release()
+        raise UsageError(
+            f"option tensorboard (--tensorboard): {place} holds the event files of the run "
+            f"{owner}, which would be replaced; choose another folder for those of {folder}"
+        )
+    path.write_text(folder)
+    return lock
 
 
 def _modules() -> tuple[Any, Any, Any]:

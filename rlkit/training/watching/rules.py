@@ -14,6 +14,7 @@ from rlkit.errors import UsageError
 from rlkit.options import require_count, require_typed
 
 Array = NDArray[Any]
+HINT = "another threshold, or more seeds, is another run"  # for who wants to train further
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,7 @@ class StopRules:
 
         Args:
             scores: the performance there, one finite number per seed that had not failed by then.
-            means: over seeds at each evaluation, from step 0 to this one.
+            means: over these seeds at each evaluation, from step 0 to this one.
         """
         return self._reached(scores) or self._stale(means, len(scores))
 
@@ -70,9 +71,27 @@ class StopRules:
         if len(means) - 1 - best < self.patience:
             return None
         return "patience", (
-            f"the mean over {num_seeds} seeds has not risen above {means[best]:.6g} for "
-            f"{len(means) - 1 - best} evaluations"
+            f"the mean over {num_seeds} seed{'s' * (num_seeds != 1)} has not risen above "
+            f"{means[best]:.6g} for {len(means) - 1 - best} "
+            f"evaluation{'s' * (len(means) - 1 - best != 1)}"
         )
+
+    def idle(self, evaluations: int, *, first: bool) -> list[str]:
+        """Return a sentence for each rule that cannot end a run, however it goes.
+
+        Args:
+            evaluations: that decide, all after step 0.
+            first: whether the row at step 0 has a score.
+        """
+        needed = {"until_return": 1, "patience": (self.patience or 0) + (not first)}
+        number = f"{evaluations} evaluation{'s' * (evaluations != 1)}"
+        return [
+            f"option {name} (--{name.replace('_', '-')}) = {getattr(self, name):g} cannot end this "
+            f"run: it needs {needed[name]} and there {'is' if evaluations == 1 else 'are'} "
+            f"{number} at multiples of evaluate_every; choose a smaller one (--evaluate-every)"
+            for name in self.names
+            if needed[name] > evaluations
+        ]
 
 
 def make_rules(

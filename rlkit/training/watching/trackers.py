@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from rlkit.errors import UsageError
@@ -34,7 +35,15 @@ class TrackedRun:
         self._name, self._per_seed = name, per_seed
         self._module: Any = None
 
-    def require(self, run: str) -> None:
+    @property
+    def name(self) -> str:
+        return f"the tracker {self._name}"
+
+    @property
+    def instead(self) -> str:
+        return "the csv of each seed has all rows"
+
+    def require(self, run: Path) -> None:
         """Require that the tracker is known and installed."""
         self._find()
 
@@ -64,16 +73,16 @@ class TrackedRun:
             )
         return module
 
-    def begin(self, run: str, record: Mapping[str, Any]) -> None:
+    def begin(self, run: Path, record: Mapping[str, Any]) -> None:
         module = self._find()
         options: dict[str, Any] = {
             "project": PROJECT,
-            "name": run,
+            "name": run.name,
             "config": {name: record[name] for name in _SHOWN if name in record},
             "resume": "allow",
         }
         if self._name == "wandb":  # by which it finds the run again
-            options["id"] = run
+            options["id"] = run.name
         try:
             module.init(**options)
         except Exception as error:

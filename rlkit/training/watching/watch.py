@@ -21,7 +21,7 @@ from rlkit.runs.record import STOPPED
 from rlkit.runs.reports import Rows
 from rlkit.training.run import Run
 from rlkit.training.specification import RunSpec, on_grid
-from rlkit.training.watching.callbacks import Callback, Callbacks, callback_names
+from rlkit.training.watching.callbacks import HINT, Callback, Callbacks, callback_names
 from rlkit.training.watching.event_files import EventFiles, export_event_files
 from rlkit.training.watching.progress import NOTHING, Gathering, Progress
 from rlkit.training.watching.trackers import TrackedRun
@@ -32,14 +32,22 @@ Array = NDArray[Any]
 class Sink(Protocol):
     """Where the rows of a run go while it is trained."""
 
-    def require(self, run: str) -> None:
-        """Require that a run can be written, before it is trained.
+    @property
+    def name(self) -> str:
+        """What it is called in sentences."""
+
+    @property
+    def instead(self) -> str:
+        """A sentence on how to come by all rows where it failed."""
+
+    def require(self, run: Path) -> None:
+        """Require that the run of a folder can be written, before it is trained.
 
         Raises:
             UsageError: it cannot.
         """
 
-    def begin(self, run: str, record: Mapping[str, Any]) -> None:
+    def begin(self, run: Path, record: Mapping[str, Any]) -> None:
         """Open what is written to."""
 
     def write(self, progress: Progress) -> None:
@@ -81,8 +89,8 @@ class Watching:
             sinks.append(TrackedRun(self.track))
         return sinks
 
-    def require(self, run: str) -> None:
-        """Require that everything can be written to, before a run is trained.
+    def require(self, run: Path) -> None:
+        """Require that everything can be written to, before the run of a folder is trained.
 
         Raises:
             UsageError: something cannot.
@@ -90,16 +98,20 @@ class Watching:
         for sink in self.sinks():
             sink.require(run)
 
-    def write(self, runs: Sequence[Run]) -> list[Path]:
+    def write(
+        self, runs: Sequence[Run], note: Callable[[str], None] = lambda text: None
+    ) -> list[Path]:
         """Write what can be written of runs that were trained before; return where."""
+        if self.track is not None:
+            note(f"no row is new, so nothing is sent to {self.track}")
         if self.tensorboard is None:
             return []
         return export_event_files(runs, Path(self.tensorboard), per_seed=self.tensorboard_seeds)
 
     def stopping(self, request: RunRequest) -> RunRequest:
         """Return a request that also knows the callbacks, each of which may end the run."""
-        names = (*request.stoppers, *callback_names(self.callbacks))
-        return dataclasses.replace(request, stoppers=names)
+        own = dict.fromkeys(callback_names(self.callbacks), HINT)
+        return dataclasses.replace(request, stoppers={**request.stoppers, **own})
 
     def watch(self, spec: RunSpec, note: Callable[[str], None]) -> RunWatch | None:
         """Return the watch of a run; None where nothing watches."""
@@ -135,7 +147,11 @@ class RunWatch:
         self.decides = bool(self._callbacks) or spec.stop is not None
         self.stopped: dict[str, Any] | None = None
         self._requested: str | None = None  # the callback that said stop
-        self._means: list[float] = []  # over seeds, at each evaluation
+        self._evaluations: list[Array] = []  # the performance of each seed at each, [S]
+        self._means: list[float] = []  # of them, over the seeds that have not failed
+        self._over: Array | None = None  # which seeds these are, [S]
+        self._num_evaluations = 0  # after step 0
+        self._undecided: dict[str, int] = {}  # evaluations at which a rule decided nothing, by why
         self._furthest = NOTHING  # the steps of the seed that came furthest before this call
         self._gathering: Gathering | None = None
 
@@ -146,7 +162,7 @@ class RunWatch:
         self._gathering = Gathering(folder.name, target, seeds, measured, self._take)
         self.stopped = record.get(STOPPED)
         for sink in self._sinks:
-            sink.begin(folder.name, record)
+            sink.begin(folder, record)
         for seed in seeds:
             steps, columns = rows_so_far(folder, seed)
             self._furthest = max(self._furthest, steps)
@@ -177,6 +193,10 @@ class RunWatch:
     def end(self) -> None:
         for sink in list(self._sinks):
             self._try(sink, sink.end)
+        if self.stopped is None:
+            for why, number in self._undecided.items():
+                total = self._num_evaluations
+                self._note(f"{why} at {number} of {total} evaluation{'s' * (total != 1)}")
 
     def _try(self, sink: Sink, call: Callable[..., None], *args: Any) -> None:
         """Call a sink; give it up where it fails, because training matters more."""
@@ -185,8 +205,8 @@ class RunWatch:
         except Exception as error:
             self._sinks.remove(sink)
             self._note(
-                f"{type(sink).__name__} failed and is given up, while training continues: "
-                f"{error!r}; `rlkit export RUN --tensorboard DIR` writes all rows afterwards"
+                f"{sink.name} failed and is given up, while training continues: {error!r}; "
+                f"{sink.instead}"
             )
 
     def _take(self, progress: Progress) -> None:
@@ -198,19 +218,41 @@ class RunWatch:
         if self.stopped is not None or not on_grid(step, spec.num_envs, spec.evaluate_every):
             return
         self._requested = self._requested or by
-        scores = progress.returns[self._known.arrived(step)]
-        counts = bool(len(scores)) and bool(np.isfinite(scores).all())
-        if counts:
-            self._means.append(float(scores.mean()))
+        decision = self._by_rules(progress)
         if step == 0 or step < self._furthest:  # a seed is past it, so it was decided before
             return
-        decision = None
-        if spec.stop is not None and counts:
-            decision = spec.stop.reason(scores, self._means)
         if decision is None and self._requested is not None:
             decision = self._requested, "it returned 'stop'"
         if decision is not None:
             self.stopped = {"at": step, "by": decision[0], "reason": decision[1]}
+
+    def _by_rules(self, progress: Progress) -> tuple[str, str] | None:
+        """Take an evaluation; return the rule of the run that it would end by, and why."""
+        rules, there = self._spec.stop, self._known.arrived(progress.step)
+        scores = progress.returns[there]
+        if rules is None or not len(scores):
+            return None
+        self._num_evaluations += progress.step > 0
+        if not np.isfinite(scores).all():
+            if progress.step:
+                self._undecide(
+                    f"{' and '.join(rules.names)} decided nothing because not every seed had a "
+                    f"finite {progress.measured}"
+                )
+            return None
+        self._evaluations.append(progress.returns)
+        if self._over is None or not np.array_equal(there, self._over):
+            # The mean of before was over other seeds: without the best of them it would be lower.
+            self._means = [float(one[there].mean()) for one in self._evaluations]
+            self._over = there
+        else:
+            self._means.append(float(scores.mean()))
+        if rules.until_return is not None and len(scores) < 2:
+            self._undecide("until_return could not be met because one seed was left")
+        return rules.reason(scores, self._means)
+
+    def _undecide(self, why: str) -> None:
+        self._undecided[why] = self._undecided.get(why, 0) + 1
 
 
 def rows_so_far(folder: Path, seed: int) -> tuple[int, dict[str, Array]]:

@@ -20,6 +20,7 @@ def test_training_twice_says_that_it_is_finished(
     assert first["status"] == "finished"
     assert first["seeds"] == len(first["final"]) == 2
     assert first["num_env_steps"] == 500
+    assert first["stopped"] is None
     assert first["env_steps_per_second"] > 0
     folder = Path(first["run"])
     names = {path.name for path in folder.iterdir()}

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 import rlkit
-from rlkit.errors import UsageError
+from rlkit.errors import RlkitError, RlkitWarning, UsageError
 from rlkit.runs import checkpoints
 from rlkit.runs.integrity.sums import LineSums
 from rlkit.runs.reports import Reports
+from rlkit.seeding import SeedStreams
 from rlkit.training.run import Run
 from rlkit.training.train import Interrupted
 from rlkit.training.watching.best import BestStates, best_state
@@ -137,3 +138,21 @@ def test_a_better_state_that_comes_while_one_is_written_is_kept(tmp_path: Path) 
     assert best_state(tmp_path, 0)[1]["agent/x"] == 1.0
     best.take()(0, LineSums(b"x"))
     assert best_state(tmp_path, 0)[1]["agent/x"] == 2.0
+
+
+def test_a_seed_that_failed_before_its_first_checkpoint_is_said_to(
+    small: Callable[..., Run],
+) -> None:
+    bad_seed = SeedStreams(0, 1).episode_seed("evaluation", 0, 0)
+    env_args = {"fault": "raise", "bad_seed": bad_seed}
+    run = small("random-probe", seeds=3, env_args=env_args, keep_best=True, reports=Reports())
+    assert list(run.failures) == [1]
+    for which in ("best", "final"):
+        with pytest.raises(
+            RlkitError, match=r"seed 1 of the run .*: it failed: .*the walk fell over"
+        ):
+            run.actor(1, which=which)  # type: ignore[arg-type]
+    of_which = {"best": "those of the best evaluations until then", "final": "last checkpoints"}
+    for which, words in of_which.items():
+        with pytest.warns(RlkitWarning, match=words):
+            run.evaluate(2, which=which)  # type: ignore[arg-type]

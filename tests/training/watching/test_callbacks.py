@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from typing import Any
 
@@ -106,3 +107,25 @@ def test_generators_of_callbacks_go_on_and_leave_the_others_alone() -> None:
     own, numbers = random.Random(7), np.random.RandomState(7)
     expected = [(own.random(), float(numbers.random_sample())) for _ in range(3)]
     assert [first, second, third] == expected  # not the same number again and again
+
+
+def stop_after(step: int, progress: Progress, *, why: str = "") -> str | None:
+    return "stop" if progress.step >= step else None
+
+
+def test_a_partial_function_is_called_what_is_bound() -> None:
+    callbacks = [
+        functools.partial(stop_after, 10),
+        functools.partial(stop_after, 20, why="late"),
+        functools.partial(functools.partial(stop_after, 30), why=object()),  # type: ignore[arg-type]
+        functools.partial(watches),
+    ]
+    assert callback_names(callbacks) == [  # without the address of an object
+        "callback stop_after(10)",
+        "callback stop_after(20, why='late')",
+        "callback stop_after(30, why=object)",
+        "callback watches()",
+    ]
+    named = functools.partial(stop_after, 10)
+    named.__qualname__ = "patient"  # type: ignore[attr-defined]
+    assert callback_names([named]) == ["callback patient"]

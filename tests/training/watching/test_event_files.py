@@ -19,6 +19,7 @@ from rlkit.runs.reports import Reports
 from rlkit.training.run import Run
 from rlkit.training.train import Interrupted
 from rlkit.training.watching.event_files import EventFiles
+from rlkit.training.watching.progress import Progress
 from tests.training.watching.conftest import LAKE, NAME
 
 accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
@@ -26,9 +27,14 @@ Lake = Callable[..., Run]
 Points = dict[str, list[tuple[int, float]]]
 
 
+def files(folder: Path) -> list[str]:
+    """The names of the files in a folder of events, but of the one that says whose it is."""
+    return [path.name for path in folder.iterdir() if path.name != ".rlkit-run"]
+
+
 def read(folder: Path) -> Points:
     """The points of a folder by tag, as TensorBoard shows them."""
-    assert len(list(folder.iterdir())) == 1
+    assert len(files(folder)) == 1
     events = accumulator.EventAccumulator(str(folder))
     events.Reload()
     return {
@@ -110,7 +116,7 @@ def test_files_of_others_in_the_folder_are_left_alone(lake: Lake, tmp_path: Path
     theirs = tmp_path / run.folder.name / "events.out.tfevents.1.theirs"
     theirs.write_bytes(b"")
     lake(**quick, seeds=5)
-    assert len(list(theirs.parent.iterdir())) == 2
+    assert len(files(theirs.parent)) == 2
     assert theirs.exists()
 
 
@@ -161,7 +167,8 @@ def test_a_disk_that_fills_ends_the_events_and_not_the_run(
     run = lake(tensorboard=tmp_path, reports=Reports(note=notes.append))
     assert results(run.folder) == whole
     (note,) = [text for text in notes if "No space left" in text]
-    assert "is given up, while training continues" in note
+    assert f"TensorBoard's writer in {tmp_path} failed and is given up, while training" in note
+    assert note.endswith("; `rlkit export RUN --tensorboard DIR` writes all rows afterwards")
 
 
 def test_without_tensorboard_its_extra_is_named(
@@ -170,3 +177,41 @@ def test_without_tensorboard_its_extra_is_named(
     monkeypatch.setitem(sys.modules, "tensorboard.compat.proto", None)
     with pytest.raises(UsageError, match=r'pip install "rlkit\[tensorboard\]"'):
         lake(tensorboard=tmp_path)
+
+
+def test_the_events_of_a_run_in_another_folder_are_not_replaced(lake: Lake, tmp_path: Path) -> None:
+    quick: dict[str, Any] = {"steps": 250, "tensorboard": tmp_path / "events"}
+    run = lake(**quick)
+    other: dict[str, Any] = quick | {"out": tmp_path / "others", "steps": 500}
+    with pytest.raises(UsageError, match=rf"holds the event files of the run {run.folder}, which"):
+        lake(**other)
+    assert [step for step, _ in read(tmp_path / "events" / run.folder.name)["td_error/mean"]]
+    run.folder.rename(tmp_path / "moved-away")
+    lake(**other)
+
+
+def test_events_that_are_being_written_are_not_replaced(lake: Lake, tmp_path: Path) -> None:
+    events = tmp_path / "events"
+
+    def exports(progress: Progress) -> None:
+        with pytest.raises(UsageError, match=r"\(--tensorboard\): another call writes in"):
+            rlkit.export(tmp_path / "runs" / progress.run, tensorboard=events)
+
+    run = lake(steps=500, tensorboard=events, out=tmp_path / "runs", callbacks=[exports])
+    points = read(events / run.folder.name)["eval_return/mean"]
+    assert [step for step, _ in points] == [0, 250, 500]
+    assert rlkit.export(run, tensorboard=events) == [events / run.folder.name]
+
+
+def test_events_are_written_where_files_cannot_be_locked(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NoLock:
+        def __init__(self, *args: Any, **options: Any) -> None: ...
+
+        def acquire(self) -> None:
+            raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr("rlkit.training.watching.event_files.FileLock", NoLock)
+    run = lake(steps=250, tensorboard=tmp_path)
+    assert len(read(tmp_path / run.folder.name)["eval_return/mean"]) == 2

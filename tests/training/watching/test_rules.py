@@ -74,6 +74,24 @@ def test_rules_are_named_and_identified_as_they_are_set() -> None:
     assert both.names == ("until_return", "patience")
 
 
+def test_one_seed_and_one_evaluation_are_singular() -> None:
+    reason = StopRules(num_seeds=2, patience=1).reason(np.array([1.0]), [2.0, 1.0])
+    assert reason is not None
+    assert reason[1] == "the mean over 1 seed has not risen above 2 for 1 evaluation"
+
+
+def test_rules_that_no_course_of_a_run_meets_are_named() -> None:
+    rules = StopRules(num_seeds=3, until_return=5.0, patience=4)
+    assert rules.idle(4, first=True) == []
+    (text,) = rules.idle(4, first=False)  # the first of five scores is the best at the least
+    assert text.startswith(
+        "option patience (--patience) = 4 cannot end this run: it needs 5 and there are 4 "
+        "evaluations at multiples of evaluate_every"
+    )
+    assert len(rules.idle(0, first=True)) == 2
+    assert StopRules(num_seeds=3, until_return=5.0).idle(1, first=False) == []
+
+
 @pytest.mark.parametrize(
     ("num_seeds", "options", "message"),
     [

@@ -61,7 +61,9 @@ def test_a_run_is_started_logged_and_finished_with_the_scalars_of_its_rows(
 def test_a_run_that_is_continued_sends_no_row_again(fake: Fake, lake: Lake) -> None:
     lake(track=fake.__name__, steps=1000)
     lake(track=fake.__name__)
-    lake(track=fake.__name__)  # finished, so nothing is sent
+    notes: list[str] = []
+    lake(track=fake.__name__, reports=Reports(note=notes.append))  # finished: nothing is sent
+    assert f"no row is new, so nothing is sent to {fake.__name__}" in notes
     assert [step for step, _ in fake.logged] == list(range(0, 4001, 250))
     assert (len(fake.started), fake.finished) == (2, 2)
 
@@ -88,7 +90,9 @@ def test_a_tracker_that_fails_is_given_up(
     notes: list[str] = []
     run = lake(track=fake.__name__, reports=Reports(note=notes.append))
     assert results(run.folder) == whole
-    assert sum("ConnectionError('gone')" in text for text in notes) == 1
+    (note,) = [text for text in notes if "ConnectionError('gone')" in text]
+    assert note.startswith(f"the tracker {fake.__name__} failed and is given up")
+    assert note.endswith("the csv of each seed has all rows")
 
 
 def test_a_tracker_that_is_not_there_is_named(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import random
@@ -20,9 +21,12 @@ from rlkit.errors import RlkitError, UsageError
 from rlkit.runs.reports import Reports
 from rlkit.seeding import SeedStreams
 from rlkit.training.run import Run, load
+from rlkit.training.specification import make_spec
 from rlkit.training.train import Interrupted
 from rlkit.training.watching.callbacks import CallbackError
 from rlkit.training.watching.progress import Progress
+from rlkit.training.watching.rules import make_rules
+from rlkit.training.watching.watch import RunWatch
 from tests.training.watching.conftest import LAKE, NAME
 
 Lake = Callable[..., Run]
@@ -397,3 +401,83 @@ def test_a_stop_at_the_step_that_all_seeds_are_at_takes_no_further_step(
     run = lake(callbacks=[stop_at(2250)])
     assert run.num_env_steps == 2250
     require_beginning_of(results, whole, run, 2250)
+
+
+def test_a_callback_that_was_changed_is_told_how_the_run_is_trained_further(lake: Lake) -> None:
+    notes: list[str] = []
+    lake(steps=1000, callbacks=[stop_at(500)])
+    lake(steps=1000, callbacks=[stop_at(750)], reports=Reports(note=notes.append))
+    assert "known by their names alone" in notes[-1]
+    lake(steps=1000, patience=1, evaluate_every=100)
+    lake(steps=1000, patience=1, evaluate_every=100, reports=Reports(note=notes.append))
+    assert notes[-1].endswith("; another threshold, or more seeds, is another run")
+
+
+def test_rules_that_cannot_end_a_run_are_noted(lake: Lake) -> None:
+    notes: list[str] = []
+    quick: dict[str, Any] = {"steps": 500, "reports": Reports(note=notes.append)}
+    lake(**quick, patience=3)
+    assert sum("patience (--patience) = 3 cannot end this run" in text for text in notes) == 1
+    notes.clear()
+    lake(**quick, patience=2, until_return=0.9)
+    assert notes == []
+    lake(**quick, patience=2, evaluation_episodes=0)
+    assert any("patience (--patience) = 2 cannot end" in text for text in notes)
+
+
+def test_a_rule_that_had_nothing_to_decide_on_says_so(small: Callable[..., Run]) -> None:
+    notes: list[str] = []
+    run = small(  # no episode ends between the rows
+        "random-probe",
+        steps=60,
+        evaluate_every=2,
+        evaluation_episodes=0,
+        patience=3,
+        reports=Reports(note=notes.append),
+    )
+    rows = run.columns[0]["train_return"]
+    assert np.isnan(rows).any()
+    (note,) = [text for text in notes if "decided nothing" in text]
+    assert note.startswith("patience decided nothing because not every seed had a finite train_ret")
+
+
+class Scripted:
+    """A watch of evaluations that the test writes."""
+
+    def __init__(self, seeds: int, **rules: Any) -> None:
+        spec = make_spec("random", "FrozenLake-v1", steps=100, evaluate_every=10)
+        spec = dataclasses.replace(spec, stop=make_rules(seeds, **rules))
+        self.notes: list[str] = []
+        self.watch = RunWatch(spec, note=self.notes.append)
+
+    def run(self, folder: Path, columns: list[list[float]]) -> dict[str, Any] | None:
+        """Hand on the evaluations of each seed; one with fewer than others fails after them."""
+        self.watch.begin(folder, len(columns), {})
+        for row in range(max(map(len, columns))):
+            for seed, scores in enumerate(columns):
+                if row < len(scores):
+                    self.watch.add([seed], 10 * row, {"eval_return": np.array([scores[row]])})
+                elif row == len(scores):
+                    self.watch.fail([seed])
+        self.watch.end()
+        return self.watch.stopped
+
+
+def test_the_failure_of_the_best_seed_is_no_fall_of_the_mean(tmp_path: Path) -> None:
+    rising = [float(k) for k in range(9)]
+    scripted = Scripted(3, patience=3)
+    assert scripted.run(tmp_path, [[500.0, 500.0], rising, rising]) is None
+    assert scripted.notes == []
+    falls = [0.0, 1.0, 5.0, 4.0, 3.0, 2.0, 1.0]
+    stopped = Scripted(3, patience=3).run(tmp_path, [[0.0, 500.0, 9.0], falls, falls])
+    assert stopped is not None
+    assert stopped["at"] == 50
+    assert "the mean over 2 seeds has not risen above 5 for 3 evaluations" in stopped["reason"]
+
+
+def test_a_threshold_that_one_seed_is_left_for_is_noted(tmp_path: Path) -> None:
+    scripted = Scripted(2, until_return=1.0)
+    assert scripted.run(tmp_path, [[0.0], [2.0, 2.0, 2.0]]) is None
+    assert scripted.notes == [
+        "until_return could not be met because one seed was left at 2 of 2 evaluations"
+    ]
