@@ -39,28 +39,18 @@ class _Block:
     """Code that runs with settings of its own, until `restore`."""
 
     def __init__(self) -> None:
-        self._torch: OwnSettings | None = None
+        self.torch: OwnSettings | None = None
         # Code of environments: its NumPy settings are its own, and no block is around it.
-        self._apart = contextvars.copy_context()
-        self._apart.run(_block.set, None)
+        self.apart = contextvars.copy_context()
+        self.apart.run(_block.set, None)
 
     def take_torch(self) -> None:
         """Set torch up, which was imported by now."""
-        self._torch = OwnSettings()
-
-    def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        settings = self._torch
-        if settings is None:
-            return self._apart.run(function, *args, **kwargs)
-        settings.lend()
-        try:
-            return self._apart.run(function, *args, **kwargs)
-        finally:
-            settings.take_back()
+        self.torch = OwnSettings()
 
     def restore(self) -> None:
-        if self._torch is not None:
-            self._torch.restore()
+        if self.torch is not None:
+            self.torch.restore()
 
 
 _block: contextvars.ContextVar[_Block | None] = contextvars.ContextVar("block", default=None)
@@ -75,7 +65,14 @@ def apart(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     block = _block.get()
     if block is None:
         return function(*args, **kwargs)
-    return block.call(function, *args, **kwargs)
+    settings = block.torch
+    if settings is None:
+        return block.apart.run(function, *args, **kwargs)
+    settings.lend()
+    try:
+        return block.apart.run(function, *args, **kwargs)
+    finally:
+        settings.take_back()
 
 
 @contextlib.contextmanager

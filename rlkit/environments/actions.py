@@ -115,13 +115,15 @@ def _discrete_check(
     n = int(space.n)
 
     def check(action: Any, idle: Array) -> Array:
-        if not (type(action) is np.ndarray and action.dtype.kind in "iu" and action.shape == shape):
-            action = _converted(name, action, shape, "iu", "integers")
-        # As unsigned integers, negative numbers are above any n: one pass detects both.
-        unsigned = action.view(_UNSIGNED[action.dtype.itemsize]) if action.dtype.isnative else None
-        if unsigned is not None and unsigned.item(unsigned.argmax()) < n:
-            return action  # type: ignore[no-any-return]
+        if type(action) is np.ndarray and action.dtype is _INT64 and action.shape == shape:
+            # As unsigned integers, negative numbers are above any n: one pass detects both.
+            numbers = action.view(_UINT64)
+            if numbers.item(numbers.argmax()) < n:
+                return action
+        action = _converted(name, action, shape, "iu", "integers")
         wrong = (action < 0) | (action >= n)
+        if not wrong.any():
+            return action  # type: ignore[no-any-return]
         if (wrong & ~idle).any():
             s, e = np.argwhere(wrong & ~idle)[0].tolist()
             hint = f"; agents count from 0, also in {space}" if space.start else ""
@@ -135,7 +137,7 @@ def _discrete_check(
     return check
 
 
-_UNSIGNED = {1: np.dtype("u1"), 2: np.dtype("u2"), 4: np.dtype("u4"), 8: np.dtype("u8")}
+_INT64, _UINT64 = np.dtype(np.int64), np.dtype(np.uint64)  # NumPy has one object of each
 
 
 def _box_check(

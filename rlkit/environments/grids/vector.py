@@ -265,7 +265,7 @@ def _first_disagreement(together: VectorCopies, alone: LocalCopies) -> str | Non
     for t in range(_TRIED_STEPS):
         if seeds:
             pair = [dict(copies.reset(seeds, None)) for copies in (together, alone)]
-            if any(pair[0][n].obs.tobytes() != pair[1][n].obs.tobytes() for n in seeds):
+            if any(_bytes(pair[0][n].obs) != _bytes(pair[1][n].obs) for n in seeds):
                 return (
                     f"an episode that is begun by itself at step {t} has another first observation"
                 )
@@ -273,7 +273,7 @@ def _first_disagreement(together: VectorCopies, alone: LocalCopies) -> str | Non
         both = [dict(copies.step(actions, None)) for copies in (together, alone)]
         for n in range(_TRIED_COPIES):
             a, b = both[0][n], both[1][n]
-            if a.obs.tobytes() != b.obs.tobytes() or a[1:] != b[1:]:
+            if _bytes(a.obs) != _bytes(b.obs) or a[1:] != b[1:]:
                 return f"step {t + 1} has another result than in a copy by itself"
         if t > 40 and time.monotonic() - began > _PATIENCE:
             break
@@ -283,6 +283,10 @@ def _first_disagreement(together: VectorCopies, alone: LocalCopies) -> str | Non
         seeds = {n: next_seed + n for n in ended}
         next_seed += _TRIED_COPIES
     return None
+
+
+def _bytes(obs: Array | int) -> bytes:
+    return np.asarray(obs).tobytes()
 
 
 def random_action(layout: ActionLayout, rng: np.random.Generator) -> Array:

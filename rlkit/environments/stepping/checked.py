@@ -50,14 +50,14 @@ def _problem(text: str, is_fault: bool, trace: str) -> Problem:
 class Start(NamedTuple):
     """The result of a reset, or where a replayed episode stands."""
 
-    obs: Array
+    obs: Array | int
     action_mask: Array | None = None
 
 
 class Outcome(NamedTuple):
     """The result of one step."""
 
-    obs: Array
+    obs: Array | int
     reward: float
     terminated: bool
     truncated: bool
@@ -79,6 +79,7 @@ class CheckedEnv:
         self._name = name
         encoder = ObservationEncoder(own_space)
         self._encode = encoder.__call__  # faster than the object itself
+        self._first, self._num = encoder.indices  # of a Discrete
         self._layout = ActionLayout(self.action_space)
         self.observation_space = encoder.space
         self._read_mask = MaskReader(self._layout) if action_masks else None
@@ -149,6 +150,8 @@ class CheckedEnv:
         if type(reward) is not float or type(terminated) is not bool or type(truncated) is not bool:
             reward, terminated, truncated = checked_flags(reward, terminated, truncated)
         mask = None if terminated or self._read_mask is None else self._mask(info)
+        if type(obs) is int and 0 <= obs - self._first < self._num:  # what most tables return
+            return Outcome(obs - self._first, reward, terminated, truncated, mask)
         try:
             seen = self._encode(obs)
         except ValueError as error:

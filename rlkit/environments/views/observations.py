@@ -84,9 +84,10 @@ class ObservationEncoder:
         discrete = isinstance(self.space, spaces.Discrete)
         self.dtype = np.dtype(np.int64 if discrete else self.space.dtype)
         self._index: PartsIndex | None = parts_index(space)
-        self._start = self._num = 0  # of a Discrete
-        if isinstance(space, spaces.Discrete):
-            self._start, self._num = int(space.start), int(space.n)
+        # The first observation of a Discrete, and their number; 0 of another space.
+        self.indices = self._start, self._num = (
+            (int(space.start), int(space.n)) if isinstance(space, spaces.Discrete) else (0, 0)
+        )
         self._is_box = isinstance(space, spaces.Box)
         self._leaves = list(leaves(space)) if isinstance(self.space, FlatBox) else []
 

@@ -7,6 +7,7 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
@@ -126,3 +127,28 @@ def test_a_reset_that_changes_a_space_is_a_fault(
 
 def test_a_space_that_is_made_anew_each_time_is_the_same() -> None:
     CheckedEnv(ChangesSpaces("action_space", spaces.Discrete(3)), "Named").reset(0)
+
+
+class Places(gym.Env[Any, Any]):
+    """Returns its observations one after another, in the type given."""
+
+    def __init__(self, own_type: Callable[[int], Any]) -> None:
+        self.observation_space = spaces.Discrete(3, start=-1)
+        self.action_space = spaces.Discrete(2)
+        self._own_type, self._next = own_type, -1
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        self._next = -1
+        return self._own_type(-1), {}
+
+    def step(self, action: Any) -> Any:
+        self._next += 1
+        return self._own_type(self._next), 0.0, False, False, {}
+
+
+@pytest.mark.parametrize("own_type", [int, np.int64, np.int8, np.array])
+def test_discrete_observations_are_counted_from_zero_at_reset_and_step(own_type: Any) -> None:
+    env = CheckedEnv(Places(own_type), "Places")
+    assert [int(env.reset(0).obs), int(env.step(0).obs), int(env.step(0).obs)] == [0, 1, 2]
+    with pytest.raises(Problem, match=r"the observation 2 is not in Discrete\(3, start=-1\)"):
+        env.step(0)
