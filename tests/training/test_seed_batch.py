@@ -10,6 +10,7 @@ import pytest
 from rlkit.agent import Transition
 from rlkit.errors import RlkitError
 from rlkit.runs import checkpoints
+from rlkit.training import seed_batch
 from rlkit.training.train import train
 from tests.faulty_envs import Counter
 
@@ -73,3 +74,37 @@ def test_what_saving_raised_is_raised_by_the_run(
     monkeypatch.setattr(checkpoints, "save_checkpoint", full)
     with pytest.raises(RlkitError, match="No space left on device"):
         train("random", Counter, out=tmp_path, **OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("waited", "worked", "pause"),
+    [(0.0, 0.0, 1.0), (0.1, 0.001, 1.0), (2.0, 0.001, 18.0), (0.1, 0.02, 4.0), (0.1, 3.0, 10.0)],
+)
+def test_saves_take_at_most_a_tenth_of_the_time_and_half_a_percent_of_a_processor(
+    waited: float, worked: float, pause: float
+) -> None:
+    assert seed_batch._pause_after(waited, worked) == pytest.approx(pause)
+
+
+def test_the_work_of_all_seeds_decides_when_to_save_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[float, float]] = []
+
+    def pause_after(waited: float, worked: float) -> float:
+        asked.append((waited, worked))
+        return 1.0
+
+    save = checkpoints.save_checkpoint
+
+    def slow(*args: Any, **kwargs: Any) -> None:
+        end = time.thread_time() + 0.03
+        while time.thread_time() < end:
+            pass
+        save(*args, **kwargs)
+
+    monkeypatch.setattr(seed_batch, "_pause_after", pause_after)
+    monkeypatch.setattr(checkpoints, "save_checkpoint", slow)
+    train("random", "FrozenLake-v1", steps=200, seeds=5, evaluation_episodes=0, out=tmp_path)
+    assert asked
+    assert all(worked >= 5 * 0.03 for _, worked in asked)
