@@ -34,9 +34,9 @@ MUST = 95.0  # percent
 # what: (agent, environment, options, steps of each seed that take some seconds, workers)
 CASES: dict[str, tuple[str, str, dict[str, Any], int, int]] = {
     "q-learning, compiled loop": ("q-learning", "FrozenLake-v1", {}, 12_000_000, 1),
-    "ppo, batched twin": ("ppo", "CartPole-v1", {}, 15_000, 1),
-    "ppo, Gymnasium's environment": ("ppo", "CartPole-v1", {"native": False}, 12_000, 1),
-    "ppo, two workers that wait for each other": ("ppo", "CartPole-v1", {}, 15_000, 2),
+    "ppo, batched twin": ("ppo", "CartPole-v1", {}, 8_000, 1),
+    "ppo, Gymnasium's environment": ("ppo", "CartPole-v1", {"native": False}, 6_000, 1),
+    "ppo, two workers that wait for each other": ("ppo", "CartPole-v1", {}, 8_000, 2),
 }
 
 
