@@ -31,11 +31,14 @@ Options = Mapping[str, Any]
 # update and ended in empty responses; at 1e-4 it ends at 0.8 nats. The likelihood in dpo's loss is
 # per token, the rest per sequence: at 60 tokens a weight of 1 is too small to keep the chosen
 # responses likely, and 70 % of responses were sentences of the language, 87 % with 10 and 2e-4.
+# Small batches fit few lines better: after 300 lines, 98 % of sft's responses have the form of the
+# demonstrations with 8 of characters (three files that the walk does not use: 96.6, 98.8, 98.7 %),
+# 84 % with 64; pieces 98.0 % against 95.8 %, words 98.2 % against 96.4 %.
 # Once most responses of a group are as wanted, dividing by its standard deviation makes as much
 # of a reward of 0.97 beside 1.01 as of -1: grpo unlearned the ends of sentences (87 % polite, 13 %
 # cut; 94 % and 4 % without it).
 TEXTS: dict[str, Options] = {
-    "sft": {"min_updates": 1000, "held_out": 0.1, "patience": 10},
+    "sft": {"batch_size": 8, "min_updates": 2000, "held_out": 0.1, "patience": 10},
     "reward": {"patience": 10},
     "dpo": {
         "min_updates": 200,

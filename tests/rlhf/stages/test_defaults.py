@@ -56,7 +56,7 @@ def test_grpo_on_files_does_not_divide_by_the_deviation_of_a_group_unless_asked_
 
 
 def test_epochs_that_are_given_are_not_added_to() -> None:
-    assert default_options("sft", TEXTS, GPT, {})["min_updates"] == 1000
+    assert default_options("sft", TEXTS, GPT, {})["min_updates"] == 2000
     assert "min_updates" not in default_options("sft", TEXTS, GPT, {"num_epochs": 2})
 
 
