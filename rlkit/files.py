@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
+import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -100,25 +102,37 @@ def read_ordinary(path: Path) -> bytes:
         raise OSError(errno.ENOMEM, f"it has {path.stat().st_size:,} bytes", str(path)) from None
 
 
-def array_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Return the shape and type that an array in the format of NumPy claims; nothing is allocated.
+def array_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return what an array in the format of NumPy claims to be; nothing is allocated.
 
     Args:
         file: at its begin; then at the first of its numbers.
         name: of the array, for messages.
 
+    Returns:
+        its shape, whether the first index changes fastest, and its type.
+
     Raises:
         ValueError: it is no such array.
     """
-    readers = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }
     version = np.lib.format.read_magic(file)
-    if version not in readers:
+    if version not in _HEADER_READERS:
         raise ValueError(f"{name} has the unknown array format {version}")
-    shape, _, dtype = readers[version](file)
-    return shape, dtype
+    length = file.read(2 * version[0])
+    header = file.read(min(int.from_bytes(length, "little"), _LONGEST_HEADER))
+    return _claims(version, length + header)
+
+
+_HEADER_READERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+_LONGEST_HEADER = 10_000  # bytes; NumPy reads no longer one
+
+
+@functools.lru_cache(maxsize=1024)  # the seeds of a run have the same headers
+def _claims(version: tuple[int, int], header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    return _HEADER_READERS[version](io.BytesIO(header))
 
 
 def sync_folder(folder: Path) -> None:

@@ -15,7 +15,7 @@ import re
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -250,7 +250,7 @@ def _read_array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Array:
         raise ValueError(f"{entry.filename} is compressed, which is never written here")
     content = archive.read(entry)
     file = io.BytesIO(content)
-    shape, dtype = array_header(file, entry.filename)
+    shape, is_fortran, dtype = array_header(file, entry.filename)
     if dtype.hasobject:
         raise ValueError(f"{entry.filename} holds Python objects, which are never read")
     if math.prod(shape) * dtype.itemsize != len(content) - file.tell():
@@ -258,9 +258,9 @@ def _read_array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Array:
             f"{entry.filename} claims the shape {shape} of {dtype}, but holds "
             f"{len(content) - file.tell()} bytes"
         )
-    file.seek(0)
-    array: Array = np.lib.format.read_array(file, allow_pickle=False)
-    return array
+    order: Literal["C", "F"] = "F" if is_fortran else "C"
+    array: Array = np.ndarray(shape, dtype, content, file.tell(), order=order)
+    return array.copy(order)
 
 
 def newest_checkpoint(folder: Path, seed: int) -> tuple[int, dict[str, Array], list[str]]:

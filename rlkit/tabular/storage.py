@@ -87,7 +87,7 @@ def _require_room(name: str, file: Any, keys: tuple[str, ...]) -> None:
         )
     for info in members:
         with file.zip.open(info) as member:
-            shape, dtype = array_header(member, info.filename)
+            shape, _, dtype = array_header(member, info.filename)
             held = info.file_size - member.tell()
             if not dtype.hasobject and math.prod(shape) * dtype.itemsize != held:
                 raise ValueError(

@@ -86,6 +86,8 @@ def test_a_checkpoint_comes_back_as_it_was(folder: Path) -> None:
         "c": np.array([np.nan, -0.0, np.inf]),
         "d": np.zeros((0, 4), dtype=bool),
         "e": np.array(2**64 - 1, dtype=np.uint64),
+        "f": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        "g": np.array(["seed", "é"]),
     }
     checkpoints.save_checkpoint(folder, 3, 10, state)
     steps, read, problems = checkpoints.newest_checkpoint(folder, 3)
@@ -95,6 +97,9 @@ def test_a_checkpoint_comes_back_as_it_was(folder: Path) -> None:
         assert read[name].dtype == array.dtype
         assert read[name].shape == array.shape
         assert read[name].tobytes() == array.tobytes()
+        assert read[name].strides == array.strides
+        assert read[name].flags.writeable
+        assert read[name].flags.owndata
 
 
 def test_equal_states_are_equal_bytes_whatever_the_order_of_entries(folder: Path) -> None:
@@ -177,6 +182,8 @@ def test_a_pickle_in_a_checkpoint_is_rejected_and_not_run(folder: Path, tmp_path
         (npz(x=npy(np.zeros(3), shape=(2**62, 2**62))), "claims the shape"),
         (npz(x=npy(np.zeros(3), shape=(-1,))), "claims the shape"),
         (npz(x=npy(np.zeros(3), shape=(2,))), "claims the shape"),
+        (npz(x=npy(np.zeros(3), shape=(-1, -3))), "not an archive"),
+        (npz(x=b"\x93NUMPY\x01\x00\xff\xff" + b" " * 70_000), "not an archive"),
         (npz(zipfile.ZIP_DEFLATED, x=npy(np.zeros(10**7))), "compressed"),
         (npz(x=b"\x93NUMPY\x09\x00" + npy(np.zeros(3))[8:]), "unknown array format"),
     ],
