@@ -1,10 +1,10 @@
 """How often is an option said to matter where none does?
 
 Simulates searches of `rlkit tune` whose returns are noise: proposals, race, ranks and importances
-are those of the program, and only the training is left out. Counts the searches in which at least
-one option has a p-value of at most 0.05. The proposals of a search depend on its earlier returns,
-which the shuffles behind a p-value do not know; `--random` counts the same with settings drawn at
-random, where a p-value is exact.
+are those of the program, and only the training is left out. The script counts the searches in
+which at least one option has a p-value of at most 0.05. The proposals of a search depend on its
+earlier returns, which the shuffles behind a p-value do not know; `--random` counts the same with
+settings drawn at random, where a p-value is exact.
 
     python -m experiments.benchmarks.importance_rates --spaces q-learning --searches 100
 """

@@ -65,8 +65,8 @@ def _continuing(
 
     Args:
         continues: whether an entry counts.
-        sums: to work in, `[num_columns]`, as is
-        row_of: the last row that has an entry in a column, -1 for now.
+        sums: to work in, `[num_columns]`.
+        row_of: to work in, `[num_columns]`, -1 everywhere: the last row with an entry in a column.
     """
     start, columns, entries = rows
     end = 0
