@@ -44,9 +44,9 @@ MUST = 95.0  # percent
 # what: (agent, environment, options, steps of each seed that take some seconds)
 CASES: dict[str, tuple[str, str, dict[str, Any], int]] = {
     "q-learning, compiled loop": ("q-learning", "FrozenLake-v1", {}, 40_000_000),
-    "q-learning, ordinary loop": ("q-learning", "FrozenLake-v1", {"native": False}, 24_000),
-    "ppo, batched twin": ("ppo", "CartPole-v1", {}, 15_000),
-    "ppo, Gymnasium's environment": ("ppo", "CartPole-v1", {"native": False}, 12_000),
+    "q-learning, ordinary loop": ("q-learning", "FrozenLake-v1", {"native": False}, 48_000),
+    "ppo, batched twin": ("ppo", "CartPole-v1", {}, 30_000),
+    "ppo, Gymnasium's environment": ("ppo", "CartPole-v1", {"native": False}, 24_000),
 }
 
 

@@ -116,10 +116,15 @@ def _discrete_check(
 
     def check(action: Any, idle: Array) -> Array:
         if type(action) is np.ndarray and action.dtype is _INT64 and action.shape == shape:
-            # As unsigned integers, negative numbers are above any n: one pass detects both.
-            numbers = action.view(_UINT64)
-            if numbers.item(numbers.argmax()) < n:
-                return action
+            if 0 < action.size <= _FEW:
+                few = action.ravel().tolist()
+                if min(few) >= 0 and max(few) < n:
+                    return action
+            else:
+                # As unsigned integers, negative numbers are above any n: one pass detects both.
+                numbers = action.view(_UINT64)
+                if numbers.item(numbers.argmax()) < n:
+                    return action
         action = _converted(name, action, shape, "iu", "integers")
         wrong = (action < 0) | (action >= n)
         if not wrong.any():
@@ -138,6 +143,7 @@ def _discrete_check(
 
 
 _INT64, _UINT64 = np.dtype(np.int64), np.dtype(np.uint64)  # NumPy has one object of each
+_FEW = 64  # numbers that Python compares sooner than NumPy
 
 
 def _box_check(

@@ -104,6 +104,19 @@ def test_an_action_out_of_range_names_the_agent_the_seed_and_the_copy(
             assert part in str(caught.value)
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (2, 32), (5, 13), (10, 64)])
+@pytest.mark.parametrize("value", [-1, 4, -(2**63), 2**63 - 1])
+def test_one_action_out_of_range_is_found_in_a_grid_of_any_size(
+    shape: tuple[int, int], value: int
+) -> None:
+    check = action_check("MyAgent", spaces.Discrete(4), shape)
+    actions, idle = np.full(shape, 3), np.zeros(shape, dtype=bool)
+    assert check(actions, idle) is actions
+    actions[-1, -1] = value
+    with pytest.raises(AgentFault, match=f"the action {value} for environment copy {shape[1] - 1}"):
+        check(actions, idle)
+
+
 @pytest.mark.trap("T73")
 def test_small_and_unsigned_types_are_checked_as_what_they_are() -> None:
     for dtype in (np.int8, np.uint8, np.uint64, ">i2"):

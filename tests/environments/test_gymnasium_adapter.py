@@ -454,7 +454,7 @@ def test_info_is_ignored(info: Any) -> None:
 
 
 @pytest.mark.trap("T68")
-@pytest.mark.parametrize("value", [NAN, INF, -INF])
+@pytest.mark.parametrize("value", [NAN, INF, -INF, np.float64(NAN), np.float32(INF), np.array(NAN)])
 def test_a_reward_that_is_not_finite_is_rejected_with_its_place(value: float) -> None:
     text = str(failure(lambda: Replaced(3, reward=value)))
     assert "reward" in text

@@ -29,7 +29,14 @@ from rlkit.environments.grids.singles import (
     per_copy,
     rows_of,
 )
-from rlkit.environments.stepping.checked import Outcome, Problem, Start, checked_flags, raised
+from rlkit.environments.stepping.checked import (
+    Outcome,
+    Problem,
+    Start,
+    checked_flags,
+    raised,
+    require_finite,
+)
 from rlkit.environments.stepping.local import Ask, CopyProblem, LocalCopies
 from rlkit.environments.stepping.states import SavedState
 from rlkit.environments.views.actions import ActionLayout
@@ -206,6 +213,7 @@ class _Vector:
                     self._over.add(n)
                 if n not in actions:
                     continue
+                require_finite(one[0])
                 last = self._mode == AutoresetMode.SAME_STEP and (one[1] or one[2])
                 row = final_observation(self.env, info, n) if last else rows[n]
             except Problem as problem:

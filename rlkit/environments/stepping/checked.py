@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from math import isfinite
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -21,7 +22,9 @@ from rlkit.processes.calls import CALLS, RESET, STEP, Abandoned, describe_abando
 from rlkit.processes.calls import describe as describe_object
 
 _LONGEST_TRACE = 20_000  # characters
+_LARGEST = float(np.finfo(float).max)
 # What needs no look at its kind: the types that many environments return.
+_PLAIN = frozenset((float, int))
 _FLAGS = frozenset((bool, np.bool_))
 _NUMBERS = frozenset((float, int, np.float64, np.float32))
 
@@ -136,7 +139,7 @@ class CheckedEnv:
         own_action = self._layout.to_env(action)
         try:
             CALLS.begin(STEP)
-            result = self.env.step(own_action)
+            result: Any = self.env.step(own_action)
             CALLS.end()
         except BaseException as error:
             raise raised(f"step({own_action!r})", error) from error
@@ -147,16 +150,14 @@ class CheckedEnv:
                 "Gym interface returns four values: use gymnasium's `terminated` and `truncated`"
             )
         obs, reward, terminated, truncated, info = result
-        if type(reward) is not float or type(terminated) is not bool or type(truncated) is not bool:
+        is_plain = type(terminated) is bool and type(truncated) is bool and type(reward) in _PLAIN
+        if is_plain and -_LARGEST <= reward <= _LARGEST:
+            reward = float(reward)
+        else:
             reward, terminated, truncated = checked_flags(reward, terminated, truncated)
+            require_finite(reward)
         mask = None if terminated or self._read_mask is None else self._mask(info)
-        if type(obs) is int and 0 <= obs - self._first < self._num:  # what most tables return
-            return Outcome(obs - self._first, reward, terminated, truncated, mask)
-        try:
-            seen = self._encode(obs)
-        except ValueError as error:
-            raise _wrong_obs(error) from error
-        return Outcome(seen, reward, terminated, truncated, mask)
+        return Outcome(self._checked_obs(obs), reward, terminated, truncated, mask)
 
     def save(self) -> bytes:
         """Return the state that the environment offers."""
@@ -184,11 +185,13 @@ class CheckedEnv:
             raise raised("set_state()", error) from error
         return self.save()
 
-    def _checked_obs(self, obs: Any) -> Array:
+    def _checked_obs(self, obs: Any) -> Array | int:
+        if type(obs) is int and 0 <= obs - self._first < self._num:  # what most tables return
+            return obs - self._first
         try:
             return self._encode(obs)
         except ValueError as error:
-            raise _wrong_obs(error) from error
+            raise _fault(f"the observation{error}") from error
 
     def _mask(self, info: Any) -> Array | None:
         assert self._read_mask is not None
@@ -202,6 +205,16 @@ class CheckedEnv:
             return self._read_mask.checked(*mask)
         except ValueError as error:
             raise _fault(f"the action mask: {error}") from error
+
+
+def require_finite(reward: float) -> None:
+    """Require a reward that is a number an agent can learn from.
+
+    Raises:
+        Problem: it is NaN or infinite.
+    """
+    if not isfinite(reward):
+        raise _fault(f"the reward is {reward}; it must be finite")
 
 
 def checked_flags(reward: Any, terminated: Any, truncated: Any) -> tuple[float, bool, bool]:
@@ -225,10 +238,6 @@ def checked_flags(reward: Any, terminated: Any, truncated: Any) -> tuple[float, 
 
 def _fault(text: str) -> Problem:
     return Problem(text, is_fault=True)
-
-
-def _wrong_obs(error: ValueError) -> Problem:
-    return _fault(f"the observation{error}")
 
 
 def raised(call: str, error: BaseException, hint: str = "") -> Problem:

@@ -288,6 +288,7 @@ class Misshapen(Walks):
         (0, lambda obs: obs[:-1], "there are 1 observations, expected 2"),
         (1, lambda rewards: 1.0, "the rewards of a step are 1.0 of type float, expected one per"),
         (1, lambda rewards: rewards[:-1], r"shape \(1,\).*expected one per copy, 2"),
+        (1, lambda rewards: rewards + [np.nan] * len(rewards), "the reward is nan; it must be fin"),
         (2, lambda flags: False, "the terminations of a step are False"),
         (3, lambda flags: None, "the truncations of a step are None"),
         (5, None, "step returned a tuple of 4, expected"),
