@@ -37,6 +37,12 @@ Options = Mapping[str, Any]
 # Once most responses of a group are as wanted, dividing by its standard deviation makes as much
 # of a reward of 0.97 beside 1.01 as of -1: grpo unlearned the ends of sentences (87 % polite, 13 %
 # cut; 94 % and 4 % without it).
+# Nor does grpo have its penalty in the loss: advantages are standardised over the rollout and that
+# penalty is not, so that it weighs less and less as scores become alike. On the words of one file
+# slips that scored 0.93 beside 0.84 of polite answers grew to 9 % of responses; in the reward, as
+# in rloo, 98.3 % were polite. On three files that the walk does not use, with two seeds each, 97.1
+# to 99.2 % were polite with it in the reward, 98.4 to 99.8 % with it in the loss.
+PENALTY_IN_REWARD: Options = {"kl_placement": "reward", "kl_estimator": "k1"}
 TEXTS: dict[str, Options] = {
     "sft": {"batch_size": 8, "min_updates": 2000, "held_out": 0.1, "patience": 10},
     "reward": {"patience": 10},
@@ -48,7 +54,7 @@ TEXTS: dict[str, Options] = {
         "learning_rate": 2e-4,
     },
     **{name: {"learning_rate": 1e-4} for name in ("ppo", "rloo")},
-    "grpo": {"learning_rate": 1e-4, "scale": False},
+    "grpo": {"learning_rate": 1e-4, "scale": False, **PENALTY_IN_REWARD},
 }
 _ROLLOUT = {"num_updates": 40, "batch_size": 32, "minibatch_size": 8, "num_epochs": 2}
 _POLICY = {"learning_rate": 1e-5, **_ROLLOUT}
@@ -98,4 +104,7 @@ def default_options(
             defaults["learning_rate"] *= ADAPTER_FACTOR
     if "num_epochs" in given:
         defaults.pop("min_updates", None)  # the epochs that were asked for, not more
+    if any(given.get(name, x) != x for name, x in PENALTY_IN_REWARD.items()):
+        # Where the penalty is and how it is estimated go together: those of the configuration.
+        defaults = {name: x for name, x in defaults.items() if name not in PENALTY_IN_REWARD}
     return defaults | dict(given)

@@ -55,6 +55,24 @@ def test_grpo_on_files_does_not_divide_by_the_deviation_of_a_group_unless_asked_
     assert default_options("grpo", BUILT_IN, GPT, {}) == {}
 
 
+@pytest.mark.parametrize(
+    ("given", "placement", "estimator"),
+    [
+        ({}, "reward", "k1"),
+        ({"kl_estimator": "k1"}, "reward", "k1"),
+        ({"kl_placement": "reward"}, "reward", "k1"),
+        ({"kl_placement": "loss"}, "loss", "k2"),
+        ({"kl_estimator": "full"}, "loss", "full"),
+        ({"kl_placement": "loss", "kl_estimator": "full"}, "loss", "full"),
+    ],
+)
+def test_grpo_on_files_has_the_penalty_in_the_reward_unless_asked_otherwise(
+    given: dict[str, str], placement: str, estimator: str
+) -> None:
+    config = METHODS["grpo"](**default_options("grpo", TEXTS, GPT, given))
+    assert (config.kl_placement, config.kl_estimator) == (placement, estimator)
+
+
 def test_epochs_that_are_given_are_not_added_to() -> None:
     assert default_options("sft", TEXTS, GPT, {})["min_updates"] == 2000
     assert "min_updates" not in default_options("sft", TEXTS, GPT, {"num_epochs": 2})

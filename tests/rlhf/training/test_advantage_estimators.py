@@ -136,6 +136,31 @@ def test_grpo_without_scale_weighs_groups_by_how_much_they_differ(ragged: Any) -
         torch.testing.assert_close(got.double(), each, atol=FLOAT32, rtol=0)
 
 
+@pytest.mark.parametrize(("placement", "estimator"), [("reward", "k1"), ("loss", "k2")])
+def test_only_a_penalty_in_the_reward_outweighs_scores_that_are_nearly_alike(
+    ragged: Any, placement: str, estimator: str
+) -> None:
+    """A nat costs 0.3, and half of the responses score 0.02 more for two nats.
+
+    In the loss the penalty is not standardised with the scores, whose advantages have a standard
+    deviation of 1 however little they differ.
+    """
+    agent = ragged.agent(
+        "grpo", score=random_score, kl_coef=0.3, group_size=4, scale=False,
+        kl_placement=placement, kl_estimator=estimator, **LITTLE,
+    )  # fmt: skip
+    rollout = agent.collect()
+    far = torch.arange(32) % 2 == 0
+    log_ratio = torch.zeros_like(rollout.behaviour_log_prob)
+    log_ratio[:, 0] = 2.0 * far
+    rollout = rollout._replace(
+        scores=0.02 * far.double(), reference_log_prob=rollout.behaviour_log_prob - log_ratio
+    )
+    advantages = agent.advantages(rollout)[0][:, 0]
+    assert (far if placement == "loss" else ~far).equal(advantages > 0)
+    assert advantages.abs().min() > 0.5
+
+
 @pytest.mark.parametrize("method", ["ppo", "rloo", "grpo"])
 def test_a_constant_score_does_not_move_the_policy(ragged: Any, method: str) -> None:
     agent = ragged.agent(method, score=lambda s: np.full(len(s.tokens), 3.3), kl_coef=0.3, **LITTLE)
