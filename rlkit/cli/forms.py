@@ -10,6 +10,7 @@ import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 from tyro.conf import AvoidSubcommands, OmitArgPrefixes, Positional, Suppress, UseAppendAction, arg
@@ -73,7 +74,8 @@ def parse(form: type[Any], args: list[str], command: str, *, help_of: str = "") 
         help_of: the command whose help lists the options, if it is another.
 
     Raises:
-        UsageError: there is no such option; the message names the closest one.
+        UsageError: there is no such option, and the message names the closest one; or a path is
+            an empty word.
     """
     import tyro
 
@@ -85,6 +87,7 @@ def parse(form: type[Any], args: list[str], command: str, *, help_of: str = "") 
                 f"{command} has no option {flag}.{closest(flag, known)} "
                 f"`rlkit {help_of or command} --help` lists all options."
             )
+    _require_paths(form, args, command)
     words = _with_values(form, args)
     settings: Any = {"args": words, "config": (OmitArgPrefixes, AvoidSubcommands)}
     if not {"--help", "-h"} & set(args):
@@ -97,6 +100,26 @@ def parse(form: type[Any], args: list[str], command: str, *, help_of: str = "") 
             named = tyro.cli(_named_options(form, words), console_outputs=False, **settings)
             return _filled(form, vars(named))
     return tyro.cli(form, prog=f"rlkit {command}", **settings)
+
+
+def _require_paths(form: type[Any], args: Sequence[str], command: str) -> None:
+    """Require a word where a path is expected: an empty one would be the current folder."""
+    kinds, last = _options(form), ""
+    for word in args:
+        flag, equals, value = word.partition("=")
+        if word.startswith("--"):
+            last = flag.replace("_", "-")
+        if (word and not equals) or value or not _takes_path(kinds.get(last, Path)):
+            continue
+        raise UsageError(
+            f"{last or command}: expected {'a path' if last else 'a name or a path'}, got an empty "
+            'word, as "$NAME" gives it where that variable is not set'
+        )
+
+
+def _takes_path(kind: Any) -> bool:
+    """Return whether a type is that of paths, or has it among its parts."""
+    return kind is Path or any(map(_takes_path, typing.get_args(kind)))
 
 
 def _named_options(form: type[Any], words: Sequence[str]) -> type[Any]:

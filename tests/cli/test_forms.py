@@ -1,6 +1,7 @@
 """How words become options."""
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -171,6 +172,39 @@ def test_known_options_are_those_of_the_help() -> None:
     assert not hidden & set(flags)
     with pytest.raises(UsageError, match="rlhf sft has no option --digest"):
         parse(make_form("Fine-tune.", model=ModelSource), ["--digest", "x"], "rlhf sft")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where things are."""
+
+    out: Path = Path("runs")
+    events: str | Path | None = None
+    files: tuple[Path, ...] = ()
+    title: str = ""
+    quick: bool = False
+
+
+@pytest.mark.parametrize(
+    ("args", "named"),
+    [
+        (["a", "--out", ""], "--out: expected a path, got an empty word"),
+        (["a", "--out="], "--out: expected a path"),
+        (["--events", "", "a"], "--events: expected a path"),
+        (["a", "--files", "b", ""], "--files: expected a path"),
+        ([""], "draw: expected a name or a path"),
+        (["--out", "b", "a", "--title", ""], None),
+        (["a", "--title="], None),
+        (["a", "--files", "b", "c", "--quick", "--out", "d e"], None),
+    ],
+)
+def test_an_empty_word_is_not_the_current_folder(args: list[str], named: str | None) -> None:
+    form = make_form("Draw.", run=positional(Path, "RUN", "a run"), places=Places)
+    if named is None:
+        assert parse(form, args, "draw").run == Path("a")
+        return
+    with pytest.raises(UsageError, match=named):
+        parse(form, args, "draw")
 
 
 # --- switches with further choices ----------------------------------------------------------------
