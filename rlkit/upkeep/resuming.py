@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from rlkit.errors import RlkitError, UsageError
 from rlkit.options import require_count, require_typed
 from rlkit.rlhf.stages.kind import STAGE_RUN
 from rlkit.runs.execution import require_continuable, require_same
-from rlkit.runs.integrity.trust import require_from_here, trusting
+from rlkit.runs.integrity.trust import is_from_here, require_from_here, trusting
 from rlkit.runs.integrity.verify import runs_below, verify_run
 from rlkit.runs.latest import named_folder
 from rlkit.runs.progress import python_reports
@@ -75,8 +76,11 @@ def _outcome(folder: Path, options: Mapping[str, Any], reports: Reports) -> Outc
         return Outcome(folder, "complete")
     if not verdict.what:
         return Outcome(folder, "cannot be continued", verdict.problems[0], 1)
+    again = _resume_stage if kind is STAGE_RUN else _resume_agent
+    place = folder.absolute()
     try:
-        run = (_resume_stage if kind is STAGE_RUN else _resume_agent)(folder, options, reports)
+        with _where_it_began(record_of(folder)):
+            run = again(place, options, reports)
     except RlkitError as error:
         return Outcome(folder, "cannot be continued", str(error), error.exit_code)
     failures: Mapping[str, Any] = run.record["failures"]
@@ -86,6 +90,26 @@ def _outcome(folder: Path, options: Mapping[str, Any], reports: Reports) -> Outc
     return Outcome(folder, "failed", listed, max(int(f["exit_code"]) for f in failures.values()))
 
 
+@contextlib.contextmanager
+def _where_it_began(record: Mapping[str, Any]) -> Iterator[None]:
+    """Work in the folder from which a run named its code, where that is not in the present one.
+
+    Python may import from the folder that it works in, so only a run of this machine chooses it.
+    """
+    from rlkit.training.playing.environment import folder_of_training
+
+    names = (record.get("environment"), record.get("agent_reference"))
+    for name in names if is_from_here(record) else ():
+        if not isinstance(name, str):
+            continue
+        began, head = folder_of_training(record, name), name.rpartition(":")[0]
+        if began is not None and not Path(head).exists() and (began / head).is_file():
+            with contextlib.chdir(began):
+                yield
+            return
+    yield
+
+
 def _resume_agent(folder: Path, options: Mapping[str, Any], reports: Reports) -> Any:
     from rlkit.training.prepare import prepare
     from rlkit.training.run import Run
@@ -93,7 +117,6 @@ def _resume_agent(folder: Path, options: Mapping[str, Any], reports: Reports) ->
     from rlkit.training.watching.callbacks import stop_again
     from rlkit.training.watching.watch import Watching
 
-    folder = folder.absolute()
     options = dict(options)
     run = Run(folder, trust=options.pop("trust"))
     num_seeds = int(run.record["num_seeds"])
@@ -126,7 +149,7 @@ def _resume_stage(folder: Path, options: Mapping[str, Any], reports: Reports) ->
     from rlkit.rlhf.stages.stage_run import load_stage_run
 
     options = {name: value for name, value in options.items() if name != "trust"}
-    return relaunch(load_stage_run(folder.absolute()), **options, reports=reports)
+    return relaunch(load_stage_run(folder), **options, reports=reports)
 
 
 def _parents_first(folders: Sequence[Path]) -> list[Path]:

@@ -66,6 +66,41 @@ def test_a_run_of_an_agent_in_a_file_is_continued_by_its_name(
     assert results(run.folder) == before
 
 
+@pytest.mark.parametrize("below", [".", "own/code"])
+def test_a_run_of_files_is_continued_and_opened_from_any_folder(
+    below: str, tmp_path: Path, results: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    (home / below).mkdir(parents=True)
+    elsewhere.mkdir()
+    shutil.copy(steady_agent.__file__, home / below / "mine.py")
+    shutil.copy(Path(__file__).parents[1] / "probe_envs.py", home / below / "walks.py")
+    monkeypatch.chdir(home)
+    names = [f"{below}/{name}".removeprefix("./") for name in ("mine.py:Steady", "walks.py:Probe")]
+    small: dict[str, Any] = {"seeds": 2, "steps": 60, "first": 2, "evaluation_episodes": 2}
+    run = rlkit.train(*names, **small, out=home / "runs", reports=Reports())
+    before, mean = results(run.folder), rlkit.load(run.folder).evaluate(3)["mean"]
+    monkeypatch.chdir(elsewhere)
+    assert rlkit.load(run.folder).evaluate(3)["mean"] == mean
+    for workers in (1, 2):
+        interrupt(run.folder, 1)
+        (outcome,) = quiet(Path("../home/runs"), workers=workers)
+        assert (outcome.state, outcome.message) == ("finished", "")
+        assert results(run.folder) == before
+        assert Path.cwd() == elsewhere
+    assert not list(elsewhere.iterdir())
+    # A record that is not of this machine does not choose the folder that Python works in.
+    interrupt(run.folder, 1)
+    record = read_record(run.folder, AGENT_RUN)
+    write_record(run.folder, {**record, "origin": "0" * 64})
+    seen: list[Path] = []
+    monkeypatch.setattr("contextlib.chdir", seen.append)
+    (outcome,) = quiet(home / "runs")
+    assert outcome.state == "cannot be continued"
+    assert "nothing shows that the run was trained on this machine" in outcome.message
+    assert not seen
+
+
 def test_a_renamed_run_is_continued_where_it_is(
     trained_folder: Callable[..., Path], out: Path, results: Any
 ) -> None:

@@ -11,7 +11,12 @@ from rlkit.errors import RlkitError, UsageError
 from rlkit.fingerprint import identify
 from rlkit.runs.progress import warn
 from rlkit.training.own_agents import find_own_agent, names_own_agent
-from rlkit.training.playing.environment import reject_code_inside, require_own_source
+from rlkit.training.playing.environment import (
+    found_again,
+    reject_code_inside,
+    require_file,
+    require_own_source,
+)
 from rlkit.training.specification import default_config, require_agent, stored_config
 
 AgentLike = str | Callable[..., Agent]
@@ -63,15 +68,11 @@ def _named(folder: Path, record: Mapping[str, Any], *, trust: bool) -> Callable[
             f"the run {folder} was trained by the class {name}, which is not an agent of rlkit and "
             f"cannot be found by its name: {give}"
         )
-    head = reference.rpartition(":")[0]
-    if head.endswith(".py") and not Path(head).exists():
-        raise UsageError(
-            f"the run {folder} was trained by the class {name} of {head}, which is not there: "
-            f"{give}"
-        )
+    reference = found_again(record, reference)
     if not trust:
         reject_code_inside(folder, reference, "agent", "agent=MyAgent")
         require_own_source(folder, record, reference)
+    require_file(folder, reference, give)
     agent = find_own_agent(reference)
     if identify(agent).digest != record["agent_source"]:
         text = f"the code of {reference} is not the one that the run {folder} was trained from"

@@ -7,6 +7,7 @@ same source, or the user says that it is to be trusted.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Mapping
 from importlib.metadata import entry_points
@@ -99,6 +100,53 @@ def require_own_source(folder: Path, record: Mapping[str, Any], reference: str) 
         )
 
 
+def found_again(record: Mapping[str, Any], reference: str) -> str:
+    """Return a name of code by which it is found from the present folder too, if it is anywhere.
+
+    Args:
+        record: the run.json of its run.
+        reference: of the environment or of the user's agent.
+    """
+    head, _, name = reference.rpartition(":")
+    if not head.endswith(".py") or Path(head).exists():
+        return reference
+    began = folder_of_training(record, reference)
+    return reference if began is None else f"{began / head}:{name}"
+
+
+def require_file(folder: Path, reference: str, give: str) -> None:
+    """Require that the file of a run's code is where `found_again` looked for it last.
+
+    Args:
+        folder: of the run.
+        reference: of the environment or of the user's agent.
+        give: how to give it otherwise, for the message.
+    """
+    head = reference.rpartition(":")[0]
+    if head.endswith(".py") and not Path(head).exists():
+        raise UsageError(
+            f"the run {folder} needs {reference}, and there is no such file: bring it back, or "
+            f"{give}"
+        )
+
+
+def folder_of_training(record: Mapping[str, Any], reference: str) -> Path | None:
+    """Return the folder from which a run named a file of code; None if the record does not say."""
+    head = Path(os.path.normpath(reference.rpartition(":")[0]))
+    if head.suffix != ".py" or head.is_absolute():
+        return None
+    sources: Mapping[str, str] = record.get("sources", {})
+    length = len(head.parts)
+    return next(
+        (
+            Path(path).parents[length - 1]
+            for path in sources
+            if Path(path).parts[-length:] == head.parts
+        ),
+        None,
+    )
+
+
 def _file_of(module: str) -> str | None:
     """Return the user's file that a name leads to; None for a package or where there is none."""
     if module.endswith(".py"):
@@ -140,9 +188,11 @@ def stored_environment(
     verified = env is None and not trust and code_named_by(reference) is not None
     if env is None:
         _reject_unnamed(folder, reference)
+        reference = found_again(record, reference)
         if not trust:
             reject_code_inside(folder, reference, "environment", "env=MyEnv")
             require_own_source(folder, record, reference)
+        require_file(folder, reference, "give the environment, as in rlkit.load(path, env=MyEnv)")
         _require_environment(folder, reference)
     named = find_environment(env or reference, unmarked(record["env_args"]))
     environment = named.seen_as(stored_view(record, numbered_actions))

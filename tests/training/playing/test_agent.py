@@ -40,7 +40,7 @@ def test_a_run_of_a_file_is_opened_by_its_name_with_its_options(run: rlkit.Run) 
 def test_where_the_file_is_not_there_the_class_is_asked_for(run: rlkit.Run, file: Path) -> None:
     moved = file.rename(file.with_name("moved.py"))
     with pytest.raises(
-        UsageError, match=r"mine\.py, which is not there: give it, as in rlkit\.load"
+        UsageError, match=r"mine\.py:Steady, and there is no such file: bring it back, or give it"
     ):
         rlkit.load(run.folder).actor(0)
     for agent in (steady_agent.Steady, f"{moved}:Steady"):
