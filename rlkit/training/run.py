@@ -35,6 +35,7 @@ from rlkit.training.playing.deployed import SingleActor
 from rlkit.training.playing.environment import (
     changed_sources,
     code_named_by,
+    found_again,
     stored_binning,
     stored_environment,
 )
@@ -359,6 +360,7 @@ class Run(RunFolder):
             record = self.record
             agent = stored_agent(self.folder, record, self._agent, trust=self._trust)
             config = stored_agent_config(agent, record, self.folder / RECORD)
+            reward = record.get("reward", {}).get("name")
             spec = make_spec(agent, record["environment"], config=config)
             origins: dict[str, Any] = {name: self._origin(name) for name in COPIES}
             self._spec = dataclasses.replace(
@@ -374,7 +376,7 @@ class Run(RunFolder):
                 binning=stored_binning(record),
                 rescale_actions=record.get("rescale_actions", False),
                 action_masks=record.get("action_masks", False),
-                reward=record.get("reward", {}).get("name"),
+                reward=None if reward is None else found_again(record, reward),
                 **origins,
                 stop=StopRules(**record["stop"]) if "stop" in record else None,
                 keep_best=record.get("keep_best", False),

@@ -98,10 +98,11 @@ def _where_it_began(record: Mapping[str, Any]) -> Iterator[None]:
     """
     from rlkit.training.playing.environment import folder_of_training
 
-    names = (record.get("environment"), record.get("agent_reference"))
-    for name in names if is_from_here(record) else ():
-        if not isinstance(name, str):
-            continue
+    names: tuple[Any, ...] = ()
+    if is_from_here(record):
+        reward = record.get("reward", {}).get("name")
+        names = (record.get("environment"), record.get("agent_reference"), reward)
+    for name in filter(None, names):
         began, head = folder_of_training(record, name), name.rpartition(":")[0]
         if began is not None and not Path(head).exists() and (began / head).is_file():
             with contextlib.chdir(began):

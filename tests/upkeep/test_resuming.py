@@ -76,12 +76,18 @@ def test_a_run_of_files_is_continued_and_opened_from_any_folder(
     shutil.copy(steady_agent.__file__, home / below / "mine.py")
     shutil.copy(Path(__file__).parents[1] / "probe_envs.py", home / below / "walks.py")
     monkeypatch.chdir(home)
+    (home / below / "half.py").write_text(
+        "def half(observations, actions, next_observations, terminated, rewards):\n"
+        "    return rewards / 2\n"
+    )
     names = [f"{below}/{name}".removeprefix("./") for name in ("mine.py:Steady", "walks.py:Probe")]
     small: dict[str, Any] = {"seeds": 2, "steps": 60, "first": 2, "evaluation_episodes": 2}
+    small["reward"] = str(Path(below) / "half.py:half")
     run = rlkit.train(*names, **small, out=home / "runs", reports=Reports())
-    before, mean = results(run.folder), rlkit.load(run.folder).evaluate(3)["mean"]
+    before, evaluated = results(run.folder), rlkit.load(run.folder).evaluate(3)
+    assert "mean_own_return" in evaluated["seeds"][0]
     monkeypatch.chdir(elsewhere)
-    assert rlkit.load(run.folder).evaluate(3)["mean"] == mean
+    assert rlkit.load(run.folder).evaluate(3) == evaluated
     for workers in (1, 2):
         interrupt(run.folder, 1)
         (outcome,) = quiet(Path("../home/runs"), workers=workers)
