@@ -42,7 +42,7 @@ class Metric:
     threshold: float | None = None
 
     def __str__(self) -> str:
-        return self.name if self.threshold is None else f"{self.name} {self.threshold:g}"
+        return self.name if self.threshold is None else f"{self.name} {_exact(self.threshold)}"
 
     @property
     def label(self) -> str:
@@ -50,7 +50,7 @@ class Metric:
         return {
             "final": "final return",
             "area": "mean return during training",
-            "steps-to": f"steps to a return of {self.threshold:g}"
+            "steps-to": f"steps to a return of {_exact(self.threshold)}"
             if self.threshold is not None
             else "steps to a return",
         }[self.name]
@@ -161,6 +161,12 @@ def _number(given: Any) -> float:
             f"number, got {given!r}"
         )
     return value
+
+
+def _exact(value: float) -> str:
+    """Return a number as text that has all of it: it names comparisons, and is read back."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(float(value))
 
 
 def _known(steps: Array | None, returns: Array | None) -> tuple[Array, Array] | None:

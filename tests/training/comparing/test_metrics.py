@@ -124,6 +124,16 @@ def test_other_metrics_are_rejected(given: Any, text: str) -> None:
     assert text in str(caught.value)
 
 
+@pytest.mark.parametrize("value", [475, -0.5, 1e-7, 0.74018291, -65375.25, 1234567, 1e300])
+def test_a_threshold_is_named_and_stored_with_all_its_digits(value: float) -> None:
+    metric = Metric("steps-to", float(value))
+    assert stored_metric({"metric": str(metric)}) == metric
+    close = Metric("steps-to", float(np.nextafter(value, 1e308)))
+    assert str(close) != str(metric)
+    assert close.label != metric.label
+    assert float(metric.label.split()[-1]) == value
+
+
 def test_steps_are_to_a_return_of_each_environment() -> None:
     both = read_metrics("steps-to 475 -100", 2)
     assert both == [Metric("steps-to", 475.0), Metric("steps-to", -100.0)]
