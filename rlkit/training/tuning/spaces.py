@@ -58,8 +58,13 @@ class Between:
         return isinstance(value, int | float) and self.low <= value <= self.high
 
     def rounded(self, value: float) -> int | float:
-        """Return a number of the range with three significant digits."""
-        digits = _DIGITS - 1 - math.floor(math.log10(abs(value))) if value else 0
+        """Return a number of the range with three significant digits.
+
+        In a narrow range, such as 0.999 to 0.9999, it has those of the width, too: else there would
+        be hardly any to choose from.
+        """
+        sizes = [abs(size) for size in (value, self.high - self.low) if size]
+        digits = max(_DIGITS - 1 - math.floor(math.log10(size)) for size in sizes)
         near = min(max(round(value, digits), self.low), self.high)
         return round(near) if self.whole else float(near)
 

@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rlkit.agents import AGENTS, find_agent
@@ -134,6 +135,9 @@ def test_presets_lie_within_the_spaces(agent: str) -> None:
         (Between(1, 20, False, True), 17, 17),
         (Between(-1.0, 1.0, False, False), 0.0, 0.0),
         (Between(-1.0, 1.0, False, False), -0.12345, -0.123),
+        (Between(0.999, 0.9999, False, False), 0.99941237, 0.999412),
+        (Between(0.999, 0.9999, True, False), 0.99941237, 0.999412),
+        (Between(1_000_000, 1_000_020, False, True), 1_000_007, 1_000_007),
     ],
 )
 def test_numbers_are_rounded_within_their_range(
@@ -142,6 +146,17 @@ def test_numbers_are_rounded_within_their_range(
     rounded = between.rounded(value)
     assert rounded == expected
     assert type(rounded) is (int if between.whole else float)
+
+
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize("limits", [(0.99, 0.999), (0.9999, 0.99999), (-5.001, -5.0), (1e-9, 1)])
+def test_a_range_has_at_least_a_hundred_numbers(limits: tuple[float, float], log: bool) -> None:
+    low, high = limits
+    if log and low < 0:
+        pytest.skip("it has no logarithm")
+    between = Between(low, high, log, False)
+    drawn = np.geomspace(low, high, 999) if log else np.linspace(low, high, 999)
+    assert len({between.rounded(float(value)) for value in drawn}) > 100
 
 
 def test_a_choice_is_found_by_value_and_type() -> None:
