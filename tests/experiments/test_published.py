@@ -1,12 +1,21 @@
 """Verdicts on published scores, from the numbers that were published."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from experiments.published import PAGE, PUBLISHED, Score, put_into_page, table, verdict
+from experiments.published import (
+    PAGE,
+    PUBLISHED,
+    Score,
+    put_into_page,
+    table,
+    verdict,
+    with_earlier,
+)
 
 OURS = np.array([-80.0, -78.5, -79.0, -81.0, -77.0])
 
@@ -47,3 +56,16 @@ def test_the_table_is_put_into_the_page_and_replaces_an_older_one(tmp_path: Path
         "| a |\n| --- |\n| 2 |\n\nThe end.\n"
     )
     assert PAGE.read_text().count("<!-- verdicts -->") == 1
+
+
+def test_one_task_anew_keeps_the_scores_of_the_others_in_the_order_of_the_table(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "scores.json"
+    anew = {"Acrobot-v1": {"steps": 10, "scores": [-70.0]}}
+    assert with_earlier(anew, path) == anew
+    earlier = {name: {"steps": 5, "scores": [1.0]} for name in reversed(PUBLISHED)}
+    path.write_text(json.dumps(earlier))
+    both = with_earlier(anew, path)
+    assert list(both) == list(PUBLISHED)
+    assert both == earlier | anew
