@@ -88,6 +88,21 @@ class Replaced(Counter):
         return tuple(result.values())
 
 
+class RaisesWhenRead:
+    """Raises when it is converted to an array, measured or shown."""
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        self.error = RuntimeError("unread") if error is None else error
+
+    def _raise(self, *args: Any, **options: Any) -> Any:
+        raise self.error
+
+    __array__ = __len__ = __iter__ = __getitem__ = __bool__ = __float__ = _raise
+
+    def __repr__(self) -> str:
+        raise RuntimeError("unread")
+
+
 class NamedError(Exception):
     """An exception that no other environment raises, and that cannot be pickled."""
 

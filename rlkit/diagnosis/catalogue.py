@@ -57,6 +57,12 @@ ERRORS = {
         "step returns something other than five values; the old Gym had four.",
         _API,
     ),
+    "unreadable": (
+        "What reset or step returns, or an attribute, raises an exception when it is read: a torch "
+        "tensor that has a gradient or is on a GPU, a property, an object of its own.",
+        "Return NumPy arrays, numbers and booleans (of a tensor, tensor.detach().cpu().numpy()); "
+        "raise AttributeError for what is not there.",
+    ),
     "hangs": (
         "A call waits for something that never comes, or loops without end.",
         "Fix the call that is named, or raise --env-timeout if it needs more time.",

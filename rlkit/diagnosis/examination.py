@@ -36,7 +36,7 @@ BROKEN = frozenset(
     (
         *("constructor-raises", "not-an-environment", "space-missing", "space-unsupported"),
         *("reset-signature", "reset-raises", "reset-result", "step-result", "hangs"),
-        *("reward-type", "flag-type", "running-statistics", "ends-process"),
+        *("reward-type", "flag-type", "running-statistics", "ends-process", "unreadable"),
     )
 )
 # Training would end with these.
@@ -165,7 +165,8 @@ def _examine(patient: Patient, facts: dict[str, Any]) -> None:
         try:
             facts["time_limit"] = environment.probe.time_limit
         except UsageError as error:
-            raise Fault("running-statistics", f"{error}") from error
+            code = "running-statistics" if error.__cause__ is None else "unreadable"
+            raise Fault(code, f"{error}") from error
         over = time.perf_counter() + _PATIENCE * patient.seconds
         for name, part in _parts(patient, subject).items():
             if time.perf_counter() > over:

@@ -173,16 +173,27 @@ def problem_of_closing(env: Closable) -> str | None:
     return None
 
 
-def _kind_of(env: Closable) -> type:
-    return type(getattr(env, "unwrapped", env))  # what a factory returned may be anything
+def _kind_of(env: object) -> type:
+    inner = _attribute(env, "unwrapped")  # what a factory returned may be anything
+    return type(env if inner is None else inner)
 
 
-def env_name(env: Env) -> str:
+def env_name(env: object) -> str:
     """Return the id under which an environment was registered, or the name of its class."""
-    if env.spec is not None:
-        return env.spec.id
-    given = getattr(env.unwrapped, "rlkit_name", None)  # of one copy of a batched environment
-    return given if isinstance(given, str) else type(env.unwrapped).__name__
+    registered = _attribute(_attribute(env, "spec"), "id")
+    if isinstance(registered, str):
+        return registered
+    # Of one copy of a batched environment.
+    given = _attribute(_attribute(env, "unwrapped"), "rlkit_name")
+    return given if isinstance(given, str) else _kind_of(env).__name__
+
+
+def _attribute(owner: object, name: str) -> Any:
+    """Return an attribute of a user's object; None where there is none or reading it raises."""
+    try:
+        return getattr(owner, name, None)
+    except Exception:  # a property may raise anything
+        return None
 
 
 def describe(value: Any) -> str:
@@ -191,4 +202,4 @@ def describe(value: Any) -> str:
         return f"an array of shape {value.shape} and type {value.dtype}"
     if isinstance(value, tuple):
         return f"a tuple of {len(value)}"
-    return f"{value!r} of type {type(value).__name__}"
+    return f"{describe_object(value)} of type {type(value).__name__}"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +15,8 @@ from gymnasium.wrappers.utils import RunningMeanStd
 
 from rlkit.environments.copies import problem_of_closing
 from rlkit.environments.spaces import require_supported, spaces_of
+from rlkit.environments.stepping.checked import reading_attributes
+from rlkit.environments.stepping.states import with_state
 from rlkit.environments.views.masks import offers_masks
 from rlkit.errors import UsageError
 from rlkit.fingerprint import Fingerprint, fingerprint, identify
@@ -68,53 +69,78 @@ def probe(make: Callable[[], gym.Env[Any, Any]], reference: str) -> Probe:
     with reads_of() as files:
         env = make()
     try:
-        if not isinstance(env, gym.Env):
-            raise UsageError(
-                f"environment {reference}: expected a gymnasium.Env, got a {type(env).__name__}"
-            )
-        observation_space, action_space = spaces_of(env, reference)
-        require_supported(reference, observation_space, action_space)
-        layers = layers_of(env)
-        _reject_statistics(layers, reference)
-        # A first reset may read files that the constructor did not; training reports its errors.
-        info: Any = None
-        try:
-            with reads_of() as later, contextlib.suppress(Exception, SystemExit):
-                CALLS.begin(RESET)
-                _, info = env.reset(seed=0)
-        except Abandoned as error:
-            problem = describe_abandoned(error, "reset(seed=0)")
-            raise UsageError(f"environment {reference}: {problem}") from error
-        finally:
-            CALLS.end()
-        limit = time_limit(layers)
-        spec = getattr(env, "spec", None)
-        classes = _LAYERS[reference] = list(map(type, layers))
-        made_of = before if before is not None and earlier == classes else identify(classes)
-        arguments = fingerprint(getattr(spec, "kwargs", None))
-        details = {
-            "observation_space": _describe_space(observation_space),
-            "action_space": _describe_space(action_space),
-            "time_limit": limit,
-            "spec": getattr(spec, "id", None),
-            "arguments": "" if arguments.unidentified else arguments.digest,
-            "layers": [type(layer).__qualname__ for layer in layers],
-            "made_of": "" if made_of.unidentified else made_of.digest,
-            "data_files": sorted({**files, **later}.values()),
-        }
-        return Probe(
-            observation_space=observation_space,
-            action_space=action_space,
-            time_limit=limit,
-            has_table=_publishes(layers[-1], "P"),
-            has_priors=_publishes(layers[-1], "beta_priors"),
-            offers_masks=offers_masks(env, info),
-            details=details,
-            layers=classes,
-            made_of=made_of,
-        )
+        with reading_attributes(reference):
+            return _described(env, reference, files, earlier, before)
     finally:
         problem_of_closing(env)  # training warns about it
+
+
+def _described(
+    env: Any,
+    reference: str,
+    files: Mapping[str, str],
+    earlier: list[type] | None,
+    before: Fingerprint | None,
+) -> Probe:
+    """Describe one copy of an environment.
+
+    Args:
+        env: what was built.
+        reference: its name.
+        files: the data files that its constructor read.
+        earlier: the classes of the copy that was probed before.
+        before: what those were made of before this one was built.
+    """
+    if not isinstance(env, gym.Env):
+        raise UsageError(
+            f"environment {reference}: expected a gymnasium.Env, got a {type(env).__name__}"
+        )
+    observation_space, action_space = spaces_of(env, reference)
+    require_supported(reference, observation_space, action_space)
+    layers = layers_of(env)
+    _reject_statistics(layers, reference)
+    # A first reset may read files that the constructor did not; training reports its errors.
+    info: Any = None
+    try:
+        with reads_of() as later:
+            CALLS.begin(RESET)
+            _, info = env.reset(seed=0)
+    except Abandoned as error:
+        problem = describe_abandoned(error, "reset(seed=0)")
+        raise UsageError(f"environment {reference}: {problem}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        pass
+    finally:
+        CALLS.end()
+    with_state(env)  # read here as well, so that an attribute that raises is known before a run
+    limit = time_limit(layers)
+    spec = getattr(env, "spec", None)
+    classes = _LAYERS[reference] = list(map(type, layers))
+    made_of = before if before is not None and earlier == classes else identify(classes)
+    arguments = fingerprint(getattr(spec, "kwargs", None))
+    details = {
+        "observation_space": _describe_space(observation_space),
+        "action_space": _describe_space(action_space),
+        "time_limit": limit,
+        "spec": getattr(spec, "id", None),
+        "arguments": "" if arguments.unidentified else arguments.digest,
+        "layers": [type(layer).__qualname__ for layer in layers],
+        "made_of": "" if made_of.unidentified else made_of.digest,
+        "data_files": sorted({**files, **later}.values()),
+    }
+    return Probe(
+        observation_space=observation_space,
+        action_space=action_space,
+        time_limit=limit,
+        has_table=_publishes(layers[-1], "P"),
+        has_priors=_publishes(layers[-1], "beta_priors"),
+        offers_masks=offers_masks(env, info),
+        details=details,
+        layers=classes,
+        made_of=made_of,
+    )
 
 
 def _publishes(env: gym.Env[Any, Any], attribute: str) -> bool:

@@ -14,6 +14,8 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.wrappers import NormalizeObservation, TimeLimit
 
+from tests.faulty_envs import RaisesWhenRead
+
 Step = tuple[Any, Any, Any, Any, Any]
 
 
@@ -180,6 +182,19 @@ class RewardOfArray(Walk):
 class FlagOfNone(Walk):
     def truncated(self) -> Any:
         return None
+
+
+@planted("unreadable")
+class ObservationThatRaises(Walk):
+    def observe(self) -> Any:
+        return RaisesWhenRead()
+
+
+@planted("unreadable")
+class PropertyThatRaises(Walk):
+    @property
+    def get_state(self) -> Any:
+        raise KeyError("get_state")
 
 
 @planted("observation-invalid")

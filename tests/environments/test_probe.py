@@ -137,6 +137,35 @@ def test_a_close_that_does_not_return_is_waited_for_once_and_reported_once() -> 
     assert texts == ["closing environment Stays did not end, so its other copies are not closed"]
 
 
+def raises(env: Any) -> Any:
+    raise KeyError("unread")
+
+
+@pytest.mark.trap("F49")
+@pytest.mark.parametrize(
+    ("name", "member"),
+    [
+        ("action_masks", property(raises)),
+        ("get_state", property(raises)),
+        ("spec", property(raises)),
+        ("__getattr__", lambda env, name: raises(env)),
+    ],
+)
+def test_an_attribute_that_raises_is_named_in_an_error(
+    name: str, member: Any, tmp_path: Path
+) -> None:
+    odd = type("Odd", (Counter,), {name: member})
+    with pytest.raises(UsageError, match=r"Odd.*raised KeyError\('unread'\)"):
+        rlkit.train("ppo", odd, seeds=1, steps=64, out=tmp_path)
+
+
+def test_a_registration_without_an_id_is_none(tmp_path: Path) -> None:
+    odd = type("Odd", (Counter,), {"spec": "odd"})
+    run = rlkit.train("random", odd, seeds=1, steps=64, out=tmp_path)
+    assert not run.failures
+    assert "odd-" in run.folder.name.lower()
+
+
 def test_spaces_are_told_apart_without_their_digests() -> None:
     def box(number: int) -> spaces.Box:
         high = np.ones(2000)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -18,7 +19,7 @@ from rlkit.environments.environment import Environment
 from rlkit.environments.spaces import spaces_of
 from rlkit.environments.stepping.checked import Problem, raised
 from rlkit.errors import UsageError
-from rlkit.processes.calls import CALLS, CLOSE, RESET, STEP, Abandoned
+from rlkit.processes.calls import CALLS, CLOSE, RESET, STEP, Abandoned, describe
 
 Array = NDArray[Any]
 
@@ -32,6 +33,22 @@ class _Step(NamedTuple):
 
     def __str__(self) -> str:
         return f"step {self.number} after {self.episode}, with the action {short(self.action)},"
+
+
+@contextlib.contextmanager
+def _reading(place: object) -> Iterator[None]:
+    """Report what the parts of a result raise when they are read.
+
+    Raises:
+        Fault: they raised something.
+    """
+    try:
+        yield
+    except Fault:
+        raise
+    except BaseException as error:
+        text = raised(f"reading what {place} returned", error).text
+        raise Fault("unreadable", f"{text}.") from error
 
 
 class Subject:
@@ -94,8 +111,9 @@ class Subject:
         self._episode = call
         options: dict[str, Any] = {} if seed is None else {"seed": seed}
         result = self._called(RESET, call, lambda: self.env.reset(**options), self.reset_seconds)
-        outcome, info = self.check.reset(result, call)
-        self._read_mask(info, call)
+        with _reading(call):
+            outcome, info = self.check.reset(result, call)
+            self._read_mask(info, call)
         self.watch("reset")
         return outcome
 
@@ -119,9 +137,10 @@ class Subject:
         if before is not None and not np.array_equal(action, before):
             place = _Step(number, self._episode, before)
             self.findings.add("action-modified", f"{place} changed it to {short(action)}.")
-        outcome, info = self.check.step(result, place)
-        if not outcome.terminated:
-            self._read_mask(info, place)
+        with _reading(place):
+            outcome, info = self.check.step(result, place)
+            if not outcome.terminated:
+                self._read_mask(info, place)
         self.watch("step")
         return outcome
 
@@ -155,7 +174,7 @@ class Subject:
             self.findings.add("mask-invalid", f"{place}: {error}.")
         except Exception as error:
             self.mask = None
-            self.findings.add("mask-invalid", f"action_masks() raised {error!r}.")
+            self.findings.add("mask-invalid", f"reading the mask raised {describe(error)}.")
         self.offers_masks |= self.mask is not None
 
     def play(

@@ -199,6 +199,14 @@ class _Vector:
             CALLS.end()
         except BaseException as error:
             raise raised(f"step({describe(batch)})", error, self._all) from error
+        try:
+            return self._outcomes(result, actions)
+        except (Problem, _ProblemOf):
+            raise
+        except BaseException as error:
+            raise raised("reading what step returned", error, self._all) from error
+
+    def _outcomes(self, result: Any, actions: Mapping[int, Any]) -> dict[int, Outcome]:
         obs, *parts, info = five_results(result)
         names = ("rewards", "terminations", "truncations")
         rewards, terminated, truncated = (
@@ -237,6 +245,8 @@ class _Vector:
             encoded = self.encode(row)
         except ValueError as error:
             raise _ProblemOf(n, Problem(f"the observation{error}", is_fault=True)) from error
+        except BaseException as error:
+            raise _ProblemOf(n, raised("reading the observation", error)) from error
         return encoded.copy()  # some vector environments return one buffer each time
 
     def close(self) -> None:

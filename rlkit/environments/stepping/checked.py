@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import traceback
+from collections.abc import Iterator
 from math import isfinite
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -17,7 +19,7 @@ from rlkit.environments.stepping.states import SavedState, packed, unpacked, wit
 from rlkit.environments.views.actions import ActionLayout
 from rlkit.environments.views.masks import MaskReader, given_mask
 from rlkit.environments.views.observations import ObservationEncoder
-from rlkit.errors import UsageError
+from rlkit.errors import RlkitError, UsageError
 from rlkit.processes.calls import CALLS, RESET, STEP, Abandoned, describe_abandoned
 from rlkit.processes.calls import describe as describe_object
 
@@ -87,7 +89,8 @@ class CheckedEnv:
         self.observation_space = encoder.space
         self._read_mask = MaskReader(self._layout) if action_masks else None
         # Masks are read from what `step` returns, which a state does not bring back.
-        self._with_state = None if action_masks else with_state(env)
+        with reading_attributes(name):
+            self._with_state = None if action_masks else with_state(env)
 
     @property
     def offers_state(self) -> bool:
@@ -107,6 +110,14 @@ class CheckedEnv:
                 else ""
             )
             raise raised(f"reset(seed={seed})", error, hint) from error
+        try:
+            return self._start(result)
+        except Problem:
+            raise
+        except BaseException as error:
+            raise raised(f"reading what reset(seed={seed}) returned", error) from error
+
+    def _start(self, result: Any) -> Start:
         if not (isinstance(result, tuple) and len(result) == 2):
             raise _fault(
                 f"reset returned {describe(result)}, expected the pair (observation, info)"
@@ -143,21 +154,28 @@ class CheckedEnv:
             CALLS.end()
         except BaseException as error:
             raise raised(f"step({own_action!r})", error) from error
-        if not (isinstance(result, tuple) and len(result) == 5):
-            raise _fault(
-                f"step returned {describe(result)}, expected "
-                "(observation, reward, terminated, truncated, info); an environment of the old "
-                "Gym interface returns four values: use gymnasium's `terminated` and `truncated`"
+        try:
+            if not (isinstance(result, tuple) and len(result) == 5):
+                raise _fault(
+                    f"step returned {describe(result)}, expected (observation, reward, "
+                    "terminated, truncated, info); an environment of the old Gym interface "
+                    "returns four values: use gymnasium's `terminated` and `truncated`"
+                )
+            obs, reward, terminated, truncated, info = result
+            is_plain = (
+                type(terminated) is bool and type(truncated) is bool and type(reward) in _PLAIN
             )
-        obs, reward, terminated, truncated, info = result
-        is_plain = type(terminated) is bool and type(truncated) is bool and type(reward) in _PLAIN
-        if is_plain and -_LARGEST <= reward <= _LARGEST:
-            reward = float(reward)
-        else:
-            reward, terminated, truncated = checked_flags(reward, terminated, truncated)
-            require_finite(reward)
-        mask = None if terminated or self._read_mask is None else self._mask(info)
-        return Outcome(self._checked_obs(obs), reward, terminated, truncated, mask)
+            if is_plain and -_LARGEST <= reward <= _LARGEST:
+                reward = float(reward)
+            else:
+                reward, terminated, truncated = checked_flags(reward, terminated, truncated)
+                require_finite(reward)
+            mask = None if terminated or self._read_mask is None else self._mask(info)
+            return Outcome(self._checked_obs(obs), reward, terminated, truncated, mask)
+        except Problem:
+            raise
+        except BaseException as error:
+            raise raised(f"reading what step({own_action!r}) returned", error) from error
 
     def save(self) -> bytes:
         """Return the state that the environment offers."""
@@ -234,6 +252,25 @@ def checked_flags(reward: Any, terminated: Any, truncated: Any) -> tuple[float, 
         if _scalar_kind(flag) not in "biu":
             raise _fault(f"`{name}` is {describe(flag)}, expected a bool")
     return float(reward), bool(terminated), bool(truncated)
+
+
+@contextlib.contextmanager
+def reading_attributes(name: str) -> Iterator[None]:
+    """Report what the attributes of a user's environment raise when they are read.
+
+    Args:
+        name: of the environment.
+
+    Raises:
+        UsageError: one raised something.
+    """
+    try:
+        yield
+    except (RlkitError, Abandoned):
+        raise
+    except BaseException as error:
+        text = raised("reading its attributes", error).text
+        raise UsageError(f"environment {name}: {text}") from error
 
 
 def _fault(text: str) -> Problem:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlkit.environments.views.actions import ActionLayout
+from rlkit.processes.calls import describe
 
 Array = NDArray[Any]
 
@@ -164,5 +165,5 @@ def _sizes(layout: ActionLayout) -> str:
 
 
 def _short(value: Any) -> str:
-    text = " ".join(repr(value).split())
+    text = describe(value)
     return text if len(text) <= 100 else f"{text[:97]}..."

@@ -76,8 +76,8 @@ def call(name: str, function: Callable[..., Any], *args: Any, **options: Any) ->
 def name_of(env: Any) -> str:
     """Return the name of an environment for messages: its id, or the name of its class."""
     inner = getattr(env, "unwrapped", env)
-    spec = getattr(inner, "spec", None)
-    return str(spec.id) if spec is not None else type(inner).__name__
+    registered = getattr(getattr(inner, "spec", None), "id", None)
+    return registered if isinstance(registered, str) else type(inner).__name__
 
 
 def read_table(

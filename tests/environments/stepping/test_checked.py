@@ -10,10 +10,11 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 
 from rlkit.environments.stepping.checked import CheckedEnv, Problem
-from tests.faulty_envs import Counter, OldGym, Replaced, ResetWithoutSeed
+from tests.faulty_envs import Counter, OldGym, RaisesWhenRead, Replaced, ResetWithoutSeed
 from tests.probe_envs import Fatal, Unpicklable
 
 
@@ -82,6 +83,80 @@ def test_a_wrong_result_is_told_from_an_exception(env: Any, text: str, is_fault:
     caught = problem(env)
     assert text in str(caught)
     assert caught.is_fault == is_fault
+
+
+class TupleThatRaises(tuple[Any, ...]):
+    def __len__(self) -> int:
+        raise RuntimeError("unread")
+
+
+class DictThatRaises(dict[str, Any]):
+    def _raise(self, *args: Any) -> Any:
+        raise RuntimeError("unread")
+
+    __getitem__ = __contains__ = __iter__ = keys = _raise  # type: ignore[assignment]
+
+
+TENSOR = torch.ones(2, requires_grad=True)
+IN_DICT = spaces.Dict(x=spaces.Box(-1.0, 1.0, (2,)))
+IN_TUPLE = spaces.Tuple([spaces.Box(-1.0, 1.0, (2,)), spaces.Discrete(2)])
+
+
+@pytest.mark.trap("F49")
+@pytest.mark.parametrize(
+    ("space", "parts"),
+    [
+        (None, {"obs": TENSOR}),
+        (None, {"obs": RaisesWhenRead()}),
+        (None, {"obs": RaisesWhenRead(MemoryError("unread"))}),
+        (None, {"obs": RaisesWhenRead(SystemExit("unread"))}),
+        (None, {"info": DictThatRaises()}),
+        (None, {"info": {"action_mask": RaisesWhenRead()}}),
+        (None, {"info": {"action_mask": (RaisesWhenRead(), RaisesWhenRead())}}),
+        (IN_DICT, {"obs": DictThatRaises(x=np.zeros(2))}),
+        (IN_DICT, {"obs": {"x": TENSOR}}),
+        (IN_TUPLE, {"obs": (TENSOR, 0)}),
+        (IN_TUPLE, {"obs": TupleThatRaises((np.zeros(2), 0))}),
+        (spaces.Discrete(2), {"obs": TENSOR[0]}),
+        (spaces.MultiDiscrete([2, 2]), {"obs": TENSOR}),
+    ],
+)
+def test_a_result_that_raises_when_it_is_read_is_a_problem_that_says_so(
+    space: spaces.Space[Any] | None, parts: dict[str, Any]
+) -> None:
+    env = Replaced(1, **parts)
+    if space is not None:
+        env.observation_space = space
+        env.observe = space.sample  # type: ignore[method-assign]
+    env.reset = lambda **options: (Counter.reset(env)[0], {"action_mask": [1, 1, 1]})  # type: ignore
+    checked = CheckedEnv(env, "Named", action_masks="info" in parts)
+    checked.reset(0)
+    with pytest.raises(
+        Problem, match=r"^(reading what step\(1\) returned|action_masks\(\)) raised .* at .*py"
+    ) as caught:
+        checked.step(np.int64(1))
+    assert ("unread" in str(caught.value)) != ("requires grad" in str(caught.value))
+    assert not caught.value.is_fault
+    assert caught.value.trace
+
+
+@pytest.mark.trap("F49")
+@pytest.mark.parametrize("part", ["reward", "terminated", "truncated"])
+def test_a_number_that_raises_when_it_is_read_or_shown_is_a_fault(part: str) -> None:
+    caught = problem(Replaced(2, **{part: RaisesWhenRead()}))
+    assert f"{part}" in str(caught)
+    assert "an object of type RaisesWhenRead" in str(caught)
+    assert caught.is_fault
+
+
+@pytest.mark.trap("F49")
+def test_a_reset_whose_result_raises_when_it_is_read_is_a_problem() -> None:
+    env = Counter()
+    env.reset = lambda **options: (TENSOR, {})  # type: ignore
+    with pytest.raises(
+        Problem, match=r"^reading what reset\(seed=3\) returned raised Runtime.*grad"
+    ):
+        CheckedEnv(env, "Named").reset(3)
 
 
 def test_a_step_is_converted_to_plain_values() -> None:
