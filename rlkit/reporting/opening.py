@@ -12,6 +12,7 @@ from rlkit.errors import RlkitError, UsageError
 from rlkit.rlhf.stages.kind import STAGE_RUN
 from rlkit.rlhf.stages.stage_run import StageRun, load_stage_run
 from rlkit.runs.latest import kind_of, named_folder
+from rlkit.runs.progress import warn
 from rlkit.runs.record import RECORD
 from rlkit.training.comparing.comparison import SUMMARY, Comparison, is_comparison, read_summary
 from rlkit.training.run import Run
@@ -66,7 +67,9 @@ def _opened(place: Place, trust: bool) -> list[Subject]:
         raise UsageError(f"report: expected runs, comparisons or their folders, got {place!r:.80}")
     folder = named_folder(place)
     if is_comparison(folder):
-        return [_comparison(folder, trust)]
+        one = _comparison(folder, trust)
+        _warn_of_others(one)
+        return [one]
     if (folder / RECORD).exists():
         return [_run(folder, trust)]
     return _below(folder, trust)
@@ -77,15 +80,36 @@ def _run(folder: Path, trust: bool) -> Subject:
     return load_stage_run(folder) if is_stage else Run(folder, trust=trust)
 
 
+def _warn_of_others(one: Compared) -> None:
+    """Warn of what lies below the folder of a comparison and is no part of it.
+
+    The first comparison is written into `runs` itself, where all others and all runs are.
+    """
+    folders = [Path(root) for root, _, _ in os.walk(one.folder)]
+    own = {one.folder, *_parts(one)}
+    comparisons = [place for place in folders if is_comparison(place) and place not in own]
+    used = {run.folder for run in one.runs.values()}
+    used |= {one.folder / name for name in one.missing}
+    runs = [place for place in folders if (place / RECORD).exists() and place not in used]
+    if comparisons or runs:
+        warn(
+            f"report: {one.folder} is the folder of a comparison, which alone is reported. Below "
+            f"it are other comparisons ({len(comparisons)}) and runs ({len(runs)}): name their "
+            f"folders to report them, such as {(comparisons or runs)[0]}"
+        )
+
+
+def _parts(one: Compared) -> set[Path]:
+    """Return the folders of a comparison on each of its environments, if there are several."""
+    parts = one.summary.get("environments", {}).values()
+    return {one.folder / str(part.get("folder", "")) for part in parts}
+
+
 def _below(folder: Path, trust: bool) -> list[Subject]:
     """Return the comparisons below a folder, and the runs that are in none of them."""
     folders = sorted(Path(root) for root, _, _ in os.walk(folder))
     comparisons = [_comparison(one, trust) for one in folders if is_comparison(one)]
-    parts = {
-        one.folder / str(part.get("folder", ""))
-        for one in comparisons
-        for part in one.summary.get("environments", {}).values()
-    }
+    parts = {place for one in comparisons for place in _parts(one)}
     comparisons = [one for one in comparisons if one.folder not in parts]
     used = {run.folder for one in comparisons for run in one.runs.values()}
     runs = [one for one in folders if (one / RECORD).exists() and one not in used]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import rlkit
-from rlkit.errors import RlkitError, UsageError
+from rlkit.errors import RlkitError, RlkitWarning, UsageError
 from rlkit.reporting import opening
 from rlkit.reporting.opening import Compared, open_subjects
 from rlkit.training.run import Run
@@ -34,6 +34,21 @@ def test_a_folder_above_has_its_comparisons_and_the_runs_that_are_in_none(
     assert ("Compared", "compared") in kinds
     assert ("Run", "alone") in kinds
     assert len(kinds) == len(set(one.folder for one in subjects)) == 3
+
+
+def test_what_else_lies_below_the_folder_of_a_comparison_is_said(
+    compared: Path, trained_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    runs = tmp_path / "all"
+    shutil.copytree(compared, runs)  # as the first comparison of all is written
+    assert [one.folder for one in open_subjects([runs])] == [runs]  # its own runs are none of it
+    (runs / "compare-again").mkdir()
+    shutil.copy(compared / "summary.json", runs / "compare-again")
+    alone = trained_folder("q-learning", seeds=2)
+    shutil.copytree(alone, runs / "alone")
+    with pytest.warns(RlkitWarning, match=r"other comparisons \(1\) and runs \(1\): .*-again"):
+        (one,) = open_subjects([runs])
+    assert one.folder == runs
 
 
 def test_objects_are_taken_as_they_are(compared: Path) -> None:

@@ -104,9 +104,10 @@ def read_metrics(given: Metric | str | Sequence[Any], num_environments: int | No
     number = num_environments or 1
     if isinstance(given, Metric):
         return [given] * number
-    words = given.split() if isinstance(given, str) else list(given)
+    several = given if isinstance(given, list | tuple) else ()
+    words = given.split() if isinstance(given, str) else list(several)
     name = words[0] if words else ""
-    if name not in NAMES:
+    if not isinstance(name, str) or name not in NAMES:
         hint = closest(name, NAMES) if isinstance(name, str) else ""
         raise UsageError(
             "option metric (--metric): expected final, area or steps-to VALUE, got "

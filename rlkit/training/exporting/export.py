@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +86,7 @@ def export(
     seed = require_count("seed", seed, at_least=0)
     for option, path, suffix, _ in wanted:
         require_place(path, option, (suffix,))
+    _require_own_places({option: path for option, path, _, _ in wanted})
     opened = [
         run if isinstance(run, Run) else load(run, agent=agent, trust=trust) for run in several
     ]
@@ -97,6 +98,17 @@ def export(
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, content)
     return [path for _, path, _, _ in wanted] + watching.write(opened)
+
+
+def _require_own_places(paths: Mapping[str, Path]) -> None:
+    """Require a file for each format."""
+    taken: dict[Path, str] = {}
+    for option, path in paths.items():
+        other = taken.setdefault(path.resolve(), option)
+        if other != option:
+            raise UsageError(
+                f"export: {option} and {other} are both {path}; each format needs a file of its own"
+            )
 
 
 def _one(runs: Sequence[Run], option: str) -> Run:

@@ -103,6 +103,7 @@ def test_metrics_are_read(given: Any, expected: Metric) -> None:
     [
         ("", "expected final, area or steps-to VALUE, got ''"),
         ("aera", "Did you mean 'area'?"),
+        *((one, "expected final, area or steps-to VALUE") for one in (None, 475, {}, [475], [[]])),
         (
             "steps-to",
             "steps-to needs the return that is to be reached, as in --metric steps-to 475",

@@ -41,4 +41,8 @@ def test_a_mistake_leaves_no_file(trained_folder: Callable[..., Path], tmp_path:
         rlkit.export(folder, card=tmp_path / "card.md", evaluations=tmp_path / "e.npz")
     with pytest.raises(UsageError, match="--card is of one run, got 2"):
         rlkit.export([folder, folder], card=tmp_path / "card.md")
+    with pytest.raises(UsageError, match=r"--evaluations and --rliable are both .*each format"):
+        rlkit.export(
+            folder, rliable=tmp_path / "a.npz", evaluations=tmp_path / "b" / ".." / "a.npz"
+        )
     assert list(tmp_path.glob("*.*")) == []
