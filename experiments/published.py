@@ -97,29 +97,36 @@ PUBLISHED: dict[str, list[Score]] = {
         Score("CleanRL, PPO", -200.0, 0.0, 3, 500_000, _CLEANRL),
     ],
 }
-_ANNEALED = {"learning_rate_schedule": "linear"}
 _HALF = {"steps": 500_000}  # half of rl-zoo3's budget, to try more
+_ANNEALED = {"learning_rate_schedule": "linear"}
+# Settings that a preset had before.
+_LONGER = {"rollout_length": 256, "num_epochs": 4}
+_NEARER = {"learning_rate_schedule": "constant", "activation": "tanh", "discount": 0.9}
+_SMALLER = {"rollout_length": 16, "minibatch_size": 64, "num_epochs": 4, "learning_rate": 3e-4}
+# Changes of the preset: the rows of "How the presets were chosen" in docs/published.md.
 CANDIDATES: dict[str, list[dict[str, Any]]] = {
     "Acrobot-v1": [
-        {},
-        _ANNEALED,
-        _ANNEALED | {"minibatch_size": 256, "learning_rate": 1e-3},
-        _ANNEALED | {"minibatch_size": 256, "learning_rate": 1e-3, "num_epochs": 10},
-        _ANNEALED | {"minibatch_size": 256, "learning_rate": 1e-3, "gae_lambda": 0.98},
-    ],
-    "Pendulum-v1": [
-        {},
-        _ANNEALED,
-        _ANNEALED | {"num_epochs": 20},
-        {"rollout_length": 2_048, "num_epochs": 20},
-        {"gae_lambda": 0.9},
-        {"hidden_sizes": (128, 128)},
-    ],
-    "MountainCar-v0": [
+        _LONGER,
         {},
         _HALF,
-        _HALF
-        | {"rollout_length": 16, "minibatch_size": 64, "num_epochs": 4, "learning_rate": 3e-4},
+        _HALF | {"entropy_coef": 0.03},
+        _HALF | {"gae_lambda": 0.98, "activation": "relu"},
+    ],
+    "Pendulum-v1": [
+        _NEARER,
+        {},
+        _NEARER | _ANNEALED,
+        _NEARER | {"rescale_actions": True},
+        _NEARER | {"rollout_length": 512},
+        _NEARER | _ANNEALED | {"rollout_length": 512},
+        _NEARER | {"rollout_length": 512, "scale_rewards": True},
+        _NEARER | {"rollout_length": 256},
+        _NEARER | {"learning_rate": 2e-3},
+    ],
+    "MountainCar-v0": [
+        _SMALLER,
+        {},
+        _HALF,
     ],
 }
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from rlkit.cli import main
+from rlkit.training.presets import preset
 from tests.cli.commands import GRID, answer, output
 
 
@@ -96,10 +97,11 @@ def test_the_order_of_words_and_options_does_not_matter(
     # The preset belongs to the pair of agent and environment, wherever they stand.
     words = ["--seeds", "1", "--steps", "64", "--out", str(tmp_path), "--json"]
     words += ["--evaluation-episodes", "0"]
+    rate = preset("ppo", "MountainCar-v0")["learning_rate"]
     orders = [
         ["ppo", "MountainCar-v0", *words],
         ["ppo", *words[:4], "MountainCar-v0", *words[4:]],
-        [*words, "ppo", "--learning-rate=0.0003", "MountainCar-v0"],
+        [*words, "ppo", f"--learning-rate={rate}", "MountainCar-v0"],
     ]
     runs = {json.loads(output(capsys, "train", *order)[0])["run"] for order in orders}
     assert len(runs) == 1
