@@ -265,7 +265,10 @@ def _read_options(flags: Sequence[str], kinds: Mapping[str, Any], word: str) -> 
                 f"{GRAMMAR}"
             )
         negated = option.removeprefix("no_")
-        if negated != option and option not in kinds and bool in _parts(kinds.get(negated)):
+        # Options of the whole comparison are read as well, to be rejected as that.
+        of_all = negated in ARGUMENTS and negated not in kinds
+        is_switch = of_all or bool in _parts(kinds.get(negated))
+        if negated != option and option not in kinds and is_switch:
             options[negated] = False
             continue
         parts = _parts(kinds.get(option))
@@ -276,7 +279,7 @@ def _read_options(flags: Sequence[str], kinds: Mapping[str, Any], word: str) -> 
                 break
             values.append(flags[position])
             position += 1
-        if not values and bool not in parts and not several:
+        if not (values or bool in parts or several or of_all):
             raise UsageError(f"the contender {word!r}: the option {flag} has no value. {GRAMMAR}")
         read = [value if parts == (str,) else _literal(value) for value in values]
         options[option] = tuple(read) if several and read != [None] else read[0] if read else True
