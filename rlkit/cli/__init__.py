@@ -18,7 +18,7 @@ from typing import Any
 from rlkit.analysis.backend import ignore_unknown_backend
 from rlkit.cli.commands import Command, run_command
 from rlkit.cli.terminal import note, plain_where_needed, printable
-from rlkit.errors import RlkitError, RlkitWarning
+from rlkit.errors import RlkitError, RlkitWarning, UsageError
 
 COMMANDS = {
     "train": Command("rlkit.cli.agents.train", "train an agent on an environment, for many seeds"),
@@ -123,6 +123,12 @@ def _run(args: list[str]) -> int:
 
         print(f"rlkit {version('rlkit')}")
         return 0
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise UsageError(
+            "the current folder no longer exists; change to one that does, with cd"
+        ) from error
     ignored = ignore_unknown_backend()
     if ignored is not None:
         note(ignored)

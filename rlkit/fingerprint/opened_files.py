@@ -24,9 +24,20 @@ def _install_hook() -> None:
         if event == "open":
             opened = getattr(_watching, "opened", None)
             if opened is not None and not _is_for_writing(arguments):
-                opened.append(arguments[0])
+                opened.append(_absolute(arguments[0]))
 
     sys.addaudithook(hook)
+
+
+def _absolute(name: Any) -> str:
+    """Return the path of a file that is being opened; "" where a number is its name.
+
+    At once, because an environment may read its data in a folder that it enters and leaves again.
+    """
+    try:
+        return os.path.abspath(os.fsdecode(name))
+    except (TypeError, ValueError, OSError):  # also where the working directory was removed
+        return ""
 
 
 def _is_for_writing(arguments: tuple[Any, ...]) -> bool:
@@ -45,16 +56,13 @@ def reads_of() -> Iterator[dict[str, str]]:
     """
     _install_hook()
     files: dict[str, str] = {}
-    opened: list[Any] = []
+    opened: list[str] = []
     _watching.opened = opened
     try:
         yield files
     finally:
         _watching.opened = None
-        for name in opened:
-            if not isinstance(name, (str, bytes, os.PathLike)):
-                continue
-            path = os.path.abspath(os.fsdecode(name))
+        for path in filter(None, opened):
             if path.endswith(_CODE) or origin_of_code(path) is not Origin.USER:
                 continue
             hidden = any(

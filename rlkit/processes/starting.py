@@ -37,7 +37,7 @@ def warm_up(modules: Sequence[str]) -> None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*modules])
     _require_short_place()
-    with _signals_blocked():
+    with _signals_blocked(), _in_some_folder():
         forkserver.ensure_running()
 
 
@@ -47,7 +47,7 @@ def start(function: Callable[..., object], arguments: tuple[Any, ...]) -> ForkSe
     process = context.Process(target=_call, args=(function, arguments), daemon=True)
     _require_short_place()
     _started.add(process)  # before: a signal may raise an error as soon as it runs
-    with _signals_blocked(), without_false_file():
+    with _signals_blocked(), without_false_file(), _in_some_folder():
         process.start()
     return process
 
@@ -111,6 +111,23 @@ def _signals_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _in_some_folder() -> Iterator[None]:
+    """Be in a folder that exists: new processes are told which, and anybody may have removed it."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        removed = os.open(".", os.O_RDONLY)
+        os.chdir("/")
+        try:
+            yield
+        finally:
+            os.fchdir(removed)
+            os.close(removed)
+    else:
+        yield
 
 
 def end_with_parent(*, at_once: bool = False) -> None:

@@ -78,6 +78,18 @@ def test_a_closed_standard_output_is_one_sentence(tmp_path: Path, forks: Any) ->
     assert "Traceback" not in done.stderr
 
 
+def test_a_current_folder_that_was_removed_is_one_sentence(tmp_path: Path, forks: Any) -> None:
+    script = (
+        "import os, sys, rlkit.cli as cli\n"
+        "os.mkdir('gone'), os.chdir('gone'), os.rmdir('../gone')\n"
+        "sys.exit(cli.main(['train', 'random', 'CartPole-v1']))\n"
+    )
+    done = forks.python("-c", script, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("rlkit: the current folder no longer exists; change to one")
+    assert len(done.stderr.splitlines()) == 1
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str], command: str) -> None:
     try:

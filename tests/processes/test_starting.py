@@ -102,6 +102,20 @@ def test_a_long_name_of_the_place_of_temporary_files_does_no_harm(
     assert done.stdout == f"True {place}\n", done.stderr
 
 
+def test_a_process_starts_where_the_current_folder_was_removed(tmp_path: Path, forks: Any) -> None:
+    script = (
+        "from rlkit.processes.starting import warm_up, warm_process\n"
+        "import math, os\n"
+        "os.mkdir('gone'), os.chdir('gone'), os.rmdir('../gone')\n"
+        "warm_up([])\n"
+        "print(warm_process(math.sqrt, 4.0))\n"
+        "os.chdir('..')\n"  # it is still there, and not in another folder
+        "print(os.getcwd())\n"
+    )
+    done = forks.python("-c", script, cwd=tmp_path)
+    assert done.stdout == f"True\n{tmp_path}\n", done.stderr
+
+
 DEAF = """
 import os
 import signal

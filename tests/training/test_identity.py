@@ -7,6 +7,7 @@ import functools
 import itertools
 import json
 import linecache
+import os
 import shutil
 import socket
 import sys
@@ -465,6 +466,33 @@ def test_data_files_that_an_environment_reads_are_part_of_the_run(
         runs.append(train(Level, tmp_path / "runs", env_args=args, steps=steps))
     assert [list(run.curve[0]) for run in runs] == [[5, 5], [10, 10, 10], [5, 5, 5]]
     assert runs[0].folder == runs[2].folder != runs[1].folder
+
+
+class LevelInFolder(Level):
+    """Enters the folder of its file to read it by its name alone, and leaves it again."""
+
+    def __init__(self, folder: str, late: bool) -> None:
+        self.folder = folder
+        super().__init__("level.json", late)
+
+    def read(self) -> None:
+        before = os.getcwd()
+        os.chdir(self.folder)
+        super().read()
+        os.chdir(before)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("late", [False, True])
+def test_data_files_are_seen_in_a_folder_that_is_entered_and_left(
+    late: bool, tmp_path: Path
+) -> None:
+    runs = []
+    for gain in (1, 2):
+        (tmp_path / "level.json").write_text(json.dumps({"gain": gain}))
+        args = {"folder": str(tmp_path), "late": late}
+        runs.append(train(LevelInFolder, tmp_path / "runs", env_args=args, steps=10))
+    assert [run.scores[0] for run in runs] == [5.0, 10.0]
 
 
 @pytest.mark.parametrize("way", ["a composed id", "gym.make with the id as an argument"])

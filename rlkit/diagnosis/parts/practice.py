@@ -149,6 +149,13 @@ def note_masks(patient: Patient, subject: Subject) -> None:
         patient.findings.add("offers-masks", f"It gives masks by {where}.")
 
 
+def _working_directory() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # it was removed
+        return ""
+
+
 class ProcessState:
     """Settings of the whole process that an environment should leave alone."""
 
@@ -158,7 +165,7 @@ class ProcessState:
     def _now(self) -> dict[str, object]:
         torch = sys.modules.get("torch")
         parts: dict[str, Callable[[], object]] = {
-            "the working directory": os.getcwd,
+            "the working directory": _working_directory,
             "numpy's error handling (numpy.seterr)": lambda: tuple(sorted(np.geterr().items())),
             "the handler of Ctrl+C": lambda: signal.getsignal(signal.SIGINT),
             "the handler of SIGTERM": lambda: signal.getsignal(signal.SIGTERM),
