@@ -5,12 +5,15 @@ are not used. Text from the caller (agent names, labels, titles) is plain text: 
 start a formula.
 """
 
+import contextlib
 import io
 import os
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+from matplotlib import rc_context, rcParamsDefault
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -28,6 +31,19 @@ DASHES: tuple[tuple[int, tuple[float, ...]], ...] = (
     (0, (5, 1.5, 1.2, 1.5)),
 )
 _SUFFIXES = (".png", ".pdf", ".svg")
+
+
+@contextlib.contextmanager
+def own_style() -> Iterator[None]:
+    """Draw in matplotlib's default style, whatever the user or an environment has set.
+
+    Sizes and labels are made for it: with `text.usetex` a `%` or `_` in a label is an error.
+    """
+    style: dict[Any, Any] = {
+        name: value for name, value in rcParamsDefault.items() if name != "backend"
+    }
+    with rc_context(style):
+        yield
 
 
 def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
@@ -59,15 +75,16 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
             f"saving the figure {str(target)!r}: unknown suffix {target.suffix!r}; "
             f"use one of {', '.join(_SUFFIXES)}"
         )
-    from matplotlib import rc_context
-
     metadata: dict[str, None] = {
         ".png": {"Software": None},
         ".pdf": {"Creator": None, "Producer": None, "CreationDate": None},
         ".svg": {"Date": None, "Creator": None},
     }[suffix]
     drawing = io.BytesIO()
-    with rc_context({"svg.hashsalt": "rlkit", "svg.fonttype": "path", "pdf.fonttype": 42}):
+    with (
+        own_style(),
+        rc_context({"svg.hashsalt": "rlkit", "svg.fonttype": "path", "pdf.fonttype": 42}),
+    ):
         figure.savefig(drawing, dpi=200, metadata=metadata, format=suffix[1:])
     target.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(target, drawing.getvalue())

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
 
-from rlkit.analysis.figure import PALETTE, new_figure
+from rlkit.analysis.figure import PALETTE, new_figure, own_style
 from rlkit.analysis.intervals import standard_error
 
 Array = NDArray[Any]
@@ -38,6 +38,7 @@ class RewardCurve:
     labels: Sequence[str] = field(default=())  # [M], written below the marks
 
 
+@own_style()
 def overoptimisation_figure(
     exact: Sequence[RewardCurve], trained: Sequence[RewardCurve] = (), *, title: str
 ) -> Figure:

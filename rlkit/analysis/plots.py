@@ -15,6 +15,7 @@ from rlkit.analysis.figure import (
     draw_references,
     legend_below,
     new_figure,
+    own_style,
     plain,
     save_figure,
     shortened,
@@ -37,6 +38,7 @@ _MARKERS = "os^Dv"
 _WIDTH = 4.6  # inches; text of 9 points stays readable when shrunk to a column of 3.3
 
 
+@own_style()
 def learning_curve_figure(
     curves: Sequence[Curve],
     *,
@@ -71,6 +73,7 @@ def learning_curve_figure(
     return figure
 
 
+@own_style()
 def comparison_figure(
     scores: Mapping[str, ArrayLike],
     *,

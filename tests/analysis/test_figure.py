@@ -86,6 +86,25 @@ def test_drawing_touches_neither_pyplot_nor_global_settings(tmp_path):
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.trap("F49")
+def test_a_figure_has_the_same_bytes_whatever_the_style_of_the_user(tmp_path: Path) -> None:
+    def drawn(name: str) -> list[bytes]:
+        figures = (
+            learning_curve_figure([Curve("a_b", STEPS, RETURNS)], title="100 %"),
+            comparison_figure({"a_b": [1.0, 2.0]}, title="100 %"),
+        )
+        paths = [tmp_path / f"{name}-{k}.png" for k in range(len(figures))]
+        for figure, path in zip(figures, paths, strict=True):
+            save_figure(figure, path)
+        return [path.read_bytes() for path in paths]
+
+    expected = drawn("plain")
+    of_user = {"text.usetex": True, "font.size": 30.0, "savefig.facecolor": "black"}
+    with matplotlib.rc_context(of_user):
+        assert drawn("other") == expected
+        assert matplotlib.rcParams["text.usetex"]
+
+
 def test_saved_png_is_complete(tmp_path: Path):
     save_figure(learning_curve_figure([Curve("a", STEPS, RETURNS)], title="t"), tmp_path / "a.png")
     height, width, _ = imread(tmp_path / "a.png").shape

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from numpy.typing import NDArray
 
-from rlkit.analysis.figure import new_figure, plain
+from rlkit.analysis.figure import new_figure, own_style, plain
 from rlkit.tabular.grids.drawing import Grid
 from rlkit.tabular.mdp import FloatArray
 
@@ -17,6 +17,7 @@ MOST_NUMBERS = 12  # and numbers
 _COLUMNS = 4  # of small maps
 
 
+@own_style()
 def share_figure(grid: Grid, share: FloatArray, *, title: str) -> Figure:
     """Draw the share of time in each cell.
 
@@ -51,6 +52,7 @@ def _write_percent(axes: Axes, percent: FloatArray) -> None:
         )  # fmt: skip
 
 
+@own_style()
 def proto_value_figure(
     grid: Grid, eigenvalues: FloatArray, vectors: FloatArray, *, title: str
 ) -> Figure:

@@ -12,7 +12,7 @@ from matplotlib.gridspec import GridSpec
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from rlkit.analysis.figure import PALETTE, new_figure, plain
+from rlkit.analysis.figure import PALETTE, new_figure, own_style, plain
 from rlkit.tabular.grids.drawing import Grid
 from rlkit.tabular.mdp import FloatArray, IntArray
 
@@ -20,6 +20,7 @@ MOST_ARROWS = 60  # rows and columns of the largest map on which arrows can be s
 _STEPS = {"←": (-1, 0), "→": (1, 0), "↑": (0, 1), "↓": (0, -1)}
 
 
+@own_style()
 def solution_figure(
     history: Sequence[tuple[int, float, float]],
     *,

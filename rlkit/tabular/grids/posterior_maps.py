@@ -9,7 +9,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 
-from rlkit.analysis.figure import new_figure, plain
+from rlkit.analysis.figure import new_figure, own_style, plain
 from rlkit.tabular.grids.cell_maps import frame_map, map_size
 from rlkit.tabular.grids.drawing import Grid
 from rlkit.tabular.grids.figures import MOST_ARROWS, draw_arrows
@@ -43,6 +43,7 @@ _PANELS = {
 }
 
 
+@own_style()
 def posterior_figure(grid: Grid, belief: Belief, *, title: str) -> Figure:
     """Draw the belief about each cell, in four maps."""
     width, height = map_size(grid, largest=3.4)

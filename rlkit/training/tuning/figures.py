@@ -11,7 +11,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from rlkit.analysis.figure import PALETTE, draw_references, legend_below, new_figure, plain
+from rlkit.analysis.figure import (
+    PALETTE,
+    draw_references,
+    legend_below,
+    new_figure,
+    own_style,
+    plain,
+)
 from rlkit.analysis.learning_curves import Reference
 from rlkit.training.figures import save
 from rlkit.training.tuning.spaces import Choices
@@ -28,6 +35,7 @@ def write_figures(study: Study) -> None:
         save(draw(study), study.folder / name)
 
 
+@own_style()
 def trials_figure(study: Study) -> Figure:
     """Draw each trial's mean with its interval, the best bound so far, and the confirmation."""
     figure, axes = new_figure(5.6, 3.4)
