@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -326,8 +327,23 @@ class Run(RunFolder):
 
     @property
     def caveats(self) -> list[str]:
-        """Sentences about the environment that a reader of the results must know."""
-        return [str(text) for text in self.record.get("caveats", [])]
+        """Sentences that a reader of the results must know."""
+        stored = [str(text) for text in self.record.get("caveats", [])]
+        return [*stored, *([self.amid_schedule] if self.amid_schedule else [])]
+
+    @cached_property
+    def amid_schedule(self) -> str:
+        """Say so where it is shown at fewer steps than a schedule of its agent spans; else ""."""
+        shown, spanned = self.num_env_steps, int(self.record["num_env_steps"])
+        if self._num_env_steps is None or shown >= spanned:
+            return ""
+        with contextlib.suppress(RlkitError):  # code that is not there, or is not to be run
+            if self.spec.spans_run:
+                return (
+                    f"{self.folder.name} is shown at {shown:,} steps, amid a schedule that spans "
+                    f"{spanned:,}: one trained for {shown:,} steps ends differently"
+                )
+        return ""
 
     @property
     def environment(self) -> Environment:

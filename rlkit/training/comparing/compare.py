@@ -240,9 +240,17 @@ def _finish(
 
 
 def _remarks(prepared: Sequence[Mapping[str, Prepared | Run]]) -> list[str]:
-    """Return what a reader must know of models that were trained elsewhere, each text once."""
-    judged = [one for each in prepared for one in each.values() if isinstance(one, Judged)]
-    return list(dict.fromkeys(text for run in judged for one in run.models for text in one.remarks))
+    """Return what a reader must know of models and runs that were trained before, each once."""
+    runs = [one for each in prepared for one in each.values() if isinstance(one, Run)]
+    texts = [
+        text
+        for run in runs
+        if isinstance(run, Judged)
+        for one in run.models
+        for text in one.remarks
+    ]
+    texts += [run.amid_schedule for run in runs if not isinstance(run, Judged)]
+    return list(dict.fromkeys(filter(None, texts)))
 
 
 def _folder(out: Path, comparison: Comparison, reports: Reports) -> Path:

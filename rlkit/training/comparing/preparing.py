@@ -234,6 +234,8 @@ def _require_comparable(contenders: Mapping[str, Prepared | Run], budget: int) -
             if not (contender.folder / RECORD).exists():
                 continue
             run = Run(contender.folder, num_env_steps=budget)
+            if run.num_env_steps < budget:  # it is trained on
+                continue
         else:
             run = contender
             keys.setdefault(environment_key(run.record), name)

@@ -333,3 +333,36 @@ def test_what_stays_undecided_ends_at_the_most_seeds(tmp_path: Path) -> None:
     assert set(compared.num_seeds.values()) == {3}
     with pytest.raises(UsageError, match="expected at least the 4 seeds"):
         compare(words, tmp_path, seeds=4, until_decided=True, max_seeds=3)
+
+
+def test_a_run_that_is_compared_amid_its_schedule_is_said_to_be(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    options: dict[str, Any] = {"seeds": 2, "evaluate_every": 64, "out": tmp_path}
+    small = {"rollout_length": 8, "hidden_sizes": (4,), "num_epochs": 1}
+
+    def notes(schedule: str, steps: int) -> list[str]:
+        config = {**small, "learning_rate_schedule": schedule}
+        run = rlkit.train("ppo", "FrozenLake-v1", steps=128, config=config, **options)
+        recwarn.clear()
+        comparison = rlkit.compare([run, "random"], "FrozenLake-v1", steps=steps, **options)
+        noted = [str(one.message) for one in recwarn if "amid" in str(one.message)]
+        (written,) = [
+            agent for name, agent in comparison.summary()["agents"].items() if name[0] == "p"
+        ]
+        assert noted == [text for text in written["notes"] if "amid" in text]
+        return noted
+
+    (text,) = notes("linear", 64)
+    assert "is shown at 64 steps, amid a schedule that spans 128" in text
+    assert notes("linear", 128) == []
+    assert notes("constant", 64) == []
+
+
+def test_a_comparison_at_more_steps_than_before_trains_on(tmp_path: Path) -> None:
+    agents = ["q-learning", {"agent": "ppo", "rollout_length": 8, "hidden_sizes": (4,)}]
+    options: dict[str, Any] = {"seeds": 2, "evaluate_every": 48}
+    for steps in (50, 100, 150):  # no multiples of the eight environments of ppo, nor of 48
+        grown = rlkit.compare(agents, "FrozenLake-v1", steps=steps, out=tmp_path / "a", **options)
+    fresh = rlkit.compare(agents, "FrozenLake-v1", steps=150, out=tmp_path / "b", **options)
+    assert grown.summary()["agents"] == fresh.summary()["agents"]
