@@ -13,8 +13,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
-from gymnasium.vector import AutoresetMode
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from rlkit.agents.ppo import PPO, PPOConfig
 from rlkit.environments.environment import Environment
@@ -30,6 +31,7 @@ from rlkit.loop import interact, play
 from rlkit.seeding import SeedStreams
 from rlkit.training.run import Run
 from tests import vector_envs
+from tests.faulty_envs import Counter
 from tests.vector_envs import AsOne, MaskedWalk, Walks, WalksInNoMode, masked_walks, walks
 
 MODES = [mode.value for mode in AutoresetMode]
@@ -444,3 +446,28 @@ def test_a_run_with_masks_steps_a_vector_environment_one_by_one_and_says_so(
         run = small("random-probe", environment=masked_walks, **options)
     single = small("random-probe", environment=MaskedWalk, **options)
     assert np.array_equal(run.curve, single.curve)
+
+
+class Gradients(SyncVectorEnv):
+    """Its observations are tensors that have a gradient, from step `at` on."""
+
+    at = 2
+
+    def step(self, actions: Any) -> Any:
+        obs, *others = super().step(actions)
+        self.count = getattr(self, "count", 0) + 1
+        return (torch.tensor(obs, requires_grad=self.count >= self.at), *others)
+
+
+@pytest.mark.trap("F49")
+def test_an_observation_that_raises_when_it_is_read_is_a_problem_of_its_copy() -> None:
+    copies = VectorCopies(lambda num_envs: Gradients([Counter] * num_envs), 2, 2, "Named")
+    dict(copies.reset({0: 1, 1: 2}, None))
+    dict(copies.step({0: 0, 1: 0}, None))
+    with pytest.raises(CopyProblem) as caught:
+        dict(copies.step({0: 0, 1: 0}, None))
+    assert caught.value.copy == 0
+    text = str(caught.value.problem)
+    assert text.startswith("reading the observation raised RuntimeError")
+    assert "requires grad" in text
+    copies.close()
