@@ -157,10 +157,11 @@ def measured(
         writer.writerow(["what", "repetition", "seconds_with", "seconds_without"])
         for what in cases:
             measure(what, min(args.scale, 0.01))  # compiles and imports
-            times = [measure(what, args.scale) for _ in range(args.repetitions)]
-            writer.writerows(
-                [what, k, *(f"{value:.6g}" for value in pair)] for k, pair in enumerate(times)
-            )
+            times = []
+            for k in range(args.repetitions):
+                times.append(measure(what, args.scale))
+                writer.writerow([what, k, *(f"{value:.6g}" for value in times[-1])])
+                file.flush()
             shares = [100 * without / with_it for with_it, without in times]
             medians = [statistics.median(column) for column in zip(*times, strict=True)]
             span = f"{min(shares):.1f} to {max(shares):.1f} %"
@@ -168,11 +169,11 @@ def measured(
 
 
 def write_table(lines: Sequence[str], load: float, out: Path) -> None:
-    """Write and print a table in Markdown, with the load of the machine before the start."""
-    processors = len(os.sched_getaffinity(0))
-    text = "\n".join(lines) + f"\n\n{processors} processors, load {load:.1f} before the start.\n"
+    """Write a table in Markdown; print it, with the load of the machine before the start."""
+    text = "\n".join(lines) + "\n"
     (out / "table.md").write_text(text)
-    print(text, end="")
+    processors = len(os.sched_getaffinity(0))
+    print(f"{text}\n{processors} processors, load {load:.1f} before the start.")
 
 
 if __name__ == "__main__":
