@@ -25,6 +25,7 @@ from typing import Any
 from experiments.rlhf_report import markdown
 from rlkit import rlhf
 from rlkit.cli import main as rlkit_main
+from rlkit.runs.latest import named_folder
 
 THINGS = {
     "sky": ("blue", "above us"),
@@ -96,14 +97,11 @@ def write_texts(folder: Path, seed: int, num_fresh: int = 2000) -> None:
 
 
 def command(*words: str) -> Path:
-    """Run a command of `rlkit rlhf`, and return the folder of its run."""
-    out = Path(words[words.index("--out") + 1])
-    before = set(out.glob("*"))
+    """Run a command of `rlkit rlhf`, and return the folder of its run, which it may continue."""
     code = rlkit_main(["rlhf", *words])
     if code:
         raise SystemExit(code)
-    made = [path for path in set(out.glob("*")) - before if (path / "run.json").is_file()]
-    return made[0]
+    return named_folder(f"latest:{words[0]}", "stage", out=words[words.index("--out") + 1])
 
 
 def fine_tune(texts: Path, tokenizer: str, out: Path) -> Path:
