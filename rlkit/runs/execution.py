@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import sys
 import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from json import dumps, loads
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -377,7 +377,7 @@ def require_same(request: RunRequest, folder: Path, record: Mapping[str, Any]) -
     """
     if record["format"] != request.kind.format:  # it recorded too little; its name was found
         return
-    expected = json.loads(json.dumps(finite(dict(request.identity)), default=repr))
+    expected = loads(dumps(finite(dict(request.identity)), default=repr))
     digest = identity_digest(request.identity)
     known = expected if IDENTITY in record else expected.keys() & record.keys()  # older: fewer
     differing = [name for name in known if record.get(name) != expected[name]]

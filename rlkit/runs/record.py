@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shlex
 from collections.abc import Mapping
 from functools import cached_property
+from json import loads
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ def read_record(folder: Path, kind: RunKind) -> dict[str, Any]:
     path = folder / RECORD
     try:
         data = read_ordinary(path)
-        record = json.loads(data.decode("utf-8"))
+        record = loads(data.decode("utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UsageError(f"{folder} is not the folder of a run: it has no {RECORD}") from error
     except (ValueError, OSError, RecursionError) as error:

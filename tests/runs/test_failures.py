@@ -13,6 +13,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+import rlkit
 from rlkit.errors import AllSeedsFailed, RlkitWarning
 from rlkit.runs.execution import Interrupted
 from rlkit.runs.record import read_record, write_record
@@ -196,6 +197,24 @@ def test_an_error_of_the_agent_ends_the_run_as_failed_with_the_original_error(
         small("q-learning", seeds=2)
     (folder,) = out.iterdir()
     assert load(folder).status == "failed"
+
+
+def test_an_environment_that_replaces_json_does_not_spoil_the_record(
+    small: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Replaces(gym.Wrapper[Any, Any, Any, Any]):
+        def __init__(self) -> None:
+            super().__init__(gym.make("FrozenLake-v1"))
+
+        def step(self, action: Any) -> Any:
+            monkeypatch.setattr("json.dumps", lambda *args, **kwargs: "nothing")
+            monkeypatch.setattr("json.loads", lambda *args, **kwargs: {})
+            return super().step(action)
+
+    run = small("q-learning", environment=Replaces, native=False, seeds=2)
+    monkeypatch.undo()
+    assert load(run.folder, env=Replaces).status == "finished"
+    assert not rlkit.verify(run.folder)[0].problems
 
 
 @pytest.mark.trap("F69")

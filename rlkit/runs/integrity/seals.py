@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
 from collections.abc import Mapping
+from json import dumps, loads
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ def finite(content: Any) -> Any:
 def seal(content: Mapping[str, Any]) -> bytes:
     """Return non-empty plain data as JSON with the sha256 of the text before it was added."""
     plain = {key: value for key, value in content.items() if key != SEAL}
-    text = json.dumps(finite(plain), indent=2, allow_nan=False).encode() + b"\n"
+    text = dumps(finite(plain), indent=2, allow_nan=False).encode() + b"\n"
     digest = hashlib.sha256(text).hexdigest()
     return text[:-3] + f',\n  "{SEAL}": "{digest}"\n}}\n'.encode()
 
@@ -77,7 +77,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
     if problem is not None:
         raise RlkitError(f"{path} is damaged: {problem}")
     try:
-        content = json.loads(data)
+        content = loads(data)
     except (ValueError, RecursionError) as error:
         raise RlkitError(f"reading {path} failed: {error}") from error
     if not isinstance(content, dict):

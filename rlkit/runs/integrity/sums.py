@@ -12,9 +12,9 @@ import copy
 import dataclasses
 import functools
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from json import loads
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +120,7 @@ def identity_of(folder: Path) -> str:
 @functools.lru_cache(maxsize=16)  # each checkpoint of each seed asks for it
 def _identity_in(record: bytes) -> str:
     try:
-        content = json.loads(record)
+        content = loads(record)
     except (ValueError, RecursionError):
         return ""
     identity = content.get("identity", "") if isinstance(content, dict) else ""

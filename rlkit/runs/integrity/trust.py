@@ -11,10 +11,10 @@ import contextlib
 import contextvars
 import hashlib
 import hmac
-import json
 import os
 import secrets
 from collections.abc import Iterator, Mapping
+from json import dumps
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ def _machine_key() -> bytes:
 def _origin(key: bytes, record: Mapping[str, Any]) -> str:
     naming = {name: record.get(name) for name in _NAMING}
     naming |= {name: record[name] for name in _NAMING_LATER if name in record}
-    text = json.dumps(finite(naming), sort_keys=True, default=repr)
+    text = dumps(finite(naming), sort_keys=True, default=repr)
     return hmac.new(key, f"rlkit run 1\n{text}".encode(), hashlib.sha256).hexdigest()
 
 
