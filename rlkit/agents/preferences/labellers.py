@@ -108,7 +108,7 @@ class FunctionLabeller:
             file = getattr(code, "co_filename", None)
             raise UsageError(f"{asked}: it raised {error!r}{place_of(error, file)}") from error
         try:
-            number = float(answer)
+            number = math.nan if isinstance(answer, str | bytes) else float(answer)
         except (TypeError, ValueError):
             number = math.nan
         if not 0.0 <= number <= 1.0:

@@ -195,6 +195,7 @@ class PreferencePPO:
         )
         self._labeller: Labeller | None = None  # until it is needed
         self._num_rounds = 0  # that are done
+        self._first_metrics: dict[str, Array] = {}  # of a round before the first step
         self._step = 0
         self._learned_returns = np.zeros((task.num_seeds, task.num_envs))  # of running episodes
         self._ended = np.zeros((task.num_seeds, 2))  # since the last update: episodes, returns
@@ -204,7 +205,7 @@ class PreferencePPO:
             space, config = self._task.observation_space, self._config
             self._labeller = make_labeller(config.labeller, config.rationality, space)
         if self._rounds[0] == self._num_rounds == 0:  # all preferences are known
-            self._start_round()
+            self._first_metrics = self._start_round()
         return self._ppo.act(obs, action_masks)
 
     def learn(
@@ -213,7 +214,7 @@ class PreferencePPO:
         if self._asks_again:
             self._recorder.add(transition)
         self._step += 1
-        metrics: dict[str, Array] = {}
+        metrics, self._first_metrics = self._first_metrics, {}
         if self._num_rounds:
             learned = self._reward(transition.obs, transition.action)
             self._count_returns(transition, learned)

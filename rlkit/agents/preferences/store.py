@@ -145,6 +145,7 @@ def read_lines(
     """Return the preferences [P] of a file in the form of `to_lines`.
 
     `probability`, `round`, `held_out`, and `rewards` and `terminated` of segments may be missing.
+    Segments may have fewer than `length` steps; of a pair the shorter is one that terminated.
 
     Args:
         file: to read.
@@ -156,7 +157,7 @@ def read_lines(
         UsageError: a line is not a preference over such segments; the message names it.
     """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             f"option preferences (--preferences): cannot read {file}: {error}"
@@ -191,7 +192,7 @@ def read_lines(
 
 def _read(line: str, pair: Segments) -> tuple[float, float, int, bool, list[int]]:
     """Read a line; its steps are written into `pair`, [2, L]."""
-    content = json.loads(line)
+    content = json.loads(line, object_pairs_hook=_object)
     if not isinstance(content, dict) or not isinstance(content.get("segments"), list):
         raise ValueError('expected an object with "preferred" and two "segments"')
     preferred = _share(content["preferred"], "preferred")
@@ -200,10 +201,25 @@ def _read(line: str, pair: Segments) -> tuple[float, float, int, bool, list[int]
     if len(content["segments"]) != 2:
         raise ValueError(f"expected two segments, got {len(content['segments'])}")
     lengths = [_read_segment(one, pair.at(i)) for i, one in enumerate(content["segments"])]
+    shorter = content["segments"][int(np.argmin(lengths))]
+    if lengths[0] != lengths[1] and not shorter.get("terminated", True):
+        raise ValueError(
+            f"segments of {lengths[0]} and {lengths[1]} steps are compared, and the shorter did "
+            "not terminate: its missing steps would count as worth nothing; give both equally many"
+        )
     held_out = content.get("held_out", False)
     if not isinstance(held_out, bool):
         raise ValueError(f'"held_out": expected true or false, got {held_out!r:.80}')
     return preferred, probability, -1, held_out, lengths
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the entry {twice!r} occurs twice")
+    return content
 
 
 def _share(value: Any, name: str) -> float:
@@ -216,12 +232,16 @@ def _read_segment(content: Any, own: Segments) -> int:
     """Write the steps of a segment into `own`, [L]; return their number."""
     if not isinstance(content, dict):
         raise ValueError(f"expected a segment to be an object, got {content!r:.80}")
+    if not isinstance(content["obs"], list):
+        raise ValueError(f'"obs" of a segment: expected a list, got {content["obs"]!r:.80}')
     length, steps = len(own.rewards), len(content["obs"])
     if not 1 <= steps <= length:
         raise ValueError(
             f"a segment has {steps} steps, expected 1 to {length}; choose another segment_length "
             "(--segment-length)"
         )
+    if not isinstance(terminated := content.get("terminated", False), bool):
+        raise ValueError(f'"terminated": expected true or false, got {terminated!r:.80}')
     rewards = content.get("rewards", [0.0] * steps)
     parts = (("obs", own.obs), ("actions", own.actions), ("rewards", own.rewards))
     for name, part in parts:
@@ -233,9 +253,12 @@ def _read_segment(content: Any, own: Segments) -> int:
             )
         if not np.isfinite(values).all():
             raise ValueError(f'"{name}" of a segment: expected finite numbers')
-        part[:steps] = values
+        with np.errstate(over="ignore", invalid="ignore"):
+            part[:steps] = values
         if part.dtype.kind in "iu" and (part[:steps] != values).any():
-            raise ValueError(f'"{name}" of a segment: expected whole numbers')
+            raise ValueError(f'"{name}" of a segment: expected whole numbers of {part.dtype}')
+        if not np.isfinite(part[:steps]).all():
+            raise ValueError(f'"{name}" of a segment: expected numbers that {part.dtype} can hold')
     return steps
 
 

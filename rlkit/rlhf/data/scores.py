@@ -134,6 +134,8 @@ class TextScore:
         if hasattr(returned, "detach"):  # a tensor of torch, perhaps with a gradient or on a GPU
             returned = returned.detach().cpu()
             returned = returned.double() if returned.is_floating_point() else returned
+        if np.ma.is_masked(returned):  # numpy would take what is hidden below the mask
+            raise UsageError(f"{expected}, got an array of which some are masked")
         try:
             array = np.asarray(returned)
         except ValueError as error:

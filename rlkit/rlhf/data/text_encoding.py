@@ -128,7 +128,13 @@ def encode_prompt(codec: TextCodec, text: str, messages: Sequence[str] = ()) -> 
         if special & set(codec.encode(message)):
             raise UsageError(f"the message {message[:60]!r} {_SPECIAL_OF_CHAT}")
     # The template writes the token that starts a sequence itself.
-    return tuple(codec.encode(text))
+    ids = tuple(codec.encode(text))
+    if codec.pad in ids:
+        raise UsageError(
+            f"the chat template writes PAD, id {codec.pad}, which only fills batches and is hidden "
+            'from the model; give "pad_token" in tokenizer_config.json another token'
+        )
+    return ids
 
 
 def _encoded(

@@ -8,11 +8,13 @@ is. Neither library tokenises, stems or lower-cases anything.
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Hashable, Sequence
 
 import numpy as np
 
 Text = str | Sequence[Hashable]
+_ORDERS = 4  # of n-grams in BLEU
 
 HOW_TO_INSTALL = (
     "BLEU and ROUGE are omitted, because they need the packages sacrebleu and rouge-score; install "
@@ -33,7 +35,8 @@ def corpus_bleu(hypotheses: Sequence[Text], references: Sequence[Text]) -> float
 
     with p_n the fraction of the hypotheses' n-grams that match one of their reference, each counted
     at most as often as it occurs there, and c and r the numbers of tokens of hypotheses and
-    references. The k-th order without a match counts as 1/2^k matches.
+    references. The k-th order without a match counts as 1/2^k matches. It is NaN where no reference
+    has four tokens: texts so short have no p_4, and even equal ones would get 0.
 
     Args:
         hypotheses: generated texts, [n] with n >= 1.
@@ -45,6 +48,8 @@ def corpus_bleu(hypotheses: Sequence[Text], references: Sequence[Text]) -> float
     Source: Papineni et al. (2002); smoothing "exp" of sacrebleu, which does the counting.
     """
     _require_pairs("corpus_bleu", hypotheses, references)
+    if max(len(tokens_of(text)) for text in references) < _ORDERS:
+        return math.nan
     import sacrebleu
 
     # As numbers, so that nothing in a token can be taken for white space.

@@ -171,6 +171,11 @@ class DPOFactory(_FromPolicy):
         )
         if isinstance(task, TextTask):
             trainer.notes.extend(_too_few(self.config, len(preferences), "pairs"))
+            if bool(preferences.margin.any()):
+                trainer.notes.append(
+                    "the preferences have margins, which only a reward model learns: dpo ignores "
+                    "them"
+                )
         trainer.notes.extend(_mixed(task))
         return trainer
 

@@ -206,7 +206,7 @@ class PolicyConfig(ABC):
     kl_target: float | None = None  # KL in nats per sequence that kl_coef adapts to; None = fixed
     kl_horizon: int = 10_000  # sequences over which kl_coef adapts, >= 1
     missing_eos_penalty: float = 0.0  # subtracted from the score of a truncated response, >= 0
-    # learn nothing from truncated responses: their advantages are 0
+    # learn nothing from truncated responses: their tokens are no part of any loss
     mask_truncated: bool = field(default=False, metadata=ADDED_LATER)
     aggregation: Aggregation = "token-mean"  # how the losses of a minibatch's tokens are averaged
     check_ratio: bool = True  # stop if the first ratio is not 1, and name the likely causes

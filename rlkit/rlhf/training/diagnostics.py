@@ -54,7 +54,8 @@ SYMPTOMS: dict[str, Symptom] = {
         "padding when the reward model was trained. Set missing_eos_penalty",
     ),
     "collapse": Symptom(
-        lambda now, was: now["entropy"] < 0.1 * was["entropy"],
+        # It is 0 where nothing was learned from an update, as with mask_truncated.
+        lambda now, was: 0.0 < now["entropy"] < 0.1 * was["entropy"],
         "the entropy fell from {was_entropy:.3f} to {entropy:.3f} nats per token: nearly "
         "all responses to a prompt are now the same. Likely causes: kl_coef = {kl_coef:.3g} small, "
         "learning_rate too large",

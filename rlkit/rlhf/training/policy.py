@@ -217,8 +217,6 @@ class KLPenalisedPolicy:
         advantages, targets = self._estimator(rewards, rollout)
         if _has_nothing_to_learn(scores, log_ratio):
             advantages = torch.zeros_like(advantages)
-        if self.config.mask_truncated:
-            advantages = advantages.masked_fill(rollout.truncated.unsqueeze(1), 0.0)
         return advantages, targets
 
     # --- helpers ---

@@ -135,18 +135,21 @@ class TokenUpdate:
         for descent in self._descents():
             descent.set_learning_rate(learning_rate)
         mask = rollout.sequences.response_mask
+        learned = mask
+        if self._config.mask_truncated:
+            learned = mask & ~rollout.truncated.unsqueeze(1)
         batch = Batch(
             tuple(x.unsqueeze(0) for x in (*rollout.sequences, rollout.reference_log_prob)),
             rollout.behaviour_log_prob.unsqueeze(0),
             rollout.values.unsqueeze(0),
             advantages.unsqueeze(0),
             targets.unsqueeze(0),
-            mask.unsqueeze(0),
+            learned.unsqueeze(0),
         )
         return ppo_update(
             batch,
             self._objective,
-            [self._minibatches(mask.sum(1)) for _ in range(self._config.num_epochs)],
+            [self._minibatches(mask.sum(1), learned) for _ in range(self._config.num_epochs)],
             evaluate=self.evaluate,
             descend=self._descend,
             accumulate=self._accumulate,
@@ -225,11 +228,18 @@ class TokenUpdate:
             self.critic.step()
         return norm.reshape(1)
 
-    def _minibatches(self, lengths: Tensor) -> list[Tensor | None]:
-        """Draw minibatches, each ordered by length so that its parts are of equal lengths."""
+    def _minibatches(self, lengths: Tensor, learned: Tensor) -> list[Tensor | None]:
+        """Draw minibatches, each ordered by length so that its parts are of equal lengths.
+
+        Those without a token to learn from are omitted.
+        """
         order = torch.from_numpy(self._rng.permutation(len(lengths)))
         parts = torch.split(order, self._config.minibatch_size)
-        return [rows[lengths[rows].argsort(stable=True)].unsqueeze(0) for rows in parts]
+        return [
+            rows[lengths[rows].argsort(stable=True)].unsqueeze(0)
+            for rows in parts
+            if bool(learned[rows].any())
+        ]
 
     def _descents(self) -> list[Descent]:
         return [self.policy] if self.critic is None else [self.policy, self.critic]

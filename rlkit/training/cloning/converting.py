@@ -74,8 +74,7 @@ def _observations(rows: Rows, space: spaces.Space[Any]) -> Array:
     shape = space.shape or ()
     _require_columns(rows, "observation", rows.observations, math.prod(shape), space)
     _require_numbers(rows, "observation", rows.observations, np.zeros(1, dtype=np.int64), 0)
-    typed: Array = rows.observations.reshape(-1, *shape).astype(space.dtype)
-    return typed
+    return _typed(rows, "observation", rows.observations, space.dtype).reshape(-1, *shape)
 
 
 def _actions(rows: Rows, layout: ActionLayout) -> Array:
@@ -84,6 +83,9 @@ def _actions(rows: Rows, layout: ActionLayout) -> Array:
     _require_columns(rows, "action", rows.actions, len(layout.columns), space)
     first = int(space.start) if isinstance(space, spaces.Discrete) else 0
     _require_numbers(rows, "action", rows.actions, layout.sizes, first)
+    low, high = layout.bounds
+    real = np.where(layout.sizes == 0, np.clip(rows.actions, low, high), 0.0)
+    _typed(rows, "action", real, space.dtype if isinstance(space, spaces.Box) else np.float32)
     return (rows.actions - first).reshape(-1, *layout.shape)
 
 
@@ -111,6 +113,21 @@ def _require_numbers(rows: Rows, name: str, numbers: Array, sizes: Array, first:
     raise UsageError(
         f"{rows.place(row, name, column)}: expected {expected}, got {numbers[row, column]:g}"
     )
+
+
+def _typed(rows: Rows, name: str, numbers: Array, dtype: Any) -> Array:
+    """Return finite numbers in the type of their space; require that it can hold them."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        typed: Array = numbers.astype(dtype)
+    is_whole = typed.dtype.kind in "biu"
+    wrong = typed.astype(np.float64) != numbers if is_whole else ~np.isfinite(typed)
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0].tolist()
+        raise UsageError(
+            f"{rows.place(row, name, column)}: expected a number that {typed.dtype} can hold, the "
+            f"type of its space, got {numbers[row, column]:g}"
+        )
+    return typed
 
 
 def _mean_return(rows: Rows) -> float:

@@ -64,6 +64,7 @@ def test_a_function_sees_the_steps_of_each_segment_and_answers() -> None:
         ("2.0", r"labeller 'f', question 1: expected a number from 0 .* got 2.0"),
         ("None", r"question 1: expected .* got None"),
         ("float('nan')", r"question 1: expected .* got nan"),
+        ("'1'", r"question 1: expected .* got '1'"),
         ("1 / 0", r"question 1: it raised ZeroDivisionError"),
     ],
 )

@@ -140,7 +140,9 @@ def test_preferences_of_a_file_are_enough_and_are_learned_from_at_once(tmp_path:
     options = {"preferences": str(file), "num_preferences": 0}
     other, metrics = trained(200, **options)
     assert (share_of_action_1(other) < 0.3).all()
-    assert "policy_loss" in metrics[0] or "loss" in metrics[0]
+    assert metrics[0]["num_preferences"].tolist() == [15, 15]
+    assert (metrics[0]["reward_loss"] > 0).all()
+    assert "policy_loss" in metrics[1]
     known = stored_preferences({name: x[0] for name, x in other.state_dict().items()})
     assert (known.preferred == stored.preferred).all()
     assert (known.held_out == stored.held_out).all()

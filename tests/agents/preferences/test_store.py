@@ -113,6 +113,25 @@ GOOD: dict[str, Any] = {
             {"segments": [{"obs": [[0]], "actions": [0.5]}, GOOD["segments"][0]]},
             r'"actions" of a segment: expected whole numbers',
         ),
+        (
+            {"segments": [{"obs": [[1e300]], "actions": [0]}, GOOD["segments"][0]]},
+            r'"obs" of a segment: expected numbers that float32 can hold',
+        ),
+        ({"segments": [{"obs": 5, "actions": [0]}, {}]}, '"obs" of a segment: .* a list, got 5'),
+        (
+            {"segments": [{**GOOD["segments"][0], "terminated": "no"}, GOOD["segments"][0]]},
+            "\"terminated\": expected true or false, got 'no'",
+        ),
+        (
+            {
+                "segments": [
+                    {"obs": [[0], [0]], "actions": [0, 0]},
+                    {"obs": [[0]], "actions": [0], "terminated": False},
+                ]
+            },
+            "segments of 2 and 1 steps are compared, and the shorter did not terminate",
+        ),
+        (json.dumps(GOOD)[:-1] + ', "preferred": 0.5}', "the entry 'preferred' occurs twice"),
     ],
 )
 def test_a_line_that_is_no_preference_is_named(change: Any, message: str, tmp_path: Path) -> None:
@@ -122,6 +141,14 @@ def test_a_line_that_is_no_preference_is_named(change: Any, message: str, tmp_pa
     with pytest.raises(UsageError, match=message) as caught:
         read_lines(file, 3, BOX, LAYOUT)
     assert f"{file}, line 2: " in str(caught.value)
+
+
+def test_a_file_may_begin_with_a_byte_order_mark_and_end_its_lines_as_windows_does(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "mine.jsonl"
+    file.write_bytes(b"\xef\xbb\xbf" + 2 * f"{json.dumps(GOOD)}\r\n".encode())
+    assert read_lines(file, 3, BOX, LAYOUT).preferred.tolist() == [GOOD["preferred"]] * 2
 
 
 def test_a_state_that_the_environment_does_not_have_is_named(tmp_path: Path) -> None:

@@ -107,6 +107,7 @@ def test_truth_values_are_zeros_and_ones() -> None:
         ((x for x in (1.0, 2.0, 3.0)), "expected 3 numbers, one per response, got <generator"),
         ({"a": 1.0}, "expected 3 numbers, one per response, got {'a': 1.0}"),
         ([1.0, None, 3.0], "got None for number 1: prompt 'c', response ''"),
+        (np.ma.masked_array([1.0, 2.0, 3.0], [False, True, False]), "of which some are masked"),
         (["1.0", "2.0", "3.0"], "got '1.0' for number 0: prompt 'ab', response 'cd'"),
         ([1.0, 2.0, 1j], "got 1j for number 2: prompt 'ddd'"),
         ([1.0, 2.0, "3"], "got '3' for number 2: prompt 'ddd'"),

@@ -78,15 +78,22 @@ def test_sacrebleus_tokenizer_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_ids_and_words_are_compared_as_tokens() -> None:
     assert bleu([1, 2, 3, 4], [1, 2, 3, 5]) == bleu("1 2 3 4", "1 2 3 5") > 0
     assert bleu(["a", "b", "c", "d"], "a b c d") == pytest.approx(100)
-    assert bleu([12, 3], [1, 23]) == 0.0
-    assert bleu(["a b", "c d"], ["a", "b c", "d"]) == 0.0  # white space in a word splits nothing
+    assert bleu([12, 3, 4, 5], [1, 23, 4, 5]) == bleu("x y c d", "a b c d")
+    # White space in a word splits nothing.
+    assert bleu(["a b", "c", "d", "e"], ["a", "b c", "d", "e"]) == bleu("x y d e", "a b d e")
     assert rouge([["a b", "c"]], [["a", "b c"]])["rouge_1"] == 0.0
     assert rouge([[1, 2, 3]], [[1, 2, 4]])["rouge_2"] == 0.5
 
 
 def test_a_text_without_tokens_overlaps_with_nothing() -> None:
-    assert bleu("", "a b") == 0.0
+    assert bleu("", "a b c d") == 0.0
     assert rouge([""], ["a b"]) == {"rouge_1": 0.0, "rouge_2": 0.0, "rouge_l": 0.0}
+
+
+def test_bleu_of_texts_too_short_for_four_words_is_unknown_and_not_0() -> None:
+    assert math.isnan(corpus_bleu(["a b c", "d"], ["a b c", "d"]))
+    assert math.isnan(corpus_bleu(["a b c d", "d"], ["a b c", "d"]))
+    assert corpus_bleu(["a b c", "d e f g"], ["a b c", "d e f g"]) == pytest.approx(100)
 
 
 # --- ROUGE ----------------------------------------------------------------------------------------

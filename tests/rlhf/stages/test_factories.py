@@ -16,8 +16,10 @@ from rlkit.rlhf.stages.factories import PolicyFactory
 from rlkit.rlhf.stages.stage_run import StageRun
 from rlkit.rlhf.training.policy import KLPenalisedPolicy
 from rlkit.runs import checkpoints
+from rlkit.runs.reports import Reports
 from tests.rlhf.stages.small_runs import (
     MODEL,
+    SHOWN,
     SMALL,
     TASK,
     UPDATES,
@@ -174,3 +176,15 @@ def test_adapters_without_what_they_adapt_are_rejected(
     with pytest.raises(UsageError, match=message):
         rlhf.sft(TASK, model=MODEL, out=tmp_path / "runs", **options)
     assert not (tmp_path / "runs").exists()
+
+
+def test_dpo_says_that_it_ignores_margins(out: Path) -> None:
+    pairs = [{"prompt": p, "chosen": "c d", "rejected": "e", "margin": 1.5} for p in "abc"]
+    shown = [{"prompt": p, "response": r} for p, r in SHOWN]
+    sft = rlhf.sft(demonstrations=shown, preferences=pairs, model=MODEL, out=out, num_epochs=1)
+    for margin, is_said in ((1.5, True), (0.0, False)):
+        notes: list[str] = []
+        rows = [{**pair, "margin": margin} for pair in pairs]
+        reports = Reports(note=notes.append)
+        rlhf.dpo(sft, preferences=rows, out=out, num_epochs=1, reports=reports)
+        assert any("margins, which only a reward model" in note for note in notes) == is_said

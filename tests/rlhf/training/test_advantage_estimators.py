@@ -170,17 +170,42 @@ def test_a_constant_score_does_not_move_the_policy(ragged: Any, method: str) -> 
     assert any("constant score" in note for note in agent.notes)
 
 
-@pytest.mark.parametrize("method", ["ppo", "rloo"])
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("ppo", {"entropy_coef": 0.1}),
+        ("rloo", {"aggregation": "seq-mean-token-sum"}),
+        ("grpo", {"kl_placement": "loss", "kl_estimator": "k2", "microbatch_size": 3}),
+    ],
+)
 def test_nothing_is_learned_from_truncated_responses_that_are_masked(
-    ragged: Any, method: str
+    ragged: Any, method: str, options: dict[str, Any]
 ) -> None:
-    agents = [
-        ragged.agent(method, score=random_score, mask_truncated=masked, **LITTLE)
-        for masked in (False, True)
-    ]
-    rollout = agents[0].collect()
-    truncated = rollout.truncated
-    assert 0 < int(truncated.sum()) < len(truncated)
-    whole, masked = (agent.advantages(rollout)[0] for agent in agents)
-    assert not masked[truncated].any()
-    assert torch.equal(masked[~truncated], whole[~truncated])
+    """Not by the critic, the bonus for entropy or a penalty in the loss, either."""
+    rollout = ragged.agent(method, score=random_score, **LITTLE).collect()
+    cut = rollout.truncated
+    assert 0 < int(cut.sum()) < len(cut)
+    scores = rollout.scores.masked_fill(cut, 0.0)
+    # What only the losses of truncated responses could see.
+    other = torch.where(cut[:, None], rollout.reference_log_prob - 3.0, rollout.reference_log_prob)
+    learned = []
+    for masked in (False, True):
+        options |= {"mask_truncated": masked, "learning_rate": 1e-3}
+        for targets_of_cut, reference_log_prob in ((0.0, rollout.reference_log_prob), (5.0, other)):
+            agent = ragged.agent(method, score=random_score, **{**LITTLE, **options})
+            changed = rollout._replace(scores=scores, reference_log_prob=reference_log_prob)
+            advantages, targets = agent.advantages(rollout._replace(scores=scores))
+            targets = targets.masked_fill(cut[:, None], targets_of_cut)
+            agent.token_update(changed, advantages, targets, 1e-3)
+            learned.append(digest(agent.policy) + (digest(agent.critic) if agent.critic else ""))
+    assert learned[0] != learned[1] or method == "rloo"
+    assert learned[2] == learned[3] != learned[0]
+
+
+def test_an_update_of_which_all_responses_are_cut_and_masked_changes_nothing(ragged: Any) -> None:
+    agent = ragged.agent("ppo", score=random_score, mask_truncated=True, **LITTLE)
+    agent.update()
+    rollout, before = agent.collect(), digest(agent.policy) + digest(agent.critic)
+    agent.update(rollout._replace(truncated=torch.ones_like(rollout.truncated)))
+    assert digest(agent.policy) + digest(agent.critic) == before
+    assert not any("collapse" in note for note in agent.notes)

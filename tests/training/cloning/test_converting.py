@@ -41,6 +41,20 @@ class Ranged(Drifting):
         super().__init__(10**9, action_space=spaces.Box(0.0, 10.0, (1,), np.float32))
 
 
+class Pixels(gym.Env[Any, Any]):
+    """Observes bytes, and acts with whole numbers."""
+
+    observation_space = spaces.Box(0, 255, (2,), np.uint8)
+    action_space = spaces.Box(-3, 3, (1,), np.int64)
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        return np.zeros(2, dtype=np.uint8), {}
+
+    def step(self, action: Any) -> Any:
+        return self.reset()[0], 0.0, False, True, {}
+
+
 def test_discrete_numbers_are_counted_from_the_start_of_their_space() -> None:
     seen = converted(rows([-1, 2, 0], [0, 1, -1]), environment(lambda: Shifted(4, -1)))
     np.testing.assert_array_equal(seen.observations, [0, 3, 1])
@@ -93,9 +107,14 @@ def test_numbered_actions_are_the_inverse_of_their_parts() -> None:
         ("CartPole-v1", rows([[0, 0, 0]], [0]), "got 3 numbers .* to observation_3"),
         ("Pendulum-v1", rows([[0, 0, 0]], [[1, 2]]), "got 2 numbers of each action, expected 1"),
         ("Pendulum-v1", rows([[0, 0, 0]], [np.inf]), "row 0, action 0: expected a finite number"),
+        ("Pendulum-v1", rows([[0, 1e300, 0]], [0]),
+         "row 0, observation 1: expected a number that float32 can hold, .* got 1e.300"),
+        (Pixels, rows([[9, 300]], [0]), "row 0, observation 1: .* that uint8 can hold, .* got 300"),
+        (Pixels, rows([[9, 0.5]], [0]), "row 0, observation 1: .* that uint8 can hold, .* got 0.5"),
+        (Pixels, rows([[9, 9]], [2.6]), "row 0, action 0: .* that int64 can hold, .* got 2.6"),
     ],
 )  # fmt: skip
-def test_a_number_that_does_not_fit_is_named(make: str, given: Rows, message: str) -> None:
+def test_a_number_that_does_not_fit_is_named(make: Any, given: Rows, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         converted(given, find_environment(make))
 

@@ -238,10 +238,10 @@ def longest_context(path: Path, config: Any) -> int:
 def read_tokenizer(path: Path, config: Any) -> tuple[Any, HFVocabulary]:
     """Return the tokenizer of a folder, and its vocabulary.
 
-    Padding is the tokenizer's own token for it unless that ends a sequence, from which it must be
-    told apart; otherwise a special token with "pad" in its name. If there is none, `[PAD]` becomes
-    the first unused id; where the model has no row for it either, `HFVocabulary.size` is one more
-    than in its configuration.
+    Padding is the tokenizer's own token for it unless that has another use, such as the end of a
+    sequence, from which it must be told apart; otherwise a special token with "pad" in its name. If
+    there is none, `[PAD]` becomes the first unused id; where the model has no row for it either,
+    `HFVocabulary.size` is one more than in its configuration.
 
     Raises:
         UsageError: no tokenizer can be read, it has no end-of-sequence token, or has tokens that
@@ -265,10 +265,10 @@ def read_tokenizer(path: Path, config: Any) -> tuple[Any, HFVocabulary]:
             f"{rows - 1}; the two do not belong together"
         )
     pad = tokenizer.pad_token_id
-    if pad is None or pad == eos:
+    if pad is None or _is_written(tokenizer, pad):
         named = [i for i, t in tokenizer.added_tokens_decoder.items() if _says_pad(t)]
-        pad = min((i for i in named if i != eos), default=used)
-        token = NEW_PAD if pad == used else tokenizer.convert_ids_to_tokens(pad)
+        pad = min((i for i in named if not _is_written(tokenizer, i)), default=used)
+        token = _new_name(tokens) if pad == used else tokenizer.convert_ids_to_tokens(pad)
         with silenced_transformers():
             tokenizer.add_special_tokens({"pad_token": token})
     digest = hashlib.sha256(json.dumps(sorted(tokens.items())).encode()).hexdigest()
@@ -276,6 +276,26 @@ def read_tokenizer(path: Path, config: Any) -> tuple[Any, HFVocabulary]:
     num_actions = used - 1 if pad == used - 1 else used
     size = max(rows, int(pad) + 1)
     return tokenizer, HFVocabulary(size, num_actions, int(eos), int(pad), digest)
+
+
+def _new_name(tokens: Mapping[str, int]) -> str:
+    """Return `[PAD]`, with more brackets where a token has that name."""
+    name = NEW_PAD
+    while name in tokens:
+        name = f"[{name}]"
+    return name
+
+
+def _is_written(tokenizer: Any, token: int) -> bool:
+    """Return whether an id ends or begins sequences, or is written by the chat template.
+
+    As padding it would hide these places from the model.
+    """
+    with silenced_transformers():
+        around = [tokenizer.eos_token_id, *tokenizer("").input_ids]
+    content, template = tokenizer.convert_ids_to_tokens(token), str(tokenizer.chat_template or "")
+    names = [name for name, own in tokenizer.special_tokens_map.items() if own == content]
+    return token in around or any(name in template for name in (content, *names))
 
 
 def _says_pad(token: Any) -> bool:

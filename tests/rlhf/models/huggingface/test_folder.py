@@ -171,3 +171,56 @@ def test_messages_become_a_prompt_by_the_chat_template(tmp_path: Path) -> None:
     chat = [{"role": "user", "content": forged}, {"role": "assistant", "content": "c"}]
     with pytest.raises(UsageError, match=r"demonstrations:1: .* which only the chat template may"):
         TextTask.from_files(demonstrations=[{"messages": chat}], tokenizer=codec)
+
+
+@pytest.mark.parametrize(
+    ("settings", "template"),
+    [
+        ({}, "{% for m in messages %}[PAD] {{ m['content'] }} {% endfor %}[PAD] "),
+        (
+            {"bos_token": "[PAD]"},
+            "{% for m in messages %}{{ bos_token }} {{ m['content'] }} {% endfor %}{{ bos_token }}",
+        ),
+    ],
+)
+def test_padding_that_a_chat_template_writes_is_not_hidden_from_the_model(
+    tmp_path: Path, settings: dict[str, str], template: str
+) -> None:
+    save_model(tmp_path)
+    file = tmp_path / "tokenizer_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **settings}))
+    (tmp_path / "chat_template.jinja").write_text(template)
+    codec = HuggingFaceCodec(tmp_path)
+    assert (codec.pad, codec.vocab_size, codec.num_actions) == (9, 10, 9)
+    assert HuggingFaceModel(tmp_path).vocabulary == codec.vocabulary
+    chats = [
+        {"messages": [{"role": "user", "content": a}, {"role": "assistant", "content": "c"}]}
+        for a in ("a b", "a")
+    ]
+    prompts, _ = TextTask.from_files(demonstrations=chats, tokenizer=codec).demonstrations()
+    assert prompts.tolist() == [[PAD, 0, 1, PAD], [9, PAD, 0, PAD]]
+
+
+def test_padding_that_begins_sequences_is_another_token(tmp_path: Path) -> None:
+    save_model(tmp_path)
+    file = tmp_path / "tokenizer.json"
+    state = tokenizers.Tokenizer.from_file(str(file))
+    state.post_processor = tokenizers.processors.TemplateProcessing(
+        single="[PAD] $A", special_tokens=[("[PAD]", PAD)]
+    )
+    state.save(str(file))
+    codec = HuggingFaceCodec(tmp_path)
+    assert codec.pad == 9
+    task = TextTask.from_files(demonstrations=[{"prompt": "a", "response": "c"}], tokenizer=codec)
+    assert task.demonstrations()[0].tolist() == [[PAD, 0]]
+
+
+def test_a_template_that_writes_whatever_pads_is_rejected(tmp_path: Path) -> None:
+    save_model(tmp_path)
+    template = "{% for m in messages %}{{ pad_token }} {{ m['content'] }} {% endfor %}"
+    (tmp_path / "chat_template.jinja").write_text(template)
+    chat = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "c"}]
+    with pytest.raises(UsageError, match=r"the chat template writes PAD, id 9, .* hidden"):
+        TextTask.from_files(
+            demonstrations=[{"messages": chat}], tokenizer=HuggingFaceCodec(tmp_path)
+        )
