@@ -19,7 +19,6 @@ import os
 import random
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -100,9 +99,11 @@ def write_texts(folder: Path, num_lines: int) -> dict[str, Path]:
     return files
 
 
-def run(out: Path, *words: str) -> tuple[Path, float, float]:
-    """Run a command of `rlkit rlhf`; return its run, peak memory in GB and time in seconds."""
-    started = time.monotonic()
+def run(out: Path, *words: str) -> tuple[Path, float]:
+    """Run a command of `rlkit rlhf`; return its run and peak memory in GB.
+
+    A run that was finished before keeps the peak that was measured then.
+    """
     command = [sys.executable, "-m", "rlkit", "rlhf", *words, "--json", "--out", str(out)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -111,12 +112,18 @@ def run(out: Path, *words: str) -> tuple[Path, float, float]:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{' '.join(words)}: exit code {process.returncode}")
-    return Path(json.loads(printed)["run"]), usage.ru_maxrss / 1e6, time.monotonic() - started
+    folder, file = Path(json.loads(printed)["run"]), out / "peaks.json"
+    peaks: dict[str, float] = json.loads(file.read_text()) if file.exists() else {}
+    peaks.setdefault(folder.name, usage.ru_maxrss / 1e6)
+    file.write_text(json.dumps(peaks))
+    return folder, peaks[folder.name]
 
 
-def outcome(stage: str, folder: Path, peak_gb: float, seconds: float) -> Row:
+def outcome(stage: str, folder: Path, peak_gb: float) -> Row:
     """Return how a stage began and ended."""
-    curve = load_stage_run(folder).curve()
+    stage_run = load_stage_run(folder)
+    curve = stage_run.curve()
+    seconds = sum(part["seconds"] for part in stage_run.record["timing"])
     if stage == "sft":
         values = curve["loss"], curve["held_out_loss"]
         first, last = float(values[0][0]), float(np.nanmin(values[1]))
@@ -143,8 +150,8 @@ def walk(model: Path, work: Path, *, quick: bool) -> list[Row]:
             words.insert(1, str(runs["sft"]))
         if stage in ("ppo", "grpo"):
             words += [f"--reward={runs['reward']}"]
-        runs[stage], peak_gb, seconds = run(out, *words)
-        rows.append(outcome(stage, runs[stage], peak_gb, seconds))
+        runs[stage], peak_gb = run(out, *words)
+        rows.append(outcome(stage, runs[stage], peak_gb))
         print(rows[-1], flush=True)
     return rows
 

@@ -31,6 +31,8 @@ Array = NDArray[Any]
 # indices of examples [B] -> the loss of each [B], and metrics of the minibatch
 Loss = Callable[[Tensor], tuple[Tensor, Mapping[str, float]]]
 FIRST_UPDATES = 10  # within which a rising loss is noticed
+# a held-out loss falls to the end if it fell by this fraction and these nats in the last epoch
+STILL_FALLING = 0.05, 0.01
 
 
 class ExampleTrainer:
@@ -162,6 +164,7 @@ class ExampleTrainer:
         if (message := self._warning(metrics)) is not None:
             self.notes.append(message)
             self._warning = lambda metrics: None
+        self._watch_last_epoch(metrics["held_out_loss"])
         if metrics["held_out_loss"] < self._best:
             self._best, self._best_epoch = metrics["held_out_loss"], self._epoch
             self._best_state = trained_state(self.module, "best")
@@ -191,6 +194,19 @@ class ExampleTrainer:
         """Return whether the held-out loss has not improved for as long as patience lasts."""
         ended = self._index // self._steps_per_epoch
         return bool(self._patience) and ended - self._best_epoch >= self._patience
+
+    def _watch_last_epoch(self, loss: float) -> None:
+        """Note a held-out loss that more epochs would lower further."""
+        fraction, nats = STILL_FALLING
+        fall = self._best - loss
+        if self._index < self.num_updates or not nats < fall < np.inf or fall < fraction * loss:
+            return
+        num_epochs = self._config.num_epochs
+        self.notes.append(
+            f"the held-out loss still fell in the last of {num_epochs} epochs, to {loss:.4g} from "
+            f"{self._best:.4g} before: more epochs would lower it further. Set num_epochs "
+            f"(--num-epochs), to {2 * num_epochs} for example"
+        )
 
     def _watch_first_updates(self, loss: float) -> None:
         """Note a loss that rises from the start; not part of the state, for it changes nothing."""

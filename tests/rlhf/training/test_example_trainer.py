@@ -141,6 +141,41 @@ def test_a_loss_that_rises_from_the_start_is_noted(learning_rate: float, num_not
     assert all("rising loss: 0.125 at the first update" in note for note in stage.notes)
 
 
+@pytest.mark.parametrize(
+    ("losses", "is_noted"),
+    [
+        ([2.0, 1.0, 0.9], True),
+        ([2.0, 0.9, 1.0], False),  # it rose
+        ([2.0, 1.0, 0.97], False),  # as far as a falling learning rate brings it
+        ([2e-2, 8e-3, 1e-3], False),  # nothing is left to learn
+        ([0.9], False),  # one epoch shows no direction
+    ],
+)
+def test_a_held_out_loss_that_falls_to_the_end_is_noted(
+    losses: list[float], is_noted: bool
+) -> None:
+    def trainer(module: Line) -> ExampleTrainer:
+        held_out = {"held_out": lambda: {"held_out_loss": losses[len(module.seen) // 3 - 1]}}
+        config = SFTConfig(num_epochs=len(losses), batch_size=4)
+        return ExampleTrainer(module, 10, module.loss, config, STREAMS, **held_out)
+
+    module = Line(torch.arange(10.0))
+    whole = trainer(module)
+    for index in range(whole.num_updates):
+        if index == whole.num_updates - 1:  # the note does not depend on an interruption
+            resumed = Line(torch.arange(10.0))
+            rest = trainer(resumed)
+            rest.load_state_dict(whole.state_dict())
+            resumed.seen = list(module.seen)
+            rest.update()
+        whole.update()
+    assert len(whole.notes) == is_noted
+    assert rest.notes == whole.notes
+    if is_noted:
+        assert "still fell in the last of 3 epochs, to 0.9 from 1 before" in whole.notes[0]
+        assert "(--num-epochs), to 6" in whole.notes[0]
+
+
 def test_divergence_is_reported_with_its_update() -> None:
     module, stage = line()
     stage.update()
