@@ -123,7 +123,9 @@ def _called(path: Path, out: Path) -> Path:
         )
     if not folders and not path.exists():
         names = [name for file in place.glob(f"*/{RECORD}") if (name := _entry(file, ALIAS))]
-        if hint := closest(path.name, names):
+        if names:
+            few = f"{', '.join(names[:8])}{' and others' if names[8:] else ''}"
+            hint = closest(path.name, names) or f" There are {few}."
             raise UsageError(
                 f"{path} is not the folder of a run, and no run in {place}/ has this name.{hint}"
             )

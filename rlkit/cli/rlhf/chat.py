@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rlkit.cli.rlhf.responses import parse_run, response_text
+from rlkit.cli.rlhf.responses import parse_run, response_text, score_cells, score_columns
 from rlkit.cli.tables import new_table, print_table
 from rlkit.cli.terminal import cell
 from rlkit.errors import UsageError
@@ -100,12 +100,12 @@ def _print_responses(sides: list[list[dict[str, Any]]]) -> None:
     table = new_table("", [])
     for side in ("policy", "reference")[: len(sides)]:
         table.add_column(side, justify="left", ratio=1)
-        for name in names:
+        for name in score_columns(names):
             table.add_column(name, justify="right", no_wrap=True)
     for rows in zip(*sides, strict=True):
         cells = []
         for row in rows:
             cells.append(cell(response_text(row)))
-            cells += [cell(f"{row['scores'][name]:.3f}") for name in names]
+            cells += score_cells(row)
         table.add_row(*cells)
     print_table(table)

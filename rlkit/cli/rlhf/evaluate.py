@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from tyro.conf import arg
 
 from rlkit.cli.report import alone_on_output, print_json
-from rlkit.cli.rlhf.responses import parse_run, response_text
+from rlkit.cli.rlhf.responses import parse_run, response_text, score_cells, score_columns
 from rlkit.cli.tables import new_table, print_table
 from rlkit.cli.terminal import cell
 
@@ -116,12 +116,13 @@ def best_of_n_command(args: list[str]) -> int:
 def _print_samples(rows: list[dict[str, Any]]) -> None:
     names = list(rows[0]["scores"])
     compared = "reference_log_prob" in rows[0]
-    columns = ["prompt", "response", "log prob", *(["reference's"] if compared else []), *names]
+    columns = ["prompt", "response", "log prob", *(["reference's"] if compared else [])]
+    columns += score_columns(names)
     table = new_table("log-probabilities in nats", columns, left=2)
     for row in rows:
         cells = [row["prompt"], response_text(row), f"{row['log_prob']:.2f}"]
         cells += [f"{row['reference_log_prob']:.2f}"] if compared else []
-        table.add_row(*map(cell, cells), *(f"{row['scores'][name]:.3f}" for name in names))
+        table.add_row(*map(cell, cells), *score_cells(row))
     print_table(table)
     if not all(row["ended"] for row in rows):
         print("… = truncated at the length limit")
@@ -160,7 +161,7 @@ def _print_policy(report: Mapping[str, Any]) -> None:
         table.add_row("perplexity of samples under the reference", seen, "-")
     if "of_demonstrations" in of:
         values = [of["of_demonstrations"], of["of_demonstrations_under_reference"]]
-        table.add_row("perplexity of held-out demonstrations", *_each(values, sides))
+        table.add_row("perplexity of the demonstrations", *_each(values, sides))
     for name, label in DIVERSITY.items():
         values = [report[f"{prefix}diversity"][name] for prefix in prefixes]
         table.add_row(label, *_each(values, sides))
@@ -203,7 +204,7 @@ def _exact_rows(exact: Mapping[str, Any], compared: bool) -> list[tuple[str, str
 
 def _print_reward_model(report: Mapping[str, Any]) -> None:
     title = f"reward model on {report['task']}, seed {report['run_seed']}: {report['data']}"
-    table = new_table(title, ["", "accuracy", "pairs"], left=1)
+    table = new_table(title, ["", "accuracy", report["unit"]], left=1)
     for name, group in report["accuracy"].items():
         if group["num_pairs"]:
             table.add_row(name, _with_error(group, "accuracy", "standard_error"), _count(group))

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rlkit.cli.forms import Output, make_form, parse, positional
+from rlkit.cli.terminal import cell
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+MOST_COLUMNS = 2  # of scores beside texts, which need the width
 
 
 def parse_run(command: str, about: str, args: list[str], *, json: bool = True, **parts: Any) -> Any:
@@ -30,3 +36,18 @@ def parse_run(command: str, about: str, args: list[str], *, json: bool = True, *
 def response_text(row: Mapping[str, Any]) -> str:
     """Return a response as it is printed, with an ellipsis if it was truncated."""
     return str(row["response"] or "(empty)") if row["ended"] else f"{row['response']}…"
+
+
+def score_columns(names: Sequence[str]) -> list[str]:
+    """Return the headings of the scores: the names of a few, or one column for many."""
+    return list(names) if len(names) <= MOST_COLUMNS else ["scores"]
+
+
+def score_cells(row: Mapping[str, Any]) -> list[Text]:
+    """Return the cells below `score_columns`: numbers, or a line for each of many scores."""
+    from rich.text import Text
+
+    scores: Mapping[str, float] = row["scores"]
+    if len(scores) <= MOST_COLUMNS:
+        return [cell(f"{value:.3f}") for value in scores.values()]
+    return [Text("\n").join(cell(f"{name} {value:.3f}") for name, value in scores.items())]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -55,7 +55,7 @@ def sft_command(args: list[str]) -> int:
     from rlkit.rlhf.training.configs import SFTConfig
 
     form = make_form(
-        f"Fine-tune a language model on demonstrations. {CONTINUES}",
+        f"Fine-tune a language model on demonstrations. {CONTINUES} {_other_defaults('sft')}",
         task=TaskSource,
         model=ModelSource,
         training=SFTConfig,
@@ -132,7 +132,7 @@ def _stage_command(
     from rlkit.rlhf.stages.launch import RunOptions
 
     form = make_form(
-        about,
+        f"{about} {_other_defaults(command)}",
         policy=POLICY_RUN,
         input=inputs,
         training=config,
@@ -149,6 +149,39 @@ def _stage_command(
             **run_options,
         ),
     )
+
+
+def _other_defaults(stage: str) -> str:
+    """Return the defaults of a stage where they differ from those of the built-in tasks."""
+    from rlkit.rlhf.stages.defaults import default_model, default_options
+    from rlkit.rlhf.stages.sources import ModelSource, TaskSource
+
+    texts, scratch = TaskSource(demonstrations="FILE"), ModelSource()
+    folder = ModelSource(path="FOLDER")
+    adapters = replace(folder, adapter_rank=1)
+    own = default_options(stage, texts, scratch, {})
+    if stage == "sft":
+        own |= {"positions": default_model(texts, scratch, ()).positions}
+    pretrained = default_options(stage, texts, folder, {})
+    low_rank = default_options(stage, texts, adapters, {})
+    changed = {name: x for name, x in low_rank.items() if pretrained[name] != x}
+    return (
+        "The defaults below are those of the built-in tasks. With files of your own they are "
+        f"{_as_words(own)}, and with a pretrained model there {_as_words(pretrained)}, with "
+        f"low-rank adapters {_as_words(changed)}."
+    )
+
+
+def _as_words(options: Mapping[str, Any]) -> str:
+    """Return options as they are typed."""
+    words = []
+    for name, value in options.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            words.append(f"--{flag} {value:g}" if isinstance(value, float) else f"--{flag} {value}")
+    return " ".join(words)
 
 
 def _run(parsed: Any, stage: Callable[..., StageRun]) -> int:

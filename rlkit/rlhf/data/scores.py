@@ -46,6 +46,8 @@ class TextScore:
             `load_score`.
         codec: turns ids into texts.
         columns: further columns of the prompts' file, by the ids of a prompt.
+        ambiguous: those of them that have several values for one prompt, with such a prompt; a
+            function may not take them, and `**columns` does not have them.
 
     Raises:
         UsageError: there is no such function, or it takes other arguments.
@@ -56,6 +58,7 @@ class TextScore:
         function: ScoreFunction | str | LoadedScore,
         codec: TextCodec,
         columns: Mapping[tuple[int, ...], Mapping[str, Any]] | None = None,
+        ambiguous: Mapping[str, str] | None = None,
     ) -> None:
         check_codec(codec)
         self._columns = columns or {}
@@ -63,7 +66,9 @@ class TextScore:
         self.reference, self.function, self.digest = loaded
         self.codec = codec
         known = dict.fromkeys(name for row in self._columns.values() for name in row)
-        self._wanted = _wanted_columns(self.reference, self.function, list(known))
+        self.notes: list[str] = []  # messages to the user, for whoever makes it
+        wanted = _wanted_columns(self.reference, self.function, list(known))
+        self._wanted = self._without(ambiguous or {}, wanted)
 
     def __call__(self, sequences: Sequences) -> NDArray[np.float64]:
         """Score each response of a batch, [B].
@@ -76,8 +81,12 @@ class TextScore:
         if not self._wanted:
             return self.of_texts(prompts, responses)
         kept = zip(sequences.prompts.tolist(), sequences.prompt_mask.tolist(), strict=True)
-        keys = [tuple(i for i, flag in zip(*row, strict=True) if flag) for row in kept]
-        return self.of_texts(prompts, responses, [self._columns.get(key, {}) for key in keys])
+        ids = [tuple(i for i, flag in zip(*row, strict=True) if flag) for row in kept]
+        return self.of_texts(prompts, responses, self.rows_of(ids))
+
+    def rows_of(self, prompts: Sequence[tuple[int, ...]]) -> list[Mapping[str, Any]]:
+        """Return the columns of prompts, each given by its ids without padding."""
+        return [self._columns.get(ids, {}) for ids in prompts]
 
     def of_texts(
         self,
@@ -90,11 +99,10 @@ class TextScore:
         Args:
             prompts: [n].
             responses: [n].
-            rows: the columns of each prompt; None = those of the first prompts of the file.
+            rows: the columns of each prompt; None = there are none, so that each value is None.
         """
         if rows is None:
-            first = list(self._columns.values())[: len(prompts)] or [{}]
-            rows = [first[i % len(first)] for i in range(len(prompts))]
+            rows = [{}] * len(prompts)
         columns = {name: [row.get(name) for row in rows] for name in self._wanted}
         if len(prompts) != len(responses):
             raise ValueError(f"got {len(prompts)} prompts and {len(responses)} responses")
@@ -109,15 +117,29 @@ class TextScore:
                 f"the score function {self.reference} failed on {len(prompts)} responses, the "
                 f"first of them {_pair(prompts, responses, 0)}: {error!r}"
                 + place_of(error, getattr(code, "co_filename", None))
+                + "".join(f". Note: {note}" for note in self.notes)
             ) from error
         return self._checked(returned, prompts, responses)
 
-    @property
-    def named_columns(self) -> list[str]:
-        """The columns that the function takes by their names, and not only as all there are."""
-        return [
-            name for name in self._wanted if name in inspect.signature(self.function).parameters
-        ]
+    def _without(self, ambiguous: Mapping[str, str], wanted: Sequence[str]) -> list[str]:
+        """Return the columns that the function gets; reject one that it takes by its name."""
+        several = [name for name in wanted if name in ambiguous]
+        if not several:
+            return list(wanted)
+        named = [name for name in several if name in inspect.signature(self.function).parameters]
+        what, prompt = (named or several)[0], ambiguous[(named or several)[0]]
+        why = f"which has several values for the prompt {prompt[:60]!r}"
+        remedy = "give a file in which each prompt occurs once, or make the prompts different"
+        if named:
+            raise UsageError(
+                f"the score function {self.reference} takes the column {what}, {why}: {remedy}"
+            )
+        others = f" (likewise {', '.join(several[1:])})" if several[1:] else ""
+        self.notes.append(
+            f"the score function {self.reference} does not get the column {what}, {why}{others}; "
+            f"if it needs it, {remedy}"
+        )
+        return [name for name in wanted if name not in ambiguous]
 
     def _texts(self, tokens: Any, mask: Any) -> list[str]:
         rows = zip(tokens.tolist(), mask.tolist(), strict=True)
@@ -197,7 +219,11 @@ def _wanted_columns(reference: str, function: Any, known: Sequence[str]) -> list
 
 
 def check_score(
-    score: TextScore, prompts: Sequence[str], responses: Sequence[str] | None = None
+    score: TextScore,
+    prompts: Sequence[str],
+    responses: Sequence[str] | None = None,
+    *,
+    rows: Sequence[Mapping[str, Any]] | None = None,
 ) -> NDArray[np.float64]:
     """Call a score function before training, so that its errors cost no training.
 
@@ -206,6 +232,7 @@ def check_score(
         prompts: a few prompts, at least one.
         responses: one for each; None = the prompts themselves, and the empty response, because a
             policy may end at once.
+        rows: the columns of each prompt.
 
     Returns:
         The scores [n] of the responses, or of prompts and empty responses in turn.
@@ -217,11 +244,14 @@ def check_score(
     if not prompts:
         raise UsageError("check_score needs at least one prompt")
     tried_prompts, tried_responses = list(prompts), list(responses or ())
+    tried_rows = list(rows or [{}] * len(prompts))
     if responses is None:
         tried_prompts = [prompt for prompt in tried_prompts for _ in range(2)]
         tried_responses = [text for prompt in prompts for text in (prompt, "")]
-    scores = score.of_texts(tried_prompts, tried_responses)
-    score.of_texts(tried_prompts[:1], tried_responses[:1])  # a batch may be as small as one
+        tried_rows = [row for row in tried_rows for _ in range(2)]
+    scores = score.of_texts(tried_prompts, tried_responses, tried_rows)
+    # A batch may be as small as one.
+    score.of_texts(tried_prompts[:1], tried_responses[:1], tried_rows[:1])
     return scores
 
 
@@ -319,6 +349,11 @@ class WeightedScores:
         self.names = tuple(parts)
         # Of the latest two batches, so that nobody who asks for each part runs all functions again.
         self._kept: list[tuple[Sequences, dict[str, NDArray[np.float64]]]] = []
+
+    @property
+    def notes(self) -> list[str]:
+        """The messages of its parts to the user."""
+        return [note for _, part in self._parts.values() for note in getattr(part, "notes", [])]
 
     def __call__(self, sequences: Sequences) -> NDArray[np.float64]:
         """Return the sum of each response, [B]; raises the errors of `parts`."""

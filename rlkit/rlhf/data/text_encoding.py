@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from rlkit.errors import UsageError
 from rlkit.rlhf.data.codec import TextCodec
 from rlkit.rlhf.data.text_files import Preference, Prompt, Record, TextRecords
+from rlkit.rlhf.data.tokenizer import Tokenizer
 
 _SPECIAL = (
     "spells a special token, which the tokenizer reads as EOS or PAD; remove it, ends and padding "
@@ -60,14 +61,36 @@ class EncodedTexts(NamedTuple):
                         "it or raise max_new_tokens"
                     )
 
-    def require_room(self, max_new_tokens: int, context_length: int | None) -> None:
-        """Reject prompts that leave no room for a response in the context."""
+    def longest(self) -> tuple[int, str]:
+        """Return the number of tokens of the longest response, and its place; 0 without any."""
+        records = [record for record in self.texts.records for _ in responses_of(record)]
+        lengths = [len(ids) for ids in self.responses]
+        if not lengths:
+            return 0, ""
+        i = max(range(len(lengths)), key=lengths.__getitem__)
+        return lengths[i], self.texts.place(records[i])
+
+    def require_room(
+        self, max_new_tokens: int, context_length: int | None, longest: str = ""
+    ) -> None:
+        """Reject prompts that leave no room for a response in the context.
+
+        Args:
+            max_new_tokens: the longest response.
+            context_length: what prompt and response must fit into; None = there is no limit.
+            longest: the place of the response that is so long; "" = the user chose the limit.
+        """
         for record, ids in zip(self.texts.records, self.prompts, strict=True):
             if context_length is not None and len(ids) + max_new_tokens > context_length:
+                response, remedy = "", "shorten it, give a smaller max_new_tokens"
+                if longest:
+                    response = f" for the longest response ({longest})"
+                    remedy = "shorten or remove the longer of the two"
                 raise UsageError(
                     f"{self.texts.place(record)}: the prompt has {len(ids)} tokens, and with "
-                    f"max_new_tokens = {max_new_tokens} more it exceeds the context_length of "
-                    f"{context_length}: shorten it, or raise context_length"
+                    f"max_new_tokens = {max_new_tokens} more{response} it exceeds the "
+                    f"context_length of {context_length}: {remedy}, or raise context_length, as "
+                    "far as a pretrained model allows"
                 )
 
     def glued(self, codec: TextCodec) -> str | None:
@@ -85,6 +108,16 @@ class EncodedTexts(NamedTuple):
                 if end in codec.decode([*ids, *answer]):
                     joined.append(end)
         return joined[0] if 2 * len(joined) > len(self.prompts) else None
+
+    def unkept(self, codec: TextCodec) -> str | None:
+        """Return a response that a tokenizer trained here does not keep, if there is one."""
+        if not isinstance(codec, Tokenizer):
+            return None
+        texts = (text for record in self.texts.records for text in responses_of(record))
+        for text, ids in zip(texts, self.responses, strict=True):
+            if codec.decode(ids[:-1]) != text:
+                return text
+        return None
 
     def require_different(self) -> None:
         """Reject pairs of two equal responses."""

@@ -87,17 +87,12 @@ class TextTask:
             for texts in (prompts, demonstrations, preferences)
         ]
         encoded = {id(texts): EncodedTexts.of(codec, texts) for texts in sources}
-        widths = [len(ids) for each in encoded.values() for ids in each.responses]
-        if not widths and max_new_tokens is None:
-            raise UsageError(
-                "a text task of prompts alone needs max_new_tokens, the longest response to sample"
-            )
-        self.max_new_tokens = max(widths) if max_new_tokens is None else max_new_tokens
+        self.max_new_tokens, longest = _longest(encoded.values(), max_new_tokens)
         self.context_length = context_length
         for each in encoded.values():
             each.require_length(self.max_new_tokens)
         for each in encoded.values():
-            each.require_room(self.max_new_tokens, context_length)
+            each.require_room(self.max_new_tokens, context_length, longest)
         self.prompt_length = max(len(ids) for each in encoded.values() for ids in each.prompts)
 
         if prompts is not None:
@@ -115,9 +110,10 @@ class TextTask:
         self.mixes_chats = len({bool(texts.records[0].messages) for texts in sources}) > 1
         self._demonstrations, self._preferences = None, None
         self.glued: str | None = None  # two words that demonstrations write as one
+        self.unkept: str | None = None  # a demonstrated response that the policy cannot write
         if demonstrations is not None:
             pairs = encoded[id(demonstrations)]
-            self.glued = pairs.glued(codec)
+            self.glued, self.unkept = pairs.glued(codec), pairs.unkept(codec)
             self._demonstrations = (
                 self._padded_prompts(pairs.prompts),
                 self._padded_responses(pairs.responses),
@@ -342,6 +338,22 @@ def _columns_of(
                 if known.setdefault(name, value) != value:
                     ambiguous.setdefault(name, record.prompt)
     return dict(columns), ambiguous
+
+
+def _longest(sources: Iterable[EncodedTexts], given: int | None) -> tuple[int, str]:
+    """Return the most tokens of a response, and the place of the one that has them; "" if given.
+
+    Raises:
+        UsageError: neither is there a response, nor a number given.
+    """
+    if given is not None:
+        return given, ""
+    length, place = max(each.longest() for each in sources)
+    if not length:
+        raise UsageError(
+            "a text task of prompts alone needs max_new_tokens, the longest response to sample"
+        )
+    return length, place
 
 
 def _require_positive(**options: int | None) -> None:

@@ -96,15 +96,20 @@ def default_options(
 ) -> dict[str, Any]:
     """Return the options of a stage: those given, and the defaults for its texts and model."""
     if task.name:
-        return dict(given)
+        return {**_asked_epochs(stage, given), **given}
     defaults = dict(TEXTS.get(stage, {}))
     if model.path is not None:
         defaults = {**PRETRAINED[stage], **({"patience": 2} if "patience" in TEXTS[stage] else {})}
         if model.adapter_rank is not None:
             defaults["learning_rate"] *= ADAPTER_FACTOR
     if "num_epochs" in given:
-        defaults.pop("min_updates", None)  # the epochs that were asked for, not more
+        defaults.pop("min_updates", None)
     if any(given.get(name, x) != x for name, x in PENALTY_IN_REWARD.items()):
         # Where the penalty is and how it is estimated go together: those of the configuration.
         defaults = {name: x for name, x in defaults.items() if name not in PENALTY_IN_REWARD}
-    return defaults | dict(given)
+    return defaults | _asked_epochs(stage, given) | dict(given)
+
+
+def _asked_epochs(stage: str, given: Options) -> dict[str, Any]:
+    """Return what keeps `reward`, which adds epochs on any task, to those that were asked for."""
+    return {"min_updates": 1} if stage == "reward" and "num_epochs" in given else {}

@@ -66,6 +66,23 @@ def _mixed(task: LanguageTask) -> list[str]:
     ]
 
 
+def _white_space(task: LanguageTask) -> list[str]:
+    """Return notes where the policy will write less or other space than the texts have."""
+    notes = []
+    if isinstance(task, TextTask) and task.glued is not None:
+        notes.append(
+            f"prompts and responses run into each other, as in {task.glued!r}: nothing is put "
+            "between them. If there is to be a space, begin the responses with one"
+        )
+    if isinstance(task, TextTask) and task.unkept is not None:
+        notes.append(
+            "the word tokenizer reads line breaks, and several spaces, as one space, and the "
+            f"policy writes no others: {task.unkept[:60]!r} is one such response. To keep them, "
+            "choose another tokenizer (bpe, or char for a few short texts)"
+        )
+    return notes
+
+
 @dataclass(frozen=True, kw_only=True)
 class SFTFactory:
     """Makes one seed of supervised fine-tuning."""
@@ -94,12 +111,7 @@ class SFTFactory:
             trainer.notes.extend(
                 _too_few(self.config, len(demonstrations.tokens), "demonstrations")
             )
-        trainer.notes.extend(_mixed(task))
-        if isinstance(task, TextTask) and task.glued is not None:
-            trainer.notes.append(
-                f"prompts and responses run into each other, as in {task.glued!r}: nothing is put "
-                "between them. If there is to be a space, begin the responses with one"
-            )
+        trainer.notes.extend([*_mixed(task), *_white_space(task)])
         return trainer
 
 
@@ -211,7 +223,7 @@ class PolicyFactory(_FromPolicy):
             for parameter in policy.parameters():
                 parameter.requires_grad_(True)
             trainer = KLPenalisedPolicy(policy, reference, score, task, self.config, streams)
-        trainer.notes.extend(_mixed(task))
+        trainer.notes.extend([*_mixed(task), *getattr(score, "notes", [])])
         return trainer
 
 

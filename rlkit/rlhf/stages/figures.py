@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rlkit.errors import UsageError
 from rlkit.rlhf.stages.score_sources import PREFIX
 from rlkit.rlhf.stages.stage_run import StageRun
+from rlkit.runs.record import ALIAS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,9 +46,13 @@ def plot_stages(runs: Sequence[StageRun], path: str | Path | None = None) -> Fig
     """
     from matplotlib.figure import Figure
 
-    from rlkit.analysis.figure import PALETTE, save_figure
+    from rlkit.analysis.figure import DASHES, PALETTE, save_figure
 
     titles = _titles(runs)
+    styles: list[dict[str, Any]] = [
+        {"color": PALETTE[k % len(PALETTE)], "linestyle": DASHES[k % len(DASHES)]}
+        for k in range(len(runs))
+    ]
     names = [name for name in titles if any(_has(run, name) for run in runs)][:MOST_PANELS]
     if not names:
         raise UsageError(f"plot: {runs[0].folder} has no row yet; wait for the first updates")
@@ -58,15 +63,15 @@ def plot_stages(runs: Sequence[StageRun], path: str | Path | None = None) -> Fig
     for panel, name in zip(axes, names, strict=False):
         panel.set_title(titles[name], fontsize=10)
         panel.set_xlabel("updates", fontsize=9)
+        panel.xaxis.get_major_locator().set_params(integer=True)
         panel.grid(alpha=0.25)
         for k, run in enumerate(runs):
             if _has(run, name):
-                _draw(panel, run, name, PALETTE[k % len(PALETTE)])
+                _draw(panel, run, name, **styles[k])
     for panel in axes[len(names) :]:
         panel.set_visible(False)
     handles = [
-        axes[0].plot([], [], color=PALETTE[k % len(PALETTE)], label=_label(run, runs))[0]
-        for k, run in enumerate(runs)
+        axes[0].plot([], [], **styles[k], label=_label(run, runs))[0] for k, run in enumerate(runs)
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=9)
     if path is not None:
@@ -88,15 +93,17 @@ def _has(run: StageRun, name: str) -> bool:
 def _label(run: StageRun, runs: Sequence[StageRun]) -> str:
     alone = [other.stage for other in runs].count(run.stage) == 1
     name = f"{run.stage} on {run.label}" if alone else run.folder.name
+    if alias := run.record.get(ALIAS):  # the name that its user gave it
+        name = f"{alias}: {run.stage} on {run.label}"
     return f"{name}, n = {len(run.seeds)}"
 
 
-def _draw(axes: Axes, run: StageRun, name: str, colour: str) -> None:
+def _draw(axes: Axes, run: StageRun, name: str, **style: Any) -> None:
     x, values = run.metric(name)
     measured = np.isfinite(values).any(axis=0)
     x, values = x[measured], values[:, measured]
     marker = "o" if x.size == 1 else ""
     if len(values) > 1:
         for seed in values:
-            axes.plot(x, seed, color=colour, linewidth=0.6, alpha=0.4)
-    axes.plot(x, np.nanmean(values, axis=0), color=colour, linewidth=1.6, marker=marker)
+            axes.plot(x, seed, **style, linewidth=0.6, alpha=0.4)
+    axes.plot(x, np.nanmean(values, axis=0), **style, linewidth=1.6, marker=marker)

@@ -76,7 +76,14 @@ def load_policy(
 
 def load_parent_policy(parent: Parent, index: int) -> tuple[LanguageTask, LanguageModel]:
     """Return the task and the policy that seed `index` of the next stage starts from."""
-    return load_policy(parent.open(), parent.seed_for(index))
+    run, seed = parent.open(), parent.seed_for(index)
+    if parent.seed is None and seed not in run.seeds:
+        raise UsageError(
+            f"seed {index} starts from seed {seed} of {run.folder}, which has {len(run.seeds)}: "
+            f"run the stage {run.stage!r} with at least {index + 1} seeds (--seeds), or start all "
+            "seeds from one of it (parent_seed, --parent-seed)"
+        )
+    return load_policy(run, seed)
 
 
 def load_reward_model(run: RunLike, index: int = 0) -> RewardModel:
@@ -182,28 +189,23 @@ def _text_score(source: ScoreSource, task: LanguageTask, streams: SeedStreams) -
     """Return a function of texts as a score, after a trial."""
     assert source.function is not None
     codec = task_codec(task)
-    columns = task.columns if isinstance(task, TextTask) else None
-    score = TextScore(load_score(source.function, source.digest), codec, columns)
+    columns, ambiguous = (
+        (task.columns, task.ambiguous) if isinstance(task, TextTask) else (None, None)
+    )
+    score = TextScore(load_score(source.function, source.digest), codec, columns, ambiguous)
     if source.digest and score.digest != source.digest:
         raise UsageError(
             f"the score function {source.function} has changed since the run was trained "
             "with it; restore it, or give the function to evaluate with (--score)"
         )
-    ambiguous = task.ambiguous if isinstance(task, TextTask) else {}
-    for name in score.named_columns:
-        if name in ambiguous:
-            raise UsageError(
-                f"the score function {source.function} takes the column {name}, which has several "
-                f"values for the prompt {ambiguous[name][:60]!r}: give a file in which each prompt "
-                "occurs once, or make the prompts different"
-            )
     return _tried(score, task, streams)
 
 
 def _tried(score: TextScore, task: LanguageTask, streams: SeedStreams) -> TextScore:
     """Return a score after a trial on a few prompts."""
-    prompts = task.sample_prompts(streams.generator("data", 3), 4)
-    check_score(score, [score.codec.decode(prompt.tolist()) for prompt in prompts])
+    prompts = task.sample_prompts(streams.generator("data", 3), 4).tolist()
+    rows = score.rows_of([tuple(i for i in ids if i != task.pad) for ids in prompts])
+    check_score(score, [score.codec.decode(ids) for ids in prompts], rows=rows)
     return score
 
 

@@ -291,6 +291,11 @@ def load_sources(run: StageRun) -> tuple[TaskSource, ModelSource]:
     return TaskSource(**task), model
 
 
+def is_trained_on(run: StageRun, name: str, file: str | Path) -> bool:
+    """Return whether a file has the content of the file of this name that a run learned from."""
+    return content_digest(str(file)) == dict(load_sources(run)[0].digests).get(name)
+
+
 def copy_name(name: str) -> str:
     """Return the name of the copy of a file of texts in the folder of a run."""
     return f"{name}.jsonl"

@@ -103,7 +103,9 @@ class RewardConfig(DescentConfig):
     # used in one step, so few responses give many pairs; num_pairs is rounded up and batch_size
     # down to whole prompts, at least one
     responses_per_prompt: int = 2
-    min_updates: int = 250  # with few pairs, epochs are added until there are this many steps, >= 1
+    # with few pairs, epochs are added until there are this many steps, >= 1; none are added where
+    # num_epochs is given alone
+    min_updates: int = 250
     # fraction of the pairs held out, in (0, 1). Fewer than 30 pairs cannot rank epochs, so small
     # data sets hold out up to 30 pairs, but at most 30 %
     held_out: float = 0.1

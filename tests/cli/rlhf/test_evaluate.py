@@ -58,6 +58,17 @@ def test_the_table_of_samples_shows_texts_as_they_are(sft: str) -> None:
     assert "truncated at the length limit" in printed
 
 
+def test_many_scores_leave_room_for_the_texts(text_sft: str, scores: Path) -> None:
+    file = scores.parent / "several.py"
+    names = ("a_long_name_of_a_score", "another", "third", "fourth", "fifth")
+    file.write_text("\n".join(f"def {x}(p, r):\n    return [1.0 for _ in r]" for x in names))
+    words = [f"--score={file}:{name}" for name in names]
+    printed, _ = said("sample", text_sft, "--num", 3, "--prompt", "good day", *words)
+    assert printed.count("good day") == 3
+    assert all(printed.count(f"score/{name} 1.000") == 3 for name in names)
+    assert printed.count("score 5.000") == 3
+
+
 @pytest.mark.slow
 def test_the_measured_kl_and_scores_agree_with_the_exact_ones(ppo: str) -> None:
     found = answer("evaluate", ppo, "--num-samples", 1024)

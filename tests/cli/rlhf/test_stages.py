@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from rlkit.cli import main
 from rlkit.rlhf.stages.stage_run import load_stage_run
 from tests.cli.rlhf.commands import (
     DEMONSTRATIONS,
@@ -279,3 +282,22 @@ def test_what_a_score_prints_stays_out_of_the_json(text_sft: str, tmp_path: Path
     printed, notes = said("sample", text_sft, "--score", f"{file}:loud", "--num", 2, "--json")
     assert len(json.loads(printed)["samples"]) == 2
     assert "scored" in notes
+
+
+@pytest.mark.parametrize(
+    ("stage", "words"),
+    [
+        ("sft", "With files of your own they are --batch-size 8 --min-updates 2000"),
+        ("sft", "--positions sinusoidal, and with a pretrained model there --learning-rate 2e-05"),
+        ("reward", "--min-updates 30 --num-calibration 256 --patience 2, with low-rank adapters"),
+        ("dpo", "--nll-coef 10 --learning-rate 0.0002, and with a pretrained model"),
+        ("grpo", "--learning-rate 0.0001 --no-scale --kl-placement reward --kl-estimator k1, and"),
+    ],
+)
+def test_the_help_has_the_defaults_of_own_files_and_of_pretrained_models(
+    stage: str, words: str
+) -> None:
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
+        main(["rlhf", stage, "--help"])
+    assert words in " ".join(out.getvalue().split())

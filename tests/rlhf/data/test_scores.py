@@ -326,7 +326,35 @@ def test_columns_of_the_prompts_reach_functions_that_take_them() -> None:
     assert TextScore(_all, task.codec)(batch).tolist() == [0.0] * 4
     plain = TextScore(lambda prompts, responses: [1.0] * len(prompts), task.codec, task.columns)
     assert plain(batch).tolist() == [1.0] * 4
-    assert check_score(TextScore(_topic, task.codec, task.columns), ["a"], ["b"]).tolist() == [1]
+    topical = TextScore(_topic, task.codec, task.columns)
+    rows_of_prompts = topical.rows_of([tuple(task.parse(text)) for text in ("aa", "a", "b")])
+    assert [row.get("topic") for row in rows_of_prompts] == ["a", "b", None]
+    tried = check_score(topical, ["aa", "a", "b"], ["a", "a", "a"], rows=rows_of_prompts)
+    assert tried.tolist() == [1, 0, 0]
+    assert check_score(topical, ["a"], ["b"]).tolist() == [0]  # a prompt without columns
+
+
+def test_a_column_of_several_values_for_a_prompt_is_left_out_of_all_columns() -> None:
+    rows = [{"prompt": "a", "topic": "b", "id": 1}, {"prompt": "a", "topic": "b", "id": 2}]
+    task = TextTask.from_files(prompts=rows, demonstrations=[{"prompt": "b", "response": "ab"}])
+    batch = pack([task.parse("a")], [[*task.parse("b"), task.eos]], pad=task.pad)
+    known: list[list[str]] = []
+
+    def score(prompts: list[str], responses: list[str], **columns: list[Any]) -> list[float]:
+        known.append(sorted(columns))
+        return [0.0]
+
+    scorer = TextScore(score, task.codec, task.columns, task.ambiguous)
+    scorer(batch)
+    assert known == [["topic"]]  # and not the id of either line
+    assert len(scorer.notes) == 1
+    assert "does not get the column id, which has several values for" in scorer.notes[0]
+    both = WeightedScores({"a": (1.0, scorer), "b": (0.0, lambda _: [0.0])})
+    assert both.notes == scorer.notes
+    by_name: Any = lambda prompts, responses, id: [0.0]  # noqa: E731
+    with pytest.raises(UsageError, match="takes the column id, which has several values for"):
+        TextScore(by_name, task.codec, task.columns, task.ambiguous)
+    assert not TextScore(_topic, task.codec, task.columns, task.ambiguous).notes
 
 
 def test_a_weighted_sum_knows_its_parts_and_runs_each_of_them_once() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -36,6 +37,24 @@ def test_a_prompt_without_room_for_a_response_is_rejected_with_its_line(tmp_path
         TextTask.from_files(prompts=prompts, max_new_tokens=6, context_length=9)
     with pytest.raises(UsageError, match=r"demonstrations:3: the prompt has 3 tokens"):
         TextTask.from_files(demonstrations=DEMONSTRATIONS, context_length=7)
+
+
+def test_where_a_prompt_has_no_room_for_the_longest_response_its_line_is_named() -> None:
+    rows = [{"prompt": "ab", "response": "c"}, {"prompt": "a", "response": "ccccc"}]
+    longest = r"demonstrations:1: the prompt has 2 .* 6 more for the longest response \(.*:2\)"
+    with pytest.raises(UsageError, match=longest):
+        TextTask.from_files(demonstrations=rows, context_length=7)
+    with pytest.raises(UsageError, match=r"max_new_tokens = 9 more it .* give a smaller max_new_"):
+        TextTask.from_files(demonstrations=rows, context_length=10, max_new_tokens=9)
+
+
+@pytest.mark.parametrize("response", ["1. mix\n2. bake", "two  spaces", " leading", "tab\there"])
+def test_white_space_that_a_tokenizer_does_not_keep_is_known(response: str) -> None:
+    rows = [{"prompt": "a\nb", "response": "plain"}, {"prompt": "a b", "response": response}]
+    for kind in get_args(TokenizerKind):
+        task = TextTask.from_files(demonstrations=rows, tokenizer=kind)
+        assert task.unkept == (response if kind == "word" else None)
+    assert TextTask.from_files(demonstrations=rows[:1], tokenizer="word").unkept is None
 
 
 def test_a_text_that_a_given_tokenizer_does_not_know_is_rejected_with_its_line() -> None:

@@ -78,6 +78,19 @@ def test_epochs_that_are_given_are_not_added_to() -> None:
     assert "min_updates" not in default_options("sft", TEXTS, GPT, {"num_epochs": 2})
 
 
+@pytest.mark.parametrize("stage", ["sft", "reward", "dpo"])
+@pytest.mark.parametrize("task", [BUILT_IN, TEXTS])
+@pytest.mark.parametrize("model", [GPT, FOLDER, ADAPTER])
+def test_the_epochs_of_every_stage_are_those_that_are_given(
+    stage: str, task: TaskSource, model: ModelSource
+) -> None:
+    config = CLASSES[stage](**default_options(stage, task, model, {"num_epochs": 2}))
+    assert config.passes(config.batch_size).num_epochs == 2  # of one update each
+    both = {"num_epochs": 2, "min_updates": 7}
+    config = CLASSES[stage](**default_options(stage, task, model, both))
+    assert config.passes(config.batch_size).num_epochs == 7
+
+
 def test_a_gpt_on_files_has_fixed_positions_unless_others_are_given() -> None:
     assert default_model(TEXTS, GPT, ()).positions == "sinusoidal"
     assert default_model(TEXTS, ModelSource(width=32), ("width",)).width == 32

@@ -28,6 +28,26 @@ def test_a_panel_shows_one_metric_of_every_run_that_has_it(
     assert (tmp_path / "curves.png").stat().st_size > 1000
 
 
+def test_runs_are_told_apart_by_their_names_and_lines(parents: dict[str, Any]) -> None:
+    named: Any = SimpleNamespace(
+        folder=parents["sft"].folder,
+        stage="sft",
+        label="enumerable",
+        seeds=range(2),
+        columns=parents["sft"].columns,
+        metric=parents["sft"].metric,
+        record={"alias": "polite"},
+    )
+    figure = plot_stages([named, *[parents["sft"]] * 7])
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels[0] == "polite: sft on enumerable, n = 2"
+    assert labels[1] == f"{parents['sft'].folder.name}, n = 2"
+    styles = [(line.get_color(), line.get_linestyle()) for line in figure.legends[0].get_lines()]
+    dashes = [line._dash_pattern for line in figure.legends[0].get_lines()]  # type: ignore[attr-defined]
+    assert styles[0][0] == styles[7][0]  # there are seven colours
+    assert dashes[0] != dashes[7]
+
+
 def test_a_run_without_rows_is_reported(parents: dict[str, Any], monkeypatch: Any) -> None:
     monkeypatch.setattr("rlkit.rlhf.stages.figures.PANELS", {"score": "score"})
     with pytest.raises(UsageError, match="has no row yet"):

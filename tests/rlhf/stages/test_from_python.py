@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import rlkit.rlhf as rlhf
-from rlkit.errors import UsageError
+from rlkit.errors import RlkitWarning, UsageError
 from rlkit.rlhf.data import scores
 from rlkit.rlhf.stages.from_python import score_source, text_file
 from rlkit.rlhf.stages.stage_run import StageRun
@@ -85,6 +86,22 @@ def test_rows_are_evaluated_as_a_file_of_them(hf: dict[str, Any], tmp_path: Path
     file = lines(tmp_path / "preferences.jsonl", *pairs)
     of_file, of_rows = (rlhf.evaluate_run(hf["reward"], preferences=each) for each in (file, pairs))
     assert of_rows["accuracy"]["all"]["accuracy"] == of_file["accuracy"]["all"]["accuracy"]
+
+
+def test_evaluating_on_the_texts_of_the_training_is_said(hf: dict[str, Any]) -> None:
+    with pytest.warns(RlkitWarning, match=r"is what sft-.* was fine-tuned on.* of new texts"):
+        rlhf.evaluate_run(hf["sft"], num_samples=4, demonstrations=hf["shown"])
+    with warnings.catch_warnings(record=True) as said:
+        rlhf.evaluate_run(hf["sft"], num_samples=4, demonstrations=ROWS[:1])
+    assert not said
+
+
+def test_a_seed_that_the_run_before_lacks_is_said_with_the_remedies(
+    parents: dict[str, StageRun], tmp_path: Path
+) -> None:
+    remedies = r"seed 2 starts from seed 2 of .*, which has 2: .* at least 3 seeds .*--parent-seed"
+    with pytest.raises(UsageError, match=remedies):
+        rlhf.rloo(parents["sft"], seeds=3, out=tmp_path, **UPDATES)
 
 
 def test_a_policy_has_a_line_in_a_notebook(parents: dict[str, StageRun]) -> None:
@@ -185,7 +202,7 @@ def _any_column(prompts: list[str], responses: list[str], **columns: Any) -> lis
     return [0.0] * len(columns["answer"])
 
 
-def test_a_column_of_several_values_for_one_prompt_reaches_no_score_by_its_name(
+def test_a_column_of_several_values_for_one_prompt_reaches_no_score(
     tmp_path: Path,
 ) -> None:
     common: dict[str, Any] = {"num_epochs": 1, "out": tmp_path}
@@ -195,9 +212,11 @@ def test_a_column_of_several_values_for_one_prompt_reaches_no_score_by_its_name(
     common = {"prompts": prompts, "out": tmp_path, **UPDATES}
     with pytest.raises(UsageError, match=rf"column answer, which has several .* prompt '{prompt}'"):
         rlhf.rloo(sft, score=_expected, **common)
-    assert rlhf.rloo(sft, score=_any_column, **common).status == "finished"
+    with pytest.raises(UsageError, match=r"KeyError\('answer'\).* does not get the column answer"):
+        rlhf.rloo(sft, score=_any_column, **common)
     once = [{"prompt": row["prompt"], "answer": i} for i, row in enumerate(ROWS)]
-    assert rlhf.rloo(sft, score=_expected, **common | {"prompts": once}).status == "finished"
+    for score in (_expected, _any_column):
+        assert rlhf.rloo(sft, score=score, **common | {"prompts": once}).status == "finished"
 
 
 def test_one_text_and_one_number_stand_for_lists_of_one(

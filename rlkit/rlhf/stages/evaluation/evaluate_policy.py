@@ -34,7 +34,9 @@ from rlkit.rlhf.stages.evaluation.loaded_policy import (
     read_settings,
 )
 from rlkit.rlhf.stages.from_python import Texts, text_file
+from rlkit.rlhf.stages.sources import is_trained_on
 from rlkit.rlhf.stages.stage_run import RunLike, StageRun, as_run
+from rlkit.runs.progress import warn
 
 
 def sample_run(
@@ -158,6 +160,11 @@ def evaluate_run(
         loaded = load_for_evaluation(run, read, held_out=demonstrations)
         rng = read.generator()
         held_out = _demonstrations(loaded, demonstrations, rng, num_samples)
+        if demonstrations is not None and is_trained_on(run, "demonstrations", demonstrations):
+            warn(
+                f"{demonstrations} is what {run.folder.name} was fine-tuned on, so its perplexity "
+                "and the overlap with its responses say little of new texts; give a file of others"
+            )
         return _evaluate_policy(loaded, held_out, num_samples, kl_coef, rng)
 
 

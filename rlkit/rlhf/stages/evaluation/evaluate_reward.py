@@ -39,7 +39,7 @@ from rlkit.rlhf.stages.loading import (
     task_with_files,
 )
 from rlkit.rlhf.stages.score_sources import reward_source
-from rlkit.rlhf.stages.sources import load_sources, stored_parent
+from rlkit.rlhf.stages.sources import is_trained_on, load_sources, stored_parent
 from rlkit.rlhf.stages.stage_run import RunLike, StageRun, as_run
 from rlkit.rlhf.training.configs import RewardConfig
 from rlkit.rlhf.training.reward_model import (
@@ -50,7 +50,6 @@ from rlkit.rlhf.training.reward_model import (
 )
 from rlkit.runs.progress import warn
 from rlkit.seeding import SeedStreams
-from rlkit.user_code import content_digest
 
 
 def evaluate_reward_model(
@@ -72,7 +71,8 @@ def evaluate_reward_model(
 
     Returns:
         `accuracy` by group (all, which response is longer, terciles of the margin), each with
-        standard error and number of pairs; `data` describes the pairs. For a built-in task also
+        standard error and number of pairs; `data` describes the pairs, and `unit` says whether they
+        are "pairs" or "labels" of single responses. For a built-in task also
         `gold`: the accuracy of the gold reward itself on the same pairs, the share of pairs in
         gold's order, and Pearson's correlation with gold, over responses of the reference; and
         `exact` where all responses can be listed, with the Bayes accuracy that no model can exceed.
@@ -89,19 +89,20 @@ def evaluate_reward_model(
     if preferences is not None or isinstance(task, TextTask):
         if preferences is not None:
             data = task_with_files(run, preferences=preferences).preferences()
-            if content_digest(str(preferences)) == dict(load_sources(run)[0].digests).get(
-                "preferences"
-            ):
+            unit = "labels" if isinstance(data, Labels) else "pairs"
+            if is_trained_on(run, "preferences", preferences):
                 warn(
                     f"{preferences} is what {run.folder.name} was trained on: nearly all of its "
-                    "pairs were seen, so the accuracy says little; omit it to measure those that "
+                    f"{unit} were seen, so the accuracy says little; omit it to measure those that "
                     "were held out"
                 )
         else:
             data = _held_out(run, run_seed)
+            unit = "labels" if isinstance(data, Labels) else "pairs"
         return {
             **description,
-            "data": str(preferences or "the pairs held out of the run's own file"),
+            "data": str(preferences or f"the {unit} held out of the run's own file"),
+            "unit": unit,
             "accuracy": _accuracies(model, data),
             "gold": None,
             "exact": None,
@@ -111,6 +112,7 @@ def evaluate_reward_model(
     return {
         **description,
         "data": f"{num_pairs} fresh preferences",
+        "unit": "pairs",
         **_against_gold(model, task, policy, gold, rng, num_pairs),
         "exact": _exact_values(model, task, policy) if is_enumerable(task) else None,
     }

@@ -44,6 +44,7 @@ from rlkit.rlhf.stages.score_sources import (
 from rlkit.rlhf.stages.sources import stored_parent
 from rlkit.rlhf.stages.stage_run import RunLike, StageRun, as_run
 from rlkit.runs.integrity.trust import trusting
+from rlkit.runs.progress import warn
 from rlkit.seeding import SeedStreams
 
 Ids = NDArray[np.int64]
@@ -185,6 +186,8 @@ def _load(run: StageRun, settings: EvaluationSettings, held_out: str | Path | No
             continue
         score = build_score(source, task, reference, streams)
         scores[name] = score
+        for note in getattr(score, "notes", []):
+            warn(note)
         if isinstance(score, WeightedScores):
             scores |= {each: score.part(each) for each in score.names}
     return LoadedPolicy(
