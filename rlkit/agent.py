@@ -141,6 +141,7 @@ class AgentTraits(_Traits):
         Config: a frozen, keyword-only dataclass: the options. The class is then called with a task
             and a config, otherwise with a task only.
         metrics: the names that `learn` may return.
+        last_value_metrics: those of which a row has the last value, not the mean since the last row.
         default_num_envs: N where the user gives none.
         depends_on_total_steps: (config) -> whether a longer run differs from the start, because a
             schedule spans the run.
@@ -165,6 +166,7 @@ class AgentTraits(_Traits):
 
     Config: type[Any] | None = None
     metrics: tuple[str, ...] = ()
+    last_value_metrics: tuple[str, ...] = ()
     default_num_envs: int = 1
     depends_on_total_steps: Callable[[Any], bool] = lambda config: False
     takes_action_masks: bool = False

@@ -74,10 +74,12 @@ class SeedBatch:
             self.env = environment.grid(streams, spec.num_envs, kind=kind, make_copies=make_copies)
             self._task = spec.task(self.env, streams, environment.mdp)
             self.agent = spec.build_agent(self._task)
-            self._metrics = AgentTraits.of(self.agent).metrics
-            own = spec.own_reward
+            traits = AgentTraits.of(self.agent)
+            self._metrics, own = traits.metrics, spec.own_reward
             self.tracker = Tracker(
-                len(seeds), spec.num_envs, self._metrics, own_reward=own is not None
+                *(len(seeds), spec.num_envs, self._metrics),
+                last_values=traits.last_value_metrics,
+                own_reward=own is not None,
             )
             self._reward = (
                 None

@@ -27,14 +27,21 @@ class Tracker:
         num_seeds: S.
         num_envs: N.
         metrics: the names that the agent's `learn` may return.
+        last_values: those of them of which a row has the last value, not the mean.
         own_reward: whether the agent learns from a reward of the user's own, whose returns are then
             a column beside those of the environment.
     """
 
     def __init__(
-        self, num_seeds: int, num_envs: int, metrics: Sequence[str], *, own_reward: bool = False
+        self,
+        num_seeds: int,
+        num_envs: int,
+        metrics: Sequence[str],
+        *,
+        last_values: Sequence[str] = (),
+        own_reward: bool = False,
     ) -> None:
-        self._metrics = tuple(metrics)
+        self._metrics, self._last_values = tuple(metrics), frozenset(last_values)
         own = (OWN_RETURN,) if own_reward else ()
         self.columns = (*COUNTS, "train_return", "train_length", *own, *EVALUATION, *metrics)
         # The returns in the user's own reward, of running episodes, if there is one.
@@ -95,6 +102,8 @@ class Tracker:
                 )
             column = self._metrics.index(name)
             measured = ~np.isnan(values)  # NaN: this seed made no update just now
+            if name in self._last_values:  # forget the earlier ones
+                self._sums[measured, column] = self._numbers[measured, column] = 0
             self._sums[:, column] += np.where(measured, values, 0.0)
             self._numbers[:, column] += measured
             self.learned |= measured

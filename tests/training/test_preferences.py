@@ -77,6 +77,15 @@ def test_the_last_row_has_the_accuracy_that_is_measured_from_the_checkpoint(run:
             assert measured[-1] == pytest.approx(value, abs=1e-12)
 
 
+def test_a_row_after_several_rounds_has_the_numbers_of_the_last(tmp_path: Path) -> None:
+    options = {**SMALL_PREFERENCES, "evaluate_every": 1200}
+    run = rlkit.train("preference-ppo", "CartPole-v1", seeds=1, out=tmp_path, **options)
+    (own,) = reward_accuracy(run).values()
+    assert run.columns[0]["num_preferences"][-1] == 40
+    assert run.columns[0]["held_out_accuracy"][-1] == own.accuracy
+
+
+
 def test_evaluation_has_the_learned_return_beside_the_true_one(run: Run) -> None:
     rows = rlkit.evaluate(run, episodes=3)["seeds"]
     for row in rows:

@@ -79,6 +79,16 @@ def test_metrics_are_means_over_the_updates_of_each_seed() -> None:
     assert tracker.rows({}, reset=True)[0]["loss"] is None
 
 
+def test_of_some_metrics_a_row_has_the_last_value() -> None:
+    tracker = Tracker(2, 2, ("loss", "known"), last_values=("known",))
+    for loss, known in ((1.0, [10.0, 10.0]), (3.0, [20.0, np.nan]), (5.0, [np.nan, np.nan])):
+        metrics = {"loss": np.full(2, loss), "known": np.array(known)}
+        tracker.observe(transition(0.0), metrics)
+    one, two = tracker.rows({}, reset=True)
+    assert (one["loss"], one["known"], two["known"]) == (3.0, 20.0, 10.0)
+    assert tracker.rows({}, reset=True)[0]["known"] is None
+
+
 def test_a_metric_that_was_not_announced_is_rejected_with_the_closest_name() -> None:
     tracker = Tracker(2, 2, ("policy_loss",))
     with pytest.raises(UsageError, match=r"'policy_los'.* Did you mean 'policy_loss'"):

@@ -125,10 +125,9 @@ class PreferencePPO:
     """PPO on a learned reward, for all seeds; the module's docstring has the numbered steps."""
 
     Config = PreferencePPOConfig
-    own_metrics = (
-        *("learned_return", "num_preferences", "reward_loss"),
-        *("held_out_accuracy", "bayes_accuracy"),
-    )
+    # Of the latest round, also where several are between two rows.
+    last_value_metrics = ("num_preferences", "reward_loss", "held_out_accuracy", "bayes_accuracy")
+    own_metrics = ("learned_return", *last_value_metrics)
     metrics: tuple[str, ...] = (*PPO.metrics, *own_metrics)
     default_num_envs = PPO.default_num_envs
     takes_action_masks = True
