@@ -13,7 +13,7 @@ from torch import Tensor
 from rlkit.agent import Actor, ActorTraits
 from rlkit.agents.cloning.diffusion_policy import DiffusionActor
 from rlkit.agents.heads import Head, JointHead, make_head, restricted
-from rlkit.agents.networks import Features, NetworkActor
+from rlkit.agents.networks import Features
 from rlkit.errors import UsageError
 from rlkit.nn.layers import mlp
 from rlkit.nn.reference import UNIFORM, ReferencePolicy
@@ -50,8 +50,9 @@ def policy_of(
             f"{option} {name}: it is a diffusion policy: {reason}; clone the same demonstrations "
             "with --method gaussian"
         )
-    if isinstance(actor, NetworkActor):
-        arrays, activation = actor.arrays()
+    of_network: Any = getattr(actor, "arrays", None)  # of one with a learned reward, too
+    if of_network is not None:
+        arrays, activation = of_network()
         return ReferencePolicy("network", arrays, activation)
     probabilities = ActorTraits.of(actor).probabilities
     if (

@@ -233,7 +233,8 @@ def divergence(policy: FloatArray, reference: FloatArray) -> FloatArray:
     taken = policy > 0
     with np.errstate(divide="ignore"):
         logs = np.log(np.where(taken, policy, 1.0)) - np.log(np.where(taken, reference, 1.0))
-    return np.asarray((policy * np.where(taken, logs, 0.0)).sum(axis=-1))
+    # Rounding would let a policy gain from its penalty where the coefficient is huge.
+    return np.maximum((policy * np.where(taken, logs, 0.0)).sum(axis=-1), 0.0)
 
 
 def _positive(kl_coef: float) -> float:

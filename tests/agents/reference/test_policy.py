@@ -12,13 +12,17 @@ from gymnasium import spaces
 from rlkit.agent import Task
 from rlkit.agents import find_agent
 from rlkit.agents.heads import make_head
+from rlkit.agents.networks import Features, NetworkActor, init_policy
+from rlkit.agents.preferences.preference_ppo import RewardedActor
 from rlkit.agents.reference.policy import ReferenceOutputs, policy_of, require_fit
 from rlkit.errors import UsageError
+from rlkit.nn.parameters import Parameters
 from rlkit.nn.reference import ReferencePolicy
 from rlkit.seeding import SeedStreams
 from tests.agents.reference.oracle import OBSERVED, SPACES, drawn_reference, outputs_of
 
 STREAMS = tuple(SeedStreams(0, index) for index in range(3))
+HEAD = make_head(SPACES["mixed"])
 OBS = np.random.default_rng(1).normal(size=(3, 5, 4)).astype(np.float32)
 
 
@@ -92,3 +96,18 @@ def test_a_reference_of_other_observations_is_rejected() -> None:
     policy, head = drawn_reference("categorical"), make_head(SPACES["categorical"])
     with pytest.raises(UsageError, match="does not fit the observations"):
         require_fit(policy, spaces.Box(0, 1, (7,)), SPACES["categorical"], head)
+
+
+def test_a_policy_on_a_learned_reward_is_a_reference_as_any_network() -> None:
+    actor: Any = NetworkActor(
+        Features(OBSERVED, 1, normalise=False),
+        Parameters([init_policy(np.random.default_rng(0), 4, HEAD, (6,), "orthogonal")]),
+        HEAD,
+        activation="tanh",
+        streams=STREAMS[:1],
+        greedy=False,
+    )
+    reward: Any = None
+    policy = policy_of(RewardedActor(actor, reward), OBSERVED, SPACES["mixed"], "r")
+    got = outputs(policy, OBSERVED, SPACES["mixed"], 1)
+    assert got(OBS[:1]).numpy().tobytes() == actor.outputs(OBS[:1]).numpy().tobytes()
