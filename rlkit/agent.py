@@ -141,7 +141,7 @@ class AgentTraits(_Traits):
         Config: a frozen, keyword-only dataclass: the options. The class is then called with a task
             and a config, otherwise with a task only.
         metrics: the names that `learn` may return.
-        last_value_metrics: those of which a row has the last value, not the mean since the last row.
+        last_value_metrics: those of which a row has the last value, not the mean.
         default_num_envs: N where the user gives none.
         depends_on_total_steps: (config) -> whether a longer run differs from the start, because a
             schedule spans the run.

@@ -85,7 +85,6 @@ def test_a_row_after_several_rounds_has_the_numbers_of_the_last(tmp_path: Path) 
     assert run.columns[0]["held_out_accuracy"][-1] == own.accuracy
 
 
-
 def test_evaluation_has_the_learned_return_beside_the_true_one(run: Run) -> None:
     rows = rlkit.evaluate(run, episodes=3)["seeds"]
     for row in rows:

@@ -189,9 +189,10 @@ def _encoded(
     if not prompt and {codec.pad, codec.eos} & set(ids):
         raise UsageError(f"{what} {_SPECIAL}")
     limit = codec.vocab_size if prompt else codec.num_actions
-    if max(ids) >= limit:
+    unknown = getattr(codec, "unk", None)
+    if max(ids) >= limit or (not prompt and unknown in ids):
         raise UsageError(
-            f"{what} has a token, id {max(ids)}, that no model can generate, such as an unknown "
-            "word; train the tokenizer on texts that have it"
+            f"{what} has a token, id {unknown if unknown in ids else max(ids)}, that no model can "
+            "generate, such as an unknown word; use a tokenizer that has it, or remove the line"
         )
     return ids

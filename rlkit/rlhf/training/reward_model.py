@@ -116,9 +116,8 @@ def fit_reward_model(
         batch = training.select(index)
         if isinstance(batch, Labels):
             logits = model(batch.sequences)
-            right = (logits.detach() > 0) == (batch.label > 0.5)
             losses = binary_cross_entropy_loss(logits, batch.label)
-            return losses, {"accuracy": float(right.float().mean())}
+            return losses, _label_accuracy("accuracy", logits.detach(), batch.label)
         chosen, rejected = scores(batch)
         margin = batch.margin if isinstance(batch, Preferences) else 0.0
         losses = bradley_terry_loss(
@@ -130,12 +129,12 @@ def fit_reward_model(
         if isinstance(held_out, Labels):
             logits = model.raw_scores(held_out.sequences)
             loss = float(binary_cross_entropy_loss(logits, held_out.label).mean())
-            accuracy = float(((logits > 0) == (held_out.label > 0.5)).float().mean())
+            accuracy = _label_accuracy("held_out_accuracy", logits, held_out.label)
         else:
             chosen, rejected = (part.flatten() for part in scores(held_out, model.raw_scores))
             loss = loss_at_best_scale(chosen - rejected)
-            accuracy = float(pairwise_accuracy(chosen, rejected))
-        return {"held_out_loss": loss} | ({"held_out_accuracy": accuracy} if with_accuracy else {})
+            accuracy = {"held_out_accuracy": float(pairwise_accuracy(chosen, rejected))}
+        return {"held_out_loss": loss} | (accuracy if with_accuracy else {})
 
     return ExampleTrainer(
         model,
@@ -150,6 +149,18 @@ def fit_reward_model(
         row_length=reference_samples.tokens.shape[1],
         rows_per_example=1 if config.loss == "pointwise" else config.responses_per_prompt,
     )
+
+
+def _label_accuracy(name: str, logits: Tensor, label: Tensor) -> dict[str, float]:
+    """Return the share of labels that the signs of logits predict; nothing where all are 0.5.
+
+    A label of 0.5 says that neither prediction is right, and is left aside.
+    """
+    certain = label != 0.5
+    if not bool(certain.any()):
+        return {}
+    right = (logits > 0) == (label > 0.5)
+    return {name: float(right[certain].float().mean())}
 
 
 def split_held_out(

@@ -532,6 +532,29 @@ def test_labels_follow_gold(small: Any) -> None:
         assert abs(labels.label.numpy()[part].mean() - chance[part].mean()) < 4 * error
 
 
+def test_accuracies_leave_labels_aside_that_are_neither_right_nor_wrong(small: Any) -> None:
+    labels = sample_labels(small.reference, small.task, small.score, rng(15), 400)
+    undecided = rng(16).random(400) < 0.6
+    label = torch.where(torch.from_numpy(undecided), 0.5, labels.label)
+    data = Labels(labels.sequences, label)
+    config = RewardConfig(loss="pointwise", patience=5, batch_size=400, min_updates=1, num_epochs=1)
+    streams = SeedStreams(0, 0)
+    model = RewardModel(small.policy(), streams.generator("init"))
+    samples = labels.sequences
+    trainer = fit_reward_model(model, data, samples, config, streams)
+    _, training = split_held_out(data, config, streams)
+    assert isinstance(training, Labels)
+    before = (model.raw_scores(training.sequences) > 0).numpy()
+    metrics = trainer.update()
+    certain = training.label.numpy() != 0.5
+    agree = before == (training.label.numpy() > 0.5)
+    assert metrics["accuracy"] == pytest.approx(agree[certain].mean(), abs=1e-6)
+    assert agree[~certain].mean() != pytest.approx(agree[certain].mean(), abs=0.02)
+    nothing = Labels(labels.sequences, torch.full((400,), 0.5))
+    trainer = fit_reward_model(model, nothing, samples, config, streams)
+    assert not {"accuracy", "held_out_accuracy"} & set(trainer.update())
+
+
 def test_a_model_that_always_says_the_same_gives_no_pairs(ragged: Any) -> None:
     class Certain(GPT):
         def unembed(self, hidden: torch.Tensor) -> torch.Tensor:

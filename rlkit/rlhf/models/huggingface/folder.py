@@ -65,7 +65,8 @@ class HuggingFaceCodec:
         # Tokens with a meaning of their own, which a user's message may not spell.
         added = self._tokenizer.added_tokens_decoder.items()
         special = {int(i) for i, token in added if token.special}
-        self.special = frozenset(special - {self._tokenizer.unk_token_id})
+        self.unk: int | None = self._tokenizer.unk_token_id  # of what it cannot read
+        self.special = frozenset(special - {self.unk})
 
     def encode(self, text: str, *, prompt: bool = False) -> list[int]:
         """Return the ids of a text, without an end-of-sequence token.

@@ -224,3 +224,15 @@ def test_a_template_that_writes_whatever_pads_is_rejected(tmp_path: Path) -> Non
         TextTask.from_files(
             demonstrations=[{"messages": chat}], tokenizer=HuggingFaceCodec(tmp_path)
         )
+
+
+def test_words_that_a_tokenizer_lacks_may_be_asked_but_not_answered(tmp_path: Path) -> None:
+    """Whatever decodes ids as text omits the unknown token, so that it would be learned unseen."""
+    codec = HuggingFaceCodec(save_model(tmp_path))
+    row = {"prompt": "a nobody", "response": "b"}
+    task = TextTask.from_files(demonstrations=[row], tokenizer=codec)
+    assert task.demonstrations()[0].tolist() == [[0, 8]]
+    with pytest.raises(UsageError, match=r"demonstrations:2: .* id 8, that no model can generate"):
+        TextTask.from_files(
+            demonstrations=[row, {"prompt": "a", "response": "b nobody"}], tokenizer=codec
+        )
