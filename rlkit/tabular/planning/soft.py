@@ -234,7 +234,7 @@ def divergence(policy: FloatArray, reference: FloatArray) -> FloatArray:
     with np.errstate(divide="ignore"):
         logs = np.log(np.where(taken, policy, 1.0)) - np.log(np.where(taken, reference, 1.0))
     # Rounding would let a policy gain from its penalty where the coefficient is huge.
-    return np.maximum((policy * np.where(taken, logs, 0.0)).sum(axis=-1), 0.0)
+    return np.asarray(np.maximum((policy * np.where(taken, logs, 0.0)).sum(axis=-1), 0.0))
 
 
 def _positive(kl_coef: float) -> float:
