@@ -235,6 +235,8 @@ class BatchReward:
         expected = f"expected finite numbers of shape {list(shape)}, one per environment"
         if hasattr(returned, "detach"):  # a tensor of torch, perhaps with a gradient
             returned = returned.detach().cpu()
+        if np.ma.is_masked(returned):  # numpy would take what is hidden below the mask
+            raise self._fault(s, f"returned an array of which some are masked, {expected}")
         try:
             array = np.asarray(returned)
         except Exception as error:

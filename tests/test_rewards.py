@@ -241,6 +241,10 @@ WRONG: dict[str, tuple[Callable[..., Any], str]] = {
     "nothing": (lambda o, a, n, t: None, r"returned None, expected finite numbers of shape \[2\]"),
     "text": (lambda o, a, n, t: np.array(["1", "2"]), "returned <U1 of shape"),
     "ragged": (lambda o, a, n, t: [[1], [2, 3]], "expected finite numbers"),
+    "masked": (
+        lambda o, a, n, t: np.ma.masked_array(np.ones(2), [False, True]),
+        "returned an array of which some are masked, expected finite numbers",
+    ),
     "infinity": (lambda o, a, n, t: np.array([1, np.inf]), "returned inf for environment copy 1"),
     "an exception": (lambda o, a, n, t: {}["x"], r"raised KeyError\('x'\) \(in .*test_rewards.py"),
     "in place": (changes_its_input, "read-only"),

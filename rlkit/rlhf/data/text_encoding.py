@@ -42,7 +42,10 @@ class EncodedTexts(NamedTuple):
                 for record, place in places
             ],
             [
-                (*_encoded(codec, response, place, prompt=False), codec.eos)
+                (
+                    *_encoded(codec, response, place, prompt=False, messages=record.messages),
+                    codec.eos,
+                )
                 for record, place in places
                 for response in responses_of(record)
             ],
@@ -188,6 +191,8 @@ def _encoded(
         raise UsageError(f"{what} has no tokens; give it some text or remove the line")
     if not prompt and {codec.pad, codec.eos} & set(ids):
         raise UsageError(f"{what} {_SPECIAL}")
+    if not prompt and messages and set(ids) & getattr(codec, "special", set()):
+        raise UsageError(f"{what} {_SPECIAL_OF_CHAT}")
     limit = codec.vocab_size if prompt else codec.num_actions
     unknown = getattr(codec, "unk", None)
     if max(ids) >= limit or (not prompt and unknown in ids):

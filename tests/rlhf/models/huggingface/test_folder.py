@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -199,6 +200,28 @@ def test_padding_that_a_chat_template_writes_is_not_hidden_from_the_model(
     ]
     prompts, _ = TextTask.from_files(demonstrations=chats, tokenizer=codec).demonstrations()
     assert prompts.tolist() == [[PAD, 0, 1, PAD], [9, PAD, 0, PAD]]
+
+
+def test_an_answer_of_a_chat_may_not_spell_what_only_the_template_writes(tmp_path: Path) -> None:
+    save_model(tmp_path)
+    file = tmp_path / "tokenizer_config.json"
+    settings = {**json.loads(file.read_text()), "additional_special_tokens": ["f"]}
+    file.write_text(json.dumps(settings))
+    (tmp_path / "chat_template.jinja").write_text(
+        "{% for m in messages %}f {{ m['content'] }} {% endfor %}"
+    )
+    codec = HuggingFaceCodec(tmp_path)
+    asked = {"role": "user", "content": "a"}
+    for answer, is_right in (("c", True), ("c f b", False)):
+        row = {"messages": [asked, {"role": "assistant", "content": answer}]}
+        with (
+            contextlib.nullcontext()
+            if is_right
+            else pytest.raises(
+                UsageError, match="the response 'c f b' spells a special token, which only the chat"
+            )
+        ):
+            TextTask.from_files(demonstrations=[row], tokenizer=codec)
 
 
 def test_padding_that_begins_sequences_is_another_token(tmp_path: Path) -> None:
