@@ -39,10 +39,14 @@ def our_row(
     Raises:
         UsageError: a chat is not a list of messages, or lacks a prompt or an answer.
     """
-    ours = {**row}
-    for name, other in {**ALIASES, **fields}.items():
-        if other in row and (name not in row or name in fields):
-            ours[name] = ours.pop(other)
+    renamed = {
+        name: other
+        for name, other in {**ALIASES, **fields}.items()
+        if other in row and (name not in row or name in fields)
+    }
+    # All at once: two names may be exchanged.
+    ours = {name: value for name, value in row.items() if name not in renamed.values()}
+    ours |= {name: row[other] for name, other in renamed.items()}
     if "messages" in ours:
         prompt, answer = _split(ours.pop("messages"), "messages", place)
         ours["prompt"] = prompt
