@@ -96,6 +96,7 @@ class TextRecords(Generic[R]):
     source: str  # the file's name; for records given in Python, the name of the argument
     records: tuple[R, ...]
     digest: str  # sha256 of the content, in hexadecimal
+    renamed: frozenset[str] = frozenset()  # our fields that had another name
 
     def place(self, record: Record) -> str:
         """Return where a record stands, such as "demos.jsonl:12"."""
@@ -135,8 +136,11 @@ def read_texts(
         # Sorted, so that the order in which a dictionary was filled does not matter.
         content = json.dumps(list(source), sort_keys=True, default=repr).encode()
     records: list[R] = []
+    renamed: set[str] = set()
     for line, row in enumerate(rows, start=1):
         place = f"{where}:{line}"
+        if isinstance(row, Mapping):
+            renamed |= {name for name, other in (fields or {}).items() if other in row}
         record = _record(row, line, place, kinds, fields or {}, template)
         if records and bool(record.messages) != bool(records[0].messages):
             one, other = ("chat", "text") if records[0].messages else ("text", "chat")
@@ -156,7 +160,8 @@ def read_texts(
         records.append(record)
     if not records:
         raise UsageError(f"{where}: expected at least one line of {_expected(kinds)}, got none")
-    return TextRecords(where, tuple(records), hashlib.sha256(content).hexdigest())
+    digest = hashlib.sha256(content).hexdigest()
+    return TextRecords(where, tuple(records), digest, frozenset(renamed))
 
 
 def _others(record: Record) -> str:

@@ -106,6 +106,7 @@ class TextTask:
         self.columns, self.ambiguous = _columns_of(encoded[id(texts)] for texts in asking)
         # What a user says in the first chat of these; None where the prompts are no chats.
         self.first_message: str | None = next(iter(asking[0].records[0].messages[-1:]), None)
+        self.renamed = frozenset[str]().union(*(texts.renamed for texts in sources))
         # Whether some files hold chats and others texts, to which no chat template is applied.
         self.mixes_chats = len({bool(texts.records[0].messages) for texts in sources}) > 1
         self._demonstrations, self._preferences = None, None

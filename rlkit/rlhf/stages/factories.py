@@ -111,8 +111,20 @@ class SFTFactory:
             trainer.notes.extend(
                 _too_few(self.config, len(demonstrations.tokens), "demonstrations")
             )
-        trainer.notes.extend([*_mixed(task), *_white_space(task)])
+        trainer.notes.extend([*_mixed(task), *_white_space(task), *self._misnamed(task)])
         return trainer
+
+    def _misnamed(self, task: LanguageTask) -> list[str]:
+        """Return a note on each name of a field that is in none of the files."""
+        if not isinstance(task, TextTask):
+            return []
+        of_pairs = ("chosen", "rejected", "label")
+        return [
+            f"no line has the field {other!r}, which was given for {name!r} (--{name}-field): "
+            f"{name!r} itself was read"
+            for name, other in self.task.fields().items()
+            if name not in task.renamed and not (name in of_pairs and not self.task.preferences)
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -188,3 +188,22 @@ def test_dpo_says_that_it_ignores_margins(out: Path) -> None:
         reports = Reports(note=notes.append)
         rlhf.dpo(sft, preferences=rows, out=out, num_epochs=1, reports=reports)
         assert any("margins, which only a reward model" in note for note in notes) == is_said
+
+
+def test_a_name_of_a_field_that_no_file_has_is_noted(out: Path) -> None:
+    shown = [{"prompt": p, "question": "c d e", "response": r} for p, r in SHOWN]
+    for other, is_said in (("questoin", True), ("question", False)):
+        notes: list[str] = []
+        rlhf.sft(
+            demonstrations=shown,
+            fields={"prompt": other, "chosen": "better"},  # of pairs that are given later
+            model=MODEL,
+            out=out,
+            num_epochs=1,
+            reports=Reports(note=notes.append),
+        )
+        said = [note for note in notes if "was given for" in note]
+        assert len(said) == is_said
+        assert all(
+            "no line has the field 'questoin', which was given for 'prompt'" in x for x in said
+        )
