@@ -67,7 +67,7 @@ class ReinforceConfig:
     hidden_sizes: tuple[int, ...] = (64, 64)  # widths of the layers of policy and baseline
     activation: Literal["tanh", "relu"] = "tanh"  # of the hidden layers
     # of the weights: orthogonal or xavier; or the folder of a run whose policy to start from, which
-    # has the same layers: of behaviour-cloning, ppo or reinforce
+    # has the same layers: of behaviour-cloning, ppo, reinforce or preference-ppo
     init: str = "orthogonal"
     weight_decay: float = field(default=0.0, metadata=ADDED_LATER)  # lambda, >= 0; 0 = off
     # l2: lambda w is added to the gradient; decoupled: AdamW. Plain sgd knows only l2

@@ -124,10 +124,11 @@ def _called(path: Path, out: Path) -> Path:
     if not folders and not path.exists():
         names = [name for file in place.glob(f"*/{RECORD}") if (name := _entry(file, ALIAS))]
         if names:
-            few = f"{', '.join(names[:8])}{' and others' if names[8:] else ''}"
-            hint = closest(path.name, names) or f" There are {few}."
+            few = f"{', '.join(names[:8])}{', ...' if names[8:] else ''}"
+            hint = closest(path.name, names)
+            there = f".{hint}" if hint else f" (there are {few})"
             raise UsageError(
-                f"{path} is not the folder of a run, and no run in {place}/ has this name.{hint}"
+                f"{path} is not the folder of a run, and no run in {place}/ has this name{there}"
             )
     return folders[0] if folders else path
 

@@ -52,7 +52,7 @@ class Tracker:
         self._episode_return = np.zeros((num_seeds, num_envs))
         self._episode_length = np.zeros((num_seeds, num_envs), dtype=np.int64)
         self.longest_episode = np.zeros(num_seeds, dtype=np.int64)  # in steps, of those that ended
-        self.learned = np.zeros(num_seeds, dtype=bool)  # whether there was any metric
+        self.learned = np.zeros(num_seeds, dtype=bool)  # whether there was any update
         self._start_row(num_seeds)
 
     def _start_row(self, num_seeds: int) -> None:
@@ -90,10 +90,14 @@ class Tracker:
             self._observe_metrics(metrics)
 
     def _observe_metrics(self, metrics: Mapping[str, Array]) -> None:
+        # An agent that counts its updates has learned where it made one: other metrics may come
+        # without, such as those of the reward that a policy is yet to be trained on.
+        num_updates = metrics.get("num_gradient_steps")
+        if num_updates is not None:
+            self.learned |= np.asarray(num_updates) > 0
         for name, values in metrics.items():
             if name == "num_gradient_steps":
                 self._num_gradient_steps += values
-                self.learned |= np.asarray(values) > 0
                 continue
             if name not in self._metrics:
                 raise UsageError(
@@ -106,7 +110,8 @@ class Tracker:
                 self._sums[measured, column] = self._numbers[measured, column] = 0
             self._sums[:, column] += np.where(measured, values, 0.0)
             self._numbers[:, column] += measured
-            self.learned |= measured
+            if num_updates is None:
+                self.learned |= measured
 
     def rows(self, evaluation: Mapping[str, Array], *, reset: bool) -> list[dict[str, Any]]:
         """Return one row per seed; with `reset` the averages start again."""

@@ -96,7 +96,7 @@ def test_the_folder_of_a_run_comes_before_a_name_and_another_folder_does_not(
 def test_a_name_like_one_that_is_there_is_suggested(mine: Path) -> None:
     with pytest.raises(UsageError, match=r"no run in runs/ has this name\. Did you mean 'mine'"):
         named_folder("mime")
-    with pytest.raises(UsageError, match=r"no run in runs/ has this name\. There are mine\."):
+    with pytest.raises(UsageError, match=r"no run in runs/ has this name \(there are mine\)$"):
         named_folder("something-else")
     assert named_folder("elsewhere/something-else") == Path("elsewhere/something-else")
 

@@ -105,6 +105,16 @@ def test_an_agent_that_never_learned_says_so_and_why(tmp_path: Path) -> None:
         rlkit.train("reinforce", Endless, seeds=1, out=tmp_path, **SMALL)
     with pytest.warns(RlkitWarning, match="ppo made no update.*rollout"):
         rlkit.train("ppo", "CartPole-v1", seeds=1, envs=2, out=tmp_path, **SMALL)
+    prefer: dict[str, Any] = {"num_preferences": 4, "num_rounds": 1, "collect_steps": 64}
+    with pytest.warns(RlkitWarning, match="preference-ppo made no update.*after 64 .*rollout"):
+        rlkit.train(
+            "preference-ppo",
+            "CartPole-v1",
+            seeds=1,
+            envs=2,
+            out=tmp_path,
+            **{**SMALL, "steps": 100, **prefer},
+        )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         rlkit.train("ppo", "CartPole-v1", seeds=1, out=tmp_path, steps=64, envs=2,

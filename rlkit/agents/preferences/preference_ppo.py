@@ -169,9 +169,12 @@ class PreferencePPO:
     @staticmethod
     def why_no_update(task: Task, config: PreferencePPOConfig) -> str:
         """Return the steps that an update needs, for a seed that ended without one."""
+        update = PPO.why_no_update(task, config)
+        if not round_steps(config, task.num_envs)[0]:  # all preferences are known
+            return update
         return (
             f"the first preferences are asked for after {config.collect_steps:,} steps "
-            f"(collect_steps); then {PPO.why_no_update(task, config)}"
+            f"(collect_steps); then {update}"
         )
 
     def __init__(self, task: Task, config: PreferencePPOConfig) -> None:
@@ -224,6 +227,8 @@ class PreferencePPO:
                 metrics["learned_return"] = self._mean_return()
         if self._asks_again and self._step == self._rounds[self._num_rounds]:
             metrics |= self._start_round()
+        if metrics:
+            metrics.setdefault("num_gradient_steps", np.zeros(self._task.num_seeds, dtype=np.int64))
         return metrics
 
     @property

@@ -39,6 +39,8 @@ class CloneOptions(TrainingOptions):
     envs: int | None = None  # environments per seed, >= 1; None = 1
     # continue even if versions have changed, which marks the run as not reproducible
     allow_drift: bool = False
+    # a name by which the run is found as well as by its folder, and which no other run may have
+    name: str | None = None
 
 
 def clone_command(args: list[str]) -> int:
@@ -71,7 +73,7 @@ def clone_command(args: list[str]) -> int:
     else:
         print_runs({run.agent: run}, run.optimum)
         if (expert := expert_return(run)) is not None:
-            print(f"the demonstrations return {expert:.6g}")
+            print(f"the expert returns {expert:.6g}")
         print(f"\n{run.folder}/learning_curve.png")
     return report_failures([run])
 

@@ -174,7 +174,14 @@ def _stages_figure(paths: Sequence[Path], options: PlotOptions) -> Figure | None
     """Return the figure of runs of `rlkit rlhf`; None where the first is not one."""
     from rlkit.runs.latest import kind_of
 
-    if kind_of(paths[0]) != "stage":
+    are_stages = [kind_of(path) == "stage" for path in paths]
+    if any(are_stages) and not all(are_stages):
+        stage, other = paths[are_stages.index(True)], paths[are_stages.index(False)]
+        raise UsageError(
+            f"plot: {stage} is a run of `rlkit rlhf` and {other} is not, and their axes differ: "
+            "draw each kind in a figure of its own"
+        )
+    if not are_stages[0]:
         return None
     if options.posterior is not None or options.regret:
         raise UsageError("plot: --posterior and --regret are for runs of agents; omit them")

@@ -129,6 +129,8 @@ def test_there_is_no_update_and_no_reward_before_the_first_round() -> None:
         (False, True),
         (True, False),
     ]
+    assert metrics[0]["num_gradient_steps"].tolist() == [0, 0]  # the policy stays as it is
+    assert (metrics[1]["num_gradient_steps"] > 0).all()
     assert ActorTraits.of(agent.actor()).reward is not None
 
 
@@ -153,6 +155,14 @@ def test_preferences_of_a_file_are_enough_and_are_learned_from_at_once(tmp_path:
     file.write_text(to_lines(stored.at(np.s_[:9])))
     with pytest.raises(UsageError, match=r"known\.jsonl has changed since the run began"):
         trained(1, **{**options, "preferences": config.preferences})
+
+
+def test_what_an_update_needs_is_said_also_where_all_preferences_are_known() -> None:
+    (agent, _), known = trained(1), PreferencePPOConfig(num_preferences=0, preferences="file")
+    update = "an update takes a whole rollout of"
+    first = f"the first preferences are asked for after 128 steps (collect_steps); then {update}"
+    assert PreferencePPO.why_no_update(agent._task, agent._config).startswith(first)
+    assert PreferencePPO.why_no_update(agent._task, known).startswith(update)
 
 
 def test_held_out_preferences_change_no_reward(tmp_path: Path) -> None:

@@ -24,12 +24,15 @@ def test_it_imitates_a_run_and_prints_the_return_of_the_demonstrations(
     text, err = output(capsys, *argv)
     assert "the demonstrations are 100 episodes" in err
     assert "its exact return is 0.7" in err
-    assert "the demonstrations return 0.7" in text
+    assert "the expert returns 0.7" in text
     (folder,) = clones.iterdir()
     out, err = output(capsys, *argv, "--json")
     assert "already finished" in err
     answer = json.loads(out)
     assert answer["expert_return"] > 0.7
+    output(capsys, *argv, "--name", "mine")
+    text, _ = output(capsys, "evaluate", str(clones / "mine"), "--episodes", "2")
+    assert text.count("exact 0.") == 2
     assert len(answer["held_out_loss"]) == 2
     text, _ = output(capsys, "evaluate", str(folder), "--episodes", "2")
     assert text.count("exact 0.") == 2
@@ -48,7 +51,7 @@ def test_a_csv_is_imitated_and_its_faults_are_named(
     text, err = output(capsys, "clone", str(path), "Pendulum-v1", *QUICK, *out)
     assert "20 decisions of 1 episode from" in err
     assert "none is held out" in err
-    assert "the demonstrations return" not in text
+    assert "the expert returns" not in text
     path.write_text(header + "1,1,0,0.5\n1,1,0,left\n")
     _, err = output(capsys, "clone", str(path), "Pendulum-v1", *QUICK, *out, code=2)
     assert f"{path}, line 3, column action: expected a number, got 'left'" in err

@@ -160,3 +160,15 @@ def test_a_run_is_stopped_watched_and_its_best_policies_are_played(
     assert len(re.findall(rf"at [\d,]+ of {stopped['at']:,} environment steps", played)) == 3
     verdicts, _ = output(capsys, "verify", str(folder))
     assert "3 of 3" in verdicts
+
+
+def test_runs_of_agents_and_of_stages_are_not_drawn_together(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, trained_folder: Callable[..., Path]
+) -> None:
+    agent, stage = trained_folder("random", seeds=1), tmp_path / "stage"
+    stage.mkdir()
+    (stage / "run.json").write_text(json.dumps({"kind": "stage", "stage": "ppo"}))
+    for pair in ((agent, stage), (stage, agent)):
+        argv = ("plot", *map(str, pair), "--out", str(tmp_path / "figure.png"))
+        _, err = output(capsys, *argv, code=2)
+        assert f"{stage} is a run of `rlkit rlhf` and {agent} is not" in err
