@@ -126,9 +126,12 @@ class Recorder:
         order = (self._count - kept + np.arange(kept)) % self._num_steps
         steps = {name: values[s, order] for name, values in self._steps.items()}
         starts, lengths = segment_starts(steps["terminated"], steps["is_last"], length)
-        if len(starts) < 2:
+        is_cut = kept < length or bool((steps["is_last"] & ~steps["terminated"]).any())
+        # Where only terminated ones fit, nothing would be learned of episodes that go on.
+        fitting = 0 if is_cut and not (lengths == length).any() else len(starts)
+        if fitting < 2:
             raise ValueError(
-                f"the latest {kept:,} steps of each environment hold {len(starts)} segments of "
+                f"the latest {kept:,} steps of each environment hold {fitting} segments of "
                 f"{length} steps, and a comparison needs two: choose a smaller segment_length "
                 "(--segment-length), or larger collect_steps (--collect-steps); segments do not "
                 "reach past a time limit"

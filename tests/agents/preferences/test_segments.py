@@ -117,6 +117,18 @@ def test_too_few_segments_are_an_error_that_names_the_options() -> None:
         recorder.draw(0, np.random.default_rng(0), 1, 4)
 
 
+def test_segments_of_terminated_episodes_alone_are_too_few_where_others_are_cut() -> None:
+    """Else nothing would be learned of what goes on until the time limit."""
+    ends = {(t, 0): "terminated" for t in (1, 3, 5)}
+    assert len(record(6, 6, ends).draw(0, np.random.default_rng(0), 3, 4).lengths) == 3
+    for recorder in (
+        record(6, 6, ends | {(2, 1): "truncated", (5, 1): "truncated"}),
+        record(3, 3, {(1, 0): "terminated"}),  # fewer steps than a segment has
+    ):
+        with pytest.raises(ValueError, match=r"hold 0 segments of 4 steps.*past a time limit"):
+            recorder.draw(0, np.random.default_rng(0), 3, 4)
+
+
 def test_a_restored_recorder_draws_the_same_segments() -> None:
     recorder = record(20, 12, {(13, 0): "terminated"})
     other = Recorder(1, 2, 12, BOX, ActionLayout(spaces.Discrete(9)))
