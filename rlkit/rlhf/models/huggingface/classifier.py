@@ -31,6 +31,7 @@ from rlkit.rlhf.models.huggingface.folder import (
     require_files,
     silenced_transformers,
 )
+from rlkit.rlhf.models.huggingface.weights import require_finite
 
 SCORE_OFFSET = "rlkit_score_offset"  # entry of config.json: score = logit + offset
 Messages = Sequence[Mapping[str, str]]
@@ -72,6 +73,7 @@ class TextClassifier:
                 f"{self.folder}: the weights lack {lacking[0]}, which would be random; expected "
                 "those of a trained sequence classifier"
             )
+        require_finite(self.folder, self._model)
         self._model.eval().requires_grad_(False)
         text_config = self._model.config.get_text_config()
         if text_config.pad_token_id is None:

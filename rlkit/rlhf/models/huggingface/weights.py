@@ -43,6 +43,7 @@ def read_model(folder: Path, dtype: torch.dtype, vocabulary: HFVocabulary) -> An
             f"{folder}: the weights are not those of the model in config.json; {len(lacking)} are "
             f"missing or of another shape, the first of them {lacking[0]}"
         )
+    require_finite(folder, model)
     _fuse_gelu(model)
     embedding = model.get_input_embeddings()
     if vocabulary.size > len(embedding.weight):
@@ -51,6 +52,20 @@ def read_model(folder: Path, dtype: torch.dtype, vocabulary: HFVocabulary) -> An
             model.get_input_embeddings().weight[vocabulary.pad] = 0
     _check_head(folder, model)
     return model
+
+
+def require_finite(folder: Path, model: nn.Module) -> None:
+    """Require weights that are numbers, as those of a training that diverged are not.
+
+    Raises:
+        UsageError: one is not; the message names it.
+    """
+    for name, weight in model.named_parameters():
+        if not bool(weight.isfinite().all()):
+            raise UsageError(
+                f"{folder}: the weights {name} hold NaN or infinity, so every result would; "
+                "expected a model whose training did not diverge"
+            )
 
 
 def _fuse_gelu(model: nn.Module) -> None:

@@ -151,3 +151,13 @@ def test_folders_of_runs_are_no_classifiers(folders: Any, tmp_path: Path) -> Non
     shutil.copytree(folders["gpt2"], tmp_path / "run")
     (tmp_path / "run" / "run.json").write_text("{}")
     assert not is_classifier_folder(tmp_path / "run")
+
+
+def test_a_classifier_whose_weights_are_no_numbers_is_rejected(tmp_path: Path) -> None:
+    safetensors = pytest.importorskip("safetensors.torch")
+    file = save_classifier(tmp_path) / "model.safetensors"
+    weights = safetensors.load_file(file)
+    weights["score.weight"][0, 0] = float("inf")
+    safetensors.save_file(weights, file, {"format": "pt"})
+    with pytest.raises(UsageError, match=r"the weights score\.weight hold NaN or infinity"):
+        TextClassifier(tmp_path)

@@ -35,3 +35,13 @@ def test_a_model_that_scales_its_logits_is_rejected(folder: Path) -> None:
         transformers.CohereForCausalLM(config).save_pretrained(folder)
     with pytest.raises(UsageError, match="more to its logits than one linear layer"):
         HuggingFaceModel(folder)
+
+
+def test_weights_that_are_no_numbers_are_rejected_by_name(folder: Path) -> None:
+    safetensors = pytest.importorskip("safetensors.torch")
+    file = folder / "model.safetensors"
+    weights = safetensors.load_file(file)
+    weights["transformer.h.0.mlp.c_fc.weight"][0, 0] = float("nan")
+    safetensors.save_file(weights, file, {"format": "pt"})
+    with pytest.raises(UsageError, match=r"the weights transformer\.h\.0\.mlp\.c_fc\.weight hold"):
+        HuggingFaceModel(folder)
