@@ -153,7 +153,7 @@ def _stage_command(
 
 def _other_defaults(stage: str) -> str:
     """Return the defaults of a stage where they differ from those of the built-in tasks."""
-    from rlkit.rlhf.stages.defaults import default_model, default_options
+    from rlkit.rlhf.stages.defaults import MODEL_OF_TEXTS, default_options
     from rlkit.rlhf.stages.sources import ModelSource, TaskSource
 
     texts, scratch = TaskSource(demonstrations="FILE"), ModelSource()
@@ -161,7 +161,7 @@ def _other_defaults(stage: str) -> str:
     adapters = replace(folder, adapter_rank=1)
     own = default_options(stage, texts, scratch, {})
     if stage == "sft":
-        own |= {"positions": default_model(texts, scratch, ()).positions}
+        own |= {name: default(scratch) for name, default in MODEL_OF_TEXTS.items()}
     pretrained = default_options(stage, texts, folder, {})
     low_rank = default_options(stage, texts, adapters, {})
     changed = {name: x for name, x in low_rank.items() if pretrained[name] != x}

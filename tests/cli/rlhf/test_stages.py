@@ -288,7 +288,10 @@ def test_what_a_score_prints_stays_out_of_the_json(text_sft: str, tmp_path: Path
     ("stage", "words"),
     [
         ("sft", "With files of your own they are --batch-size 8 --min-updates 2000"),
-        ("sft", "--positions sinusoidal, and with a pretrained model there --learning-rate 2e-05"),
+        (
+            "sft",
+            "--positions sinusoidal --init-std 0.0625, and with a pretrained model there",
+        ),
         ("reward", "--min-updates 30 --num-calibration 256 --patience 2, with low-rank adapters"),
         ("dpo", "--nll-coef 10 --learning-rate 0.0002, and with a pretrained model"),
         ("grpo", "--learning-rate 0.0001 --no-scale --kl-placement reward --kl-estimator k1, and"),

@@ -94,9 +94,19 @@ def test_the_epochs_of_every_stage_are_those_that_are_given(
 def test_a_gpt_on_files_has_fixed_positions_unless_others_are_given() -> None:
     assert default_model(TEXTS, GPT, ()).positions == "sinusoidal"
     assert default_model(TEXTS, ModelSource(width=32), ("width",)).width == 32
-    assert default_model(TEXTS, GPT, ("positions",)) == GPT
+    assert default_model(TEXTS, GPT, ("positions", "init_std")) == GPT
     assert default_model(BUILT_IN, GPT, ()) == GPT
     assert default_model(TEXTS, FOLDER, ()) == FOLDER
+
+
+@pytest.mark.parametrize(
+    ("width", "given", "std"),
+    [(64, (), 0.0625), (256, ("width",), 0.03125), (64, ("init_std",), 0.02)],
+)
+def test_a_gpt_on_files_begins_with_weights_that_suit_its_width(
+    width: int, given: tuple[str, ...], std: float
+) -> None:
+    assert default_model(TEXTS, ModelSource(width=width), given).init_std == std
 
 
 @pytest.mark.parametrize(
