@@ -66,11 +66,14 @@ class KLPenalty:
         reason = _REJECTED.get((self.placement, self.estimator))
         if reason is not None:
             raise UsageError(
-                f"options placement and estimator: {self.estimator} in the {self.placement} is "
-                f"rejected: {reason}; use k1 in the reward, or k2 or full in the loss"
+                f"options placement and estimator (--kl-placement, --kl-estimator): "
+                f"{self.estimator} in the {self.placement} is rejected: {reason}; use k1 in the "
+                "reward, or k2 or full in the loss"
             )
         if self.target is not None and self.coef == 0.0:
-            raise UsageError("option coef: expected a number above 0 with a target, got 0")
+            raise UsageError(
+                "option coef (--kl-coef): expected a number above 0 with a target, got 0"
+            )
 
 
 class AdaptiveCoefficient:

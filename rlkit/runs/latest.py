@@ -17,6 +17,7 @@ from rlkit.runs.record import ALIAS, RECORD, read_record, write_record
 from rlkit.spelling import closest
 
 LATEST = "latest"
+_RUNS = Path("runs")  # where runs are unless another place is given
 _TAKEN = (LATEST, "uniform")  # words that stand for something else where a run is expected
 _FORM = re.compile(r"\w[\w.-]{0,79}", re.ASCII)
 
@@ -123,13 +124,13 @@ def _called(path: Path, out: Path) -> Path:
         )
     if not folders and not path.exists():
         names = [name for file in place.glob(f"*/{RECORD}") if (name := _entry(file, ALIAS))]
+        what = f"{path} is not the folder of a run, and no run in {place}/ has this name"
+        if place == out and (elsewhere := _folders_called(path.name, _RUNS)):
+            raise UsageError(f"{what}, but {elsewhere[0]} has it: give {_RUNS / path.name}")
         if names:
             few = f"{', '.join(names[:8])}{', ...' if names[8:] else ''}"
             hint = closest(path.name, names)
-            there = f".{hint}" if hint else f" (there are {few})"
-            raise UsageError(
-                f"{path} is not the folder of a run, and no run in {place}/ has this name{there}"
-            )
+            raise UsageError(what + (f".{hint}" if hint else f" (there are {few})"))
     return folders[0] if folders else path
 
 

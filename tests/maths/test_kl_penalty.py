@@ -130,7 +130,9 @@ def test_a_penalty_is_accepted_exactly_if_its_gradient_is_that_of_the_kl(
     if right:
         KLPenalty(coef=0.1, placement=placement, estimator=estimator)
     else:
-        with pytest.raises(UsageError, match=f"{estimator} in the {placement} is rejected: .* use"):
+        with pytest.raises(
+            UsageError, match=f"--kl-placement.* {estimator} in the {placement} is rejected: .* use"
+        ):
             KLPenalty(coef=0.1, placement=placement, estimator=estimator)
 
 

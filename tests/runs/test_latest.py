@@ -78,7 +78,11 @@ def test_a_run_is_found_by_its_name_here_and_in_another_folder(mine: Path, runs:
     assert named_folder("mine", "stage") == Path("runs/run-1")
     assert named_folder("mine") == named_folder("runs/mine") == Path("runs/run-1")
     assert named_folder(runs / "mine", out="elsewhere") == mine
-    assert named_folder("mine", out="elsewhere") == Path("mine")
+    with pytest.raises(
+        UsageError, match=r"in elsewhere/ has .*, but runs/run-1 has it: give runs/"
+    ):
+        named_folder("mine", out="elsewhere")
+    assert named_folder("other", out="elsewhere") == Path("other")
     assert kind_of(Path("mine")) == "stage"
     assert names_run("mine")
     assert not names_run("other")

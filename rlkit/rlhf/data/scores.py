@@ -281,7 +281,11 @@ def load_score(function: ScoreFunction | str, digest: str = "") -> LoadedScore:
     """
     if not isinstance(function, str):
         if not callable(function):
-            raise UsageError(f"score: expected a function, got {function!r:.80}")
+            weight = "; a weight stands before its function, as in (0.5, function)"
+            raise UsageError(
+                f"score: expected a function, got {function!r:.80}"
+                + (weight if isinstance(function, tuple) else "")
+            )
         module = getattr(function, "__module__", "__main__")
         name = getattr(function, "__qualname__", type(function).__name__)
         return LoadedScore(f"{module}:{name}", function, source_digest(function))

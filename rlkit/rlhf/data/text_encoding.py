@@ -187,6 +187,8 @@ def _encoded(
     except UsageError as error:
         raise UsageError(f"{place}: {what}: {error}") from error
     what = f"{place}: {what} {text[:60]!r}"
+    if not ids and not prompt and not text:
+        return ids  # of a policy that ends at once; files have no empty responses
     if not ids:
         raise UsageError(f"{what} has no tokens; give it some text or remove the line")
     if not prompt and {codec.pad, codec.eos} & set(ids):

@@ -109,6 +109,7 @@ def read_texts(
     name: str = "records",
     fields: Mapping[str, str] | None = None,
     template: Template = plain_template,
+    empty_responses: bool = False,
 ) -> TextRecords[R]:
     """Read a JSON Lines file, or check records that are given in Python.
 
@@ -118,6 +119,7 @@ def read_texts(
         name: what messages call records that do not come from a file.
         fields: the source's name of each field that has another there: {"response": "answer"}.
         template: turns the messages of a chat into a prompt.
+        empty_responses: whether a response may be empty, as one of a policy that ends at once.
 
     Raises:
         UsageError: the file cannot be read or is empty, a line is invalid (the message has its
@@ -141,7 +143,7 @@ def read_texts(
         place = f"{where}:{line}"
         if isinstance(row, Mapping):
             renamed |= {name for name, other in (fields or {}).items() if other in row}
-        record = _record(row, line, place, kinds, fields or {}, template)
+        record = _record(row, line, place, kinds, fields or {}, template, empty_responses)
         if records and bool(record.messages) != bool(records[0].messages):
             one, other = ("chat", "text") if records[0].messages else ("text", "chat")
             raise UsageError(
@@ -219,7 +221,14 @@ def _parsed(where: str, content: bytes) -> Iterable[object]:
             raise UsageError(
                 f"{where}:{number}: expected one JSON object on one line, got "
                 f"{_shortened(row)}: {error}"
+                + (_FROM_TABLE if number == 1 and "," in row and "{" not in row else "")
             ) from error
+
+
+_FROM_TABLE = (
+    ". If the file is a table, convert it, as by pandas.read_csv(FILE).to_json(NEW, "
+    "orient='records', lines=True), or give its rows in Python"
+)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -238,6 +247,7 @@ def _record(
     kinds: tuple[type[R], ...],
     fields: Mapping[str, str],
     template: Template,
+    empty_responses: bool,
 ) -> Record:
     if not isinstance(row, Mapping):
         raise UsageError(
@@ -247,7 +257,8 @@ def _record(
     kind = _kind(row, place, kinds, fields)
     texts = [name for name in _FIELDS[kind][0] if name != "label"]
     for name in texts:
-        _check_text(row[name], name, place)
+        if not (empty_responses and name == "response" and row[name] == ""):
+            _check_text(row[name], name, place)
     if kind is Preference and row["chosen"] == row["rejected"]:
         raise UsageError(
             f"{place}: chosen and rejected are the same text, {_shortened(row['chosen'])}; "

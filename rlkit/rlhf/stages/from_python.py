@@ -27,6 +27,12 @@ ScoreLike = str | Callable[..., Any]  # a function, or where to find it
 # One function or several, each by itself or with its weight, as in (0.5, function)
 ScoresLike = ScoreLike | tuple[float, ScoreLike] | Sequence[ScoreLike | tuple[float, ScoreLike]]
 
+_ROWS = {  # an example of each kind
+    "demonstrations": "{'prompt': ..., 'response': ...}",
+    "prompts": "{'prompt': ...}",
+    "preferences": "{'prompt': ..., 'chosen': ..., 'rejected': ...}",
+}
+
 
 def text_file(texts: Texts | None, name: str, out: str | Path) -> str | None:
     """Return the path of a file of texts, which is written if rows are given.
@@ -55,7 +61,7 @@ def text_file(texts: Texts | None, name: str, out: str | Path) -> str | None:
     if wrong := [row for row in rows if not isinstance(row, Mapping)]:
         raise UsageError(
             f"{name}: expected a file, or a list with a dictionary per row, such as "
-            f"{{'prompt': ..., 'response': ...}}, got a row {wrong[0]!r:.80}"
+            f"{_ROWS.get(name, _ROWS['demonstrations'])}, got a row {wrong[0]!r:.80}"
         )
     try:
         content = "".join(f"{json.dumps(dict(row), allow_nan=False)}\n" for row in rows).encode()

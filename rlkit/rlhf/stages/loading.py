@@ -58,6 +58,7 @@ def load_policy(
             f"{run.folder} is a run of {run.stage}, expected a policy: one of "
             f"{', '.join(POLICY_PREFIX)}"
         )
+    run.require_seed(index)
     with own_settings():
         task_source, model_source = load_sources(run)
         task = task_source.build(model_source)

@@ -124,7 +124,8 @@ class TaskSource:
         for name, path in paths.items():
             digest = content_digest(str(path))
             if digest is None:
-                raise UsageError(f"the file of {name}, {path}, does not exist")
+                what = "is a folder" if path.is_dir() else "does not exist"
+                raise UsageError(f"the file of {name}, {path}, {what}")
             digests.append((name, digest))
         absolute: dict[str, Any] = {name: str(path.resolve()) for name, path in paths.items()}
         return dataclasses.replace(self, digests=tuple(digests), **absolute)

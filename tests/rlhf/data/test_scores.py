@@ -276,6 +276,10 @@ def test_names_of_no_function_are_rejected(file: Path, name: str, message: str) 
 def test_objects_that_are_not_functions_are_rejected() -> None:
     with pytest.raises(UsageError, match="expected a function, got 3"):
         load_score(3)  # type: ignore[arg-type]
+    with pytest.raises(
+        UsageError, match=r"got \(<built.*, 0\.5\); a weight stands before its func"
+    ):
+        load_score((len, 0.5))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("line", ["1 / 0", "import sys; sys.exit(0)", "def f(:", "import nothing_"])

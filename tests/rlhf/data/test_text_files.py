@@ -92,6 +92,7 @@ REFUSED = [
     (f"{PROMPT}\n\n", ":2: the line is empty"),
     (f"{PROMPT}\n{PROMPT[:-1]}\n", ":2: expected one JSON object on one line"),
     (PROMPT + PROMPT, ":1: expected one JSON object on one line"),
+    ("prompt,response\na,b\n", r":1: .* If the file is a table, convert it, as by pandas\."),
     ("[" * 100_000, ":1: expected one JSON object per line, got one JSON list"),
     ('{"a":' * 100_000, ":1: expected one JSON object on one line"),
     ("[]", ":1: expected one JSON object per line, got one JSON list"),

@@ -11,6 +11,7 @@ import pytest
 import rlkit.rlhf as rlhf
 from rlkit.errors import RlkitWarning, UsageError
 from rlkit.rlhf.data import scores
+from rlkit.rlhf.data.sequences import pack
 from rlkit.rlhf.stages.from_python import score_source, text_file
 from rlkit.rlhf.stages.stage_run import StageRun
 from tests.rlhf.stages.small_runs import MODEL, SHOWN, UPDATES, lines, save_model
@@ -102,6 +103,9 @@ def test_a_seed_that_the_run_before_lacks_is_said_with_the_remedies(
     remedies = r"seed 2 starts from seed 2 of .*, which has 2: .* at least 3 seeds .*--parent-seed"
     with pytest.raises(UsageError, match=remedies):
         rlhf.rloo(parents["sft"], seeds=3, out=tmp_path, **UPDATES)
+    done = rlhf.rloo(parents["sft"], score=_nothing, seeds=1, out=tmp_path, **UPDATES)
+    with pytest.raises(UsageError, match=r"rloo-.* shows the seeds 0 to 0, not 1"):
+        rlhf.load_policy(done, 1)  # and not the run before it, which has it
 
 
 def test_a_policy_has_a_line_in_a_notebook(parents: dict[str, StageRun]) -> None:
@@ -125,6 +129,10 @@ def test_texts_are_scored_by_a_reward_model(hf: dict[str, Any]) -> None:
     expected = rlhf.load_reward_model(run).score(pairs.chosen)
     assert values[:3].tolist() == pytest.approx(expected.tolist(), abs=1e-5)
     assert len(values) == 4
+    task, _ = rlhf.load_policy(hf["sft"])
+    at_once = pack([task.codec.encode("a b", prompt=True)], [[task.eos]], pad=task.pad)  # type: ignore[attr-defined]
+    empty = rlhf.score(run, [{"prompt": "a b", "response": ""}])
+    assert empty.tolist() == pytest.approx(rlhf.load_reward_model(run).score(at_once).tolist())
     with pytest.raises(UsageError, match="expected a demonstration"):
         rlhf.score(run, [{"prompt": "a"}])
 
@@ -194,6 +202,10 @@ def test_a_name_that_another_run_has_is_rejected_with_what_differs(
         rlhf.rloo(parents["sft"], score=scorer(1.0), kl_coef=0.2, **common)
 
 
+def _nothing(prompts: list[str], responses: list[str]) -> list[float]:
+    return [0.0] * len(prompts)
+
+
 def _expected(prompts: list[str], responses: list[str], answer: list[Any]) -> list[float]:
     return [float(str(one) in text) for one, text in zip(answer, responses, strict=True)]
 
@@ -237,6 +249,8 @@ def test_one_text_and_one_number_stand_for_lists_of_one(
 def test_rows_that_are_no_dictionaries_are_rejected(hf: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"dictionary per row, such as .*, got a row \('a', 'b'\)"):
         text_file([("a", "b")], "demonstrations", tmp_path)  # type: ignore[list-item]
+    with pytest.raises(UsageError, match=r"such as {'prompt': \.\.\.}, got a row 'a'"):
+        text_file(["a"], "prompts", tmp_path)  # type: ignore[list-item]
     with pytest.raises(
         UsageError, match="demonstrations: expected a file, or a list of rows, got 3"
     ):

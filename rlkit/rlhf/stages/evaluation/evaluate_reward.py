@@ -142,7 +142,7 @@ def score(
     """
     source = reward_source(run, run_seed)
     if source.classifier is not None:
-        records = read_texts(texts, Demonstration, name="texts")
+        records = read_texts(texts, Demonstration, name="texts", empty_responses=True)
         with prepared_torch():
             pairs = [(record.prompt, record.response) for record in records.records]
             chats = [record.columns.get("messages") for record in records.records]
@@ -153,14 +153,14 @@ def score(
         model = load_reward_model(run, run_seed)
         task, _ = load_parent_policy(stored_parent(run, "policy"), run_seed)
         codec = task_codec(task)
-        # The template that wrote the chats of its training.
-        template = template_of(codec)
-        records = read_texts(texts, Demonstration, name="texts", template=template)
+        # By the template that wrote the chats of its training.
+        reading: Any = {"name": "texts", "template": template_of(codec), "empty_responses": True}
+        records = read_texts(texts, Demonstration, **reading)
         if chat_template is None:
             chat_template = isinstance(task, TextTask) and task.is_chat
         if chat_template and not records.records[0].messages:
             given = [_as_message(record) for record in records.records]
-            records = read_texts(given, Demonstration, name="texts", template=template)
+            records = read_texts(given, Demonstration, **reading)
         rows = EncodedTexts.of(codec, records)
         sequences = pack(rows.prompts, rows.responses, pad=task.pad)
         return model.score(sequences)

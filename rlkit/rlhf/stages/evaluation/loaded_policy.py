@@ -277,7 +277,10 @@ def _temperature(run: StageRun, settings: EvaluationSettings) -> float:
     trained_at = float(run.content["config"].get("temperature", 1.0))
     temperature = trained_at if settings.temperature is None else settings.temperature
     if not 0 < temperature < np.inf:
-        raise UsageError(f"option temperature (--temperature): expected > 0, got {temperature}")
+        raise UsageError(
+            f"option temperature (--temperature): expected > 0, got {temperature}; the most likely "
+            "tokens are those of greedy (--greedy) in sample"
+        )
     return temperature
 
 
