@@ -11,11 +11,14 @@ Conventions in the pages:
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import itertools
+import pkgutil
 import re
 import runpy
 import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,7 @@ from typing import Any
 import pytest
 import torch
 
+import rlkit
 from experiments.architecture import arrows
 from rlkit.agents import AGENTS, find_agent
 from rlkit.cli.agents.runs import PlotOptions
@@ -217,9 +221,19 @@ def commands(path: Path) -> list[str]:
     return [re.split(r"\s(?:\||&&|>|2>)\s?", line)[0] for line in lines if line]
 
 
+@functools.cache
+def import_everything() -> None:
+    """Import all of rlkit: a module imported while functions are replaced would keep those."""
+    for module in pkgutil.walk_packages(rlkit.__path__, "rlkit."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+
+
 @pytest.fixture
 def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     from rlkit.environments.resolve import find_environment
+
+    import_everything()
 
     def begins(*args: Any, **kwargs: Any) -> Any:
         names = [arg for arg in args if isinstance(arg, str)]
@@ -299,6 +313,17 @@ def test_every_rlkit_command_of_a_page_is_understood(name: str) -> None:
 )
 def test_commands_with_a_slip_are_noticed(command: str, expected: bool) -> None:
     assert understood(command) is expected
+
+
+def test_no_module_keeps_a_function_that_was_replaced() -> None:
+    kept = [
+        f"{module}.{name}"
+        for module, content in sys.modules.items()
+        if module.startswith("rlkit") and content is not None
+        for name, value in vars(content).items()
+        if getattr(value, "__module__", "") == __name__
+    ]
+    assert kept == []
 
 
 @pytest.mark.parametrize("name", NAMES)
