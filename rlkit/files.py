@@ -1,6 +1,7 @@
 """Files that are written completely or not at all, whenever the process is killed.
 
-And threads that wait for the disk while the process continues.
+And JSON in which no name is repeated, and threads that wait for the disk while the process
+continues.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import contextlib
 import errno
 import functools
 import io
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -100,6 +102,28 @@ def read_ordinary(path: Path) -> bytes:
         return path.read_bytes()
     except MemoryError:
         raise OSError(errno.ENOMEM, f"it has {path.stat().st_size:,} bytes", str(path)) from None
+
+
+def read_json(text: str, *, what: str) -> Any:
+    """Return the content of JSON in which no name is repeated; json.loads takes the last one.
+
+    Args:
+        text: one line of a file, or all of it.
+        what: what a pair of name and value is called in messages.
+
+    Raises:
+        ValueError: the text is not JSON, or a name occurs twice in one object.
+    """
+
+    def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        content = dict(pairs)
+        if len(content) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"the {what} {twice!r} occurs twice")
+        return content
+
+    return json.loads(text, object_pairs_hook=distinct)
 
 
 def array_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

@@ -127,7 +127,7 @@ class Recorder:
         steps = {name: values[s, order] for name, values in self._steps.items()}
         starts, lengths = segment_starts(steps["terminated"], steps["is_last"], length)
         is_cut = kept < length or bool((steps["is_last"] & ~steps["terminated"]).any())
-        # Where only terminated ones fit, nothing would be learned of episodes that go on.
+        # Where only segments that terminated fit, none would show an episode that goes on.
         fitting = 0 if is_cut and not (lengths == length).any() else len(starts)
         if fitting < 2:
             raise ValueError(

@@ -16,6 +16,7 @@ from rlkit.agents.preferences.labellers import UNKNOWN, Labels, segment_of
 from rlkit.agents.preferences.segments import Segments, joined, no_segments
 from rlkit.environments.views.actions import ActionLayout
 from rlkit.errors import UsageError
+from rlkit.files import read_json
 
 Array = NDArray[Any]
 
@@ -192,7 +193,7 @@ def read_lines(
 
 def _read(line: str, pair: Segments) -> tuple[float, float, int, bool, list[int]]:
     """Read a line; its steps are written into `pair`, [2, L]."""
-    content = json.loads(line, object_pairs_hook=_object)
+    content = read_json(line, what="entry")
     if not isinstance(content, dict) or not isinstance(content.get("segments"), list):
         raise ValueError('expected an object with "preferred" and two "segments"')
     preferred = _share(content["preferred"], "preferred")
@@ -211,15 +212,6 @@ def _read(line: str, pair: Segments) -> tuple[float, float, int, bool, list[int]
     if not isinstance(held_out, bool):
         raise ValueError(f'"held_out": expected true or false, got {held_out!r:.80}')
     return preferred, probability, -1, held_out, lengths
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the entry {twice!r} occurs twice")
-    return content
 
 
 def _share(value: Any, name: str) -> float:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from rlkit.errors import UsageError
+from rlkit.files import read_json
 from rlkit.rlhf.data.rows import Template, our_row, plain_template
 from rlkit.spelling import closest
 
@@ -216,7 +217,7 @@ def _parsed(where: str, content: bytes) -> Iterable[object]:
         if not row.strip():
             raise UsageError(f"{where}:{number}: the line is empty; remove it")
         try:
-            yield json.loads(row, object_pairs_hook=_object)
+            yield read_json(row, what="field")
         except (ValueError, RecursionError) as error:
             raise UsageError(
                 f"{where}:{number}: expected one JSON object on one line, got "
@@ -229,15 +230,6 @@ _FROM_TABLE = (
     ". If the file is a table, convert it, as by pandas.read_csv(FILE).to_json(NEW, "
     "orient='records', lines=True), or give its rows in Python"
 )
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the field {twice!r} occurs twice")
-    return fields
 
 
 def _record(
